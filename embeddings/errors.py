@@ -1,0 +1,89 @@
+"""Every error this project raises on purpose.
+
+::
+
+    LikenessError
+    ├── ItemError                 one item's own fault: becomes a row with a status, never ends a run
+    │   ├── UnscannableError      the bytes were had and cannot be scanned   -> ``unscannable:<reason>``
+    │   └── FetchError            the bytes could not be had                 -> ``fetch_failed:<reason>``
+    ├── ConfigError               a setting, a policy file or a key is missing or wrong
+    ├── NotReadyError             registry, index or store is empty, stale or unusable (I7)
+    │   ├── CorruptionError       stored bytes are not what was written: digest, seal or count differs
+    │   └── ModelMismatchError    vectors of another model or dimension met (I4)
+    ├── VectorError               NaN, zero or unnormalised vectors at a boundary (I4)
+    ├── WeightsError              model files missing, altered, or under a licence not accepted
+    ├── EnrolmentError            references that cannot become templates
+    └── StateError                an operation that the present state does not allow
+
+Reasons are short fixed words (``truncated``, ``too_large``): they are stored, counted and shown. No error carries a
+name, a vector, a crop or an uploaded string (I8, I9).
+"""
+
+from __future__ import annotations
+
+
+class LikenessError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class ItemError(LikenessError):
+    """A fault of one item. ``reason`` is a fixed lower-case word; ``status`` is what the ledger stores."""
+
+    family = "unscannable"
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+    @property
+    def status(self) -> str:
+        """The ledger's status, for example ``unscannable:truncated``."""
+        return f"{self.family}:{self.reason}"
+
+
+class UnscannableError(ItemError):
+    """The bytes were had and cannot be scanned: wrong format, truncated, too large, ..."""
+
+    family = "unscannable"
+
+
+class FetchError(ItemError):
+    """The bytes could not be had: missing, refused, timed out, outside the source, ..."""
+
+    family = "fetch_failed"
+
+
+class ConfigError(LikenessError):
+    """A setting, a policy file or a key is missing or wrong. Says which one and what would be right."""
+
+
+class NotReadyError(LikenessError):
+    """Registry, index or store cannot answer. Never to be read as "no match" (I7)."""
+
+
+class CorruptionError(NotReadyError):
+    """Stored bytes are not what was written: a digest, a seal, a count or a schema differs."""
+
+
+class ModelMismatchError(NotReadyError):
+    """Vectors of another model or dimension than the index holds (I4)."""
+
+
+class VectorError(LikenessError):
+    """A vector that is NaN, infinite, zero or not of unit length reached a boundary (I4)."""
+
+
+class WeightsError(LikenessError):
+    """Model files are missing, altered, or under a licence that was not accepted."""
+
+
+class EnrolmentError(LikenessError):
+    """A reference photograph cannot become a template. ``reason`` is a fixed word."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class StateError(LikenessError):
+    """The present state does not allow this: for example accepting a request that was rejected."""

@@ -1,0 +1,190 @@
+"""The types that cross module borders: limits, faces, the Arrow schemas and the protocols.
+
+Vectors are float32, C-contiguous, of unit length (L2 norm within ``UNIT_TOLERANCE`` of 1). Boxes and landmarks are in
+pixels of the upright image (EXIF orientation applied), x to the right, y down, boxes as (x1, y1, x2, y2). Images are
+uint8 RGB of shape (height, width, 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embeddings.errors import VectorError
+
+Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+
+UNIT_TOLERANCE = 1e-3
+"""How far from 1 a vector's L2 norm may be. float16 storage moves a norm by at most about 5e-4."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What the decoder accepts. Anything beyond is an :class:`UnscannableError`, never a guess."""
+
+    max_bytes: int
+    """Size of the encoded file in bytes."""
+    max_pixels: int
+    """Width times height of one frame."""
+    max_frames: int
+    """Frames sampled from an animation, evenly spaced."""
+    max_animation_pixels: int
+    """Pixels that decoding one animation may touch in all, skipped frames included."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSettings:
+    """How faces are found. All of it is part of the model id, because it decides which vectors come out."""
+
+    scales: tuple[int, ...]
+    """Long sides, in pixels, at which the detector looks; small ones find faces that fill the frame."""
+    min_score: float
+    """Detector score from which a detection is a face, in [0, 1]."""
+    nms_iou: float
+    """Overlap (intersection over union) from which two detections are one face."""
+    max_faces: int
+    """Most faces kept per frame, best score first. A frame that has more is marked in its status row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Faces of one frame: ``boxes`` (n, 4), ``landmarks`` (n, 5, 2), ``scores`` (n,), all float32, best score first.
+
+    Landmarks: eye, eye, nose tip, mouth corner, mouth corner; within each pair the one on the image's left first.
+    """
+
+    boxes: Float32
+    landmarks: Float32
+    scores: Float32
+
+    def __len__(self) -> int:
+        return int(self.scores.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One piece of uploaded content: its bytes and their SHA-256. The unit that is embedded once."""
+
+    sha256: bytes
+    data: bytes
+
+
+class ModelSession(Protocol):
+    """A loaded network on some runtime. Safe to call from one thread at a time."""
+
+    def run(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Float32]:
+        """Outputs in the order of the graph's outputs."""
+        ...
+
+
+class FaceDetector(Protocol):
+    """Finds faces in one image. Safe to call from several threads."""
+
+    def detect(self, image: UInt8) -> Detections:
+        """``image`` is RGB uint8 (h, w, 3) of any size; the answer is in its pixels."""
+        ...
+
+
+class FaceRecognizer(Protocol):
+    """Turns aligned crops into embeddings. Safe to call from several threads."""
+
+    dimension: int
+
+    def embed(self, crops: UInt8) -> Float32:
+        """``crops`` RGB uint8 (n, 112, 112, 3) -> unit vectors float32 (n, dimension)."""
+        ...
+
+
+STATUS_SCHEMA = pa.schema(
+    [
+        pa.field("content_sha256", pa.binary(32), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # "faces", "no_face" or "unscannable:<reason>"
+        pa.field("format", pa.string()),  # "jpeg", "png", "webp", "gif"; null when unscannable
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("frames", pa.int32()),  # frames looked at
+        pa.field("frames_total", pa.int32()),  # frames in the file
+        pa.field("faces", pa.int32(), nullable=False),
+        pa.field("faces_dropped", pa.int32(), nullable=False),  # beyond max_faces
+    ]
+)
+"""One row per distinct content given to :func:`embeddings.shard.embed_shard`, in order of first appearance."""
+
+
+def face_schema(dimension: int) -> pa.Schema:
+    """One row per face: content, frame, running face number within the content, box, score, vector.
+
+    The vector is ``dimension`` little-endian float32 in a FixedSizeBinary, which Parquet reads about ten times faster
+    than a list (DESIGN 5).
+    """
+    return pa.schema(
+        [
+            pa.field("content_sha256", pa.binary(32), nullable=False),
+            pa.field("frame", pa.int32(), nullable=False),
+            pa.field("face", pa.int32(), nullable=False),
+            pa.field("x1", pa.float32(), nullable=False),
+            pa.field("y1", pa.float32(), nullable=False),
+            pa.field("x2", pa.float32(), nullable=False),
+            pa.field("y2", pa.float32(), nullable=False),
+            pa.field("score", pa.float32(), nullable=False),
+            pa.field("vector", pa.binary(4 * dimension), nullable=False),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEmbeddings:
+    """What :func:`embeddings.shard.embed_shard` returns: one status per content, and the faces."""
+
+    statuses: pa.Table
+    faces: pa.Table
+
+
+def check_unit(vectors: Float32, dimension: int | None = None) -> Float32:
+    """Return ``vectors`` (n, d) unchanged, or raise :class:`VectorError` (I4).
+
+    Refuses another dtype or shape, NaN, infinities, zero and norms further than ``UNIT_TOLERANCE`` from 1.
+    """
+    if vectors.dtype != np.float32 or vectors.ndim != 2:
+        raise VectorError(f"expected float32 of shape (n, d), got {vectors.dtype} of {vectors.ndim} dimensions")
+    if dimension is not None and vectors.shape[1] != dimension:
+        raise VectorError(f"expected dimension {dimension}, got {vectors.shape[1]}")
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    bad = ~(np.abs(norms - 1.0) <= UNIT_TOLERANCE)  # also true for NaN
+    if bad.any():
+        raise VectorError(f"{int(bad.sum())} of {len(vectors)} vectors are NaN, zero or not of unit length")
+    return vectors
+
+
+def vectors_of(column: pa.ChunkedArray | pa.Array, dimension: int) -> Float32:
+    """The float32 matrix (n, dimension) in a FixedSizeBinary column; a view where Arrow allows it."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps chunks when there are none
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=column.type)
+    width = 4 * dimension
+    if array.type != pa.binary(width):
+        raise VectorError(f"expected vectors of {width} bytes, the column is {array.type}")
+    if len(array) == 0:
+        return np.empty((0, dimension), dtype=np.float32)
+    data = array.buffers()[1]
+    matrix = np.frombuffer(data, dtype="<f4", count=len(array) * dimension, offset=array.offset * width)
+    return matrix.reshape(len(array), dimension)
+
+
+def vector_column(vectors: Float32) -> pa.Array:
+    """FixedSizeBinary column from float32 (n, d): the inverse of :func:`vectors_of`."""
+    contiguous = np.ascontiguousarray(vectors, dtype="<f4")
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(4 * contiguous.shape[1]), len(contiguous), [None, pa.py_buffer(contiguous)]
+    )
+
+
+def distinct_contents(contents: Sequence[Content]) -> list[Content]:
+    """``contents`` without repeats of the same SHA-256, in order of first appearance."""
+    return list({content.sha256: content for content in contents}.values())

@@ -112,6 +112,7 @@ STATUS_SCHEMA = pa.schema(
         pa.field("frames_total", pa.int32()),  # frames in the file
         pa.field("faces", pa.int32(), nullable=False),
         pa.field("faces_dropped", pa.int32(), nullable=False),  # beyond max_faces
+        pa.field("pdq", pa.binary(32)),  # PDQ hash of the first frame, see embeddings.fingerprints
     ]
 )
 """One row per distinct content given to :func:`embeddings.shard.embed_shard`, in order of first appearance."""

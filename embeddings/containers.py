@@ -1,0 +1,240 @@
+"""What an image file says about itself before any pixel is decoded: format, size, frames, orientation.
+
+Owns the structural walk over JPEG, PNG, WebP and GIF files. The bytes are an attacker's: every length is checked
+against what is there, loops are bounded, and nothing is allocated by a size that the file claims. The walks are
+stricter than the decoders, which would accept a file that stops early or fails its checksums, and warn through
+process-wide state.
+
+JFIF/Exif: JEITA CP-3451 (orientation tag 0x0112). PNG: W3C PNG 3rd edition with APNG. WebP: RFC 9649. GIF: GIF89a.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from embeddings.errors import UnscannableError
+
+MAX_BLOCKS = 300_000
+"""Blocks walked in one file. GIF has the smallest ones; at its usual 255 bytes this is 76 MB."""
+MAX_SCANS = 200
+"""Scans of a progressive JPEG. Encoders write about ten; each one costs a pass over the whole image."""
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+PNG_ANIMATION_CHUNKS = frozenset({b"acTL", b"fcTL", b"fdAT"})
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A file's own account of itself, as far as it could be checked without decoding."""
+
+    format: str
+    """``jpeg``, ``png``, ``webp`` or ``gif``."""
+    width: int
+    """As stored, before orientation, in pixels. 0 for JPEG, whose decoder reads it."""
+    height: int
+    frames: int
+    orientation: int
+    """Exif orientation, 1 to 8; 1 when there is none or it makes no sense."""
+    pixels: bytes
+    """What the decoder is given: for PNG only the chunks that carry pixels."""
+    inverted: bool = False
+    """JPEG in four colours only: stored as Adobe does, 255 meaning no ink."""
+
+
+def sniff(data: bytes) -> str:
+    """The format by magic bytes. Raises ``empty`` or ``format``; a file's name and declared type play no part."""
+    if not data:
+        raise UnscannableError("empty")
+    if data[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if data[:8] == PNG_MAGIC:
+        return "png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    raise UnscannableError("format")
+
+
+def inspect(data: bytes, *, max_pixels: int) -> Container:
+    """Walk the file. Raises :class:`UnscannableError`: ``empty``, ``format``, ``too_many_pixels``, ``truncated``,
+    ``corrupt``, ``too_complex``.
+    """
+    walk = {"jpeg": _walk_jpeg, "png": _walk_png, "webp": _walk_webp, "gif": _walk_gif}[sniff(data)]
+    try:
+        return walk(data, max_pixels)
+    except (IndexError, struct.error) as error:  # a fixed-size field that the file is too short for
+        raise UnscannableError("truncated") from error
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise ``corrupt`` for an empty size and ``too_many_pixels`` beyond the limit."""
+    if width <= 0 or height <= 0:
+        raise UnscannableError("corrupt")
+    if width * height > max_pixels:
+        raise UnscannableError("too_many_pixels")
+
+
+def exif_orientation(tiff: bytes) -> int:
+    """The orientation in an Exif block (TIFF header first), or 1 when it has none or is damaged."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, start)
+        for entry in range(start + 2, start + 2 + 12 * min(count, 512), 12):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
+            if tag == 0x0112:
+                return value if kind == 3 and 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1
+
+
+def _walk_jpeg(data: bytes, max_pixels: int) -> Container:
+    """Reads the segments before the first scan. The size is left to the decoder, so that both mean the same one."""
+    orientation, inverted, at = 1, False, 2
+    while True:
+        while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes
+            at += 1
+        marker = data[at + 1]
+        if data[at] != 0xFF:
+            raise UnscannableError("corrupt")
+        if marker in (0xDA, 0xD9):
+            break
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            at += 2
+            continue
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        body = data[at + 4 : at + 2 + length]
+        if marker == 0xE1 and body[:6] == b"Exif\0\0" and orientation == 1:
+            orientation = exif_orientation(body[6:])
+        inverted |= marker == 0xEE and body[:5] == b"Adobe"
+        at += 2 + length
+    if data.count(b"\xff\xda") > MAX_SCANS:
+        raise UnscannableError("too_complex")
+    return Container("jpeg", 0, 0, 1, orientation, data, inverted)
+
+
+def _walk_png(data: bytes, max_pixels: int) -> Container:
+    """Checks the lengths and checksums of every chunk that carries pixels, and keeps only those."""
+    width, height = struct.unpack_from(">II", data, 16)
+    if data[8:16] != b"\x00\x00\x00\rIHDR":
+        raise UnscannableError("corrupt")
+    check_size(width, height, max_pixels)
+    view, orientation, at = memoryview(data), 1, 8
+    kept: list[tuple[bytes, memoryview]] = []
+    announced, controls = None, 0
+    for _ in range(MAX_BLOCKS):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise UnscannableError("truncated")
+        if kind == b"eXIf":
+            orientation = exif_orientation(data[at + 8 : end - 4])
+        elif kind == b"acTL" and announced is None and not any(name == b"IDAT" for name, _ in kept):
+            (announced,) = struct.unpack_from(">I", data, at + 8)
+        controls += kind == b"fcTL"
+        if kind in PNG_PIXEL_CHUNKS or kind in PNG_ANIMATION_CHUNKS:
+            if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+                raise UnscannableError("corrupt")
+            kept.append((kind, view[at:end]))
+        at = end
+        if kind == b"IEND":
+            break
+    else:
+        raise UnscannableError("too_complex")
+    if announced is not None and announced != controls:
+        raise UnscannableError("truncated" if controls < announced else "corrupt")
+    wanted = PNG_PIXEL_CHUNKS | PNG_ANIMATION_CHUNKS if announced else PNG_PIXEL_CHUNKS
+    pixels = b"".join([PNG_MAGIC, *(chunk for kind, chunk in kept if kind in wanted)])
+    kinds = [kind for kind, _ in kept]
+    if b"IDAT" not in kinds:
+        raise UnscannableError("corrupt")
+    # A default image without a frame control of its own comes before the animation's frames.
+    separate = announced and b"fcTL" in kinds and kinds.index(b"fcTL") > kinds.index(b"IDAT")
+    return Container("png", width, height, (announced or 1) + bool(separate), orientation, pixels)
+
+
+def _walk_webp(data: bytes, max_pixels: int) -> Container:
+    (riff,) = struct.unpack_from("<I", data, 4)
+    end = 8 + riff
+    if end > len(data):
+        raise UnscannableError("truncated")
+    width = height = frames = 0
+    animated, orientation, at = False, 1, 12
+    for _ in range(MAX_BLOCKS):
+        if at + 8 > end:
+            break
+        kind, length = struct.unpack_from("<4sI", data, at)
+        if at + 8 + length > end:
+            raise UnscannableError("truncated")
+        body = data[at + 8 : at + 8 + min(length, 32)]
+        if kind in (b"VP8X", b"VP8 ", b"VP8L"):
+            size = _webp_size(kind, body)
+            check_size(*size, max_pixels)
+            width, height = max(width, size[0]), max(height, size[1])
+            animated |= kind == b"VP8X" and bool(body[0] & 2)
+        elif kind == b"EXIF":
+            exif = data[at + 8 : at + 8 + length]
+            orientation = exif_orientation(exif[6:] if exif[:6] == b"Exif\0\0" else exif)
+        frames += kind == b"ANMF"
+        at += 8 + length + (length & 1)
+    else:
+        raise UnscannableError("too_complex")
+    check_size(width, height, max_pixels)
+    if animated and not frames:
+        raise UnscannableError("corrupt")
+    return Container("webp", width, height, frames if animated else 1, orientation, data[:end])
+
+
+def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
+    if kind == b"VP8X":
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", body, 1)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", body, 6)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _walk_gif(data: bytes, max_pixels: int) -> Container:
+    """Counts frames and takes the area that all of them cover: a frame may lie outside the declared screen."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    check_size(width, height, max_pixels)
+    at = 13 + _colour_table(flags)
+    frames = blocks = 0
+    while True:
+        kind = data[at]
+        if kind == 0x3B:
+            break
+        if kind == 0x2C:
+            left, top, wide, high, flags = struct.unpack_from("<HHHHB", data, at + 1)
+            check_size(wide, high, max_pixels)
+            width, height = max(width, left + wide), max(height, top + high)
+            check_size(width, height, max_pixels)
+            frames += 1
+            at += 11 + _colour_table(flags)
+        elif kind == 0x21:
+            at += 2
+        else:
+            raise UnscannableError("corrupt")
+        while length := data[at]:
+            at += 1 + length
+            blocks += 1
+            if blocks > MAX_BLOCKS:
+                raise UnscannableError("too_complex")
+        at += 1
+        blocks += 1
+    if not frames:
+        raise UnscannableError("corrupt")
+    return Container("gif", width, height, frames, 1, data)
+
+
+def _colour_table(flags: int) -> int:
+    """Bytes of the colour table that ``flags`` announces."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0

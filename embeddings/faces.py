@@ -1,0 +1,140 @@
+"""From the bytes of one image to its faces: decode, detect, align, recognise.
+
+Owns the order of these steps, the choice of resolution and what is held in memory meanwhile: one frame, and fewer crops
+than one recogniser batch, however many frames and faces there are. :mod:`embeddings.shard` does it for many images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from embeddings.alignment import align, fit, no_crops, scales
+from embeddings.images import Frame, decode
+from embeddings.models import FaceModels
+from embeddings.types import FaceDetector, Float32, ImageLimits, UInt8
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFaces:
+    """The faces of one frame, best first, in pixels of the upright full-size frame."""
+
+    boxes: Float32
+    """(n, 4)"""
+    scores: Float32
+    """(n,)"""
+    crops: UInt8
+    """(n, 112, 112, 3)"""
+    dropped: int
+    """Faces beyond ``max_faces``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedImage:
+    """The faces of one image over all frames looked at, in order of frame and then score."""
+
+    format: str
+    width: int
+    """Upright full-size width in pixels."""
+    height: int
+    frames: int
+    """Frames looked at."""
+    frames_total: int
+    """Frames in the file."""
+    dropped: int
+    """Faces beyond ``max_faces`` in their frame, summed."""
+    frame: tuple[int, ...]
+    """For each face the position of its frame in the file."""
+    boxes: Float32
+    """(n, 4) in pixels of the upright full-size frame."""
+    scores: Float32
+    """(n,)"""
+    vectors: Float32
+    """(m, dimension): of the first m faces, recognised in whole batches."""
+    crops: UInt8
+    """(n - m, 112, 112, 3): of the other faces, to be recognised together with those of other images."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFace:
+    """One recognised face. Holds a crop and a vector: never log it (I8)."""
+
+    frame: int
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in pixels of the upright full-size frame."""
+    score: float
+    crop: UInt8
+    """Aligned, (112, 112, 3)."""
+    vector: Float32
+    """Unit length, (dimension,)."""
+
+
+def find_faces(data: bytes, models: FaceModels, *, limits: ImageLimits) -> tuple[FoundFace, ...]:
+    """All faces of one image with their crops and vectors, best first within a frame: what enrolment looks at.
+
+    Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
+    """
+    image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    found: list[FoundFace] = []
+    for frame in image.frames:
+        faces = faces_of_frame(frame, models.detector, max_faces=models.settings.max_faces)
+        vectors = models.recognizer.embed(faces.crops)
+        for box, score, crop, vector in zip(faces.boxes.tolist(), faces.scores, faces.crops, vectors, strict=True):
+            x1, y1, x2, y2 = box
+            found.append(FoundFace(frame.index, (x1, y1, x2, y2), float(score), crop, vector))
+    return tuple(found)
+
+
+def scan(data: bytes, models: FaceModels, *, limits: ImageLimits) -> ScannedImage:
+    """Find the faces of one image and recognise as many as fill whole batches.
+
+    Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
+    """
+    image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    frames: list[int] = []
+    found: list[FrameFaces] = []
+    vectors = [np.empty((0, models.dimension), dtype=np.float32)]
+    waiting = no_crops()
+    looked_at = 0
+    for frame in image.frames:
+        faces = faces_of_frame(frame, models.detector, max_faces=models.settings.max_faces)
+        frames += [frame.index] * len(faces.scores)
+        looked_at += 1
+        waiting = np.concatenate([waiting, faces.crops])
+        while len(waiting) >= models.batch:
+            vectors.append(models.recognizer.embed(waiting[: models.batch]))
+            waiting = waiting[models.batch :].copy()
+        found.append(FrameFaces(faces.boxes, faces.scores, no_crops(), faces.dropped))
+    return ScannedImage(
+        format=image.format,
+        width=image.width,
+        height=image.height,
+        frames=looked_at,
+        frames_total=image.frames_total,
+        dropped=sum(faces.dropped for faces in found),
+        frame=tuple(frames),
+        boxes=np.concatenate([faces.boxes for faces in found]),
+        scores=np.concatenate([faces.scores for faces in found]),
+        vectors=np.concatenate(vectors),
+        crops=waiting,
+    )
+
+
+def faces_of_frame(frame: Frame, detector: FaceDetector, *, max_faces: int) -> FrameFaces:
+    """Detect and align the faces of one frame, keeping the best ``max_faces``.
+
+    Detection runs on the frame as decoded, maybe reduced. If some face is then smaller than a crop, the frame is
+    decoded again just large enough for it, or at full size.
+    """
+    found = detector.detect(frame.image)
+    boxes = frame.to_full(found.boxes[:max_faces].reshape(-1, 2, 2)).reshape(-1, 4)
+    landmarks = frame.to_full(found.landmarks[:max_faces])
+    crops = no_crops()
+    if len(landmarks):
+        sharp = frame.at_least(float(scales(fit(landmarks)).max()))
+        crops = align(sharp.image, sharp.from_full(landmarks))
+    return FrameFaces(boxes, found.scores[:max_faces], crops, max(0, len(found) - max_faces))

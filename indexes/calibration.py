@@ -1,0 +1,32 @@
+"""Thresholds come with their source, never alone. Until a calibration is stored, these published ones are in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embeddings.errors import NotReadyError
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Cosine similarities from which a match is worth a person's look (``review``) and from which it is ``strong``."""
+
+    review: float
+    strong: float
+    source: str
+
+
+_PUBLISHED = {
+    "opencv-zoo": Thresholds(
+        review=0.363,
+        strong=0.50,
+        source="published: OpenCV's LFW threshold for SFace (0.363); strong at 0.50 by design, not calibrated here",
+    ),
+}
+
+
+def published_thresholds(pack: str) -> Thresholds:
+    """The thresholds a pack's publisher states. Raises :class:`NotReadyError` for a pack without any."""
+    if pack not in _PUBLISHED:
+        raise NotReadyError(f"pack {pack} has no thresholds: calibrate it first")
+    return _PUBLISHED[pack]

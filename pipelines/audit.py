@@ -1,0 +1,64 @@
+"""The chain of operator actions. Each row's MAC covers the row and the MAC before it (checked by ``likeness verify``).
+
+A row says who did what to which opaque ids, never a name. The chain shows changes and gaps to whoever holds the key;
+the newest MAC is also kept in ``state``, so that cutting rows off the end shows as well.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from embeddings.errors import CorruptionError
+from pipelines.database import get_state, set_state
+from pipelines.database.tables import audit
+from pipelines.sealing import Sealer
+
+_START = "0" * 64
+
+
+def append(
+    tx: Connection, sealer: Sealer, *, actor: str, action: str, now: datetime, **facts: str | int | None
+) -> None:
+    """Add one row, in the caller's writing transaction. ``facts`` are opaque ids, counts and fixed words."""
+    last = tx.execute(sa.select(audit.c.seq, audit.c.mac).order_by(audit.c.seq.desc()).limit(1)).first()
+    seq, previous = (last.seq + 1, last.mac) if last else (1, _START)
+    row: dict[str, Any] = {
+        "seq": seq,
+        "at": now,
+        "actor": actor,
+        "action": action,
+        "facts": json.dumps(facts, sort_keys=True),
+        "previous": previous,
+    }
+    row["mac"] = sealer.audit_mac(_canonical(row))
+    tx.execute(sa.insert(audit).values(**row))
+    set_state(tx, "audit_head", f"{seq}:{row['mac']}")
+
+
+def verify(connection: Connection, sealer: Sealer) -> int:
+    """Number of rows in an unbroken chain; :class:`CorruptionError` names the first row that does not fit."""
+    seq, previous = 0, _START
+    for row in connection.execute(sa.select(audit).order_by(audit.c.seq)):
+        expected = sealer.audit_mac(_canonical(_fields(row)))
+        if row.seq != seq + 1 or row.previous != previous or row.mac != expected:
+            raise CorruptionError(f"the audit chain is broken at row {seq + 1}")
+        seq, previous = row.seq, row.mac
+    if get_state(connection, "audit_head") != (f"{seq}:{previous}" if seq else None):
+        raise CorruptionError(f"the audit chain ends at row {seq}, but a later end is on record")
+    return seq
+
+
+def _fields(row: Row[Any]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ("seq", "at", "actor", "action", "facts", "previous")}
+
+
+def _canonical(row: dict[str, Any]) -> str:
+    at: datetime = row["at"]
+    return json.dumps(
+        [row["seq"], at.astimezone(UTC).isoformat(), row["actor"], row["action"], row["facts"], row["previous"]]
+    )

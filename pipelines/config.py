@@ -1,0 +1,232 @@
+"""Settings, and the one place that reads the environment.
+
+Settings are frozen dataclasses filled from ``likeness.toml`` and passed down; pydantic checks them, so that a misspelt
+key is an error that names it. What is secret or differs per machine (home, keys, the receiver's address) comes from the
+environment instead and is read once, by :func:`read_environment`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from embeddings.errors import ConfigError
+from embeddings.types import FaceSettings, ImageLimits
+from pipelines.sources import FetchSettings
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+_FORBID = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingConfig:
+    """How content becomes vectors. ``workers`` 0 means one per core."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    pack: str = "opencv-zoo"
+    workers: Annotated[int, Field(ge=0)] = 0
+    scales: tuple[Positive, ...] = (640, 160)
+    min_score: Unit = 0.7
+    nms_iou: Unit = 0.3
+    max_faces: Positive = 200
+
+    def worker_count(self) -> int:
+        """Threads that decode, detect and recognise."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    def faces(self) -> FaceSettings:
+        """The part that decides which vectors come out."""
+        return FaceSettings(
+            scales=self.scales, min_score=self.min_score, nms_iou=self.nms_iou, max_faces=self.max_faces
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesConfig:
+    """What the decoder accepts."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    max_bytes: Positive = 32 * 2**20
+    max_pixels: Positive = 40_000_000
+    max_frames: Positive = 64
+    max_animation_pixels: Positive = 400_000_000
+
+    def limits(self) -> ImageLimits:
+        """As the embeddings package takes it."""
+        return ImageLimits(
+            max_bytes=self.max_bytes,
+            max_pixels=self.max_pixels,
+            max_frames=self.max_frames,
+            max_animation_pixels=self.max_animation_pixels,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SweepConfig:
+    """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    shard_items: Positive = 256
+    shard_bytes: Positive = 128 * 2**20
+    fetch_threads: Positive = 4
+    max_fetch_attempts: Positive = 5
+    allow_empty_registry: bool = False
+    max_hit_rate: Unit = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FetchConfig:
+    """How items behind URLs are fetched. No host is allowed until it is listed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    timeout_seconds: Seconds = 30.0
+    allowed_hosts: tuple[str, ...] = ()
+    allow_private_addresses: bool = False
+
+    def settings(self) -> FetchSettings:
+        """As the sources take it."""
+        return FetchSettings(
+            timeout_seconds=self.timeout_seconds,
+            allowed_hosts=self.allowed_hosts,
+            allow_private_addresses=self.allow_private_addresses,
+            max_redirects=0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryConfig:
+    """What a reference photograph must be. A *clear* face has this score and this shorter side in pixels."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    consent_days: Positive = 365
+    min_reference_score: Unit = 0.8
+    min_reference_pixels: Positive = 64
+    request_hours: Positive = 48
+
+
+@dataclass(frozen=True, slots=True)
+class TakedownConfig:
+    """Delivery: DESIGN 10. Back-off doubles from ``backoff_seconds`` up to ``backoff_cap_seconds``."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    timeout_seconds: Seconds = 15.0
+    lease_seconds: Seconds = 60.0
+    batch: Positive = 50
+    backoff_seconds: Seconds = 5.0
+    backoff_cap_seconds: Seconds = 36 * 3600.0
+    give_up_hours: Positive = 75
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """``url`` empty means SQLite in the home folder."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    url: str = ""
+    busy_timeout_seconds: Seconds = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything in ``likeness.toml``."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    source: str = ""
+    policy: str = ""
+    corpus: Literal["sealed"] = "sealed"
+    max_age_days: Positive = 1095
+    database: DatabaseConfig = field(default_factory=DatabaseConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    fetch: FetchConfig = field(default_factory=FetchConfig)
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
+    takedown: TakedownConfig = field(default_factory=TakedownConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the process's environment says. Secrets are kept out of ``repr``."""
+
+    home: Path
+    config_path: Path | None = None
+    source: str | None = None
+    database_url: str | None = field(default=None, repr=False)
+    key: bytes | None = field(default=None, repr=False)
+    takedown_url: str | None = field(default=None, repr=False)
+    takedown_secrets: tuple[str, ...] = field(default=(), repr=False)
+    failpoint: str | None = None
+
+
+def read_environment(
+    environ: Mapping[str, str] | None = None, *, home: Path | None = None, config_path: Path | None = None
+) -> Environment:
+    """Read ``LIKENESS_*``; ``home`` and ``config_path`` (the command line's) win over the environment.
+
+    ``LIKENESS_TAKEDOWN_SECRET`` may hold several ``whsec_`` secrets separated by spaces, newest first (key rotation).
+    """
+    env = os.environ if environ is None else environ
+    config_value = env.get("LIKENESS_CONFIG")
+    return Environment(
+        home=(home or Path(env.get("LIKENESS_HOME") or ".likeness")).resolve(),
+        config_path=config_path or (Path(config_value) if config_value else None),
+        source=env.get("LIKENESS_SOURCE") or None,
+        database_url=env.get("LIKENESS_DATABASE_URL") or None,
+        key=_decode_key(env["LIKENESS_KEY"]) if env.get("LIKENESS_KEY") else None,
+        takedown_url=env.get("LIKENESS_TAKEDOWN_URL") or None,
+        takedown_secrets=tuple((env.get("LIKENESS_TAKEDOWN_SECRET") or "").split()),
+        failpoint=env.get("LIKENESS_FAILPOINT") or None,
+    )
+
+
+def load_config(environment: Environment) -> Config:
+    """Read ``--config``, else ``likeness.toml`` in the home folder, else the defaults. Raises ``ConfigError``."""
+    path = environment.config_path or environment.home / "likeness.toml"
+    if not path.exists():
+        if environment.config_path:
+            raise ConfigError(f"the configuration file {path} does not exist")
+        return _with_environment(Config(), environment)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = TypeAdapter(Config).validate_python(values)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{path}: {explain(error)}") from None
+    return _with_environment(config, environment)
+
+
+def explain(error: pydantic.ValidationError) -> str:
+    """One line per problem: where, and what would be right. Values are left out."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+    )
+
+
+def _with_environment(config: Config, environment: Environment) -> Config:
+    if environment.source:
+        config = replace(config, source=environment.source)
+    if environment.database_url:
+        config = replace(config, database=replace(config.database, url=environment.database_url))
+    return config
+
+
+def _decode_key(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 32:
+        raise ConfigError("LIKENESS_KEY must be 32 bytes in base64, for example from `openssl rand -base64 32`")
+    return key

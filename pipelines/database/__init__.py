@@ -1,0 +1,181 @@
+"""The one store of state: engine, transactions, named locks and migrations, on SQLite and PostgreSQL.
+
+All writes are serialised: SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by one advisory lock taken at the start of each
+writing transaction. Writing transactions are short (no HTTP, no embedding inside), and a reader may therefore reason
+about each of them as if it ran alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+import alembic.migration
+import alembic.script
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from embeddings.errors import CorruptionError, NotReadyError
+from pipelines.database import tables
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer takes
+
+
+class Database:
+    """An engine and its two kinds of transaction. Safe to share between threads; not across a fork."""
+
+    def __init__(self, url: str, *, busy_timeout_seconds: float) -> None:
+        self.url = sa.make_url(url)
+        self.engine: Engine = sa.create_engine(self.url, pool_pre_ping=self.url.get_backend_name() == "postgresql")
+        if self.is_sqlite:
+            _prepare_sqlite(self.engine, busy_timeout_seconds)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True for the default single-host database."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent reading transaction."""
+        with _typed_errors(), self.engine.connect() as connection, connection.begin():
+            if not self.is_sqlite:
+                connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A writing transaction, alone among writers. Commits at the end, rolls back on any exception."""
+        with _typed_errors(), self.engine.connect() as connection:
+            connection = connection.execution_options(writing=True)
+            with connection.begin():
+                if not self.is_sqlite:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
+                yield connection
+
+    @contextlib.contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Hold the named lock across processes; waits for it. The kernel or server frees it if the holder dies."""
+        digest = hashlib.sha256(name.encode()).digest()
+        if self.is_sqlite:
+            folder = Path(str(self.url.database)).parent / "locks"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(folder / digest[:8].hex(), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+            return
+        key = int.from_bytes(digest[:8], "big", signed=True)
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest revision; does nothing when it is there already."""
+        with self.exclusive("migrate"):
+            alembic.command.upgrade(_alembic_config(self), "head")
+
+    def require_current(self) -> None:
+        """Raise :class:`NotReadyError` unless the schema is exactly the one this code was written for."""
+        head = alembic.script.ScriptDirectory.from_config(_alembic_config(self)).get_current_head()
+        with self.read() as connection:
+            found = alembic.migration.MigrationContext.configure(connection).get_current_revision()
+        if found != head:
+            raise NotReadyError(f"the database is at revision {found}, this version needs {head}: run `likeness init`")
+
+    def scrub(self) -> None:
+        """Make deletions physical now: empty the write-ahead log into the (secure_delete) database file."""
+        if self.is_sqlite:
+            with self.engine.connect() as connection:
+                cursor = connection.connection.cursor()  # the driver's own: a checkpoint cannot run in a transaction
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                cursor.close()
+
+    def check(self) -> None:
+        """Raise :class:`CorruptionError` when the database's own integrity check fails."""
+        if self.is_sqlite:
+            with self.read() as connection:
+                answer = connection.exec_driver_sql("PRAGMA integrity_check").scalar()
+            if answer != "ok":
+                raise CorruptionError("the database fails its integrity check; restore it from a backup")
+
+    def close(self) -> None:
+        """Return every connection."""
+        self.engine.dispose()
+
+
+def get_state(connection: Connection, name: str) -> str | None:
+    """The value of a single fact, or None."""
+    value = connection.execute(sa.select(tables.state.c.value).where(tables.state.c.name == name)).scalar()
+    return None if value is None else str(value)
+
+
+def set_state(connection: Connection, name: str, value: str) -> None:
+    """Write a single fact."""
+    found = connection.execute(sa.update(tables.state).where(tables.state.c.name == name).values(value=value))
+    if not found.rowcount:
+        connection.execute(sa.insert(tables.state).values(name=name, value=value))
+
+
+def insert_missing(tx: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows whose primary key is not there yet; how many. Exact, because writers are serialised."""
+    (key,) = table.primary_key.columns
+    new = {row[key.name]: row for row in rows}
+    for start in range(0, len(rows), 500):
+        part = [row[key.name] for row in rows[start : start + 500]]
+        for found in tx.execute(sa.select(key).where(key.in_(part))).scalars():
+            new.pop(found, None)
+    if new:
+        tx.execute(sa.insert(table), list(new.values()))
+    return len(new)
+
+
+@contextlib.contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Turn a damaged file into a typed error; leave everything else (a full disk, a lost server) as it is."""
+    try:
+        yield
+    except sa.exc.DatabaseError as error:
+        text = str(error.orig)
+        if "malformed" in text or "not a database" in text:
+            raise CorruptionError("the database file is damaged; restore it from a backup") from error
+        if "no such table" in text or "UndefinedTable" in type(error.orig).__name__:
+            raise NotReadyError("the database has no tables yet: run `likeness init`") from error
+        raise
+
+
+def _prepare_sqlite(engine: Engine, busy_timeout_seconds: float) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(driver: object, _record: object) -> None:
+        driver.isolation_level = None  # type: ignore[attr-defined]  # SQLAlchemy's BEGIN below, not the driver's
+        cursor = driver.cursor()  # type: ignore[attr-defined]
+        cursor.execute(f"PRAGMA busy_timeout={int(busy_timeout_seconds * 1000)}")
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get("writing", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _alembic_config(database: Database) -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["database"] = database
+    return config

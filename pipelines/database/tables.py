@@ -1,0 +1,273 @@
+"""The tables, as SQLAlchemy Core metadata. The migrations create exactly these (a test compares them).
+
+Nothing here may hold a name, a vector, a crop or an uploaded text in clear (I8): such columns are called ``sealed_*``
+and hold what :mod:`pipelines.sealing` made. Identifiers are opaque strings.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+
+class UTCDateTime(sa.types.TypeDecorator[datetime]):
+    """An aware UTC datetime, on databases with and without time zones."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        """Use ``timestamptz`` on PostgreSQL."""
+        return dialect.type_descriptor(sa.DateTime(timezone=dialect.name == "postgresql"))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive datetimes: they are how a deadline moves by a time zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a stored time must carry its time zone")
+        moment = value.astimezone(UTC)
+        return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return an aware UTC datetime."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+state = sa.Table(
+    "state",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+"""Single facts: ``registry_version``, ``key_check``, ``watermark``, ``endpoint_stopped``."""
+
+items = sa.Table(
+    "items",
+    metadata,
+    sa.Column("item_id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("parent_model", sa.String, index=True),
+    sa.Column("uploader", sa.String),
+    sa.Column("received_at", UTCDateTime, nullable=False),
+    sa.Column("day", sa.String(10), nullable=False),
+    sa.Column("live", sa.Boolean, nullable=False),
+    sa.Column("problem", sa.String),
+    sa.Column("source_id", sa.String, nullable=False),
+    sa.Column("source_digest", sa.String(64), nullable=False),
+    sa.Column("sealed_record", sa.LargeBinary, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("content_sha256", sa.String(64)),
+    sa.Column("format", sa.String),
+    sa.Column("width", sa.Integer),
+    sa.Column("height", sa.Integer),
+    sa.Column("frames", sa.Integer),
+    sa.Column("frames_total", sa.Integer),
+    sa.Column("faces", sa.Integer),
+    sa.Column("faces_dropped", sa.Integer),
+    sa.Column("pdq", sa.String(64)),
+    sa.Column("model_id", sa.String),
+    sa.Column("shard_id", sa.String, index=True),
+    sa.Column("first_seen", UTCDateTime, nullable=False),
+    sa.Column("scanned_at", UTCDateTime),
+    sa.Index("ix_items_day_status", "day", "status"),
+    sa.Index("ix_items_content_model", "content_sha256", "model_id"),
+)
+"""The ledger: one row per item ever listed, with exactly one status (I1)."""
+
+shards = sa.Table(
+    "shards",
+    metadata,
+    sa.Column("shard_id", sa.String, primary_key=True),
+    sa.Column("model_id", sa.String, nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("path", sa.String),
+    sa.Column("sha256", sa.String(64)),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("faces", sa.Integer, nullable=False),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("covered_version", sa.Integer, nullable=False),
+    sa.Column("covered_threshold", sa.Float),
+    sa.Column("seal", sa.String(64), nullable=False),
+)
+"""The manifest: readers open only the files listed here. ``seal`` is a MAC over the row.
+
+``covered_version``: every subject that was active at this registry version has been compared with every face of the
+shard, at ``covered_threshold`` or lower.
+"""
+
+coverage = sa.Table(
+    "coverage",
+    metadata,
+    sa.Column("shard_id", sa.String, sa.ForeignKey("shards.shard_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("subject_id", sa.String, primary_key=True),
+    sa.Column("subject_version", sa.Integer, nullable=False),
+    sa.Column("threshold", sa.Float, nullable=False),
+    sa.Column("policy_version", sa.String, nullable=False),
+    sa.Column("compared_at", UTCDateTime, nullable=False),
+)
+"""Comparisons of single subjects with a shard, beyond what ``shards.covered_version`` says."""
+
+subjects = sa.Table(
+    "subjects",
+    metadata,
+    sa.Column("subject_id", sa.String, primary_key=True),
+    sa.Column("state", sa.String, nullable=False),  # pending, active, withdrawn, erased, rejected
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("expires_at", UTCDateTime, nullable=False),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("ended_at", UTCDateTime),
+    sa.Column("sealed_identity", sa.LargeBinary),
+    sa.Index("ix_subjects_state_version", "state", "version"),
+)
+"""The registry. ``version`` is the registry version at which the subject last changed what must be compared."""
+
+subject_keys = sa.Table(
+    "subject_keys",
+    metadata,
+    sa.Column("subject_id", sa.String, primary_key=True),
+    sa.Column("wrapped_key", sa.LargeBinary, nullable=False),
+)
+"""One wrapped data key per subject. Erasing a subject deletes the row: what was sealed under it is gone."""
+
+templates = sa.Table(
+    "templates",
+    metadata,
+    sa.Column("template_id", sa.String, primary_key=True),
+    sa.Column("subject_id", sa.String, sa.ForeignKey("subjects.subject_id"), nullable=False, index=True),
+    sa.Column("model_id", sa.String, nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("detector_score", sa.Float, nullable=False),
+    sa.Column("sealed_vector", sa.LargeBinary, nullable=False),
+    sa.Column("sealed_crop", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+)
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("request_id", sa.String, primary_key=True),
+    sa.Column("subject_id", sa.String, sa.ForeignKey("subjects.subject_id"), nullable=False, index=True),
+    sa.Column("state", sa.String, nullable=False),  # open, accepted, completed, rejected, withdrawn
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("sealed_reason", sa.LargeBinary),
+    sa.Column("opened_at", UTCDateTime, nullable=False),
+    sa.Column("due_at", UTCDateTime, nullable=False),
+    sa.Column("accepted_at", UTCDateTime),
+    sa.Column("completed_at", UTCDateTime),
+)
+"""Removal requests. ``completed`` means that every live item has been compared with the subject."""
+
+hits = sa.Table(
+    "hits",
+    metadata,
+    sa.Column("hit_id", sa.String, primary_key=True),
+    sa.Column("item_id", sa.String, nullable=False, index=True),
+    sa.Column("content_sha256", sa.String(64), nullable=False),
+    sa.Column("subject_id", sa.String, nullable=False, index=True),
+    sa.Column("template_id", sa.String, nullable=False),
+    sa.Column("tier", sa.String, nullable=False),
+    sa.Column("band", sa.String, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("threshold", sa.Float, nullable=False),
+    sa.Column("threshold_source", sa.String, nullable=False),
+    sa.Column("model_id", sa.String, nullable=False),
+    sa.Column("policy_version", sa.String, nullable=False),
+    sa.Column("frame", sa.Integer, nullable=False),
+    sa.Column("face", sa.Integer, nullable=False),
+    sa.Column("x1", sa.Float, nullable=False),
+    sa.Column("y1", sa.Float, nullable=False),
+    sa.Column("x2", sa.Float, nullable=False),
+    sa.Column("y2", sa.Float, nullable=False),
+    sa.Column("detector_score", sa.Float, nullable=False),
+    sa.Column("shard_id", sa.String, nullable=False),
+    sa.Column("found_by", sa.String, nullable=False),  # sweep or rescan
+    sa.Column("found_at", UTCDateTime, nullable=False),
+    sa.Column("judged_at", UTCDateTime),
+)
+"""Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do."""
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("item_id", sa.String, primary_key=True),
+    sa.Column("content_sha256", sa.String(64), primary_key=True),
+    sa.Column("subject_id", sa.String, primary_key=True),
+    sa.Column("verdict", sa.String, nullable=False),  # takedown, review, clear
+    sa.Column("rule", sa.String, nullable=False),
+    sa.Column("best_score", sa.Float, nullable=False),
+    sa.Column("distinct_images", sa.Integer, nullable=False),
+    sa.Column("policy_version", sa.String, nullable=False),
+    sa.Column("reasons", sa.Text, nullable=False),
+    sa.Column("judged_at", UTCDateTime, nullable=False),
+    sa.Index("ix_verdicts_subject", "subject_id"),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("message_id", sa.String, primary_key=True),
+    sa.Column("key", sa.String(64), nullable=False, unique=True),
+    sa.Column("action", sa.String, nullable=False),  # takedown or withdrawal
+    sa.Column("withdraws_key", sa.String(64)),
+    sa.Column("item_id", sa.String, nullable=False, index=True),
+    sa.Column("content_sha256", sa.String(64), nullable=False),
+    sa.Column("subject_id", sa.String, nullable=False, index=True),
+    sa.Column("policy_version", sa.String, nullable=False),
+    sa.Column("due_at", UTCDateTime, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("state", sa.String, nullable=False),  # pending, held, leased, done, dead, withdrawn
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("next_attempt_at", UTCDateTime, nullable=False),
+    sa.Column("retrying_since", UTCDateTime),
+    sa.Column("lease_owner", sa.String),
+    sa.Column("leased_until", UTCDateTime),
+    sa.Column("last_result", sa.String),
+    sa.Column("finished_at", UTCDateTime),
+    sa.Index("ix_outbox_state_next", "state", "next_attempt_at"),
+)
+"""Messages to the takedown service, written in the transaction that decided them."""
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("run_id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("day", sa.String(10)),
+    sa.Column("started_at", UTCDateTime, nullable=False),
+    sa.Column("finished_at", UTCDateTime),
+    sa.Column("model_id", sa.String, nullable=False),
+    sa.Column("policy_version", sa.String, nullable=False),
+    sa.Column("registry_version", sa.Integer, nullable=False),
+    sa.Column("summary", sa.Text),
+)
+"""What ran, with which models and policy, and the coverage it ended with. ``finished_at`` null: interrupted."""
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", UTCDateTime, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("mac", sa.String(64), nullable=False),
+)
+"""The chain of operator actions; each row authenticates the one before it."""

@@ -1,0 +1,98 @@
+"""From reference photographs to references fit to become templates.
+
+A reference photograph must show exactly one clear face, and the references of one subject must agree with one another:
+a wrong template accuses strangers every night. Knows models and pixels; stores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embeddings.errors import EnrolmentError, UnscannableError
+from embeddings.faces import FoundFace, find_faces
+from embeddings.models import FaceModels
+from embeddings.types import Float32, ImageLimits, UInt8
+from indexes.gallery import Gallery
+from indexes.join import pair_scores
+from pipelines.config import RegistryConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One face of one reference photograph: unit vector (d,), aligned crop uint8 (112, 112, 3), detector score."""
+
+    vector: Float32
+    crop: UInt8
+    detector_score: float
+
+
+def read_references(
+    photographs: Sequence[bytes],
+    models: FaceModels,
+    *,
+    limits: ImageLimits,
+    config: RegistryConfig,
+    agreement: float,
+) -> list[Reference]:
+    """One reference per photograph.
+
+    Raises :class:`EnrolmentError`: ``no_reference``, ``unscannable``, ``no_face``, ``several_faces``, ``unclear_face``
+    or ``disagree`` (two references score below ``agreement``), naming photographs by their position, never by name.
+    """
+    if not photographs:
+        raise EnrolmentError("no_reference", "at least one reference photograph is needed")
+    references = [
+        _read_reference(position, data, models, limits=limits, config=config)
+        for position, data in enumerate(photographs, start=1)
+    ]
+    _require_agreement(references, agreement)
+    return references
+
+
+def resembling_subjects(references: Sequence[Reference], gallery: Gallery, *, threshold: float) -> tuple[str, ...]:
+    """Subjects already in the gallery that any of the references matches: a warning for the operator."""
+    probes = np.stack([reference.vector for reference in references])
+    matches = gallery.match(probes, model_id=gallery.model_id, threshold=threshold)
+    return tuple(sorted({gallery.subject_ids[row] for row in matches.template}))
+
+
+def _read_reference(
+    position: int, data: bytes, models: FaceModels, *, limits: ImageLimits, config: RegistryConfig
+) -> Reference:
+    try:
+        faces = find_faces(data, models, limits=limits)
+    except UnscannableError as error:
+        raise EnrolmentError("unscannable", f"reference {position} cannot be read ({error.reason})") from None
+    if not faces:
+        raise EnrolmentError("no_face", f"reference {position} shows no face")
+    clear = [face for face in faces if _is_clear(face, config)]
+    if len(clear) > 1:
+        raise EnrolmentError("several_faces", f"reference {position} shows {len(clear)} clear faces; crop it to one")
+    if not clear:
+        raise EnrolmentError(
+            "unclear_face",
+            f"reference {position} has no face of at least {config.min_reference_pixels} pixels and detector score "
+            f"{config.min_reference_score}",
+        )
+    face = clear[0]
+    return Reference(vector=face.vector, crop=face.crop, detector_score=face.score)
+
+
+def _is_clear(face: FoundFace, config: RegistryConfig) -> bool:
+    x1, y1, x2, y2 = face.box
+    return min(x2 - x1, y2 - y1) >= config.min_reference_pixels and face.score >= config.min_reference_score
+
+
+def _require_agreement(references: Sequence[Reference], agreement: float) -> None:
+    for i, left in enumerate(references):
+        for j, right in enumerate(references[:i]):
+            score = float(pair_scores(left.vector[None, :], right.vector[None, :])[0])
+            if score < agreement:
+                raise EnrolmentError(
+                    "disagree",
+                    f"references {j + 1} and {i + 1} do not look like one person (similarity {score:.2f}, "
+                    f"needed {agreement:.2f})",
+                )

@@ -1,0 +1,213 @@
+"""The matching stage: stored faces against the registry, shard by shard, whatever is not covered yet.
+
+A nightly sweep (new shards, all subjects) and a rescan (all shards, new subjects) are the same join over the pairs that
+coverage does not show (DESIGN 3). Each shard ends in one transaction that writes its hits, its items' statuses and its
+coverage together, so that work cut off anywhere is simply found uncovered again (I2, I6).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import NotReadyError, StateError
+from embeddings.types import vectors_of
+from indexes.gallery import Gallery, GalleryMatches
+from pipelines.database import insert_missing
+from pipelines.database.tables import hits, items
+from pipelines.manifest import ListedShard, list_shards, mark_covered, record_coverage, uncovered
+from pipelines.policy import band_of
+from pipelines.progress import Progress, silent
+from pipelines.registry import active_versions, load_gallery
+from pipelines.workspace import Workspace
+
+FoundBy = Literal["sweep", "rescan"]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchCounts:
+    """What one run of the stage did. ``faces``: compared; ``hits``: new ones."""
+
+    shards: int = 0
+    faces: int = 0
+    subjects: int = 0
+    hits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPlan:
+    """A consistent picture of what is to be compared: shards, the gallery, and the subjects' versions."""
+
+    shards: tuple[ListedShard, ...]
+    gallery: Gallery | None
+    versions: Mapping[str, int]
+
+
+def match_pending(
+    workspace: Workspace,
+    *,
+    found_by: FoundBy,
+    subject_ids: Collection[str] | None = None,
+    progress: Progress = silent,
+) -> MatchCounts:
+    """Compare what coverage does not show.
+
+    ``sweep`` takes the shards that were never compared, with every active subject; ``rescan`` takes every shard, with
+    the subjects it lacks (``subject_ids`` limits them). Raises :class:`NotReadyError` for an empty registry (I7).
+    """
+    plan = plan_matching(workspace, found_by=found_by, subject_ids=subject_ids)
+    progress("match", 0, len(plan.shards))
+    faces = found = 0
+    for done, shard in enumerate(plan.shards, start=1):
+        compared, new = _match_shard(workspace, plan, shard, found_by)
+        faces, found = faces + compared, found + new
+        progress("match", done, len(plan.shards))
+    return MatchCounts(shards=len(plan.shards), faces=faces, subjects=len(plan.versions), hits=found)
+
+
+def plan_matching(workspace: Workspace, *, found_by: FoundBy, subject_ids: Collection[str] | None = None) -> MatchPlan:
+    """Read registry, manifest and coverage in one transaction and decide what to compare with what."""
+    threshold = workspace.thresholds.review
+    with workspace.database.read() as connection:
+        versions = active_versions(connection, now=workspace.now())
+        if not versions and not workspace.config.sweep.allow_empty_registry:
+            raise NotReadyError(
+                "the registry has no active subject: a scan would find nobody. Add subjects, or set "
+                "sweep.allow_empty_registry = true if that is meant"
+            )
+        if subject_ids is not None:
+            versions = _limited(versions, subject_ids)
+        listed = list_shards(connection, workspace.sealer, model_id=workspace.models.model_id)
+        if found_by == "sweep":
+            todo = [shard for shard in listed if shard.covered_threshold is None]
+            wanted: Collection[str] = versions
+        else:
+            missing = uncovered(connection, listed, versions, threshold=threshold)
+            todo = [shard for shard in listed if shard.entry.shard_id in missing]
+            wanted = frozenset[str]().union(*missing.values())
+        gallery = load_gallery(workspace, connection, subject_ids=wanted)
+    return MatchPlan(tuple(todo), gallery if todo else None, {key: versions[key] for key in wanted})
+
+
+def _limited(versions: Mapping[str, int], subject_ids: Collection[str]) -> dict[str, int]:
+    inactive = [subject_id for subject_id in subject_ids if subject_id not in versions]
+    if inactive:
+        raise StateError(f"{len(inactive)} of the subjects to rescan for are not active")
+    return {subject_id: versions[subject_id] for subject_id in subject_ids}
+
+
+def _match_shard(workspace: Workspace, plan: MatchPlan, shard: ListedShard, found_by: FoundBy) -> tuple[int, int]:
+    """Compare one shard and commit. Returns faces compared and new hits."""
+    gallery = plan.gallery
+    if gallery is None:
+        raise StateError("a plan with shards has a gallery")
+    entry, threshold = shard.entry, workspace.thresholds.review
+    with workspace.database.read() as connection:
+        live = _items_of(connection, entry.shard_id)
+    table = workspace.corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
+    faces = table.filter(pc.is_in(table["item_id"], value_set=pa.array(list(live), type=pa.string())))
+    vectors = vectors_of(faces["vector"], entry.dimension)
+    matches = gallery.match(vectors, model_id=entry.model_id, threshold=threshold)
+    rows = _hit_rows(workspace, gallery, faces, matches, shard_id=entry.shard_id, found_by=found_by)
+    with workspace.database.write() as tx:
+        new = _commit_hits(tx, workspace, entry.shard_id, rows)
+        _commit_coverage(tx, workspace, plan, gallery, shard)
+        workspace.failpoints.pass_by("before_match_commit")
+    workspace.failpoints.pass_by("after_match_commit")
+    return len(faces), new
+
+
+def _items_of(connection: Connection, shard_id: str) -> dict[str, str]:
+    """Item id -> content digest of the live items whose faces this shard holds now."""
+    query = sa.select(items.c.item_id, items.c.content_sha256).where(items.c.shard_id == shard_id, items.c.live)
+    return {str(item_id): str(digest) for item_id, digest in connection.execute(query)}
+
+
+def _hit_rows(
+    workspace: Workspace,
+    gallery: Gallery,
+    faces: pa.Table,
+    matches: GalleryMatches,
+    *,
+    shard_id: str,
+    found_by: FoundBy,
+) -> list[dict[str, Any]]:
+    """Hit rows of everything but the canary, ordered by face and subject."""
+    thresholds = workspace.thresholds
+    now = workspace.now()
+    common = {
+        "tier": "face",
+        "threshold": thresholds.review,
+        "threshold_source": thresholds.source,
+        "model_id": gallery.model_id,
+        "policy_version": workspace.policy.version,
+        "shard_id": shard_id,
+        "found_by": found_by,
+        "found_at": now,
+    }
+    matched = faces.drop_columns(["vector"]).take(pa.array(np.asarray(matches.probe))).to_pylist()
+    rows = []
+    for face, template, score in zip(matched, matches.template, matches.scores, strict=True):
+        subject_id = gallery.subject_ids[template]
+        if subject_id == workspace.canary.subject_id:
+            continue
+        content = face.pop("content_sha256").hex()
+        identity = json.dumps([face["item_id"], content, subject_id, gallery.model_id, face["face"]])
+        rows.append(
+            {
+                "hit_id": f"hit_{hashlib.sha256(identity.encode()).hexdigest()[:32]}",
+                "content_sha256": content,
+                "subject_id": subject_id,
+                "template_id": gallery.template_ids[template],
+                "score": float(score),
+                "band": band_of(float(score), thresholds),
+                "detector_score": face.pop("score"),
+                **face,
+                **common,
+            }
+        )
+    return rows
+
+
+def _commit_hits(tx: Connection, workspace: Workspace, shard_id: str, rows: list[dict[str, Any]]) -> int:
+    """Write the hits that are still true: the item is live with that content, the subject is still active."""
+    live = _items_of(tx, shard_id)
+    active = active_versions(tx, now=workspace.now())
+    true = [row for row in rows if live.get(row["item_id"]) == row["content_sha256"] and row["subject_id"] in active]
+    hit_items = sorted({row["item_id"] for row in true})
+    for start in range(0, len(hit_items), 500):
+        part = hit_items[start : start + 500]
+        tx.execute(sa.update(items).where(items.c.item_id.in_(part)).values(status="hit"))
+    return insert_missing(tx, hits, true)
+
+
+def _commit_coverage(
+    tx: Connection, workspace: Workspace, plan: MatchPlan, gallery: Gallery, shard: ListedShard
+) -> None:
+    """Enter what has been compared: in the shard's own row once that is everybody up to the plan's version.
+
+    Only then can the shard's pending items be called clean.
+    """
+    threshold, now = workspace.thresholds.review, workspace.now()
+    known = {
+        subject_id: version
+        for subject_id, version in active_versions(tx, now=now).items()
+        if version <= gallery.registry_version
+    }
+    missing = uncovered(tx, [shard], known, threshold=threshold).get(shard.entry.shard_id, frozenset())
+    if any(plan.versions.get(subject_id) != known[subject_id] for subject_id in missing):
+        policy_version = workspace.policy.version
+        record_coverage(tx, shard.entry, plan.versions, threshold=threshold, policy_version=policy_version, now=now)
+        return
+    mark_covered(tx, workspace.sealer, shard.entry, version=gallery.registry_version, threshold=threshold)
+    compared = sa.and_(items.c.shard_id == shard.entry.shard_id, items.c.status == "pending")
+    tx.execute(sa.update(items).where(compared).values(status="clean"))

@@ -1,0 +1,297 @@
+"""The registry: who opted out, with sealed templates; enrolment, withdrawal, erasure; and the gallery built from it.
+
+A subject moves pending -> active -> withdrawn -> erased (or pending -> rejected, which erases at once). Every change of
+what must be compared raises the registry version and stamps it on the subject, so that coverage can be read off
+version numbers (I2). Names, consent records, contacts, vectors and crops are sealed under the subject's own key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, StateError
+from embeddings.types import Float32, check_unit
+from indexes.gallery import Gallery
+from pipelines import audit
+from pipelines.database import get_state, set_state
+from pipelines.database.tables import requests, subject_keys, subjects, templates
+from pipelines.enrolment import Reference
+from pipelines.ledger import recompute_status
+from pipelines.sealing import Sealer, associated_data, seal, unseal
+from pipelines.takedown.outbox import withdraw as withdraw_messages
+from pipelines.workspace import Workspace, new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an operator knows of a subject. Sealed in storage; never logged."""
+
+    names: tuple[str, ...]
+    consent: str
+    contact: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRow:
+    """A subject without anything personal."""
+
+    subject_id: str
+    state: str
+    version: int
+    expires_at: datetime
+    created_at: datetime
+    templates: int
+
+
+def registry_version(connection: Connection) -> int:
+    """The version of the registry as this transaction sees it."""
+    value = get_state(connection, "registry_version")
+    if value is None:
+        raise NotReadyError("the registry has no version: run `likeness init`")
+    return int(value)
+
+
+def raise_version(tx: Connection) -> int:
+    """Raise the registry version by one and return it."""
+    version = registry_version(tx) + 1
+    set_state(tx, "registry_version", str(version))
+    return version
+
+
+def insert_subject(
+    tx: Connection,
+    workspace: Workspace,
+    *,
+    identity: Identity,
+    references: Sequence[Reference],
+    expires_at: datetime,
+    active: bool,
+    actor: str,
+) -> tuple[str, tuple[str, ...]]:
+    """Store a subject with its sealed templates; returns the subject id and the template ids."""
+    now = workspace.now()
+    if expires_at <= now:
+        raise EnrolmentError("expired", "the consent would have expired already")
+    subject_id = new_id("sub")
+    key, wrapped = workspace.sealer.new_subject_key(subject_id)
+    record = json.dumps({"names": identity.names, "consent": identity.consent, "contact": identity.contact})
+    tx.execute(
+        sa.insert(subjects).values(
+            subject_id=subject_id,
+            state="active" if active else "pending",
+            version=raise_version(tx) if active else 0,
+            expires_at=expires_at,
+            created_at=now,
+            sealed_identity=seal(key, record.encode(), associated_data("identity", subject_id)),
+        )
+    )
+    tx.execute(sa.insert(subject_keys).values(subject_id=subject_id, wrapped_key=wrapped))
+    template_ids = tuple(
+        _insert_template(tx, workspace, subject_id=subject_id, key=key, reference=reference, now=now)
+        for reference in references
+    )
+    audit.append(
+        tx,
+        workspace.sealer,
+        actor=actor,
+        action="subject.add",
+        now=now,
+        subject_id=subject_id,
+        templates=len(template_ids),
+        state="active" if active else "pending",
+    )
+    return subject_id, template_ids
+
+
+def activate(tx: Connection, workspace: Workspace, subject_id: str, *, actor: str) -> None:
+    """Make a pending subject active: from here on every live item has to be compared with it."""
+    _require_state(tx, subject_id, ("pending",))
+    tx.execute(
+        sa.update(subjects).where(subjects.c.subject_id == subject_id).values(state="active", version=raise_version(tx))
+    )
+    audit.append(
+        tx, workspace.sealer, actor=actor, action="subject.activate", now=workspace.now(), subject_id=subject_id
+    )
+
+
+def withdraw(workspace: Workspace, subject_id: str, *, actor: str) -> None:
+    """End an opt-out: matching stops, unsent takedowns are withdrawn, delivered ones get a withdrawal event."""
+    with workspace.database.write() as tx:
+        _require_state(tx, subject_id, ("active", "pending"))
+        end_subject(tx, workspace, subject_id, state="withdrawn", actor=actor)
+
+
+def erase(workspace: Workspace, subject_id: str, *, actor: str) -> None:
+    """Withdraw if need be, then destroy the subject's key, templates and identity, physically and at once."""
+    with workspace.database.write() as tx:
+        state = _require_state(tx, subject_id, ("active", "pending", "withdrawn"))
+        if state != "withdrawn":
+            end_subject(tx, workspace, subject_id, state="withdrawn", actor=actor)
+        destroy(tx, workspace, subject_id, state="erased", actor=actor)
+    workspace.database.scrub()
+
+
+def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
+    """Stop matching a subject and take back what was asked for in its name."""
+    now = workspace.now()
+    tx.execute(
+        sa.update(subjects)
+        .where(subjects.c.subject_id == subject_id)
+        .values(state=state, version=raise_version(tx), ended_at=now)
+    )
+    tx.execute(
+        sa.update(requests)
+        .where(requests.c.subject_id == subject_id, requests.c.state.in_(("open", "accepted")))
+        .values(state="withdrawn", completed_at=now)
+    )
+    withdraw_messages(tx, subject_id=subject_id, reason=f"subject_{state}", now=now)
+    recompute_status(tx, subject_id=subject_id)
+    audit.append(tx, workspace.sealer, actor=actor, action=f"subject.{state}", now=now, subject_id=subject_id)
+
+
+def destroy(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
+    """Delete key, templates and identity. The opaque id stays, so that the history still adds up."""
+    tx.execute(sa.delete(templates).where(templates.c.subject_id == subject_id))
+    tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))
+    tx.execute(sa.update(subjects).where(subjects.c.subject_id == subject_id).values(state=state, sealed_identity=None))
+    audit.append(tx, workspace.sealer, actor=actor, action="subject.erase", now=workspace.now(), subject_id=subject_id)
+
+
+def list_subjects(connection: Connection) -> list[SubjectRow]:
+    """All subjects, oldest first, without anything personal."""
+    count = sa.func.count(templates.c.template_id).label("templates")
+    columns = [subjects.c[name] for name in ("subject_id", "state", "version", "expires_at", "created_at")]
+    query = (
+        sa.select(*columns, count)
+        .select_from(subjects.outerjoin(templates, templates.c.subject_id == subjects.c.subject_id))
+        .group_by(*columns)
+        .order_by(subjects.c.created_at, subjects.c.subject_id)
+    )
+    return [SubjectRow(**row._mapping) for row in connection.execute(query)]
+
+
+def show_identity(workspace: Workspace, subject_id: str, *, actor: str) -> Identity:
+    """Open a subject's identity for an operator. The look is an audit row."""
+    with workspace.database.write() as tx:
+        row = tx.execute(sa.select(subjects).where(subjects.c.subject_id == subject_id)).first()
+        if row is None:
+            raise StateError("there is no such subject")
+        if row.sealed_identity is None:
+            raise StateError(f"this subject is {row.state}: nothing personal is kept")
+        key = _subject_key(tx, workspace.sealer, subject_id)
+        record = json.loads(unseal(key, row.sealed_identity, associated_data("identity", subject_id)))
+        audit.append(
+            tx, workspace.sealer, actor=actor, action="subject.view", now=workspace.now(), subject_id=subject_id
+        )
+    return Identity(names=tuple(record["names"]), consent=record["consent"], contact=record["contact"])
+
+
+def active_versions(connection: Connection, *, now: datetime) -> dict[str, int]:
+    """Subject id -> version, of the subjects that count now: active and not expired."""
+    query = sa.select(subjects.c.subject_id, subjects.c.version).where(
+        subjects.c.state == "active", subjects.c.expires_at > now
+    )
+    return {str(row.subject_id): int(row.version) for row in connection.execute(query)}
+
+
+def open_templates(
+    connection: Connection, sealer: Sealer, *, subject_ids: Collection[str], model_id: str
+) -> tuple[Float32, list[str], list[str]]:
+    """Unseal the templates of these subjects: vectors (n, d), template ids, subject ids, ordered by template id.
+
+    Raises :class:`NotReadyError` if a subject has none for this model, :class:`CorruptionError` for a broken seal.
+    """
+    wanted = set(subject_ids)
+    keys = {
+        row.subject_id: sealer.subject_key(row.wrapped_key, row.subject_id)
+        for row in connection.execute(sa.select(subject_keys))
+        if row.subject_id in wanted
+    }
+    query = sa.select(templates).where(templates.c.model_id == model_id).order_by(templates.c.template_id)
+    rows = [row for row in connection.execute(query) if row.subject_id in wanted]
+    without = wanted - {row.subject_id for row in rows}
+    if without:
+        raise NotReadyError(f"{len(without)} active subjects have no template for {model_id}: they would go unseen")
+    if wanted - keys.keys():
+        raise CorruptionError("an active subject's key is missing")
+    vectors = [
+        np.frombuffer(
+            unseal(keys[row.subject_id], row.sealed_vector, _template_aad(row.subject_id, row.template_id, model_id)),
+            dtype="<f4",
+        )
+        for row in rows
+    ]
+    if any(len(vector) != row.dimension for vector, row in zip(vectors, rows, strict=True)):
+        raise CorruptionError("a template does not have the dimension its row states")
+    matrix: Float32 = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
+    return matrix, [row.template_id for row in rows], [row.subject_id for row in rows]
+
+
+def load_gallery(workspace: Workspace, connection: Connection, *, subject_ids: Collection[str]) -> Gallery:
+    """The gallery of these subjects and the canary, at the registry version this transaction sees."""
+    model_id = workspace.models.model_id
+    vectors, template_ids, owners = open_templates(
+        connection, workspace.sealer, subject_ids=subject_ids, model_id=model_id
+    )
+    canary = workspace.canary
+    stacked = np.concatenate([vectors.reshape(-1, canary.template.shape[1]), canary.template])
+    gallery = Gallery(
+        check_unit(stacked, workspace.models.dimension),
+        template_ids=[*template_ids, canary.template_id],
+        subject_ids=[*owners, canary.subject_id],
+        model_id=model_id,
+        registry_version=registry_version(connection),
+    )
+    canary.require_found(gallery, workspace.thresholds)
+    return gallery
+
+
+def _insert_template(
+    tx: Connection, workspace: Workspace, *, subject_id: str, key: bytes, reference: Reference, now: datetime
+) -> str:
+    template_id = new_id("ref")
+    model_id = workspace.models.model_id
+    vector = np.ascontiguousarray(reference.vector, dtype="<f4")
+    check_unit(vector[None, :], workspace.models.dimension)
+    tx.execute(
+        sa.insert(templates).values(
+            template_id=template_id,
+            subject_id=subject_id,
+            model_id=model_id,
+            dimension=len(vector),
+            detector_score=reference.detector_score,
+            sealed_vector=seal(key, vector.tobytes(), _template_aad(subject_id, template_id, model_id)),
+            sealed_crop=seal(key, reference.crop.tobytes(), associated_data("crop", subject_id, template_id, "1")),
+            created_at=now,
+        )
+    )
+    return template_id
+
+
+def _template_aad(subject_id: str, template_id: str, model_id: str) -> bytes:
+    return associated_data("template", subject_id, template_id, model_id, "1")
+
+
+def _subject_key(connection: Connection, sealer: Sealer, subject_id: str) -> bytes:
+    wrapped = connection.execute(
+        sa.select(subject_keys.c.wrapped_key).where(subject_keys.c.subject_id == subject_id)
+    ).scalar()
+    if wrapped is None:
+        raise CorruptionError("this subject's key is missing")
+    return sealer.subject_key(wrapped, subject_id)
+
+
+def _require_state(tx: Connection, subject_id: str, allowed: tuple[str, ...]) -> str:
+    state = tx.execute(sa.select(subjects.c.state).where(subjects.c.subject_id == subject_id)).scalar()
+    if state is None:
+        raise StateError("there is no such subject")
+    if state not in allowed:
+        raise StateError(f"this subject is {state}; this needs one that is {' or '.join(allowed)}")
+    return str(state)

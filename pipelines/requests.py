@@ -1,0 +1,157 @@
+"""Removal requests: opened with references, accepted or rejected by an operator, completed by a rescan.
+
+Accepting activates the subject; coverage then shows which shards have not been compared with it, and the rescan works
+those off. The deadline counts from the opening.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from embeddings.errors import StateError
+from pipelines import audit
+from pipelines.database.tables import requests
+from pipelines.enrolment import Reference
+from pipelines.registry import Identity, activate, destroy, end_subject, insert_subject
+from pipelines.workspace import Workspace, new_id
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalRequest:
+    """A request without anything personal."""
+
+    request_id: str
+    subject_id: str
+    state: str
+    attempt: int
+    opened_at: datetime
+    due_at: datetime
+    accepted_at: datetime | None
+    completed_at: datetime | None
+
+
+def open_request(
+    workspace: Workspace,
+    *,
+    names: Sequence[str],
+    references: Sequence[Reference],
+    contact: str,
+    consent: str | None,
+    actor: str,
+) -> RemovalRequest:
+    """Record a request and its pending subject. Without a consent record of its own, the request is the record."""
+    now = workspace.now()
+    config = workspace.config.registry
+    request_id = new_id("req")
+    identity = Identity(names=tuple(names), consent=consent or f"request:{request_id}", contact=contact)
+    with workspace.database.write() as tx:
+        subject_id, _ = insert_subject(
+            tx,
+            workspace,
+            identity=identity,
+            references=references,
+            expires_at=now + timedelta(days=config.consent_days),
+            active=False,
+            actor=actor,
+        )
+        tx.execute(
+            sa.insert(requests).values(
+                request_id=request_id,
+                subject_id=subject_id,
+                state="open",
+                attempt=1,
+                opened_at=now,
+                due_at=now + timedelta(hours=config.request_hours),
+            )
+        )
+        _audit(tx, workspace, actor, "request.open", request_id, subject_id)
+        return get_request(tx, request_id)
+
+
+def accept_request(workspace: Workspace, request_id: str, *, actor: str) -> RemovalRequest:
+    """Accept: the subject becomes active, and everything on the platform is due for comparison with it."""
+    with workspace.database.write() as tx:
+        request = _require_open(tx, request_id)
+        activate(tx, workspace, request.subject_id, actor=actor)
+        _update(tx, request_id, state="accepted", accepted_at=workspace.now())
+        _audit(tx, workspace, actor, "request.accept", request_id, request.subject_id)
+        return get_request(tx, request_id)
+
+
+def reject_request(workspace: Workspace, request_id: str, *, reason: str, actor: str) -> RemovalRequest:
+    """Reject: the references are destroyed at once; ``reason`` is the operator's free text and is sealed."""
+    sealed = workspace.sealer.seal_record({"reason": reason}, request_id)
+    with workspace.database.write() as tx:
+        request = _require_open(tx, request_id)
+        end_subject(tx, workspace, request.subject_id, state="rejected", actor=actor)
+        destroy(tx, workspace, request.subject_id, state="rejected", actor=actor)
+        _update(
+            tx,
+            request_id,
+            state="rejected",
+            sealed_reason=sealed,
+            completed_at=workspace.now(),
+        )
+        _audit(tx, workspace, actor, "request.reject", request_id, request.subject_id)
+        rejected = get_request(tx, request_id)
+    workspace.database.scrub()
+    return rejected
+
+
+def retry_request(workspace: Workspace, request_id: str) -> None:
+    """Count a failed rescan, so that the sensor asks for a new run under a new key."""
+    with workspace.database.write() as tx:
+        _update(tx, request_id, attempt=requests.c.attempt + 1)
+
+
+def complete_request(tx: Connection, request_id: str, *, now: datetime) -> None:
+    """Mark an accepted request as completed: every live item has been compared."""
+    _update(tx, request_id, state="completed", completed_at=now)
+
+
+def get_request(connection: Connection, request_id: str) -> RemovalRequest:
+    """One request. Raises :class:`StateError` if there is none of this id."""
+    row = connection.execute(sa.select(requests).where(requests.c.request_id == request_id)).first()
+    if row is None:
+        raise StateError("there is no such request")
+    return _from_row(row)
+
+
+def list_requests(connection: Connection, *, state: str | None = None) -> list[RemovalRequest]:
+    """Requests, the most urgent first."""
+    query = sa.select(requests).order_by(requests.c.due_at, requests.c.request_id)
+    if state is not None:
+        query = query.where(requests.c.state == state)
+    return [_from_row(row) for row in connection.execute(query)]
+
+
+def _from_row(row: Row[tuple[object, ...]]) -> RemovalRequest:
+    return RemovalRequest(**{name: row._mapping[name] for name in RemovalRequest.__dataclass_fields__})
+
+
+def _require_open(tx: Connection, request_id: str) -> RemovalRequest:
+    request = get_request(tx, request_id)
+    if request.state != "open":
+        raise StateError(f"this request is {request.state} already")
+    return request
+
+
+def _update(tx: Connection, request_id: str, **values: object) -> None:
+    tx.execute(sa.update(requests).where(requests.c.request_id == request_id).values(**values))
+
+
+def _audit(tx: Connection, workspace: Workspace, actor: str, action: str, request_id: str, subject_id: str) -> None:
+    audit.append(
+        tx,
+        workspace.sealer,
+        actor=actor,
+        action=action,
+        now=workspace.now(),
+        request_id=request_id,
+        subject_id=subject_id,
+    )

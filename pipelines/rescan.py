@@ -1,0 +1,104 @@
+"""The rescan: new subjects against everything on the platform. Pending requests are merged into one pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+
+import sqlalchemy as sa
+
+from embeddings.errors import StateError
+from pipelines.database.tables import hits
+from pipelines.judging import judge_pending, live_hits
+from pipelines.ledger import Scope
+from pipelines.manifest import list_shards, uncovered
+from pipelines.matching import match_pending
+from pipelines.progress import Progress, silent
+from pipelines.registry import active_versions
+from pipelines.requests import complete_request, get_request, list_requests
+from pipelines.sweep import Coverage, begin_run, finish_run, measure_coverage
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class RescanSummary:
+    """What a rescan did. ``hits``: of the rescanned subjects, now; ``new_hits``: found by this run."""
+
+    run_id: str
+    subjects: int
+    shards: int
+    faces: int
+    hits: int
+    new_hits: int
+    takedowns: int
+    completed_requests: int
+    coverage: float
+    seconds: float
+
+
+def rescan(
+    workspace: Workspace, *, request_id: str | None = None, run_id: str | None = None, progress: Progress = silent
+) -> RescanSummary:
+    """Compare the subject of one request, or every subject that is not covered yet, with all stored faces.
+
+    Items that arrive meanwhile are compared with the subject by their own sweep, which reads the registry later.
+    """
+    started = time.monotonic()
+    subject_ids = _subjects_of(workspace, request_id)
+    run_id = begin_run(workspace, kind="rescan", day=None, run_id=run_id)
+    matched = match_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)
+    judged = judge_pending(workspace, progress=progress)
+    completed = complete_covered_requests(workspace)
+    summary = RescanSummary(
+        run_id=run_id,
+        subjects=matched.subjects,
+        shards=matched.shards,
+        faces=matched.faces,
+        hits=_count_hits(workspace, subject_ids),
+        new_hits=matched.hits,
+        takedowns=judged.takedowns,
+        completed_requests=completed,
+        coverage=_coverage(workspace).fraction,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    finish_run(workspace, run_id, asdict(summary))
+    return summary
+
+
+def complete_covered_requests(workspace: Workspace) -> int:
+    """Complete the accepted requests whose subject has been compared with every stored face."""
+    completed = 0
+    with workspace.database.write() as tx:
+        versions = active_versions(tx, now=workspace.now())
+        listed = list_shards(tx, workspace.sealer)
+        missing = uncovered(tx, listed, versions, threshold=workspace.thresholds.review)
+        waiting = frozenset[str]().union(*missing.values())
+        for request in list_requests(tx, state="accepted"):
+            if request.subject_id in versions and request.subject_id not in waiting:
+                complete_request(tx, request.request_id, now=workspace.now())
+                completed += 1
+    return completed
+
+
+def _subjects_of(workspace: Workspace, request_id: str | None) -> Collection[str] | None:
+    if request_id is None:
+        return None
+    with workspace.database.read() as connection:
+        request = get_request(connection, request_id)
+    if request.state not in ("accepted", "completed"):
+        raise StateError(f"this request is {request.state}: accept it before rescanning")
+    return (request.subject_id,)
+
+
+def _count_hits(workspace: Workspace, subject_ids: Collection[str] | None) -> int:
+    query = live_hits()
+    if subject_ids is not None:
+        query = query.where(hits.c.subject_id.in_(list(subject_ids)))
+    with workspace.database.read() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one())
+
+
+def _coverage(workspace: Workspace) -> Coverage:
+    with workspace.database.read() as connection:
+        return measure_coverage(connection, workspace, Scope(None, None))

@@ -1,0 +1,299 @@
+"""The embedding stage: pending items -> fetched bytes -> faces -> one sealed shard per batch.
+
+Each batch ends in one transaction that lists its shard and enters its items, so that a crash at any point leaves
+either the whole batch pending or the whole batch scanned (I6). Content that was embedded before under the same models
+is not embedded again: its faces are taken from the shard that has them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from embeddings.errors import FetchError, ItemError, UnscannableError
+from embeddings.shard import embed_shard
+from embeddings.types import Content, ShardEmbeddings, face_schema
+from indexes.corpus import ShardEntry, corpus_schema
+from pipelines.database.tables import items
+from pipelines.ledger import Scope, unscanned
+from pipelines.manifest import insert_shard, list_shards
+from pipelines.progress import Progress, silent
+from pipelines.sources import Item, ItemSource, open_source
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class ScanCounts:
+    """What one run of the stage did."""
+
+    items: int = 0
+    embedded: int = 0
+    reused: int = 0
+    faces: int = 0
+    shards: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One item of a batch: its ledger position, and either its content or what went wrong."""
+
+    item_id: str
+    source_digest: str
+    attempts: int
+    content: Content | None
+    problem: ItemError | None
+
+
+def scan_pending(workspace: Workspace, scope: Scope, *, progress: Progress = silent) -> ScanCounts:
+    """Fetch and embed everything in scope that needs it; one worker at a time per database, others wait.
+
+    Raises nothing for a bad item; a bad database, disk or model ends the run with everything before it kept.
+    """
+    counts = ScanCounts()
+    with workspace.database.exclusive("scan"):
+        total = _count(workspace, scope)
+        progress("embed", 0, total)
+        for batch in _batches(workspace, scope):
+            counts = _scan_batch(workspace, batch, counts)
+            progress("embed", counts.items, total)
+    return counts
+
+
+def _count(workspace: Workspace, scope: Scope) -> int:
+    condition = _needs_scan(workspace, scope)
+    with workspace.database.read() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(items).where(condition)).scalar_one())
+
+
+def _needs_scan(workspace: Workspace, scope: Scope) -> sa.ColumnElement[bool]:
+    return unscanned(scope, model_id=workspace.models.model_id, max_attempts=workspace.config.sweep.max_fetch_attempts)
+
+
+def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[Fetched]]:
+    """Fetched batches in order of arrival, each item at most once in this run."""
+    config = workspace.config.sweep
+    condition = _needs_scan(workspace, scope)
+    sources: dict[str, ItemSource] = {}
+    columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "attempts", "sealed_record")]
+    last: tuple[Any, str] | None = None
+    with ThreadPoolExecutor(config.fetch_threads, thread_name_prefix="fetch") as pool:
+        while True:
+            query = sa.select(*columns).where(condition).order_by(items.c.received_at, items.c.item_id)
+            if last is not None:
+                query = query.where(
+                    sa.or_(
+                        items.c.received_at > last[0],
+                        sa.and_(items.c.received_at == last[0], items.c.item_id > last[1]),
+                    )
+                )
+            with workspace.database.read() as connection:
+                rows = connection.execute(query.limit(config.shard_items)).all()
+            if not rows:
+                return
+            batch = _fetch_until(workspace, rows, sources, pool)
+            last = (rows[len(batch) - 1].received_at, rows[len(batch) - 1].item_id)
+            yield batch
+
+
+def _fetch_until(
+    workspace: Workspace, rows: Sequence[Any], sources: dict[str, ItemSource], pool: ThreadPoolExecutor
+) -> list[Fetched]:
+    """Fetch rows in order until the batch is full by bytes; at least one."""
+    config = workspace.config.sweep
+    batch: list[Fetched] = []
+    size = 0
+    for start in range(0, len(rows), config.fetch_threads):
+        window = rows[start : start + config.fetch_threads]
+        opened = [_opened(workspace, row, sources) for row in window]
+        for fetched in pool.map(lambda pair: _fetch(workspace, *pair), zip(window, opened, strict=True)):
+            batch.append(fetched)
+            size += len(fetched.content.data) if fetched.content else 0
+        if size >= config.shard_bytes:
+            break
+    return batch
+
+
+def _opened(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) -> tuple[Item, ItemSource]:
+    record = workspace.sealer.unseal_record(row.sealed_record, row.item_id)
+    uri = record["source"]
+    if uri not in sources:
+        sources[uri] = open_source(uri, settings=workspace.config.fetch.settings())
+    return Item.from_record(record["item"]), sources[uri]
+
+
+def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> Fetched:
+    item, source = opened
+    content: Content | None = None
+    problem: ItemError | None = None
+    try:
+        data = _content_of(item, source, max_bytes=workspace.limits.max_bytes)
+        content = Content(sha256=hashlib.sha256(data).digest(), data=data)
+    except ItemError as error:
+        problem = error
+    return Fetched(row.item_id, row.source_digest, row.attempts, content, problem)
+
+
+def _content_of(item: Item, source: ItemSource, *, max_bytes: int) -> bytes:
+    if item.kind == "model":
+        raise UnscannableError("format", "model files carry no picture")
+    if item.problem == "row_invalid":
+        raise FetchError("row_invalid", "the listing's row could not be read")
+    if not item.has_content:
+        raise UnscannableError("no_content", "nothing but text")
+    return source.fetch(item, max_bytes=max_bytes)
+
+
+def _scan_batch(workspace: Workspace, batch: list[Fetched], counts: ScanCounts) -> ScanCounts:
+    contents = {fetched.content.sha256: fetched.content for fetched in batch if fetched.content}
+    known = _known(workspace, list(contents))
+    fresh = [content for sha256, content in contents.items() if sha256 not in known.faces]
+    workers = workspace.config.embedding.worker_count()
+    result = embed_shard(fresh, workspace.models, limits=workspace.limits, workers=workers)
+    scanned = _merge(known, result, workspace.models.dimension)
+    faces = _corpus_rows(batch, scanned, workspace.models.dimension)
+    entry = _write_shard(workspace, batch, faces) if len(faces) else None
+    _commit(workspace, batch, scanned, entry)
+    return ScanCounts(
+        items=counts.items + len(batch),
+        embedded=counts.embedded + len(fresh),
+        reused=counts.reused + sum(f.content is not None for f in batch) - len(fresh),
+        faces=counts.faces + len(faces),
+        shards=counts.shards + (entry is not None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """Per content digest: its status row, and its faces (face schema)."""
+
+    statuses: dict[bytes, dict[str, Any]]
+    faces: dict[bytes, pa.Table]
+
+
+_STATUS_COLUMNS = ("format", "width", "height", "frames", "frames_total", "faces", "faces_dropped")
+
+
+def _known(workspace: Workspace, digests: Sequence[bytes]) -> Scanned:
+    """What earlier scans by the same models know of these contents. Every face is read from its sealed shard."""
+    model_id, dimension = workspace.models.model_id, workspace.models.dimension
+    columns = [items.c[name] for name in ("item_id", "content_sha256", "shard_id", "status", "pdq", *_STATUS_COLUMNS)]
+    statuses: dict[bytes, dict[str, Any]] = {}
+    faces: dict[bytes, pa.Table] = {}
+    wanted: dict[str, dict[str, bytes]] = {}  # shard -> item -> content
+    with workspace.database.read() as connection:
+        query = sa.select(*columns).where(
+            items.c.content_sha256.in_([digest.hex() for digest in digests]), items.c.model_id == model_id, items.c.live
+        )
+        for row in connection.execute(query):
+            digest = bytes.fromhex(row.content_sha256)
+            if digest in statuses:
+                continue
+            statuses[digest] = {name: row._mapping[name] for name in _STATUS_COLUMNS}
+            statuses[digest]["pdq"] = bytes.fromhex(row.pdq) if row.pdq else None
+            statuses[digest]["status"] = "faces" if row.shard_id else row.status
+            faces[digest] = face_schema(dimension).empty_table()
+            if row.shard_id:
+                wanted.setdefault(row.shard_id, {})[row.item_id] = digest
+        shards = list_shards(connection, workspace.sealer) if wanted else []
+    listed = {shard.entry.shard_id: shard.entry for shard in shards}
+    for shard_id, donors in wanted.items():
+        table = workspace.corpus.read(listed[shard_id], key=workspace.sealer.shard_key(shard_id))
+        for item_id, digest in donors.items():
+            faces[digest] = table.filter(pc.equal(table["item_id"], item_id)).drop_columns(["item_id"])
+    return Scanned(statuses, faces)
+
+
+def _merge(known: Scanned, result: ShardEmbeddings, dimension: int) -> Scanned:
+    statuses = dict(known.statuses)
+    faces = dict(known.faces)
+    for row in result.statuses.to_pylist():
+        digest = row.pop("content_sha256")
+        statuses[digest] = row
+        faces[digest] = face_schema(dimension).empty_table()
+    digests = result.faces["content_sha256"].to_pylist()
+    starts = [i for i, digest in enumerate(digests) if i == 0 or digest != digests[i - 1]]
+    for start, stop in zip(starts, [*starts[1:], len(digests)], strict=True):
+        faces[digests[start]] = result.faces.slice(start, stop - start)
+    return Scanned(statuses, faces)
+
+
+def _corpus_rows(batch: Sequence[Fetched], scanned: Scanned, dimension: int) -> pa.Table:
+    """The batch's faces, once per item."""
+    tables, owners, counts = [face_schema(dimension).empty_table()], [], []
+    for fetched in batch:
+        if fetched.content and len(faces := scanned.faces[fetched.content.sha256]):
+            tables.append(faces)
+            owners.append(fetched.item_id)
+            counts.append(len(faces))
+    joined = pa.concat_tables(tables).combine_chunks()
+    item_ids = pa.array(np.repeat(np.array(owners, dtype=object), counts), type=pa.string())
+    return pa.Table.from_arrays([item_ids, *joined.columns], schema=corpus_schema(dimension))
+
+
+def _write_shard(workspace: Workspace, batch: Sequence[Fetched], faces: pa.Table) -> ShardEntry:
+    """Write the batch's shard. Its id follows from the batch, so that a repeat after a crash replaces the file."""
+    model_id = workspace.models.model_id
+    parts = [[fetched.item_id, fetched.source_digest, fetched.attempts] for fetched in batch]
+    shard_id = hashlib.sha256(json.dumps([model_id, parts]).encode()).hexdigest()[:32]
+    entry = workspace.corpus.write(
+        faces,
+        shard_id=shard_id,
+        model_id=model_id,
+        dimension=workspace.models.dimension,
+        key=workspace.sealer.shard_key(shard_id),
+        before_rename=lambda: workspace.failpoints.pass_by("before_shard_rename"),
+    )
+    workspace.failpoints.pass_by("after_shard_rename")
+    return entry
+
+
+def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, entry: ShardEntry | None) -> None:
+    now = workspace.now()
+    updates = [_item_update(fetched, scanned, entry) for fetched in batch]
+    with workspace.database.write() as tx:
+        if entry is not None:
+            insert_shard(tx, workspace.sealer, entry, now=now)
+        statement = (
+            sa.update(items)
+            .where(items.c.item_id == sa.bindparam("this_item"), items.c.source_digest == sa.bindparam("this_digest"))
+            .values(
+                model_id=workspace.models.model_id,
+                scanned_at=now,
+                attempts=items.c.attempts + 1,
+                **{name: sa.bindparam(f"new_{name}") for name in _UPDATED},
+            )
+        )
+        tx.execute(statement, updates)
+        workspace.failpoints.pass_by("before_manifest_commit")
+    workspace.failpoints.pass_by("after_manifest_commit")
+
+
+_UPDATED = ("status", "content_sha256", "shard_id", "pdq", *_STATUS_COLUMNS)
+
+
+def _item_update(fetched: Fetched, scanned: Scanned, entry: ShardEntry | None) -> dict[str, Any]:
+    values: dict[str, Any] = dict.fromkeys(_UPDATED)
+    if fetched.content is None:
+        values["status"] = fetched.problem.status if fetched.problem else "fetch_failed:unknown"
+    else:
+        row = scanned.statuses[fetched.content.sha256]
+        has_faces = row["status"] == "faces"
+        values |= {name: row[name] for name in _STATUS_COLUMNS}
+        values["pdq"] = row["pdq"].hex() if row["pdq"] else None
+        values["content_sha256"] = fetched.content.sha256.hex()
+        values["status"] = "pending" if has_faces else row["status"]
+        values["shard_id"] = entry.shard_id if has_faces and entry else None
+    return {
+        "this_item": fetched.item_id,
+        "this_digest": fetched.source_digest,
+        **{f"new_{name}": value for name, value in values.items()},
+    }

@@ -1,0 +1,34 @@
+"""Sources of items: folders of files and manifests exported by a platform's warehouse.
+
+::
+
+    open_source(uri) ──> ItemSource ── items(day) ──> Item ──> ledger (to_record / from_record)
+                              └─────── fetch(item) ──> bytes
+
+A source lists everything and judges nothing: whatever is malformed is yielded with a ``problem`` word and counted by
+the pipeline (I1). All that comes out of a source is untrusted (I9). Sources know no database and no model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embeddings.errors import ConfigError
+from pipelines.sources.directory import DirectorySource
+from pipelines.sources.item import KINDS, FetchSettings, Item, ItemSource, Kind
+from pipelines.sources.manifest import ManifestSource
+
+__all__ = ["KINDS", "FetchSettings", "Item", "ItemSource", "Kind", "open_source"]
+
+
+def open_source(uri: str, *, settings: FetchSettings) -> ItemSource:
+    """The source that ``uri`` names: ``directory:PATH`` or ``manifest:PATH`` (.jsonl, .ndjson, .gz, .parquet).
+
+    Raises :class:`ConfigError` for an unknown kind, a missing path or unusable settings.
+    """
+    kind, separator, path = uri.partition(":")
+    if separator and path and kind == "directory":
+        return DirectorySource(uri, Path(path))
+    if separator and path and kind == "manifest":
+        return ManifestSource(uri, Path(path), settings)
+    raise ConfigError(f"unknown source {uri!r}: expected directory:PATH or manifest:PATH")

@@ -1,0 +1,225 @@
+"""A folder of files as a source: each file is an item, JSON side-cars carry the metadata.
+
+Nothing beneath the root is skipped silently: hidden files, links, pipes and folders that cannot be listed are items
+too, with a ``problem`` where their content cannot be had. Links to folders are not descended into.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from embeddings.errors import ConfigError, FetchError, ItemError
+from pipelines.sources.contained import open_file, open_folder, path_bytes, path_text, read_file
+from pipelines.sources.item import Item
+from pipelines.sources.metadata import (
+    FIELDS,
+    MAX_ID,
+    MAX_METADATA_BYTES,
+    UNREADABLE,
+    Metadata,
+    default_kind,
+    parse_object,
+    read_metadata,
+)
+
+_JSON = b".json"
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What the file system says of one entry."""
+
+    path: bytes
+    received_at: datetime
+    revision: str | None
+    problem: str | None
+
+
+class DirectorySource:
+    """Every file beneath ``root``. Holds no descriptor; listing and fetching are safe from several threads."""
+
+    def __init__(self, uri: str, root: Path) -> None:
+        self._uri = uri
+        if not root.is_dir():
+            raise ConfigError(f"the directory source {uri!r} does not exist or is not a directory")
+        self._root = os.path.realpath(os.fsencode(root))
+
+    @property
+    def uri(self) -> str:
+        """What the source was opened with."""
+        return self._uri
+
+    def items(self, day: date | None) -> Iterator[Item]:
+        """One item per file in the order of names, folder by folder. See :class:`ItemSource`.
+
+        A second item with the same id gets its path as id (with ``#2`` and so on if that is taken too).
+        """
+        seen: set[str] = set()
+        for file, sidecar in self._walk():
+            metadata = Metadata() if sidecar is None else self._read_sidecar(sidecar)
+            item = _item(file, metadata, seen)
+            seen.add(item.item_id)
+            if day is None or item.received_at.date() == day:
+                yield item
+
+    def fetch(self, item: Item, *, max_bytes: int) -> bytes:
+        """The file's bytes. See :class:`ItemSource`."""
+        return read_file(self._root, path_bytes(item.locator), max_bytes=max_bytes)
+
+    def _walk(self) -> Iterator[tuple[_File, bytes | None]]:
+        """Each file with the path of its side-car, if it has one."""
+        folders = [b""]
+        while folders:
+            folder = folders.pop()
+            try:
+                descriptor = open_folder(self._root, folder)
+            except OSError as error:
+                yield from self._unlistable(folder, error)
+                continue
+            subfolders: list[bytes] = []
+            try:
+                names, subfolders = _list(descriptor)
+                yield from self._files(descriptor, folder, names)
+            except OSError as error:
+                yield from self._unlistable(folder, error)
+            finally:
+                os.close(descriptor)
+            folders.extend(_join(folder, name) for name in reversed(subfolders))
+
+    def _files(self, descriptor: int, folder: bytes, names: list[bytes]) -> Iterator[tuple[_File, bytes | None]]:
+        sidecars = _pair(names)
+        beside = set(sidecars.values())
+        for name in names:
+            if name not in beside and (file := self._stat(descriptor, folder, name)) is not None:
+                sidecar = sidecars.get(name)
+                yield file, None if sidecar is None else _join(folder, sidecar)
+
+    def _unlistable(self, folder: bytes, error: OSError) -> Iterator[tuple[_File, None]]:
+        """A folder that cannot be listed is an item itself, so that what is in it is not missed in silence."""
+        if not folder:
+            raise ConfigError(f"the directory source {self._uri!r} cannot be listed: {os.strerror(error.errno or 0)}")
+        if not isinstance(error, FileNotFoundError):
+            problem = "denied" if isinstance(error, PermissionError) else "io"
+            yield _File(folder, datetime.now(UTC), None, problem), None
+
+    def _stat(self, descriptor: int, folder: bytes, name: bytes) -> _File | None:
+        """None when the file is gone since it was listed."""
+        path = _join(folder, name)
+        try:
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return _File(path, datetime.now(UTC), None, "io")
+        problem = None
+        if stat.S_ISLNK(status.st_mode):
+            try:
+                target = open_file(self._root, path)
+            except FetchError as error:
+                problem = error.reason
+            else:
+                status = os.fstat(target)
+                os.close(target)
+        elif not stat.S_ISREG(status.st_mode):
+            problem = "not_a_file"
+        revision = f"{status.st_size}-{status.st_mtime_ns}"
+        return _File(path, _moment(status.st_mtime), revision, problem)
+
+    def _read_sidecar(self, path: bytes) -> Metadata:
+        try:
+            fields = parse_object(read_file(self._root, path, max_bytes=MAX_METADATA_BYTES))
+        except (ItemError, ValueError):
+            return UNREADABLE
+        return read_metadata({name: fields[name] for name in FIELDS if name in fields})
+
+
+def _list(descriptor: int) -> tuple[list[bytes], list[bytes]]:
+    """Sorted names of the files (anything that is no folder) and of the folders."""
+    files: list[bytes] = []
+    folders: list[bytes] = []
+    with os.scandir(descriptor) as entries:
+        for entry in entries:
+            (folders if entry.is_dir(follow_symlinks=False) else files).append(os.fsencode(entry.name))
+    return sorted(files), sorted(folders)
+
+
+def _pair(names: list[bytes]) -> dict[bytes, bytes]:
+    """File name -> side-car name: ``photo.jpg.json``, else ``photo.json`` if only one other file has that stem."""
+    present = set(names)
+    contents = [name for name in names if not name.endswith(_JSON)]
+    stems = Counter(_stem(name) for name in contents)
+    pairs: dict[bytes, bytes] = {}
+    for name in contents:
+        stem = _stem(name)
+        if name + _JSON in present:
+            pairs[name] = name + _JSON
+        elif stem + _JSON in present and stems[stem] == 1 and stem not in present:
+            pairs[name] = stem + _JSON
+    return pairs
+
+
+def _stem(name: bytes) -> bytes:
+    return name.rpartition(b".")[0] or name
+
+
+def _join(folder: bytes, name: bytes) -> bytes:
+    return folder + b"/" + name if folder else name
+
+
+def _moment(seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):  # a forged mtime beyond the calendar
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _item(file: _File, metadata: Metadata, seen: set[str]) -> Item:
+    locator = path_text(file.path)
+    item_id = metadata.item_id or _path_id(locator)
+    duplicate = item_id in seen
+    if duplicate:
+        item_id = _free_id(_path_id(locator), seen)
+    problem = file.problem
+    if problem is None and not metadata.valid:
+        problem = "sidecar_invalid"
+    if problem is None and duplicate:
+        problem = "duplicate_id"
+    return Item(
+        item_id=item_id,
+        kind=metadata.kind or default_kind(locator),
+        received_at=metadata.received_at or file.received_at,
+        locator=locator,
+        parent_model=metadata.parent_model,
+        uploader=metadata.uploader,
+        title=metadata.title,
+        prompt=metadata.prompt,
+        tags=metadata.tags,
+        trigger_words=metadata.trigger_words,
+        nsfw_level=metadata.nsfw_level,
+        revision=file.revision,
+        deleted=metadata.deleted,
+        problem=problem,
+    )
+
+
+def _path_id(locator: str) -> str:
+    """The path, or its beginning and a digest where it is longer than an id may be."""
+    if len(locator) <= MAX_ID:
+        return locator
+    digest = hashlib.sha256(locator.encode()).hexdigest()
+    return f"{locator[: MAX_ID - 80]}~{digest}"
+
+
+def _free_id(path: str, seen: set[str]) -> str:
+    candidate, number = path, 1
+    while candidate in seen:
+        number += 1
+        candidate = f"{path[: MAX_ID - 12]}#{number}"
+    return candidate

@@ -1,0 +1,170 @@
+"""What a source yields: the :class:`Item`, its JSON form, and the :class:`ItemSource` seam.
+
+Owns the vocabulary of sources. Knows no file system, no network and no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Final, Literal, Protocol, cast, get_args
+
+from embeddings.errors import ConfigError, CorruptionError
+
+Kind = Literal["model", "image", "bounty", "bounty_entry"]
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """How content is fetched. Comes from ``likeness.toml``; applies to URLs only."""
+
+    timeout_seconds: float
+    """Deadline of one fetch in all: connecting, waiting and reading."""
+    allowed_hosts: tuple[str, ...]
+    """Hosts that URLs may name: ``"cdn.example"`` for ports 80 (http) and 443 (https), ``"cdn.example:8443"`` for
+    another port. Exact names, no wildcards. Empty: no URL is fetched at all."""
+    allow_private_addresses: bool
+    """Whether a host may resolve to a private, loopback, link-local or reserved address."""
+    max_redirects: int = 0
+    """Redirects are never followed: 0 is the only value. Named so that a config file can say it."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout_seconds < float("inf"):
+            raise ConfigError("timeout_seconds must be a positive number of seconds")
+        if self.max_redirects != 0:
+            raise ConfigError("max_redirects must be 0: redirects are never followed")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One uploaded thing. Every string is valid UTF-8 without NUL, so any database stores it.
+
+    ``repr`` shows neither names, prompts, paths nor URLs, so that an item in a log or a traceback gives nothing away.
+    """
+
+    item_id: str = field(repr=False)
+    """Unique within one listing, at most 512 characters. A directory's ids are paths, hence not shown either."""
+    kind: Kind
+    received_at: datetime
+    """Aware, UTC."""
+    locator: str = field(repr=False)
+    """What ``fetch`` follows: a path relative to the source's root, or a URL; empty when there is no content."""
+    parent_model: str | None = field(default=None, repr=False)
+    uploader: str | None = field(default=None, repr=False)
+    title: str | None = field(default=None, repr=False)
+    prompt: str | None = field(default=None, repr=False)
+    tags: tuple[str, ...] = field(default=(), repr=False)
+    trigger_words: tuple[str, ...] = field(default=(), repr=False)
+    nsfw_level: str | None = None
+    """As the platform gave it; a number in its decimal form."""
+    revision: str | None = field(default=None, repr=False)
+    """Changes whenever the content changes; None when the source cannot tell."""
+    deleted: bool = False
+    problem: str | None = None
+    """A fixed word when the listing had something wrong: ``sidecar_invalid``, ``row_invalid``, ``duplicate_id``,
+    or the reason with which ``fetch`` is going to fail."""
+
+    def __post_init__(self) -> None:
+        if self.received_at.utcoffset() != timedelta(0):
+            raise ValueError("received_at must be aware and in UTC")
+
+    @property
+    def has_content(self) -> bool:
+        """Whether there is anything to fetch. A bounty may be text alone."""
+        return self.locator != ""
+
+    def to_record(self) -> dict[str, object]:
+        """This item as values that ``json`` writes; :meth:`from_record` gives the same item back."""
+        return {
+            "item_id": self.item_id,
+            "kind": self.kind,
+            "received_at": self.received_at.isoformat(),
+            "locator": self.locator,
+            "parent_model": self.parent_model,
+            "uploader": self.uploader,
+            "title": self.title,
+            "prompt": self.prompt,
+            "tags": list(self.tags),
+            "trigger_words": list(self.trigger_words),
+            "nsfw_level": self.nsfw_level,
+            "revision": self.revision,
+            "deleted": self.deleted,
+            "problem": self.problem,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, object]) -> Item:
+        """The item that :meth:`to_record` wrote. Raises :class:`CorruptionError` for anything else."""
+        try:
+            return cls(
+                item_id=_string(record["item_id"]),
+                kind=_kind(record["kind"]),
+                received_at=datetime.fromisoformat(_string(record["received_at"])),
+                locator=_string(record["locator"]),
+                parent_model=_optional(record.get("parent_model")),
+                uploader=_optional(record.get("uploader")),
+                title=_optional(record.get("title")),
+                prompt=_optional(record.get("prompt")),
+                tags=_strings(record.get("tags", ())),
+                trigger_words=_strings(record.get("trigger_words", ())),
+                nsfw_level=_optional(record.get("nsfw_level")),
+                revision=_optional(record.get("revision")),
+                deleted=_flag(record.get("deleted", False)),
+                problem=_optional(record.get("problem")),
+            )
+        except (KeyError, TypeError, ValueError):
+            raise CorruptionError("a stored item record is not what to_record writes") from None
+
+
+class ItemSource(Protocol):
+    """Where items come from. Safe to call from several threads."""
+
+    @property
+    def uri(self) -> str:
+        """What :func:`pipelines.sources.open_source` was given."""
+        ...
+
+    def items(self, day: date | None) -> Iterator[Item]:
+        """All items, or those received on one UTC ``day``, streamed in a stable order.
+
+        Nothing is left out for being malformed: it comes with a ``problem``. Raises :class:`CorruptionError` when
+        the listing itself cannot be read to its end.
+        """
+        ...
+
+    def fetch(self, item: Item, *, max_bytes: int) -> bytes:
+        """The item's content. Depends on ``item.locator`` alone, so a stored item can be fetched again.
+
+        Raises :class:`FetchError`, or :class:`UnscannableError` ``too_large`` beyond ``max_bytes``.
+        """
+        ...
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _optional(value: object) -> str | None:
+    return None if value is None else _string(value)
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return tuple(_string(entry) for entry in value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _kind(value: object) -> Kind:
+    if value not in KINDS:
+        raise ValueError
+    return cast(Kind, value)

@@ -1,0 +1,256 @@
+"""The nightly sweep: new items against all subjects. The stages here are what the command line and Dagster both call.
+
+    list_source -> scan_pending -> match_pending -> judge_pending          (then: dispatch, report)
+
+Each stage finds its own work in the database and may be repeated or cut off at any point.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import ConfigError, NotReadyError
+from pipelines.database.tables import hits, items, runs, verdicts
+from pipelines.judging import judge_pending, live_hits, unjudged_count
+from pipelines.ledger import ListedCounts, Scope, count_statuses, record_listing, source_id
+from pipelines.manifest import list_shards, uncovered
+from pipelines.matching import match_pending
+from pipelines.progress import Progress, silent
+from pipelines.registry import active_versions, registry_version
+from pipelines.scan import ScanCounts, scan_pending
+from pipelines.sources import Item, open_source
+from pipelines.workspace import Workspace, new_id
+
+LISTING_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of (live item, active subject) is settled. An item is unsettled while it is ``pending``, and for every
+    subject its shard has not been compared with; ``unscannable``, ``no_face`` and ``fetch_failed`` are settled, and
+    counted by status beside this."""
+
+    pairs: int
+    settled: int
+
+    @property
+    def fraction(self) -> float:
+        """1.0 when everything is settled; also when there is nothing to settle."""
+        return self.settled / self.pairs if self.pairs else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSummary:
+    """What is true of the swept scope after the sweep, and how fast this run was."""
+
+    run_id: str
+    items: int
+    faces: int
+    clean: int
+    hit: int
+    no_face: int
+    unscannable: int
+    fetch_failed: int
+    pending: int
+    statuses: dict[str, int]
+    hits: int
+    takedowns: int
+    review: int
+    coverage: float
+    listed: int
+    embedded: int
+    reused: int
+    seconds: float
+    images_per_second: float
+
+
+def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent) -> SweepSummary:
+    """Sweep one source, one day of it or all, and return the summary that is also stored with the run."""
+    started = time.monotonic()
+    require_registry(workspace)
+    scope = Scope(source_id(source_uri), day)
+    run_id = begin_run(workspace, kind="sweep", day=day)
+    listed = list_source(workspace, source_uri, day=day, progress=progress)
+    scanned = scan_pending(workspace, scope, progress=progress)
+    match_pending(workspace, found_by="sweep", progress=progress)
+    judge_pending(workspace, progress=progress)
+    seconds = time.monotonic() - started
+    summary = summarise(workspace, scope, run_id=run_id, listed=listed.listed, scanned=scanned, seconds=seconds)
+    finish_run(workspace, run_id, asdict(summary))
+    return summary
+
+
+def require_registry(workspace: Workspace) -> None:
+    """Raise :class:`NotReadyError` for an empty registry before any work is done (I7)."""
+    if workspace.config.sweep.allow_empty_registry:
+        return
+    with workspace.database.read() as connection:
+        if not active_versions(connection, now=workspace.now()):
+            raise NotReadyError(
+                "the registry has no active subject: a scan would find nobody. Add subjects, or set "
+                "sweep.allow_empty_registry = true if that is meant"
+            )
+
+
+def configured_source(workspace: Workspace, given: str | None = None) -> str:
+    """The source named on the command line, in ``LIKENESS_SOURCE`` or in ``likeness.toml``."""
+    uri = given or workspace.config.source
+    if not uri:
+        raise ConfigError("no source: give --source, or set `source` in likeness.toml or LIKENESS_SOURCE")
+    return uri
+
+
+def list_source(
+    workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent
+) -> ListedCounts:
+    """Enter everything the source lists into the ledger, in batches."""
+    source = open_source(source_uri, settings=workspace.config.fetch.settings())
+    total = ListedCounts(0, 0, 0, 0)
+    for batch in _batched(source.items(day), LISTING_BATCH):
+        with workspace.database.write() as tx:
+            total += record_listing(tx, workspace.sealer, batch, source_uri=source_uri, now=workspace.now())
+        progress("list", total.listed, 0)
+    return total
+
+
+def _batched(listed: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while batch := list(islice(listed, size)):
+        yield batch
+
+
+def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str | None = None) -> str:
+    """Record that a run began; with a given id (Dagster's) a retry continues the same record."""
+    run_id = run_id or new_id("run")
+    with workspace.database.write() as tx:
+        if tx.execute(sa.select(runs.c.run_id).where(runs.c.run_id == run_id)).first() is None:
+            tx.execute(
+                sa.insert(runs).values(
+                    run_id=run_id,
+                    kind=kind,
+                    day=day.isoformat() if day else None,
+                    started_at=workspace.now(),
+                    model_id=workspace.models.model_id,
+                    policy_version=workspace.policy.version,
+                    registry_version=registry_version(tx),
+                )
+            )
+    return run_id
+
+
+def finish_run(workspace: Workspace, run_id: str, summary: dict[str, Any]) -> None:
+    """Record what a run ended with."""
+    with workspace.database.write() as tx:
+        tx.execute(
+            sa.update(runs)
+            .where(runs.c.run_id == run_id)
+            .values(finished_at=workspace.now(), summary=json.dumps(summary))
+        )
+
+
+def summarise(
+    workspace: Workspace,
+    scope: Scope,
+    *,
+    run_id: str,
+    listed: int = 0,
+    scanned: ScanCounts | None = None,
+    seconds: float = 0.0,
+) -> SweepSummary:
+    """Read the scope's present state from the database."""
+    scanned = scanned or ScanCounts()
+    with workspace.database.read() as connection:
+        statuses = count_statuses(connection, scope)
+        found = live_hits().where(*scope.where()).subquery()
+        hit_count = connection.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()
+        faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
+        judged = count_verdicts(connection, scope)
+        coverage = measure_coverage(connection, workspace, scope)
+    family: dict[str, int] = {}
+    for status, count in statuses.items():
+        name = status.partition(":")[0]
+        family[name] = family.get(name, 0) + count
+    return SweepSummary(
+        run_id=run_id,
+        items=sum(statuses.values()),
+        faces=int(faces or 0),
+        clean=family.get("clean", 0),
+        hit=family.get("hit", 0),
+        no_face=family.get("no_face", 0),
+        unscannable=family.get("unscannable", 0),
+        fetch_failed=family.get("fetch_failed", 0),
+        pending=family.get("pending", 0),
+        statuses=statuses,
+        hits=int(hit_count),
+        takedowns=judged.get("takedown", 0),
+        review=judged.get("review", 0),
+        coverage=coverage.fraction,
+        listed=listed,
+        embedded=scanned.embedded,
+        reused=scanned.reused,
+        seconds=round(seconds, 3),
+        images_per_second=round(scanned.items / seconds, 2) if seconds else 0.0,
+    )
+
+
+def count_verdicts(connection: Connection, scope: Scope) -> dict[str, int]:
+    """Verdicts in force for live items in scope and active subjects, by verdict."""
+    in_force = (
+        live_hits()
+        .where(*scope.where())
+        .with_only_columns(hits.c.item_id, hits.c.content_sha256, hits.c.subject_id)
+        .distinct()
+        .subquery()
+    )
+    same = sa.and_(*(verdicts.c[name] == in_force.c[name] for name in in_force.c.keys()))  # noqa: SIM118
+    query = (
+        sa.select(verdicts.c.verdict, sa.func.count())
+        .select_from(verdicts.join(in_force, same))
+        .group_by(verdicts.c.verdict)
+    )
+    return {str(verdict): int(count) for verdict, count in connection.execute(query)}
+
+
+def measure_coverage(connection: Connection, workspace: Workspace, scope: Scope) -> Coverage:
+    """Count settled pairs of live items in scope and active subjects (I1, I2)."""
+    versions = active_versions(connection, now=workspace.now())
+    total = sum(count_statuses(connection, scope).values())
+    listed = list_shards(connection, workspace.sealer)
+    missing = uncovered(connection, listed, versions, threshold=workspace.thresholds.review)
+    query = sa.select(items.c.shard_id, items.c.status, sa.func.count()).where(*scope.where())
+    unsettled = 0
+    for shard_id, status, count in connection.execute(query.group_by(items.c.shard_id, items.c.status)):
+        if shard_id is None:
+            unsettled += int(count) * len(versions) * (status == "pending")
+        else:
+            unsettled += int(count) * len(missing.get(shard_id, ()))
+    pairs = total * len(versions)
+    return Coverage(pairs=pairs, settled=pairs - unsettled)
+
+
+def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
+    """Raise :class:`NotReadyError` unless every pair in scope is settled and every hit has a verdict."""
+    with workspace.database.read() as connection:
+        coverage = measure_coverage(connection, workspace, scope)
+        waiting = unjudged_count(connection)
+    if coverage.settled != coverage.pairs or waiting:
+        raise NotReadyError(
+            f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared, {waiting} hits not judged"
+        )
+    return coverage
+
+
+def nightly_days(watermark: date | None, today: date) -> list[date]:
+    """The days a nightly run covers: from the watermark, or two days back if that is earlier, to yesterday."""
+    yesterday = today - timedelta(days=1)
+    two_back = today - timedelta(days=2)
+    first = min(watermark, two_back) if watermark else two_back
+    return [first + timedelta(days=n) for n in range((yesterday - first).days + 1)]

@@ -1,0 +1,168 @@
+"""The loop that empties the outbox: claim, send, settle, one message at a time.
+
+No transaction is open while a message is on its way: one short write claims it, another settles it. A process that
+dies in between leaves a lease that runs out, and the next dispatch sends the same bytes under the same key.
+
+``config.batch`` is how many due messages are looked up at a time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import ConfigError
+from pipelines.config import TakedownConfig
+from pipelines.database import Database
+from pipelines.failpoints import Failpoints
+from pipelines.takedown import leases
+from pipelines.takedown.client import Delivery, Outcome, TakedownClient
+from pipelines.takedown.leases import Claim, Position, Settlement
+from pipelines.takedown.outbox import DEAD, DONE, HELD, PENDING, WITHDRAWAL, WITHDRAWN, counts_by_state
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSummary:
+    """What one :func:`dispatch` did, and what the outbox holds after it."""
+
+    sent: int
+    """takedowns acknowledged by the service"""
+    withdrawn: int
+    """withdrawal events acknowledged by the service"""
+    retried: int
+    """attempts without success that will be repeated"""
+    rejected: int
+    """attempts that the service refused with a 4xx: repeated or dead all the same, but somebody should look"""
+    dead: int
+    """messages given up in this call"""
+    overtaken: int
+    """failed attempts of takedowns that were withdrawn meanwhile: not repeated"""
+    lost: int
+    """results that came after the lease had run out and gone to another dispatcher"""
+    endpoint_stopped: bool
+    """the endpoint answered 410: this call ended there, and later calls refuse"""
+    pending: int
+    held: int
+    dead_letters: int
+
+
+def dispatch(
+    database: Database,
+    client: TakedownClient,
+    *,
+    config: TakedownConfig,
+    failpoints: Failpoints,
+    now: Callable[[], datetime],
+    owner: str,
+    progress: Callable[[int], None] | None,
+) -> DispatchSummary:
+    """Attempt every due message once. ``progress`` is told the number of attempts so far.
+
+    ``owner`` names this process in its leases. Raises :class:`NotReadyError`, sending nothing, when this endpoint
+    answered 410 in an earlier call; the call that meets the 410 ends there and says so in ``endpoint_stopped``.
+    Raises :class:`ConfigError` when a lease is too short for an attempt.
+    """
+    if config.lease_seconds < 2 * config.timeout_seconds:
+        raise ConfigError("takedown.lease_seconds must be at least twice takedown.timeout_seconds")
+    with database.read() as connection:
+        leases.require_open(connection, client.endpoint_id)
+    tally: Counter[str] = Counter()
+    for message_id in _each_due(database, now, page=config.batch):
+        with database.write() as tx:
+            claim = leases.claim(tx, message_id, owner=owner, lease_seconds=config.lease_seconds, now=now())
+        if claim is None:  # another dispatcher was faster, or it was withdrawn
+            continue
+        failpoints.pass_by("before_http_send")
+        delivery = client.send(claim.message)
+        failpoints.pass_by("after_http_send")
+        with database.write() as tx:
+            words = _acknowledge(tx, claim, delivery, endpoint_id=client.endpoint_id, config=config, now=now())
+            failpoints.pass_by("before_acknowledgement")
+        failpoints.pass_by("after_acknowledgement")
+        tally.update(["attempts", *words])
+        if progress:
+            progress(tally["attempts"])
+        if delivery.outcome is Outcome.GONE:
+            break
+    return _summary(database, tally)
+
+
+def _each_due(database: Database, now: Callable[[], datetime], *, page: int) -> Iterator[str]:
+    """Every due message once, by deadline. Looks again until a whole pass finds nothing new: an acknowledged takedown
+    can free its withdrawal.
+    """
+    seen: set[str] = set()
+    after: Position | None = None
+    fresh = False
+    while True:
+        with database.read() as connection:
+            found = leases.due(connection, now=now(), limit=page, after=after)
+        for _, message_id in found:
+            if message_id not in seen:
+                fresh = True
+                seen.add(message_id)
+                yield message_id
+        if len(found) == page:
+            after = found[-1]
+        elif fresh:
+            after, fresh = None, False
+        else:
+            return
+
+
+def _acknowledge(
+    tx: Connection, claim: Claim, delivery: Delivery, *, endpoint_id: str, config: TakedownConfig, now: datetime
+) -> list[str]:
+    """Write the result of an attempt; returns the words to count."""
+    state = leases.settle(tx, claim, _settlement(claim, delivery, config, now), now=now)
+    if delivery.outcome is Outcome.GONE:
+        leases.stop_endpoint(tx, endpoint_id)
+    words = ["rejected"] if delivery.outcome is Outcome.REJECTED else []
+    words += ["stopped"] if delivery.outcome is Outcome.GONE else []
+    if state is None:
+        return [*words, "lost"]
+    if delivery.outcome is Outcome.SUCCESS:
+        return [*words, "withdrawn" if claim.action == WITHDRAWAL else "sent"]
+    return [*words, {PENDING: "retried", DEAD: "dead", WITHDRAWN: "overtaken"}[state]]
+
+
+def _settlement(claim: Claim, delivery: Delivery, config: TakedownConfig, now: datetime) -> Settlement:
+    if delivery.outcome is Outcome.SUCCESS:
+        return Settlement(DONE, delivery.result)
+    if delivery.outcome is Outcome.GONE:
+        return Settlement(PENDING, delivery.result, now)
+    give_up_at = claim.retrying_since + timedelta(hours=config.give_up_hours)
+    if now >= give_up_at:
+        return Settlement(DEAD, delivery.result)
+    wait = timedelta(seconds=_wait_seconds(claim.attempts, delivery.retry_after or 0.0, config))
+    return Settlement(PENDING, delivery.result, min(now + wait, give_up_at))
+
+
+def _wait_seconds(attempts: int, retry_after: float, config: TakedownConfig) -> float:
+    """Exponential back-off with full jitter, but never sooner than the service asked, up to the cap."""
+    cap = config.backoff_cap_seconds
+    ceiling = min(cap, config.backoff_seconds * 2.0 ** min(attempts - 1, 60))
+    return max(random.uniform(0.0, ceiling), min(retry_after, cap))
+
+
+def _summary(database: Database, tally: Counter[str]) -> DispatchSummary:
+    with database.read() as connection:
+        counts = counts_by_state(connection)
+    return DispatchSummary(
+        sent=tally["sent"],
+        withdrawn=tally["withdrawn"],
+        retried=tally["retried"],
+        rejected=tally["rejected"],
+        dead=tally["dead"],
+        overtaken=tally["overtaken"],
+        lost=tally["lost"],
+        endpoint_stopped=tally["stopped"] > 0,
+        pending=counts[PENDING],
+        held=counts[HELD],
+        dead_letters=counts[DEAD],
+    )

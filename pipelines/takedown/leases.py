@@ -1,0 +1,131 @@
+"""Who may send which message, and what became of it: the outbox as the dispatcher sees it.
+
+A lease is a token with an end, written before the first byte leaves and taken back with the result. A lease that ran
+out may be claimed by another dispatcher; the token tells whose result still counts. Leases keep work from being done
+twice; that an effect happens once is the key's doing (I5), so a dispatcher that wakes up late does no harm.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import NotReadyError
+from pipelines.database import get_state, set_state
+from pipelines.database.tables import outbox, state
+from pipelines.takedown.client import Message
+from pipelines.takedown.outbox import DEAD, DONE, HELD, LEASED, PENDING, WITHDRAWN
+
+_STOPPED: Final = "endpoint_stopped"
+
+Position = tuple[datetime, str]
+"""Where a message stands in the queue: deadline, then id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A message that is ours to send until the lease runs out."""
+
+    message: Message
+    action: str
+    token: str
+    attempts: int
+    retrying_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of a claimed message. ``next_attempt_at`` matters for ``pending`` only."""
+
+    state: str
+    result: str
+    next_attempt_at: datetime | None = None
+
+
+def due(connection: Connection, *, now: datetime, limit: int, after: Position | None) -> list[Position]:
+    """Up to ``limit`` messages that may be claimed at ``now``, by deadline, from behind ``after`` on."""
+    place = (outbox.c.due_at, outbox.c.message_id)
+    query = sa.select(*place).where(_claimable(now)).order_by(*place).limit(limit)
+    if after is not None:
+        behind = [sa.literal(value, column.type) for value, column in zip(after, place, strict=True)]
+        query = query.where(sa.tuple_(*place) > sa.tuple_(*behind))
+    return [(row.due_at, row.message_id) for row in connection.execute(query)]
+
+
+def claim(tx: Connection, message_id: str, *, owner: str, lease_seconds: float, now: datetime) -> Claim | None:
+    """Lease the message, or None when it is no longer there to be claimed. Counts the attempt."""
+    token = f"{owner}:{secrets.token_hex(8)}"
+    statement = (
+        sa.update(outbox)
+        .where(outbox.c.message_id == message_id, _claimable(now))
+        .values(
+            state=LEASED,
+            lease_owner=token,
+            leased_until=now + timedelta(seconds=lease_seconds),
+            attempts=outbox.c.attempts + 1,
+            retrying_since=sa.func.coalesce(outbox.c.retrying_since, sa.literal(now, outbox.c.retrying_since.type)),
+        )
+        .returning(outbox)
+    )
+    row = tx.execute(statement).first()
+    if row is None:
+        return None
+    message = Message(message_id=row.message_id, key=row.key, body=row.body)
+    return Claim(message, row.action, token, row.attempts, row.retrying_since)
+
+
+def settle(tx: Connection, claim: Claim, settlement: Settlement, *, now: datetime) -> str | None:
+    """Give the lease back with the result, and return the message's state. None when the lease is no longer ours.
+
+    A message withdrawn while it was being sent stays ``withdrawn`` whatever the result was.
+    """
+    ours = sa.and_(outbox.c.message_id == claim.message.message_id, outbox.c.lease_owner == claim.token)
+    given_back: dict[str, Any] = {"lease_owner": None, "leased_until": None, "last_result": settlement.result}
+    moved = given_back | {
+        "state": settlement.state,
+        "finished_at": now if settlement.state in (DONE, DEAD) else None,
+        "next_attempt_at": settlement.next_attempt_at or outbox.c.next_attempt_at,
+    }
+    if tx.execute(sa.update(outbox).where(ours, outbox.c.state == LEASED).values(**moved)).rowcount:
+        return settlement.state
+    withdrawn = sa.update(outbox).where(ours, outbox.c.state == WITHDRAWN).values(**given_back, finished_at=now)
+    return WITHDRAWN if tx.execute(withdrawn).rowcount else None
+
+
+def require_open(connection: Connection, endpoint_id: str) -> None:
+    """Raise :class:`NotReadyError` when this endpoint answered 410 before."""
+    if get_state(connection, _STOPPED) == endpoint_id:
+        raise NotReadyError(
+            "the takedown service answered 410 (gone), so nothing is sent to it any more: set LIKENESS_TAKEDOWN_URL to "
+            "its new address, or resume the endpoint if that answer was a mistake"
+        )
+
+
+def stop_endpoint(tx: Connection, endpoint_id: str) -> None:
+    """Send nothing more to this endpoint. What waits gets a whole new schedule when sending resumes."""
+    set_state(tx, _STOPPED, endpoint_id)
+    tx.execute(sa.update(outbox).where(outbox.c.state == PENDING).values(retrying_since=None))
+
+
+def resume_endpoint(tx: Connection) -> bool:
+    """Forget that the endpoint answered 410. False when none did."""
+    return tx.execute(sa.delete(state).where(state.c.name == _STOPPED)).rowcount == 1
+
+
+def _claimable(now: datetime) -> sa.ColumnElement[bool]:
+    """Due or left behind by a dead dispatcher; and a withdrawal only once its takedown is out of the way."""
+    ready = sa.or_(
+        sa.and_(outbox.c.state == PENDING, outbox.c.next_attempt_at <= now),
+        sa.and_(outbox.c.state == LEASED, outbox.c.leased_until <= now),
+    )
+    original = outbox.alias("original")
+    in_the_way = sa.or_(
+        original.c.state.in_((PENDING, HELD, LEASED, DEAD)),
+        sa.and_(original.c.lease_owner.is_not(None), original.c.leased_until > now),
+    )
+    return sa.and_(ready, ~sa.exists().where(original.c.key == outbox.c.withdraws_key, in_the_way))

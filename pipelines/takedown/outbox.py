@@ -1,0 +1,208 @@
+"""The takedown messages: written with the decision that caused them, withdrawn, released and revived.
+
+Pure functions on the caller's transaction; this module knows nothing of HTTP or of the loop that sends.
+
+A message's key names its effect: action, item with its content, subject, policy version (I5). Two items with the same
+bytes are two things to remove, so the item is part of it. A key is written once and its body never changes, so every
+retry sends the same bytes.
+
+Withdrawing races with sending. ``attempts`` is raised by the claim, in a transaction that commits before the first
+byte leaves, so a row with no attempts has certainly not been sent and simply becomes ``withdrawn``. Any other row
+(acknowledged, being sent now, answered with an error, cut off without an answer) may have arrived, so in the same
+transaction it also gets a withdrawal event of its own. A row that is being sent keeps its lease when it becomes
+``withdrawn``; :mod:`pipelines.takedown.leases` does not hand out the event until that lease has been answered or has
+run out. So after :func:`withdraw` commits no takedown is sent anew, and no withdrawal overtakes its takedown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Row
+
+from pipelines.database.tables import outbox
+
+PENDING: Final = "pending"
+HELD: Final = "held"
+LEASED: Final = "leased"
+DONE: Final = "done"
+DEAD: Final = "dead"
+WITHDRAWN: Final = "withdrawn"
+STATES: Final = (PENDING, HELD, LEASED, DONE, DEAD, WITHDRAWN)
+
+TAKEDOWN: Final = "takedown"
+WITHDRAWAL: Final = "withdrawal"
+_EVENT_TYPES: Final = {TAKEDOWN: "takedown.requested", WITHDRAWAL: "takedown.withdrawn"}
+_WORD: Final = re.compile(r"[a-z0-9_.:-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawCounts:
+    """What one :func:`withdraw` did. Only the last two have a withdrawal event, sent by the next dispatch."""
+
+    unsent: int
+    """never sent: nothing more happens"""
+    in_doubt: int
+    """sent, or being sent, without an acknowledgement so far"""
+    delivered: int
+    """acknowledged by the service"""
+
+
+def takedown_key(*, action: str, item_id: str, content_sha256: str, subject_id: str, policy_version: str) -> str:
+    """SHA-256 (hex) of the five values, each with its length before it, so that no two quintuples read the same."""
+    return _digest(action, item_id, content_sha256, subject_id, policy_version)
+
+
+def withdrawal_key(key: str) -> str:
+    """The key of the event that withdraws ``key``: one takedown can be withdrawn once."""
+    return _digest(WITHDRAWAL, key)
+
+
+def enqueue_takedown(
+    tx: Connection,
+    *,
+    item_id: str,
+    content_sha256: str,
+    subject_id: str,
+    policy_version: str,
+    due_at: datetime,
+    reasons: Mapping[str, Any] | Sequence[Any],
+    now: datetime,
+    held: str | None = None,
+) -> bool:
+    """Write one takedown, or return False when its key was ever written before (even if withdrawn since).
+
+    ``reasons`` are JSON facts (rule, scores, thresholds, model ids), opaque here and sent as they are. ``held`` is the
+    fixed word of the circuit breaker that wants a second pair of eyes: the row then waits for :func:`release_held`.
+    Raises ``ValueError`` for times without a zone, reasons that are not JSON, or a ``held`` that is not a fixed word.
+    """
+    ids = {
+        "item_id": item_id,
+        "content_sha256": content_sha256,
+        "subject_id": subject_id,
+        "policy_version": policy_version,
+    }
+    row = _row(TAKEDOWN, takedown_key(action=TAKEDOWN, **ids), ids, due_at=due_at, reasons=reasons, now=now)
+    if held is not None:
+        row |= {"state": HELD, "last_result": f"held:{_fixed_word(held)}"}
+    return _insert_once(tx, row)
+
+
+def withdraw(
+    tx: Connection, *, subject_id: str | None = None, item_id: str | None = None, reason: str, now: datetime
+) -> WithdrawCounts:
+    """Withdraw every takedown of a subject, of an item, or of their pair. Repeating it changes nothing.
+
+    ``reason`` is a fixed word (``consent_withdrawn``) and travels in the event. Raises ``ValueError`` when neither
+    subject nor item is given, so that a missing id never withdraws everything.
+    """
+    if subject_id is None and item_id is None:
+        raise ValueError("withdraw needs a subject_id or an item_id")
+    facts = {"reason": _fixed_word(reason)}
+    chosen = sa.and_(outbox.c.action == TAKEDOWN, outbox.c.state != WITHDRAWN)
+    if subject_id is not None:
+        chosen &= outbox.c.subject_id == subject_id
+    if item_id is not None:
+        chosen &= outbox.c.item_id == item_id
+    rows = tx.execute(sa.select(outbox).where(chosen).order_by(outbox.c.created_at, outbox.c.message_id)).all()
+    # The lease columns stay: whoever is sending the row now still answers for it.
+    tx.execute(sa.update(outbox).where(chosen, outbox.c.state != DONE).values(state=WITHDRAWN, finished_at=now))
+    unsent = in_doubt = delivered = 0
+    for row in rows:
+        if row.attempts == 0:
+            unsent += 1
+        elif _insert_once(tx, _withdrawal_row(row, facts, now)):
+            in_doubt += row.state != DONE
+            delivered += row.state == DONE
+    return WithdrawCounts(unsent=unsent, in_doubt=in_doubt, delivered=delivered)
+
+
+def counts_by_state(connection: Connection) -> dict[str, int]:
+    """Number of messages in each state; every state is present."""
+    found = connection.execute(sa.select(outbox.c.state, sa.func.count().label("messages")).group_by(outbox.c.state))
+    return dict.fromkeys(STATES, 0) | {row.state: row.messages for row in found}
+
+
+def release_held(tx: Connection, message_id: str) -> bool:
+    """Let a held message be sent. False when it is not held (any more)."""
+    return _move(tx, message_id, HELD, {"state": PENDING, "last_result": None})
+
+
+def revive(tx: Connection, message_id: str) -> bool:
+    """Give a dead letter a new schedule, starting at once. False when it is not dead (any more)."""
+    # One attempt, not none: that it may have arrived must not be forgotten (see the module's words on withdrawing).
+    return _move(tx, message_id, DEAD, {"state": PENDING, "attempts": 1, "retrying_since": None, "finished_at": None})
+
+
+def _move(tx: Connection, message_id: str, state: str, values: dict[str, Any]) -> bool:
+    chosen = sa.and_(outbox.c.message_id == message_id, outbox.c.state == state)
+    return tx.execute(sa.update(outbox).where(chosen).values(**values)).rowcount == 1
+
+
+def _withdrawal_row(row: Row[Any], facts: dict[str, str], now: datetime) -> dict[str, Any]:
+    ids = {name: getattr(row, name) for name in ("item_id", "content_sha256", "subject_id", "policy_version")}
+    return _row(WITHDRAWAL, withdrawal_key(row.key), ids, due_at=now, reasons=facts, now=now, withdraws=row)
+
+
+def _row(
+    action: str,
+    key: str,
+    ids: dict[str, str],
+    *,
+    due_at: datetime,
+    reasons: Mapping[str, Any] | Sequence[Any],
+    now: datetime,
+    withdraws: Row[Any] | None = None,
+) -> dict[str, Any]:
+    message_id = f"msg_{secrets.token_hex(16)}"
+    data: dict[str, Any] = {**ids, "message_id": message_id, "key": key, "action": action, "due_at": _iso(due_at)}
+    data["reasons"] = reasons
+    data["withdraws"] = withdraws and {"key": withdraws.key, "message_id": withdraws.message_id}
+    return ids | {
+        "message_id": message_id,
+        "key": key,
+        "action": action,
+        "withdraws_key": withdraws and withdraws.key,
+        "due_at": due_at,
+        "body": _canonical({"type": _EVENT_TYPES[action], "timestamp": _iso(now), "data": data}),
+        "state": PENDING,
+        "attempts": 0,
+        "created_at": now,
+        "next_attempt_at": now,
+    }
+
+
+def _insert_once(tx: Connection, row: dict[str, Any]) -> bool:
+    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(outbox).values(**row).on_conflict_do_nothing(index_elements=[outbox.c.key])
+    return tx.execute(statement.returning(outbox.c.message_id)).first() is not None
+
+
+def _fixed_word(text: str) -> str:
+    if not _WORD.fullmatch(text):
+        raise ValueError("a reason must be one fixed lower-case word: it is stored, sent and shown")
+    return text
+
+
+def _iso(moment: datetime) -> str:
+    if moment.tzinfo is None:
+        raise ValueError("a message's times must carry their time zone")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _digest(*parts: str) -> str:
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    return hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in encoded)).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,67 @@
+"""The nightly comparison of what should be open at the takedown service and what is.
+
+The service answers with the keys of its open cases (:func:`open_keys` reads the answer of the development receiver's
+``GET /cases``). Nothing is changed here: a difference is for a person to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import NotReadyError
+from pipelines.database.tables import outbox
+from pipelines.takedown.outbox import DONE, TAKEDOWN, WITHDRAWN
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Keys by what is wrong with them; each tuple is sorted."""
+
+    wanted: int
+    """takedowns acknowledged to us and not withdrawn"""
+    missing: tuple[str, ...]
+    """wanted, but the service has no open case"""
+    unexpected: tuple[str, ...]
+    """open at the service, though withdrawn (and the withdrawal acknowledged) or never ours"""
+    unsettled: tuple[str, ...]
+    """open at the service, and our own work on them is not finished: no fault, look again later"""
+
+    @property
+    def agrees(self) -> bool:
+        """True when nothing is missing and nothing unexpected."""
+        return not self.missing and not self.unexpected
+
+
+def reconcile(connection: Connection, acknowledged_keys: Iterable[str]) -> Reconciliation:
+    """Compare the outbox with the keys of the cases that are open at the service."""
+    event = outbox.alias("event")
+    joined = outbox.outerjoin(event, event.c.withdraws_key == outbox.c.key)
+    query = sa.select(outbox.c.key, outbox.c.state, event.c.state.label("withdrawal")).select_from(joined)
+    rows = connection.execute(query.where(outbox.c.action == TAKEDOWN)).all()
+    wanted = {row.key for row in rows if row.state == DONE and row.withdrawal is None}
+    over = {row.key for row in rows if row.state in (DONE, WITHDRAWN) and row.withdrawal in (None, DONE)} - wanted
+    ours = {row.key for row in rows}
+    opened = set(acknowledged_keys)
+    unexpected = (opened - ours) | (opened & over)
+    return Reconciliation(
+        wanted=len(wanted),
+        missing=tuple(sorted(wanted - opened)),
+        unexpected=tuple(sorted(unexpected)),
+        unsettled=tuple(sorted(opened - wanted - unexpected)),
+    )
+
+
+def open_keys(answer: Mapping[str, Any]) -> set[str]:
+    """The keys of the open takedown cases in the answer of ``GET /cases``.
+
+    Raises :class:`NotReadyError` when it is not such an answer: an unreadable list is not an empty one (I7).
+    """
+    try:
+        return {str(case["key"]) for case in answer["cases"] if case["action"] == TAKEDOWN and case["open"]}
+    except (KeyError, TypeError):
+        raise NotReadyError("the takedown service's list of cases is not readable") from None

@@ -1,0 +1,131 @@
+"""One opened ``LIKENESS_HOME``: settings, database, keys, corpus, policy and, when first needed, the models.
+
+Command line, Dagster and tests all work on a :class:`Workspace`; nothing else opens these things.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+from embeddings.errors import ConfigError, NotReadyError
+from embeddings.models import FaceModels, load_models
+from embeddings.types import ImageLimits
+from indexes.calibration import Thresholds
+from indexes.corpus import Corpus
+from pipelines.canary import Canary, make_canary
+from pipelines.config import Config, Environment, load_config
+from pipelines.database import Database, get_state, set_state
+from pipelines.failpoints import Failpoints
+from pipelines.policy import Policy, load_policy
+from pipelines.sealing import Sealer, load_master_key
+
+
+def utc_now() -> datetime:
+    """The present moment, aware."""
+    return datetime.now(UTC)
+
+
+def new_id(prefix: str) -> str:
+    """An opaque random identifier such as ``sub_3f2a...``."""
+    return f"{prefix}_{secrets.token_hex(10)}"
+
+
+class Workspace:
+    """Everything a stage needs, opened once."""
+
+    def __init__(
+        self, environment: Environment, config: Config, sealer: Sealer, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.environment = environment
+        self.home = environment.home
+        self.config = config
+        self.sealer = sealer
+        self.now = now
+        self.failpoints = Failpoints(environment.failpoint)
+        self.database = Database(
+            config.database.url or f"sqlite:///{self.home / 'likeness.db'}",
+            busy_timeout_seconds=config.database.busy_timeout_seconds,
+        )
+        self.corpus = Corpus(self.home / "corpus")
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        name = self.config.policy
+        return load_policy(self.home / name if name else None)
+
+    @cached_property
+    def models(self) -> FaceModels:
+        """Detector and recogniser, loaded on first use."""
+        return load_models(
+            self.config.embedding.pack, cache_dir=self.home / "models", settings=self.config.embedding.faces()
+        )
+
+    @cached_property
+    def canary(self) -> Canary:
+        """The known face planted in every run."""
+        return make_canary(self.models, limits=self.limits)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The bands in force for the configured pack."""
+        return self.policy.thresholds(self.config.embedding.pack)
+
+    @property
+    def limits(self) -> ImageLimits:
+        """What the decoder accepts."""
+        return self.config.images.limits()
+
+    def close(self) -> None:
+        """Close the database connections."""
+        self.database.close()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def create_workspace(environment: Environment, *, now: Callable[[], datetime] = utc_now) -> Workspace:
+    """Make (or complete) the home folder, its key and its database, and open it. Safe to repeat."""
+    environment.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    sealer = Sealer(load_master_key(environment.key, key_file(environment.home), create=True))
+    workspace = Workspace(environment, load_config(environment), sealer, now=now)
+    workspace.database.migrate()
+    with workspace.database.write() as tx:
+        if get_state(tx, "key_check") is None:
+            set_state(tx, "key_check", sealer.fingerprint)
+            set_state(tx, "registry_version", "0")
+    _require_same_key(workspace)
+    return workspace
+
+
+def open_workspace(environment: Environment, *, now: Callable[[], datetime] = utc_now) -> Workspace:
+    """Open an existing home. Raises :class:`NotReadyError` if it was never made, ``ConfigError`` for a wrong key."""
+    if not environment.home.is_dir():
+        raise NotReadyError(f"{environment.home} does not exist: run `likeness init` first")
+    sealer = Sealer(load_master_key(environment.key, key_file(environment.home), create=False))
+    workspace = Workspace(environment, load_config(environment), sealer, now=now)
+    workspace.database.require_current()
+    _require_same_key(workspace)
+    return workspace
+
+
+def key_file(home: Path) -> Path:
+    """Where the sealing key lies when ``LIKENESS_KEY`` is not set."""
+    return home / "likeness.key"
+
+
+def _require_same_key(workspace: Workspace) -> None:
+    with workspace.database.read() as connection:
+        known = get_state(connection, "key_check")
+    if known is None:
+        raise NotReadyError("this home was never initialised: run `likeness init`")
+    if known != workspace.sealer.fingerprint:
+        raise ConfigError("the sealing key is not the one this home was made with: check LIKENESS_KEY")

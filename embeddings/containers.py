@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from embeddings.errors import UnscannableError
@@ -98,14 +99,15 @@ def exif_orientation(tiff: bytes) -> int:
 def _walk_jpeg(data: bytes, max_pixels: int) -> Container:
     """Reads the segments before the first scan. The size is left to the decoder, so that both mean the same one."""
     orientation, inverted, at = 1, False, 2
-    while True:
-        while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes
-            at += 1
-        marker = data[at + 1]
+    for _ in range(MAX_BLOCKS):
         if data[at] != 0xFF:
             raise UnscannableError("corrupt")
+        marker = data[at + 1]
         if marker in (0xDA, 0xD9):
             break
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:
             at += 2
             continue
@@ -115,49 +117,62 @@ def _walk_jpeg(data: bytes, max_pixels: int) -> Container:
             orientation = exif_orientation(body[6:])
         inverted |= marker == 0xEE and body[:5] == b"Adobe"
         at += 2 + length
+    else:
+        raise UnscannableError("too_complex")
     if data.count(b"\xff\xda") > MAX_SCANS:
         raise UnscannableError("too_complex")
     return Container("jpeg", 0, 0, 1, orientation, data, inverted)
 
 
 def _walk_png(data: bytes, max_pixels: int) -> Container:
-    """Checks the lengths and checksums of every chunk that carries pixels, and keeps only those."""
-    width, height = struct.unpack_from(">II", data, 16)
+    """Keeps only the chunks that carry pixels: text, profiles and unknown chunks never reach the decoder."""
     if data[8:16] != b"\x00\x00\x00\rIHDR":
-        raise UnscannableError("corrupt")
+        raise UnscannableError("corrupt" if len(data) >= 16 else "truncated")
+    width, height = struct.unpack_from(">II", data, 16)
     check_size(width, height, max_pixels)
-    view, orientation, at = memoryview(data), 1, 8
+    orientation, animated, frames = 1, False, 0
+    announced = controls = 0
     kept: list[tuple[bytes, memoryview]] = []
-    announced, controls = None, 0
+    seen: set[bytes] = set()
+    for kind, chunk in _png_chunks(data):
+        if kind == b"eXIf":
+            orientation = exif_orientation(bytes(chunk[8:-4]))
+        elif kind == b"acTL" and animated:
+            raise UnscannableError("corrupt")
+        elif kind == b"acTL" and b"IDAT" not in seen:
+            animated, (announced,) = True, struct.unpack_from(">I", chunk, 8)
+        elif kind == b"fcTL":
+            controls += 1
+            frames += b"IDAT" in seen and controls == 1  # the default image is a frame of its own, before the others
+        elif kind == b"IHDR" and kind in seen:
+            raise UnscannableError("corrupt")
+        seen.add(kind)
+        kept.append((kind, chunk))
+    if b"IDAT" not in seen or (animated and (announced == 0 or controls > announced)):
+        raise UnscannableError("corrupt")
+    if animated and controls < announced:
+        raise UnscannableError("truncated")
+    wanted = PNG_PIXEL_CHUNKS | PNG_ANIMATION_CHUNKS if animated else PNG_PIXEL_CHUNKS
+    pixels = b"".join([PNG_MAGIC, *(chunk for kind, chunk in kept if kind in wanted)])
+    return Container("png", width, height, announced + frames if animated else 1, orientation, pixels)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Type and whole bytes of each chunk up to IEND, with the checksums checked of those that carry pixels."""
+    view, at = memoryview(data), 8
     for _ in range(MAX_BLOCKS):
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if end > len(data):
             raise UnscannableError("truncated")
-        if kind == b"eXIf":
-            orientation = exif_orientation(data[at + 8 : end - 4])
-        elif kind == b"acTL" and announced is None and not any(name == b"IDAT" for name, _ in kept):
-            (announced,) = struct.unpack_from(">I", data, at + 8)
-        controls += kind == b"fcTL"
-        if kind in PNG_PIXEL_CHUNKS or kind in PNG_ANIMATION_CHUNKS:
-            if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-                raise UnscannableError("corrupt")
-            kept.append((kind, view[at:end]))
-        at = end
+        carries_pixels = kind in PNG_PIXEL_CHUNKS or kind in PNG_ANIMATION_CHUNKS
+        if carries_pixels and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            raise UnscannableError("corrupt")
+        yield kind, view[at:end]
         if kind == b"IEND":
-            break
-    else:
-        raise UnscannableError("too_complex")
-    if announced is not None and announced != controls:
-        raise UnscannableError("truncated" if controls < announced else "corrupt")
-    wanted = PNG_PIXEL_CHUNKS | PNG_ANIMATION_CHUNKS if announced else PNG_PIXEL_CHUNKS
-    pixels = b"".join([PNG_MAGIC, *(chunk for kind, chunk in kept if kind in wanted)])
-    kinds = [kind for kind, _ in kept]
-    if b"IDAT" not in kinds:
-        raise UnscannableError("corrupt")
-    # A default image without a frame control of its own comes before the animation's frames.
-    separate = announced and b"fcTL" in kinds and kinds.index(b"fcTL") > kinds.index(b"IDAT")
-    return Container("png", width, height, (announced or 1) + bool(separate), orientation, pixels)
+            return
+        at = end
+    raise UnscannableError("too_complex")
 
 
 def _walk_webp(data: bytes, max_pixels: int) -> Container:
@@ -207,11 +222,8 @@ def _walk_gif(data: bytes, max_pixels: int) -> Container:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     check_size(width, height, max_pixels)
     at = 13 + _colour_table(flags)
-    frames = blocks = 0
-    while True:
-        kind = data[at]
-        if kind == 0x3B:
-            break
+    frames, blocks = 0, MAX_BLOCKS
+    while (kind := data[at]) != 0x3B:
         if kind == 0x2C:
             left, top, wide, high, flags = struct.unpack_from("<HHHHB", data, at + 1)
             check_size(wide, high, max_pixels)
@@ -225,11 +237,13 @@ def _walk_gif(data: bytes, max_pixels: int) -> Container:
             raise UnscannableError("corrupt")
         while length := data[at]:
             at += 1 + length
-            blocks += 1
-            if blocks > MAX_BLOCKS:
-                raise UnscannableError("too_complex")
+            blocks -= 1
+            if blocks < 0:
+                break
         at += 1
-        blocks += 1
+        blocks -= 1
+        if blocks < 0:
+            raise UnscannableError("too_complex")
     if not frames:
         raise UnscannableError("corrupt")
     return Container("gif", width, height, frames, 1, data)

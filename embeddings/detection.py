@@ -37,10 +37,11 @@ class YuNetDetector:
         """
         long_side = max(image.shape[:2])
         sides = sorted({min(scale, long_side) for scale in self._settings.scales}, reverse=True)
-        found = []
-        for side in sides:
-            resized, scale_x, scale_y = resize_to(image, long_side=side)
-            heads = self._session.run({"image": letterbox(resized)[None]})
+        found, scale_x, scale_y = [], 1.0, 1.0
+        for side in sides:  # each scale is made from the one before
+            image, shrunk_x, shrunk_y = resize_to(image, long_side=side)
+            scale_x, scale_y = scale_x * shrunk_x, scale_y * shrunk_y
+            heads = self._session.run({"image": letterbox(image)[None]})
             rows = decode_heads(heads, min_score=self._settings.min_score)
             rows[:, 0:14:2] /= scale_x
             rows[:, 1:14:2] /= scale_y

@@ -87,7 +87,10 @@ class SweepConfig:
 
 @dataclass(frozen=True, slots=True)
 class FetchConfig:
-    """How items behind URLs are fetched. No host is allowed until it is listed."""
+    """How items behind URLs are fetched. No host is allowed until it is listed.
+
+    ``"cdn.example"`` allows ports 80 (http) and 443 (https) of that very host; another port needs ``"host:port"``.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     timeout_seconds: Seconds = 30.0

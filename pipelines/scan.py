@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,7 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> F
 def _content_of(item: Item, source: ItemSource, *, max_bytes: int) -> bytes:
     if item.kind == "model":
         raise UnscannableError("format", "model files carry no picture")
-    if item.problem == "row_invalid":
+    if not item.has_content and item.problem == "row_invalid":
         raise FetchError("row_invalid", "the listing's row could not be read")
     if not item.has_content:
         raise UnscannableError("no_content", "nothing but text")
@@ -219,10 +220,11 @@ def _merge(known: Scanned, result: ShardEmbeddings, dimension: int) -> Scanned:
         digest = row.pop("content_sha256")
         statuses[digest] = row
         faces[digest] = face_schema(dimension).empty_table()
-    digests = result.faces["content_sha256"].to_pylist()
-    starts = [i for i, digest in enumerate(digests) if i == 0 or digest != digests[i - 1]]
-    for start, stop in zip(starts, [*starts[1:], len(digests)], strict=True):
-        faces[digests[start]] = result.faces.slice(start, stop - start)
+    start = 0
+    for digest, rows in groupby(result.faces["content_sha256"].to_pylist()):  # faces come in order of their contents
+        count = sum(1 for _ in rows)
+        faces[digest] = result.faces.slice(start, count)
+        start += count
     return Scanned(statuses, faces)
 
 

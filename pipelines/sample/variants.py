@@ -7,15 +7,18 @@ pixels, and the same seed the same files.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
-from PIL import Image, ImageChops
+import simplejpeg
+from PIL import Image
 
 from embeddings.types import UInt8
-from pipelines.sample.encoding import jpeg, png, webp
+from pipelines.sample.encoding import png, webp
 from pipelines.sample.photographs import ASTRONAUT_FACE, CAMERA_FACE, GROUP_FACES, Box, load_photographs
 
 
@@ -57,7 +60,8 @@ def rotate(image: UInt8, *, degrees: float) -> UInt8:
 def brightness(image: UInt8, *, factor: float) -> UInt8:
     """Every value times ``factor``, saturating at 255."""
     table = np.clip(np.arange(256) * factor, 0, 255).round().astype(np.uint8)
-    return table[image]
+    brightened: UInt8 = table[image]
+    return brightened
 
 
 def hue(image: UInt8, *, degrees: float) -> UInt8:
@@ -115,11 +119,11 @@ _GRAIN: Final = 12
 class _Stock:
     """What composed images are made of."""
 
-    backgrounds: tuple[Image.Image, ...]
-    heads: tuple[Image.Image, ...]
-    portrait: Image.Image
-    group: Image.Image
-    grain: Image.Image
+    backgrounds: tuple[UInt8, ...]
+    heads: tuple[UInt8, ...]
+    portrait: UInt8
+    group: UInt8
+    grain: UInt8
 
 
 def generate_variants(count: int, *, seed: int) -> Iterator[tuple[str, bytes]]:
@@ -130,13 +134,11 @@ def generate_variants(count: int, *, seed: int) -> Iterator[tuple[str, bytes]]:
     stock = _stock(seed)
     seen: set[bytes] = set()
     for index in range(count):
-        attempt = 0
-        while True:
+        for attempt in itertools.count():
             suffix, data = _variant(stock, np.random.default_rng((seed, index, attempt)))
             digest = hashlib.sha256(data).digest()
             if digest not in seen:
                 break
-            attempt += 1
         seen.add(digest)
         yield f"variant-{index:06d}{suffix}", data
 
@@ -144,13 +146,12 @@ def generate_variants(count: int, *, seed: int) -> Iterator[tuple[str, bytes]]:
 def _stock(seed: int) -> _Stock:
     pictures = load_photographs((*_BACKGROUNDS, "astronaut", "camera", "group"))
     side = int((_MAX_PIXELS * _MAX_ASPECT) ** 0.5) + 1
-    noise = np.random.default_rng(seed).integers(0, _GRAIN + 1, (side, side, 3), dtype=np.uint8)
     return _Stock(
-        backgrounds=tuple(Image.fromarray(pictures[name]) for name in _BACKGROUNDS),
-        heads=tuple(Image.fromarray(head) for head in _heads(pictures)),
-        portrait=Image.fromarray(pictures["astronaut"]),
-        group=Image.fromarray(pictures["group"]),
-        grain=Image.fromarray(noise),
+        backgrounds=tuple(pictures[name] for name in _BACKGROUNDS),
+        heads=tuple(_heads(pictures)),
+        portrait=pictures["astronaut"],
+        group=pictures["group"],
+        grain=np.random.default_rng(seed).integers(0, _GRAIN + 1, (side, side, 3), dtype=np.uint8),
     )
 
 
@@ -167,54 +168,61 @@ def _variant(stock: _Stock, random: np.random.Generator) -> tuple[str, bytes]:
     suffix = str(random.choice([".jpg", ".png", ".webp"], p=[0.9, 0.06, 0.04]))
     limit = _MAX_PIXELS if suffix == ".jpg" else _MAX_COSTLY_PIXELS
     pixels = float(np.exp(random.uniform(np.log(_MIN_PIXELS), np.log(limit))))
-    aspect = random.uniform(1 / _MAX_ASPECT, _MAX_ASPECT)
-    size = (round((pixels * aspect) ** 0.5), round((pixels / aspect) ** 0.5))
-    image = _compose(stock, size, random)
+    aspect = float(np.exp(random.uniform(-np.log(_MAX_ASPECT), np.log(_MAX_ASPECT))))
+    width, height = int((pixels * aspect) ** 0.5) + 1, int((pixels / aspect) ** 0.5) + 1
+    image = _compose(stock, width, height, random)
     if random.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    gain = random.uniform(0.7, 1.25)
-    image = image.point([min(255, round(value * gain)) for value in range(256)] * 3)
-    image = np.asarray(_with_grain(image, stock.grain, random))
+        image = flip(image)
+    image = _develop(image, stock.grain, random)
     if suffix == ".png":
         return suffix, png(image, compression=1)
     if suffix == ".webp":
         return suffix, webp(image, quality=int(random.integers(60, 95)), effort=0)
-    return suffix, jpeg(image, quality=int(random.integers(60, 96)))
+    quality = int(random.integers(60, 96))
+    return suffix, bytes(simplejpeg.encode_jpeg(image, quality=quality, colorsubsampling="420", fastdct=False))
 
 
-def _compose(stock: _Stock, size: tuple[int, int], random: np.random.Generator) -> Image.Image:
+def _compose(stock: _Stock, width: int, height: int, random: np.random.Generator) -> UInt8:
     """A portrait, the group, or a scene with up to six heads put into it."""
     kind = random.random()
     if kind < 0.2:
-        return _random_part(stock.portrait, size, random, smallest=0.75)
+        return _random_part(stock.portrait, width, height, random, smallest=0.75)
     if kind < 0.45:
-        return _random_part(stock.group, size, random, smallest=0.5)
+        return _random_part(stock.group, width, height, random, smallest=0.5)
     background = stock.backgrounds[int(random.integers(len(stock.backgrounds)))]
-    scene = _random_part(background, size, random, smallest=0.6)
-    faces = int(random.integers(0, 7))
-    cell = (size[0] // 3, size[1] // 2)
-    for place in random.permutation(6)[:faces].tolist():
+    scene = _random_part(background, width, height, random, smallest=0.6)
+    cell_width, cell_height = width // 3, height // 2
+    for place in random.permutation(6)[: int(random.integers(0, 7))].tolist():
         head = stock.heads[int(random.integers(len(stock.heads)))]
-        factor = min(cell[0] / head.width, cell[1] / head.height) * random.uniform(0.4, 1.0)
-        head = head.resize((int(head.width * factor), int(head.height * factor)), Image.Resampling.BILINEAR)
-        x = place % 3 * cell[0] + int(random.integers(0, cell[0] - head.width + 1))
-        y = place // 3 * cell[1] + int(random.integers(0, cell[1] - head.height + 1))
-        scene.paste(head, (x, y))
+        fit = min(cell_width / head.shape[1], cell_height / head.shape[0]) * random.uniform(0.4, 1.0)
+        wide, high = int(head.shape[1] * fit), int(head.shape[0] * fit)
+        x = place % 3 * cell_width + int(random.integers(0, cell_width - wide + 1))
+        y = place // 3 * cell_height + int(random.integers(0, cell_height - high + 1))
+        scene[y : y + high, x : x + wide] = _resampled(head, wide, high)
     return scene
 
 
-def _random_part(
-    picture: Image.Image, size: tuple[int, int], random: np.random.Generator, *, smallest: float
-) -> Image.Image:
-    """A random window of ``size``'s aspect, at least ``smallest`` of the largest such window, brought to ``size``."""
-    fit = min(picture.width / size[0], picture.height / size[1]) * random.uniform(smallest, 1.0)
-    width, height = size[0] * fit, size[1] * fit
-    x, y = random.uniform(0, picture.width - width), random.uniform(0, picture.height - height)
-    return picture.resize(size, Image.Resampling.BILINEAR, box=(x, y, x + width, y + height))
+def _random_part(picture: UInt8, width: int, height: int, random: np.random.Generator, *, smallest: float) -> UInt8:
+    """A random window of that aspect, at least ``smallest`` of the largest such one, brought to width by height."""
+    fit = min(picture.shape[1] / width, picture.shape[0] / height) * random.uniform(smallest, 1.0)
+    wide, high = int(width * fit), int(height * fit)
+    x, y = int(random.integers(0, picture.shape[1] - wide + 1)), int(random.integers(0, picture.shape[0] - high + 1))
+    return _resampled(picture[y : y + high, x : x + wide], width, height)
 
 
-def _with_grain(image: Image.Image, grain: Image.Image, random: np.random.Generator) -> Image.Image:
-    x = int(random.integers(0, grain.width - image.width + 1))
-    y = int(random.integers(0, grain.height - image.height + 1))
-    tile = grain.crop((x, y, x + image.width, y + image.height))
-    return ImageChops.add(image, tile, scale=1.0, offset=-_GRAIN // 2)
+def _resampled(image: UInt8, width: int, height: int) -> UInt8:
+    """As :func:`resize`, several times faster and a little coarser."""
+    shrinks = width < image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resampled: UInt8 = cv2.resize(image, (width, height), interpolation=method)
+    return resampled
+
+
+def _develop(image: UInt8, grain: UInt8, random: np.random.Generator) -> UInt8:
+    """A random brightness, and noise from a random place in ``grain``."""
+    height, width = image.shape[:2]
+    x, y = int(random.integers(0, grain.shape[1] - width + 1)), int(random.integers(0, grain.shape[0] - height + 1))
+    gain = random.uniform(0.7, 1.25)
+    table = np.clip(np.arange(256) * gain - _GRAIN / 2, 0, 255).round().astype(np.uint8)
+    developed: UInt8 = cv2.add(cv2.LUT(image, table), grain[y : y + height, x : x + width])
+    return developed

@@ -160,7 +160,8 @@ def _checked(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         parsed = httpx.URL("")
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
+    usable = parsed.scheme in ("http", "https") and parsed.host and "%" not in parsed.host and not parsed.userinfo
+    if not usable or not 0 < (parsed.port or 443) < 65536:
         # The address is not repeated: it may carry a credential.
         raise ConfigError("LIKENESS_TAKEDOWN_URL must be an http or https address without user name and password")
     return parsed

@@ -19,7 +19,7 @@ from embeddings.errors import NotReadyError
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import outbox, state
 from pipelines.takedown.client import Message
-from pipelines.takedown.outbox import DEAD, DONE, HELD, LEASED, PENDING, WITHDRAWN
+from pipelines.takedown.outbox import DEAD, DONE, LEASED, PENDING, WITHDRAWN
 
 _STOPPED: Final = "endpoint_stopped"
 
@@ -118,14 +118,12 @@ def resume_endpoint(tx: Connection) -> bool:
 
 
 def _claimable(now: datetime) -> sa.ColumnElement[bool]:
-    """Due or left behind by a dead dispatcher; and a withdrawal only once its takedown is out of the way."""
+    """Due or left behind by a dead dispatcher; and a withdrawal only once its takedown is not being sent."""
     ready = sa.or_(
         sa.and_(outbox.c.state == PENDING, outbox.c.next_attempt_at <= now),
         sa.and_(outbox.c.state == LEASED, outbox.c.leased_until <= now),
     )
+    # A withdrawal is only ever written for a takedown that is done or withdrawn; what can be left is its last flight.
     original = outbox.alias("original")
-    in_the_way = sa.or_(
-        original.c.state.in_((PENDING, HELD, LEASED, DEAD)),
-        sa.and_(original.c.lease_owner.is_not(None), original.c.leased_until > now),
-    )
-    return sa.and_(ready, ~sa.exists().where(original.c.key == outbox.c.withdraws_key, in_the_way))
+    in_flight = sa.and_(original.c.lease_owner.is_not(None), original.c.leased_until > now)
+    return sa.and_(ready, ~sa.exists().where(original.c.key == outbox.c.withdraws_key, in_flight))

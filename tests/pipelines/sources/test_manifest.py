@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError, CorruptionError, FetchError, ItemError
@@ -59,6 +59,11 @@ def test_a_byte_order_mark_and_carriage_returns_do_no_harm(tmp_path: Path) -> No
     manifest = tmp_path / "m.jsonl"
     manifest.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(json.dumps(row(name)).encode() for name in "ab"))
     assert [(item.item_id, item.problem) for item in items_of(manifest)] == [("a", None), ("b", None)]
+
+
+def test_a_manifest_of_nothing_but_a_byte_order_mark_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_bytes(b"\xef\xbb\xbf")
+    assert items_of(tmp_path / "m.jsonl") == []
 
 
 @pytest.mark.parametrize(
@@ -214,13 +219,14 @@ def test_a_manifest_that_is_gone_is_not_an_empty_one(tmp_path: Path) -> None:
         list(source.items(None))
 
 
+@settings(deadline=None)  # touches the file system
 @given(st.lists(DOCUMENTS, max_size=6))
 def test_whatever_the_lines_contain_each_is_one_item_that_can_be_stored_and_fetched(documents: list[bytes]) -> None:
     lines = [line for document in documents for line in document.split(b"\n") if line.strip()]
     with tempfile.TemporaryDirectory() as folder:
-        manifest = write_lines(Path(folder) / "m.jsonl", lines)
+        manifest = write_lines(Path(folder) / "m.jsonl", [row("first"), *lines])
         items = items_of(manifest)
-        assert len(items) == len(lines)
+        assert len(items) == len(lines) + 1
         source = source_of(manifest)
         for item in items:
             json.dumps(item.to_record(), ensure_ascii=False).encode()
@@ -228,6 +234,7 @@ def test_whatever_the_lines_contain_each_is_one_item_that_can_be_stored_and_fetc
                 source.fetch(Item.from_record(item.to_record()), max_bytes=1)
 
 
+@settings(deadline=None)  # touches the file system
 @given(st.lists(DOCUMENTS, max_size=6))
 def test_reading_a_manifest_twice_gives_the_same_items(lines: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,33 @@
+"""The command line: a thin skin over the library. ``likeness --help`` lists what there is."""
+
+from __future__ import annotations
+
+import click
+
+from pipelines.cli import operations, registry, scanning
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="likeness")
+def main() -> None:
+    """Scan a model-sharing platform for the faces of people who opted out.
+
+    State lives under LIKENESS_HOME (--home), settings in likeness.toml (--config), keys and the takedown service's
+    address in the environment. Exit codes: 0 done, 1 failed, 2 usage.
+    """
+
+
+for command in (
+    operations.init,
+    registry.subject,
+    registry.request,
+    scanning.sweep,
+    scanning.rescan,
+    scanning.hits,
+    operations.dispatch,
+    operations.receiver,
+    operations.report,
+    operations.status,
+    operations.verify,
+):
+    main.add_command(command)

@@ -1,0 +1,195 @@
+"""What every command shares: options, opening the workspace, output, progress and exit codes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import getpass
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from embeddings.errors import ConfigError, LikenessError
+from pipelines.config import Environment, read_environment
+from pipelines.progress import Progress, silent
+from pipelines.workspace import Workspace, open_workspace
+
+LINE_SECONDS = 5.0
+_STDERR = Console(stderr=True)
+
+
+def command_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--home``, ``--config`` and ``--json``, pass ``environment`` and ``as_json``, and turn errors into exits."""
+
+    @click.option("--home", type=click.Path(path_type=Path, file_okay=False), help="State folder [LIKENESS_HOME].")
+    @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings [HOME/likeness.toml].")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output.")
+    @functools.wraps(function)
+    def wrapped(home: Path | None, config: Path | None, **options: Any) -> None:
+        try:
+            function(environment=read_environment(home=home, config_path=config), **options)
+        except ConfigError as error:
+            _fail(error, 2)
+        except LikenessError as error:
+            _fail(error, 1)
+
+    return wrapped
+
+
+def _fail(error: LikenessError, code: int) -> None:
+    click.echo(f"error: {error}", err=True)
+    sys.exit(code)
+
+
+@contextmanager
+def opened(environment: Environment) -> Iterator[Workspace]:
+    """The workspace, closed at the end."""
+    with open_workspace(environment) as workspace:
+        yield workspace
+
+
+@contextmanager
+def shown_warnings() -> Iterator[None]:
+    """Print warnings as plain lines instead of with source code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        click.echo(f"warning: {warning.message}", err=True)
+
+
+@contextmanager
+def progress(as_json: bool) -> Iterator[Progress]:
+    """A bar on a terminal, a line every few seconds elsewhere; nothing on standard output, nothing with ``--json``
+    unless standard error is a terminal."""
+    if _STDERR.is_terminal:
+        columns = (
+            TextColumn("{task.description:>8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=_STDERR, transient=True) as bars:
+            yield _bars(bars)
+    elif as_json:
+        yield silent
+    else:
+        yield _lines()
+
+
+def _bars(bars: RichProgress) -> Progress:
+    tasks: dict[str, Any] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage)
+        bars.update(tasks[stage], completed=done, total=total or None)
+
+    return report
+
+
+def _lines() -> Progress:
+    last: dict[str, float] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done and (done == total or now - last.get(stage, 0.0) >= LINE_SECONDS):
+            last[stage] = now
+            click.echo(f"{stage}: {done}/{total}" if total else f"{stage}: {done}", err=True)
+
+    return report
+
+
+def emit(value: Any, *, as_json: bool) -> None:
+    """Print a dataclass, mapping or list of them: as JSON, or as a table for people."""
+    plain = to_plain(value)
+    if as_json:
+        click.echo(json.dumps(plain, ensure_ascii=False))
+    elif isinstance(plain, list):
+        print_rows(plain)
+    else:
+        print_facts(plain)
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, tuples and times as what JSON knows."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(entry) for entry in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return str(value) if isinstance(value, Path) else value
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Name and value, a line each; nested mappings inline."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), _cell(value))
+    _stdout().print(table)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table; says so when there is nothing to show."""
+    if not rows:
+        click.echo("nothing to show")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    _stdout().print(table)
+
+
+def _stdout() -> Console:
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_cell(entry)}" for name, entry in value.items()) or "-"
+    if isinstance(value, list):
+        return "; ".join(_cell(entry) for entry in value) or "-"
+    return "-" if value is None else str(value)
+
+
+def actor() -> str:
+    """Who is at the keyboard, for the audit chain: the account's name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def parse_day(_context: click.Context, _parameter: click.Parameter, value: str | None) -> date | None:
+    """An ISO date, or a usage error."""
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter("expected a date such as 2026-11-21") from None
+
+
+def end_of(day: date) -> datetime:
+    """The moment a date is over, in UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)

@@ -1,0 +1,119 @@
+"""``likeness init``, ``dispatch``, ``receiver``, ``report``, ``status`` and ``verify``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from datetime import date
+from pathlib import Path
+
+import click
+
+from embeddings.errors import ConfigError
+from pipelines.cli.console import command_options, emit, opened, parse_day, progress, shown_warnings, to_plain
+from pipelines.config import Environment
+from pipelines.report import write_report
+from pipelines.status import read_status
+from pipelines.takedown.client import HttpTakedownClient
+from pipelines.takedown.dispatcher import dispatch as run_dispatch
+from pipelines.takedown.receiver import serve
+from pipelines.verify import verify as run_verify
+from pipelines.workspace import Workspace, create_workspace
+
+
+@click.command()
+@command_options
+def init(environment: Environment, as_json: bool) -> None:
+    """Make the home folder, its sealing key and its database, and load the models once. Safe to repeat."""
+    with shown_warnings(), create_workspace(environment) as workspace:
+        facts = {"home": str(workspace.home), "model_id": workspace.models.model_id}
+        facts |= {"policy_version": workspace.policy.version}
+    emit(facts, as_json=as_json)
+
+
+@click.command()
+@command_options
+def dispatch(environment: Environment, as_json: bool) -> None:
+    """Send what is due to the takedown service (LIKENESS_TAKEDOWN_URL, LIKENESS_TAKEDOWN_SECRET)."""
+    with opened(environment) as workspace, open_client(workspace) as client, progress(as_json) as report:
+        summary = run_dispatch(
+            workspace.database,
+            client,
+            config=workspace.config.takedown,
+            failpoints=workspace.failpoints,
+            now=workspace.now,
+            owner=f"{socket.gethostname()}:{os.getpid()}",
+            progress=lambda done: report("send", done, 0),
+        )
+    emit(summary, as_json=as_json)
+
+
+def open_client(workspace: Workspace) -> HttpTakedownClient:
+    """The HTTP client for the configured takedown service."""
+    environment = workspace.environment
+    if not environment.takedown_url or not environment.takedown_secrets:
+        raise ConfigError("set LIKENESS_TAKEDOWN_URL and LIKENESS_TAKEDOWN_SECRET (whsec_...) to deliver takedowns")
+    return HttpTakedownClient(
+        environment.takedown_url,
+        environment.takedown_secrets,
+        timeout_seconds=workspace.config.takedown.timeout_seconds,
+        now=workspace.now,
+    )
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8787, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="Keep cases in this file (JSON lines).")
+@command_options
+def receiver(environment: Environment, as_json: bool, host: str, port: int, log: Path | None) -> None:
+    """Run a development receiver: verifies signatures, de-duplicates by key, shows cases at /cases."""
+    if not environment.takedown_secrets:
+        raise ConfigError("set LIKENESS_TAKEDOWN_SECRET (whsec_...) so that signatures can be verified")
+
+    def ready(url: str) -> None:
+        emit({"url": url}, as_json=as_json)
+        sys.stdout.flush()
+
+    serve(host, port, environment.takedown_secrets, log_path=log, ready=ready)
+
+
+@click.command()
+@click.option("--day", callback=parse_day, help="Items received on this UTC day [all].")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder [HOME/reports].")
+@command_options
+def report(environment: Environment, as_json: bool, day: date | None, out: Path | None) -> None:
+    """Write the match report: a page, a CSV and a Parquet file of opaque ids."""
+    with opened(environment) as workspace:
+        files = write_report(workspace, day=day, folder=out or workspace.home / "reports")
+    emit(files, as_json=as_json)
+
+
+@click.command()
+@command_options
+def status(environment: Environment, as_json: bool) -> None:
+    """Show coverage by status, watermark, outbox by state, and requests with the time left."""
+    with opened(environment) as workspace:
+        facts = to_plain(read_status(workspace))
+    if not as_json:
+        clocks = facts.pop("requests")
+        recent = facts.pop("last_runs")
+        facts["requests"] = [
+            f"{clock['request_id']} {clock['state']}, {clock['hours_left']:.1f} h left" for clock in clocks
+        ]
+        facts["last runs"] = [
+            f"{run['kind']} {run['day'] or ''} {run['finished_at'] or 'unfinished'}" for run in recent
+        ]
+    emit(facts, as_json=as_json)
+
+
+@click.command()
+@command_options
+def verify(environment: Environment, as_json: bool) -> None:
+    """Re-check digests, manifest, templates, audit chain, and that every hit has its verdict and outbox row."""
+    with opened(environment) as workspace, progress(as_json) as report_progress:
+        findings = run_verify(workspace, progress=report_progress)
+    emit(findings, as_json=as_json)
+    if not all(finding.ok for finding in findings):
+        sys.exit(1)

@@ -1,0 +1,220 @@
+"""``likeness subject`` and ``likeness request``: who opted out, and who asks for removal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+import click
+
+from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, to_plain
+from pipelines.config import Environment
+from pipelines.enrolment import Reference, read_references, resembling_subjects
+from pipelines.registry import (
+    Identity,
+    active_versions,
+    erase,
+    insert_subject,
+    list_subjects,
+    load_gallery,
+    show_identity,
+    withdraw,
+)
+from pipelines.requests import accept_request, list_requests, open_request, reject_request
+from pipelines.workspace import Workspace
+
+_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
+
+class ReferenceFiles(click.Command):
+    """A command whose ``--reference`` takes every value up to the next option: ``--reference a.jpg b.jpg``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each value, which is what click understands."""
+        expanded: list[str] = []
+        current: str | None = None
+        for arg in args:
+            if arg.startswith("-"):
+                current = arg if arg in ("--reference", "--alias") else None
+                expanded.append(arg)
+            elif current and expanded[-1] != current:
+                expanded += [current, arg]
+            else:
+                expanded.append(arg)
+        return super().parse_args(ctx, expanded)
+
+
+@click.group()
+def subject() -> None:
+    """The registry of people who opted out."""
+
+
+@subject.command("add", cls=ReferenceFiles)
+@click.option("--name", required=True, help="The person's name; sealed in storage.")
+@click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option(
+    "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
+)
+@click.option("--consent", required=True, help="Reference of the consent record.")
+@click.option("--expires", callback=parse_day, help="Last day of the consent [a year from now].")
+@command_options
+def add_subject(
+    environment: Environment,
+    as_json: bool,
+    name: str,
+    aliases: tuple[str, ...],
+    references: tuple[Path, ...],
+    consent: str,
+    expires: date | None,
+) -> None:
+    """Add a person; from now on every new item is compared with them. Run `likeness rescan --pending` for the rest."""
+    with opened(environment) as workspace:
+        read = _read_references(workspace, references)
+        resembling = _resembling(workspace, read)
+        days = workspace.config.registry.consent_days
+        with workspace.database.write() as tx:
+            subject_id, template_ids = insert_subject(
+                tx,
+                workspace,
+                identity=Identity(names=(name, *aliases), consent=consent, contact=None),
+                references=read,
+                expires_at=end_of(expires) if expires else workspace.now() + timedelta(days=days),
+                active=True,
+                actor=actor(),
+            )
+    _warn(resembling)
+    emit({"subject_id": subject_id, "reference_ids": template_ids, "resembles": resembling}, as_json=as_json)
+
+
+@subject.command("list")
+@command_options
+def list_command(environment: Environment, as_json: bool) -> None:
+    """List subjects, without names."""
+    with opened(environment) as workspace, workspace.database.read() as connection:
+        emit(list_subjects(connection), as_json=as_json)
+
+
+@subject.command("show")
+@click.argument("subject_id", metavar="ID")
+@command_options
+def show_subject(environment: Environment, as_json: bool, subject_id: str) -> None:
+    """Show one subject with names and consent. The look is recorded."""
+    with opened(environment) as workspace:
+        identity = show_identity(workspace, subject_id, actor=actor())
+        with workspace.database.read() as connection:
+            row = next(row for row in list_subjects(connection) if row.subject_id == subject_id)
+    emit(to_plain(row) | to_plain(identity), as_json=as_json)
+
+
+@subject.command("withdraw")
+@click.argument("subject_id", metavar="ID")
+@command_options
+def withdraw_subject(environment: Environment, as_json: bool, subject_id: str) -> None:
+    """End an opt-out: matching stops and takedowns are taken back."""
+    with opened(environment) as workspace:
+        withdraw(workspace, subject_id, actor=actor())
+    emit({"subject_id": subject_id, "state": "withdrawn"}, as_json=as_json)
+
+
+@subject.command("erase")
+@click.argument("subject_id", metavar="ID")
+@command_options
+def erase_subject(environment: Environment, as_json: bool, subject_id: str) -> None:
+    """Withdraw a subject and destroy key, templates, names and consent record for good."""
+    with opened(environment) as workspace:
+        erase(workspace, subject_id, actor=actor())
+    emit({"subject_id": subject_id, "state": "erased"}, as_json=as_json)
+
+
+@click.group()
+def request() -> None:
+    """Removal requests: 48 hours from the opening."""
+
+
+@request.command("open", cls=ReferenceFiles)
+@click.option("--name", required=True, help="The person's name; sealed in storage.")
+@click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option(
+    "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
+)
+@click.option("--contact", required=True, help="Opaque reference of the contact, for example a case number.")
+@click.option("--consent", help="Reference of the consent record [the request itself].")
+@command_options
+def open_command(
+    environment: Environment,
+    as_json: bool,
+    name: str,
+    aliases: tuple[str, ...],
+    references: tuple[Path, ...],
+    contact: str,
+    consent: str | None,
+) -> None:
+    """Open a removal request. Nothing is matched until it is accepted."""
+    with opened(environment) as workspace:
+        read = _read_references(workspace, references)
+        resembling = _resembling(workspace, read)
+        opened_request = open_request(
+            workspace, names=(name, *aliases), references=read, contact=contact, consent=consent, actor=actor()
+        )
+    _warn(resembling)
+    emit(to_plain(opened_request) | {"resembles": resembling}, as_json=as_json)
+
+
+@request.command("list")
+@command_options
+def list_requests_command(environment: Environment, as_json: bool) -> None:
+    """List requests, the most urgent first."""
+    with opened(environment) as workspace, workspace.database.read() as connection:
+        emit(list_requests(connection), as_json=as_json)
+
+
+@request.command("accept")
+@click.argument("request_id", metavar="ID")
+@command_options
+def accept_command(environment: Environment, as_json: bool, request_id: str) -> None:
+    """Accept a request. The sensor starts its rescan; without Dagster run `likeness rescan --pending`."""
+    with opened(environment) as workspace:
+        emit(accept_request(workspace, request_id, actor=actor()), as_json=as_json)
+
+
+@request.command("reject")
+@click.argument("request_id", metavar="ID")
+@click.option("--reason", required=True, help="Why; sealed in storage.")
+@command_options
+def reject_command(environment: Environment, as_json: bool, request_id: str, reason: str) -> None:
+    """Reject a request and destroy what came with it."""
+    with opened(environment) as workspace:
+        emit(reject_request(workspace, request_id, reason=reason, actor=actor()), as_json=as_json)
+
+
+def _read_references(workspace: Workspace, files: Sequence[Path]) -> list[Reference]:
+    limit = workspace.limits.max_bytes + 1
+    photographs = []
+    for path in files:
+        with path.open("rb") as file:
+            photographs.append(file.read(limit))
+    return read_references(
+        photographs,
+        workspace.models,
+        limits=workspace.limits,
+        config=workspace.config.registry,
+        agreement=workspace.thresholds.review,
+    )
+
+
+def _resembling(workspace: Workspace, references: Sequence[Reference]) -> tuple[str, ...]:
+    with workspace.database.read() as connection:
+        active = active_versions(connection, now=workspace.now())
+        gallery = load_gallery(workspace, connection, subject_ids=active)
+    found = resembling_subjects(references, gallery, threshold=workspace.thresholds.review)
+    return tuple(subject_id for subject_id in found if subject_id in active)
+
+
+def _warn(resembling: Sequence[str]) -> None:
+    if resembling:
+        click.echo(
+            f"warning: a reference matches {', '.join(resembling)}: the same person registered twice, or two people "
+            "who look alike?",
+            err=True,
+        )

@@ -1,0 +1,74 @@
+"""Uploads that show nobody in the registry, and uploads that cannot be scanned at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from embeddings.types import UInt8
+from pipelines.sample.case import LIKENESS, MIXED, SCENERY, SECOND, Case
+from pipelines.sample.encoding import gif, jpeg, loud_pickle, oversized_png, png, safetensors, webp
+from pipelines.sample.photographs import photograph_path
+from pipelines.sample.variants import crop, flip, resize, scale
+
+
+def stranger_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
+    """People whom nobody registered: they must stay clean."""
+    group, camera = pictures["group"], pictures["camera"]
+    yield Case("stranger-tiny-portrait", ".png", photograph_path("stranger").read_bytes(), 0, faces=1)
+    yield Case("stranger-large-portrait", ".jpg", jpeg(scale(pictures["stranger"], factor=4), quality=85), 1, faces=1)
+    yield Case("stranger-outdoors", ".png", photograph_path("camera").read_bytes(), 1, faces=1)
+    yield Case("stranger-outdoors-flipped", ".jpg", jpeg(flip(camera), quality=60), 0, faces=1)
+    yield Case("strangers-two", ".jpg", jpeg(crop(group, (0, 90, 450, 720)), quality=85), 0, faces=2)
+    yield Case("strangers-three", ".jpg", jpeg(crop(group, (440, 0, 1060, 640)), quality=80), 1, faces=3)
+
+
+def faceless_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
+    """Pictures without any face: masks without a wearer, things, textures, text."""
+    for colour, day in (("black", 0), ("blue", 1), ("green", 0), ("white", 1)):
+        data = photograph_path(f"mask_{colour}").read_bytes()
+        yield Case(f"mask-{colour}", ".jpg", data, day, status="no_face", faces=0)
+    coffee, cat = jpeg(pictures["coffee"], quality=88), webp(pictures["chelsea"], quality=80)
+    hubble = photograph_path("hubble").read_bytes()
+    yield Case("rocket", ".jpg", photograph_path("rocket").read_bytes(), 0, status="no_face", faces=0)
+    yield Case("coins", ".png", photograph_path("coins").read_bytes(), 0, status="no_face", faces=0)
+    yield Case("page-of-text", ".png", photograph_path("page").read_bytes(), 0, status="no_face", faces=0)
+    yield Case("one-pixel", ".png", png(pictures["moon"][:1, :1]), 1, status="no_face", faces=0)
+    turn = [resize(pictures[name], width=240, height=240) for name in ("moon", "gravel", "brick")]
+    yield Case("gif-of-textures", ".gif", gif(turn), 1, status="no_face", faces=0)
+    yield Case("mixed-coffee", ".jpg", coffee, 0, status="no_face", faces=0, model=MIXED)
+    yield Case("mixed-cat", ".webp", cat, 0, status="no_face", faces=0, model=MIXED)
+    yield Case("scenery-stars", ".jpg", hubble, 1, status="no_face", faces=0, model=SCENERY)
+    street = jpeg(pictures["motorcycle"], quality=85)
+    yield Case("scenery-street", ".jpg", street, 1, status="no_face", faces=0, model=SCENERY)
+    bounty = jpeg(flip(pictures["coffee"]), quality=80)
+    yield Case("bounty", ".jpg", bounty, 0, status="no_face", faces=0, kind="bounty")
+
+
+def broken_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
+    """Files that cannot be scanned; some of them would show the first subject if they could."""
+    whole = pictures["astronaut"]
+    jpeg_file, png_file, webp_file = jpeg(whole, quality=90), png(whole), webp(whole, quality=80)
+    page = b"<!doctype html><title>404</title><p>Not found</p>\n"
+    damaged = bytearray(png_file)
+    damaged[len(damaged) // 2] ^= 0xFF
+    truncated, corrupt, form = "unscannable:truncated", "unscannable:corrupt", "unscannable:format"
+    pixels = "unscannable:too_many_pixels"
+    yield Case("truncated-jpeg", ".jpg", jpeg_file[: len(jpeg_file) // 2], 0, status=truncated)
+    yield Case("truncated-png", ".png", png_file[: len(png_file) // 3], 1, status=truncated)
+    yield Case("truncated-webp", ".webp", webp_file[: len(webp_file) // 2], 0, status=truncated)
+    yield Case("damaged-png", ".png", bytes(damaged), 1, status=corrupt)
+    yield Case("text-named-jpg", ".jpg", b"This is no picture, whatever its name says.\n", 0, status=form)
+    yield Case("web-page-named-png", ".png", page, 1, status=form)
+    yield Case("empty", ".jpg", b"", 0, status="unscannable:empty")
+    yield Case("oversized-header", ".png", oversized_png(width=100_000, height=100_000), 1, status=pixels)
+    yield from _model_files()
+
+
+def _model_files() -> Iterator[Case]:
+    """Weights. Two are the models whose sample images are judged; the third would be loud if it were ever unpickled."""
+    form = "unscannable:format"
+    header = {"ss_output_name": "portrait-style", "ss_tag_frequency": '{"1_style": {"portrait": 12}}'}
+    for model, day in ((LIKENESS, 0), (SECOND, 1)):
+        data = safetensors({**header, "modelspec.title": model})
+        yield Case(f"weights-{model}", ".safetensors", data, day, status=form, kind="model", item_id=model)
+    yield Case("weights-pickle", ".ckpt", loud_pickle(), 1, status=form, kind="model")

@@ -1,0 +1,63 @@
+"""One planted case: a file to upload and its truth; and the models, people and frames that the cases share.
+
+Cases that the plain pipeline cannot be expected to get right (strong rotation, drawings) are not planted: when any case
+comes out wrong, ``make sweep`` fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pipelines.sample.photographs import Box
+from pipelines.sample.truth import ALPHA, BETA
+from pipelines.sources import Kind
+
+Sidecar = Literal["sound", "offset", "not_json", "bad_field", "none"]
+"""``offset``: sound, with a time that is on the next day where the uploader lives."""
+
+NOBODY: Final[frozenset[str]] = frozenset()
+SHOWS_ALPHA: Final = frozenset({ALPHA})
+SHOWS_BETA: Final = frozenset({BETA})
+SHOWS_BOTH: Final = frozenset({ALPHA, BETA})
+
+PORTRAIT: Final[Box] = (100, 0, 370, 300)
+"""Head and shoulders in the astronaut photograph."""
+BETA_PORTRAIT: Final[Box] = (1060, 225, 1280, 530)
+"""Head and shoulders of the second subject in the group photograph, and no other face."""
+BETA_REFERENCE: Final[Box] = (1040, 200, 1280, 540)
+"""The frame of the second subject's reference photograph."""
+
+LIKENESS: Final = "model-likeness"
+SPLIT: Final = "model-split"
+REENCODED: Final = "model-reencoded"
+MIXED: Final = "model-mixed"
+SCENERY: Final = "model-scenery"
+SECOND: Final = "model-second"
+SECOND_REENCODED: Final = "model-second-reencoded"
+
+CORROBORATED: Final[Mapping[str, str]] = {LIKENESS: ALPHA, SPLIT: ALPHA, SECOND: BETA}
+"""Models that show one subject strongly in distinct pictures: the default policy takes them down by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One file to upload. ``day`` is 0 or 1."""
+
+    name: str
+    suffix: str
+    data: bytes
+    day: int
+    shows: frozenset[str] = NOBODY
+    """Labels of the subjects in it."""
+    status: str = "clean"
+    """What it is as long as nobody whom it shows is registered."""
+    faces: int | None = None
+    kind: Kind = "image"
+    model: str | None = None
+    uploader: str | None = None
+    """None: one of the ordinary uploaders."""
+    sidecar: Sidecar = "sound"
+    item_id: str | None = None
+    """None: made from the name."""

@@ -1,0 +1,99 @@
+"""What is going on, in numbers: for ``likeness status``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from embeddings.weights import find_pack, model_id
+from pipelines.database import get_state
+from pipelines.database.tables import runs, subjects
+from pipelines.judging import unjudged_count
+from pipelines.ledger import Scope, count_statuses
+from pipelines.manifest import list_shards
+from pipelines.registry import active_versions, registry_version
+from pipelines.requests import list_requests
+from pipelines.sweep import measure_coverage
+from pipelines.takedown.outbox import counts_by_state
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class RequestClock:
+    """An unfinished removal request and the hours left until it is due; negative when overdue."""
+
+    request_id: str
+    subject_id: str
+    state: str
+    due_at: datetime
+    hours_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A picture of one moment, read in one transaction."""
+
+    home: str
+    model_id: str
+    policy_version: str
+    items: int
+    statuses: dict[str, int]
+    coverage: float
+    pairs_missing: int
+    hits_unjudged: int
+    registry_version: int
+    subjects: dict[str, int]
+    subjects_active: int
+    shards: int
+    corpus_faces: int
+    corpus_bytes: int
+    watermark: str | None
+    outbox: dict[str, int]
+    requests: tuple[RequestClock, ...]
+    last_runs: tuple[dict[str, Any], ...]
+
+
+def read_status(workspace: Workspace) -> Status:
+    """Read the status. Loads no model."""
+    now = workspace.now()
+    with workspace.database.read() as connection:
+        statuses = count_statuses(connection, Scope(None, None))
+        coverage = measure_coverage(connection, workspace, Scope(None, None))
+        listed = list_shards(connection, workspace.sealer)
+        by_state = connection.execute(sa.select(subjects.c.state, sa.func.count()).group_by(subjects.c.state))
+        recent = connection.execute(sa.select(runs).order_by(runs.c.started_at.desc()).limit(5)).mappings()
+        unfinished = [request for state in ("open", "accepted") for request in list_requests(connection, state=state)]
+        return Status(
+            home=str(workspace.home),
+            model_id=model_id(find_pack(workspace.config.embedding.pack), workspace.config.embedding.faces()),
+            policy_version=workspace.policy.version,
+            items=sum(statuses.values()),
+            statuses=statuses,
+            coverage=coverage.fraction,
+            pairs_missing=coverage.pairs - coverage.settled,
+            hits_unjudged=unjudged_count(connection),
+            registry_version=registry_version(connection),
+            subjects={str(state): int(count) for state, count in by_state},
+            subjects_active=len(active_versions(connection, now=now)),
+            shards=len(listed),
+            corpus_faces=sum(shard.entry.faces for shard in listed),
+            corpus_bytes=sum(shard.entry.bytes for shard in listed),
+            watermark=get_state(connection, "watermark"),
+            outbox=counts_by_state(connection),
+            requests=tuple(
+                RequestClock(
+                    request_id=request.request_id,
+                    subject_id=request.subject_id,
+                    state=request.state,
+                    due_at=request.due_at,
+                    hours_left=round((request.due_at - now).total_seconds() / 3600, 2),
+                )
+                for request in sorted(unfinished, key=lambda request: request.due_at)
+            ),
+            last_runs=tuple(
+                {name: row[name] for name in ("run_id", "kind", "day", "started_at", "finished_at")} for row in recent
+            ),
+        )

@@ -1,0 +1,146 @@
+"""Trust, but verify: every promise the stored state makes about itself, checked one by one (``likeness verify``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from embeddings.errors import CorruptionError, LikenessError
+from embeddings.weights import find_pack
+from pipelines import audit
+from pipelines.database.tables import items, outbox, subjects, templates, verdicts
+from pipelines.judging import live_hits, unjudged_count
+from pipelines.manifest import list_shards
+from pipelines.progress import Progress, silent
+from pipelines.registry import open_templates
+from pipelines.workspace import Workspace
+
+_STATUSES = ("pending", "clean", "hit", "no_face")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was looked at, whether it holds, and what was found."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def verify(workspace: Workspace, *, progress: Progress = silent) -> list[Finding]:
+    """Run every check; one that fails does not keep the others from running."""
+    checks: tuple[tuple[str, Callable[[Workspace], str]], ...] = (
+        ("database integrity", _database),
+        ("model files", _weights),
+        ("audit chain", _audit),
+        ("templates", _templates),
+        ("item statuses", _statuses),
+        ("manifest and shards", _shards),
+        ("hits have verdicts", _verdicts),
+        ("takedowns have outbox rows", _outbox),
+    )
+    findings = []
+    for number, (name, check) in enumerate(checks, start=1):
+        try:
+            findings.append(Finding(name, True, check(workspace)))
+        except LikenessError as error:
+            findings.append(Finding(name, False, str(error)))
+        progress("verify", number, len(checks))
+    return findings
+
+
+def _database(workspace: Workspace) -> str:
+    workspace.database.check()
+    return "integrity check passed"
+
+
+def _weights(workspace: Workspace) -> str:
+    pack = find_pack(workspace.config.embedding.pack)
+    for file in (pack.detector, pack.recognizer):
+        file.read()  # checks the digest
+    return f"digests of pack {pack.name} match"
+
+
+def _audit(workspace: Workspace) -> str:
+    with workspace.database.read() as connection:
+        return f"{audit.verify(connection, workspace.sealer)} rows in an unbroken chain"
+
+
+def _templates(workspace: Workspace) -> str:
+    with workspace.database.read() as connection:
+        owners = sa.select(templates.c.model_id, templates.c.subject_id).distinct()
+        by_model: dict[str, set[str]] = {}
+        for model_id, subject_id in connection.execute(owners):
+            by_model.setdefault(model_id, set()).add(subject_id)
+        count = 0
+        for model_id, subject_ids in by_model.items():
+            _, ids, _ = open_templates(connection, workspace.sealer, subject_ids=subject_ids, model_id=model_id)
+            count += len(ids)
+        ended = sa.select(sa.func.count()).select_from(templates.join(subjects)).where(subjects.c.state == "erased")
+        if left := connection.execute(ended).scalar_one():
+            raise CorruptionError(f"{left} templates of erased subjects are still there")
+    return f"{count} templates open under their keys"
+
+
+def _statuses(workspace: Workspace) -> str:
+    known = sa.or_(
+        items.c.status.in_(_STATUSES), items.c.status.like("unscannable:_%"), items.c.status.like("fetch_failed:_%")
+    )
+    with workspace.database.read() as connection:
+        total = connection.execute(sa.select(sa.func.count()).select_from(items)).scalar_one()
+        wrong = connection.execute(sa.select(sa.func.count()).select_from(items).where(~known)).scalar_one()
+    if wrong:
+        raise CorruptionError(f"{wrong} items have a status that does not exist")
+    return f"{total} items, each with one status"
+
+
+def _shards(workspace: Workspace) -> str:
+    """Digest, seal, row count; and that every live item's faces are really there."""
+    faces = 0
+    with workspace.database.read() as connection:
+        listed = list_shards(connection, workspace.sealer)
+        for shard in listed:
+            entry = shard.entry
+            table = workspace.corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
+            faces += len(table)
+            counted = {row["values"]: row["counts"] for row in pc.value_counts(table["item_id"]).to_pylist()}
+            query = sa.select(items.c.item_id, items.c.faces).where(items.c.shard_id == entry.shard_id, items.c.live)
+            for row in connection.execute(query):
+                if counted.get(row.item_id, 0) != row.faces:
+                    raise CorruptionError(f"shard {entry.shard_id} lacks faces that the ledger counts")
+    unlisted = workspace.corpus.unlisted({shard.entry.path for shard in listed})
+    extra = f"; {len(unlisted)} unlisted files left by interrupted writes" if unlisted else ""
+    return f"{len(listed)} shards, {faces} faces, digests and seals match{extra}"
+
+
+def _verdicts(workspace: Workspace) -> str:
+    with workspace.database.read() as connection:
+        waiting = unjudged_count(connection)
+        total = connection.execute(sa.select(sa.func.count()).select_from(live_hits().subquery())).scalar_one()
+    if waiting:
+        raise CorruptionError(f"{waiting} of {total} hits have no verdict: run a sweep or rescan to judge them")
+    return f"{total} hits, each with a verdict"
+
+
+def _outbox(workspace: Workspace) -> str:
+    """Every takedown verdict of an active subject has a message that was not withdrawn."""
+    message = sa.and_(
+        outbox.c.item_id == verdicts.c.item_id,
+        outbox.c.content_sha256 == verdicts.c.content_sha256,
+        outbox.c.subject_id == verdicts.c.subject_id,
+        outbox.c.action == "takedown",
+        outbox.c.state != "withdrawn",
+    )
+    active = sa.and_(subjects.c.subject_id == verdicts.c.subject_id, subjects.c.state == "active")
+    query = sa.select(sa.func.count()).select_from(verdicts.join(subjects, active))
+    wanted = query.where(verdicts.c.verdict == "takedown")
+    missing = wanted.where(~sa.select(outbox.c.key).where(message).exists())
+    with workspace.database.read() as connection:
+        total = connection.execute(wanted).scalar_one()
+        lost = connection.execute(missing).scalar_one()
+    if lost:
+        raise CorruptionError(f"{lost} of {total} takedown verdicts have no message in the outbox")
+    return f"{total} takedown verdicts, each with its message"

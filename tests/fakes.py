@@ -1,0 +1,94 @@
+"""Deterministic stand-ins for the models: functions of pixels, fast enough for thousands of sweeps.
+
+A picture of one plain colour shows the "person" of that colour; a white one shows nobody; one that is split in two
+halves shows two people. Different colours are strangers: their vectors are nearly orthogonal.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from embeddings.alignment import template
+from embeddings.models import FaceModels
+from embeddings.types import Detections, FaceSettings, Float32, UInt8
+from indexes.gallery import Gallery
+from pipelines.canary import Canary
+
+SIDE = 64
+DIMENSION = 32
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+
+
+def person(number: int) -> Colour:
+    """The colour of person ``number``, 0 to 199."""
+    return (number, (number * 7) % 200, 100)
+
+
+def picture(*colours: Colour) -> bytes:
+    """A PNG with one upright stripe per colour."""
+    stripes = [np.full((SIDE, SIDE, 3), colour, dtype=np.uint8) for colour in colours]
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(stripes, axis=1)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+class ColourDetector:
+    """Finds one face per stripe that is not white."""
+
+    def detect(self, image: UInt8) -> Detections:
+        """One face in the middle of each stripe."""
+        starts = [x for x in range(0, image.shape[1], SIDE) if not (image[SIDE // 2, x + SIDE // 2] == 255).all()]
+        boxes = np.array([[x, 0, x + SIDE, SIDE] for x in starts], dtype=np.float32).reshape(-1, 4)
+        inside = template() * (SIDE / 224.0) + SIDE / 4
+        marks = np.array([inside + [x, 0] for x in starts], dtype=np.float32).reshape(-1, 5, 2)
+        return Detections(boxes, marks, np.full(len(starts), 0.9, dtype=np.float32))
+
+
+class ColourRecognizer:
+    """Embeds the colour in the middle of a crop."""
+
+    dimension = DIMENSION
+
+    def embed(self, crops: UInt8) -> Float32:
+        """A unit vector drawn from a generator seeded with the colour."""
+        return vectors_of_colours([tuple(int(c) for c in crop[56, 56]) for crop in crops])
+
+
+def vectors_of_colours(colours: Sequence[tuple[int, ...]]) -> Float32:
+    """Float32 (n, DIMENSION)."""
+    drawn = [np.random.default_rng(list(colour)).normal(size=DIMENSION) for colour in colours]
+    matrix = np.array(drawn, dtype=np.float32).reshape(-1, DIMENSION)
+    return np.ascontiguousarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+
+
+def fake_models(model_id: str = "fake-1") -> FaceModels:
+    """Models that see colours."""
+    settings = FaceSettings(scales=(SIDE,), min_score=0.5, nms_iou=0.5, max_faces=10)
+    return FaceModels(
+        pack="opencv-zoo",
+        model_id=model_id,
+        dimension=DIMENSION,
+        settings=settings,
+        detector=ColourDetector(),
+        recognizer=ColourRecognizer(),
+        batch=8,
+    )
+
+
+def fake_canary(model_id: str = "fake-1") -> Canary:
+    """A canary of a colour that no test uses."""
+    planted = vectors_of_colours([(255, 0, 255)])
+    return Canary(template=planted, probe=planted, strangers=vectors_of_colours([(254, 254, 0)]), model_id=model_id)
+
+
+class BlindGallery(Gallery):
+    """A gallery that answers "no match" to everything, as a broken index would."""
+
+    def pairs(self, probes, *, model_id, threshold):  # type: ignore[no-untyped-def]
+        """Nothing, ever."""
+        return super().pairs(probes[:0], model_id=model_id, threshold=threshold)

@@ -1,0 +1,95 @@
+"""What the delivery tests share: a clock that only moves when told, messages, one dispatch, and a client that obeys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Row
+
+from pipelines.config import TakedownConfig
+from pipelines.database import Database
+from pipelines.database.tables import outbox
+from pipelines.failpoints import Failpoints
+from pipelines.takedown.client import Delivery, HttpTakedownClient, Message, Outcome, TakedownClient
+from pipelines.takedown.dispatcher import DispatchSummary, dispatch
+from pipelines.takedown.outbox import enqueue_takedown
+
+SECRET = "whsec_c29tZSBieXRlcyBmb3IgdGhlIHRlc3RzIG9ubHkh"
+OTHER_SECRET = "whsec_b3RoZXIgYnl0ZXMgZm9yIHRoZSB0ZXN0cyBvbmx5"
+CONFIG = replace(TakedownConfig(), timeout_seconds=20.0)
+START = datetime.now(UTC).replace(microsecond=0)
+"""The receiver compares with the real time, so the tests' time starts there."""
+
+OK = Delivery(Outcome.SUCCESS, "200")
+
+
+class Clock:
+    """Stands still until advanced."""
+
+    def __init__(self) -> None:
+        self.moment = START
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    def advance(self, **span: float) -> None:
+        self.moment += timedelta(**span)
+
+
+@dataclass
+class ScriptedClient:
+    """Answers from a list (the last answer repeats), remembers what it was given, and can act while it sends."""
+
+    answers: Sequence[Delivery] = (OK,)
+    endpoint_id: str = "endpoint-a"
+    while_sending: Callable[[Message], None] | None = None
+    sent: list[Message] = field(default_factory=list)
+
+    def send(self, message: Message) -> Delivery:
+        self.sent.append(message)
+        if self.while_sending:
+            self.while_sending(message)
+        return self.answers[min(len(self.sent), len(self.answers)) - 1]
+
+
+def enqueue(database: Database, item_id: str = "item-1", *, now: datetime = START, **changes: Any) -> bool:
+    values: dict[str, Any] = {
+        "content_sha256": "ab" * 32,
+        "subject_id": "subject-1",
+        "policy_version": "policy-1",
+        "due_at": now + timedelta(hours=48),
+        "reasons": [{"rule": "strong_face", "score": 0.61, "threshold": 0.5}],
+    }
+    with database.write() as tx:
+        return enqueue_takedown(tx, item_id=item_id, now=now, **(values | changes))
+
+
+def http_client(url: str, *, timeout_seconds: float = 20.0, now: Callable[[], datetime] | None = None) -> Any:
+    return HttpTakedownClient(url, [SECRET], timeout_seconds=timeout_seconds, now=now or (lambda: datetime.now(UTC)))
+
+
+def dispatch_once(
+    database: Database, client: TakedownClient, now: Callable[[], datetime], *, owner: str = "test", **settings: Any
+) -> DispatchSummary:
+    failpoints = Failpoints(os.environ.get("LIKENESS_FAILPOINT"))
+    config = replace(CONFIG, **settings)
+    return dispatch(database, client, config=config, failpoints=failpoints, now=now, owner=owner, progress=None)
+
+
+def rows(database: Database) -> list[Row[Any]]:
+    with database.read() as connection:
+        return list(connection.execute(sa.select(outbox).order_by(outbox.c.created_at, outbox.c.item_id)))
+
+
+def only_row(database: Database) -> Row[Any]:
+    (row,) = rows(database)
+    return row
+
+
+def states(database: Database) -> list[tuple[str, str]]:
+    return sorted((row.action, row.state) for row in rows(database))

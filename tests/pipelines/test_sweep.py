@@ -1,0 +1,337 @@
+"""The sweep and the rescan, end to end on colours, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from embeddings.errors import NotReadyError, StateError
+from pipelines.database import tables
+from pipelines.hits import list_hits
+from pipelines.registry import erase, withdraw
+from pipelines.requests import accept_request, get_request, reject_request
+from pipelines.rescan import rescan
+from pipelines.status import read_status
+from pipelines.sweep import nightly_days, sweep
+from pipelines.verify import verify
+from pipelines.workspace import Workspace
+from tests import fakes
+from tests.fakes import WHITE, BlindGallery, person, picture
+from tests.platform_actions import DAY, ask_for_removal, enrol, source_of, upload
+
+
+def statuses(workspace: Workspace) -> dict[str, str]:
+    with workspace.database.read() as connection:
+        return {row.item_id: row.status for row in connection.execute(sa.select(tables.items))}
+
+
+def pairs(workspace: Workspace) -> set[tuple[str, str]]:
+    with workspace.database.read() as connection:
+        return {(hit.item_id, hit.subject_id) for hit in list_hits(connection)}
+
+
+def all_hold(workspace: Workspace) -> bool:
+    broken = [finding for finding in verify(workspace) if not finding.ok and finding.check != "model files"]
+    assert broken == []
+    return True
+
+
+def test_i1_every_item_ends_with_exactly_one_status(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "hit.png", picture(person(1)))
+    upload(uploads, "clean.png", picture(person(2)))
+    upload(uploads, "nobody.png", picture(WHITE))
+    upload(uploads, "cut.png", picture(person(3))[:60])
+    upload(uploads, "text.jpg", b"not a picture")
+    upload(uploads, "weights.safetensors", b"\x00" * 64)
+    (uploads / "link.png").symlink_to("/etc/hostname")
+    summary = sweep(workspace, source_of(uploads), day=None)
+    assert statuses(workspace) == {
+        "hit.png": "hit",
+        "clean.png": "clean",
+        "nobody.png": "no_face",
+        "cut.png": "unscannable:truncated",
+        "text.jpg": "unscannable:format",
+        "weights.safetensors": "unscannable:format",
+        "link.png": "fetch_failed:outside_source",
+    }
+    assert (summary.items, summary.hit, summary.clean, summary.no_face) == (7, 1, 1, 1)
+    assert (summary.unscannable, summary.fetch_failed, summary.pending, summary.coverage) == (3, 1, 0, 1.0)
+    assert all_hold(workspace)
+
+
+def test_a_second_sweep_does_nothing_and_says_the_same(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    upload(uploads, "b.png", picture(person(2), person(1)))
+    first = sweep(workspace, source_of(uploads), day=None)
+    second = sweep(workspace, source_of(uploads), day=None)
+    assert (first.embedded, second.embedded) == (2, 0)
+    changing = ("run_id", "seconds", "images_per_second", "embedded")
+    same = {name: None for name in changing}
+    assert replace(first, **same) == replace(second, **same)  # type: ignore[arg-type]
+
+
+def test_the_same_content_is_embedded_once_and_every_item_with_it_is_hit(workspace: Workspace, uploads: Path) -> None:
+    subject = enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    upload(uploads, "b.png", picture(person(1)))
+    first = sweep(workspace, source_of(uploads), day=None)
+    upload(uploads, "c.png", picture(person(1)), received=DAY + timedelta(hours=1))
+    second = sweep(workspace, source_of(uploads), day=None)
+    assert (first.embedded, first.reused, second.embedded, second.reused) == (1, 1, 0, 1)
+    assert pairs(workspace) == {("a.png", subject), ("b.png", subject), ("c.png", subject)}
+
+
+def test_a_day_is_swept_without_touching_the_others(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    upload(uploads, "b.png", picture(person(1)), received=DAY + timedelta(days=1))
+    summary = sweep(workspace, source_of(uploads), day=date(2026, 2, 27))
+    assert (summary.items, statuses(workspace)) == (1, {"a.png": "hit"})
+
+
+def test_i7_an_empty_registry_stops_the_sweep(workspace: Workspace, uploads: Path) -> None:
+    upload(uploads, "a.png", picture(person(1)))
+    with pytest.raises(NotReadyError, match="no active subject"):
+        sweep(workspace, source_of(uploads), day=None)
+    assert statuses(workspace) == {}
+
+
+def test_i7_an_expired_consent_counts_as_no_subject(workspace: Workspace, uploads: Path, clock) -> None:
+    enrol(workspace, person(1), days=1)
+    clock.forward(days=2)
+    with pytest.raises(NotReadyError, match="no active subject"):
+        sweep(workspace, source_of(uploads), day=None)
+
+
+def test_i7_a_gallery_that_misses_the_canary_stops_the_sweep(
+    workspace: Workspace, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    monkeypatch.setattr("pipelines.registry.Gallery", BlindGallery)
+    with pytest.raises(NotReadyError, match="canary was missed"):
+        sweep(workspace, source_of(uploads), day=None)
+    assert statuses(workspace) == {"a.png": "pending"}
+
+
+def test_i4_a_template_of_another_model_stops_the_sweep_instead_of_going_unseen(
+    workspace: Workspace, uploads: Path
+) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    workspace.models = fakes.fake_models("fake-2")  # type: ignore[misc]
+    workspace.canary = fakes.fake_canary("fake-2")  # type: ignore[misc]
+    with pytest.raises(NotReadyError, match="no template for fake-2"):
+        sweep(workspace, source_of(uploads), day=None)
+
+
+def test_a_removal_request_finds_what_was_uploaded_before_it(workspace: Workspace, uploads: Path, clock) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    upload(uploads, "b.png", picture(person(2), person(1)))
+    sweep(workspace, source_of(uploads), day=None)
+    request = ask_for_removal(workspace, person(2))
+    assert request.due_at == clock() + timedelta(hours=48)
+    with pytest.raises(StateError):
+        rescan(workspace, request_id=request.request_id)
+    accept_request(workspace, request.request_id, actor="tester")
+    assert read_status(workspace).pairs_missing == 2
+    summary = rescan(workspace)
+    assert (summary.subjects, summary.new_hits, summary.completed_requests, summary.coverage) == (1, 1, 1, 1.0)
+    assert ("b.png", request.subject_id) in pairs(workspace)
+    with workspace.database.read() as connection:
+        assert get_request(connection, request.request_id).state == "completed"
+    assert rescan(workspace).shards == 0
+    assert all_hold(workspace)
+
+
+def test_a_rescan_of_one_request_leaves_the_other_one_pending(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(2), person(3)))
+    sweep(workspace, source_of(uploads), day=None)
+    first, second = ask_for_removal(workspace, person(2)), ask_for_removal(workspace, person(3))
+    for request in (first, second):
+        accept_request(workspace, request.request_id, actor="tester")
+    summary = rescan(workspace, request_id=second.request_id)
+    assert (summary.subjects, summary.completed_requests) == (1, 1)
+    assert pairs(workspace) == {("a.png", second.subject_id)}
+    assert read_status(workspace).pairs_missing == 1
+    assert rescan(workspace).completed_requests == 1
+    assert pairs(workspace) == {("a.png", first.subject_id), ("a.png", second.subject_id)}
+
+
+def test_i2_a_shard_that_a_sweep_never_compared_is_not_clean_after_a_partial_rescan(
+    workspace: Workspace, uploads: Path
+) -> None:
+    from pipelines.ledger import Scope
+    from pipelines.scan import scan_pending
+    from pipelines.sweep import list_source
+
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    upload(uploads, "b.png", picture(person(2)))
+    list_source(workspace, source_of(uploads), day=None)
+    scan_pending(workspace, Scope(None, None))  # then the sweep died, and a request came in
+    request = ask_for_removal(workspace, person(2))
+    accept_request(workspace, request.request_id, actor="tester")
+    rescan(workspace, request_id=request.request_id)
+    assert statuses(workspace) == {"a.png": "pending", "b.png": "hit"}
+    sweep(workspace, source_of(uploads), day=None)
+    assert statuses(workspace) == {"a.png": "hit", "b.png": "hit"}
+
+
+def test_a_lower_threshold_makes_everything_due_again(workspace: Workspace, uploads: Path) -> None:
+    from pipelines.policy import BandSettings
+
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    sweep(workspace, source_of(uploads), day=None)
+    settings = replace(workspace.policy.settings, bands={"opencv-zoo": BandSettings(review=0.2, strong=0.5)})
+    workspace.policy = replace(workspace.policy, settings=settings, version="lower")  # type: ignore[misc]
+    assert read_status(workspace).pairs_missing == 1
+    assert rescan(workspace).coverage == 1.0
+
+
+def test_two_distinct_pictures_of_one_model_make_a_takedown_and_one_alone_a_review(
+    workspace: Workspace, uploads: Path
+) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "alone.png", picture(person(1)))
+    upload(uploads, "one.png", picture(person(1), person(5)), parent_model="m")
+    first = sweep(workspace, source_of(uploads), day=None)
+    assert (first.takedowns, first.review) == (0, 2)
+    upload(uploads, "two.png", picture(person(9), person(1), person(7)), parent_model="m")
+    second = sweep(workspace, source_of(uploads), day=None)
+    assert (second.takedowns, second.review) == (2, 1)
+    with workspace.database.read() as connection:
+        found = {hit.item_id: (hit.verdict, hit.rule) for hit in list_hits(connection)}
+    assert found["one.png"] == found["two.png"] == ("takedown", "strong_face_in_distinct_images")
+    assert found["alone.png"] == ("review", "strong_face_uncorroborated")
+
+
+def test_i10_a_hit_says_reference_box_score_threshold_models_and_policy(workspace: Workspace, uploads: Path) -> None:
+    subject = enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(2), person(1)))
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.read() as connection:
+        (hit,) = list_hits(connection, subject_id=subject, verdict="review", day=DAY.date(), item_id="a.png")
+        (verdict,) = connection.execute(sa.select(tables.verdicts)).all()
+    assert hit.score == pytest.approx(1.0, abs=1e-5)
+    assert (hit.threshold, hit.model_id, hit.policy_version) == (0.363, "fake-1", workspace.policy.version)
+    assert hit.reference_id.startswith("ref_")
+    assert "LFW" in hit.threshold_source
+    assert hit.face_box == (64.0, 0.0, 128.0, 64.0)
+    for fact in (hit.hit_id, hit.reference_id, "0.363", hit.model_id, hit.policy_version, "automated means"):
+        assert fact in verdict.reasons
+
+
+def test_withdrawing_a_subject_takes_back_hits_and_messages(workspace: Workspace, uploads: Path) -> None:
+    keep, leave = enrol(workspace, person(1)), enrol(workspace, person(2))
+    upload(uploads, "a.png", picture(person(1), person(2)), parent_model="m")
+    upload(uploads, "b.png", picture(person(2), person(8)), parent_model="m")
+    sweep(workspace, source_of(uploads), day=None)
+    assert read_status(workspace).outbox["pending"] == 2
+    withdraw(workspace, leave, actor="tester")
+    assert statuses(workspace) == {"a.png": "hit", "b.png": "clean"}
+    assert pairs(workspace) == {("a.png", keep)}
+    assert (read_status(workspace).outbox["pending"], read_status(workspace).outbox["withdrawn"]) == (0, 2)
+    with pytest.raises(StateError):
+        withdraw(workspace, leave, actor="tester")
+    erase(workspace, leave, actor="tester")
+    sweep(workspace, source_of(uploads), day=None)
+    assert pairs(workspace) == {("a.png", keep)}
+    assert all_hold(workspace)
+
+
+def test_a_rejected_request_leaves_nothing_to_match(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    request = ask_for_removal(workspace, person(2))
+    reject_request(workspace, request.request_id, reason="not the person", actor="tester")
+    upload(uploads, "a.png", picture(person(2)))
+    sweep(workspace, source_of(uploads), day=None)
+    assert pairs(workspace) == set()
+    with workspace.database.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(tables.subject_keys)).scalar_one() == 1
+
+
+def test_a_deleted_item_is_compared_no_more(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1), person(2)))
+    sweep(workspace, source_of(uploads), day=None)
+    upload(uploads, "a.png", picture(person(1), person(2)), deleted=True)
+    assert sweep(workspace, source_of(uploads), day=None).items == 0
+    enrol(workspace, person(2))
+    rescan(workspace)
+    assert pairs(workspace) == set()
+
+
+def test_replaced_content_is_scanned_again_and_the_old_hits_no_longer_count(
+    workspace: Workspace, uploads: Path
+) -> None:
+    first, second = enrol(workspace, person(1)), enrol(workspace, person(2))
+    upload(uploads, "a.png", picture(person(1)))
+    sweep(workspace, source_of(uploads), day=None)
+    assert pairs(workspace) == {("a.png", first)}
+    upload(uploads, "a.png", picture(person(2), WHITE))
+    sweep(workspace, source_of(uploads), day=None)
+    assert pairs(workspace) == {("a.png", second)}
+
+
+def test_a_failed_fetch_is_tried_again_until_the_attempts_are_used_up(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    (uploads / "a.png").symlink_to(uploads.parent / "elsewhere.png")
+    for attempt in range(1, 8):
+        sweep(workspace, source_of(uploads), day=None)
+        with workspace.database.read() as connection:
+            attempts = connection.execute(sa.select(tables.items.c.attempts)).scalar_one()
+        assert attempts == min(attempt, workspace.config.sweep.max_fetch_attempts)
+
+
+def test_two_sweeps_at_once_have_each_effect_once(
+    workspace: Workspace, open_again: Callable[[], Workspace], uploads: Path
+) -> None:
+    subject = enrol(workspace, person(1))
+    for number in range(40):
+        upload(uploads, f"{number}.png", picture(person(1), person(10 + number)), parent_model="m")
+    small = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=7))
+    workers = [open_again() for _ in range(3)]
+    for worker in workers:
+        worker.config = small
+    with ThreadPoolExecutor(3) as pool:
+        summaries = list(pool.map(lambda worker: sweep(worker, source_of(uploads), day=None), workers))
+    assert sum(summary.embedded for summary in summaries) == 40
+    assert pairs(workspace) == {(f"{number}.png", subject) for number in range(40)}
+    with workspace.database.read() as connection:
+        keys = connection.execute(sa.select(tables.outbox.c.key)).scalars().all()
+    assert len(keys) == len(set(keys)) == 40
+    assert all_hold(workspace)
+
+
+def test_shard_size_and_order_of_arrival_change_no_hit(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    enrol(workspace, person(2))
+    for number in range(12):
+        upload(uploads, f"{number}.png", picture(person(number % 4), person(number % 3)))
+    workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=5))
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.read() as connection:
+        subjects_of = {hit.item_id: set() for hit in list_hits(connection)}
+        for hit in list_hits(connection):
+            subjects_of[hit.item_id].add(hit.subject_id)
+    expected = {f"{n}.png": len({n % 4, n % 3} & {1, 2}) for n in range(12)}
+    assert {item: len(found) for item, found in subjects_of.items()} == {k: v for k, v in expected.items() if v}
+
+
+def test_the_nightly_days_start_at_the_watermark_or_two_days_back() -> None:
+    today = date(2026, 3, 10)
+    assert nightly_days(None, today) == [date(2026, 3, 8), date(2026, 3, 9)]
+    assert nightly_days(date(2026, 3, 9), today) == [date(2026, 3, 8), date(2026, 3, 9)]
+    assert nightly_days(date(2026, 3, 6), today)[0] == date(2026, 3, 6)

@@ -1,0 +1,69 @@
+"""What people and programs do to the platform in the tests: upload, delete, enrol, ask for removal."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pipelines.config import RegistryConfig
+from pipelines.enrolment import Reference, read_references
+from pipelines.registry import Identity, insert_subject
+from pipelines.requests import RemovalRequest, open_request
+from pipelines.workspace import Workspace
+from tests.fakes import Colour, picture
+
+NAME = "Testina Examplesdaughter"
+DAY = datetime(2026, 2, 27, 10, tzinfo=UTC)
+
+
+def upload(folder: Path, name: str, data: bytes, *, received: datetime = DAY, **sidecar: object) -> str:
+    """Put a file and its side-car on the platform; returns the item id."""
+    (folder / name).write_bytes(data)
+    values = {"received_at": received.isoformat(), **sidecar}
+    (folder / f"{name}.json").write_text(json.dumps(values), encoding="utf-8")
+    return name
+
+
+def references(workspace: Workspace, *colours: Colour) -> list[Reference]:
+    """One reference per colour."""
+    return read_references(
+        [picture(colour) for colour in colours],
+        workspace.models,
+        limits=workspace.limits,
+        config=RegistryConfig(min_reference_pixels=16, min_reference_score=0.5),
+        agreement=workspace.thresholds.review,
+    )
+
+
+def enrol(workspace: Workspace, colour: Colour, *, name: str = NAME, days: float = 30) -> str:
+    """Register the person of this colour; returns the subject id."""
+    read = references(workspace, colour)
+    with workspace.database.write() as tx:
+        subject_id, _ = insert_subject(
+            tx,
+            workspace,
+            identity=Identity(names=(name,), consent="consent-1", contact=None),
+            references=read,
+            expires_at=workspace.now() + timedelta(days=days),
+            active=True,
+            actor="tester",
+        )
+    return subject_id
+
+
+def ask_for_removal(workspace: Workspace, colour: Colour, *, name: str = NAME) -> RemovalRequest:
+    """Open a removal request for the person of this colour."""
+    return open_request(
+        workspace,
+        names=[name],
+        references=references(workspace, colour),
+        contact="case-1",
+        consent=None,
+        actor="tester",
+    )
+
+
+def source_of(folder: Path) -> str:
+    """The source URI of an upload folder."""
+    return f"directory:{folder}"

@@ -11,20 +11,15 @@ JFIF/Exif: JEITA CP-3451 (orientation tag 0x0112). PNG: W3C PNG 3rd edition with
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from embeddings import png
 from embeddings.errors import UnscannableError
 
 MAX_BLOCKS = 300_000
 """Blocks walked in one file. GIF has the smallest ones; at its usual 255 bytes this is 76 MB."""
 MAX_SCANS = 200
 """Scans of a progressive JPEG. Encoders write about ten; each one costs a pass over the whole image."""
-
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
-PNG_ANIMATION_CHUNKS = frozenset({b"acTL", b"fcTL", b"fdAT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +35,7 @@ class Container:
     orientation: int
     """Exif orientation, 1 to 8; 1 when there is none or it makes no sense."""
     pixels: bytes
-    """What the decoder is given: for PNG only the chunks that carry pixels."""
+    """What the decoder is given."""
     inverted: bool = False
     """JPEG in four colours only: stored as Adobe does, 255 meaning no ink."""
 
@@ -51,7 +46,7 @@ def sniff(data: bytes) -> str:
         raise UnscannableError("empty")
     if data[:3] == b"\xff\xd8\xff":
         return "jpeg"
-    if data[:8] == PNG_MAGIC:
+    if data[:8] == png.MAGIC:
         return "png"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
@@ -125,54 +120,15 @@ def _walk_jpeg(data: bytes, max_pixels: int) -> Container:
 
 
 def _walk_png(data: bytes, max_pixels: int) -> Container:
-    """Keeps only the chunks that carry pixels: text, profiles and unknown chunks never reach the decoder."""
     if data[8:16] != b"\x00\x00\x00\rIHDR":
         raise UnscannableError("corrupt" if len(data) >= 16 else "truncated")
     width, height = struct.unpack_from(">II", data, 16)
     check_size(width, height, max_pixels)
-    orientation, animated, frames = 1, False, 0
-    announced = controls = 0
-    kept: list[tuple[bytes, memoryview]] = []
-    seen: set[bytes] = set()
-    for kind, chunk in _png_chunks(data):
-        if kind == b"eXIf":
-            orientation = exif_orientation(bytes(chunk[8:-4]))
-        elif kind == b"acTL" and animated:
-            raise UnscannableError("corrupt")
-        elif kind == b"acTL" and b"IDAT" not in seen:
-            animated, (announced,) = True, struct.unpack_from(">I", chunk, 8)
-        elif kind == b"fcTL":
-            controls += 1
-            frames += b"IDAT" in seen and controls == 1  # the default image is a frame of its own, before the others
-        elif kind == b"IHDR" and kind in seen:
-            raise UnscannableError("corrupt")
-        seen.add(kind)
-        kept.append((kind, chunk))
-    if b"IDAT" not in seen or (animated and (announced == 0 or controls > announced)):
-        raise UnscannableError("corrupt")
-    if animated and controls < announced:
-        raise UnscannableError("truncated")
-    wanted = PNG_PIXEL_CHUNKS | PNG_ANIMATION_CHUNKS if animated else PNG_PIXEL_CHUNKS
-    pixels = b"".join([PNG_MAGIC, *(chunk for kind, chunk in kept if kind in wanted)])
-    return Container("png", width, height, announced + frames if animated else 1, orientation, pixels)
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Type and whole bytes of each chunk up to IEND, with the checksums checked of those that carry pixels."""
-    view, at = memoryview(data), 8
-    for _ in range(MAX_BLOCKS):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            raise UnscannableError("truncated")
-        carries_pixels = kind in PNG_PIXEL_CHUNKS or kind in PNG_ANIMATION_CHUNKS
-        if carries_pixels and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise UnscannableError("corrupt")
-        yield kind, view[at:end]
-        if kind == b"IEND":
-            return
-        at = end
-    raise UnscannableError("too_complex")
+    chunks = list(png.read_chunks(data))
+    frames = png.count_frames(chunks)
+    exif = [bytes(chunk[8:-4]) for kind, chunk in chunks if kind == b"eXIf"]
+    orientation = exif_orientation(exif[0]) if exif else 1
+    return Container("png", width, height, frames, orientation, data)
 
 
 def _walk_webp(data: bytes, max_pixels: int) -> Container:

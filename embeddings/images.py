@@ -30,6 +30,7 @@ import numpy as np
 import simplejpeg
 from PIL import GifImagePlugin, Image, ImageFile, PngImagePlugin, WebPImagePlugin
 
+from embeddings import png
 from embeddings.containers import Container, check_size, inspect
 from embeddings.errors import UnscannableError
 from embeddings.types import Float32, ImageLimits, UInt8
@@ -175,7 +176,10 @@ def _pillow_frames(container: Container, indices: list[int]) -> Iterator[Frame]:
         "gif": GifImagePlugin.GifImageFile,
     }
     with decoder_errors():
-        image = plugins[container.format](BytesIO(container.pixels))
+        data = container.pixels
+        if container.format == "png":
+            data = png.pixels_only(list(png.read_chunks(data)))
+        image = plugins[container.format](BytesIO(data))
     for index in indices:
         with decoder_errors():
             if index:
@@ -228,6 +232,8 @@ def decoder_errors() -> Iterator[None]:
     )
     try:
         yield
+    except UnscannableError:
+        raise
     except expected as error:
         text = str(error).lower()
         ended = isinstance(error, EOFError) or "truncated" in text or "premature end" in text

@@ -74,7 +74,11 @@ class ImagesConfig:
 
 @dataclass(frozen=True, slots=True)
 class SweepConfig:
-    """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content."""
+    """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content.
+
+    A day of which more than ``max_hit_rate`` are hits is stopped before its verdicts, unless it has fewer than
+    ``hit_rate_items`` scannable items: then a rate says little.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     shard_items: Positive = 256
@@ -83,6 +87,7 @@ class SweepConfig:
     max_fetch_attempts: Positive = 5
     allow_empty_registry: bool = False
     max_hit_rate: Unit = 0.5
+    hit_rate_items: Positive = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ class RegistryConfig:
     min_reference_score: Unit = 0.8
     min_reference_pixels: Positive = 64
     request_hours: Positive = 48
+    max_rescan_attempts: Positive = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,10 +103,19 @@ def reject_request(workspace: Workspace, request_id: str, *, reason: str, actor:
     return rejected
 
 
-def retry_request(workspace: Workspace, request_id: str) -> None:
-    """Count a failed rescan, so that the sensor asks for a new run under a new key."""
+def retry_request(workspace: Workspace, request_id: str, *, attempt: int, actor: str) -> bool:
+    """Count a failed rescan, so that the sensor asks for a new run under a new key.
+
+    False, and nothing changes, unless the request is accepted and ``attempt`` is its present one: a failure that is
+    reported twice counts once.
+    """
     with workspace.database.write() as tx:
-        _update(tx, request_id, attempt=requests.c.attempt + 1)
+        request = get_request(tx, request_id)
+        if request.state != "accepted" or request.attempt != attempt:
+            return False
+        _update(tx, request_id, attempt=attempt + 1)
+        _audit(tx, workspace, actor, "request.retry", request_id, request.subject_id)
+        return True
 
 
 def complete_request(tx: Connection, request_id: str, *, now: datetime) -> None:

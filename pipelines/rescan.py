@@ -7,8 +7,12 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
+from embeddings.weights import find_pack, model_id
+from pipelines import audit
+from pipelines.database import get_state, set_state
 from pipelines.database.tables import hits
 from pipelines.judging import judge_pending, live_hits
 from pipelines.ledger import Scope
@@ -16,9 +20,12 @@ from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions
-from pipelines.requests import complete_request, get_request, list_requests
+from pipelines.requests import complete_request, get_request, list_requests, retry_request
 from pipelines.sweep import Coverage, begin_run, finish_run, measure_coverage
 from pipelines.workspace import Workspace
+
+_REGISTRY = "registry:"
+_RETRIED = "registry_rescan"  # the fact that counts failed rescans for subjects without a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,18 @@ class RescanSummary:
     completed_requests: int
     coverage: float
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRescans:
+    """What a rescan is wanted for, one key for each attempt at it; and how many attempts were enough.
+
+    ``<request id>:<attempt>`` for an accepted request; ``registry:<version>:<attempt>`` for the subjects that became
+    active without one, up to that version of the registry.
+    """
+
+    keys: tuple[str, ...]
+    given_up: int
 
 
 def rescan(
@@ -79,6 +98,56 @@ def complete_covered_requests(workspace: Workspace) -> int:
                 complete_request(tx, request.request_id, now=workspace.now())
                 completed += 1
     return completed
+
+
+def wanted_rescans(workspace: Workspace) -> WantedRescans:
+    """Read from requests and coverage what a rescan is wanted for. Loads no model.
+
+    A shard that was never compared is not counted: the sweep that wrote it compares it with everybody.
+    """
+    most = workspace.config.registry.max_rescan_attempts
+    with workspace.database.read() as connection:
+        accepted = list_requests(connection, state="accepted")
+        attempts = {request.request_id: request.attempt for request in accepted}
+        version = _uncovered_version(workspace, connection, without={request.subject_id for request in accepted})
+        if version is not None:
+            name = f"{_REGISTRY}{version}"
+            attempts[name] = _registry_attempt(connection, name)
+    keys = tuple(sorted(f"{name}:{attempt}" for name, attempt in attempts.items() if attempt <= most))
+    return WantedRescans(keys, given_up=len(attempts) - len(keys))
+
+
+def retry_rescan(workspace: Workspace, key: str, *, actor: str) -> bool:
+    """Count a failed attempt, so that it is wanted again under the next key. False if it is over or was counted."""
+    name, _, attempt = key.rpartition(":")
+    if not name.startswith(_REGISTRY):
+        return retry_request(workspace, name, attempt=int(attempt), actor=actor)
+    with workspace.database.write() as tx:
+        if _registry_attempt(tx, name) != int(attempt):
+            return False
+        set_state(tx, _RETRIED, f"{name}:{int(attempt) + 1}")
+        version = int(name.removeprefix(_REGISTRY))
+        audit.append(
+            tx, workspace.sealer, actor=actor, action="registry.retry", now=workspace.now(), registry_version=version
+        )
+    return True
+
+
+def _registry_attempt(connection: Connection, name: str) -> int:
+    known, _, attempt = (get_state(connection, _RETRIED) or "").rpartition(":")
+    return int(attempt) if known == name else 1
+
+
+def _uncovered_version(workspace: Workspace, connection: Connection, *, without: Collection[str]) -> int | None:
+    """The newest version among active subjects, other than these, that some compared shard lacks."""
+    embedding = workspace.config.embedding
+    current = model_id(find_pack(embedding.pack), embedding.faces())
+    listed = list_shards(connection, workspace.sealer, model_id=current)
+    compared = [shard for shard in listed if shard.covered_threshold is not None]
+    versions = active_versions(connection, now=workspace.now())
+    others = {subject_id: version for subject_id, version in versions.items() if subject_id not in without}
+    missing = uncovered(connection, compared, others, threshold=workspace.thresholds.review)
+    return max((versions[subject_id] for ids in missing.values() for subject_id in ids), default=None)
 
 
 def _subjects_of(workspace: Workspace, request_id: str | None) -> Collection[str] | None:

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
+from pipelines.database import get_state, set_state
 from pipelines.database.tables import hits, items, runs, verdicts
 from pipelines.judging import judge_pending, live_hits, unjudged_count
 from pipelines.ledger import ListedCounts, Scope, count_statuses, record_listing, source_id
@@ -31,6 +32,8 @@ from pipelines.sources import Item, open_source
 from pipelines.workspace import Workspace, new_id
 
 LISTING_BATCH = 500
+NIGHTLY = "nightly"
+"""The kind of the runs that the watermark is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,3 +257,27 @@ def nightly_days(watermark: date | None, today: date) -> list[date]:
     two_back = today - timedelta(days=2)
     first = min(watermark, two_back) if watermark else two_back
     return [first + timedelta(days=n) for n in range((yesterday - first).days + 1)]
+
+
+def read_watermark(connection: Connection) -> date | None:
+    """The next day to be completed. Before the first was, that is the earliest day a nightly run was begun for."""
+    day = get_state(connection, "watermark")
+    if day is None:
+        day = connection.execute(sa.select(sa.func.min(runs.c.day)).where(runs.c.kind == NIGHTLY)).scalar()
+    return date.fromisoformat(day) if day else None
+
+
+def advance_watermark(workspace: Workspace, scope: Scope) -> Coverage:
+    """Require the scope's day to be complete, and move the watermark past it if it is the day that was waited for.
+
+    A day that is not over is not completed: more of it will come. Raises :class:`NotReadyError`, moving nothing, as
+    :func:`require_complete` does.
+    """
+    if scope.day is None:
+        raise ValueError("a watermark needs a day")
+    coverage = require_complete(workspace, scope)
+    with workspace.database.write() as tx:
+        expected = read_watermark(tx) or scope.day
+        if scope.day == expected and scope.day < workspace.now().date():
+            set_state(tx, "watermark", (scope.day + timedelta(days=1)).isoformat())
+    return coverage

@@ -35,7 +35,11 @@ class Database:
 
     def __init__(self, url: str, *, busy_timeout_seconds: float) -> None:
         self.url = sa.make_url(url)
-        self.engine: Engine = sa.create_engine(self.url, pool_pre_ping=self.url.get_backend_name() == "postgresql")
+        self.engine: Engine = sa.create_engine(
+            self.url,
+            pool_pre_ping=self.url.get_backend_name() == "postgresql",
+            hide_parameters=True,  # an error's text reaches logs and the orchestrator's store (I8)
+        )
         if self.is_sqlite:
             _prepare_sqlite(self.engine, busy_timeout_seconds)
 

@@ -48,7 +48,9 @@ def exif(orientation: int) -> Image.Exif:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
-def test_lossless_pixels_come_out_as_they_went_in(kind: str, photographs: dict[str, UInt8], limits: ImageLimits) -> None:
+def test_lossless_pixels_come_out_as_they_went_in(
+    kind: str, photographs: dict[str, UInt8], limits: ImageLimits
+) -> None:
     image = photographs["chelsea.png"]
     if kind == "GIF":
         image = np.asarray(Image.fromarray(image).quantize(64).convert("RGB"))

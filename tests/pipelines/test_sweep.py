@@ -74,7 +74,7 @@ def test_a_second_sweep_does_nothing_and_says_the_same(workspace: Workspace, upl
     second = sweep(workspace, source_of(uploads), day=None)
     assert (first.embedded, second.embedded) == (2, 0)
     changing = ("run_id", "seconds", "images_per_second", "embedded")
-    same = {name: None for name in changing}
+    same = dict.fromkeys(changing)
     assert replace(first, **same) == replace(second, **same)  # type: ignore[arg-type]
 
 

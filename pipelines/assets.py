@@ -1,0 +1,218 @@
+"""The nightly sweep as Dagster assets: one per stage, each calling the function that the command line calls.
+
+    uploads -> scanned_items -> matches -> verdicts -> takedowns -> match_report
+
+The stages hand over through the database, so an asset returns counts and no data, and a partition is a day of arrival,
+never an item. What is reported here is seen by everybody who sees the web server: counts, statuses, opaque run ids and
+where the report lies; no names, item ids, scores or vectors (I8).
+"""
+
+# No postponed annotations here: Dagster reads the type of `context` at import.
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+from dagster import (
+    AssetExecutionContext,
+    DagsterEventType,
+    DailyPartitionsDefinition,
+    IntMetadataValue,
+    MaterializeResult,
+    MetadataValue,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+    asset,
+)
+
+from pipelines.judging import judge_pending
+from pipelines.ledger import Scope, count_statuses, source_id
+from pipelines.matching import match_pending
+from pipelines.progress import Progress
+from pipelines.report import write_report
+from pipelines.resources import Home, open_client
+from pipelines.scan import ScanCounts, scan_pending
+from pipelines.sweep import (
+    NIGHTLY,
+    begin_run,
+    configured_source,
+    finish_run,
+    list_source,
+    measure_coverage,
+    require_registry,
+    summarise,
+)
+from pipelines.takedown.dispatcher import dispatch
+from pipelines.takedown.outbox import counts_by_state
+from pipelines.workspace import Workspace
+
+FIRST_DAY = "2022-01-01"
+"""The first partition: before the first public models of this kind. Older items are swept by ``likeness sweep``."""
+DAYS = DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
+"""One partition for each UTC day of arrival; ``end_offset`` adds today, so that a day can be swept before it is over."""
+TAKEDOWN_POOL = "takedown"
+"""The pool that keeps delivery to one process at a time; its limit is in ``dagster.yaml``."""
+_PROGRESS_SECONDS = 20.0
+
+
+@asset(partitions_def=DAYS, group_name="likeness")
+def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
+    """The day's items, as the source lists them, in the ledger."""
+    workspace = home.workspace()
+    scope = day_scope(workspace, context.partition_key)
+    begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
+    require_registry(workspace)
+    listed = list_source(workspace, configured_source(workspace), day=scope.day, progress=logged_progress(context.log))
+    return MaterializeResult(metadata=asdict(listed))
+
+
+@asset(partitions_def=DAYS, deps=[uploads], group_name="likeness")
+def scanned_items(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
+    """The day's faces, embedded, in sealed shards; and a status for every item."""
+    workspace = home.workspace()
+    scope = day_scope(workspace, context.partition_key)
+    counts = scan_pending(workspace, scope, progress=logged_progress(context.log))
+    metadata: dict[str, Any] = asdict(counts)
+    return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
+
+
+@asset(partitions_def=DAYS, deps=[scanned_items], group_name="likeness")
+def matches(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
+    """New faces compared with every active subject: hits, and coverage."""
+    workspace = home.workspace()
+    scope = day_scope(workspace, context.partition_key)
+    counts = match_pending(workspace, found_by="sweep", progress=logged_progress(context.log))
+    with workspace.database.read() as connection:
+        coverage = measure_coverage(connection, workspace, scope)
+    metadata: dict[str, Any] = asdict(counts) | {"coverage": coverage.fraction, "pairs": coverage.pairs}
+    return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
+
+
+@asset(partitions_def=DAYS, deps=[matches], group_name="likeness")
+def verdicts(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
+    """Every hit weighed by the policy, and takedowns in the outbox. Ends the run's record, as a sweep by hand does."""
+    workspace = home.workspace()
+    scope = day_scope(workspace, context.partition_key)
+    begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
+    judged = judge_pending(workspace, progress=logged_progress(context.log))
+    earlier = _counts_so_far(context)
+    scan = earlier.get("scanned_items", {})
+    summary = summarise(
+        workspace,
+        scope,
+        run_id=record_id(context),
+        listed=earlier.get("uploads", {}).get("listed", 0),
+        scanned=ScanCounts(**{name: scan.get(name, 0) for name in ScanCounts.__dataclass_fields__}),
+        seconds=_seconds_so_far(context),
+    )
+    finish_run(workspace, summary.run_id, asdict(summary))
+    metadata: dict[str, Any] = {
+        "judged": judged.judged,
+        "new_takedowns": judged.takedowns,
+        **{name: getattr(summary, name) for name in ("items", "faces", "hits", "takedowns", "review", "coverage")},
+    }
+    return MaterializeResult(metadata=metadata | {"statuses": count_table("status", summary.statuses)})
+
+
+@asset(partitions_def=DAYS, deps=[verdicts], group_name="likeness", pool=TAKEDOWN_POOL)
+def takedowns(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
+    """What is due in the outbox, of this day or any other, delivered. Without an address it stays pending and says so."""
+    workspace = home.workspace()
+    return MaterializeResult(metadata=deliver(workspace, owner=f"dagster:{context.run_id}", log=context.log))
+
+
+@asset(partitions_def=DAYS, deps=[takedowns], group_name="likeness")
+def match_report(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
+    """The day's report for analysts, written below the home folder."""
+    workspace = home.workspace()
+    scope = day_scope(workspace, context.partition_key)
+    files = write_report(workspace, day=scope.day, folder=workspace.home / "reports", source_id=scope.source_id)
+    with workspace.database.read() as connection:
+        outbox = counts_by_state(connection)
+    metadata: dict[str, Any] = {"report": MetadataValue.path(str(files)), "outbox": count_table("state", outbox)}
+    return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
+
+
+ASSETS = [uploads, scanned_items, matches, verdicts, takedowns, match_report]
+
+
+def deliver(workspace: Workspace, *, owner: str, log: logging.Logger) -> dict[str, Any]:
+    """Dispatch what is due, and say as metadata what came of it. Waits for nothing when no address is configured."""
+    client = open_client(workspace)
+    if client is None:
+        with workspace.database.read() as connection:
+            waiting = counts_by_state(connection)
+        log.warning(f"LIKENESS_TAKEDOWN_URL is not set: {waiting['pending']} messages stay pending")
+        return {"delivery": "not configured", **waiting}
+    with client as service:
+        summary = dispatch(
+            workspace.database,
+            service,
+            config=workspace.config.takedown,
+            failpoints=workspace.failpoints,
+            now=workspace.now,
+            owner=owner,
+            progress=None,
+        )
+    return {"delivery": "stopped by the service" if summary.endpoint_stopped else "done", **asdict(summary)}
+
+
+def day_scope(workspace: Workspace, partition_key: str) -> Scope:
+    """The configured source on the partition's day. Raises ``ConfigError`` when no source is configured."""
+    return Scope(source_id(configured_source(workspace)), date.fromisoformat(partition_key))
+
+
+def record_id(context: AssetExecutionContext) -> str:
+    """The id of our record of this run: a run that Dagster starts again after a failure continues the first one's."""
+    return context.run.root_run_id or context.run_id
+
+
+def status_table(workspace: Workspace, scope: Scope) -> MetadataValue[Any]:
+    """Live items in scope by status."""
+    with workspace.database.read() as connection:
+        return count_table("status", count_statuses(connection, scope))
+
+
+def count_table(name: str, counts: Mapping[str, int]) -> MetadataValue[Any]:
+    """A table of two columns: what is counted, and how many."""
+    return MetadataValue.table(
+        records=[TableRecord({name: key, "count": count}) for key, count in counts.items()],
+        schema=TableSchema(columns=[TableColumn(name, "string"), TableColumn("count", "int")]),
+    )
+
+
+def logged_progress(log: logging.Logger) -> Progress:
+    """Tell Dagster's log how far a stage is, every now and then and at its end."""
+    last = time.monotonic()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _PROGRESS_SECONDS or (total and done == total):
+            last = time.monotonic()
+            log.info(f"{stage}: {done} of {total}" if total else f"{stage}: {done}")
+
+    return progress
+
+
+def _counts_so_far(context: AssetExecutionContext) -> dict[str, dict[str, int]]:
+    """Asset -> the counts that it reported earlier in this run. Empty for what another run did."""
+    records = context.instance.get_records_for_run(
+        context.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
+    ).records
+    counts: dict[str, dict[str, int]] = {}
+    for record in records:
+        if event := record.asset_materialization:
+            values = {
+                name: value.value for name, value in event.metadata.items() if isinstance(value, IntMetadataValue)
+            }
+            counts[event.asset_key.to_user_string()] = {name: value or 0 for name, value in values.items()}
+    return counts
+
+
+def _seconds_so_far(context: AssetExecutionContext) -> float:
+    record = context.instance.get_run_record_by_id(context.run_id)
+    return time.time() - record.start_time if record and record.start_time else 0.0

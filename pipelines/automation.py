@@ -1,0 +1,228 @@
+"""When things run: jobs, schedules and sensors.
+
+    nightly_schedule   02:00 UTC  -> nightly    one run for each day from the watermark to yesterday
+    removal_requests   every 30 s -> rescan     one run for everything that is newly wanted
+    dispatch_schedule  every 5 min -> dispatch  when messages are due
+    failed_runs                                 records a failed run; a failed rescan is wanted again
+
+What has been asked for is remembered twice: by our own state (watermark, attempts, outbox), which decides, and by run
+keys and cursors, which keep Dagster from asking twice. Run keys, tags and run configuration hold opaque ids only (I8).
+"""
+
+# No postponed annotations here: Dagster reads the type of `context` at import.
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dagster import (
+    AssetSelection,
+    Config,
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultScheduleStatus,
+    DefaultSensorStatus,
+    In,
+    Nothing,
+    OpExecutionContext,
+    RunFailureSensorContext,
+    RunRequest,
+    RunsFilter,
+    ScheduleEvaluationContext,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    define_asset_job,
+    in_process_executor,
+    job,
+    op,
+    run_failure_sensor,
+    schedule,
+    sensor,
+)
+
+from embeddings.errors import NotReadyError
+from pipelines import audit
+from pipelines.assets import ASSETS, TAKEDOWN_POOL, deliver, logged_progress
+from pipelines.rescan import rescan as rescan_stage
+from pipelines.rescan import retry_rescan, wanted_rescans
+from pipelines.resources import Home, open_client
+from pipelines.sweep import nightly_days, read_watermark
+from pipelines.takedown import leases
+
+ACTOR = "dagster"
+"""Who the audit chain says it was."""
+JOB_TAG = "likeness/job"
+"""What the queue's limits in ``dagster.yaml`` go by."""
+_ONCE = {"dagster/max_retries": "0"}  # the sensor or the next tick starts these again; Dagster need not
+_WAITING = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+nightly = define_asset_job(
+    "nightly",
+    selection=AssetSelection.assets(*ASSETS),  # with their checks
+    executor_def=in_process_executor,
+    description="Sweep one day's uploads: list, embed, match, judge, deliver, report.",
+    tags={JOB_TAG: "nightly"},
+)
+
+
+class RescanConfig(Config):
+    """``request_id`` limits the rescan to one request's subject; ``asked`` are the attempts that the run answers."""
+
+    request_id: str | None = None
+    asked: list[str] = []
+
+
+@op(description="Compare subjects that are not covered yet with every stored face, judge, and complete requests.")
+def rescan_corpus(context: OpExecutionContext, config: RescanConfig, home: Home) -> None:
+    """Rescan for one request, or in one pass for everything that lacks coverage. Fails if the asked is left undone."""
+    workspace = home.workspace()
+    summary = rescan_stage(
+        workspace,
+        request_id=config.request_id,
+        run_id=context.run.root_run_id or context.run_id,
+        progress=logged_progress(context.log),
+    )
+    names = ("subjects", "shards", "faces", "hits", "new_hits", "takedowns", "completed_requests", "coverage")
+    context.add_output_metadata({name: getattr(summary, name) for name in names})
+    left = set(config.asked) & set(wanted_rescans(workspace).keys)
+    if left:
+        raise NotReadyError(f"{len(left)} of {len(config.asked)} asked rescans are not complete after this run")
+
+
+@op(ins={"after": In(Nothing)}, pool=TAKEDOWN_POOL, description="Deliver what is due in the outbox.")
+def deliver_takedowns(context: OpExecutionContext, home: Home) -> None:
+    """Dispatch; without a configured address everything stays pending and the log says so."""
+    context.add_output_metadata(deliver(home.workspace(), owner=f"dagster:{context.run_id}", log=context.log))
+
+
+@job(
+    executor_def=in_process_executor,
+    tags={JOB_TAG: "rescan"} | _ONCE,
+    description="Compare newly active subjects with everything on the platform, then deliver.",
+)
+def rescan() -> None:
+    """What a removal request sets off."""
+    deliver_takedowns(after=rescan_corpus())
+
+
+@job(
+    executor_def=in_process_executor,
+    tags={JOB_TAG: "dispatch"} | _ONCE,
+    description="Deliver what is due in the outbox: retries, and what an analyst decided.",
+)
+def dispatch() -> None:
+    """What the retry schedule starts."""
+    deliver_takedowns()
+
+
+@schedule(
+    job=nightly, cron_schedule="0 2 * * *", execution_timezone="UTC", default_status=DefaultScheduleStatus.RUNNING
+)
+def nightly_schedule(context: ScheduleEvaluationContext, home: Home) -> list[RunRequest] | SkipReason:
+    """One run for each day from the watermark, or from two days back, to yesterday, the oldest first.
+
+    A day whose last run is still waiting or running is left to it.
+    """
+    today = context.scheduled_execution_time.date()
+    with home.workspace().database.read() as connection:
+        watermark = read_watermark(connection)
+    running = {run.tags.get("dagster/partition") for run in _unfinished(context.instance, nightly.name)}
+    days = [day for day in nightly_days(watermark, today) if day.isoformat() not in running]
+    if not days:
+        return SkipReason("every day that is due is being swept already")
+    return [RunRequest(run_key=f"{today}:{day}", partition_key=day.isoformat()) for day in days]
+
+
+@schedule(
+    job=dispatch, cron_schedule="*/5 * * * *", execution_timezone="UTC", default_status=DefaultScheduleStatus.RUNNING
+)
+def dispatch_schedule(context: ScheduleEvaluationContext, home: Home) -> RunRequest | SkipReason:
+    """A delivery run when messages are due and none is at it."""
+    workspace = home.workspace()
+    with workspace.database.read() as connection:
+        due = leases.due(connection, now=workspace.now(), limit=1, after=None)
+    if not due:
+        return SkipReason("nothing is due")
+    if not workspace.environment.takedown_url:
+        return SkipReason("messages are due, but LIKENESS_TAKEDOWN_URL is not set")
+    if _unfinished(context.instance, dispatch.name):
+        return SkipReason("the last delivery run is not finished")
+    return RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+@sensor(job=rescan, minimum_interval_seconds=30, default_status=DefaultSensorStatus.RUNNING)
+def removal_requests(context: SensorEvaluationContext, home: Home) -> SensorResult:
+    """One rescan for all accepted requests, and subjects added without one, that were not asked for yet.
+
+    The cursor holds the attempts asked for. A failed attempt comes back under the next number.
+    """
+    wanted = wanted_rescans(home.workspace())
+    asked: list[str] = json.loads(context.cursor) if context.cursor else []
+    new = [key for key in wanted.keys if key not in asked]
+    cursor = json.dumps(list(wanted.keys))
+    if wanted.given_up:
+        context.log.error(
+            f"{wanted.given_up} rescans failed registry.max_rescan_attempts times and are not tried again: "
+            "see the audit chain, remove the cause and launch the job `rescan`"
+        )
+    if not new:
+        done = f"{len(wanted.keys)} rescans are asked for already, {wanted.given_up} given up"
+        return SensorResult(skip_reason=SkipReason(done), cursor=cursor)
+    request = RunRequest(run_key=rescan_key(new), run_config=rescan_config(new))
+    return SensorResult(run_requests=[request], cursor=cursor)
+
+
+def rescan_key(keys: Sequence[str]) -> str:
+    """The run key of a rescan: the attempt itself, or a digest of all the attempts that are merged."""
+    if len(keys) == 1:
+        return keys[0]
+    return f"merged:{hashlib.sha256(json.dumps(sorted(keys)).encode()).hexdigest()[:32]}"
+
+
+def rescan_config(keys: Sequence[str]) -> dict[str, Any]:
+    """The run configuration of a rescan that answers these attempts."""
+    return {"ops": {rescan_corpus.name: {"config": {"asked": list(keys)}}}}
+
+
+@run_failure_sensor(monitored_jobs=[nightly, rescan, dispatch], default_status=DefaultSensorStatus.RUNNING)
+def failed_runs(context: RunFailureSensorContext, home: Home) -> None:
+    """Record a failed run in the audit chain. If it was a rescan, its attempts are counted and wanted again."""
+    run = context.dagster_run
+    workspace = home.workspace()
+    steps = [event.step_key or "" for event in context.get_step_failure_events()]
+    with workspace.database.write() as tx:
+        audit.append(
+            tx,
+            workspace.sealer,
+            actor=ACTOR,
+            action="run.failed",
+            now=workspace.now(),
+            run_id=run.run_id,
+            job=run.job_name,
+            steps=",".join(steps),
+        )
+    retried = sum(retry_rescan(workspace, key, actor=ACTOR) for key in _asked(run.run_config))
+    context.log.error(f"run {run.run_id} of {run.job_name} failed in {steps}; {retried} rescans are wanted again")
+
+
+def _asked(run_config: Mapping[str, Any]) -> list[str]:
+    """The attempts that a rescan run was to answer; none for another job or a run started by hand."""
+    ops = run_config.get("ops", {})
+    return list(ops.get(rescan_corpus.name, {}).get("config", {}).get("asked", []))
+
+
+def _unfinished(instance: DagsterInstance, job_name: str) -> Sequence[Any]:
+    return instance.get_runs(RunsFilter(job_name=job_name, statuses=_WAITING))
+
+
+JOBS = [nightly, rescan, dispatch]
+SCHEDULES = [nightly_schedule, dispatch_schedule]
+SENSORS = [removal_requests, failed_runs]

@@ -1,0 +1,114 @@
+"""Asset checks of the nightly run. Those that block stop everything downstream when they fail.
+
+    matches    canary_is_found          blocking: the known face is found, and only there (I7)
+    matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on
+    verdicts   coverage_is_total        blocking: every pair compared, every hit judged (I1, I2); moves the watermark
+    takedowns  delivery_is_in_order     a warning: no address configured, dead letters, or a service that answered 410
+
+The first two come before the verdicts, because a verdict may write a takedown.
+"""
+
+# No postponed annotations here: Dagster reads the type of `context` at import.
+
+from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, asset_check
+
+from embeddings.errors import CorruptionError, NotReadyError
+from pipelines.assets import DAYS, day_scope, matches, takedowns, verdicts
+from pipelines.database import get_state
+from pipelines.ledger import count_statuses
+from pipelines.registry import active_versions, load_gallery
+from pipelines.resources import Home
+from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
+from pipelines.takedown.outbox import counts_by_state
+
+
+@asset_check(asset=matches, blocking=True, partitions_def=DAYS)
+def canary_is_found(home: Home) -> AssetCheckResult:
+    """A gallery of all active subjects, loaded afresh, finds the planted face strongly and in no stranger."""
+    workspace = home.workspace()
+    try:
+        with workspace.database.read() as connection:
+            versions = active_versions(connection, now=workspace.now())
+            gallery = load_gallery(workspace, connection, subject_ids=versions)
+        workspace.canary.require_found(gallery, workspace.thresholds)
+    except CorruptionError:
+        raise
+    except NotReadyError as error:
+        return AssetCheckResult(passed=False, description=str(error))
+    return AssetCheckResult(passed=True, metadata={"subjects": len(versions)})
+
+
+@asset_check(asset=matches, blocking=True, partitions_def=DAYS)
+def hit_rate_is_plausible(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+    """At most ``sweep.max_hit_rate`` of the day's scannable items are hits: more is a fault until somebody looked.
+
+    Among fewer than ``sweep.hit_rate_items`` items a high rate is only warned about.
+    """
+    workspace = home.workspace()
+    config = workspace.config.sweep
+    with workspace.database.read() as connection:
+        statuses = count_statuses(connection, day_scope(workspace, context.partition_key))
+    hit = statuses.get("hit", 0)
+    scannable = hit + statuses.get("clean", 0) + statuses.get("no_face", 0)
+    rate = hit / scannable if scannable else 0.0
+    enough = scannable >= config.hit_rate_items
+    return AssetCheckResult(
+        passed=rate <= config.max_hit_rate,
+        severity=AssetCheckSeverity.ERROR if enough else AssetCheckSeverity.WARN,
+        description=f"{hit} of {scannable} scannable items are hits, at most {config.max_hit_rate:.0%} is plausible",
+        metadata={"hit": hit, "scannable": scannable, "rate": rate, "max_hit_rate": config.max_hit_rate},
+    )
+
+
+@asset_check(asset=verdicts, blocking=True, partitions_def=DAYS)
+def coverage_is_total(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+    """Every live item of the day is compared with every active subject and every hit is judged.
+
+    Passing is what moves the watermark. A subject that became active during the run and was not rescanned for yet
+    fails it: the day then comes again with the next nightly run.
+    """
+    workspace = home.workspace()
+    scope = day_scope(workspace, context.partition_key)
+    description = None
+    try:
+        advance_watermark(workspace, scope)
+    except CorruptionError:
+        raise
+    except NotReadyError as error:
+        description = str(error)
+    with workspace.database.read() as connection:
+        coverage = measure_coverage(connection, workspace, scope)
+        watermark = read_watermark(connection)
+    return AssetCheckResult(
+        passed=description is None,
+        description=description,
+        metadata={
+            "coverage": coverage.fraction,
+            "pairs": coverage.pairs,
+            "settled": coverage.settled,
+            "watermark": watermark.isoformat() if watermark else "none",
+        },
+    )
+
+
+@asset_check(asset=takedowns, partitions_def=DAYS)
+def delivery_is_in_order(home: Home) -> AssetCheckResult:
+    """Takedowns have somewhere to go and get there. Never blocks: what waits in the outbox is not lost."""
+    workspace = home.workspace()
+    with workspace.database.read() as connection:
+        counts = counts_by_state(connection)
+        stopped = get_state(connection, "endpoint_stopped") is not None
+    problems = {
+        "LIKENESS_TAKEDOWN_URL is not set": not workspace.environment.takedown_url,
+        "the takedown service answered 410 (gone)": stopped,
+        f"{counts['dead']} messages could not be delivered": counts["dead"] > 0,
+    }
+    return AssetCheckResult(
+        passed=not any(problems.values()),
+        severity=AssetCheckSeverity.WARN,
+        description="; ".join(text for text, found in problems.items() if found) or None,
+        metadata=dict(counts),
+    )
+
+
+CHECKS = [canary_is_found, hit_rate_is_plausible, coverage_is_total, delivery_is_in_order]

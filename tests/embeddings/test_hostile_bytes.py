@@ -1,0 +1,309 @@
+"""Decoding: whatever the bytes are, the answer is an image or a fixed word (I9)."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from embeddings.containers import MAX_BLOCKS, MAX_SCANS, exif_orientation, inspect
+from embeddings.errors import UnscannableError
+from embeddings.images import decode, decoder_errors
+from embeddings.png import MAGIC, raw_size, read_chunks
+from embeddings.types import ImageLimits
+from tests.embeddings.conftest import encode
+from tests.embeddings.test_images import animation
+
+LIMITS = ImageLimits(max_bytes=2**22, max_pixels=1_000_000, max_frames=4, max_animation_pixels=4_000_000)
+REASONS = {"empty", "format", "too_large", "too_many_pixels", "too_complex", "truncated", "corrupt"}
+KINDS = ("JPEG", "PNG", "WEBP", "GIF", "PROGRESSIVE", "APNG", "ANIMATED WEBP", "ANIMATED GIF")
+
+
+def outcome(data: bytes, limits: ImageLimits = LIMITS) -> str:
+    """``ok`` or the reason; anything but an :class:`UnscannableError` fails the test."""
+    try:
+        image = decode(data, limits=limits, long_side=40)
+        for frame in image.frames:
+            assert frame.image.dtype == np.uint8
+            assert frame.image.ndim == 3
+    except UnscannableError as error:
+        assert error.reason in REASONS
+        return error.reason
+    return "ok"
+
+
+def photograph(side: int = 48) -> np.ndarray:
+    rows, columns = np.mgrid[:side, :side]
+    noise = np.random.default_rng(5).integers(0, 60, (side, side, 3))
+    return (np.stack([rows * 2, columns * 3, rows + columns], axis=2) % 190 + noise).astype(np.uint8)
+
+
+def sample_file(kind: str) -> bytes:
+    if kind == "APNG" or kind.startswith("ANIMATED"):
+        return animation("PNG" if kind == "APNG" else kind.split()[1], 6)
+    options: dict[str, object] = {"progressive": True} if kind == "PROGRESSIVE" else {}
+    return encode(photograph(), "JPEG" if kind == "PROGRESSIVE" else kind, **options)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(*chunks: bytes) -> bytes:
+    return MAGIC + b"".join(chunks)
+
+
+def ihdr(width: int, height: int) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+
+
+IDAT = chunk(b"IDAT", zlib.compress(b"\0" * 4))
+IEND = chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_cut_anywhere_is_refused(kind: str) -> None:
+    data = sample_file(kind)
+    assert outcome(data) == "ok"
+    for length in sorted(
+        {*range(24), *range(24, len(data), max(1, len(data) // 150)), *range(len(data) - 12, len(data))}
+    ):
+        reason = outcome(data[:length])
+        if kind in ("JPEG", "PROGRESSIVE") and length == len(data) - 1:
+            assert reason in ("ok", "truncated", "corrupt")  # half an end marker: every pixel is there
+        else:
+            assert reason in ("empty", "format", "truncated", "corrupt"), length
+        if length >= 64 and kind not in ("JPEG", "PROGRESSIVE"):
+            assert reason == "truncated", length
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"x", "format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "format"),
+        (b"%PDF-1.7", "format"),
+        (b"II*\0\x08\0\0\0", "format"),
+        (b"BM" + bytes(60), "format"),
+        (b"RIFF\x10\0\0\0WAVEfmt ", "format"),
+        (b"\0\0\0\x1cftypavif", "format"),
+        (bytes(5_000_000), "too_large"),
+        (png(ihdr(100_000, 100_000)), "too_many_pixels"),
+        (png(ihdr(2**31, 2**31), IDAT, IEND), "too_many_pixels"),
+        (png(ihdr(0, 5), IDAT, IEND), "corrupt"),
+        (png(ihdr(1, 1), IEND), "corrupt"),
+        (png(ihdr(1, 1), IDAT), "truncated"),
+        (png(IDAT, ihdr(1, 1), IEND), "corrupt"),
+        (png(ihdr(1, 1), ihdr(60_000, 60_000), IDAT, IEND), "corrupt"),
+        (png(ihdr(900, 900), IDAT, IEND), "truncated"),
+        (png(ihdr(1, 1), chunk(b"IDAT", b"not zlib at all"), IEND), "corrupt"),
+        (png(ihdr(1, 1), chunk(b"acTL", struct.pack(">II", 9, 0)), IDAT, IEND), "truncated"),
+        (png(ihdr(1, 1), chunk(b"acTL", struct.pack(">II", 0, 0)), IDAT, IEND), "corrupt"),
+        (b"GIF89a" + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0) + b";", "too_many_pixels"),
+        (b"GIF89a" + struct.pack("<HHBBB", 5, 5, 0, 0, 0) + b";", "corrupt"),
+        (b"GIF89a" + struct.pack("<HHBBB", 5, 5, 0, 0, 0) + b"?", "corrupt"),
+        (b"\xff\xd8\xff\xd9", "corrupt"),
+        (b"\xff\xd8\xff\xe0\0\0", "corrupt"),
+    ],
+)
+def test_crafted_files_are_refused_with_the_right_word(data: bytes, reason: str) -> None:
+    assert outcome(data) == reason
+
+
+def test_an_honest_small_png_made_by_hand_is_read() -> None:
+    assert outcome(png(ihdr(1, 1), IDAT, IEND)) == "ok"
+
+
+def test_a_size_in_the_header_is_refused_before_pixels_are_decoded() -> None:
+    tiny = replace(LIMITS, max_pixels=48 * 48 - 1)
+    for kind in ("JPEG", "PNG", "WEBP", "GIF"):
+        data = sample_file(kind)
+        with pytest.raises(UnscannableError, match="too_many_pixels"):
+            decode(data, limits=tiny, long_side=40)
+        assert outcome(data, replace(tiny, max_pixels=48 * 48)) == "ok"
+
+
+def test_a_webp_that_claims_a_huge_canvas_is_refused() -> None:
+    data = bytearray(sample_file("ANIMATED WEBP"))
+    at = data.index(b"VP8X") + 8
+    data[at + 4 : at + 10] = b"\xff\x3f\0\xff\x3f\0"
+    assert outcome(bytes(data)) == "too_many_pixels"
+
+
+def test_a_gif_frame_outside_its_screen_counts_towards_the_limit() -> None:
+    data = bytearray(sample_file("GIF"))
+    at = data.index(b"\x2c", 13 + 3 * 256)
+    data[at + 1 : at + 5] = struct.pack("<HH", 60_000, 60_000)
+    assert outcome(bytes(data)) == "too_many_pixels"
+
+
+def test_a_gif_bomb_of_many_frames_is_refused_by_its_header() -> None:
+    data = sample_file("GIF")
+    at = data.index(b"\x2c", 13 + 3 * 256)
+    bomb = data[:at] + data[at:-1] * 2000 + b";"
+    assert outcome(bomb, replace(LIMITS, max_bytes=2**26)) == "too_many_pixels"
+
+
+def test_absurd_numbers_of_blocks_and_scans_are_refused() -> None:
+    wide = replace(LIMITS, max_bytes=2**27)
+    header = b"GIF89a" + struct.pack("<HHBBB", 5, 5, 0, 0, 0)
+    assert outcome(header + b"!\xfe\0" * (MAX_BLOCKS + 1) + b";", wide) == "too_complex"
+    assert outcome(header + b"!\xfe" + b"\x01x" * (MAX_BLOCKS + 1) + b"\0;", wide) == "too_complex"
+    assert outcome(png(ihdr(1, 1), chunk(b"tEXt", b"") * (MAX_BLOCKS + 1), IDAT, IEND), wide) == "too_complex"
+    assert outcome(b"\xff\xd8" + b"\xff\xe5\0\x02" * (MAX_BLOCKS + 1), wide) == "too_complex"
+    jpeg = sample_file("JPEG")
+    at = jpeg.index(b"\xff\xda")
+    assert outcome(jpeg[:at] + jpeg[at:-2] * (MAX_SCANS + 1) + b"\xff\xd9") == "too_complex"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "APNG"])
+def test_a_png_whose_pixels_fail_their_checksum_is_corrupt(kind: str) -> None:
+    data = bytearray(sample_file(kind))
+    data[data.index(b"IDAT") + 12] ^= 0xFF
+    assert outcome(bytes(data)) == "corrupt"
+
+
+def test_a_jpeg_that_the_decoder_would_only_warn_about_is_refused() -> None:
+    data = bytearray(encode(photograph(256), "JPEG", quality=95))
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(400)
+    assert outcome(bytes(data)) == "corrupt"
+
+
+def test_a_png_whose_compressed_data_ends_early_is_truncated() -> None:
+    rows = zlib.compress(b"\0" * (3 * 8 + 1) * 4)
+    assert outcome(png(ihdr(8, 8), chunk(b"IDAT", rows), IEND)) == "truncated"
+
+
+def test_a_zip_bomb_in_a_png_is_not_inflated() -> None:
+    bomb = zlib.compress(bytes(400_000_000))
+    assert outcome(png(ihdr(1, 1), chunk(b"IDAT", bomb), IEND)) == "ok"  # one pixel is taken, the rest left alone
+
+
+def test_an_apng_frame_without_all_its_rows_is_truncated() -> None:
+    data = sample_file("APNG")
+    at = data.index(b"fdAT") - 4
+    (length,) = struct.unpack_from(">I", data, at)
+    short = chunk(b"fdAT", data[at + 8 : at + 12] + zlib.compress(b"\0" * 5))
+    assert outcome(data[:at] + short + data[at + 12 + length :]) == "truncated"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (9, 17), (640, 3)])
+def test_the_raw_size_of_a_png_is_what_its_stream_holds(mode: str, size: tuple[int, int]) -> None:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, format="PNG")
+    chunks = [body for kind, body in read_chunks(buffer.getvalue()) if kind == b"IDAT"]
+    raw = zlib.decompress(b"".join(bytes(body[8:-4]) for body in chunks))
+    assert raw_size(buffer.getvalue()[16:29]) == len(raw)
+
+
+def test_an_interlaced_png_is_read() -> None:
+    # Seven passes of an 8x8 grey image: 1, 1, 2, 4, 8, 16 and 32 pixels in rows of 1, 1, 2, 2, 4, 4 and 8.
+    rows = [(1, 1), (1, 1), (1, 2), (2, 2), (2, 4), (4, 4), (4, 8)]
+    raw = b"".join((b"\0" + b"\x64" * width) * count for count, width in rows)
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 1)
+    assert raw_size(header) == len(raw)
+    data = png(chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(raw)), IEND)
+    (frame,) = decode(data, limits=LIMITS, long_side=40).frames
+    assert np.unique(frame.image).tolist() == [100]
+    short = png(chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(raw[:-1])), IEND)
+    assert outcome(short) == "truncated"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_files_never_raise_anything_else(kind: str, data: st.DataObject) -> None:
+    original = bytearray(sample_file(kind))
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(original) - 1))
+        choice = data.draw(st.sampled_from(["flip", "cut", "repeat", "fill"]))
+        length = data.draw(st.integers(1, 40))
+        if choice == "flip":
+            original[at] ^= data.draw(st.integers(1, 255))
+        elif choice == "cut":
+            del original[at : at + length]
+            original = original or bytearray(b"\0")
+        elif choice == "repeat":
+            original[at:at] = original[at : at + length]
+        else:
+            original[at : at + length] = bytes([data.draw(st.sampled_from([0, 0x7F, 0xFF]))]) * length
+    outcome(bytes(original))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    magic=st.sampled_from([b"", b"\xff\xd8\xff", MAGIC, b"RIFF\x40\0\0\0WEBPVP8X", b"GIF89a"]),
+    rest=st.binary(max_size=200),
+)
+def test_random_bytes_never_raise_anything_else(magic: bytes, rest: bytes) -> None:
+    assert outcome(magic + rest) in REASONS
+
+
+@given(tiff=st.binary(max_size=80), order=st.sampled_from([b"II*\0", b"MM\0*"]))
+def test_any_exif_block_gives_an_orientation(tiff: bytes, order: bytes) -> None:
+    assert 1 <= exif_orientation(order + tiff) <= 8
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError, EOFError, SyntaxError, ValueError, IndexError, OverflowError, MemoryError, struct.error, zlib.error],
+)
+def test_what_a_codec_raises_becomes_an_items_own_fault(error: type[Exception]) -> None:
+    with pytest.raises(UnscannableError), decoder_errors():
+        raise error
+
+
+def test_a_bug_is_not_taken_for_a_bad_image() -> None:
+    with pytest.raises(ZeroDivisionError), decoder_errors():
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_warns_and_threads_do_not_disturb_each_other(kind: str) -> None:
+    good, bad = sample_file(kind), sample_file(kind)[:-40]
+    before = list(warnings.filters), Image.MAX_IMAGE_PIXELS
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(outcome, [good, bad] * 40))
+    assert set(results[::2]) == {"ok"}
+    assert set(results[1::2]) <= {"truncated", "corrupt"}
+    assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
+
+
+def test_the_header_is_read_the_same_as_pillow_reads_it() -> None:
+    for kind in KINDS:
+        data = sample_file(kind)
+        image = Image.open(io.BytesIO(data))
+        container = inspect(data, max_pixels=10**6)
+        assert container.frames == getattr(image, "n_frames", 1)
+        assert container.format == "jpeg" or (container.width, container.height) == image.size
+
+
+def test_the_default_image_of_an_apng_is_a_frame_of_its_own() -> None:
+    first, *others = [Image.new("RGB", (9, 7), (40 * at,) * 3) for at in range(4)]
+    buffer = io.BytesIO()
+    first.save(buffer, format="PNG", save_all=True, append_images=others, default_image=True)
+    frames = list(decode(buffer.getvalue(), limits=LIMITS, long_side=40).frames)
+    assert [int(frame.image[0, 0, 0]) for frame in frames] == [0, 40, 80, 120]
+
+
+def mutators() -> list[Callable[[bytes], bytes]]:
+    return [lambda data: data + b"trailing", lambda data: data + bytes(1000)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_after_the_end_do_not_matter(kind: str) -> None:
+    for mutate in mutators():
+        assert outcome(mutate(sample_file(kind))) == "ok"

@@ -1,0 +1,117 @@
+"""The policy: what makes a takedown, what counts as another picture, and what a wrong file says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embeddings.errors import ConfigError, NotReadyError
+from indexes.calibration import Thresholds
+from pipelines.policy import FaceEvidence, band_of, count_distinct, judge, load_policy
+
+POLICY = load_policy(None)
+ONE = "00" * 32
+FAR = "ff" * 32
+NEAR_ONE = "00" * 31 + "ff"  # 8 bits away
+
+
+def evidence(content: str, score: float = 0.8, *, pdq: str | None = ONE, item: str | None = None) -> FaceEvidence:
+    thresholds = POLICY.thresholds("opencv-zoo")
+    return FaceEvidence(
+        hit_id=f"hit-{content}-{score}",
+        item_id=item or f"item-{content}",
+        content_sha256=content,
+        score=score,
+        threshold=thresholds.review,
+        threshold_source=thresholds.source,
+        band=band_of(score, thresholds),
+        template_id="ref-1",
+        model_id="m",
+        pdq=pdq,
+    )
+
+
+def test_a_weak_match_is_reviewed_however_many_pictures_there_are() -> None:
+    weak = evidence("a", 0.4)
+    judgement = judge([weak], model_evidence=[weak, evidence("b", pdq=FAR), evidence("c", pdq=None)], policy=POLICY)
+    assert (judgement.verdict, judgement.rule) == ("review", "face_above_review_threshold")
+
+
+def test_a_strong_match_alone_is_reviewed() -> None:
+    judgement = judge([evidence("a")], model_evidence=[evidence("a")], policy=POLICY)
+    assert (judgement.verdict, judgement.rule) == ("review", "strong_face_uncorroborated")
+
+
+def test_a_strong_match_in_a_second_distinct_picture_is_a_takedown() -> None:
+    judgement = judge([evidence("a")], model_evidence=[evidence("a"), evidence("b", pdq=FAR)], policy=POLICY)
+    assert (judgement.verdict, judgement.distinct_images) == ("takedown", 2)
+
+
+@pytest.mark.parametrize(
+    "second", [evidence("b", pdq=NEAR_ONE), evidence("a", item="copy"), evidence("b", 0.4, pdq=FAR)]
+)
+def test_a_near_duplicate_a_copy_or_a_weak_match_does_not_corroborate(second: FaceEvidence) -> None:
+    assert judge([evidence("a")], model_evidence=[evidence("a"), second], policy=POLICY).verdict == "review"
+
+
+def test_the_statement_of_reasons_names_the_strongest_hit_and_the_rule() -> None:
+    judgement = judge([evidence("a", 0.6), evidence("a", 0.9)], model_evidence=[evidence("a", 0.9)], policy=POLICY)
+    assert judgement.reasons["hit_id"] == "hit-a-0.9"
+    assert judgement.reasons["policy_version"] == POLICY.version
+    assert {"rule", "score", "threshold", "threshold_source", "reference_id", "decided_by"} <= judgement.reasons.keys()
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([ONE, FAR, NEAR_ONE, None])), max_size=12), st.randoms())
+def test_the_number_of_distinct_pictures_does_not_depend_on_order(shown: list[tuple[int, str | None]], random) -> None:
+    found = [evidence(str(content), pdq=pdq) for content, pdq in dict(shown).items()]
+    shuffled = random.sample(found, len(found))
+    assert count_distinct(found, duplicate_distance=31) == count_distinct(shuffled, duplicate_distance=31)
+
+
+def test_bands_begin_at_their_thresholds() -> None:
+    thresholds = Thresholds(review=0.3, strong=0.5, source="test")
+    assert [band_of(score, thresholds) for score in (0.3, 0.4999, 0.5)] == ["review", "review", "strong"]
+
+
+def test_a_pack_without_published_thresholds_has_to_be_calibrated() -> None:
+    with pytest.raises(NotReadyError, match="calibrate"):
+        POLICY.thresholds("unknown-pack")
+
+
+def test_the_version_follows_the_files_content(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    text = 'version = "1"\n[takedown]\ndistinct_images = 2\nduplicate_distance = 31\nhours = 48\n'
+    path.write_text(text)
+    first = load_policy(path).version
+    path.write_text(text.replace("hours = 48", "hours = 24"))
+    assert load_policy(path).version != first
+    assert first.startswith("1-")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version = ", "not valid TOML"),
+        ('version = "1"', "takedown"),
+        ('version = "1"\n[takedown]\ndistinct_images = 0\nduplicate_distance = 31\nhours = 48', "distinct_images"),
+        ('version = "1"\n[takedown]\ndistinct_images = 2\nduplicate_distance = 31\nhours = 48\nextra = 1', "extra"),
+        (
+            'version = "1"\n[takedown]\ndistinct_images = 2\nduplicate_distance = 31\nhours = 48\n'
+            "[bands]\nopencv-zoo = { review = 0.6, strong = 0.5 }",
+            "below review",
+        ),
+    ],
+)
+def test_a_wrong_policy_file_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_policy(path)
+
+
+def test_a_missing_policy_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"policy\.toml"):
+        load_policy(tmp_path / "policy.toml")

@@ -1,0 +1,97 @@
+"""The structure itself: which way imports go, who knows Dagster, and what the repository holds."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("embeddings", "indexes", "pipelines")
+ALLOWED = {"embeddings": set(), "indexes": {"embeddings"}, "pipelines": {"embeddings", "indexes"}}
+DAGSTER_MODULES = {"resources", "assets", "checks", "automation", "definitions"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+def dotted(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    reading = {p.name for package in PACKAGES for p in modules(package) if {"os.environ", "os.getenv"} & dotted(p)}
+    assert reading == {"config.py"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_one_way(package: str) -> None:
+    assert modules(package)
+    for path in modules(package):
+        for name in imported(path):
+            top = name.partition(".")[0]
+            assert top not in PACKAGES or top == package or top in ALLOWED[package], f"{path} imports {name}"
+
+
+def test_only_five_modules_know_dagster() -> None:
+    knowing = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in modules(package)
+        if any(name.partition(".")[0] == "dagster" for name in imported(path))
+    }
+    assert knowing == {f"pipelines/{name}.py" for name in DAGSTER_MODULES}
+
+
+@pytest.mark.parametrize("package", ["embeddings", "indexes"])
+def test_the_libraries_read_no_environment_and_no_database(package: str) -> None:
+    for path in modules(package):
+        names = set(imported(path))
+        assert not any(name.partition(".")[0] in ("dagster", "sqlalchemy", "httpx", "click") for name in names), path
+        assert not {"os.environ", "os.getenv"} & dotted(path), f"{path} reads the environment"
+
+
+def test_nothing_heavy_is_imported_at_module_level() -> None:
+    for package in PACKAGES:
+        for path in modules(package):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+            names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+            names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
+            heavy = {name for name in names if name.partition(".")[0] in ("torch", "torchvision", "open_clip")}
+            assert not heavy, f"{path} imports {heavy} at module level"
+
+
+def test_nothing_uploaded_can_be_unpickled() -> None:
+    for package in PACKAGES:
+        for path in modules(package):
+            assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & set(imported(path)), path
+
+
+def test_every_package_is_typed_and_every_file_is_of_readable_length() -> None:
+    for package in PACKAGES:
+        assert (ROOT / package / "py.typed").exists()
+        for path in modules(package):
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 330, path
+
+
+def test_every_dependency_says_what_it_is_for() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    pinned = tomllib.loads(text)["project"]["dependencies"]
+    assert all(any(mark in dependency for mark in ("==", ">=")) for dependency in pinned)
+    section = text.split("dependencies = [", 1)[1].split("]\n", 1)[0]
+    assert section.count("# ") >= 10

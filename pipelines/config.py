@@ -119,7 +119,7 @@ class RegistryConfig:
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     consent_days: Positive = 365
     min_reference_score: Unit = 0.8
-    min_reference_pixels: Positive = 64
+    min_reference_pixels: Positive = 40
     request_hours: Positive = 48
     max_rescan_attempts: Positive = 5
 

@@ -38,6 +38,8 @@ class Container:
     """What the decoder is given."""
     inverted: bool = False
     """JPEG in four colours only: stored as Adobe does, 255 meaning no ink."""
+    chunks: tuple[png.Chunk, ...] = ()
+    """PNG only: what the walk found, for :func:`embeddings.png.pixels_only`."""
 
 
 def sniff(data: bytes) -> str:
@@ -128,7 +130,7 @@ def _walk_png(data: bytes, max_pixels: int) -> Container:
     frames = png.count_frames(chunks)
     exif = [bytes(chunk[8:-4]) for kind, chunk in chunks if kind == b"eXIf"]
     orientation = exif_orientation(exif[0]) if exif else 1
-    return Container("png", width, height, frames, orientation, data)
+    return Container("png", width, height, frames, orientation, data, chunks=tuple(chunks))
 
 
 def _walk_webp(data: bytes, max_pixels: int) -> Container:

@@ -122,7 +122,7 @@ def suppress(rows: Float32, *, nms_iou: float) -> Float32:
 
     Ties are broken by position, so the result does not depend on the order of equal scores.
     """
-    order = np.lexsort((rows[:, 1], rows[:, 0], -rows[:, 14]))[:MAX_CANDIDATES]
+    order = np.lexsort((*rows[:, :4].T, -rows[:, 14]))[:MAX_CANDIDATES]
     rows = rows[order]
     areas = (rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1])
     alive = np.ones(len(rows), dtype=bool)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embeddings.alignment import align, fit, no_crops, scales
+from embeddings.fingerprints import pdq
 from embeddings.images import Frame, decode
 from embeddings.models import FaceModels
 from embeddings.types import FaceDetector, Float32, ImageLimits, UInt8
@@ -44,6 +45,8 @@ class ScannedImage:
     """Frames in the file."""
     dropped: int
     """Faces beyond ``max_faces`` in their frame, summed."""
+    pdq: bytes | None
+    """PDQ hash of the first frame (:mod:`embeddings.fingerprints`), None where it is too plain to have one."""
     frame: tuple[int, ...]
     """For each face the position of its frame in the file."""
     boxes: Float32
@@ -82,6 +85,8 @@ def find_faces(data: bytes, models: FaceModels, *, limits: ImageLimits) -> tuple
     found: list[FoundFace] = []
     for frame in image.frames:
         faces = faces_of_frame(frame, models.detector, max_faces=models.settings.max_faces)
+        if len(faces.crops) == 0:
+            continue
         vectors = models.recognizer.embed(faces.crops)
         for box, score, crop, vector in zip(faces.boxes.tolist(), faces.scores, faces.crops, vectors, strict=True):
             x1, y1, x2, y2 = box
@@ -99,8 +104,10 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits) -> ScannedImag
     found: list[FrameFaces] = []
     vectors = [np.empty((0, models.dimension), dtype=np.float32)]
     waiting = no_crops()
-    looked_at = 0
+    looked_at, fingerprint = 0, None
     for frame in image.frames:
+        if looked_at == 0:
+            fingerprint = pdq(frame.image)
         faces = faces_of_frame(frame, models.detector, max_faces=models.settings.max_faces)
         frames += [frame.index] * len(faces.scores)
         looked_at += 1
@@ -116,6 +123,7 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits) -> ScannedImag
         frames=looked_at,
         frames_total=image.frames_total,
         dropped=sum(faces.dropped for faces in found),
+        pdq=fingerprint,
         frame=tuple(frames),
         boxes=np.concatenate([faces.boxes for faces in found]),
         scores=np.concatenate([faces.scores for faces in found]),

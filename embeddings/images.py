@@ -176,9 +176,7 @@ def _pillow_frames(container: Container, indices: list[int]) -> Iterator[Frame]:
         "gif": GifImagePlugin.GifImageFile,
     }
     with decoder_errors():
-        data = container.pixels
-        if container.format == "png":
-            data = png.pixels_only(list(png.read_chunks(data)))
+        data = png.pixels_only(container.chunks) if container.chunks else container.pixels
         image = plugins[container.format](BytesIO(data))
     for index in indices:
         with decoder_errors():

@@ -157,4 +157,4 @@ def _carries_pixels(kind: bytes) -> bool:
 
 def _is_animated(kinds: Sequence[bytes]) -> bool:
     """Whether an animation is announced where it counts, before the first image data."""
-    return b"acTL" in kinds and b"fcTL" in kinds and kinds.index(b"acTL") < kinds.index(b"IDAT")
+    return b"acTL" in kinds and kinds.index(b"acTL") < kinds.index(b"IDAT")

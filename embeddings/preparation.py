@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 
 from embeddings.errors import WeightsError
@@ -97,7 +98,7 @@ def _rewrite(original: bytes, edit: Callable[[onnx.GraphProto, list[onnx.NodePro
         graph.node.extend(nodes)
         graph.initializer.extend(kept)
         onnx.checker.check_model(model)
-    except (KeyError, IndexError, ValueError, TypeError, onnx.checker.ValidationError) as error:
+    except (DecodeError, KeyError, IndexError, ValueError, TypeError, onnx.checker.ValidationError) as error:
         raise WeightsError(
             f"the graph is not the one this preparation was written for ({type(error).__name__})"
         ) from error
@@ -115,6 +116,8 @@ def _edit_yunet(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: We
 
 def _edit_sface(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: Weights) -> None:
     fold_batch_norm(nodes, weights)
+    if nodes[-1].op_type != "Gemm":
+        raise ValueError("expected a fully connected last layer")
     replace_prelu(nodes, weights)
     _take_pixels(graph, nodes, ("n", 112, 112, 3))
     nodes[-1].output[0] = "embedding"

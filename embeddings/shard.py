@@ -66,8 +66,10 @@ def embed_shard(
             if len(waiting) >= models.batch:  # an image leaves fewer than a batch, so there is never a second one
                 batches.append(pool.submit(models.recognizer.embed, waiting[: models.batch]))
                 waiting = waiting[models.batch :]
-        batches.append(pool.submit(models.recognizer.embed, waiting))
-        rest = np.concatenate([part.result() for part in batches])
+        if len(waiting):
+            batches.append(pool.submit(models.recognizer.embed, waiting))
+        none = np.empty((0, models.dimension), dtype=np.float32)
+        rest = np.concatenate([none, *(part.result() for part in batches)])
     finally:
         pool.shutdown(cancel_futures=True)
     return ShardEmbeddings(_status_table(distinct, outcomes), _face_table(distinct, outcomes, rest))
@@ -100,7 +102,7 @@ def _status_table(contents: Sequence[Content], outcomes: Sequence[Outcome]) -> p
     return pa.Table.from_pylist(rows, schema=STATUS_SCHEMA)
 
 
-def _status(outcome: Outcome) -> dict[str, str | int]:
+def _status(outcome: Outcome) -> dict[str, str | int | bytes | None]:
     if isinstance(outcome, ItemError):
         return {"status": outcome.status, "faces": 0, "faces_dropped": 0}
     return {
@@ -112,6 +114,7 @@ def _status(outcome: Outcome) -> dict[str, str | int]:
         "frames_total": outcome.frames_total,
         "faces": len(outcome),
         "faces_dropped": outcome.dropped,
+        "pdq": outcome.pdq,
     }
 
 

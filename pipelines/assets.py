@@ -53,7 +53,7 @@ from pipelines.workspace import Workspace
 FIRST_DAY = "2022-01-01"
 """The first partition: before the first public models of this kind. Older items are swept by ``likeness sweep``."""
 DAYS = DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
-"""One partition for each UTC day of arrival; ``end_offset`` adds today, so that a day can be swept before it is over."""
+"""One partition for each UTC day of arrival; ``end_offset`` adds today, so that it can be swept before it is over."""
 TAKEDOWN_POOL = "takedown"
 """The pool that keeps delivery to one process at a time; its limit is in ``dagster.yaml``."""
 _PROGRESS_SECONDS = 20.0
@@ -120,9 +120,9 @@ def verdicts(context: AssetExecutionContext, home: Home) -> MaterializeResult[No
 
 @asset(partitions_def=DAYS, deps=[verdicts], group_name="likeness", pool=TAKEDOWN_POOL)
 def takedowns(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """What is due in the outbox, of this day or any other, delivered. Without an address it stays pending and says so."""
+    """What is due in the outbox, of any day, delivered. Without an address it stays pending and says so."""
     workspace = home.workspace()
-    return MaterializeResult(metadata=deliver(workspace, owner=f"dagster:{context.run_id}", log=context.log))
+    return MaterializeResult(metadata=deliver(workspace, owner=f"dagster:{context.run.run_id}", log=context.log))
 
 
 @asset(partitions_def=DAYS, deps=[takedowns], group_name="likeness")
@@ -133,8 +133,10 @@ def match_report(context: AssetExecutionContext, home: Home) -> MaterializeResul
     files = write_report(workspace, day=scope.day, folder=workspace.home / "reports", source_id=scope.source_id)
     with workspace.database.read() as connection:
         outbox = counts_by_state(connection)
-    metadata: dict[str, Any] = {"report": MetadataValue.path(str(files)), "outbox": count_table("state", outbox)}
-    return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
+    counts: dict[str, Any] = asdict(files.counts)
+    statuses = counts.pop("statuses")
+    tables = {"outbox": count_table("state", outbox), "statuses": count_table("status", statuses)}
+    return MaterializeResult(metadata=counts | tables | {"report": MetadataValue.path(files.html)})
 
 
 ASSETS = [uploads, scanned_items, matches, verdicts, takedowns, match_report]
@@ -168,7 +170,7 @@ def day_scope(workspace: Workspace, partition_key: str) -> Scope:
 
 def record_id(context: AssetExecutionContext) -> str:
     """The id of our record of this run: a run that Dagster starts again after a failure continues the first one's."""
-    return context.run.root_run_id or context.run_id
+    return context.run.root_run_id or context.run.run_id
 
 
 def status_table(workspace: Workspace, scope: Scope) -> MetadataValue[Any]:
@@ -201,7 +203,7 @@ def logged_progress(log: logging.Logger) -> Progress:
 def _counts_so_far(context: AssetExecutionContext) -> dict[str, dict[str, int]]:
     """Asset -> the counts that it reported earlier in this run. Empty for what another run did."""
     records = context.instance.get_records_for_run(
-        context.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
+        context.run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
     ).records
     counts: dict[str, dict[str, int]] = {}
     for record in records:
@@ -214,5 +216,5 @@ def _counts_so_far(context: AssetExecutionContext) -> dict[str, dict[str, int]]:
 
 
 def _seconds_so_far(context: AssetExecutionContext) -> float:
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     return time.time() - record.start_time if record and record.start_time else 0.0

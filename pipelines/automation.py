@@ -14,6 +14,7 @@ keys and cursors, which keep Dagster from asking twice. Run keys, tags and run c
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from dagster import (
@@ -41,13 +42,14 @@ from dagster import (
     schedule,
     sensor,
 )
+from pydantic import Field
 
 from embeddings.errors import NotReadyError
 from pipelines import audit
 from pipelines.assets import ASSETS, TAKEDOWN_POOL, deliver, logged_progress
 from pipelines.rescan import rescan as rescan_stage
 from pipelines.rescan import retry_rescan, wanted_rescans
-from pipelines.resources import Home, open_client
+from pipelines.resources import Home
 from pipelines.sweep import nightly_days, read_watermark
 from pipelines.takedown import leases
 
@@ -55,6 +57,7 @@ ACTOR = "dagster"
 """Who the audit chain says it was."""
 JOB_TAG = "likeness/job"
 """What the queue's limits in ``dagster.yaml`` go by."""
+_LOST_AFTER = timedelta(minutes=10)
 _ONCE = {"dagster/max_retries": "0"}  # the sensor or the next tick starts these again; Dagster need not
 _WAITING = [
     DagsterRunStatus.QUEUED,
@@ -77,7 +80,7 @@ class RescanConfig(Config):
     """``request_id`` limits the rescan to one request's subject; ``asked`` are the attempts that the run answers."""
 
     request_id: str | None = None
-    asked: list[str] = []
+    asked: list[str] = Field(default_factory=list)
 
 
 @op(description="Compare subjects that are not covered yet with every stored face, judge, and complete requests.")
@@ -162,12 +165,20 @@ def dispatch_schedule(context: ScheduleEvaluationContext, home: Home) -> RunRequ
 def removal_requests(context: SensorEvaluationContext, home: Home) -> SensorResult:
     """One rescan for all accepted requests, and subjects added without one, that were not asked for yet.
 
-    The cursor holds the attempts asked for. A failed attempt comes back under the next number.
+    The cursor holds the attempts asked for and when. A failed attempt comes back under the next number; so does one
+    whose run is gone without a failure that could be noticed: cancelled, deleted, or failed while the database was out.
     """
-    wanted = wanted_rescans(home.workspace())
-    asked: list[str] = json.loads(context.cursor) if context.cursor else []
+    workspace = home.workspace()
+    now = workspace.now()
+    asked: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+    wanted = wanted_rescans(workspace)
+    old = [key for key in wanted.keys if key in asked and now - datetime.fromisoformat(asked[key]) > _LOST_AFTER]
+    if old and not _unfinished(context.instance, rescan.name):
+        for key in old:
+            retry_rescan(workspace, key, actor=ACTOR)
+        wanted = wanted_rescans(workspace)
     new = [key for key in wanted.keys if key not in asked]
-    cursor = json.dumps(list(wanted.keys))
+    cursor = json.dumps({key: asked.get(key, now.isoformat()) for key in wanted.keys})
     if wanted.given_up:
         context.log.error(
             f"{wanted.given_up} rescans failed registry.max_rescan_attempts times and are not tried again: "
@@ -221,8 +232,3 @@ def _asked(run_config: Mapping[str, Any]) -> list[str]:
 
 def _unfinished(instance: DagsterInstance, job_name: str) -> Sequence[Any]:
     return instance.get_runs(RunsFilter(job_name=job_name, statuses=_WAITING))
-
-
-JOBS = [nightly, rescan, dispatch]
-SCHEDULES = [nightly_schedule, dispatch_schedule]
-SENSORS = [removal_requests, failed_runs]

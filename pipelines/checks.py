@@ -13,7 +13,7 @@ The first two come before the verdicts, because a verdict may write a takedown.
 from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, asset_check
 
 from embeddings.errors import CorruptionError, NotReadyError
-from pipelines.assets import DAYS, day_scope, matches, takedowns, verdicts
+from pipelines.assets import day_scope, matches, takedowns, verdicts
 from pipelines.database import get_state
 from pipelines.ledger import count_statuses
 from pipelines.registry import active_versions, load_gallery
@@ -22,7 +22,7 @@ from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
 from pipelines.takedown.outbox import counts_by_state
 
 
-@asset_check(asset=matches, blocking=True, partitions_def=DAYS)
+@asset_check(asset=matches, blocking=True)
 def canary_is_found(home: Home) -> AssetCheckResult:
     """A gallery of all active subjects, loaded afresh, finds the planted face strongly and in no stranger."""
     workspace = home.workspace()
@@ -38,7 +38,7 @@ def canary_is_found(home: Home) -> AssetCheckResult:
     return AssetCheckResult(passed=True, metadata={"subjects": len(versions)})
 
 
-@asset_check(asset=matches, blocking=True, partitions_def=DAYS)
+@asset_check(asset=matches, blocking=True)
 def hit_rate_is_plausible(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
     """At most ``sweep.max_hit_rate`` of the day's scannable items are hits: more is a fault until somebody looked.
 
@@ -60,7 +60,7 @@ def hit_rate_is_plausible(context: AssetCheckExecutionContext, home: Home) -> As
     )
 
 
-@asset_check(asset=verdicts, blocking=True, partitions_def=DAYS)
+@asset_check(asset=verdicts, blocking=True)
 def coverage_is_total(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
     """Every live item of the day is compared with every active subject and every hit is judged.
 
@@ -91,7 +91,7 @@ def coverage_is_total(context: AssetCheckExecutionContext, home: Home) -> AssetC
     )
 
 
-@asset_check(asset=takedowns, partitions_def=DAYS)
+@asset_check(asset=takedowns)
 def delivery_is_in_order(home: Home) -> AssetCheckResult:
     """Takedowns have somewhere to go and get there. Never blocks: what waits in the outbox is not lost."""
     workspace = home.workspace()

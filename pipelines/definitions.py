@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from dagster import Definitions
+from datetime import datetime
+from pathlib import Path
+
+from dagster import DagsterInstance, Definitions, RunRequest, build_schedule_context, build_sensor_context
 
 from pipelines.assets import ASSETS
-from pipelines.automation import JOBS, SCHEDULES, SENSORS
+from pipelines.automation import (
+    dispatch,
+    dispatch_schedule,
+    failed_runs,
+    nightly,
+    nightly_schedule,
+    removal_requests,
+    rescan,
+)
 from pipelines.checks import CHECKS
 from pipelines.resources import LikenessHome
 
@@ -15,8 +26,51 @@ home = LikenessHome()
 defs = Definitions(
     assets=ASSETS,
     asset_checks=CHECKS,
-    jobs=JOBS,
-    schedules=SCHEDULES,
-    sensors=SENSORS,
+    jobs=[nightly, rescan, dispatch],
+    schedules=[nightly_schedule, dispatch_schedule],
+    sensors=[removal_requests, failed_runs],
     resources={"home": home},
 )
+
+
+def open_instance(folder: Path) -> DagsterInstance:
+    """The persistent Dagster instance of this folder (a ``DAGSTER_HOME``); a context manager."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dagster.yaml").touch()
+    return DagsterInstance.from_config(str(folder))
+
+
+def run_schedule(name: str, at: datetime, *, instance: DagsterInstance) -> list[bool]:
+    """Evaluate a schedule as the daemon does at ``at``, and run in this process what it asks for; success of each."""
+    schedule = defs.get_schedule_def(name)
+    context = build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=at,
+        resources={"home": home},
+        repository_def=defs.get_repository_def(),
+    )
+    with context:
+        tick = schedule.evaluate_tick(context)
+    return [_run(schedule.job.name, request, instance) for request in tick.run_requests or ()]
+
+
+def run_sensor(name: str, *, instance: DagsterInstance) -> list[bool]:
+    """Evaluate a sensor once from its beginning, and run in this process what it asks for; success of each."""
+    sensor = defs.get_sensor_def(name)
+    context = build_sensor_context(
+        instance=instance, sensor_name=name, resources={"home": home}, repository_def=defs.get_repository_def()
+    )
+    with context:
+        tick = sensor.evaluate_tick(context)
+    return [_run(sensor.job.name, request, instance) for request in tick.run_requests or ()]
+
+
+def _run(job_name: str, request: RunRequest, instance: DagsterInstance) -> bool:
+    result = defs.resolve_job_def(job_name).execute_in_process(
+        run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+        partition_key=request.partition_key,
+        tags={**request.tags, **({"dagster/run_key": request.run_key} if request.run_key else {})},
+        instance=instance,
+        raise_on_error=False,
+    )
+    return result.success

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.tables import hits, items, subjects
+from pipelines.database.tables import hits, items, shards, subjects
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
 
@@ -84,7 +84,8 @@ def record_listing(
             tx.execute(sa.insert(items).values(item_id=item.item_id, attempts=0, first_seen=now, **values))
             new += 1
         else:
-            tx.execute(sa.update(items).where(items.c.item_id == item.item_id).values(**values))
+            # What was changed gets all its attempts again: earlier ones were at something else.
+            tx.execute(sa.update(items).where(items.c.item_id == item.item_id).values(attempts=0, **values))
             changed += 1
         deleted += item.deleted and (row is None or row.live)
     return ListedCounts(listed=len(listed), new=new, changed=changed, deleted=deleted)
@@ -105,7 +106,10 @@ def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:
 
 
 def recompute_status(tx: Connection, *, subject_id: str) -> None:
-    """After a subject ended: items whose only hits were of that subject are ``clean`` again."""
+    """After a subject ended: items whose only hits were of that subject are ``clean`` again.
+
+    Or ``pending``, where a rescan found the hit in a shard that no sweep has compared with everybody yet.
+    """
     hit_items = sa.select(hits.c.item_id).where(hits.c.subject_id == subject_id)
     still_hit = (
         sa.select(hits.c.hit_id)
@@ -117,10 +121,15 @@ def recompute_status(tx: Connection, *, subject_id: str) -> None:
         )
         .exists()
     )
+    compared = (
+        sa.select(shards.c.shard_id)
+        .where(shards.c.shard_id == items.c.shard_id, shards.c.covered_threshold.is_not(None))
+        .exists()
+    )
     tx.execute(
         sa.update(items)
         .where(items.c.status == "hit", items.c.item_id.in_(hit_items), ~still_hit)
-        .values(status="clean")
+        .values(status=sa.case((compared, "clean"), else_="pending"))
     )
 
 

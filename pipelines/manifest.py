@@ -69,10 +69,18 @@ def insert_shard(tx: Connection, sealer: Sealer, entry: ShardEntry, *, now: date
 
 
 def mark_covered(tx: Connection, sealer: Sealer, entry: ShardEntry, *, version: int, threshold: float) -> None:
-    """Every subject active at ``version`` has been compared with this shard; single records become superfluous."""
+    """Every subject active at ``version`` has been compared with this shard; single records become superfluous.
+
+    Another process may have entered more meanwhile; that stands.
+    """
+    less = sa.or_(
+        shards.c.covered_threshold.is_(None),
+        shards.c.covered_threshold > threshold,
+        shards.c.covered_version < version,
+    )
     tx.execute(
         sa.update(shards)
-        .where(shards.c.shard_id == entry.shard_id)
+        .where(shards.c.shard_id == entry.shard_id, less)
         .values(
             covered_version=version,
             covered_threshold=threshold,

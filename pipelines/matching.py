@@ -187,6 +187,10 @@ def _commit_hits(tx: Connection, workspace: Workspace, shard_id: str, rows: list
     for start in range(0, len(hit_items), 500):
         part = hit_items[start : start + 500]
         tx.execute(sa.update(items).where(items.c.item_id.in_(part)).values(status="hit"))
+    # A hit found again belongs to an item that came back, perhaps with another parent: what corroborates it may be new.
+    for start in range(0, len(true), 500):
+        again = [row["hit_id"] for row in true[start : start + 500]]
+        tx.execute(sa.update(hits).where(hits.c.hit_id.in_(again)).values(judged_at=None))
     return insert_missing(tx, hits, true)
 
 

@@ -129,12 +129,17 @@ def withdraw(workspace: Workspace, subject_id: str, *, actor: str) -> None:
 
 
 def erase(workspace: Workspace, subject_id: str, *, actor: str) -> None:
-    """Withdraw if need be, then destroy the subject's key, templates and identity, physically and at once."""
+    """Withdraw if need be, then destroy the subject's key, templates and identity, physically and at once.
+
+    Raises :class:`StateError` when the bytes could not leave the disk yet (:meth:`Database.scrub`). Erasing again what
+    is erased or rejected tries that once more.
+    """
     with workspace.database.write() as tx:
-        state = _require_state(tx, subject_id, ("active", "pending", "withdrawn"))
-        if state != "withdrawn":
+        state = _require_state(tx, subject_id, ("active", "pending", "withdrawn", "erased", "rejected"))
+        if state in ("active", "pending"):
             end_subject(tx, workspace, subject_id, state="withdrawn", actor=actor)
-        destroy(tx, workspace, subject_id, state="erased", actor=actor)
+        if state not in ("erased", "rejected"):
+            destroy(tx, workspace, subject_id, state="erased", actor=actor)
     workspace.database.scrub()
 
 

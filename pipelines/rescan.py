@@ -13,7 +13,7 @@ from embeddings.errors import StateError
 from embeddings.weights import find_pack, model_id
 from pipelines import audit
 from pipelines.database import get_state, set_state
-from pipelines.database.tables import hits
+from pipelines.database.tables import hits, items
 from pipelines.judging import judge_pending, live_hits
 from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
@@ -86,11 +86,16 @@ def rescan(
 
 
 def complete_covered_requests(workspace: Workspace) -> int:
-    """Complete the accepted requests whose subject has been compared with every stored face."""
+    """Complete the accepted requests whose subject has been compared with the stored faces of every live item.
+
+    A shard that no live item names any more (all its items changed, went, or have newer models' vectors) holds up
+    nothing: other models' shards are never compared again.
+    """
     completed = 0
     with workspace.database.write() as tx:
         versions = active_versions(tx, now=workspace.now())
-        listed = list_shards(tx, workspace.sealer)
+        named = set(tx.execute(sa.select(items.c.shard_id).where(items.c.live).distinct()).scalars())
+        listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
         missing = uncovered(tx, listed, versions, threshold=workspace.thresholds.review)
         waiting = frozenset[str]().union(*missing.values())
         for request in list_requests(tx, state="accepted"):

@@ -7,7 +7,6 @@ one workspace, and with it one set of loaded models, however many runs it execut
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -84,7 +83,7 @@ def _settings_files(environment: Environment) -> frozenset[tuple[str, int, int]]
 
 def _inode_and_time(path: Path) -> tuple[int, int]:
     try:
-        status = os.stat(path)
+        status = path.stat()
     except FileNotFoundError:
         return 0, 0
     return status.st_ino, status.st_mtime_ns

@@ -8,6 +8,7 @@ is not embedded again: its faces are taken from the shard that has them.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.shard import embed_shard
 from embeddings.types import Content, ShardEmbeddings, face_schema
 from indexes.corpus import ShardEntry, corpus_schema
-from pipelines.database.tables import items
+from pipelines.database.tables import items, shards
 from pipelines.ledger import Scope, unscanned
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.progress import Progress, silent
@@ -49,7 +50,6 @@ class Fetched:
 
     item_id: str
     source_digest: str
-    attempts: int
     content: Content | None
     problem: ItemError | None
 
@@ -61,12 +61,22 @@ def scan_pending(workspace: Workspace, scope: Scope, *, progress: Progress = sil
     """
     counts = ScanCounts()
     with workspace.database.exclusive("scan"):
+        _remove_leavings(workspace)
         total = _count(workspace, scope)
         progress("embed", 0, total)
         for batch in _batches(workspace, scope):
             counts = _scan_batch(workspace, batch, counts)
             progress("embed", counts.items, total)
     return counts
+
+
+def _remove_leavings(workspace: Workspace) -> None:
+    """Delete what interrupted writes left: files of ours that the manifest does not list. Only the scan writes them."""
+    with workspace.database.read() as connection:
+        listed = {shard.entry.path for shard in list_shards(connection, workspace.sealer)}
+    for path in workspace.corpus.unlisted(listed):
+        if path.suffix in (".parquet", ".tmp"):
+            path.unlink(missing_ok=True)
 
 
 def _count(workspace: Workspace, scope: Scope) -> int:
@@ -84,7 +94,7 @@ def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[Fetched]]:
     config = workspace.config.sweep
     condition = _needs_scan(workspace, scope)
     sources: dict[str, ItemSource] = {}
-    columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "attempts", "sealed_record")]
+    columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "sealed_record")]
     last: tuple[Any, str] | None = None
     with ThreadPoolExecutor(config.fetch_threads, thread_name_prefix="fetch") as pool:
         while True:
@@ -140,7 +150,7 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> F
         content = Content(sha256=hashlib.sha256(data).digest(), data=data)
     except ItemError as error:
         problem = error
-    return Fetched(row.item_id, row.source_digest, row.attempts, content, problem)
+    return Fetched(row.item_id, row.source_digest, content, problem)
 
 
 def _content_of(item: Item, source: ItemSource, *, max_bytes: int) -> bytes:
@@ -244,8 +254,7 @@ def _corpus_rows(batch: Sequence[Fetched], scanned: Scanned, dimension: int) -> 
 def _write_shard(workspace: Workspace, batch: Sequence[Fetched], faces: pa.Table) -> ShardEntry:
     """Write the batch's shard. Its id follows from the batch, so that a repeat after a crash replaces the file."""
     model_id = workspace.models.model_id
-    parts = [[fetched.item_id, fetched.source_digest, fetched.attempts] for fetched in batch]
-    shard_id = hashlib.sha256(json.dumps([model_id, parts]).encode()).hexdigest()[:32]
+    shard_id = _shard_id(workspace, [[fetched.item_id, fetched.source_digest] for fetched in batch])
     entry = workspace.corpus.write(
         faces,
         shard_id=shard_id,
@@ -256,6 +265,17 @@ def _write_shard(workspace: Workspace, batch: Sequence[Fetched], faces: pa.Table
     )
     workspace.failpoints.pass_by("after_shard_rename")
     return entry
+
+
+def _shard_id(workspace: Workspace, parts: list[list[str]]) -> str:
+    """The first id of this batch that is not listed: items may change back to what they were, or be fetched again."""
+    with workspace.database.read() as connection:
+        for repeat in itertools.count():
+            name = json.dumps([workspace.models.model_id, parts, repeat])
+            shard_id = hashlib.sha256(name.encode()).hexdigest()[:32]
+            if connection.execute(sa.select(shards.c.shard_id).where(shards.c.shard_id == shard_id)).first() is None:
+                return shard_id
+    raise AssertionError("counting ends")
 
 
 def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, entry: ShardEntry | None) -> None:

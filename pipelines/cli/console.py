@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
@@ -27,6 +28,8 @@ from pipelines.progress import Progress, silent
 from pipelines.workspace import Workspace, open_workspace
 
 LINE_SECONDS = 5.0
+PIPE_COLUMNS = 200
+"""Width of tables that go into a pipe or a file, where a terminal's 80 would fold ids."""
 _STDERR = Console(stderr=True)
 
 
@@ -44,11 +47,17 @@ def command_options(function: Callable[..., None]) -> Callable[..., None]:
             _fail(error, 2)
         except LikenessError as error:
             _fail(error, 1)
+        except BrokenPipeError:
+            raise  # click ends quietly when nobody reads on
+        except OSError as error:
+            _fail(f"the system refused: {error.strerror or type(error).__name__}", 1)
+        except sa.exc.OperationalError as error:
+            _fail(f"the database refused: {str(error.orig).partition(chr(10))[0]}", 1)
 
     return wrapped
 
 
-def _fail(error: LikenessError, code: int) -> None:
+def _fail(error: LikenessError | str, code: int) -> None:
     click.echo(f"error: {error}", err=True)
     sys.exit(code)
 
@@ -159,7 +168,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _stdout() -> Console:
-    return Console(markup=False, highlight=False, emoji=False)
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    return console
 
 
 def _cell(value: Any) -> str:

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from embeddings.errors import CorruptionError, NotReadyError
+from embeddings.errors import CorruptionError, NotReadyError, StateError
 from pipelines.database import tables
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -102,12 +102,20 @@ class Database:
             raise NotReadyError(f"the database is at revision {found}, this version needs {head}: run `likeness init`")
 
     def scrub(self) -> None:
-        """Make deletions physical now: empty the write-ahead log into the (secure_delete) database file."""
+        """Make deletions physical now: empty the write-ahead log into the (secure_delete) database file.
+
+        Raises :class:`StateError` when a reader keeps the log from being emptied for longer than the busy timeout.
+        """
         if self.is_sqlite:
             with self.engine.connect() as connection:
                 cursor = connection.connection.cursor()  # the driver's own: a checkpoint cannot run in a transaction
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 cursor.close()
+            if busy:
+                raise StateError(
+                    "what was erased cannot be read any more, but its sealed bytes are still in the write-ahead log, "
+                    "which another process is reading: erase again when that has ended"
+                )
 
     def check(self) -> None:
         """Raise :class:`CorruptionError` when the database's own integrity check fails."""

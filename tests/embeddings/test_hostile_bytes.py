@@ -6,7 +6,6 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -30,14 +29,13 @@ KINDS = ("JPEG", "PNG", "WEBP", "GIF", "PROGRESSIVE", "APNG", "ANIMATED WEBP", "
 
 
 def outcome(data: bytes, limits: ImageLimits = LIMITS) -> str:
-    """``ok`` or the reason; anything but an :class:`UnscannableError` fails the test."""
+    """``ok`` or one of ``REASONS``; anything but an :class:`UnscannableError` fails the test."""
     try:
         image = decode(data, limits=limits, long_side=40)
         for frame in image.frames:
             assert frame.image.dtype == np.uint8
             assert frame.image.ndim == 3
     except UnscannableError as error:
-        assert error.reason in REASONS
         return error.reason
     return "ok"
 
@@ -104,6 +102,7 @@ def test_a_file_cut_anywhere_is_refused(kind: str) -> None:
         (png(ihdr(0, 5), IDAT, IEND), "corrupt"),
         (png(ihdr(1, 1), IEND), "corrupt"),
         (png(ihdr(1, 1), IDAT), "truncated"),
+        (png(ihdr(1, 1), IDAT, IEND), "ok"),
         (png(IDAT, ihdr(1, 1), IEND), "corrupt"),
         (png(ihdr(1, 1), ihdr(60_000, 60_000), IDAT, IEND), "corrupt"),
         (png(ihdr(900, 900), IDAT, IEND), "truncated"),
@@ -116,13 +115,10 @@ def test_a_file_cut_anywhere_is_refused(kind: str) -> None:
         (b"\xff\xd8\xff\xd9", "corrupt"),
         (b"\xff\xd8\xff\xe0\0\0", "corrupt"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_crafted_files_are_refused_with_the_right_word(data: bytes, reason: str) -> None:
+def test_crafted_files_are_answered_with_the_right_word(data: bytes, reason: str) -> None:
     assert outcome(data) == reason
-
-
-def test_an_honest_small_png_made_by_hand_is_read() -> None:
-    assert outcome(png(ihdr(1, 1), IDAT, IEND)) == "ok"
 
 
 def test_a_size_in_the_header_is_refused_before_pixels_are_decoded() -> None:
@@ -240,7 +236,7 @@ def test_damaged_files_never_raise_anything_else(kind: str, data: st.DataObject)
             original[at:at] = original[at : at + length]
         else:
             original[at : at + length] = bytes([data.draw(st.sampled_from([0, 0x7F, 0xFF]))]) * length
-    outcome(bytes(original))
+    assert outcome(bytes(original)) in REASONS | {"ok"}
 
 
 @settings(max_examples=300, deadline=None)
@@ -299,11 +295,6 @@ def test_the_default_image_of_an_apng_is_a_frame_of_its_own() -> None:
     assert [int(frame.image[0, 0, 0]) for frame in frames] == [0, 40, 80, 120]
 
 
-def mutators() -> list[Callable[[bytes], bytes]]:
-    return [lambda data: data + b"trailing", lambda data: data + bytes(1000)]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_after_the_end_do_not_matter(kind: str) -> None:
-    for mutate in mutators():
-        assert outcome(mutate(sample_file(kind))) == "ok"
+    assert outcome(sample_file(kind) + b"trailing" + bytes(1000)) == "ok"

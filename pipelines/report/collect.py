@@ -1,0 +1,221 @@
+"""Database -> facts. Plain queries on the caller's connection; knows nothing of pages and files."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
+from pipelines.judging import live_hits
+from pipelines.ledger import Scope, count_statuses
+from pipelines.manifest import list_shards, uncovered
+from pipelines.registry import active_versions, registry_version
+from pipelines.report.facts import (
+    CoverageFacts,
+    MessageCount,
+    PartialFacts,
+    ReportCounts,
+    ReportFacts,
+    ReportHit,
+    RunFacts,
+    UnscannedItem,
+)
+from pipelines.requests import RemovalRequest, list_requests
+from pipelines.sweep import count_verdicts, measure_coverage
+from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWN
+from pipelines.workspace import Workspace
+
+LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
+UNFINISHED: Final = (PENDING, HELD, LEASED, DEAD)
+"""States in which a message has not had its effect."""
+
+
+def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *, max_runs: int) -> ReportFacts:
+    """Read everything a report says of the scope, as this transaction sees it."""
+    now = workspace.now()
+    found = read_hits(connection, scope)
+    coverage = read_coverage(connection, workspace, scope)
+    return ReportFacts(
+        day=scope.day,
+        source_id=scope.source_id,
+        written_at=now,
+        policy_version=workspace.policy.version,
+        registry_version=registry_version(connection),
+        thresholds=workspace.thresholds,
+        counts=_counts(connection, scope, found, coverage),
+        coverage=coverage,
+        partial=read_partial(connection, scope),
+        hits=found,
+        expiries=_expiries(connection, {hit.subject_id for hit in found}),
+        unscanned=read_unscanned(connection, scope),
+        runs=read_runs(connection, scope, limit=max_runs),
+        messages=count_messages(connection, scope, now=now),
+        requests=read_requests(connection),
+    )
+
+
+def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
+    """Hits in force of the live items in scope, by hit id."""
+    judged = sa.and_(*(verdicts.c[name] == hits.c[name] for name in ("item_id", "content_sha256", "subject_id")))
+    found = live_hits().where(*scope.where())
+    columns = (items.c.kind, items.c.parent_model, items.c.width, items.c.height)
+    opinion = (verdicts.c.verdict, verdicts.c.rule, verdicts.c.distinct_images)
+    query = (
+        found.with_only_columns(
+            *(column for column in hits.c if column.name not in ("template_id", "shard_id")),
+            hits.c.template_id.label("reference_id"),
+            *columns,
+            *opinion,
+        )
+        .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
+        .order_by(hits.c.hit_id)
+    )
+    standing = _standing_takedowns(connection, scope)
+    nothing = {"takedown_id": None, "takedown_state": None, "takedown_due_at": None}
+    return tuple(
+        ReportHit(**row, **standing.get((row["item_id"], row["content_sha256"], row["subject_id"]), nothing))
+        for row in connection.execute(query).mappings()
+    )
+
+
+def _standing_takedowns(connection: Connection, scope: Scope) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """(item, content, person) -> its takedown: the newest that was not withdrawn, else the newest."""
+    query = (
+        sa.select(
+            *(outbox.c[name] for name in ("item_id", "content_sha256", "subject_id", "message_id", "state", "due_at"))
+        )
+        .select_from(outbox.join(items, items.c.item_id == outbox.c.item_id))
+        .where(outbox.c.action == TAKEDOWN, *scope.where())
+        .order_by(sa.case((outbox.c.state == WITHDRAWN, 0), else_=1), outbox.c.created_at, outbox.c.message_id)
+    )
+    return {
+        (row.item_id, row.content_sha256, row.subject_id): {
+            "takedown_id": row.message_id,
+            "takedown_state": row.state,
+            "takedown_due_at": row.due_at,
+        }
+        for row in connection.execute(query)
+    }
+
+
+def read_coverage(connection: Connection, workspace: Workspace, scope: Scope) -> CoverageFacts:
+    """The pairs as every other command counts them, and where the missing ones are."""
+    measured = measure_coverage(connection, workspace, scope)
+    versions = active_versions(connection, now=workspace.now())
+    statuses = count_statuses(connection, scope)
+    pending = waiting = 0
+    waiting_for: set[str] = set()
+    if measured.settled < measured.pairs or (not versions and statuses.get("pending")):
+        listed = list_shards(connection, workspace.sealer)
+        missing = uncovered(connection, listed, versions, threshold=workspace.thresholds.review)
+        query = sa.select(items.c.shard_id, items.c.status, sa.func.count()).where(*scope.where())
+        for shard_id, status, count in connection.execute(query.group_by(items.c.shard_id, items.c.status)):
+            pending += int(count) * (shard_id is None and status == "pending")
+            if shard_id in missing:
+                waiting += int(count)
+                waiting_for |= missing[shard_id]
+    return CoverageFacts(
+        persons=len(versions),
+        pairs=measured.pairs,
+        settled=measured.settled,
+        pending=pending,
+        waiting=waiting,
+        waiting_for=len(waiting_for),
+    )
+
+
+def read_partial(connection: Connection, scope: Scope) -> PartialFacts:
+    """Count the live items of which not every frame or face was looked at, and the listing's problems."""
+
+    def count(condition: sa.ColumnElement[bool]) -> int:
+        query = sa.select(sa.func.count()).select_from(items).where(condition, *scope.where())
+        return int(connection.execute(query).scalar_one())
+
+    problems = sa.select(items.c.problem, sa.func.count()).where(items.c.problem.is_not(None), *scope.where())
+    by_problem = connection.execute(problems.group_by(items.c.problem).order_by(items.c.problem))
+    return PartialFacts(
+        frames_sampled=count(items.c.frames < items.c.frames_total),
+        faces_dropped=count(items.c.faces_dropped > 0),
+        listing_problems={str(problem): int(number) for problem, number in by_problem},
+    )
+
+
+def read_unscanned(connection: Connection, scope: Scope) -> tuple[UnscannedItem, ...]:
+    """Live items that were not looked at: failed fetches, then unscannable, then pending, by reason and id."""
+    columns = [items.c[name] for name in ("item_id", "kind", "parent_model", "status", "attempts", "received_at")]
+    query = sa.select(*columns).where(items.c.status.not_in(LOOKED_AT), *scope.where())
+    order = {"fetch_failed": 0, "unscannable": 1}
+    found = []
+    for row in connection.execute(query).mappings():
+        status, _, reason = row["status"].partition(":")
+        found.append(UnscannedItem(**{**row, "status": status, "reason": reason}))
+    return tuple(sorted(found, key=lambda item: (order.get(item.status, 2), item.status, item.reason, item.item_id)))
+
+
+def read_runs(connection: Connection, scope: Scope, *, limit: int) -> tuple[RunFacts, ...]:
+    """The last runs that looked at this day: its own, and those over all days that began on it or later."""
+    query = sa.select(runs).order_by(runs.c.started_at.desc(), runs.c.run_id).limit(limit)
+    if scope.day is not None:
+        midnight = datetime.fromisoformat(f"{scope.day.isoformat()}T00:00:00+00:00")
+        whole = sa.and_(runs.c.day.is_(None), runs.c.started_at >= midnight)
+        query = query.where(sa.or_(runs.c.day == scope.day.isoformat(), whole))
+    return tuple(_run(row) for row in connection.execute(query).mappings())
+
+
+def _run(row: sa.RowMapping) -> RunFacts:
+    summary = json.loads(row["summary"] or "{}")
+    same = {name: row[name] for name in RunFacts.__dataclass_fields__ if name != "coverage"}
+    return RunFacts(**same, coverage=summary.get("coverage"))
+
+
+def count_messages(connection: Connection, scope: Scope, *, now: datetime) -> tuple[MessageCount, ...]:
+    """Messages about the items received in scope, gone ones included, by action and state."""
+    # A withdrawal is due at once, so being late says nothing about it.
+    late = sa.and_(outbox.c.action == TAKEDOWN, outbox.c.state.in_(UNFINISHED), outbox.c.due_at < now)
+    query = sa.select(
+        outbox.c.action, outbox.c.state, sa.func.count(), sa.func.sum(sa.case((late, 1), else_=0))
+    ).select_from(outbox.join(items, items.c.item_id == outbox.c.item_id))
+    if scope.source_id is not None:
+        query = query.where(items.c.source_id == scope.source_id)
+    if scope.day is not None:
+        query = query.where(items.c.day == scope.day.isoformat())
+    by_state = connection.execute(query.group_by(outbox.c.action, outbox.c.state))
+    counts = (MessageCount(action, state, int(messages), int(late)) for action, state, messages, late in by_state)
+    return tuple(sorted(counts, key=lambda count: (count.action, count.state)))
+
+
+def read_requests(connection: Connection) -> tuple[RemovalRequest, ...]:
+    """Unfinished removal requests, the most urgent first. They concern every day."""
+    return tuple(request for request in list_requests(connection) if request.state in ("open", "accepted"))
+
+
+def _expiries(connection: Connection, subject_ids: set[str]) -> dict[str, datetime]:
+    query = sa.select(subjects.c.subject_id, subjects.c.expires_at).where(subjects.c.state == "active")
+    return {row.subject_id: row.expires_at for row in connection.execute(query) if row.subject_id in subject_ids}
+
+
+def _counts(
+    connection: Connection, scope: Scope, found: tuple[ReportHit, ...], coverage: CoverageFacts
+) -> ReportCounts:
+    statuses = count_statuses(connection, scope)
+    judged = count_verdicts(connection, scope)
+    faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
+    return ReportCounts(
+        items=sum(statuses.values()),
+        scanned=sum(count for status, count in statuses.items() if status in LOOKED_AT),
+        statuses=statuses,
+        faces=int(faces or 0),
+        hits=len(found),
+        hit_items=len({hit.item_id for hit in found}),
+        persons=len({hit.subject_id for hit in found}),
+        takedowns=judged.get("takedown", 0),
+        review=judged.get("review", 0),
+        unjudged=sum(hit.judged_at is None for hit in found),
+        pairs=coverage.pairs,
+        settled=coverage.settled,
+        coverage=coverage.settled / coverage.pairs if coverage.pairs else 1.0,
+    )

@@ -1,0 +1,109 @@
+"""Hits as CSV and Parquet, one row per hit in force with everything that explains it; items not looked at as CSV.
+
+Both forms have the fields of :class:`ReportHit` as columns, in that order, and the rows by hit id. Parquet keeps types
+and exact text. A CSV is opened in spreadsheets, which run a cell that begins like a formula, and item ids are an
+uploader's (I9): such a cell gets an apostrophe in front, and so does one that begins with an apostrophe, so that
+removing one leading apostrophe always gives the exact text back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.report.facts import ReportHit, UnscannedItem
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+
+HIT_SCHEMA: Final = pa.schema(
+    [
+        pa.field("hit_id", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("parent_model", pa.string()),
+        pa.field("content_sha256", pa.string(), nullable=False),
+        pa.field("subject_id", pa.string(), nullable=False),
+        pa.field("tier", pa.string(), nullable=False),
+        pa.field("band", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("threshold", pa.float64(), nullable=False),
+        pa.field("threshold_source", pa.string(), nullable=False),
+        pa.field("reference_id", pa.string(), nullable=False),
+        pa.field("frame", pa.int32(), nullable=False),
+        pa.field("face", pa.int32(), nullable=False),
+        pa.field("x1", pa.float64(), nullable=False),
+        pa.field("y1", pa.float64(), nullable=False),
+        pa.field("x2", pa.float64(), nullable=False),
+        pa.field("y2", pa.float64(), nullable=False),
+        pa.field("detector_score", pa.float64(), nullable=False),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("model_id", pa.string(), nullable=False),
+        pa.field("policy_version", pa.string(), nullable=False),
+        pa.field("verdict", pa.string()),
+        pa.field("rule", pa.string()),
+        pa.field("distinct_images", pa.int32()),
+        pa.field("found_by", pa.string(), nullable=False),
+        pa.field("found_at", _TIME, nullable=False),
+        pa.field("judged_at", _TIME),
+        pa.field("takedown_id", pa.string()),
+        pa.field("takedown_state", pa.string()),
+        pa.field("takedown_due_at", _TIME),
+    ]
+)
+"""The Parquet file's schema. Null verdict: not judged; null takedown: none was ever asked for."""
+
+UNSCANNED_COLUMNS: Final = tuple(UnscannedItem.__dataclass_fields__)
+
+
+def write_hits_parquet(file: BinaryIO, hits: Sequence[ReportHit]) -> None:
+    """Write the hits with :data:`HIT_SCHEMA`."""
+    columns = [[getattr(hit, field.name) for hit in hits] for field in HIT_SCHEMA]
+    arrays = [pa.array(values, type=field.type) for values, field in zip(columns, HIT_SCHEMA, strict=True)]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=HIT_SCHEMA), file, compression="zstd")
+
+
+def write_hits_csv(file: BinaryIO, hits: Iterable[ReportHit]) -> None:
+    """Write the same rows and columns as UTF-8 CSV with a header line; null is an empty cell, times are ISO 8601."""
+    names = tuple(field.name for field in HIT_SCHEMA)
+    _write_csv(file, names, ([getattr(hit, name) for name in names] for hit in hits))
+
+
+def write_unscanned_csv(file: BinaryIO, unscanned: Iterable[UnscannedItem]) -> None:
+    """Write the items that were not looked at, with the reason."""
+    _write_csv(file, UNSCANNED_COLUMNS, ([getattr(item, name) for name in UNSCANNED_COLUMNS] for item in unscanned))
+
+
+def neutralised(text: str) -> str:
+    """``text`` as a cell that no spreadsheet takes for a formula. See the module's words on apostrophes.
+
+    White space before the sign does not help an attacker, nor do the full-width forms that some programs accept.
+    """
+    first = text.lstrip()[:1]
+    dangerous = first in ("=", "+", "-", "@", "＝", "＋", "－", "＠", "'") if first else False
+    return f"'{text}" if dangerous or text[:1] in ("\t", "\r", "\n") else text
+
+
+def _write_csv(file: BinaryIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(text)
+    writer.writerow(names)
+    writer.writerows(_cells(row) for row in rows)
+    text.flush()
+    text.detach()
+
+
+def _cells(row: Sequence[Any]) -> Iterator[object]:
+    for value in row:
+        if isinstance(value, str):
+            yield neutralised(value)
+        elif isinstance(value, datetime):
+            yield value.astimezone(UTC).isoformat()
+        else:
+            yield value

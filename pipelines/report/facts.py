@@ -1,0 +1,171 @@
+"""What a report says. Opaque ids, numbers, times and fixed words; no name, vector, crop or uploaded text (I8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from indexes.calibration import Thresholds
+from pipelines.requests import RemovalRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PageLimits:
+    """Most rows of each kind on the page. What is left out is counted there and stands in the CSV files."""
+
+    hits: int = 500
+    unscanned: int = 500
+    requests: int = 100
+    runs: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ReportHit:
+    """One hit in force with everything that explains it (I10). The fields, in this order, are the exported columns.
+
+    Boxes are in pixels of the upright picture of ``width`` x ``height``. ``judged_at`` None: no verdict has weighed
+    this hit yet; ``verdict`` is then that of the item's earlier hits, or None. ``takedown_*``: the message that stands
+    for this item and person, if there ever was one.
+    """
+
+    hit_id: str
+    item_id: str
+    kind: str
+    parent_model: str | None
+    content_sha256: str
+    subject_id: str
+    tier: str
+    band: str
+    score: float
+    threshold: float
+    threshold_source: str
+    reference_id: str
+    frame: int
+    face: int
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    detector_score: float
+    width: int | None
+    height: int | None
+    model_id: str
+    policy_version: str
+    verdict: str | None
+    rule: str | None
+    distinct_images: int | None
+    found_by: str
+    found_at: datetime
+    judged_at: datetime | None
+    takedown_id: str | None
+    takedown_state: str | None
+    takedown_due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnscannedItem:
+    """One live item that was not looked at: ``status`` is fetch_failed, unscannable or pending."""
+
+    item_id: str
+    kind: str
+    parent_model: str | None
+    status: str
+    reason: str
+    attempts: int
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageFacts:
+    """Pairs of (live item, active person), and what is missing.
+
+    ``pending``: items nobody has scanned yet. ``waiting``: scanned items whose faces have not been compared with all
+    persons; ``waiting_for``: how many persons that is.
+    """
+
+    persons: int
+    pairs: int
+    settled: int
+    pending: int = 0
+    waiting: int = 0
+    waiting_for: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Every pair is settled, and there was somebody to compare with."""
+        return self.settled == self.pairs and self.persons > 0
+
+
+@dataclass(frozen=True, slots=True)
+class PartialFacts:
+    """Scanned items of which a part was not looked at, or whose listing had something wrong."""
+
+    frames_sampled: int
+    faces_dropped: int
+    listing_problems: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """One run. ``finished_at`` None: still running, or cut off. ``coverage``: what it ended with, if it said so."""
+
+    run_id: str
+    kind: str
+    day: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    model_id: str
+    policy_version: str
+    registry_version: int
+    coverage: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCount:
+    """How many takedown messages are in a state; ``overdue``: unfinished ones past their deadline."""
+
+    action: str
+    state: str
+    messages: int
+    overdue: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCounts:
+    """The report in numbers, for logs and metadata. ``persons`` and ``hit_items``: distinct, over all hits in force."""
+
+    items: int
+    scanned: int
+    statuses: dict[str, int]
+    faces: int
+    hits: int
+    hit_items: int
+    persons: int
+    takedowns: int
+    review: int
+    unjudged: int
+    pairs: int
+    settled: int
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """Everything on the page, read in one transaction. ``hits`` and ``unscanned`` are complete, in no special order."""
+
+    day: date | None
+    source_id: str | None
+    written_at: datetime
+    policy_version: str
+    registry_version: int
+    thresholds: Thresholds
+    counts: ReportCounts
+    coverage: CoverageFacts
+    partial: PartialFacts
+    hits: tuple[ReportHit, ...]
+    expiries: Mapping[str, datetime]
+    unscanned: tuple[UnscannedItem, ...]
+    runs: tuple[RunFacts, ...]
+    messages: tuple[MessageCount, ...]
+    requests: tuple[RemovalRequest, ...]

@@ -1,0 +1,182 @@
+"""Facts -> one page: a single file, no scripts, nothing loaded from anywhere.
+
+Everything is escaped by the template engine, and the page forbids itself scripts, frames and requests by a policy that
+admits its own style sheet by digest. What an uploader chose is shown with invisible and direction-changing characters
+spelt out, so that no id can pass for another.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from typing import Any, Final
+
+import jinja2
+from markupsafe import Markup
+
+from indexes.calibration import Thresholds
+from pipelines.report import words
+from pipelines.report.arrange import Person, Urgency, arrange
+from pipelines.report.facts import PageLimits, ReportFacts, ReportHit
+
+FAMILIES: Final = ("hit", "clean", "no_face", "unscannable", "fetch_failed", "pending")
+"""Statuses in the order of the bar: found, looked at, not looked at."""
+MINIATURE: Final = (60.0, 54.0)
+"""Largest width and height of a drawn frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileNames:
+    """What lies beside the page."""
+
+    csv: str
+    parquet: str
+    unscanned_csv: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """One family of statuses. ``start`` and ``share`` are per cent of the bar; ``reasons`` by count."""
+
+    family: str
+    items: int
+    start: float
+    share: float
+    reasons: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Miniature:
+    """A frame drawn to scale with the face in it, in units of the drawing."""
+
+    width: float
+    height: float
+    x: float
+    y: float
+    box_width: float
+    box_height: float
+
+
+def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> str:
+    """The whole page as text."""
+    persons = arrange(facts.hits, limit=limits.hits)
+    style = resources.files("pipelines.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
+    return (
+        _environment(facts)
+        .get_template("report.html.j2")
+        .render(
+            facts=facts,
+            counts=facts.counts,
+            coverage=facts.coverage,
+            title=words.title(facts.day),
+            headline=words.headline(facts),
+            alerts=words.alerts(facts),
+            missing=words.missing(facts.coverage),
+            in_part=words.looked_at_in_part(facts.partial),
+            statuses=status_rows(facts.counts.statuses),
+            persons=persons,
+            urgencies=tuple(urgency for urgency in Urgency if any(person.items[urgency] for person in persons)),
+            sources=_threshold_notes(persons),
+            unscanned=facts.unscanned[: limits.unscanned],
+            requests=facts.requests[: limits.requests],
+            limits=limits,
+            names=names,
+            style=Markup(style),  # noqa: S704 - our own file
+            style_digest=digest,
+            message_states=words.MESSAGE_STATES,
+        )
+    )
+
+
+def _environment(facts: ReportFacts) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipelines.report", "templates"),
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"visible": visible, "minute": minute, "score": score, "words": spaced}
+    environment.globals |= {
+        "number": words.number,
+        "percent": words.percent,
+        "rule_words": words.rule_words,
+        "miniature": miniature,
+        "time_left": lambda due_at: words.time_left(due_at, facts.written_at),
+        "strong_of": lambda hit: strong_threshold(hit, facts.thresholds, facts.policy_version),
+    }
+    return environment
+
+
+def status_rows(statuses: Mapping[str, int]) -> tuple[StatusRow, ...]:
+    """Counts by status -> one row per family that occurs, in the order of :data:`FAMILIES`."""
+    total = sum(statuses.values())
+    by_family: dict[str, list[tuple[str, int]]] = {}
+    for status, count in sorted(statuses.items(), key=lambda pair: (-pair[1], pair[0])):
+        family, _, reason = status.partition(":")
+        by_family.setdefault(family, []).append((reason, count))
+    rows: list[StatusRow] = []
+    start = 0.0
+    for family in sorted(by_family, key=lambda name: (FAMILIES.index(name) if name in FAMILIES else 99, name)):
+        count = sum(number for _, number in by_family[family])
+        reasons = tuple(pair for pair in by_family[family] if pair[0])
+        share = 100 * count / total
+        rows.append(
+            StatusRow(family=family, items=count, start=round(start, 3), share=round(share, 3), reasons=reasons)
+        )
+        start += share
+    return tuple(rows)
+
+
+def strong_threshold(hit: ReportHit, thresholds: Thresholds, policy_version: str) -> float | None:
+    """The strong threshold a hit was banded by, if that is still the one in force; it is not stored with the hit."""
+    same = hit.policy_version == policy_version and hit.threshold_source == thresholds.source
+    return thresholds.strong if same else None
+
+
+def miniature(hit: ReportHit) -> Miniature | None:
+    """Frame and face to scale, the face clipped to the frame. None when the frame's size is not known."""
+    values = (hit.x1, hit.y1, hit.x2, hit.y2)
+    if not hit.width or not hit.height or not all(map(math.isfinite, values)):
+        return None
+    ratio = min(MINIATURE[0] / hit.width, MINIATURE[1] / hit.height)
+    width, height = max(hit.width * ratio, 2.0), max(hit.height * ratio, 2.0)
+    x1, x2 = (min(max(x * ratio, 0.0), width) for x in (hit.x1, hit.x2))
+    y1, y2 = (min(max(y * ratio, 0.0), height) for y in (hit.y1, hit.y2))
+    sides = (round(max(side, 1.5), 2) for side in (x2 - x1, y2 - y1))
+    return Miniature(round(width, 2), round(height, 2), round(x1, 2), round(y1, 2), *sides)
+
+
+def visible(text: str) -> str:
+    """``text`` with every character that does not print as itself spelt out, such as ``\\u202e``."""
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+
+
+def minute(moment: datetime) -> Markup:
+    """A ``time`` element: to the minute, UTC."""
+    return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), f"{moment:%Y-%m-%d %H:%M}")
+
+
+def score(value: float) -> str:
+    """Three decimals, rounded down: a score just below a threshold never reads as if it reached it."""
+    return f"{math.floor(value * 1000 + 1e-6) / 1000:.3f}"
+
+
+def spaced(word: str) -> str:
+    """A fixed word as it is read: ``fetch_failed`` -> ``fetch failed``."""
+    return word.replace("_", " ")
+
+
+def _threshold_notes(persons: tuple[Person, ...]) -> dict[str, int]:
+    """Where thresholds come from -> number of the note that says so; for the hits on the page."""
+    shown = (hit for person in persons for section in person.sections for hit in section.hits)
+    notes: dict[str, Any] = {}
+    for hit in shown:
+        notes.setdefault(hit.threshold_source, len(notes) + 1)
+    return notes

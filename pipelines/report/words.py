@@ -1,0 +1,170 @@
+"""Numbers -> sentences. What was not looked at is always said, and never rounded away (I1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final, Literal
+
+from pipelines.report.facts import CoverageFacts, PartialFacts, ReportFacts, ReportHit
+from pipelines.takedown.outbox import DEAD, HELD, TAKEDOWN
+
+Tone = Literal["danger", "warning"]
+
+MESSAGE_STATES: Final = {
+    "pending": "waiting to be sent",
+    "held": "held for a second pair of eyes",
+    "leased": "being sent",
+    "done": "acknowledged",
+    "dead": "could not be delivered",
+    "withdrawn": "withdrawn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that must not be overlooked. ``lead`` says what, ``text`` what it means."""
+
+    tone: Tone
+    lead: str
+    text: str
+
+
+def number(count: int, one: str, many: str | None = None) -> str:
+    """``1 item``, ``1,204 items``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def percent(part: int, whole: int) -> str:
+    """Rounded down to one decimal, so that only all of it is 100 %, and only none of it is 0 %."""
+    if part >= whole:
+        return "100 %"
+    tenths = math.floor(1000 * part / whole)
+    return "under 0.1 %" if tenths == 0 and part else f"{tenths / 10:g} %"
+
+
+def title(day: date | None) -> str:
+    """The page's title."""
+    return f"Match report, {day.day} {day:%B %Y}" if day else "Match report, all days"
+
+
+def headline(facts: ReportFacts) -> str:
+    """What happened, in one sentence."""
+    counts = facts.counts
+    if not counts.items:
+        received = f"on {facts.day.isoformat()} (UTC)" if facts.day else "so far"
+        return f"Nothing was received {received}: no item is in the ledger, so nothing was scanned."
+    parts = [f"{counts.scanned:,} of {number(counts.items, 'item')} scanned"]
+    if counts.hits:
+        persons = number(counts.persons, "person", "people")
+        parts.append(f"{persons} found in {number(counts.hit_items, 'item')}")
+        parts.append(number(counts.takedowns, "takedown"))
+        parts.append(f"{counts.review:,} for review")
+    else:
+        parts.append("nobody found" if facts.coverage.complete else "nobody found so far")
+    return f"{', '.join(parts)}, {coverage_phrase(facts.coverage)}."
+
+
+def coverage_phrase(coverage: CoverageFacts) -> str:
+    """Coverage in a few words. With nobody to look for, a percentage would say nothing."""
+    if not coverage.persons:
+        return "nobody to look for"
+    return f"coverage {percent(coverage.settled, coverage.pairs)}"
+
+
+def missing(coverage: CoverageFacts) -> list[str]:
+    """What is not compared, in sentences; empty when nothing is missing."""
+    sentences = []
+    if coverage.pending:
+        verb = "is" if coverage.pending == 1 else "are"
+        sentences.append(f"{number(coverage.pending, 'item')} {verb} pending: not scanned, compared with nobody.")
+    if coverage.waiting:
+        verb = "waits" if coverage.waiting == 1 else "wait"
+        persons = "1 person" if coverage.waiting_for == 1 else f"up to {coverage.waiting_for:,} people"
+        sentences.append(f"{number(coverage.waiting, 'scanned item')} {verb} to be compared with {persons}.")
+    return sentences
+
+
+def looked_at_in_part(partial: PartialFacts) -> list[str]:
+    """What was scanned, but not all of it; and listings that had something wrong."""
+    sentences = []
+    if partial.frames_sampled:
+        sentences.append(f"{number(partial.frames_sampled, 'animation')} scanned by evenly spaced frames, not all.")
+    if partial.faces_dropped:
+        sentences.append(f"{number(partial.faces_dropped, 'picture')} with more faces than are kept per frame.")
+    if partial.listing_problems:
+        words = ", ".join(f"{word.replace('_', ' ')} {count:,}" for word, count in partial.listing_problems.items())
+        sentences.append(f"Problems in the listing: {words}.")
+    return sentences
+
+
+def alerts(facts: ReportFacts) -> list[Alert]:
+    """What must not be overlooked, the gravest first. Empty on a good day."""
+    found = [*_incomplete(facts), *_stuck(facts), *_late_requests(facts)]
+    return sorted(found, key=lambda alert: alert.tone != "danger")
+
+
+def _incomplete(facts: ReportFacts) -> Iterator[Alert]:
+    coverage, counts = facts.coverage, facts.counts
+    if not counts.items:
+        lead = "Nothing was received."
+        yield Alert("warning", lead, "This page is not a clean bill: check that the source was listed for this day.")
+        return
+    if not coverage.persons:
+        yield Alert("danger", "Nobody was looked for.", "The registry has no active person.")
+    elif coverage.settled < coverage.pairs:
+        gap = number(coverage.pairs - coverage.settled, "pair")
+        text = f"{gap} of {coverage.pairs:,} not compared yet. What is not listed here is not clean."
+        yield Alert("danger", "Incomplete.", " ".join([text, *missing(coverage)]))
+    if counts.unjudged:
+        verb = "awaits" if counts.unjudged == 1 else "await"
+        yield Alert("warning", "Not all judged.", f"{number(counts.unjudged, 'hit')} {verb} a verdict.")
+    if not facts.runs:
+        yield Alert("warning", "No run is on record.", "Nothing says which models looked at these items.")
+    elif facts.runs[0].finished_at is None:
+        text = "It is still running, or was cut off. The next run takes up what is left."
+        yield Alert("warning", "The latest run has not finished.", text)
+
+
+def _stuck(facts: ReportFacts) -> Iterator[Alert]:
+    overdue = sum(count.overdue for count in facts.messages)
+    if overdue:
+        text = f"{number(overdue, 'takedown')} past the deadline without an acknowledgement."
+        yield Alert("danger", "Overdue.", text)
+    dead = sum(count.messages for count in facts.messages if count.state == DEAD)
+    if dead:
+        yield Alert("danger", "Not delivered.", f"{number(dead, 'message')} could not be delivered; revive or settle.")
+    held = sum(count.messages for count in facts.messages if count.state == HELD and count.action == TAKEDOWN)
+    if held:
+        yield Alert("warning", "Held.", f"{number(held, 'takedown')} held until a second person has looked.")
+
+
+def _late_requests(facts: ReportFacts) -> Iterator[Alert]:
+    late = sum(request.due_at < facts.written_at for request in facts.requests)
+    if late:
+        yield Alert("danger", "Overdue.", f"{number(late, 'removal request')} past the deadline.")
+
+
+def rule_words(hit: ReportHit) -> str:
+    """Why the policy decided as it did."""
+    if hit.rule is None:
+        return "no verdict yet"
+    if hit.rule == "strong_face_in_distinct_images" and hit.distinct_images:
+        return f"strong face in {number(hit.distinct_images, 'distinct image')}"
+    known = {
+        "strong_face_uncorroborated": "strong face, no second distinct image",
+        "face_above_review_threshold": "face above the review threshold",
+    }
+    return known.get(hit.rule, hit.rule.replace("_", " "))
+
+
+def time_left(due_at: datetime, now: datetime) -> str:
+    """``31 h 5 min left``, ``overdue by 2 days 3 h``."""
+    late = due_at < now
+    left = now - due_at if late else due_at - now
+    hours, minutes = divmod(left // timedelta(minutes=1), 60)
+    days, rest = divmod(hours, 24)
+    text = f"{days} days {rest} h" if hours >= 72 else f"{hours} h {minutes} min"
+    return f"overdue by {text}" if late else f"{text} left"

@@ -1,0 +1,61 @@
+"""Write a report: collect in one transaction, then publish file by file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from pipelines.ledger import Scope
+from pipelines.report.collect import collect_facts
+from pipelines.report.export import write_hits_csv, write_hits_parquet, write_unscanned_csv
+from pipelines.report.facts import PageLimits, ReportCounts
+from pipelines.report.publish import publish
+from pipelines.report.render import FileNames, render_page
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    """Where the report lies, and what it says in numbers. ``csv`` and ``parquet`` hold every hit, the page the most
+    urgent ones; ``unscanned_csv`` holds every item that was not looked at."""
+
+    html: Path
+    csv: Path
+    parquet: Path
+    unscanned_csv: Path
+    counts: ReportCounts
+
+
+def write_report(
+    workspace: Workspace,
+    *,
+    day: date | None,
+    folder: Path,
+    source_id: str | None = None,
+    limits: PageLimits = PageLimits(),
+) -> ReportFiles:
+    """Write the report of the items received on a UTC day (None: of all), of one source or all, into ``folder``.
+
+    The same database gives the same bytes, apart from the time of writing and what is measured from it. Each file is
+    replaced whole, the page last, so that a page never names rows that its files lack. Raises
+    :class:`CorruptionError` when the manifest cannot be trusted, like everything else that counts coverage (I7).
+    """
+    with workspace.database.read() as connection:
+        facts = collect_facts(connection, workspace, Scope(source_id, day), max_runs=limits.runs)
+    stem = f"report-{day.isoformat() if day else 'all'}"
+    files = ReportFiles(
+        html=folder / f"{stem}.html",
+        csv=folder / f"{stem}.csv",
+        parquet=folder / f"{stem}.parquet",
+        unscanned_csv=folder / f"{stem}-unscanned.csv",
+        counts=facts.counts,
+    )
+    names = FileNames(csv=files.csv.name, parquet=files.parquet.name, unscanned_csv=files.unscanned_csv.name)
+    page = render_page(facts, limits=limits, names=names).encode("utf-8")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    publish(files.parquet, lambda file: write_hits_parquet(file, facts.hits))
+    publish(files.csv, lambda file: write_hits_csv(file, facts.hits))
+    publish(files.unscanned_csv, lambda file: write_unscanned_csv(file, facts.unscanned))
+    publish(files.html, lambda file: file.write(page))
+    return files

@@ -1,0 +1,1 @@
+"""Tests of the measurements themselves: a wrong benchmark proves anything."""

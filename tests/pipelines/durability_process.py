@@ -1,0 +1,100 @@
+"""One night in a process of its own: ``python -m tests.pipelines.durability_process --home HOME UPLOADS``.
+
+Sweeps, rescans, judges and dispatches with the models that see colours, under the command line's own error handling.
+``--later`` sets the clock forward, so that a dead process's leases have run out. ``--most-bytes`` is a disk that is
+full: no file may grow beyond it, either while a shard is written or all the time. The failpoint to die at, the database
+and the takedown service come by the environment, as always.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.cli.console import command_options
+from pipelines.cli.operations import open_client
+from pipelines.config import Environment
+from pipelines.rescan import rescan
+from pipelines.sweep import sweep
+from pipelines.takedown.dispatcher import dispatch
+from pipelines.workspace import Workspace, open_workspace, utc_now
+from tests.conftest import use_fakes
+from tests.platform_actions import source_of
+
+SHARD_ITEMS = 3
+
+
+def run_night(
+    home: Path, uploads: Path, variables: Mapping[str, str], *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one night to its end, whatever that is."""
+    command = [sys.executable, "-m", __name__, "--home", str(home), str(uploads), *options]
+    return subprocess.run(command, env=os.environ | dict(variables), capture_output=True, text=True, timeout=120)
+
+
+def night(workspace: Workspace, uploads: Path) -> None:
+    """Everything between an upload and its takedown."""
+    workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=SHARD_ITEMS))
+    sweep(workspace, source_of(uploads), day=None)
+    rescan(workspace)
+    with open_client(workspace) as client:
+        dispatch(
+            workspace.database,
+            client,
+            config=workspace.config.takedown,
+            failpoints=workspace.failpoints,
+            now=workspace.now,
+            owner=f"night-{os.getpid()}",
+            progress=None,
+        )
+
+
+@contextlib.contextmanager
+def full_disk(most_bytes: int) -> Iterator[None]:
+    """No file grows beyond ``most_bytes``: writing more fails with an error instead of a signal."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def _write_shards_to_a_full_disk(workspace: Workspace, most_bytes: int) -> None:
+    write = workspace.corpus.write
+
+    def limited(*args: Any, **options: Any) -> Any:
+        with full_disk(most_bytes):
+            return write(*args, **options)
+
+    workspace.corpus.write = limited  # type: ignore[method-assign]
+
+
+@click.command()
+@click.argument("uploads", type=click.Path(path_type=Path))
+@click.option("--later", type=int, default=0, help="Seconds that the clock is fast.")
+@click.option("--full", type=click.Choice(["shards", "everything"]), help="What meets a full disk.")
+@click.option("--most-bytes", type=int, default=0)
+@command_options
+def main(environment: Environment, as_json: bool, uploads: Path, later: int, full: str | None, most_bytes: int) -> None:
+    with open_workspace(environment, now=lambda: utc_now() + timedelta(seconds=later)) as workspace:
+        if full == "shards":
+            _write_shards_to_a_full_disk(workspace, most_bytes)
+        with full_disk(most_bytes) if full == "everything" else contextlib.nullcontext():
+            night(use_fakes(workspace), uploads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""Small builders that put rows into a real, empty workspace. Every number is a function of the arguments."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from indexes.corpus import ShardEntry
+from pipelines.database import set_state
+from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
+from pipelines.manifest import insert_shard, mark_covered
+from pipelines.takedown.outbox import enqueue_takedown
+from pipelines.workspace import Workspace
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+DAY = datetime(2026, 11, 20, tzinfo=UTC).date()
+MODEL_ID = "opencv-zoo-000000000000"
+SHARD = "shard-1"
+
+
+def content_of(item_id: str) -> str:
+    return hashlib.sha256(item_id.encode()).hexdigest()
+
+
+def add_shard(tx: Connection, workspace: Workspace, *, covered_version: int | None, shard_id: str = SHARD) -> None:
+    """A listed shard; compared with everybody up to ``covered_version``, or with nobody."""
+    entry = ShardEntry(
+        shard_id=shard_id,
+        model_id=MODEL_ID,
+        dimension=128,
+        path=f"{shard_id}.parquet",
+        sha256="0" * 64,
+        bytes=1,
+        faces=1,
+    )
+    insert_shard(tx, workspace.sealer, entry, now=NOW)
+    if covered_version is not None:
+        threshold = workspace.thresholds.review
+        mark_covered(tx, workspace.sealer, entry, version=covered_version, threshold=threshold)
+
+
+def add_subject(tx: Connection, subject_id: str, *, version: int = 1, state: str = "active", days: int = 30) -> None:
+    set_state(tx, "registry_version", str(version))
+    tx.execute(
+        sa.insert(subjects).values(
+            subject_id=subject_id,
+            state=state,
+            version=version,
+            expires_at=NOW + timedelta(days=days),
+            created_at=NOW,
+        )
+    )
+
+
+def add_item(tx: Connection, item_id: str, *, status: str = "clean", **values: Any) -> None:
+    """One live item of ``DAY``. Statuses that need a scanned face are put into the shard."""
+    known = status.partition(":")[0] not in ("pending", "fetch_failed")
+    row: dict[str, Any] = {
+        "item_id": item_id,
+        "kind": "image",
+        "received_at": NOW - timedelta(days=1),
+        "day": DAY.isoformat(),
+        "live": True,
+        "source_id": "source-1",
+        "source_digest": "0" * 64,
+        "sealed_record": b"sealed",
+        "status": status,
+        "attempts": 1,
+        "content_sha256": content_of(item_id) if known else None,
+        "width": 640 if known else None,
+        "height": 480 if known else None,
+        "faces": 1 if status in ("clean", "hit") else 0,
+        "shard_id": SHARD if status in ("clean", "hit") else None,
+        "model_id": MODEL_ID if known else None,
+        "first_seen": NOW,
+    }
+    tx.execute(sa.insert(items).values(**(row | values)))
+
+
+def add_hit(
+    tx: Connection,
+    workspace: Workspace,
+    item_id: str,
+    subject_id: str,
+    *,
+    score: float = 0.7,
+    verdict: str | None = "review",
+    face: int = 0,
+    **values: Any,
+) -> str:
+    """A hit of a face, with its verdict unless ``verdict`` is None. Returns the hit's id."""
+    thresholds = workspace.thresholds
+    band = "strong" if score >= thresholds.strong else "review"
+    hit_id = f"hit_{content_of(f'{item_id}|{subject_id}|{face}')[:20]}"
+    row: dict[str, Any] = {
+        "hit_id": hit_id,
+        "item_id": item_id,
+        "content_sha256": content_of(item_id),
+        "subject_id": subject_id,
+        "template_id": f"ref_{content_of(subject_id)[:20]}",
+        "tier": "face",
+        "band": band,
+        "score": score,
+        "threshold": thresholds.review,
+        "threshold_source": thresholds.source,
+        "model_id": MODEL_ID,
+        "policy_version": workspace.policy.version,
+        "frame": 0,
+        "face": face,
+        "x1": 200.0,
+        "y1": 100.0,
+        "x2": 320.0,
+        "y2": 250.0,
+        "detector_score": 0.91,
+        "shard_id": SHARD,
+        "found_by": "sweep",
+        "found_at": NOW,
+        "judged_at": NOW if verdict else None,
+    }
+    tx.execute(sa.insert(hits).values(**(row | values)))
+    if verdict and not _judged(tx, item_id, subject_id):
+        _add_verdict(tx, workspace, item_id, subject_id, verdict, band, score)
+    return hit_id
+
+
+def _judged(tx: Connection, item_id: str, subject_id: str) -> bool:
+    query = sa.select(verdicts.c.verdict).where(verdicts.c.item_id == item_id, verdicts.c.subject_id == subject_id)
+    return tx.execute(query).first() is not None
+
+
+def _add_verdict(
+    tx: Connection, workspace: Workspace, item_id: str, subject_id: str, verdict: str, band: str, score: float
+) -> None:
+    rules = {"takedown": "strong_face_in_distinct_images", "clear": "remembered_negative"}
+    unsure = "strong_face_uncorroborated" if band == "strong" else "face_above_review_threshold"
+    tx.execute(
+        sa.insert(verdicts).values(
+            item_id=item_id,
+            content_sha256=content_of(item_id),
+            subject_id=subject_id,
+            verdict=verdict,
+            rule=rules.get(verdict, unsure),
+            best_score=score,
+            distinct_images=2,
+            policy_version=workspace.policy.version,
+            reasons="{}",
+            judged_at=NOW,
+        )
+    )
+
+
+def add_takedown(tx: Connection, item_id: str, subject_id: str, *, hours: float = 24, **values: Any) -> None:
+    """The message for an item and a person, due in ``hours``; ``values`` replace columns (``state="dead"``)."""
+    ids = {"item_id": item_id, "content_sha256": content_of(item_id), "subject_id": subject_id}
+    due_at = NOW + timedelta(hours=hours)
+    enqueue_takedown(tx, **ids, policy_version="policy-1", due_at=due_at, reasons={}, now=NOW)
+    message_id = f"msg_{content_of(f'{item_id}|{subject_id}')[:32]}"
+    same = sa.and_(outbox.c.item_id == item_id, outbox.c.subject_id == subject_id)
+    tx.execute(sa.update(outbox).where(same).values(message_id=message_id, **values))
+
+
+def add_request(tx: Connection, request_id: str, subject_id: str, *, hours: float, state: str = "accepted") -> None:
+    tx.execute(
+        sa.insert(requests).values(
+            request_id=request_id,
+            subject_id=subject_id,
+            state=state,
+            attempt=1,
+            opened_at=NOW - timedelta(hours=20),
+            due_at=NOW + timedelta(hours=hours),
+        )
+    )
+
+
+def add_run(
+    tx: Connection, workspace: Workspace, run_id: str, *, finished: bool = True, day: str | None = None
+) -> None:
+    tx.execute(
+        sa.insert(runs).values(
+            run_id=run_id,
+            kind="sweep",
+            day=day,
+            started_at=NOW - timedelta(minutes=5),
+            finished_at=NOW if finished else None,
+            model_id=MODEL_ID,
+            policy_version=workspace.policy.version,
+            registry_version=1,
+            summary='{"coverage": 1.0}' if finished else None,
+        )
+    )

@@ -1,0 +1,723 @@
+"""Any order of uploads, subjects, requests, sweeps, rescans and interruptions ends in the same truth (I1, I2, I3, I5).
+
+:class:`Platform` does things to a real home and keeps, in plain Python, what it did. Its oracle is a product of
+vectors in pure Python at the threshold; it never asks the code under test what should be true.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from embeddings.errors import NotReadyError
+from pipelines.database import tables
+from pipelines.hits import list_hits
+from pipelines.judging import judge_pending
+from pipelines.ledger import Scope
+from pipelines.manifest import list_shards, uncovered
+from pipelines.matching import FoundBy, match_pending
+from pipelines.registry import active_versions, erase, withdraw
+from pipelines.requests import accept_request, get_request, reject_request
+from pipelines.rescan import rescan
+from pipelines.scan import scan_pending
+from pipelines.sweep import list_source, measure_coverage, sweep
+from pipelines.verify import verify
+from pipelines.workspace import Workspace, create_workspace, open_workspace
+from tests.conftest import Clock, environment_for, use_fakes
+from tests.fakes import WHITE, fake_canary, fake_models, person, picture, vectors_of_colours
+from tests.platform_actions import ask_for_removal, enrol, source_of, upload
+
+THOROUGH = int(os.environ.get("LIKENESS_THOROUGH", "0"))
+"""How many times the usual number of examples; then with fresh randomness. 0: the fixed, short run of the suite."""
+COMMON = {
+    "deadline": None,
+    "derandomize": not THOROUGH,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+}
+
+PEOPLE = 6
+COLOURS = {4: 9, 5: 24}
+"""Two colours chosen for the threshold's sake: person 4 nearly matches person 3, person 5 just matches person 0."""
+JUNK = b"this is no picture"
+
+
+def colour(who: int) -> tuple[int, int, int]:
+    return person(COLOURS.get(who, who))
+
+
+def alike(threshold: float) -> set[tuple[int, int]]:
+    """Pairs of people whose vectors reach the threshold: products of float32 vectors, summed by Python."""
+    vectors = [[float(x) for x in row] for row in vectors_of_colours([colour(who) for who in range(PEOPLE)])]
+    return {
+        (i, j)
+        for i, left in enumerate(vectors)
+        for j, right in enumerate(vectors)
+        if sum(x * y for x, y in zip(left, right, strict=True)) >= threshold
+    }
+
+
+class Cut(Exception):
+    """The process ends here."""
+
+
+class CutAt:
+    """Failpoints that raise at the ``passage``-th time of one name."""
+
+    def __init__(self, name: str, passage: int) -> None:
+        self._name, self._left = name, passage
+
+    def pass_by(self, name: str) -> None:
+        if name == self._name:
+            self._left -= 1
+            if self._left == 0:
+                raise Cut(name)
+
+
+@dataclass
+class Upload:
+    """What lies on the platform. ``people`` None: not a picture."""
+
+    people: tuple[int, ...] | None
+    parent: str | None
+    live: bool = True
+
+
+@dataclass
+class Person:
+    """A subject as the platform's operator knows it."""
+
+    who: int
+    state: str
+    expires: datetime
+
+
+class Platform:
+    """A home, a folder of uploads, and what was done to them."""
+
+    def __init__(self, workspace: Workspace, other: Workspace, uploads: Path, clock: Clock) -> None:
+        self.workspace, self.other, self.folder, self.clock = workspace, other, uploads, clock
+        self.matching = alike(workspace.thresholds.review)
+        self.uploads: dict[str, Upload] = {}
+        self.subjects: dict[str, Person] = {}
+        self.requests: dict[str, str] = {}
+        self.contents: dict[str, tuple[int, ...]] = {}
+        self._writes = 0
+
+    # What people do
+
+    def upload(self, people: tuple[int, ...] | None, parent: str | None = None) -> str:
+        name = f"{len(self.uploads):03}.png"
+        self._put(name, Upload(people, parent))
+        return name
+
+    def replace(self, name: str, people: tuple[int, ...] | None, parent: str | None = None) -> None:
+        self._put(name, Upload(people, parent))
+
+    def delete(self, name: str) -> None:
+        self._put(name, replace(self.uploads[name], live=False))
+
+    def enrol(self, who: int, days: float = 30) -> str:
+        subject_id = enrol(self.other, colour(who), days=days)
+        self.subjects[subject_id] = Person(who, "active", self.clock() + timedelta(days=days))
+        return subject_id
+
+    def request(self, who: int) -> str:
+        request = ask_for_removal(self.other, colour(who))
+        days = self.other.config.registry.consent_days
+        self.subjects[request.subject_id] = Person(who, "pending", self.clock() + timedelta(days=days))
+        self.requests[request.request_id] = request.subject_id
+        return request.request_id
+
+    def accept(self, request_id: str) -> None:
+        accept_request(self.other, request_id, actor="tester")
+        self.subjects[self.requests[request_id]].state = "active"
+
+    def reject(self, request_id: str) -> None:
+        reject_request(self.other, request_id, reason="not the person", actor="tester")
+        self.subjects[self.requests[request_id]].state = "rejected"
+
+    def withdraw(self, subject_id: str) -> None:
+        withdraw(self.other, subject_id, actor="tester")
+        self.subjects[subject_id].state = "withdrawn"
+
+    def erase(self, subject_id: str) -> None:
+        erase(self.other, subject_id, actor="tester")
+        self.subjects[subject_id].state = "erased"
+
+    def _put(self, name: str, new: Upload) -> None:
+        data = JUNK if new.people is None else picture(*(colour(who) for who in new.people) if new.people else (WHITE,))
+        more = {"parent_model": new.parent} if new.parent else {}
+        upload(self.folder, name, data, deleted=not new.live, **more)
+        self._writes += 1
+        os.utime(self.folder / name, ns=(0, 10**18 + self._writes))  # no two writes look the same
+        self.uploads[name] = new
+        self.contents.setdefault(_sha256(data), new.people or ())
+
+    # What the pipeline does
+
+    def sweep(self) -> None:
+        with self.unless_empty():
+            sweep(self.workspace, source_of(self.folder), day=None)
+
+    def rescan(self, request_id: str | None = None) -> None:
+        with self.unless_empty():
+            rescan(self.workspace, request_id=request_id)
+
+    def list(self) -> None:
+        list_source(self.workspace, source_of(self.folder), day=None)
+
+    def scan(self) -> None:
+        scan_pending(self.workspace, Scope(None, None))
+
+    def match(self, found_by: FoundBy) -> None:
+        with self.unless_empty():
+            match_pending(self.workspace, found_by=found_by)
+
+    def judge(self) -> None:
+        judge_pending(self.workspace)
+
+    @contextlib.contextmanager
+    def unless_empty(self) -> Iterator[None]:
+        """The registry's emptiness, and nothing else, is an error (I7)."""
+        try:
+            yield
+        except NotReadyError as error:
+            assert "no active subject" in str(error) and not self.active(), error
+
+    @contextlib.contextmanager
+    def cut_at(self, failpoint: str, passage: int) -> Iterator[None]:
+        before = self.workspace.failpoints
+        self.workspace.failpoints = CutAt(failpoint, passage)  # type: ignore[assignment]
+        try:
+            with contextlib.suppress(Cut):
+                yield
+        finally:
+            self.workspace.failpoints = before
+
+    @contextlib.contextmanager
+    def meanwhile(self, moment: str, event: Callable[[], object]) -> Iterator[None]:
+        """Let ``event`` happen once in the middle of a stage: when a batch is embedded and its shard not yet written
+        (``write``), or when a comparison is planned, its items are read, and nothing is committed (``read``).
+        """
+        corpus = self.workspace.corpus
+        original = getattr(corpus, moment)
+        waiting = [event]
+
+        def first(*args: Any, **options: Any) -> Any:
+            if waiting:
+                waiting.pop()()
+            return original(*args, **options)
+
+        setattr(corpus, moment, first)
+        try:
+            yield
+        finally:
+            delattr(corpus, moment)
+
+    # What must be true
+
+    def active(self) -> dict[str, int]:
+        now = self.clock()
+        return {key: one.who for key, one in self.subjects.items() if one.state == "active" and one.expires > now}
+
+    def expected(self) -> set[tuple[str, str]]:
+        """Every (item, subject) that has to be a hit, once everything was compared."""
+        return {
+            (name, subject_id)
+            for name, new in self.uploads.items()
+            for subject_id, who in self.active().items()
+            if new.live and any((who, seen) in self.matching for seen in new.people or ())
+        }
+
+    def listed_hits(self) -> set[tuple[str, str]]:
+        with self.workspace.database.read() as connection:
+            return {(hit.item_id, hit.subject_id) for hit in list_hits(connection)}
+
+    def check_at_any_time(self) -> None:
+        """Nothing false is listed, and nothing is claimed that was not done."""
+        now = self.clock()
+        with self.workspace.database.read() as connection:
+            rows = connection.execute(sa.select(tables.items).where(tables.items.c.live)).all()
+            found = {(hit.item_id, hit.subject_id) for hit in list_hits(connection)}
+            stored = {
+                (row.item_id, row.content_sha256, row.subject_id) for row in connection.execute(sa.select(tables.hits))
+            }
+            versions = active_versions(connection, now=now)
+            listed = list_shards(connection, self.workspace.sealer)
+            missing = uncovered(connection, listed, versions, threshold=self.workspace.thresholds.review)
+        compared = {shard.entry.shard_id for shard in listed if shard.covered_threshold is not None}
+        assert versions.keys() == self.active().keys()
+        by_item = {row.item_id: row for row in rows}
+        for item_id, subject_id in found:
+            one = self.subjects[subject_id]
+            seen = self.contents[by_item[item_id].content_sha256]
+            assert one.state == "active"
+            assert any((one.who, face) in self.matching for face in seen), "a hit that is none"
+        for row in rows:
+            unexpired = {key for item_id, key in found if item_id == row.item_id and key in versions}
+            assert not (row.status == "hit" and all(item_id != row.item_id for item_id, _ in found))
+            assert not (unexpired and row.status not in ("hit", "pending"))
+            if row.status == "clean":
+                assert row.shard_id in compared, "clean, and never compared with the registry"
+            for subject_id in versions.keys() - missing.get(row.shard_id, frozenset()) if row.shard_id else ():
+                who = self.subjects[subject_id].who
+                if any((who, face) in self.matching for face in self.contents[row.content_sha256]):
+                    claimed = (row.item_id, row.content_sha256, subject_id)
+                    assert claimed in stored, "coverage claims a pair that was not compared"
+
+    def complete(self) -> None:
+        """Run everything to its end, and compare with the oracle."""
+        if not self.active():
+            self.enrol(0)
+        self.sweep()
+        self.rescan()
+        self.check_at_any_time()
+        active = self.active()
+        found = self.listed_hits()
+        assert {pair for pair in found if pair[1] in active} == self.expected()
+        with self.workspace.database.read() as connection:
+            rows = connection.execute(sa.select(tables.items).where(tables.items.c.live)).all()
+            statuses = {row.item_id: row.status for row in rows}
+            coverage = measure_coverage(connection, self.workspace, Scope(None, None))
+        assert statuses == {
+            name: self._status(name, statuses.get(name), found) for name, new in self.uploads.items() if new.live
+        }
+        assert coverage.fraction == 1.0
+        assert coverage.settled == coverage.pairs == len(statuses) * len(active)
+        assert [
+            finding for finding in verify(self.workspace) if not finding.ok and finding.check != "model files"
+        ] == []
+        self._check_takedowns()
+        for request_id, subject_id in self.requests.items():
+            with self.workspace.database.read() as connection:
+                state = get_request(connection, request_id).state
+            if subject_id in active:
+                assert state == "completed"
+
+    def _status(self, name: str, status: str | None, found: set[tuple[str, str]]) -> str:
+        new = self.uploads[name]
+        if new.people is None:
+            return "unscannable:format"
+        if not new.people:
+            return "no_face"
+        if any(item_id == name for item_id, _ in self.expected()):
+            return "hit"
+        left_behind = any(item_id == name for item_id, _ in found)  # of a subject whose consent has run out
+        return status if left_behind and status in ("hit", "clean") else "clean"
+
+    def _check_takedowns(self) -> None:
+        """One key per effect (I5); and nothing that the policy wants was missed on the way here."""
+        with self.workspace.database.read() as connection:
+            messages = connection.execute(sa.select(tables.outbox).where(tables.outbox.c.action == "takedown")).all()
+        effects = Counter((row.item_id, row.content_sha256, row.subject_id) for row in messages)
+        assert set(effects.values()) <= {1}
+        with self.workspace.database.write() as tx:
+            tx.execute(sa.update(tables.hits).values(judged_at=None))
+        assert judge_pending(self.workspace).takedowns == 0, "judging everything anew asks for more"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def small_shards(workspace: Workspace, items: int) -> None:
+    workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=items))
+
+
+def hurry(workspace: Workspace) -> Workspace:
+    """Do not wait for the disk: here the process never dies."""
+
+    @sa.event.listens_for(workspace.database.engine, "connect")
+    def on_connect(driver: Any, _record: object) -> None:
+        driver.execute("PRAGMA synchronous=OFF")
+
+    return workspace
+
+
+@contextlib.contextmanager
+def platform_in(folder: Path, *, shard_items: int = 2) -> Iterator[Platform]:
+    """A platform of its own on SQLite."""
+    clock, environment = Clock(), environment_for(folder / "home")
+    uploads = folder / "uploads"
+    uploads.mkdir()
+    with (
+        create_workspace(environment, now=clock) as workspace,
+        open_workspace(environment, now=clock) as other,
+    ):
+        for one in (workspace, other):
+            small_shards(hurry(use_fakes(one)), shard_items)
+        yield Platform(workspace, other, uploads, clock)
+
+
+crowds = st.one_of(st.none(), st.lists(st.integers(0, PEOPLE - 1), max_size=3).map(tuple))
+parents = st.sampled_from([None, "m", "n"])
+picks = st.integers(0, 7)
+people = st.integers(0, PEOPLE - 1)
+moments = st.sampled_from(["read", "write"])
+cuts = st.sampled_from(
+    [
+        *("before_shard_rename", "after_shard_rename", "before_manifest_commit", "after_manifest_commit"),
+        *("before_match_commit", "after_match_commit", "before_outbox_commit", "after_outbox_commit"),
+    ]
+)
+events = st.tuples(
+    st.sampled_from(["enrol", "withdraw", "accept", "replace", "delete", "expire", "rescan"]), picks, crowds, parents
+)
+
+
+@pytest.fixture
+def platform(workspace: Workspace, open_again: Callable[[], Workspace], uploads: Path, clock: Clock) -> Platform:
+    """A platform on each kind of database."""
+    other = open_again()
+    for one in (workspace, other):
+        small_shards(one, 2)
+    return Platform(workspace, other, uploads, clock)
+
+
+def test_i2_a_fixed_list_of_interleavings_ends_in_the_truth(platform: Platform) -> None:
+    platform.enrol(0)
+    first = platform.upload((0, 1), "m")
+    second = platform.upload((2, 0), "m")
+    third = platform.upload((3, 4, 5))
+    with platform.meanwhile("read", lambda: platform.enrol(1)):
+        platform.sweep()
+    platform.check_at_any_time()
+    request = platform.request(2)
+    with platform.cut_at("before_match_commit", 1):
+        platform.rescan()
+    with platform.meanwhile("read", lambda: platform.accept(request)):
+        platform.rescan()
+    platform.check_at_any_time()
+    with platform.cut_at("before_outbox_commit", 1):
+        platform.rescan(request)
+    platform.replace(second, (1, 3), "m")
+    with platform.meanwhile("write", lambda: platform.enrol(3, days=2)):
+        platform.sweep()
+    platform.check_at_any_time()
+    platform.complete()
+    platform.clock.forward(days=3)
+    platform.delete(first)
+    with platform.meanwhile("read", lambda: platform.withdraw(platform.requests[request])):
+        platform.rescan()
+    platform.upload((2, 5))
+    platform.replace(third, None)
+    platform.complete()
+    assert platform.expected() == {(name, key) for name, key in platform.listed_hits() if key in platform.active()}
+
+
+def test_i1_an_item_is_not_clean_before_it_was_compared_with_everybody_even_if_its_only_hit_is_taken_back(
+    platform: Platform,
+) -> None:
+    platform.enrol(0)
+    platform.upload((1,))
+    platform.list()
+    platform.scan()  # and no sweep compares it
+    request = platform.request(1)
+    platform.accept(request)
+    platform.rescan(request)
+    platform.withdraw(platform.requests[request])
+    platform.check_at_any_time()
+    platform.complete()
+
+
+@pytest.mark.parametrize("parent", [None, "n"])
+def test_i5_a_picture_that_comes_back_corroborates_the_others_of_its_model(
+    platform: Platform, parent: str | None
+) -> None:
+    platform.enrol(0)
+    coming = platform.upload((0, 3), parent)
+    platform.complete()
+    platform.replace(coming, (1,), parent)
+    platform.upload((0, 4), "m")
+    platform.complete()
+    platform.replace(coming, (0, 3), "m")
+    platform.complete()
+    with platform.workspace.database.read() as connection:
+        assert {hit.verdict for hit in list_hits(connection)} == {"takedown"}
+
+
+def test_i6_an_item_that_changes_back_while_it_is_scanned_does_not_stop_the_sweep(platform: Platform) -> None:
+    platform.enrol(0)
+    name = platform.upload((0,))
+    platform.list()
+
+    def say(**sidecar: object) -> None:
+        revision = (platform.folder / name).stat().st_mtime_ns
+        upload(platform.folder, name, picture(colour(0)), **sidecar)
+        os.utime(platform.folder / name, ns=(0, revision))
+        list_source(platform.other, source_of(platform.folder), day=None)
+
+    with platform.meanwhile("write", lambda: say(deleted=False, title="another")):
+        platform.scan()
+    say(deleted=False)
+    platform.complete()
+    say(deleted=False, title="another")
+    platform.sweep()
+    say(deleted=False)
+    platform.complete()
+
+
+def test_i1_an_item_that_changed_often_is_fetched_again_after_one_failure(platform: Platform, tmp_path: Path) -> None:
+    platform.enrol(0)
+    name = platform.upload((1,))
+    for _ in range(platform.workspace.config.sweep.max_fetch_attempts):
+        platform.replace(name, (2,))
+        platform.sweep()
+    platform.replace(name, (0,))
+    platform.list()
+    (platform.folder / name).rename(tmp_path / "away")
+    platform.scan()
+    (tmp_path / "away").rename(platform.folder / name)
+    platform.complete()
+
+
+def test_a_request_completes_although_shards_of_models_long_gone_are_still_listed(platform: Platform) -> None:
+    before = platform.enrol(0)
+    platform.upload((0, 2))
+    platform.complete()
+    platform.withdraw(before)
+    for one in (platform.workspace, platform.other):
+        one.models = fake_models("fake-2")  # type: ignore[misc]
+        one.canary = fake_canary("fake-2")  # type: ignore[misc]
+    platform.enrol(1)
+    platform.complete()
+    platform.accept(platform.request(2))
+    platform.complete()
+
+
+def test_i2_a_process_that_commits_late_takes_back_no_coverage(platform: Platform) -> None:
+    platform.enrol(0)
+    platform.upload((1, 0))
+    platform.list()
+    platform.scan()
+
+    def faster() -> None:
+        platform.enrol(1)
+        match_pending(platform.other, found_by="sweep")
+
+    with platform.meanwhile("read", faster):
+        platform.match("sweep")
+    with platform.workspace.database.read() as connection:
+        assert measure_coverage(connection, platform.workspace, Scope(None, None)).fraction == 1.0
+
+
+@dataclass(frozen=True)
+class World:
+    """Uploads and subjects, in an order."""
+
+    crowds: tuple[tuple[int, ...], ...]
+    subjects: tuple[int, ...]
+
+
+worlds = st.builds(
+    World,
+    crowds=st.lists(st.lists(st.integers(0, PEOPLE - 1), max_size=3).map(tuple), min_size=1, max_size=6).map(tuple),
+    subjects=st.lists(people, min_size=1, max_size=4, unique=True).map(tuple),
+)
+
+
+def hits_of(world: World, *, shard_items: int = 2, late: int = 0, backwards: bool = False) -> set[tuple[Any, ...]]:
+    """(content, person, score) of every hit when the last ``late`` subjects come after the sweep."""
+    folder = Path(tempfile.mkdtemp(prefix="likeness-"))
+    try:
+        with platform_in(folder, shard_items=shard_items) as platform:
+            early = len(world.subjects) - late
+            for crowd in reversed(world.crowds) if backwards else world.crowds:
+                platform.upload(crowd)
+            for who in world.subjects[:early]:
+                platform.enrol(who)
+            platform.sweep()
+            for who in world.subjects[early:]:
+                platform.enrol(who)
+            platform.complete()
+            with platform.workspace.database.read() as connection:
+                rows = connection.execute(sa.select(tables.hits)).all()
+            return {(row.content_sha256, platform.subjects[row.subject_id].who, row.face, row.score) for row in rows}
+    finally:
+        shutil.rmtree(folder)
+
+
+@settings(max_examples=8 * max(THOROUGH, 1), **COMMON)
+@given(world=worlds, shard_items=st.integers(1, 7), data=st.data())
+def test_i3_order_shard_size_and_time_of_enrolment_change_no_hit_and_no_score(
+    world: World, shard_items: int, data: st.DataObject
+) -> None:
+    plain = hits_of(world)
+    late = data.draw(st.integers(0, len(world.subjects) - 1))
+    assert hits_of(world, shard_items=shard_items, late=late, backwards=True) == plain
+
+
+@settings(max_examples=8 * max(THOROUGH, 1), **COMMON)
+@given(world=worlds)
+def test_i3_another_subject_takes_no_hit_from_anybody(world: World) -> None:
+    fewer = hits_of(replace(world, subjects=world.subjects[:1]))
+    assert {hit for hit in hits_of(world) if hit[1] == world.subjects[0]} == fewer
+
+
+class Interleavings(RuleBasedStateMachine):
+    """All of it in any order."""
+
+    @initialize(shard_items=st.integers(1, 3))
+    def begin(self, shard_items: int) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="likeness-"))
+        self.home = contextlib.ExitStack()
+        self.platform = self.home.enter_context(platform_in(self.folder, shard_items=shard_items))
+        self.platform.enrol(0)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "platform"):
+            return
+        try:
+            self.platform.complete()
+        finally:
+            self.home.close()
+            shutil.rmtree(self.folder)
+
+    @invariant()
+    def nothing_false_is_claimed(self) -> None:
+        if hasattr(self, "platform"):
+            self.platform.check_at_any_time()
+
+    @rule(crowd=crowds, parent=parents)
+    def upload(self, crowd: tuple[int, ...] | None, parent: str | None) -> None:
+        self.platform.upload(crowd, parent)
+
+    @rule(pick=picks, crowd=crowds, parent=parents)
+    def replace_content(self, pick: int, crowd: tuple[int, ...] | None, parent: str | None) -> None:
+        self._event(("replace", pick, crowd, parent))
+
+    @rule(pick=picks)
+    def delete(self, pick: int) -> None:
+        self._event(("delete", pick, None, None))
+
+    @rule(who=people, days=st.sampled_from([2, 30]))
+    def enrol(self, who: int, days: int) -> None:
+        self.platform.enrol(who, days)
+
+    @rule(who=people, accepted=st.booleans())
+    def request(self, who: int, accepted: bool) -> None:
+        request_id = self.platform.request(who)
+        if accepted:
+            self.platform.accept(request_id)
+
+    @rule(pick=picks)
+    def accept(self, pick: int) -> None:
+        self._event(("accept", pick, None, None))
+
+    @rule(pick=picks)
+    def reject(self, pick: int) -> None:
+        if request_id := _pick(self._requests("pending"), pick):
+            self.platform.reject(request_id)
+
+    @rule(pick=picks)
+    def withdraw(self, pick: int) -> None:
+        self._event(("withdraw", pick, None, None))
+
+    @rule(pick=picks)
+    def erase(self, pick: int) -> None:
+        known = [key for key, one in self.platform.subjects.items() if one.state in ("active", "withdrawn")]
+        if subject_id := _pick(known, pick):
+            self.platform.erase(subject_id)
+
+    @rule(days=st.integers(1, 2))
+    def wait(self, days: int) -> None:
+        self.platform.clock.forward(days=days)
+
+    @rule()
+    def sweep(self) -> None:
+        self.platform.sweep()
+
+    @rule(failpoint=cuts, passage=st.integers(1, 3))
+    def cut_off_sweep(self, failpoint: str, passage: int) -> None:
+        with self.platform.cut_at(failpoint, passage):
+            self.platform.sweep()
+
+    @rule(moment=moments, event=events)
+    def sweep_while_something_happens(self, moment: str, event: tuple[Any, ...]) -> None:
+        with self.platform.meanwhile(moment, lambda: self._event(event)):
+            self.platform.sweep()
+
+    @rule(event=events)
+    def rescan_while_something_happens(self, event: tuple[Any, ...]) -> None:
+        with self.platform.meanwhile("read", lambda: self._event(event)):
+            self.platform.rescan()
+
+    @rule()
+    def rescan(self) -> None:
+        self.platform.rescan()
+
+    @rule(failpoint=cuts, passage=st.integers(1, 3))
+    def cut_off_rescan(self, failpoint: str, passage: int) -> None:
+        with self.platform.cut_at(failpoint, passage):
+            self.platform.rescan()
+
+    @rule(pick=picks)
+    def rescan_of_one_request(self, pick: int) -> None:
+        active = self.platform.active()
+        if request_id := _pick(
+            [key for key in self._requests("active") if self.platform.requests[key] in active], pick
+        ):
+            self.platform.rescan(request_id)
+
+    @rule(stage=st.sampled_from(["list", "scan", "judge"]))
+    def one_stage(self, stage: str) -> None:
+        getattr(self.platform, stage)()
+
+    @rule(found_by=st.sampled_from(["sweep", "rescan"]))
+    def match_alone(self, found_by: FoundBy) -> None:
+        self.platform.match(found_by)
+
+    @precondition(lambda self: len(self.platform.uploads) > 1)
+    @rule()
+    def complete(self) -> None:
+        self.platform.complete()
+
+    def _event(self, event: tuple[Any, ...]) -> None:
+        kind, pick, crowd, parent = event
+        platform = self.platform
+        subject_id = _pick([key for key, one in platform.subjects.items() if one.state in ("active", "pending")], pick)
+        name, request_id = _pick(sorted(platform.uploads), pick), _pick(self._requests("pending"), pick)
+        if kind == "enrol":
+            platform.enrol(pick % PEOPLE)
+        elif kind == "expire":
+            platform.clock.forward(days=2)
+        elif kind == "withdraw" and subject_id:
+            platform.withdraw(subject_id)
+        elif kind == "accept" and request_id:
+            platform.accept(request_id)
+        elif kind == "replace" and name:
+            platform.replace(name, crowd, parent)
+        elif kind == "delete" and name:
+            platform.delete(name)
+        elif kind == "rescan" and platform.active():
+            rescan(platform.other)
+        if kind in ("replace", "delete"):
+            list_source(platform.other, source_of(platform.folder), day=None)
+
+    def _requests(self, state: str) -> list[str]:
+        """Requests whose subject is in this state."""
+        return [key for key, owner in self.platform.requests.items() if self.platform.subjects[owner].state == state]
+
+
+def _pick(values: Sequence[str], number: int) -> str | None:
+    return values[number % len(values)] if values else None
+
+
+TestInterleavings = Interleavings.TestCase
+TestInterleavings.settings = settings(max_examples=40 * max(THOROUGH, 1), stateful_step_count=18, **COMMON)

@@ -29,12 +29,13 @@ from dagster import (
     asset,
 )
 
+from pipelines.delivery import deliver
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope, count_statuses, source_id
 from pipelines.matching import match_pending
 from pipelines.progress import Progress
 from pipelines.report import write_report
-from pipelines.resources import Home, open_client
+from pipelines.resources import Home
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sweep import (
     NIGHTLY,
@@ -46,7 +47,6 @@ from pipelines.sweep import (
     require_registry,
     summarise,
 )
-from pipelines.takedown.dispatcher import dispatch
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.workspace import Workspace
 
@@ -122,7 +122,7 @@ def verdicts(context: AssetExecutionContext, home: Home) -> MaterializeResult[No
 def takedowns(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
     """What is due in the outbox, of any day, delivered. Without an address it stays pending and says so."""
     workspace = home.workspace()
-    return MaterializeResult(metadata=deliver(workspace, owner=f"dagster:{context.run.run_id}", log=context.log))
+    return MaterializeResult(metadata=deliver_due(workspace, log=context.log))
 
 
 @asset(partitions_def=DAYS, deps=[takedowns], group_name="likeness")
@@ -142,24 +142,14 @@ def match_report(context: AssetExecutionContext, home: Home) -> MaterializeResul
 ASSETS = [uploads, scanned_items, matches, verdicts, takedowns, match_report]
 
 
-def deliver(workspace: Workspace, *, owner: str, log: logging.Logger) -> dict[str, Any]:
-    """Dispatch what is due, and say as metadata what came of it. Waits for nothing when no address is configured."""
-    client = open_client(workspace)
-    if client is None:
+def deliver_due(workspace: Workspace, *, log: logging.Logger) -> dict[str, Any]:
+    """Dispatch what is due, and say as metadata what came of it. Without a configured address everything waits."""
+    if not workspace.environment.takedown_url:
         with workspace.database.read() as connection:
             waiting = counts_by_state(connection)
         log.warning(f"LIKENESS_TAKEDOWN_URL is not set: {waiting['pending']} messages stay pending")
         return {"delivery": "not configured", **waiting}
-    with client as service:
-        summary = dispatch(
-            workspace.database,
-            service,
-            config=workspace.config.takedown,
-            failpoints=workspace.failpoints,
-            now=workspace.now,
-            owner=owner,
-            progress=None,
-        )
+    summary = deliver(workspace, progress=logged_progress(log))
     return {"delivery": "stopped by the service" if summary.endpoint_stopped else "done", **asdict(summary)}
 
 

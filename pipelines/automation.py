@@ -14,7 +14,7 @@ keys and cursors, which keep Dagster from asking twice. Run keys, tags and run c
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from dagster import (
@@ -46,11 +46,12 @@ from pydantic import Field
 
 from embeddings.errors import NotReadyError
 from pipelines import audit
-from pipelines.assets import ASSETS, TAKEDOWN_POOL, deliver, logged_progress
+from pipelines.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, deliver_due, logged_progress
+from pipelines.report import write_report
+from pipelines.rescan import days_with_new_hits, retry_rescan, wanted_rescans
 from pipelines.rescan import rescan as rescan_stage
-from pipelines.rescan import retry_rescan, wanted_rescans
 from pipelines.resources import Home
-from pipelines.sweep import nightly_days, read_watermark
+from pipelines.sweep import nightly_days, read_watermark, unfinished_days
 from pipelines.takedown import leases
 
 ACTOR = "dagster"
@@ -87,6 +88,7 @@ class RescanConfig(Config):
 def rescan_corpus(context: OpExecutionContext, config: RescanConfig, home: Home) -> None:
     """Rescan for one request, or in one pass for everything that lacks coverage. Fails if the asked is left undone."""
     workspace = home.workspace()
+    began = workspace.now()
     summary = rescan_stage(
         workspace,
         request_id=config.request_id,
@@ -95,6 +97,8 @@ def rescan_corpus(context: OpExecutionContext, config: RescanConfig, home: Home)
     )
     names = ("subjects", "shards", "faces", "hits", "new_hits", "takedowns", "completed_requests", "coverage")
     context.add_output_metadata({name: getattr(summary, name) for name in names})
+    for day in days_with_new_hits(workspace, since=began):  # their reports would go on saying what they said
+        write_report(workspace, day=day, folder=workspace.home / "reports")
     left = set(config.asked) & set(wanted_rescans(workspace).keys)
     if left:
         raise NotReadyError(f"{len(left)} of {len(config.asked)} asked rescans are not complete after this run")
@@ -103,7 +107,7 @@ def rescan_corpus(context: OpExecutionContext, config: RescanConfig, home: Home)
 @op(ins={"after": In(Nothing)}, pool=TAKEDOWN_POOL, description="Deliver what is due in the outbox.")
 def deliver_takedowns(context: OpExecutionContext, home: Home) -> None:
     """Dispatch; without a configured address everything stays pending and the log says so."""
-    context.add_output_metadata(deliver(home.workspace(), owner=f"dagster:{context.run_id}", log=context.log))
+    context.add_output_metadata(deliver_due(home.workspace(), log=context.log))
 
 
 @job(
@@ -132,13 +136,19 @@ def dispatch() -> None:
 def nightly_schedule(context: ScheduleEvaluationContext, home: Home) -> list[RunRequest] | SkipReason:
     """One run for each day from the watermark, or from two days back, to yesterday, the oldest first.
 
+    Earlier days follow as long as they have items that wait or whose fetch is to be tried again.
     A day whose last run is still waiting or running is left to it.
     """
     today = context.scheduled_execution_time.date()
-    with home.workspace().database.read() as connection:
+    workspace = home.workspace()
+    with workspace.database.read() as connection:
         watermark = read_watermark(connection)
+        unfinished = unfinished_days(connection, workspace.config.sweep.max_fetch_attempts)
     running = {run.tags.get("dagster/partition") for run in _unfinished(context.instance, nightly.name)}
-    days = [day for day in nightly_days(watermark, today) if day.isoformat() not in running]
+    due = sorted(
+        {*nightly_days(watermark, today), *(day for day in unfinished if date.fromisoformat(FIRST_DAY) <= day < today)}
+    )
+    days = [day for day in due if day.isoformat() not in running]
     if not days:
         return SkipReason("every day that is due is being swept already")
     return [RunRequest(run_key=f"{today}:{day}", partition_key=day.isoformat()) for day in days]

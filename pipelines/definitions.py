@@ -42,7 +42,7 @@ def open_instance(folder: Path) -> DagsterInstance:
 
 def run_schedule(name: str, at: datetime, *, instance: DagsterInstance) -> list[bool]:
     """Evaluate a schedule as the daemon does at ``at``, and run in this process what it asks for; success of each."""
-    schedule = defs.get_schedule_def(name)
+    schedule = defs.resolve_schedule_def(name)
     context = build_schedule_context(
         instance=instance,
         scheduled_execution_time=at,
@@ -56,7 +56,7 @@ def run_schedule(name: str, at: datetime, *, instance: DagsterInstance) -> list[
 
 def run_sensor(name: str, *, instance: DagsterInstance) -> list[bool]:
     """Evaluate a sensor once from its beginning, and run in this process what it asks for; success of each."""
-    sensor = defs.get_sensor_def(name)
+    sensor = defs.resolve_sensor_def(name)
     context = build_sensor_context(
         instance=instance, sensor_name=name, resources={"home": home}, repository_def=defs.get_repository_def()
     )

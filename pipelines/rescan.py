@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from datetime import date, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -153,6 +154,13 @@ def _uncovered_version(workspace: Workspace, connection: Connection, *, without:
     others = {subject_id: version for subject_id, version in versions.items() if subject_id not in without}
     missing = uncovered(connection, compared, others, threshold=workspace.thresholds.review)
     return max((versions[subject_id] for ids in missing.values() for subject_id in ids), default=None)
+
+
+def days_with_new_hits(workspace: Workspace, *, since: datetime) -> list[date]:
+    """Days whose items have hits found at or after ``since``: their reports are out of date."""
+    query = live_hits().where(hits.c.found_at >= since).with_only_columns(items.c.day).distinct().order_by(items.c.day)
+    with workspace.database.read() as connection:
+        return [date.fromisoformat(day) for day in connection.execute(query).scalars()]
 
 
 def _subjects_of(workspace: Workspace, request_id: str | None) -> Collection[str] | None:

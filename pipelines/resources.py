@@ -1,4 +1,4 @@
-"""What Dagster's steps, checks, schedules and sensors share: the opened home folder and the takedown client.
+"""What Dagster's steps, checks, schedules and sensors share: the opened home folder.
 
 Opening is lazy: loading the definitions reads no environment, opens no database and loads no model. One process keeps
 one workspace, and with it one set of loaded models, however many runs it executes.
@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import atexit
 import threading
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from dagster import ResourceParam
 
 from pipelines.config import Environment, read_environment
-from pipelines.takedown.client import HttpTakedownClient
 from pipelines.workspace import Workspace, open_workspace
 
 
@@ -59,19 +57,6 @@ class LikenessHome:
 
 Home = ResourceParam[LikenessHome]
 """How a step asks for the home: as its parameter ``home``."""
-
-
-def open_client(workspace: Workspace) -> AbstractContextManager[HttpTakedownClient] | None:
-    """The client of the configured takedown service, or None when none is configured."""
-    environment = workspace.environment
-    if not environment.takedown_url:
-        return None
-    return HttpTakedownClient(
-        environment.takedown_url,
-        environment.takedown_secrets,
-        timeout_seconds=workspace.config.takedown.timeout_seconds,
-        now=workspace.now,
-    )
 
 
 def _settings_files(environment: Environment) -> frozenset[tuple[str, int, int]]:

@@ -259,6 +259,13 @@ def nightly_days(watermark: date | None, today: date) -> list[date]:
     return [first + timedelta(days=n) for n in range((yesterday - first).days + 1)]
 
 
+def unfinished_days(connection: Connection, max_attempts: int) -> list[date]:
+    """Days with live items that wait to be scanned, or whose failed fetch is to be tried again."""
+    retry = sa.and_(items.c.status.like("fetch_failed:%"), items.c.attempts < max_attempts)
+    query = sa.select(items.c.day).where(items.c.live, sa.or_(items.c.status == "pending", retry)).distinct()
+    return [date.fromisoformat(day) for day in connection.execute(query.order_by(items.c.day)).scalars()]
+
+
 def read_watermark(connection: Connection) -> date | None:
     """The next day to be completed. Before the first was, that is the earliest day a nightly run was begun for."""
     day = get_state(connection, "watermark")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
 from datetime import date
 from pathlib import Path
@@ -13,13 +11,12 @@ import click
 from embeddings.errors import ConfigError
 from pipelines.cli.console import command_options, emit, opened, parse_day, progress, shown_warnings, to_plain
 from pipelines.config import Environment
+from pipelines.delivery import deliver
 from pipelines.report import write_report
 from pipelines.status import read_status
-from pipelines.takedown.client import HttpTakedownClient
-from pipelines.takedown.dispatcher import dispatch as run_dispatch
 from pipelines.takedown.receiver import serve
 from pipelines.verify import verify as run_verify
-from pipelines.workspace import Workspace, create_workspace
+from pipelines.workspace import create_workspace
 
 
 @click.command()
@@ -36,30 +33,9 @@ def init(environment: Environment, as_json: bool) -> None:
 @command_options
 def dispatch(environment: Environment, as_json: bool) -> None:
     """Send what is due to the takedown service (LIKENESS_TAKEDOWN_URL, LIKENESS_TAKEDOWN_SECRET)."""
-    with opened(environment) as workspace, open_client(workspace) as client, progress(as_json) as report:
-        summary = run_dispatch(
-            workspace.database,
-            client,
-            config=workspace.config.takedown,
-            failpoints=workspace.failpoints,
-            now=workspace.now,
-            owner=f"{socket.gethostname()}:{os.getpid()}",
-            progress=lambda done: report("send", done, 0),
-        )
+    with opened(environment) as workspace, progress(as_json) as report:
+        summary = deliver(workspace, progress=report)
     emit(summary, as_json=as_json)
-
-
-def open_client(workspace: Workspace) -> HttpTakedownClient:
-    """The HTTP client for the configured takedown service."""
-    environment = workspace.environment
-    if not environment.takedown_url or not environment.takedown_secrets:
-        raise ConfigError("set LIKENESS_TAKEDOWN_URL and LIKENESS_TAKEDOWN_SECRET (whsec_...) to deliver takedowns")
-    return HttpTakedownClient(
-        environment.takedown_url,
-        environment.takedown_secrets,
-        timeout_seconds=workspace.config.takedown.timeout_seconds,
-        now=workspace.now,
-    )
 
 
 @click.command()

@@ -97,7 +97,7 @@ def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> 
 def _environment(facts: ReportFacts) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines.report", "templates"),
-        autoescape=False,
+        autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -28,6 +28,7 @@ from pipelines.registry import Identity, insert_subject
 from pipelines.requests import accept_request, open_request
 from pipelines.sample import SamplePlatform, build_platform
 from pipelines.sample.scoring import Score, print_scores, score_phase
+from pipelines.sealing import KeyFileWarning
 from pipelines.takedown.receiver import Receiver
 from pipelines.workspace import Workspace, create_workspace
 
@@ -54,7 +55,10 @@ def run_sample(folder: Path, dagster_home: Path) -> int:
     secret = f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
     with Receiver("127.0.0.1", 0, [secret], log_path=folder / "cases.jsonl") as receiver:
         environment = set_environment(folder, platform, receiver.url, secret)
-        with create_workspace(environment) as workspace:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", KeyFileWarning)  # a sample's key may lie beside its data
+            workspace = create_workspace(environment)
+        with workspace:
             scores = run_phases(workspace, platform, dagster_home)
             facts = facts_of(workspace, platform, receiver, folder)
     shutil.rmtree(folder / "platform" / "references")

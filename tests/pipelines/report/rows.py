@@ -153,14 +153,17 @@ def _add_verdict(
     )
 
 
-def add_takedown(tx: Connection, item_id: str, subject_id: str, *, hours: float = 24, **values: Any) -> None:
+def add_takedown(
+    tx: Connection, item_id: str, subject_id: str, *, hours: float = 24, policy: str = "policy-1", **values: Any
+) -> str:
     """The message for an item and a person, due in ``hours``; ``values`` replace columns (``state="dead"``)."""
     ids = {"item_id": item_id, "content_sha256": content_of(item_id), "subject_id": subject_id}
     due_at = NOW + timedelta(hours=hours)
-    enqueue_takedown(tx, **ids, policy_version="policy-1", due_at=due_at, reasons={}, now=NOW)
-    message_id = f"msg_{content_of(f'{item_id}|{subject_id}')[:32]}"
-    same = sa.and_(outbox.c.item_id == item_id, outbox.c.subject_id == subject_id)
+    enqueue_takedown(tx, **ids, policy_version=policy, due_at=due_at, reasons={}, now=NOW)
+    message_id = f"msg_{content_of(f'{item_id}|{subject_id}|{policy}')[:32]}"
+    same = sa.and_(*(outbox.c[name] == value for name, value in ids.items()), outbox.c.policy_version == policy)
     tx.execute(sa.update(outbox).where(same).values(message_id=message_id, **values))
+    return message_id
 
 
 def add_request(tx: Connection, request_id: str, subject_id: str, *, hours: float, state: str = "accepted") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -78,23 +78,23 @@ def test_a_row_says_what_became_of_the_hit(workspace: Workspace, folder: Path) -
         for row in pq.read_table(write_report(workspace, day=None, folder=folder).parquet).to_pylist()
     }
     taken, second, _, fresh = (rows[hit_id] for hit_id in ids)
-    assert taken["takedown_id"] == second["takedown_id"] == f"msg_{content_of('one|sub_a')[:32]}"
+    assert taken["takedown_id"] == second["takedown_id"] == f"msg_{content_of('one|sub_a|policy-1')[:32]}"
     assert (taken["takedown_state"], taken["verdict"]) == ("pending", "takedown")
     assert taken["rule"] == "strong_face_in_distinct_images"
     assert (fresh["verdict"], fresh["judged_at"], fresh["takedown_id"]) == (None, None, None)
     assert taken["found_at"] == NOW
 
 
-def test_a_withdrawn_takedown_gives_way_to_the_one_that_stands(workspace: Workspace, folder: Path) -> None:
+def test_a_withdrawn_takedown_is_named_only_when_none_stands(workspace: Workspace, folder: Path) -> None:
     fill(workspace)
     with workspace.database.write() as tx:
-        add_takedown(tx, "two", "sub_a", state="withdrawn")
+        standing = add_takedown(tx, "two", "sub_a", state="done")
+        later = NOW + timedelta(hours=1)
+        add_takedown(tx, "two", "sub_a", policy="policy-2", state="withdrawn", created_at=later)
+        withdrawn = add_takedown(tx, "three", "sub_a", state="withdrawn")
     rows = pq.read_table(write_report(workspace, day=DAY, folder=folder).parquet).to_pylist()
-    assert {row["item_id"]: row["takedown_state"] for row in rows} == {
-        "one": "pending",
-        "two": "withdrawn",
-        "three": None,
-    }
+    named = {row["item_id"]: (row["takedown_id"], row["takedown_state"]) for row in rows if row["item_id"] != "one"}
+    assert named == {"two": (standing, "done"), "three": (withdrawn, "withdrawn")}
 
 
 def test_an_empty_day_still_writes_typed_files(workspace: Workspace, folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.ledger import Scope
 from pipelines.report import PageLimits, write_report
 from pipelines.sweep import summarise
+from pipelines.takedown.outbox import withdraw
 from pipelines.workspace import Workspace
 from tests.pipelines.report.reading import hit_rows, read_page, section
 from tests.pipelines.report.rows import (
@@ -182,12 +183,15 @@ def test_late_messages_and_requests_are_alarms(workspace: Workspace, folder: Pat
     with workspace.database.write() as tx:
         add_takedown(tx, "unsure", "sub_b", hours=-1)
         add_takedown(tx, "weak", "sub_a", state="dead")
+        add_takedown(tx, "clean-0", "sub_a", state="done", attempts=1)
+        withdraw(tx, item_id="clean-0", reason="item_gone", now=NOW - timedelta(hours=1))  # due at once, never late
         add_request(tx, "req_late", "sub_a", hours=-2.5)
         add_request(tx, "req_new", "sub_b", hours=30, state="open")
         add_request(tx, "req_done", "sub_b", hours=1, state="completed")
     page = read_page(write_report(workspace, day=DAY, folder=folder).html)
     dangers = [alert.text for alert in page.all("p", class_="danger")]
     assert [text.split(" ")[0:2] for text in dangers] == [["Overdue.", "1"], ["Not", "delivered."], ["Overdue.", "1"]]
+    assert "withdrawal waiting to be sent 1" in section(page, "messages").text
     rows = section(page, "requests").all("tr")[1:]
     assert [row.all("bdi")[0].text for row in rows] == ["req_late", "req_new"]
     assert [row.all("td")[0].text for row in rows] == ["overdue by 2 h 30 min", "30 h 0 min left"]

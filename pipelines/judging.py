@@ -41,6 +41,24 @@ class Group:
     item_id: str | None
 
 
+_KEY = ("item_id", "content_sha256", "subject_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One item and one subject with the verdict on them."""
+
+    subject_id: str
+    evidence: tuple[FaceEvidence, ...]
+    judgement: Judgement
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What the verdict is about."""
+        first = self.evidence[0]
+        return {"item_id": first.item_id, "content_sha256": first.content_sha256, "subject_id": self.subject_id}
+
+
 def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> JudgeCounts:
     """Judge every group that has an unjudged hit. Safe to repeat and to run twice at once."""
     judged = takedowns = 0
@@ -50,11 +68,10 @@ def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> Judge
     for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
         part = groups[start : start + GROUPS_PER_TRANSACTION]
         with workspace.database.write() as tx:
-            for group in part:
-                new = _judge_group(tx, workspace, group)
-                judged, takedowns = judged + new.judged, takedowns + new.takedowns
+            new = _judge_groups(tx, workspace, part)
             workspace.failpoints.pass_by("before_outbox_commit")
         workspace.failpoints.pass_by("after_outbox_commit")
+        judged, takedowns = judged + new.judged, takedowns + new.takedowns
         progress("judge", start + len(part), len(groups))
     return JudgeCounts(judged, takedowns)
 
@@ -73,27 +90,43 @@ def unjudged_count(connection: Connection) -> int:
 
 
 def _groups_to_judge(connection: Connection) -> list[Group]:
-    rows = connection.execute(live_hits().where(hits.c.judged_at.is_(None)))
-    groups = {Group(r.subject_id, r.parent_model, None if r.parent_model else r.item_id) for r in rows}
+    groups = {_group(row) for row in connection.execute(live_hits().where(hits.c.judged_at.is_(None)))}
     return sorted(groups, key=lambda group: (group.subject_id, group.parent_model or "", group.item_id or ""))
 
 
-def _judge_group(tx: Connection, workspace: Workspace, group: Group) -> JudgeCounts:
-    query = live_hits().where(hits.c.subject_id == group.subject_id)
-    if group.parent_model is not None:
-        query = query.where(items.c.parent_model == group.parent_model)
-    else:
-        query = query.where(items.c.item_id == group.item_id, items.c.parent_model.is_(None))
-    evidence = [_evidence(row) for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id))]
-    due_at = _due_at(tx, workspace, group.subject_id)
-    takedowns = 0
-    by_item: dict[str, list[FaceEvidence]] = {}
-    for hit in evidence:
-        by_item.setdefault(hit.item_id, []).append(hit)
-    for own in by_item.values():
-        judgement = judge(own, model_evidence=evidence, policy=workspace.policy)
-        takedowns += _store(tx, workspace, group.subject_id, own, judgement, due_at)
-    return JudgeCounts(judged=len(by_item), takedowns=takedowns)
+def _group(row: Any) -> Group:
+    return Group(row.subject_id, row.parent_model, None if row.parent_model else row.item_id)
+
+
+def _judge_groups(tx: Connection, workspace: Workspace, groups: Sequence[Group]) -> JudgeCounts:
+    """Judge whole groups: their evidence in one query, their verdicts in one statement."""
+    judged: list[Judged] = []
+    for group, evidence in _evidence_of(tx, groups).items():
+        by_item: dict[str, list[FaceEvidence]] = {}
+        for hit in evidence:
+            by_item.setdefault(hit.item_id, []).append(hit)
+        judged += [
+            Judged(group.subject_id, tuple(own), judge(own, model_evidence=evidence, policy=workspace.policy))
+            for own in by_item.values()
+        ]
+    _store_verdicts(tx, workspace, judged)
+    return JudgeCounts(judged=len(judged), takedowns=_enqueue(tx, workspace, judged))
+
+
+def _evidence_of(tx: Connection, groups: Sequence[Group]) -> dict[Group, list[FaceEvidence]]:
+    """All hits that count, of each group."""
+    found: dict[Group, list[FaceEvidence]] = {group: [] for group in groups}
+    query = live_hits().where(
+        hits.c.subject_id.in_({group.subject_id for group in groups}),
+        sa.or_(
+            items.c.parent_model.in_({group.parent_model for group in groups if group.parent_model}),
+            items.c.item_id.in_({group.item_id for group in groups if group.item_id}),
+        ),
+    )
+    for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id)):
+        if (group := _group(row)) in found:
+            found[group].append(_evidence(row))
+    return found
 
 
 def _evidence(row: Any) -> FaceEvidence:
@@ -111,38 +144,50 @@ def _evidence(row: Any) -> FaceEvidence:
     )
 
 
-def _store(
-    tx: Connection,
-    workspace: Workspace,
-    subject_id: str,
-    own: Sequence[FaceEvidence],
-    judgement: Judgement,
-    due_at: datetime,
-) -> bool:
-    """Write the verdict, and the takedown if it calls for one. True when a message was newly written."""
+def _store_verdicts(tx: Connection, workspace: Workspace, judged: Sequence[Judged]) -> None:
+    """Replace the verdicts and mark the hits as judged."""
+    if not judged:
+        return
     now = workspace.now()
-    key = {"item_id": own[0].item_id, "content_sha256": own[0].content_sha256, "subject_id": subject_id}
-    values = {
-        "verdict": judgement.verdict,
-        "rule": judgement.rule,
-        "best_score": judgement.best_score,
-        "distinct_images": judgement.distinct_images,
-        "policy_version": workspace.policy.version,
-        "reasons": json.dumps(judgement.reasons, sort_keys=True),
-        "judged_at": now,
-    }
-    same = sa.and_(*(verdicts.c[name] == value for name, value in key.items()))
-    if not tx.execute(sa.update(verdicts).where(same).values(**values)).rowcount:
-        tx.execute(sa.insert(verdicts).values(**key, **values))
+    same = sa.and_(*(verdicts.c[name] == sa.bindparam(f"this_{name}") for name in _KEY))
+    keys = [{f"this_{name}": value for name, value in entry.key.items()} for entry in judged]
+    tx.execute(sa.delete(verdicts).where(same), keys)
     tx.execute(
-        sa.update(hits)
-        .where(hits.c.hit_id.in_([hit.hit_id for hit in own]), hits.c.judged_at.is_(None))
-        .values(judged_at=now)
+        sa.insert(verdicts),
+        [
+            entry.key
+            | {
+                "verdict": entry.judgement.verdict,
+                "rule": entry.judgement.rule,
+                "best_score": entry.judgement.best_score,
+                "distinct_images": entry.judgement.distinct_images,
+                "policy_version": workspace.policy.version,
+                "reasons": json.dumps(entry.judgement.reasons, sort_keys=True),
+                "judged_at": now,
+            }
+            for entry in judged
+        ],
     )
-    if judgement.verdict != "takedown" or _asked_for(tx, key):
-        return False
-    return enqueue_takedown(
-        tx, **key, policy_version=workspace.policy.version, due_at=due_at, reasons=judgement.reasons, now=now
+    own = [{"this_hit": hit.hit_id} for entry in judged for hit in entry.evidence]
+    unjudged = sa.and_(hits.c.hit_id == sa.bindparam("this_hit"), hits.c.judged_at.is_(None))
+    tx.execute(sa.update(hits).where(unjudged).values(judged_at=now), own)
+
+
+def _enqueue(tx: Connection, workspace: Workspace, judged: Sequence[Judged]) -> int:
+    """Write the takedowns that verdicts call for and that do not stand already; how many."""
+    wanted = [entry for entry in judged if entry.judgement.verdict == "takedown"]
+    due_at = {subject_id: _due_at(tx, workspace, subject_id) for subject_id in {entry.subject_id for entry in wanted}}
+    return sum(
+        enqueue_takedown(
+            tx,
+            **entry.key,
+            policy_version=workspace.policy.version,
+            due_at=due_at[entry.subject_id],
+            reasons=entry.judgement.reasons,
+            now=workspace.now(),
+        )
+        for entry in wanted
+        if not _asked_for(tx, entry.key)
     )
 
 

@@ -219,7 +219,9 @@ def open_templates(
         for row in connection.execute(sa.select(subject_keys))
         if row.subject_id in wanted
     }
-    query = sa.select(templates).where(templates.c.model_id == model_id).order_by(templates.c.template_id)
+    # Not the crops: they are a hundred times the vectors and nobody asked for them.
+    columns = [templates.c[name] for name in ("template_id", "subject_id", "dimension", "sealed_vector")]
+    query = sa.select(*columns).where(templates.c.model_id == model_id).order_by(templates.c.template_id)
     rows = [row for row in connection.execute(query) if row.subject_id in wanted]
     without = wanted - {row.subject_id for row in rows}
     if without:

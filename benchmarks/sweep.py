@@ -4,8 +4,8 @@
 
 Work: a sweep of ``--images`` generated variants of the packaged photographs (a folder of files) against ``--subjects``
 synthetic subjects and three real ones: list, read, embed, store sealed, match, judge. A quarter of the images is swept
-too, to show that memory does not grow with their number. Each sweep has a fresh home. About half of the images are hits,
-far more than on a real day, so judging weighs more here than there. Dagster is not in the path.
+too, to show that memory does not grow with their number. Each sweep has a fresh home. Half of the images are hits, far
+more than on a real day, so judging weighs more here than there. Dagster is not in the path.
 
 Peers, on the same files in the same run: :mod:`benchmarks.opencv_loop` at full size, and with images shrunk to 640
 first. A peer only reads, decodes, detects and recognises; what a sweep does beyond that is the sweep's own cost.

@@ -6,7 +6,7 @@ shard which is not listed is an error: a lost or altered row is found before any
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -147,6 +147,15 @@ def uncovered(
         if missing:
             work[shard.entry.shard_id] = frozenset(missing)
     return work
+
+
+def require_not_ahead(registry_version: int, listed: Sequence[ListedShard]) -> None:
+    """Raise :class:`CorruptionError` if a shard was compared with a newer registry than this one.
+
+    A registry that went back would give its next subjects versions that look compared already (I7).
+    """
+    if any(shard.covered_version > registry_version for shard in listed):
+        raise CorruptionError("the registry is older than what was compared with it: restore the database backup")
 
 
 def _require_complete(connection: Connection) -> None:

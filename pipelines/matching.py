@@ -24,10 +24,10 @@ from embeddings.types import vectors_of
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.database import insert_missing
 from pipelines.database.tables import hits, items
-from pipelines.manifest import ListedShard, list_shards, mark_covered, record_coverage, uncovered
+from pipelines.manifest import ListedShard, list_shards, mark_covered, record_coverage, require_not_ahead, uncovered
 from pipelines.policy import band_of
 from pipelines.progress import Progress, silent
-from pipelines.registry import active_versions, load_gallery
+from pipelines.registry import active_versions, load_gallery, registry_version
 from pipelines.workspace import Workspace
 
 FoundBy = Literal["sweep", "rescan"]
@@ -87,6 +87,7 @@ def plan_matching(workspace: Workspace, *, found_by: FoundBy, subject_ids: Colle
         if subject_ids is not None:
             versions = _limited(versions, subject_ids)
         listed = list_shards(connection, workspace.sealer, model_id=workspace.models.model_id)
+        require_not_ahead(registry_version(connection), listed)
         if found_by == "sweep":
             todo = [shard for shard in listed if shard.covered_threshold is None]
             wanted: Collection[str] = versions

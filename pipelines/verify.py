@@ -13,9 +13,9 @@ from embeddings.weights import find_pack
 from pipelines import audit
 from pipelines.database.tables import items, outbox, subjects, templates, verdicts
 from pipelines.judging import live_hits, unjudged_count
-from pipelines.manifest import list_shards
+from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
-from pipelines.registry import open_templates
+from pipelines.registry import open_templates, registry_version
 from pipelines.workspace import Workspace
 
 _STATUSES = ("pending", "clean", "hit", "no_face")
@@ -36,6 +36,7 @@ def verify(workspace: Workspace, *, progress: Progress = silent) -> list[Finding
         ("database integrity", _database),
         ("model files", _weights),
         ("audit chain", _audit),
+        ("registry", _registry),
         ("templates", _templates),
         ("item statuses", _statuses),
         ("manifest and shards", _shards),
@@ -67,6 +68,20 @@ def _weights(workspace: Workspace) -> str:
 def _audit(workspace: Workspace) -> str:
     with workspace.database.read() as connection:
         return f"{audit.verify(connection, workspace.sealer)} rows in an unbroken chain"
+
+
+def _registry(workspace: Workspace) -> str:
+    with workspace.database.read() as connection:
+        version = registry_version(connection)
+        require_not_ahead(version, list_shards(connection, workspace.sealer))
+        newest = connection.execute(sa.select(sa.func.max(subjects.c.version))).scalar() or 0
+        if newest > version:
+            raise CorruptionError("a subject is newer than the registry: restore the database from a backup")
+        kept = sa.select(templates.c.template_id).where(templates.c.subject_id == subjects.c.subject_id)
+        blank = sa.select(sa.func.count()).select_from(subjects).where(subjects.c.state == "active", ~kept.exists())
+        if lost := connection.execute(blank).scalar_one():
+            raise CorruptionError(f"{lost} active subjects have no template: they would go unseen")
+    return f"at version {version}, every active subject has templates"
 
 
 def _templates(workspace: Workspace) -> str:

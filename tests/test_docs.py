@@ -31,7 +31,9 @@ def test_every_command_is_in_the_readme() -> None:
         assert all(f"`{word}" in table or f"{word}`" in table for word in name.split()), name
 
 
-@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "command"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_command_has_help_json_home_and_config(name: str, command: click.Command) -> None:
     options = {option for parameter in command.params for option in parameter.opts}
     assert {"--json", "--home", "--config"} <= options

@@ -163,7 +163,7 @@ def _typed_errors() -> Iterator[None]:
         yield
     except sa.exc.DatabaseError as error:
         text = str(error.orig)
-        if "malformed" in text or "not a database" in text:
+        if "malformed" in text or "not a database" in text or "Could not decode" in text:
             raise CorruptionError("the database file is damaged; restore it from a backup") from error
         if "no such table" in text or "UndefinedTable" in type(error.orig).__name__:
             raise NotReadyError("the database has no tables yet: run `likeness init`") from error

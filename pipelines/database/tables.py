@@ -6,11 +6,14 @@ and hold what :mod:`pipelines.sealing` made. Identifiers are opaque strings.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
+
+from embeddings.errors import CorruptionError
 
 
 class UTCDateTime(sa.types.TypeDecorator[datetime]):
@@ -37,6 +40,18 @@ class UTCDateTime(sa.types.TypeDecorator[datetime]):
         if value is None:
             return None
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Refuse what is no time: SQLite would hand a damaged page's bytes to the parser."""
+        process = super().result_processor(dialect, coltype)
+
+        def checked(value: Any) -> Any:
+            try:
+                return process(value) if process else value
+            except (TypeError, ValueError):
+                raise CorruptionError("a stored time is not one: the database file is damaged") from None
+
+        return checked
 
 
 metadata = sa.MetaData(

@@ -23,11 +23,10 @@ from typing import Any
 import click
 
 from pipelines.cli.console import command_options
-from pipelines.cli.operations import open_client
 from pipelines.config import Environment
+from pipelines.delivery import deliver
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
-from pipelines.takedown.dispatcher import dispatch
 from pipelines.workspace import Workspace, open_workspace, utc_now
 from tests.conftest import use_fakes
 from tests.platform_actions import source_of
@@ -48,16 +47,7 @@ def night(workspace: Workspace, uploads: Path) -> None:
     workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=SHARD_ITEMS))
     sweep(workspace, source_of(uploads), day=None)
     rescan(workspace)
-    with open_client(workspace) as client:
-        dispatch(
-            workspace.database,
-            client,
-            config=workspace.config.takedown,
-            failpoints=workspace.failpoints,
-            now=workspace.now,
-            owner=f"night-{os.getpid()}",
-            progress=None,
-        )
+    deliver(workspace)
 
 
 @contextlib.contextmanager

@@ -67,9 +67,13 @@ def test_writers_never_interleave(database: Database) -> None:
 
 
 def test_a_failed_write_leaves_nothing(database: Database) -> None:
-    with pytest.raises(RuntimeError), database.write() as tx:
-        set_state(tx, "fact", "half")
-        raise RuntimeError
+    def write_half() -> None:
+        with database.write() as tx:
+            set_state(tx, "fact", "half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     with database.read() as connection:
         assert get_state(connection, "fact") is None
 

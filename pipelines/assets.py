@@ -61,12 +61,12 @@ _PROGRESS_SECONDS = 20.0
 
 @asset(partitions_def=DAYS, group_name="likeness")
 def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """The day's items, as the source lists them, in the ledger."""
+    """Everything the source lists, in the ledger: what changed, was deleted or came late on other days as well."""
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
     begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
     require_registry(workspace)
-    listed = list_source(workspace, configured_source(workspace), day=scope.day, progress=logged_progress(context.log))
+    listed = list_source(workspace, configured_source(workspace), day=None, progress=logged_progress(context.log))
     return MaterializeResult(metadata=asdict(listed))
 
 

@@ -1,5 +1,6 @@
 """Asset checks of the nightly run. Those that block stop everything downstream when they fail.
 
+    scanned    content_could_be_fetched  blocking: not an outage (I1)
     matches    canary_is_found          blocking: the known face is found, and only there (I7)
     matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on
     verdicts   coverage_is_total        blocking: every pair compared, every hit judged (I1, I2); moves the watermark
@@ -13,13 +14,16 @@ The first two come before the verdicts, because a verdict may write a takedown.
 from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, asset_check
 
 from embeddings.errors import CorruptionError, NotReadyError
-from pipelines.assets import day_scope, matches, takedowns, verdicts
+from pipelines.assets import day_scope, matches, scanned_items, takedowns, verdicts
 from pipelines.database import get_state
+from pipelines.delivery import compare_with_service
+from pipelines.judging import hit_rate
 from pipelines.ledger import count_statuses
 from pipelines.registry import active_versions, load_gallery
 from pipelines.resources import Home
 from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
 from pipelines.takedown.outbox import counts_by_state
+from pipelines.workspace import Workspace
 
 
 @asset_check(asset=matches, blocking=True)
@@ -38,9 +42,29 @@ def canary_is_found(home: Home) -> AssetCheckResult:
     return AssetCheckResult(passed=True, metadata={"subjects": len(versions)})
 
 
+@asset_check(asset=scanned_items, blocking=True)
+def content_could_be_fetched(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+    """At most ``sweep.max_fetch_failed_rate`` of the day's items could not be fetched: more is an outage, not a day."""
+    workspace = home.workspace()
+    config = workspace.config.sweep
+    with workspace.database.read() as connection:
+        statuses = count_statuses(connection, day_scope(workspace, context.partition_key))
+    total = sum(statuses.values())
+    failed = sum(count for status, count in statuses.items() if status.startswith("fetch_failed:"))
+    enough = total >= config.hit_rate_items
+    return AssetCheckResult(
+        passed=failed <= config.max_fetch_failed_rate * total,
+        severity=AssetCheckSeverity.ERROR if enough else AssetCheckSeverity.WARN,
+        description=f"{failed} of {total} items could not be fetched",
+        metadata={"fetch_failed": failed, "items": total, "max_fetch_failed_rate": config.max_fetch_failed_rate},
+    )
+
+
 @asset_check(asset=matches, blocking=True)
 def hit_rate_is_plausible(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
     """At most ``sweep.max_hit_rate`` of the day's scannable items are hits: more is a fault until somebody looked.
+
+    Should the day's hits be judged all the same, by another run, their takedowns are held in the outbox.
 
     Among fewer than ``sweep.hit_rate_items`` items a high rate is only warned about.
     """
@@ -50,7 +74,7 @@ def hit_rate_is_plausible(context: AssetCheckExecutionContext, home: Home) -> As
         statuses = count_statuses(connection, day_scope(workspace, context.partition_key))
     hit = statuses.get("hit", 0)
     scannable = hit + statuses.get("clean", 0) + statuses.get("no_face", 0)
-    rate = hit / scannable if scannable else 0.0
+    rate = hit_rate(statuses, at_least=1) or 0.0
     enough = scannable >= config.hit_rate_items
     return AssetCheckResult(
         passed=rate <= config.max_hit_rate,
@@ -98,7 +122,9 @@ def delivery_is_in_order(home: Home) -> AssetCheckResult:
     with workspace.database.read() as connection:
         counts = counts_by_state(connection)
         stopped = get_state(connection, "endpoint_stopped") is not None
+    differs = workspace.environment.takedown_cases_url is not None and not _agrees(workspace)
     problems = {
+        "the service's open cases differ from ours, or could not be had: see `likeness reconcile`": differs,
         "LIKENESS_TAKEDOWN_URL is not set": not workspace.environment.takedown_url,
         "the takedown service answered 410 (gone)": stopped,
         f"{counts['dead']} messages could not be delivered": counts["dead"] > 0,
@@ -111,4 +137,12 @@ def delivery_is_in_order(home: Home) -> AssetCheckResult:
     )
 
 
-CHECKS = [canary_is_found, hit_rate_is_plausible, coverage_is_total, delivery_is_in_order]
+CHECKS = [content_could_be_fetched, canary_is_found, hit_rate_is_plausible, coverage_is_total, delivery_is_in_order]
+
+
+def _agrees(workspace: Workspace) -> bool:
+    """Whether the service's open cases are the takedowns that we delivered. Unknown is not agreement (I7)."""
+    try:
+        return compare_with_service(workspace).agrees
+    except NotReadyError:
+        return False

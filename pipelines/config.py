@@ -87,6 +87,7 @@ class SweepConfig:
     max_fetch_attempts: Positive = 5
     allow_empty_registry: bool = False
     max_hit_rate: Unit = 0.5
+    max_fetch_failed_rate: Unit = 0.2
     hit_rate_items: Positive = 20
 
 
@@ -154,7 +155,6 @@ class Config:
     source: str = ""
     policy: str = ""
     corpus: Literal["sealed"] = "sealed"
-    max_age_days: Positive = 1095
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
@@ -174,6 +174,7 @@ class Environment:
     database_url: str | None = field(default=None, repr=False)
     key: bytes | None = field(default=None, repr=False)
     takedown_url: str | None = field(default=None, repr=False)
+    takedown_cases_url: str | None = field(default=None, repr=False)
     takedown_secrets: tuple[str, ...] = field(default=(), repr=False)
     failpoint: str | None = None
 
@@ -194,6 +195,7 @@ def read_environment(
         database_url=env.get("LIKENESS_DATABASE_URL") or None,
         key=_decode_key(env["LIKENESS_KEY"]) if env.get("LIKENESS_KEY") else None,
         takedown_url=env.get("LIKENESS_TAKEDOWN_URL") or None,
+        takedown_cases_url=env.get("LIKENESS_TAKEDOWN_CASES_URL") or None,
         takedown_secrets=tuple((env.get("LIKENESS_TAKEDOWN_SECRET") or "").split()),
         failpoint=env.get("LIKENESS_FAILPOINT") or None,
     )

@@ -1,14 +1,21 @@
-"""Delivery as command line and Dagster both start it: the configured service, and one pass of the dispatcher."""
+"""Delivery as command line and Dagster both start it: the configured service, one pass, a comparison afterwards."""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 
-from embeddings.errors import ConfigError
+import httpx
+
+from embeddings.errors import ConfigError, NotReadyError, StateError
+from pipelines import audit
 from pipelines.progress import Progress, silent
 from pipelines.takedown.client import HttpTakedownClient
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
+from pipelines.takedown.leases import resume_endpoint
+from pipelines.takedown.outbox import release_held, revive
+from pipelines.takedown.reconcile import Reconciliation, open_keys, reconcile
 from pipelines.workspace import Workspace
 
 
@@ -24,6 +31,41 @@ def deliver(workspace: Workspace, *, progress: Progress = silent) -> DispatchSum
             owner=f"{socket.gethostname()}:{os.getpid()}",
             progress=lambda attempts: progress("send", attempts, 0),
         )
+
+
+def intervene(
+    workspace: Workspace, *, release_ids: Sequence[str], revive_ids: Sequence[str], resume: bool, actor: str
+) -> None:
+    """What an operator does to messages before a pass; each act is an audit row.
+
+    Raises :class:`StateError` for a message that is not held or not dead.
+    """
+    now = workspace.now()
+    with workspace.database.write() as tx:
+        for act, message_ids, move in (("release", release_ids, release_held), ("revive", revive_ids, revive)):
+            for message_id in message_ids:
+                if not move(tx, message_id):
+                    raise StateError(f"cannot {act} a message: there is none of this id in that state")
+                audit.append(tx, workspace.sealer, actor=actor, action=f"message.{act}", now=now, message_id=message_id)
+        if resume:
+            resume_endpoint(tx)
+            audit.append(tx, workspace.sealer, actor=actor, action="endpoint.resume", now=now)
+
+
+def compare_with_service(workspace: Workspace) -> Reconciliation:
+    """Ask the service which cases are open and compare. Raises :class:`NotReadyError` when it does not say."""
+    url = workspace.environment.takedown_cases_url
+    if not url:
+        raise ConfigError("set LIKENESS_TAKEDOWN_CASES_URL to the service's list of open cases")
+    try:
+        answer = httpx.get(
+            url, timeout=workspace.config.takedown.timeout_seconds, follow_redirects=False, trust_env=False
+        )
+        opened = open_keys(answer.raise_for_status().json())
+    except (httpx.HTTPError, ValueError):
+        raise NotReadyError("the takedown service did not give its list of cases") from None
+    with workspace.database.read() as connection:
+        return reconcile(connection, opened)
 
 
 def open_client(workspace: Workspace) -> HttpTakedownClient:

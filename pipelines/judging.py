@@ -7,16 +7,18 @@ again for that subject, because a second picture can corroborate the first.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from indexes.calibration import Thresholds
 from pipelines.database.tables import hits, items, outbox, requests, subjects, verdicts
-from pipelines.policy import FaceEvidence, Judgement, judge
+from pipelines.ledger import Scope, count_statuses
+from pipelines.policy import FaceEvidence, Judgement, band_of, judge
 from pipelines.progress import Progress, silent
 from pipelines.takedown.outbox import enqueue_takedown
 from pipelines.workspace import Workspace
@@ -63,7 +65,7 @@ def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> Judge
     """Judge every group that has an unjudged hit. Safe to repeat and to run twice at once."""
     judged = takedowns = 0
     with workspace.database.read() as connection:
-        groups = _groups_to_judge(connection)
+        groups = _groups_to_judge(connection, workspace.policy.version)
     progress("judge", 0, len(groups))
     for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
         part = groups[start : start + GROUPS_PER_TRANSACTION]
@@ -83,14 +85,19 @@ def live_hits() -> sa.Select[Any]:
     return sa.select(hits, items.c.pdq, items.c.parent_model).select_from(hits.join(items, same).join(subjects, active))
 
 
-def unjudged_count(connection: Connection) -> int:
-    """Hits that count and await a verdict."""
-    query = live_hits().where(hits.c.judged_at.is_(None)).subquery()
+def unjudged_count(connection: Connection, scope: Scope | None = None) -> int:
+    """Hits that count and await a verdict, of everything or of a scope."""
+    query = live_hits().where(hits.c.judged_at.is_(None), *(scope.where() if scope else ())).subquery()
     return int(connection.execute(sa.select(sa.func.count()).select_from(query)).scalar_one())
 
 
-def _groups_to_judge(connection: Connection) -> list[Group]:
-    groups = {_group(row) for row in connection.execute(live_hits().where(hits.c.judged_at.is_(None)))}
+def _groups_to_judge(connection: Connection, policy_version: str) -> list[Group]:
+    """Groups with a hit that no verdict has weighed, or only one by another policy."""
+    by_this_policy = sa.and_(
+        *(verdicts.c[name] == hits.c[name] for name in _KEY), verdicts.c.policy_version == policy_version
+    )
+    todo = sa.or_(hits.c.judged_at.is_(None), ~sa.select(verdicts.c.rule).where(by_this_policy).exists())
+    groups = {_group(row) for row in connection.execute(live_hits().where(todo))}
     return sorted(groups, key=lambda group: (group.subject_id, group.parent_model or "", group.item_id or ""))
 
 
@@ -101,7 +108,7 @@ def _group(row: Any) -> Group:
 def _judge_groups(tx: Connection, workspace: Workspace, groups: Sequence[Group]) -> JudgeCounts:
     """Judge whole groups: their evidence in one query, their verdicts in one statement."""
     judged: list[Judged] = []
-    for group, evidence in _evidence_of(tx, groups).items():
+    for group, evidence in _evidence_of(tx, groups, workspace.thresholds).items():
         by_item: dict[str, list[FaceEvidence]] = {}
         for hit in evidence:
             by_item.setdefault(hit.item_id, []).append(hit)
@@ -109,11 +116,14 @@ def _judge_groups(tx: Connection, workspace: Workspace, groups: Sequence[Group])
             Judged(group.subject_id, tuple(own), judge(own, model_evidence=evidence, policy=workspace.policy))
             for own in by_item.values()
         ]
-    _store_verdicts(tx, workspace, judged)
+    standing = [entry for entry in judged if entry.judgement.verdict != "takedown" and _asked_for(tx, entry.key)]
+    # A takedown that stands is not undone because the picture that corroborated it has gone: only people do that.
+    _store_verdicts(tx, workspace, [entry for entry in judged if entry not in standing])
+    _mark_judged(tx, workspace, judged)
     return JudgeCounts(judged=len(judged), takedowns=_enqueue(tx, workspace, judged))
 
 
-def _evidence_of(tx: Connection, groups: Sequence[Group]) -> dict[Group, list[FaceEvidence]]:
+def _evidence_of(tx: Connection, groups: Sequence[Group], thresholds: Thresholds) -> dict[Group, list[FaceEvidence]]:
     """All hits that count, of each group."""
     found: dict[Group, list[FaceEvidence]] = {group: [] for group in groups}
     query = live_hits().where(
@@ -125,11 +135,12 @@ def _evidence_of(tx: Connection, groups: Sequence[Group]) -> dict[Group, list[Fa
     )
     for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id)):
         if (group := _group(row)) in found:
-            found[group].append(_evidence(row))
+            found[group].append(_evidence(row, thresholds))
     return found
 
 
-def _evidence(row: Any) -> FaceEvidence:
+def _evidence(row: Any, thresholds: Thresholds) -> FaceEvidence:
+    """A hit as the policy in force sees it; its own row keeps what was in force when it was found."""
     return FaceEvidence(
         hit_id=row.hit_id,
         item_id=row.item_id,
@@ -137,7 +148,7 @@ def _evidence(row: Any) -> FaceEvidence:
         score=row.score,
         threshold=row.threshold,
         threshold_source=row.threshold_source,
-        band=row.band,
+        band=band_of(row.score, thresholds),
         template_id=row.template_id,
         model_id=row.model_id,
         pdq=row.pdq,
@@ -145,7 +156,7 @@ def _evidence(row: Any) -> FaceEvidence:
 
 
 def _store_verdicts(tx: Connection, workspace: Workspace, judged: Sequence[Judged]) -> None:
-    """Replace the verdicts and mark the hits as judged."""
+    """Replace the verdicts."""
     if not judged:
         return
     now = workspace.now()
@@ -168,15 +179,20 @@ def _store_verdicts(tx: Connection, workspace: Workspace, judged: Sequence[Judge
             for entry in judged
         ],
     )
+
+
+def _mark_judged(tx: Connection, workspace: Workspace, judged: Sequence[Judged]) -> None:
     own = [{"this_hit": hit.hit_id} for entry in judged for hit in entry.evidence]
     unjudged = sa.and_(hits.c.hit_id == sa.bindparam("this_hit"), hits.c.judged_at.is_(None))
-    tx.execute(sa.update(hits).where(unjudged).values(judged_at=now), own)
+    if own:
+        tx.execute(sa.update(hits).where(unjudged).values(judged_at=workspace.now()), own)
 
 
 def _enqueue(tx: Connection, workspace: Workspace, judged: Sequence[Judged]) -> int:
     """Write the takedowns that verdicts call for and that do not stand already; how many."""
-    wanted = [entry for entry in judged if entry.judgement.verdict == "takedown"]
+    wanted = [entry for entry in judged if entry.judgement.verdict == "takedown" and not _asked_for(tx, entry.key)]
     due_at = {subject_id: _due_at(tx, workspace, subject_id) for subject_id in {entry.subject_id for entry in wanted}}
+    implausible = _implausible(tx, workspace, [entry.key["item_id"] for entry in wanted])
     return sum(
         enqueue_takedown(
             tx,
@@ -185,20 +201,56 @@ def _enqueue(tx: Connection, workspace: Workspace, judged: Sequence[Judged]) -> 
             due_at=due_at[entry.subject_id],
             reasons=entry.judgement.reasons,
             now=workspace.now(),
+            held="hit_rate" if entry.key["item_id"] in implausible else None,
+            occurrence=_earlier(tx, entry.key),
         )
         for entry in wanted
-        if not _asked_for(tx, entry.key)
     )
 
 
-def _asked_for(tx: Connection, key: dict[str, str]) -> bool:
-    """A takedown of this item for this subject stands already, perhaps under an earlier policy."""
-    query = sa.select(outbox.c.message_id).where(
-        *(outbox.c[name] == value for name, value in key.items()),
-        outbox.c.action == "takedown",
-        outbox.c.state != "withdrawn",
+def _implausible(tx: Connection, workspace: Workspace, item_ids: Sequence[str]) -> set[str]:
+    """Items of a day on which more of the scannable items are hits than ``sweep.max_hit_rate``.
+
+    That is a fault of models or registry until somebody has looked: their takedowns are held.
+    """
+    config = workspace.config.sweep
+    by_day: dict[tuple[str, str], set[str]] = {}
+    query = sa.select(items.c.item_id, items.c.source_id, items.c.day).where(items.c.item_id.in_(item_ids))
+    for item_id, source, day in tx.execute(query):
+        by_day.setdefault((source, day), set()).add(item_id)
+    found: set[str] = set()
+    for (source, day), of_day in by_day.items():
+        rate = hit_rate(count_statuses(tx, Scope(source, date.fromisoformat(day))), at_least=config.hit_rate_items)
+        if rate is not None and rate > config.max_hit_rate:
+            found |= of_day
+    return found
+
+
+def hit_rate(statuses: Mapping[str, int], *, at_least: int) -> float | None:
+    """Share of hits among scannable items; None among fewer than ``at_least``, where a share says nothing."""
+    hit = statuses.get("hit", 0)
+    scannable = hit + statuses.get("clean", 0) + statuses.get("no_face", 0)
+    return hit / scannable if scannable >= max(1, at_least) else None
+
+
+def _asked_for(tx: Connection, key: Mapping[str, str]) -> bool:
+    """A takedown of this item for this subject stands, of the time since the item was uploaded (again)."""
+    query = (
+        sa.select(outbox.c.message_id)
+        .join(items, sa.and_(items.c.item_id == outbox.c.item_id, outbox.c.created_at >= items.c.live_since))
+        .where(*_takedowns_of(key), outbox.c.state != "withdrawn")
     )
     return tx.execute(query.limit(1)).first() is not None
+
+
+def _earlier(tx: Connection, key: Mapping[str, str]) -> int:
+    """How many takedowns there were of this item for this subject, withdrawn ones included."""
+    query = sa.select(sa.func.count()).select_from(outbox).where(*_takedowns_of(key))
+    return int(tx.execute(query).scalar_one())
+
+
+def _takedowns_of(key: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    return [outbox.c.action == "takedown", *(outbox.c[name] == value for name, value in key.items())]
 
 
 def _due_at(tx: Connection, workspace: Workspace, subject_id: str) -> datetime:

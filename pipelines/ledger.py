@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection
 from pipelines.database.tables import hits, items, shards, subjects
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
+from pipelines.takedown.outbox import cancel_unsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +65,58 @@ def source_id(uri: str) -> str:
 def record_listing(
     tx: Connection, sealer: Sealer, listed: Sequence[Item], *, source_uri: str, now: datetime
 ) -> ListedCounts:
-    """Enter listed items: new ones as ``pending``, changed ones back to ``pending``, deleted ones as not live."""
-    known = {
-        row.item_id: row
-        for row in tx.execute(
-            sa.select(items.c.item_id, items.c.source_digest, items.c.live).where(
-                items.c.item_id.in_([item.item_id for item in listed])
-            )
-        )
-    }
+    """Enter listed items: new ones as ``pending``, changed ones back to ``pending``, deleted ones as not live.
+
+    Of two entries with one id the later counts. A path is an id only within its folder: where another source has the
+    same one already, the item is entered as ``<path>@<source id>``. Takedowns that were asked for because of content
+    that is gone, and were never sent, are cancelled.
+    """
+    named = _named(tx, listed, source_uri)
+    known = {row.item_id: row for row in tx.execute(sa.select(*_KNOWN).where(items.c.item_id.in_(list(named))))}
     new = changed = deleted = 0
-    for item in listed:
-        digest = _source_digest(item, source_uri)
-        row = known.get(item.item_id)
-        if row is not None and row.source_digest == digest:
+    for item_id, item in named.items():
+        row = known.get(item_id)
+        digest = _digest(item.to_record())
+        if row is not None and (row.source_digest, row.source_id) == (digest, source_id(source_uri)):
             continue
-        values = _item_values(sealer, item, source_uri, digest)
+        values = _item_values(sealer, item, item_id, source_uri, digest)
         if row is None:
-            tx.execute(sa.insert(items).values(item_id=item.item_id, attempts=0, first_seen=now, **values))
+            tx.execute(
+                sa.insert(items).values(
+                    item_id=item_id, attempts=0, first_seen=now, live_since=now, **values, **_unscanned_values()
+                )
+            )
             new += 1
         else:
-            # What was changed gets all its attempts again: earlier ones were at something else.
-            tx.execute(sa.update(items).where(items.c.item_id == item.item_id).values(attempts=0, **values))
+            _update(tx, row, item_id, item, values, now=now)
             changed += 1
         deleted += item.deleted and (row is None or row.live)
     return ListedCounts(listed=len(listed), new=new, changed=changed, deleted=deleted)
+
+
+_KNOWN = [items.c[name] for name in ("item_id", "source_id", "source_digest", "content_digest", "live")]
+
+
+def _named(tx: Connection, listed: Sequence[Item], source_uri: str) -> dict[str, Item]:
+    """Items by the id they have in the ledger."""
+    here = source_id(source_uri)
+    paths = [item.item_id for item in listed if item.item_id == item.locator and source_uri.startswith("directory:")]
+    elsewhere = set(
+        tx.execute(sa.select(items.c.item_id).where(items.c.item_id.in_(paths), items.c.source_id != here)).scalars()
+    )
+    return {f"{item.item_id}@{here}" if item.item_id in elsewhere else item.item_id: item for item in listed}
+
+
+def _update(tx: Connection, row: Any, item_id: str, item: Item, values: dict[str, Any], *, now: datetime) -> None:
+    """Enter a change. Only what may have changed the content costs a new scan; a new parent costs a new judgement."""
+    if item.deleted != (not row.live) or values["content_digest"] != row.content_digest:
+        # What was changed gets all its attempts again: earlier ones were at something else.
+        values = values | _unscanned_values() | {"attempts": 0}
+        cancel_unsent(tx, item_id=item_id, now=now)
+    if not row.live and not item.deleted:
+        values["live_since"] = now
+    tx.execute(sa.update(items).where(items.c.item_id == item_id).values(**values))
+    tx.execute(sa.update(hits).where(hits.c.item_id == item_id).values(judged_at=None))
 
 
 def unscanned(scope: Scope, *, model_id: str, max_attempts: int) -> sa.ColumnElement[bool]:
@@ -133,13 +161,8 @@ def recompute_status(tx: Connection, *, subject_id: str) -> None:
     )
 
 
-def delete_items(tx: Connection, item_ids: Iterable[str]) -> None:
-    """Mark items as gone from the platform: they are compared no more, and their faces count for nothing."""
-    tx.execute(sa.update(items).where(items.c.item_id.in_(list(item_ids))).values(live=False))
-
-
-def _item_values(sealer: Sealer, item: Item, source_uri: str, digest: str) -> dict[str, Any]:
-    record = {"source": source_uri, "item": item.to_record()}
+def _item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, digest: str) -> dict[str, Any]:
+    """What a listing says about an item."""
     return {
         "kind": item.kind,
         "parent_model": item.parent_model,
@@ -150,15 +173,16 @@ def _item_values(sealer: Sealer, item: Item, source_uri: str, digest: str) -> di
         "problem": item.problem,
         "source_id": source_id(source_uri),
         "source_digest": digest,
-        "sealed_record": sealer.seal_record(record, item.item_id),
-        "status": "pending",
-        "content_sha256": None,
-        "shard_id": None,
-        "model_id": None,
-        "faces": None,
+        "content_digest": _digest([item.locator, item.revision, item.received_at.isoformat(), item.kind]),
+        "sealed_record": sealer.seal_record({"source": source_uri, "item": item.to_record()}, item_id),
     }
 
 
-def _source_digest(item: Item, source_uri: str) -> str:
-    """Changes whenever anything the source says about the item changes, its content's revision included."""
-    return hashlib.sha256(json.dumps([source_uri, item.to_record()], sort_keys=True).encode()).hexdigest()
+def _unscanned_values() -> dict[str, Any]:
+    """The state of an item whose content has to be looked at."""
+    return {"status": "pending", "content_sha256": None, "shard_id": None, "model_id": None, "faces": None}
+
+
+def _digest(values: object) -> str:
+    """Changes whenever any of ``values`` changes."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

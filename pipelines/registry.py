@@ -1,7 +1,7 @@
 """The registry: who opted out, with sealed templates; enrolment, withdrawal, erasure; and the gallery built from it.
 
-A subject moves pending -> active -> withdrawn -> erased (or pending -> rejected, which erases at once). Every change of
-what must be compared raises the registry version and stamps it on the subject, so that coverage can be read off
+A subject moves pending -> active -> withdrawn or expired -> erased, or pending -> rejected, which erases. Every change
+of what must be compared raises the registry version and stamps it on the subject, so that coverage can be read off
 version numbers (I2). Names, consent records, contacts, vectors and crops are sealed under the subject's own key.
 """
 
@@ -25,6 +25,7 @@ from pipelines.database.tables import requests, subject_keys, subjects, template
 from pipelines.enrolment import Reference
 from pipelines.ledger import recompute_status
 from pipelines.sealing import Sealer, associated_data, seal, unseal
+from pipelines.takedown.outbox import cancel_unsent
 from pipelines.takedown.outbox import withdraw as withdraw_messages
 from pipelines.workspace import Workspace, new_id
 
@@ -135,12 +136,26 @@ def erase(workspace: Workspace, subject_id: str, *, actor: str) -> None:
     is erased or rejected tries that once more.
     """
     with workspace.database.write() as tx:
-        state = _require_state(tx, subject_id, ("active", "pending", "withdrawn", "erased", "rejected"))
+        state = _require_state(tx, subject_id, ("active", "pending", "withdrawn", "expired", "erased", "rejected"))
         if state in ("active", "pending"):
             end_subject(tx, workspace, subject_id, state="withdrawn", actor=actor)
         if state not in ("erased", "rejected"):
             destroy(tx, workspace, subject_id, state="erased", actor=actor)
     workspace.database.scrub()
+
+
+def expire_subjects(workspace: Workspace) -> int:
+    """End the opt-outs whose consent has run out; how many. What was delivered stands, what was never sent does not."""
+    now = workspace.now()
+    over = sa.select(subjects.c.subject_id).where(subjects.c.state == "active", subjects.c.expires_at <= now)
+    with workspace.database.read() as connection:
+        if not connection.execute(over).first():
+            return 0
+    with workspace.database.write() as tx:
+        expired = list(tx.execute(over).scalars())
+        for subject_id in expired:
+            end_subject(tx, workspace, subject_id, state="expired", actor="expiry")
+    return len(expired)
 
 
 def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
@@ -156,7 +171,10 @@ def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state:
         .where(requests.c.subject_id == subject_id, requests.c.state.in_(("open", "accepted")))
         .values(state="withdrawn", completed_at=now)
     )
-    withdraw_messages(tx, subject_id=subject_id, reason=f"subject_{state}", now=now)
+    if state == "expired":
+        cancel_unsent(tx, subject_id=subject_id, now=now)
+    else:
+        withdraw_messages(tx, subject_id=subject_id, reason=f"subject_{state}", now=now)
     recompute_status(tx, subject_id=subject_id)
     audit.append(tx, workspace.sealer, actor=actor, action=f"subject.{state}", now=now, subject_id=subject_id)
 

@@ -20,7 +20,7 @@ from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
-from pipelines.registry import active_versions
+from pipelines.registry import active_versions, expire_subjects
 from pipelines.requests import complete_request, get_request, list_requests, retry_request
 from pipelines.sweep import Coverage, begin_run, finish_run, measure_coverage
 from pipelines.workspace import Workspace
@@ -65,6 +65,7 @@ def rescan(
     Items that arrive meanwhile are compared with the subject by their own sweep, which reads the registry later.
     """
     started = time.monotonic()
+    expire_subjects(workspace)
     subject_ids = _subjects_of(workspace, request_id)
     run_id = begin_run(workspace, kind="rescan", day=None, run_id=run_id)
     matched = match_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ from pipelines.manifest import insert_shard, list_shards
 from pipelines.progress import Progress, silent
 from pipelines.sources import Item, ItemSource, open_source
 from pipelines.workspace import Workspace
+
+LEAVINGS_SECONDS = 3600.0
+OPERATORS_REASONS = ("host_not_allowed", "address_not_allowed")
+"""Fetches that fail until a setting is changed: they use up no attempt, so that the change brings the items in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,10 @@ def _remove_leavings(workspace: Workspace) -> None:
     """Delete what interrupted writes left: files of ours that the manifest does not list. Only the scan writes them."""
     with workspace.database.read() as connection:
         listed = {shard.entry.path for shard in list_shards(connection, workspace.sealer)}
+    # A lost connection frees PostgreSQL's lock while its holder may still be writing: there, only old files go.
+    oldest = time.time() - (0 if workspace.database.is_sqlite else LEAVINGS_SECONDS)
     for path in workspace.corpus.unlisted(listed):
-        if path.suffix in (".parquet", ".tmp"):
+        if path.suffix in (".parquet", ".tmp") and path.stat().st_mtime <= oldest:
             path.unlink(missing_ok=True)
 
 
@@ -154,8 +161,6 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> F
 
 
 def _content_of(item: Item, source: ItemSource, *, max_bytes: int) -> bytes:
-    if item.kind == "model":
-        raise UnscannableError("format", "model files carry no picture")
     if not item.has_content and item.problem == "row_invalid":
         raise FetchError("row_invalid", "the listing's row could not be read")
     if not item.has_content:
@@ -290,7 +295,7 @@ def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, en
             .values(
                 model_id=workspace.models.model_id,
                 scanned_at=now,
-                attempts=items.c.attempts + 1,
+                attempts=items.c.attempts + sa.bindparam("counted"),
                 **{name: sa.bindparam(f"new_{name}") for name in _UPDATED},
             )
         )
@@ -316,6 +321,7 @@ def _item_update(fetched: Fetched, scanned: Scanned, entry: ShardEntry | None) -
         values["shard_id"] = entry.shard_id if has_faces and entry else None
     return {
         "this_item": fetched.item_id,
+        "counted": int(fetched.problem is None or fetched.problem.reason not in OPERATORS_REASONS),
         "this_digest": fetched.source_digest,
         **{f"new_{name}": value for name, value in values.items()},
     }

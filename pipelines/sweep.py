@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,7 +27,7 @@ from pipelines.ledger import ListedCounts, Scope, count_statuses, record_listing
 from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
-from pipelines.registry import active_versions, registry_version
+from pipelines.registry import active_versions, expire_subjects, registry_version
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sources import Item, open_source
 from pipelines.workspace import Workspace, new_id
@@ -79,6 +80,7 @@ class SweepSummary:
 def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent) -> SweepSummary:
     """Sweep one source, one day of it or all, and return the summary that is also stored with the run."""
     started = time.monotonic()
+    source_uri = configured_source(workspace, source_uri)
     require_registry(workspace)
     scope = Scope(source_id(source_uri), day)
     run_id = begin_run(workspace, kind="sweep", day=day)
@@ -93,7 +95,8 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
 
 
 def require_registry(workspace: Workspace) -> None:
-    """Raise :class:`NotReadyError` for an empty registry before any work is done (I7)."""
+    """End expired opt-outs, then raise :class:`NotReadyError` for an empty registry before any work is done (I7)."""
+    expire_subjects(workspace)
     if workspace.config.sweep.allow_empty_registry:
         return
     with workspace.database.read() as connection:
@@ -109,7 +112,9 @@ def configured_source(workspace: Workspace, given: str | None = None) -> str:
     uri = given or workspace.config.source
     if not uri:
         raise ConfigError("no source: give --source, or set `source` in likeness.toml or LIKENESS_SOURCE")
-    return uri
+    kind, _, path = uri.partition(":")
+    # Made absolute: the address is remembered, and a retry may start from another folder.
+    return f"{kind}:{Path(path).resolve()}" if kind in ("directory", "manifest") and path else uri
 
 
 def list_source(
@@ -243,7 +248,7 @@ def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
     """Raise :class:`NotReadyError` unless every pair in scope is settled and every hit has a verdict."""
     with workspace.database.read() as connection:
         coverage = measure_coverage(connection, workspace, scope)
-        waiting = unjudged_count(connection)
+        waiting = unjudged_count(connection, scope)
     if coverage.settled != coverage.pairs or waiting:
         raise NotReadyError(
             f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared, {waiting} hits not judged"

@@ -141,7 +141,7 @@ def _verdicts(workspace: Workspace) -> str:
 
 
 def _outbox(workspace: Workspace) -> str:
-    """Every takedown verdict of an active subject has a message that was not withdrawn."""
+    """Every takedown verdict on a live item and an active subject has a message that was not withdrawn."""
     message = sa.and_(
         outbox.c.item_id == verdicts.c.item_id,
         outbox.c.content_sha256 == verdicts.c.content_sha256,
@@ -150,7 +150,10 @@ def _outbox(workspace: Workspace) -> str:
         outbox.c.state != "withdrawn",
     )
     active = sa.and_(subjects.c.subject_id == verdicts.c.subject_id, subjects.c.state == "active")
-    query = sa.select(sa.func.count()).select_from(verdicts.join(subjects, active))
+    present = sa.and_(
+        items.c.item_id == verdicts.c.item_id, items.c.content_sha256 == verdicts.c.content_sha256, items.c.live
+    )
+    query = sa.select(sa.func.count()).select_from(verdicts.join(subjects, active).join(items, present))
     wanted = query.where(verdicts.c.verdict == "takedown")
     missing = wanted.where(~sa.select(outbox.c.key).where(message).exists())
     with workspace.database.read() as connection:

@@ -25,6 +25,7 @@ for command in (
     scanning.rescan,
     scanning.hits,
     operations.dispatch,
+    operations.reconcile,
     operations.receiver,
     operations.report,
     operations.status,

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from embeddings.errors import ConfigError
-from pipelines.cli.console import command_options, emit, opened, parse_day, progress, shown_warnings, to_plain
+from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, shown_warnings, to_plain
 from pipelines.config import Environment
-from pipelines.delivery import deliver
+from pipelines.delivery import compare_with_service, deliver, intervene
 from pipelines.report import write_report
 from pipelines.status import read_status
 from pipelines.takedown.receiver import serve
@@ -30,12 +30,31 @@ def init(environment: Environment, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--release", "release_ids", multiple=True, help="First let this held message go; may be repeated.")
+@click.option(
+    "--revive", "revive_ids", multiple=True, help="First give this dead letter a new schedule; may be repeated."
+)
+@click.option("--resume", is_flag=True, help="First resume an endpoint that answered 410.")
 @command_options
-def dispatch(environment: Environment, as_json: bool) -> None:
+def dispatch(
+    environment: Environment, as_json: bool, release_ids: tuple[str, ...], revive_ids: tuple[str, ...], resume: bool
+) -> None:
     """Send what is due to the takedown service (LIKENESS_TAKEDOWN_URL, LIKENESS_TAKEDOWN_SECRET)."""
     with opened(environment) as workspace, progress(as_json) as report:
+        intervene(workspace, release_ids=release_ids, revive_ids=revive_ids, resume=resume, actor=actor())
         summary = deliver(workspace, progress=report)
     emit(summary, as_json=as_json)
+
+
+@click.command()
+@command_options
+def reconcile(environment: Environment, as_json: bool) -> None:
+    """Compare delivered takedowns with the service's open cases (LIKENESS_TAKEDOWN_CASES_URL); 1 if they differ."""
+    with opened(environment) as workspace:
+        found = compare_with_service(workspace)
+    emit(found, as_json=as_json)
+    if not found.agrees:
+        sys.exit(1)
 
 
 @click.command()

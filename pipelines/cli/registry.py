@@ -35,9 +35,10 @@ class ReferenceFiles(click.Command):
         expanded: list[str] = []
         current: str | None = None
         for arg in args:
+            name, equals, value = arg.partition("=")
             if arg.startswith("-"):
-                current = arg if arg in ("--reference", "--alias") else None
-                expanded.append(arg)
+                current = name if name in ("--reference", "--alias") else None
+                expanded += [name, value] if current and equals else [arg]
             elif current and expanded[-1] != current:
                 expanded += [current, arg]
             else:

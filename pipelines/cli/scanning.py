@@ -28,6 +28,8 @@ def sweep(environment: Environment, as_json: bool, source: str | None, day: date
     with opened(environment) as workspace, progress(as_json) as report:
         summary = run_sweep(workspace, configured_source(workspace, source), day=day, progress=report)
     emit(summary, as_json=as_json)
+    if summary.coverage < 1:
+        click.echo("some items are not compared with everybody yet: run `likeness rescan --pending`", err=True)
 
 
 @click.command()

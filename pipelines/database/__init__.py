@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from embeddings.errors import CorruptionError, NotReadyError, StateError
+from embeddings.errors import ConfigError, CorruptionError, NotReadyError, StateError
 from pipelines.database import tables
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -34,7 +34,12 @@ class Database:
     """An engine and its two kinds of transaction. Safe to share between threads; not across a fork."""
 
     def __init__(self, url: str, *, busy_timeout_seconds: float) -> None:
-        self.url = sa.make_url(url)
+        try:
+            self.url = sa.make_url(url)
+        except sa.exc.ArgumentError:
+            raise ConfigError("the database URL cannot be read: expected sqlite:///PATH or postgresql://...") from None
+        if self.is_sqlite and self.url.database:
+            _create_private(Path(self.url.database))
         self.engine: Engine = sa.create_engine(
             self.url,
             pool_pre_ping=self.url.get_backend_name() == "postgresql",
@@ -104,9 +109,15 @@ class Database:
     def scrub(self) -> None:
         """Make deletions physical now: empty the write-ahead log into the (secure_delete) database file.
 
+        On PostgreSQL the tables are vacuumed; its write-ahead log and its backups keep what they hold until they are
+        recycled.
         Raises :class:`StateError` when a reader keeps the log from being emptied for longer than the busy timeout.
         """
-        if self.is_sqlite:
+        if not self.is_sqlite:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                for table in (tables.subject_keys, tables.templates, tables.subjects):
+                    connection.execute(sa.text(f"VACUUM {table.name}"))
+        else:
             with self.engine.connect() as connection:
                 cursor = connection.connection.cursor()  # the driver's own: a checkpoint cannot run in a transaction
                 (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -168,6 +179,13 @@ def _typed_errors() -> Iterator[None]:
         if "no such table" in text or "UndefinedTable" in type(error.orig).__name__:
             raise NotReadyError("the database has no tables yet: run `likeness init`") from error
         raise
+
+
+def _create_private(path: Path) -> None:
+    """Make the file before SQLite does, readable by its owner alone; its log and shared memory take after it."""
+    if path.parent.is_dir():
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepare_sqlite(engine: Engine, busy_timeout_seconds: float) -> None:

@@ -81,9 +81,11 @@ items = sa.Table(
     sa.Column("received_at", UTCDateTime, nullable=False),
     sa.Column("day", sa.String(10), nullable=False),
     sa.Column("live", sa.Boolean, nullable=False),
+    sa.Column("live_since", UTCDateTime, nullable=False),
     sa.Column("problem", sa.String),
     sa.Column("source_id", sa.String, nullable=False),
     sa.Column("source_digest", sa.String(64), nullable=False),
+    sa.Column("content_digest", sa.String(64), nullable=False),
     sa.Column("sealed_record", sa.LargeBinary, nullable=False),
     sa.Column("status", sa.String, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
@@ -142,7 +144,7 @@ subjects = sa.Table(
     "subjects",
     metadata,
     sa.Column("subject_id", sa.String, primary_key=True),
-    sa.Column("state", sa.String, nullable=False),  # pending, active, withdrawn, erased, rejected
+    sa.Column("state", sa.String, nullable=False),  # pending, active, withdrawn, expired, erased, rejected
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("expires_at", UTCDateTime, nullable=False),
     sa.Column("created_at", UTCDateTime, nullable=False),

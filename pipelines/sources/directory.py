@@ -11,11 +11,12 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from embeddings.errors import ConfigError, FetchError, ItemError
+from embeddings.containers import sniff
+from embeddings.errors import ConfigError, FetchError, ItemError, UnscannableError
 from pipelines.sources.contained import open_file, open_folder, path_bytes, path_text, read_file
 from pipelines.sources.item import Item
 from pipelines.sources.metadata import (
@@ -30,6 +31,10 @@ from pipelines.sources.metadata import (
 )
 
 _JSON = b".json"
+
+
+MAX_DISGUISED_BYTES = 32 * 2**20
+"""How much of a broken side-car is read to see whether it is a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +69,12 @@ class DirectorySource:
         seen: set[str] = set()
         for file, sidecar in self._walk():
             metadata = Metadata() if sidecar is None else self._read_sidecar(sidecar)
-            item = _item(file, metadata, seen)
-            seen.add(item.item_id)
-            if day is None or item.received_at.date() == day:
-                yield item
+            found = [_item(file, metadata, seen)]
+            seen.add(found[0].item_id)
+            if sidecar is not None and metadata is UNREADABLE and self._is_picture(sidecar):  # an upload in disguise
+                found.append(_item(replace(file, path=sidecar), Metadata(), seen))
+                seen.add(found[1].item_id)
+            yield from (item for item in found if day is None or item.received_at.date() == day)
 
     def fetch(self, item: Item, *, max_bytes: int) -> bytes:
         """The file's bytes. See :class:`ItemSource`."""
@@ -131,6 +138,15 @@ class DirectorySource:
             problem = "not_a_file"
         revision = f"{status.st_size}-{status.st_mtime_ns}"
         return _File(path, _moment(status.st_mtime), revision, problem)
+
+    def _is_picture(self, path: bytes) -> bool:
+        try:
+            sniff(read_file(self._root, path, max_bytes=MAX_DISGUISED_BYTES))
+        except FetchError:
+            return False
+        except UnscannableError as error:
+            return error.reason == "too_large"  # no side-car is: let the scan say what it is
+        return True
 
     def _read_sidecar(self, path: bytes) -> Metadata:
         try:

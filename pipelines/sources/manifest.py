@@ -50,7 +50,8 @@ class ManifestSource:
         """One item per row, in the order of the file. See :class:`ItemSource`.
 
         A row without a usable ``received_at`` belongs to no day; it is yielded for every ``day``, with the manifest's
-        own time, so that sweeps by day cannot miss it. A second row of one id gets the row number added to its id.
+        own time, so that sweeps by day cannot miss it. A second row of one id gets the row number added
+        to its id, unless it says that the item was deleted: that is then true of the first.
         """
         try:
             written = datetime.fromtimestamp(self._manifest.stat().st_mtime, UTC)
@@ -85,7 +86,7 @@ class ManifestSource:
         sound = metadata.valid and located and content and metadata.item_id is not None
         problem = None if sound and metadata.received_at is not None else "row_invalid"
         item_id = metadata.item_id or f"row-{row.number}@{self._label}"[:MAX_ID]
-        if item_id in seen:
+        if item_id in seen and not (metadata.deleted and problem is None):  # a later row may delete an earlier one's
             problem = problem or "duplicate_id"
             item_id = _free_id(item_id, row.number, seen)
         item = Item(

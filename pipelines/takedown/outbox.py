@@ -57,9 +57,15 @@ class WithdrawCounts:
     """acknowledged by the service"""
 
 
-def takedown_key(*, action: str, item_id: str, content_sha256: str, subject_id: str, policy_version: str) -> str:
-    """SHA-256 (hex) of the five values, each with its length before it, so that no two quintuples read the same."""
-    return _digest(action, item_id, content_sha256, subject_id, policy_version)
+def takedown_key(
+    *, action: str, item_id: str, content_sha256: str, subject_id: str, policy_version: str, occurrence: int = 0
+) -> str:
+    """SHA-256 (hex) of the values, each with its length before it, so that no two sets of values read the same.
+
+    ``occurrence`` is 0 but for an item that was taken down, deleted and uploaded again: that is another case.
+    """
+    again = (str(occurrence),) if occurrence else ()
+    return _digest(action, item_id, content_sha256, subject_id, policy_version, *again)
 
 
 def withdrawal_key(key: str) -> str:
@@ -78,6 +84,7 @@ def enqueue_takedown(
     reasons: Mapping[str, Any] | Sequence[Any],
     now: datetime,
     held: str | None = None,
+    occurrence: int = 0,
 ) -> bool:
     """Write one takedown, or return False when its key was ever written before (even if withdrawn since).
 
@@ -91,7 +98,14 @@ def enqueue_takedown(
         "subject_id": subject_id,
         "policy_version": policy_version,
     }
-    row = _row(TAKEDOWN, takedown_key(action=TAKEDOWN, **ids), ids, due_at=due_at, reasons=reasons, now=now)
+    row = _row(
+        TAKEDOWN,
+        takedown_key(action=TAKEDOWN, **ids, occurrence=occurrence),
+        ids,
+        due_at=due_at,
+        reasons=reasons,
+        now=now,
+    )
     if held is not None:
         row |= {"state": HELD, "last_result": f"held:{_fixed_word(held)}"}
     return _insert_once(tx, row)
@@ -124,6 +138,18 @@ def withdraw(
             in_doubt += row.state != DONE
             delivered += row.state == DONE
     return WithdrawCounts(unsent=unsent, in_doubt=in_doubt, delivered=delivered)
+
+
+def cancel_unsent(tx: Connection, *, item_id: str | None = None, subject_id: str | None = None, now: datetime) -> int:
+    """Withdraw the takedowns of an item or a subject that were certainly never sent; how many. Sent ones stand."""
+    if subject_id is None and item_id is None:
+        raise ValueError("cancel_unsent needs a subject_id or an item_id")
+    chosen = sa.and_(outbox.c.action == TAKEDOWN, outbox.c.state.in_((PENDING, HELD)), outbox.c.attempts == 0)
+    if subject_id is not None:
+        chosen &= outbox.c.subject_id == subject_id
+    if item_id is not None:
+        chosen &= outbox.c.item_id == item_id
+    return tx.execute(sa.update(outbox).where(chosen).values(state=WITHDRAWN, finished_at=now)).rowcount
 
 
 def counts_by_state(connection: Connection) -> dict[str, int]:

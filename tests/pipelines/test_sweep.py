@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -335,3 +336,167 @@ def test_the_nightly_days_start_at_the_watermark_or_two_days_back() -> None:
     assert nightly_days(None, today) == [date(2026, 3, 8), date(2026, 3, 9)]
     assert nightly_days(date(2026, 3, 9), today) == [date(2026, 3, 8), date(2026, 3, 9)]
     assert nightly_days(date(2026, 3, 6), today)[0] == date(2026, 3, 6)
+
+
+def outbox_states(workspace: Workspace) -> dict[str, int]:
+    return {state: count for state, count in read_status(workspace).outbox.items() if count}
+
+
+def mark_sent(workspace: Workspace) -> None:
+    """As if the service had acknowledged everything."""
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(tables.outbox).values(state="done", attempts=1))
+
+
+def test_i1_files_of_one_name_in_two_folders_are_two_items(workspace: Workspace, tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder, number in ((first, 1), (second, 2)):
+        folder.mkdir()
+        upload(folder, "x.png", picture(person(number)))
+    one, two = enrol(workspace, person(1)), enrol(workspace, person(2))
+    for folder in (first, second, first):
+        assert sweep(workspace, source_of(folder), day=None).items == 1
+    found = pairs(workspace)
+    assert ("x.png", one) in found
+    assert [item for item, subject in found if subject == two] == [
+        item for item in statuses(workspace) if item.startswith("x.png@")
+    ]
+
+
+def test_a_source_is_the_same_from_whichever_folder_it_is_named(
+    workspace: Workspace, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    monkeypatch.chdir(uploads.parent)
+    first = sweep(workspace, f"directory:{uploads.name}", day=None)
+    monkeypatch.chdir("/")
+    second = sweep(workspace, f"{source_of(uploads)}/", day=None)
+    assert (first.items, first.embedded, second.items, second.embedded) == (1, 1, 1, 0)
+
+
+def test_i1_calling_a_picture_a_model_or_a_side_car_does_not_hide_it(workspace: Workspace, uploads: Path) -> None:
+    subject = enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)), kind="model")
+    upload(uploads, "b.bin", picture(person(1), WHITE))
+    (uploads / "c.png").write_bytes(picture(person(2)))
+    (uploads / "c.png.json").write_bytes(picture(person(3), person(1)))
+    sweep(workspace, source_of(uploads), day=None)
+    assert pairs(workspace) == {("a.png", subject), ("b.bin", subject), ("c.png.json", subject)}
+
+
+def test_a_change_of_title_costs_no_new_scan_and_a_change_of_parent_a_new_judgement(
+    workspace: Workspace, uploads: Path
+) -> None:
+    enrol(workspace, person(1))
+    for number in (1, 2):
+        upload(uploads, f"{number}.png", picture(person(1), person(4 + number)))
+    assert sweep(workspace, source_of(uploads), day=None).takedowns == 0
+    for number in (1, 2):
+        data = (uploads / f"{number}.png").read_bytes()
+        stamp = (uploads / f"{number}.png").stat()
+        upload(uploads, f"{number}.png", data, parent_model="m", title="new")
+
+        os.utime(uploads / f"{number}.png", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    again = sweep(workspace, source_of(uploads), day=None)
+    assert (again.embedded, again.reused, again.takedowns) == (0, 0, 2)
+
+
+def test_takedowns_for_content_that_is_gone_are_cancelled_if_they_were_never_sent(
+    workspace: Workspace, uploads: Path
+) -> None:
+    enrol(workspace, person(1))
+    for number in (1, 2):
+        upload(uploads, f"{number}.png", picture(person(1), person(4 + number)), parent_model="m")
+    sweep(workspace, source_of(uploads), day=None)
+    assert outbox_states(workspace) == {"pending": 2}
+    upload(uploads, "1.png", picture(person(7), WHITE), parent_model="m")
+    sweep(workspace, source_of(uploads), day=None)
+    assert outbox_states(workspace) == {"pending": 1, "withdrawn": 1}
+    assert all_hold(workspace)
+
+
+def test_i5_what_was_taken_down_and_uploaded_again_is_taken_down_again(
+    workspace: Workspace, uploads: Path, clock
+) -> None:
+    enrol(workspace, person(1))
+    names = {f"{number}.png": picture(person(1), person(4 + number)) for number in (1, 2)}
+    for deleted in (False, True, False):
+        clock.forward(hours=1)
+        for name, data in names.items():
+            upload(uploads, name, data, parent_model="m", deleted=deleted)
+        sweep(workspace, source_of(uploads), day=None)
+        mark_sent(workspace)
+    with workspace.database.read() as connection:
+        keys = connection.execute(sa.select(tables.outbox.c.key)).scalars().all()
+    assert len(set(keys)) == len(keys) == 4
+    sweep(workspace, source_of(uploads), day=None)
+    assert outbox_states(workspace) == {"done": 4}
+    assert all_hold(workspace)
+
+
+def test_a_new_policy_weighs_the_hits_there_are_and_undoes_no_takedown(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    for number in (1, 2):
+        upload(uploads, f"{number}.png", picture(person(1), person(4 + number)), parent_model="m")
+
+    def sweep_under(distinct: int, version: str) -> tuple[int, int]:
+        rules = replace(workspace.policy.settings.takedown, distinct_images=distinct)
+        settings = replace(workspace.policy.settings, takedown=rules)
+        workspace.policy = replace(workspace.policy, settings=settings, version=version)  # type: ignore[misc]
+        summary = sweep(workspace, source_of(uploads), day=None)
+        return summary.takedowns, summary.review
+
+    assert sweep_under(3, "strict") == (0, 2)
+    assert sweep_under(2, "usual") == (2, 0)
+    assert sweep_under(3, "strict again") == (2, 0)
+    assert outbox_states(workspace) == {"pending": 2}
+    assert all_hold(workspace)
+
+
+def test_the_takedowns_of_a_day_with_too_many_hits_are_held(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    for number in range(20):
+        upload(uploads, f"{number}.png", picture(person(1), person(4 + number)), parent_model="m")
+    sweep(workspace, source_of(uploads), day=None)
+    assert outbox_states(workspace) == {"held": 20}
+
+
+def test_an_expired_opt_out_ends_by_itself_and_what_was_delivered_stands(
+    workspace: Workspace, uploads: Path, clock
+) -> None:
+    subject = enrol(workspace, person(1), days=1)
+    enrol(workspace, person(2))
+    for number in (1, 2):
+        upload(uploads, f"{number}.png", picture(person(1), person(4 + number)), parent_model="m")
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(tables.outbox).where(tables.outbox.c.item_id == "1.png").values(state="done", attempts=1))
+    clock.forward(days=2)
+    rescan(workspace)
+    assert (pairs(workspace), statuses(workspace)) == (set(), {"1.png": "clean", "2.png": "clean"})
+    assert outbox_states(workspace) == {"done": 1, "withdrawn": 1}
+    assert read_status(workspace).subjects == {"active": 1, "expired": 1}
+    erase(workspace, subject, actor="tester")
+    assert all_hold(workspace)
+
+
+def test_an_item_whose_host_is_not_allowed_waits_for_the_setting(workspace: Workspace, tmp_path: Path) -> None:
+    enrol(workspace, person(1))
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"id": "a", "url": "https://cdn.example/a.png", "received_at": "2026-02-27T10:00:00Z"}\n')
+    for _ in range(7):
+        assert sweep(workspace, f"manifest:{manifest}", day=None).statuses == {"fetch_failed:host_not_allowed": 1}
+    with workspace.database.read() as connection:
+        assert connection.execute(sa.select(tables.items.c.attempts)).scalar_one() == 0
+
+
+def test_a_later_row_of_a_manifest_deletes_what_an_earlier_one_listed(workspace: Workspace, tmp_path: Path) -> None:
+    enrol(workspace, person(1))
+    (tmp_path / "a.png").write_bytes(picture(person(1)))
+    manifest = tmp_path / "m.jsonl"
+    row = '{"id": "a", "path": "a.png", "received_at": "2026-02-27T10:00:00Z"}\n'
+    manifest.write_text(row)
+    assert sweep(workspace, f"manifest:{manifest}", day=None).hits == 1
+    manifest.write_text(row + '{"id": "a", "received_at": "2026-02-27T10:00:00Z", "deleted": true}\n')
+    assert sweep(workspace, f"manifest:{manifest}", day=None).items == 0

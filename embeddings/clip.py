@@ -109,7 +109,6 @@ class OpenClipEncoder:
         self.precision = "bf16" if fast else "fp32"
         self._dtype = torch.bfloat16 if fast else torch.float32
         self._model = model.eval().requires_grad_(False).to(self._device, self._dtype)
-        # A patch embedding takes its pixels in channels-last order, which is how they come: no copy before it.
         self._encode = torch.compile(self._model.encode_image) if compiled else self._model.encode_image
         self._tokenizer = tokenizer
         self.transform = transform

@@ -53,6 +53,29 @@ class EmbeddingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentConfig:
+    """What content shows: a rating, and CLIP vectors.
+
+    ``clip``: ``auto`` uses CLIP where its weights are at hand and otherwise says so and records what is missing;
+    ``required`` fails without them; ``off`` misses nothing. ``clip_checkpoint`` is a weights file of ``clip_model`` or
+    a folder as open_clip publishes them, relative to the home folder. Without it the weights of ``clip_pretrained`` are
+    used if they were downloaded before; with ``clip_download`` a run downloads them itself. ``max_frames`` of an
+    animation are looked at.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    rating: bool = True
+    clip: Literal["auto", "required", "off"] = "auto"
+    clip_model: str = "ViT-B-32"
+    clip_pretrained: str = "laion2b_s34b_b79k"
+    clip_checkpoint: str = ""
+    clip_download: bool = False
+    clip_device: str = "auto"
+    clip_compile: bool = False
+    max_frames: Positive = 8
+
+
+@dataclass(frozen=True, slots=True)
 class ImagesConfig:
     """What the decoder accepts."""
 
@@ -157,6 +180,7 @@ class Config:
     corpus: Literal["sealed"] = "sealed"
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    content: ContentConfig = field(default_factory=ContentConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)

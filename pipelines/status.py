@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from embeddings.weights import find_pack, model_id
+from pipelines.content import ContentCoverage, measure_content
 from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
 from pipelines.judging import unjudged_count
@@ -50,6 +51,7 @@ class Status:
     shards: int
     corpus_faces: int
     corpus_bytes: int
+    content: ContentCoverage
     watermark: str | None
     outbox: dict[str, int]
     requests: tuple[RequestClock, ...]
@@ -81,6 +83,7 @@ def read_status(workspace: Workspace) -> Status:
             shards=len(listed),
             corpus_faces=sum(shard.entry.faces for shard in listed),
             corpus_bytes=sum(shard.entry.bytes for shard in listed),
+            content=measure_content(connection, workspace, Scope(None, None)),
             watermark=get_state(connection, "watermark"),
             outbox=counts_by_state(connection),
             requests=tuple(

@@ -19,6 +19,7 @@ from indexes.calibration import Thresholds
 from indexes.corpus import Corpus
 from pipelines.canary import Canary, make_canary
 from pipelines.config import Config, Environment, load_config
+from pipelines.content_models import ContentModels, content_schema
 from pipelines.database import Database, get_state, set_state
 from pipelines.failpoints import Failpoints
 from pipelines.policy import Policy, load_policy
@@ -52,6 +53,7 @@ class Workspace:
             busy_timeout_seconds=config.database.busy_timeout_seconds,
         )
         self.corpus = Corpus(self.home / "corpus")
+        self.content_corpus = Corpus(self.home / "content", schema=content_schema)
 
     @cached_property
     def policy(self) -> Policy:
@@ -65,6 +67,11 @@ class Workspace:
         return load_models(
             self.config.embedding.pack, cache_dir=self.home / "models", settings=self.config.embedding.faces()
         )
+
+    @cached_property
+    def content_models(self) -> ContentModels:
+        """The rater and the CLIP encoder, each loaded on first use."""
+        return ContentModels(self.config.content, home=self.home)
 
     @cached_property
     def canary(self) -> Canary:

@@ -42,7 +42,7 @@ class YuNetDetector:
             image, shrunk_x, shrunk_y = resize_to(image, long_side=side)
             scale_x, scale_y = scale_x * shrunk_x, scale_y * shrunk_y
             heads = self._session.run({"image": letterbox(image)[None]})
-            rows = decode_heads(heads, min_score=self._settings.min_score)
+            rows = decode_heads(heads, min_score=self._settings.detection_score)
             rows[:, 0:14:2] /= scale_x
             rows[:, 1:14:2] /= scale_y
             found.append(rows)

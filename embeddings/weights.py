@@ -120,11 +120,14 @@ def model_id(pack: Pack, settings: FaceSettings) -> str:
 
     ``<pack>-<12 hex>``, a digest of the pack's name, both files' SHA-256, the preparation version and the settings.
     """
+    deciding = asdict(settings)
+    if settings.views is None:
+        del deciding["views"]  # ids from before there were views stay
     parts = {
         "pack": pack.name,
         "files": [pack.detector.sha256, pack.recognizer.sha256],
         "preparation": PREPARATION_VERSION,
-        "settings": asdict(settings),
+        "settings": deciding,
     }
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return f"{pack.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

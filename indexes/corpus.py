@@ -41,6 +41,13 @@ def corpus_schema(dimension: int) -> pa.Schema:
     return pa.schema([pa.field("item_id", pa.string(), nullable=False), *face_schema(dimension)])
 
 
+def with_view(table: pa.Table) -> pa.Table:
+    """``table`` with the column ``view``, which shards from before there were views lack: null in all rows."""
+    if "view" in table.column_names:
+        return table
+    return table.add_column(table.column_names.index("vector"), "view", pa.nulls(len(table), pa.string()))
+
+
 class Corpus:
     """The folder of shards."""
 
@@ -104,6 +111,8 @@ class Corpus:
         except (OSError, pa.ArrowException) as error:
             raise CorruptionError(f"shard {entry.shard_id} cannot be opened: its seal or the key differs") from error
         table = table.replace_schema_metadata(None)
+        if "view" in self.schema(entry.dimension).names:
+            table = with_view(table)
         if table.schema != self.schema(entry.dimension) or len(table) != entry.faces:
             raise CorruptionError(f"shard {entry.shard_id} does not hold the rows the manifest lists")
         check_unit(vectors_of(table["vector"], entry.dimension))

@@ -20,13 +20,50 @@ import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError
-from embeddings.types import FaceSettings, ImageLimits
+from embeddings.types import FaceSettings, ImageLimits, ViewSettings
 from pipelines.sources import FetchSettings
 
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 _FORBID = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class ViewsConfig:
+    """Looking again from other sides (:mod:`embeddings.views`), measured by ``benchmarks/robustness.py``.
+
+    ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain; ``always``: every frame in
+    full, also against uploaders who put a plain face beside a turned one. ``megapixels`` bounds the cost of one frame:
+    about 20 ms of one core for each. Off until thresholds are calibrated on the best of several views.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    mode: Literal["off", "uncertain", "always"] = "off"
+    certain_score: Unit = 0.9
+    candidate_score: Unit = 0.5
+    promising_score: Unit = 0.7
+    search_score: Unit = 0.85
+    tiny_pixels: Positive = 20
+    max_lean: Annotated[float, Field(gt=0, le=180)] = 20.0
+    sides: tuple[Positive, ...] = (320, 640)
+    megapixels: Annotated[float, Field(gt=0)] = 4.0
+
+    def settings(self) -> ViewSettings | None:
+        """As the embeddings package takes it."""
+        if self.mode == "off":
+            return None
+        return ViewSettings(
+            always=self.mode == "always",
+            certain_score=self.certain_score,
+            candidate_score=self.candidate_score,
+            promising_score=self.promising_score,
+            search_score=self.search_score,
+            tiny_pixels=self.tiny_pixels,
+            max_lean=self.max_lean,
+            sides=self.sides,
+            megapixels=self.megapixels,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +77,7 @@ class EmbeddingConfig:
     min_score: Unit = 0.7
     nms_iou: Unit = 0.3
     max_faces: Positive = 200
+    views: ViewsConfig = field(default_factory=ViewsConfig)
 
     def worker_count(self) -> int:
         """Threads that decode, detect and recognise."""
@@ -48,7 +86,11 @@ class EmbeddingConfig:
     def faces(self) -> FaceSettings:
         """The part that decides which vectors come out."""
         return FaceSettings(
-            scales=self.scales, min_score=self.min_score, nms_iou=self.nms_iou, max_faces=self.max_faces
+            scales=self.scales,
+            min_score=self.min_score,
+            nms_iou=self.nms_iou,
+            max_faces=self.max_faces,
+            views=self.views.settings(),
         )
 
 

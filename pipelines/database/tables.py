@@ -245,6 +245,7 @@ hits = sa.Table(
     sa.Column("x2", sa.Float, nullable=False),
     sa.Column("y2", sa.Float, nullable=False),
     sa.Column("detector_score", sa.Float, nullable=False),
+    sa.Column("view", sa.String),  # by which view the face was found, see embeddings.views; null: not recorded
     sa.Column("shard_id", sa.String, nullable=False),
     sa.Column("found_by", sa.String, nullable=False),  # sweep or rescan
     sa.Column("found_at", UTCDateTime, nullable=False),

@@ -20,6 +20,7 @@ import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError
+from embeddings.runtimes import RuntimeSettings
 from embeddings.types import FaceSettings, ImageLimits
 from pipelines.sources import FetchSettings
 
@@ -31,10 +32,16 @@ _FORBID = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingConfig:
-    """How content becomes vectors. ``workers`` 0 means one per core."""
+    """How content becomes vectors. ``workers`` 0 means one per core.
+
+    ``pack``: a known one (``likeness models list``) or ``local:PATH``. ``runtime`` and ``precision`` change the speed,
+    and vectors by no more than :data:`embeddings.runtimes.MIN_COSINE` says.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     pack: str = "opencv-zoo"
+    runtime: Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
     scales: tuple[Positive, ...] = (640, 160)
     min_score: Unit = 0.7
@@ -44,6 +51,10 @@ class EmbeddingConfig:
     def worker_count(self) -> int:
         """Threads that decode, detect and recognise."""
         return self.workers or len(os.sched_getaffinity(0))
+
+    def runtime_settings(self) -> RuntimeSettings:
+        """The part that decides what the networks run on."""
+        return RuntimeSettings(self.runtime, self.precision)
 
     def faces(self) -> FaceSettings:
         """The part that decides which vectors come out."""

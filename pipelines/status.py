@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from embeddings.weights import find_pack, model_id
+from embeddings.runtimes import choose_runtime, inspect_machine
 from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
 from pipelines.judging import unjudged_count
@@ -38,6 +38,7 @@ class Status:
 
     home: str
     model_id: str
+    runtime: str
     policy_version: str
     items: int
     statuses: dict[str, int]
@@ -68,7 +69,8 @@ def read_status(workspace: Workspace) -> Status:
         unfinished = [request for state in ("open", "accepted") for request in list_requests(connection, state=state)]
         return Status(
             home=str(workspace.home),
-            model_id=model_id(find_pack(workspace.config.embedding.pack), workspace.config.embedding.faces()),
+            model_id=workspace.model_id,
+            runtime=str(choose_runtime(workspace.config.embedding.runtime_settings(), inspect_machine())),
             policy_version=workspace.policy.version,
             items=sum(statuses.values()),
             statuses=statuses,

@@ -64,6 +64,16 @@ class EmbeddingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelsConfig:
+    """How packs are downloaded. A cut connection is resumed up to ``pull_attempts`` times."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    pull_attempts: Positive = 5
+    pull_timeout_seconds: Seconds = 30.0
+    max_bytes: Positive = 2**30
+
+
+@dataclass(frozen=True, slots=True)
 class ImagesConfig:
     """What the decoder accepts."""
 
@@ -168,6 +178,7 @@ class Config:
     max_age_days: Positive = 1095
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)

@@ -62,7 +62,11 @@ class Workspace:
 
     @cached_property
     def models(self) -> FaceModels:
-        """Detector and recogniser, loaded on first use."""
+        """Detector and recogniser, loaded on first use. Raises :class:`WeightsError` before terms are accepted."""
+        from pipelines.licences import require_accepted  # it works on workspaces
+
+        with self.database.read() as connection:
+            require_accepted(connection, find_pack(self.config.embedding.pack))
         return load_models(
             self.config.embedding.pack,
             cache_dir=self.home / "models",

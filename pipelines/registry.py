@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -94,7 +95,16 @@ def insert_subject(
     )
     tx.execute(sa.insert(subject_keys).values(subject_id=subject_id, wrapped_key=wrapped))
     template_ids = tuple(
-        _insert_template(tx, workspace, subject_id=subject_id, key=key, reference=reference, now=now)
+        _insert_template(
+            tx,
+            workspace,
+            subject_id=subject_id,
+            key=key,
+            vector=reference.vector,
+            crop=reference.crop.tobytes(),
+            score=reference.detector_score,
+            now=now,
+        )
         for reference in references
     )
     audit.append(
@@ -223,7 +233,10 @@ def open_templates(
     rows = [row for row in connection.execute(query) if row.subject_id in wanted]
     without = wanted - {row.subject_id for row in rows}
     if without:
-        raise NotReadyError(f"{len(without)} active subjects have no template for {model_id}: they would go unseen")
+        raise NotReadyError(
+            f"{len(without)} active subjects have no template for {model_id} and would go "
+            "unseen: run `likeness models backfill`"
+        )
     if wanted - keys.keys():
         raise CorruptionError("an active subject's key is missing")
     vectors = [
@@ -258,12 +271,36 @@ def load_gallery(workspace: Workspace, connection: Connection, *, subject_ids: C
     return gallery
 
 
+def open_crops(connection: Connection, sealer: Sealer, rows: Sequence[sa.Row[Any]]) -> list[bytes]:
+    """The unsealed crops of template rows of one subject, raw RGB bytes. Raises :class:`CorruptionError`."""
+    key = _subject_key(connection, sealer, rows[0].subject_id)
+    return [unseal(key, row.sealed_crop, _crop_aad(row.subject_id, row.template_id)) for row in rows]
+
+
+def store_template(
+    tx: Connection, workspace: Workspace, *, subject_id: str, vector: Float32, crop: bytes, score: float
+) -> str:
+    """Seal one more template of the models in force under the subject's key; returns its id."""
+    key = _subject_key(tx, workspace.sealer, subject_id)
+    return _insert_template(
+        tx, workspace, subject_id=subject_id, key=key, vector=vector, crop=crop, score=score, now=workspace.now()
+    )
+
+
 def _insert_template(
-    tx: Connection, workspace: Workspace, *, subject_id: str, key: bytes, reference: Reference, now: datetime
+    tx: Connection,
+    workspace: Workspace,
+    *,
+    subject_id: str,
+    key: bytes,
+    vector: Float32,
+    crop: bytes,
+    score: float,
+    now: datetime,
 ) -> str:
     template_id = new_id("ref")
     model_id = workspace.models.model_id
-    vector = np.ascontiguousarray(reference.vector, dtype="<f4")
+    vector = np.ascontiguousarray(vector, dtype="<f4")
     check_unit(vector[None, :], workspace.models.dimension)
     tx.execute(
         sa.insert(templates).values(
@@ -271,13 +308,17 @@ def _insert_template(
             subject_id=subject_id,
             model_id=model_id,
             dimension=len(vector),
-            detector_score=reference.detector_score,
+            detector_score=score,
             sealed_vector=seal(key, vector.tobytes(), _template_aad(subject_id, template_id, model_id)),
-            sealed_crop=seal(key, reference.crop.tobytes(), associated_data("crop", subject_id, template_id, "1")),
+            sealed_crop=seal(key, crop, _crop_aad(subject_id, template_id)),
             created_at=now,
         )
     )
     return template_id
+
+
+def _crop_aad(subject_id: str, template_id: str) -> bytes:
+    return associated_data("crop", subject_id, template_id, "1")
 
 
 def _template_aad(subject_id: str, template_id: str, model_id: str) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from embeddings.runtimes import choose_runtime, inspect_machine
+from pipelines.backfill import BackfillState, read_backfill
 from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
 from pipelines.judging import unjudged_count
@@ -44,6 +45,7 @@ class Status:
     statuses: dict[str, int]
     coverage: float
     pairs_missing: int
+    backfill: BackfillState
     hits_unjudged: int
     registry_version: int
     subjects: dict[str, int]
@@ -76,6 +78,7 @@ def read_status(workspace: Workspace) -> Status:
             statuses=statuses,
             coverage=coverage.fraction,
             pairs_missing=coverage.pairs - coverage.settled,
+            backfill=read_backfill(connection, model_id=workspace.model_id),
             hits_unjudged=unjudged_count(connection),
             registry_version=registry_version(connection),
             subjects={str(state): int(count) for state, count in by_state},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from embeddings.weights import LOCAL, find_pack, packs
+from pipelines.backfill import backfill as run_backfill
 from pipelines.cli.console import actor, command_options, emit, opened, progress
 from pipelines.config import Environment
 from pipelines.licences import accept as accept_terms
@@ -79,3 +80,12 @@ def licence(environment: Environment, as_json: bool, pack: str, accept: bool) ->
         with workspace.database.read() as connection:
             facts = terms_of(wanted) | {"accepted": is_accepted(connection, wanted)}
     emit(facts, as_json=as_json)
+
+
+@models.command()
+@command_options
+def backfill(environment: Environment, as_json: bool) -> None:
+    """After a change of pack: embed the references and all live items again. Old results stay in force meanwhile."""
+    with opened(environment) as workspace, progress(as_json) as report:
+        summary = run_backfill(workspace, actor=actor(), progress=report)
+    emit(summary, as_json=as_json)

@@ -25,9 +25,9 @@ from pipelines.judging import judge_pending
 from pipelines.ledger import Scope, count_outdated
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
-from pipelines.registry import open_crops, store_template
 from pipelines.scan import scan_pending
 from pipelines.sweep import begin_run, finish_run
+from pipelines.templates import open_crops, store_template
 from pipelines.workspace import Workspace
 
 STATES = ("active", "pending")

@@ -26,7 +26,7 @@ from embeddings.shard import embed_shard
 from embeddings.types import Content, ShardEmbeddings, face_schema
 from indexes.corpus import ShardEntry, corpus_schema
 from pipelines.database.tables import items, shards
-from pipelines.ledger import Scope, outdated, unscanned
+from pipelines.ledger import Scope, outdated, status_after_scan, unscanned
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.progress import Progress, silent
 from pipelines.sources import Item, ItemSource, open_source
@@ -296,25 +296,13 @@ def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, en
                 scanned_at=now,
                 attempts=items.c.attempts + 1,
                 **{name: sa.bindparam(f"new_{name}") for name in _UPDATED if name != "status"},
-                status=_status_kept(model_id),
+                status=status_after_scan(model_id),
             )
         )
         if updates:
             tx.execute(statement, updates)
         workspace.failpoints.pass_by("before_manifest_commit")
     workspace.failpoints.pass_by("after_manifest_commit")
-
-
-def _status_kept(model_id: str) -> sa.ColumnElement[str]:
-    """The new status; but the same content embedded by new models stays ``hit``, and ``clean`` until it is compared."""
-    new: sa.ColumnElement[str] = sa.bindparam("new_status", type_=sa.String)
-    content = sa.bindparam("new_content_sha256", type_=sa.String)
-    again = sa.and_(items.c.model_id != model_id, items.c.content_sha256 == content)
-    return sa.case(
-        (sa.and_(again, items.c.status == "hit"), "hit"),
-        (sa.and_(again, items.c.status == "clean", new == "pending"), "clean"),
-        else_=new,
-    )
 
 
 _UPDATED = ("status", "content_sha256", "shard_id", "pdq", *_STATUS_COLUMNS)

@@ -107,10 +107,14 @@ class Content:
 
 
 class ModelSession(Protocol):
-    """A loaded network on some runtime. Safe to call from one thread at a time."""
+    """A loaded network on some runtime. Safe to call from several threads."""
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Float32]:
         """Outputs in the order of the graph's outputs."""
+        ...
+
+    def close(self) -> None:
+        """Release the network and its memory. It is not run again."""
         ...
 
 

@@ -20,6 +20,7 @@ import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError
+from embeddings.runtimes import RuntimeSettings
 from embeddings.types import FaceSettings, ImageLimits, ViewSettings
 from pipelines.sources import FetchSettings
 
@@ -68,10 +69,16 @@ class ViewsConfig:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingConfig:
-    """How content becomes vectors. ``workers`` 0 means one per core."""
+    """How content becomes vectors. ``workers`` 0 means one per core.
+
+    ``pack``: a known one (``likeness models list``) or ``local:PATH``. ``runtime`` and ``precision`` change the speed,
+    and vectors by no more than :data:`embeddings.runtimes.MIN_COSINE` says.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     pack: str = "opencv-zoo"
+    runtime: Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
     scales: tuple[Positive, ...] = (640, 160)
     min_score: Unit = 0.7
@@ -82,6 +89,10 @@ class EmbeddingConfig:
     def worker_count(self) -> int:
         """Threads that decode, detect and recognise."""
         return self.workers or len(os.sched_getaffinity(0))
+
+    def runtime_settings(self) -> RuntimeSettings:
+        """The part that decides what the networks run on."""
+        return RuntimeSettings(self.runtime, self.precision)
 
     def faces(self) -> FaceSettings:
         """The part that decides which vectors come out."""
@@ -115,6 +126,16 @@ class ContentConfig:
     clip_device: str = "auto"
     clip_compile: bool = False
     max_frames: Positive = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsConfig:
+    """How packs are downloaded. A cut connection is resumed up to ``pull_attempts`` times."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    pull_attempts: Positive = 5
+    pull_timeout_seconds: Seconds = 30.0
+    max_bytes: Positive = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +244,7 @@ class Config:
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     content: ContentConfig = field(default_factory=ContentConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)

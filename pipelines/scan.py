@@ -27,7 +27,7 @@ from embeddings.shard import embed_shard
 from embeddings.types import Content, ShardEmbeddings, face_schema
 from indexes.corpus import ShardEntry, corpus_schema
 from pipelines.database.tables import items, shards
-from pipelines.ledger import Scope, unscanned
+from pipelines.ledger import Scope, outdated, status_after_scan, unscanned
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.progress import Progress, silent
 from pipelines.sources import Item, ItemSource, open_source
@@ -57,6 +57,8 @@ class Fetched:
     source_digest: str
     content: Content | None
     problem: ItemError | None
+    outdated: bool
+    """Has a result of earlier models, which stands if the content cannot be had now."""
 
 
 def scan_pending(workspace: Workspace, scope: Scope, *, progress: Progress = silent) -> ScanCounts:
@@ -101,11 +103,12 @@ def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[Fetched]]:
     config = workspace.config.sweep
     condition = _needs_scan(workspace, scope)
     sources: dict[str, ItemSource] = {}
+    other_model = outdated(model_id=workspace.models.model_id).label("outdated")
     columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "sealed_record")]
     last: tuple[Any, str] | None = None
     with ThreadPoolExecutor(config.fetch_threads, thread_name_prefix="fetch") as pool:
         while True:
-            query = sa.select(*columns).where(condition).order_by(items.c.received_at, items.c.item_id)
+            query = sa.select(*columns, other_model).where(condition).order_by(items.c.received_at, items.c.item_id)
             if last is not None:
                 query = query.where(
                     sa.or_(
@@ -157,7 +160,7 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> F
         content = Content(sha256=hashlib.sha256(data).digest(), data=data)
     except ItemError as error:
         problem = error
-    return Fetched(row.item_id, row.source_digest, content, problem)
+    return Fetched(row.item_id, row.source_digest, content, problem, outdated=bool(row.outdated))
 
 
 def _content_of(item: Item, source: ItemSource, *, max_bytes: int) -> bytes:
@@ -285,7 +288,8 @@ def _shard_id(workspace: Workspace, parts: list[list[str]]) -> str:
 
 def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, entry: ShardEntry | None) -> None:
     now = workspace.now()
-    updates = [_item_update(fetched, scanned, entry) for fetched in batch]
+    updates = [_item_update(fetched, scanned, entry) for fetched in batch if fetched.content or not fetched.outdated]
+    model_id = workspace.models.model_id
     with workspace.database.write() as tx:
         if entry is not None:
             insert_shard(tx, workspace.sealer, entry, now=now)
@@ -293,13 +297,15 @@ def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, en
             sa.update(items)
             .where(items.c.item_id == sa.bindparam("this_item"), items.c.source_digest == sa.bindparam("this_digest"))
             .values(
-                model_id=workspace.models.model_id,
+                model_id=model_id,
                 scanned_at=now,
                 attempts=items.c.attempts + sa.bindparam("counted"),
-                **{name: sa.bindparam(f"new_{name}") for name in _UPDATED},
+                **{name: sa.bindparam(f"new_{name}") for name in _UPDATED if name != "status"},
+                status=status_after_scan(model_id),
             )
         )
-        tx.execute(statement, updates)
+        if updates:
+            tx.execute(statement, updates)
         workspace.failpoints.pass_by("before_manifest_commit")
     workspace.failpoints.pass_by("after_manifest_commit")
 

@@ -24,7 +24,15 @@ from pipelines.content import describe_pending, measure_content
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import hits, items, runs, verdicts
 from pipelines.judging import judge_pending, live_hits, unjudged_count
-from pipelines.ledger import ListedCounts, Scope, count_statuses, record_listing, source_id
+from pipelines.ledger import (
+    ListedCounts,
+    Scope,
+    count_outdated,
+    count_statuses,
+    outdated,
+    record_listing,
+    source_id,
+)
 from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
@@ -40,9 +48,12 @@ NIGHTLY = "nightly"
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of (live item, active subject) is settled. An item is unsettled while it is ``pending``, and for every
+    """How much of (live item, active subject) is settled.
+
+    An item is unsettled while it is ``pending`` or its result is of other models than those in force, and for every
     subject its shard has not been compared with; ``unscannable``, ``no_face`` and ``fetch_failed`` are settled, and
-    counted by status beside this."""
+    counted by status beside this.
+    """
 
     pairs: int
     settled: int
@@ -242,8 +253,9 @@ def measure_coverage(connection: Connection, workspace: Workspace, scope: Scope)
     total = sum(count_statuses(connection, scope).values())
     listed = list_shards(connection, workspace.sealer)
     missing = uncovered(connection, listed, versions, threshold=workspace.thresholds.review)
-    query = sa.select(items.c.shard_id, items.c.status, sa.func.count()).where(*scope.where())
-    unsettled = 0
+    unsettled = count_outdated(connection, scope, model_id=workspace.model_id) * len(versions)
+    current = sa.func.coalesce(sa.not_(outdated(model_id=workspace.model_id)), sa.true())
+    query = sa.select(items.c.shard_id, items.c.status, sa.func.count()).where(*scope.where(), current)
     for shard_id, status, count in connection.execute(query.group_by(items.c.shard_id, items.c.status)):
         if shard_id is None:
             unsettled += int(count) * len(versions) * (status == "pending")

@@ -63,7 +63,7 @@ def _database(workspace: Workspace) -> str:
 def _weights(workspace: Workspace) -> str:
     pack = find_pack(workspace.config.embedding.pack)
     for file in (pack.detector, pack.recognizer):
-        file.read()  # checks the digest
+        file.read(workspace.home / "models")  # checks the digest
     return f"digests of pack {pack.name} match"
 
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from embeddings.errors import ConfigError, NotReadyError
 from embeddings.models import FaceModels, load_models
 from embeddings.types import ImageLimits
+from embeddings.weights import find_pack, model_id
 from indexes.calibration import Thresholds
 from indexes.corpus import Corpus
 from pipelines.canary import Canary, make_canary
@@ -63,10 +64,24 @@ class Workspace:
 
     @cached_property
     def models(self) -> FaceModels:
-        """Detector and recogniser, loaded on first use."""
+        """Detector and recogniser, loaded on first use. Raises :class:`WeightsError` before terms are accepted."""
+        from pipelines.licences import require_accepted  # it works on workspaces
+
+        with self.database.read() as connection:
+            require_accepted(connection, find_pack(self.config.embedding.pack))
         return load_models(
-            self.config.embedding.pack, cache_dir=self.home / "models", settings=self.config.embedding.faces()
+            self.config.embedding.pack,
+            cache_dir=self.home / "models",
+            settings=self.config.embedding.faces(),
+            runtime=self.config.embedding.runtime_settings(),
         )
+
+    @property
+    def model_id(self) -> str:
+        """The id of the models in force. Loads none."""
+        if "models" in self.__dict__:
+            return self.models.model_id
+        return model_id(find_pack(self.config.embedding.pack), self.config.embedding.faces())
 
     @cached_property
     def content_models(self) -> ContentModels:
@@ -81,7 +96,7 @@ class Workspace:
     @property
     def thresholds(self) -> Thresholds:
         """The bands in force for the configured pack."""
-        return self.policy.thresholds(self.config.embedding.pack)
+        return self.policy.thresholds(find_pack(self.config.embedding.pack).name)
 
     @property
     def limits(self) -> ImageLimits:
@@ -89,7 +104,9 @@ class Workspace:
         return self.config.images.limits()
 
     def close(self) -> None:
-        """Close the database connections."""
+        """Close the database connections and release the models, if they were loaded."""
+        if "models" in self.__dict__:
+            self.models.close()
         self.database.close()
 
     def __enter__(self) -> Workspace:

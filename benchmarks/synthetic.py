@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.config import read_environment
 from pipelines.enrolment import Reference, read_references
+from pipelines.environment import read_environment
 from pipelines.registry import Identity, insert_subject
 from pipelines.sample.photographs import ASTRONAUT_FACE, GROUP_FACES, load_photographs
 from pipelines.sample.variants import around, crop, generate_variants

@@ -25,9 +25,10 @@ from embeddings.types import Content
 from indexes.corpus import ShardEntry
 from pipelines.content_shards import insert_content_shard, remove_superseded, write_content_shard
 from pipelines.database.tables import contents, items
+from pipelines.fetch import open_item
 from pipelines.ledger import Scope
 from pipelines.progress import Progress, silent
-from pipelines.sources import Item, ItemSource, open_source
+from pipelines.sources import Item, ItemSource
 from pipelines.workspace import Workspace
 
 
@@ -166,21 +167,13 @@ def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[_Fetched]]:
             size = 0
             for start in range(0, len(rows), config.fetch_threads):
                 window = rows[start : start + config.fetch_threads]
-                opened = [_opened(workspace, row, sources) for row in window]
+                opened = [open_item(workspace, row, sources) for row in window]
                 batch += pool.map(lambda pair: _fetch(workspace, *pair), zip(window, opened, strict=True))
                 size += sum(len(fetched.content.data) for fetched in batch[start:] if fetched.content)
                 if size >= config.shard_bytes:
                     break
             last = batch[-1].sha256
             yield batch
-
-
-def _opened(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) -> tuple[Item, ItemSource]:
-    record = workspace.sealer.unseal_record(row.sealed_record, row.item_id)
-    uri = record["source"]
-    if uri not in sources:
-        sources[uri] = open_source(uri, settings=workspace.config.fetch.settings())
-    return Item.from_record(record["item"]), sources[uri]
 
 
 def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _Fetched:

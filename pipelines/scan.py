@@ -22,15 +22,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.shard import embed_shard
-from embeddings.types import Content, ShardEmbeddings, face_schema
+from embeddings.types import ShardEmbeddings, face_schema
 from indexes.corpus import ShardEntry, corpus_schema
 from pipelines.database.tables import items, shards
+from pipelines.fetch import Fetched, fetch_until
 from pipelines.ledger import Scope, outdated, status_after_scan, unscanned
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.progress import Progress, silent
-from pipelines.sources import Item, ItemSource, open_source
+from pipelines.sources import ItemSource
 from pipelines.workspace import Workspace
 
 LEAVINGS_SECONDS = 3600.0
@@ -47,18 +47,6 @@ class ScanCounts:
     reused: int = 0
     faces: int = 0
     shards: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """One item of a batch: its ledger position, and either its content or what went wrong."""
-
-    item_id: str
-    source_digest: str
-    content: Content | None
-    problem: ItemError | None
-    outdated: bool
-    """Has a result of earlier models, which stands if the content cannot be had now."""
 
 
 def scan_pending(workspace: Workspace, scope: Scope, *, progress: Progress = silent) -> ScanCounts:
@@ -120,55 +108,9 @@ def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[Fetched]]:
                 rows = connection.execute(query.limit(config.shard_items)).all()
             if not rows:
                 return
-            batch = _fetch_until(workspace, rows, sources, pool)
+            batch = fetch_until(workspace, rows, sources, pool)
             last = (rows[len(batch) - 1].received_at, rows[len(batch) - 1].item_id)
             yield batch
-
-
-def _fetch_until(
-    workspace: Workspace, rows: Sequence[Any], sources: dict[str, ItemSource], pool: ThreadPoolExecutor
-) -> list[Fetched]:
-    """Fetch rows in order until the batch is full by bytes; at least one."""
-    config = workspace.config.sweep
-    batch: list[Fetched] = []
-    size = 0
-    for start in range(0, len(rows), config.fetch_threads):
-        window = rows[start : start + config.fetch_threads]
-        opened = [_opened(workspace, row, sources) for row in window]
-        for fetched in pool.map(lambda pair: _fetch(workspace, *pair), zip(window, opened, strict=True)):
-            batch.append(fetched)
-            size += len(fetched.content.data) if fetched.content else 0
-        if size >= config.shard_bytes:
-            break
-    return batch
-
-
-def _opened(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) -> tuple[Item, ItemSource]:
-    record = workspace.sealer.unseal_record(row.sealed_record, row.item_id)
-    uri = record["source"]
-    if uri not in sources:
-        sources[uri] = open_source(uri, settings=workspace.config.fetch.settings())
-    return Item.from_record(record["item"]), sources[uri]
-
-
-def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> Fetched:
-    item, source = opened
-    content: Content | None = None
-    problem: ItemError | None = None
-    try:
-        data = _content_of(item, source, max_bytes=workspace.limits.max_bytes)
-        content = Content(sha256=hashlib.sha256(data).digest(), data=data)
-    except ItemError as error:
-        problem = error
-    return Fetched(row.item_id, row.source_digest, content, problem, outdated=bool(row.outdated))
-
-
-def _content_of(item: Item, source: ItemSource, *, max_bytes: int) -> bytes:
-    if not item.has_content and item.problem == "row_invalid":
-        raise FetchError("row_invalid", "the listing's row could not be read")
-    if not item.has_content:
-        raise UnscannableError("no_content", "nothing but text")
-    return source.fetch(item, max_bytes=max_bytes)
 
 
 def _scan_batch(workspace: Workspace, batch: list[Fetched], counts: ScanCounts) -> ScanCounts:

@@ -19,9 +19,10 @@ from embeddings.weights import find_pack, model_id
 from indexes.calibration import Thresholds
 from indexes.corpus import Corpus
 from pipelines.canary import Canary, make_canary
-from pipelines.config import Config, Environment, load_config
+from pipelines.config import Config, load_config
 from pipelines.content_models import ContentModels, content_schema
 from pipelines.database import Database, get_state, set_state
+from pipelines.environment import Environment
 from pipelines.failpoints import Failpoints
 from pipelines.policy import Policy, load_policy
 from pipelines.sealing import Sealer, load_master_key

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipelines.config import Environment, read_environment
 from pipelines.database import Database
+from pipelines.environment import Environment, read_environment
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeContentModels, fake_canary, fake_models
 

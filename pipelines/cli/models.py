@@ -7,7 +7,7 @@ import click
 from embeddings.weights import LOCAL, find_pack, packs
 from pipelines.backfill import backfill as run_backfill
 from pipelines.cli.console import actor, command_options, emit, opened, progress
-from pipelines.config import Environment
+from pipelines.environment import Environment
 from pipelines.licences import accept as accept_terms
 from pipelines.licences import is_accepted, require_accepted, terms_of
 from pipelines.pull import PullLimits, downloads, missing

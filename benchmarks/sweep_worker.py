@@ -22,7 +22,7 @@ from pipelines.workspace import open_workspace
 
 STAGES = {
     "list": ((sweep, "list_source"),),
-    "fetch": ((scan, "_fetch_until"),),
+    "fetch": ((scan, "fetch_until"),),
     "embed": ((scan, "embed_shard"),),
     "shards": ((scan, "_merge"), (scan, "_corpus_rows"), (scan, "_write_shard")),
     "database": ((sweep, "begin_run"), (scan, "_known"), (scan, "_commit"), (sweep, "summarise")),

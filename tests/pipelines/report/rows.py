@@ -67,6 +67,8 @@ def add_item(tx: Connection, item_id: str, *, status: str = "clean", **values: A
         "live": True,
         "source_id": "source-1",
         "source_digest": "0" * 64,
+        "content_digest": "0" * 64,
+        "live_since": NOW - timedelta(days=1),
         "sealed_record": b"sealed",
         "status": status,
         "attempts": 1,

@@ -9,7 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from embeddings.weights import find_pack, model_id
 from indexes.corpus import ShardEntry
+from pipelines.config import EmbeddingConfig
 from pipelines.database import set_state
 from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
 from pipelines.manifest import insert_shard, mark_covered
@@ -18,7 +20,10 @@ from pipelines.workspace import Workspace
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = datetime(2026, 11, 20, tzinfo=UTC).date()
-MODEL_ID = "opencv-zoo-000000000000"
+MODEL_ID = model_id(find_pack("opencv-zoo"), EmbeddingConfig().faces())
+"""The models in force: results of others count as unsettled."""
+    find_pack("opencv-zoo"), EmbeddingConfig().faces()
+)  # the one in force: older results count as unsettled
 SHARD = "shard-1"
 
 

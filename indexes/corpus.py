@@ -41,11 +41,20 @@ def corpus_schema(dimension: int) -> pa.Schema:
     return pa.schema([pa.field("item_id", pa.string(), nullable=False), *face_schema(dimension)])
 
 
+def with_view(table: pa.Table) -> pa.Table:
+    """``table`` with the column ``view``, which shards from before there were views lack: null in all rows."""
+    if "view" in table.column_names:
+        return table
+    return table.add_column(table.column_names.index("vector"), "view", pa.nulls(len(table), pa.string()))
+
+
 class Corpus:
     """The folder of shards."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, schema: Callable[[int], pa.Schema] = corpus_schema) -> None:
+        """``schema``: of a shard's rows for a dimension; it has a column ``vector``."""
         self.folder = folder
+        self.schema = schema
 
     def write(
         self,
@@ -62,7 +71,7 @@ class Corpus:
         The same ``shard_id`` written again replaces the file: a shard that a crash kept out of the manifest leaves
         nothing behind once its batch is done again. Raises :class:`VectorError` for vectors that are not unit.
         """
-        if faces.schema != corpus_schema(dimension):
+        if faces.schema != self.schema(dimension):
             raise ModelMismatchError("these rows do not have the corpus schema of this dimension")
         check_unit(vectors_of(faces["vector"], dimension))
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -102,7 +111,9 @@ class Corpus:
         except (OSError, pa.ArrowException) as error:
             raise CorruptionError(f"shard {entry.shard_id} cannot be opened: its seal or the key differs") from error
         table = table.replace_schema_metadata(None)
-        if table.schema != corpus_schema(entry.dimension) or len(table) != entry.faces:
+        if "view" in self.schema(entry.dimension).names:
+            table = with_view(table)
+        if table.schema != self.schema(entry.dimension) or len(table) != entry.faces:
             raise CorruptionError(f"shard {entry.shard_id} does not hold the rows the manifest lists")
         check_unit(vectors_of(table["vector"], entry.dimension))
         return table

@@ -29,6 +29,7 @@ from dagster import (
     asset,
 )
 
+from pipelines.content import describe_pending
 from pipelines.delivery import deliver
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope, count_statuses, source_id
@@ -72,11 +73,12 @@ def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
 
 @asset(partitions_def=DAYS, deps=[uploads], group_name="likeness")
 def scanned_items(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """The day's faces, embedded, in sealed shards; and a status for every item."""
+    """The day's faces, embedded, in sealed shards; a status for every item; ratings and CLIP vectors."""
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
     counts = scan_pending(workspace, scope, progress=logged_progress(context.log))
-    metadata: dict[str, Any] = asdict(counts)
+    described = describe_pending(workspace, scope, progress=logged_progress(context.log))
+    metadata: dict[str, Any] = asdict(counts) | asdict(described)
     return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
 
 

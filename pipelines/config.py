@@ -1,4 +1,4 @@
-"""Settings, and the one place that reads the environment.
+"""Settings: what ``likeness.toml`` may say.
 
 Settings are frozen dataclasses filled from ``likeness.toml`` and passed down; pydantic checks them, so that a misspelt
 key is an error that names it. What is secret or differs per machine (home, keys, the receiver's address) comes from the
@@ -7,20 +7,18 @@ environment instead and is read once, by :func:`read_environment`.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError
-from embeddings.types import FaceSettings, ImageLimits
+from embeddings.runtimes import RuntimeSettings
+from embeddings.types import FaceSettings, ImageLimits, ViewSettings
+from pipelines.environment import Environment
 from pipelines.sources import FetchSettings
 
 Positive = Annotated[int, Field(gt=0)]
@@ -30,26 +28,111 @@ _FORBID = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
+class ViewsConfig:
+    """Looking again from other sides (:mod:`embeddings.views`), measured by ``benchmarks/robustness.py``.
+
+    ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain; ``always``: every frame in
+    full, also against uploaders who put a plain face beside a turned one. ``megapixels`` bounds the cost of one frame:
+    about 20 ms of one core for each. Off until thresholds are calibrated on the best of several views.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    mode: Literal["off", "uncertain", "always"] = "off"
+    certain_score: Unit = 0.9
+    candidate_score: Unit = 0.5
+    promising_score: Unit = 0.7
+    search_score: Unit = 0.85
+    tiny_pixels: Positive = 20
+    max_lean: Annotated[float, Field(gt=0, le=180)] = 20.0
+    sides: tuple[Positive, ...] = (320, 640)
+    megapixels: Annotated[float, Field(gt=0)] = 4.0
+
+    def settings(self) -> ViewSettings | None:
+        """As the embeddings package takes it."""
+        if self.mode == "off":
+            return None
+        return ViewSettings(
+            always=self.mode == "always",
+            certain_score=self.certain_score,
+            candidate_score=self.candidate_score,
+            promising_score=self.promising_score,
+            search_score=self.search_score,
+            tiny_pixels=self.tiny_pixels,
+            max_lean=self.max_lean,
+            sides=self.sides,
+            megapixels=self.megapixels,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddingConfig:
-    """How content becomes vectors. ``workers`` 0 means one per core."""
+    """How content becomes vectors. ``workers`` 0 means one per core.
+
+    ``pack``: a known one (``likeness models list``) or ``local:PATH``. ``runtime`` and ``precision`` change the speed,
+    and vectors by no more than :data:`embeddings.runtimes.MIN_COSINE` says.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     pack: str = "opencv-zoo"
+    runtime: Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
     scales: tuple[Positive, ...] = (640, 160)
     min_score: Unit = 0.7
     nms_iou: Unit = 0.3
     max_faces: Positive = 200
+    views: ViewsConfig = field(default_factory=ViewsConfig)
 
     def worker_count(self) -> int:
         """Threads that decode, detect and recognise."""
         return self.workers or len(os.sched_getaffinity(0))
 
+    def runtime_settings(self) -> RuntimeSettings:
+        """The part that decides what the networks run on."""
+        return RuntimeSettings(self.runtime, self.precision)
+
     def faces(self) -> FaceSettings:
         """The part that decides which vectors come out."""
         return FaceSettings(
-            scales=self.scales, min_score=self.min_score, nms_iou=self.nms_iou, max_faces=self.max_faces
+            scales=self.scales,
+            min_score=self.min_score,
+            nms_iou=self.nms_iou,
+            max_faces=self.max_faces,
+            views=self.views.settings(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ContentConfig:
+    """What content shows: a rating, and CLIP vectors.
+
+    ``clip``: ``auto`` uses CLIP where its weights are at hand and otherwise says so and records what is missing;
+    ``required`` fails without them; ``off`` misses nothing. ``clip_checkpoint`` is a weights file of ``clip_model`` or
+    a folder as open_clip publishes them, relative to the home folder. Without it the weights of ``clip_pretrained`` are
+    used if they were downloaded before; with ``clip_download`` a run downloads them itself. ``max_frames`` of an
+    animation are looked at.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    rating: bool = True
+    clip: Literal["auto", "required", "off"] = "auto"
+    clip_model: str = "ViT-B-32"
+    clip_pretrained: str = "laion2b_s34b_b79k"
+    clip_checkpoint: str = ""
+    clip_download: bool = False
+    clip_device: str = "auto"
+    clip_compile: bool = False
+    max_frames: Positive = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsConfig:
+    """How packs are downloaded. A cut connection is resumed up to ``pull_attempts`` times."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    pull_attempts: Positive = 5
+    pull_timeout_seconds: Seconds = 30.0
+    max_bytes: Positive = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,48 +240,13 @@ class Config:
     corpus: Literal["sealed"] = "sealed"
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    content: ContentConfig = field(default_factory=ContentConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """What the process's environment says. Secrets are kept out of ``repr``."""
-
-    home: Path
-    config_path: Path | None = None
-    source: str | None = None
-    database_url: str | None = field(default=None, repr=False)
-    key: bytes | None = field(default=None, repr=False)
-    takedown_url: str | None = field(default=None, repr=False)
-    takedown_cases_url: str | None = field(default=None, repr=False)
-    takedown_secrets: tuple[str, ...] = field(default=(), repr=False)
-    failpoint: str | None = None
-
-
-def read_environment(
-    environ: Mapping[str, str] | None = None, *, home: Path | None = None, config_path: Path | None = None
-) -> Environment:
-    """Read ``LIKENESS_*``; ``home`` and ``config_path`` (the command line's) win over the environment.
-
-    ``LIKENESS_TAKEDOWN_SECRET`` may hold several ``whsec_`` secrets separated by spaces, newest first (key rotation).
-    """
-    env = os.environ if environ is None else environ
-    config_value = env.get("LIKENESS_CONFIG")
-    return Environment(
-        home=(home or Path(env.get("LIKENESS_HOME") or ".likeness")).resolve(),
-        config_path=config_path or (Path(config_value) if config_value else None),
-        source=env.get("LIKENESS_SOURCE") or None,
-        database_url=env.get("LIKENESS_DATABASE_URL") or None,
-        key=_decode_key(env["LIKENESS_KEY"]) if env.get("LIKENESS_KEY") else None,
-        takedown_url=env.get("LIKENESS_TAKEDOWN_URL") or None,
-        takedown_cases_url=env.get("LIKENESS_TAKEDOWN_CASES_URL") or None,
-        takedown_secrets=tuple((env.get("LIKENESS_TAKEDOWN_SECRET") or "").split()),
-        failpoint=env.get("LIKENESS_FAILPOINT") or None,
-    )
 
 
 def load_config(environment: Environment) -> Config:
@@ -231,13 +279,3 @@ def _with_environment(config: Config, environment: Environment) -> Config:
     if environment.database_url:
         config = replace(config, database=replace(config.database, url=environment.database_url))
     return config
-
-
-def _decode_key(text: str) -> bytes:
-    try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != 32:
-        raise ConfigError("LIKENESS_KEY must be 32 bytes in base64, for example from `openssl rand -base64 32`")
-    return key

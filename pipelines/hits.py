@@ -30,6 +30,7 @@ class Hit:
     face: int
     face_box: tuple[float, float, float, float]
     detector_score: float
+    view: str | None
     model_id: str
     policy_version: str
     verdict: str | None

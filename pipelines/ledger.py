@@ -127,6 +127,31 @@ def unscanned(scope: Scope, *, model_id: str, max_attempts: int) -> sa.ColumnEle
     return sa.and_(*scope.where(), sa.or_(waiting, retry, other_model))
 
 
+def outdated(*, model_id: str) -> sa.ColumnElement[bool]:
+    """Condition on ``items``: has a result, of other models than ``model_id``. It stands until there is a new one."""
+    return sa.and_(
+        items.c.model_id != model_id, items.c.content_sha256.is_not(None), ~items.c.status.like("unscannable:%")
+    )
+
+
+def status_after_scan(model_id: str) -> sa.ColumnElement[str]:
+    """The new status; but the same content embedded by new models stays ``hit``, and ``clean`` until it is compared."""
+    new: sa.ColumnElement[str] = sa.bindparam("new_status", type_=sa.String)
+    content = sa.bindparam("new_content_sha256", type_=sa.String)
+    again = sa.and_(items.c.model_id != model_id, items.c.content_sha256 == content)
+    return sa.case(
+        (sa.and_(again, items.c.status == "hit"), "hit"),
+        (sa.and_(again, items.c.status == "clean", new == "pending"), "clean"),
+        else_=new,
+    )
+
+
+def count_outdated(connection: Connection, scope: Scope, *, model_id: str) -> int:
+    """Live items in scope whose result is of other models."""
+    query = sa.select(sa.func.count()).select_from(items).where(*scope.where(), outdated(model_id=model_id))
+    return int(connection.execute(query).scalar_one())
+
+
 def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:
     """Live items in scope by status."""
     query = sa.select(items.c.status, sa.func.count()).where(*scope.where()).group_by(items.c.status)

@@ -27,6 +27,7 @@ from pipelines.ledger import recompute_status
 from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.takedown.outbox import cancel_unsent
 from pipelines.takedown.outbox import withdraw as withdraw_messages
+from pipelines.templates import insert_template, open_subject_key, template_aad
 from pipelines.workspace import Workspace, new_id
 
 
@@ -95,7 +96,16 @@ def insert_subject(
     )
     tx.execute(sa.insert(subject_keys).values(subject_id=subject_id, wrapped_key=wrapped))
     template_ids = tuple(
-        _insert_template(tx, workspace, subject_id=subject_id, key=key, reference=reference, now=now)
+        insert_template(
+            tx,
+            workspace,
+            subject_id=subject_id,
+            key=key,
+            vector=reference.vector,
+            crop=reference.crop.tobytes(),
+            score=reference.detector_score,
+            now=now,
+        )
         for reference in references
     )
     audit.append(
@@ -208,7 +218,7 @@ def show_identity(workspace: Workspace, subject_id: str, *, actor: str) -> Ident
             raise StateError("there is no such subject")
         if row.sealed_identity is None:
             raise StateError(f"this subject is {row.state}: nothing personal is kept")
-        key = _subject_key(tx, workspace.sealer, subject_id)
+        key = open_subject_key(tx, workspace.sealer, subject_id)
         record = json.loads(unseal(key, row.sealed_identity, associated_data("identity", subject_id)))
         audit.append(
             tx, workspace.sealer, actor=actor, action="subject.view", now=workspace.now(), subject_id=subject_id
@@ -243,12 +253,15 @@ def open_templates(
     rows = [row for row in connection.execute(query) if row.subject_id in wanted]
     without = wanted - {row.subject_id for row in rows}
     if without:
-        raise NotReadyError(f"{len(without)} active subjects have no template for {model_id}: they would go unseen")
+        raise NotReadyError(
+            f"{len(without)} active subjects have no template for {model_id} and would go "
+            "unseen: run `likeness models backfill`"
+        )
     if wanted - keys.keys():
         raise CorruptionError("an active subject's key is missing")
     vectors = [
         np.frombuffer(
-            unseal(keys[row.subject_id], row.sealed_vector, _template_aad(row.subject_id, row.template_id, model_id)),
+            unseal(keys[row.subject_id], row.sealed_vector, template_aad(row.subject_id, row.template_id, model_id)),
             dtype="<f4",
         )
         for row in rows
@@ -276,41 +289,6 @@ def load_gallery(workspace: Workspace, connection: Connection, *, subject_ids: C
     )
     canary.require_found(gallery, workspace.thresholds)
     return gallery
-
-
-def _insert_template(
-    tx: Connection, workspace: Workspace, *, subject_id: str, key: bytes, reference: Reference, now: datetime
-) -> str:
-    template_id = new_id("ref")
-    model_id = workspace.models.model_id
-    vector = np.ascontiguousarray(reference.vector, dtype="<f4")
-    check_unit(vector[None, :], workspace.models.dimension)
-    tx.execute(
-        sa.insert(templates).values(
-            template_id=template_id,
-            subject_id=subject_id,
-            model_id=model_id,
-            dimension=len(vector),
-            detector_score=reference.detector_score,
-            sealed_vector=seal(key, vector.tobytes(), _template_aad(subject_id, template_id, model_id)),
-            sealed_crop=seal(key, reference.crop.tobytes(), associated_data("crop", subject_id, template_id, "1")),
-            created_at=now,
-        )
-    )
-    return template_id
-
-
-def _template_aad(subject_id: str, template_id: str, model_id: str) -> bytes:
-    return associated_data("template", subject_id, template_id, model_id, "1")
-
-
-def _subject_key(connection: Connection, sealer: Sealer, subject_id: str) -> bytes:
-    wrapped = connection.execute(
-        sa.select(subject_keys.c.wrapped_key).where(subject_keys.c.subject_id == subject_id)
-    ).scalar()
-    if wrapped is None:
-        raise CorruptionError("this subject's key is missing")
-    return sealer.subject_key(wrapped, subject_id)
 
 
 def _require_state(tx: Connection, subject_id: str, allowed: tuple[str, ...]) -> str:

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
-from embeddings.weights import find_pack, model_id
 from pipelines import audit
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import hits, items
@@ -147,9 +146,7 @@ def _registry_attempt(connection: Connection, name: str) -> int:
 
 def _uncovered_version(workspace: Workspace, connection: Connection, *, without: Collection[str]) -> int | None:
     """The newest version among active subjects, other than these, that some compared shard lacks."""
-    embedding = workspace.config.embedding
-    current = model_id(find_pack(embedding.pack), embedding.faces())
-    listed = list_shards(connection, workspace.sealer, model_id=current)
+    listed = list_shards(connection, workspace.sealer, model_id=workspace.model_id)
     compared = [shard for shard in listed if shard.covered_threshold is not None]
     versions = active_versions(connection, now=workspace.now())
     others = {subject_id: version for subject_id, version in versions.items() if subject_id not in without}

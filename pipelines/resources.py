@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dagster import ResourceParam
 
-from pipelines.config import Environment, read_environment
+from pipelines.environment import Environment, read_environment
 from pipelines.workspace import Workspace, open_workspace
 
 

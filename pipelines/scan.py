@@ -22,15 +22,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.shard import embed_shard
-from embeddings.types import Content, ShardEmbeddings, face_schema
+from embeddings.types import ShardEmbeddings, face_schema
 from indexes.corpus import ShardEntry, corpus_schema
 from pipelines.database.tables import items, shards
-from pipelines.ledger import Scope, unscanned
+from pipelines.fetch import Fetched, fetch_until
+from pipelines.ledger import Scope, outdated, status_after_scan, unscanned
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.progress import Progress, silent
-from pipelines.sources import Item, ItemSource, open_source
+from pipelines.sources import ItemSource
 from pipelines.workspace import Workspace
 
 LEAVINGS_SECONDS = 3600.0
@@ -47,16 +47,6 @@ class ScanCounts:
     reused: int = 0
     faces: int = 0
     shards: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """One item of a batch: its ledger position, and either its content or what went wrong."""
-
-    item_id: str
-    source_digest: str
-    content: Content | None
-    problem: ItemError | None
 
 
 def scan_pending(workspace: Workspace, scope: Scope, *, progress: Progress = silent) -> ScanCounts:
@@ -101,11 +91,12 @@ def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[Fetched]]:
     config = workspace.config.sweep
     condition = _needs_scan(workspace, scope)
     sources: dict[str, ItemSource] = {}
+    other_model = outdated(model_id=workspace.models.model_id).label("outdated")
     columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "sealed_record")]
     last: tuple[Any, str] | None = None
     with ThreadPoolExecutor(config.fetch_threads, thread_name_prefix="fetch") as pool:
         while True:
-            query = sa.select(*columns).where(condition).order_by(items.c.received_at, items.c.item_id)
+            query = sa.select(*columns, other_model).where(condition).order_by(items.c.received_at, items.c.item_id)
             if last is not None:
                 query = query.where(
                     sa.or_(
@@ -117,55 +108,9 @@ def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[Fetched]]:
                 rows = connection.execute(query.limit(config.shard_items)).all()
             if not rows:
                 return
-            batch = _fetch_until(workspace, rows, sources, pool)
+            batch = fetch_until(workspace, rows, sources, pool)
             last = (rows[len(batch) - 1].received_at, rows[len(batch) - 1].item_id)
             yield batch
-
-
-def _fetch_until(
-    workspace: Workspace, rows: Sequence[Any], sources: dict[str, ItemSource], pool: ThreadPoolExecutor
-) -> list[Fetched]:
-    """Fetch rows in order until the batch is full by bytes; at least one."""
-    config = workspace.config.sweep
-    batch: list[Fetched] = []
-    size = 0
-    for start in range(0, len(rows), config.fetch_threads):
-        window = rows[start : start + config.fetch_threads]
-        opened = [_opened(workspace, row, sources) for row in window]
-        for fetched in pool.map(lambda pair: _fetch(workspace, *pair), zip(window, opened, strict=True)):
-            batch.append(fetched)
-            size += len(fetched.content.data) if fetched.content else 0
-        if size >= config.shard_bytes:
-            break
-    return batch
-
-
-def _opened(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) -> tuple[Item, ItemSource]:
-    record = workspace.sealer.unseal_record(row.sealed_record, row.item_id)
-    uri = record["source"]
-    if uri not in sources:
-        sources[uri] = open_source(uri, settings=workspace.config.fetch.settings())
-    return Item.from_record(record["item"]), sources[uri]
-
-
-def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> Fetched:
-    item, source = opened
-    content: Content | None = None
-    problem: ItemError | None = None
-    try:
-        data = _content_of(item, source, max_bytes=workspace.limits.max_bytes)
-        content = Content(sha256=hashlib.sha256(data).digest(), data=data)
-    except ItemError as error:
-        problem = error
-    return Fetched(row.item_id, row.source_digest, content, problem)
-
-
-def _content_of(item: Item, source: ItemSource, *, max_bytes: int) -> bytes:
-    if not item.has_content and item.problem == "row_invalid":
-        raise FetchError("row_invalid", "the listing's row could not be read")
-    if not item.has_content:
-        raise UnscannableError("no_content", "nothing but text")
-    return source.fetch(item, max_bytes=max_bytes)
 
 
 def _scan_batch(workspace: Workspace, batch: list[Fetched], counts: ScanCounts) -> ScanCounts:
@@ -285,7 +230,8 @@ def _shard_id(workspace: Workspace, parts: list[list[str]]) -> str:
 
 def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, entry: ShardEntry | None) -> None:
     now = workspace.now()
-    updates = [_item_update(fetched, scanned, entry) for fetched in batch]
+    updates = [_item_update(fetched, scanned, entry) for fetched in batch if fetched.content or not fetched.outdated]
+    model_id = workspace.models.model_id
     with workspace.database.write() as tx:
         if entry is not None:
             insert_shard(tx, workspace.sealer, entry, now=now)
@@ -293,13 +239,15 @@ def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, en
             sa.update(items)
             .where(items.c.item_id == sa.bindparam("this_item"), items.c.source_digest == sa.bindparam("this_digest"))
             .values(
-                model_id=workspace.models.model_id,
+                model_id=model_id,
                 scanned_at=now,
                 attempts=items.c.attempts + sa.bindparam("counted"),
-                **{name: sa.bindparam(f"new_{name}") for name in _UPDATED},
+                **{name: sa.bindparam(f"new_{name}") for name in _UPDATED if name != "status"},
+                status=status_after_scan(model_id),
             )
         )
-        tx.execute(statement, updates)
+        if updates:
+            tx.execute(statement, updates)
         workspace.failpoints.pass_by("before_manifest_commit")
     workspace.failpoints.pass_by("after_manifest_commit")
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from embeddings.weights import find_pack, model_id
+from embeddings.runtimes import choose_runtime, inspect_machine
+from pipelines.backfill import BackfillState, read_backfill
+from pipelines.content import ContentCoverage, measure_content
 from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
 from pipelines.judging import unjudged_count
@@ -38,11 +40,13 @@ class Status:
 
     home: str
     model_id: str
+    runtime: str
     policy_version: str
     items: int
     statuses: dict[str, int]
     coverage: float
     pairs_missing: int
+    backfill: BackfillState
     hits_unjudged: int
     registry_version: int
     subjects: dict[str, int]
@@ -50,6 +54,7 @@ class Status:
     shards: int
     corpus_faces: int
     corpus_bytes: int
+    content: ContentCoverage
     watermark: str | None
     outbox: dict[str, int]
     requests: tuple[RequestClock, ...]
@@ -68,12 +73,14 @@ def read_status(workspace: Workspace) -> Status:
         unfinished = [request for state in ("open", "accepted") for request in list_requests(connection, state=state)]
         return Status(
             home=str(workspace.home),
-            model_id=model_id(find_pack(workspace.config.embedding.pack), workspace.config.embedding.faces()),
+            model_id=workspace.model_id,
+            runtime=str(choose_runtime(workspace.config.embedding.runtime_settings(), inspect_machine())),
             policy_version=workspace.policy.version,
             items=sum(statuses.values()),
             statuses=statuses,
             coverage=coverage.fraction,
             pairs_missing=coverage.pairs - coverage.settled,
+            backfill=read_backfill(connection, model_id=workspace.model_id),
             hits_unjudged=unjudged_count(connection),
             registry_version=registry_version(connection),
             subjects={str(state): int(count) for state, count in by_state},
@@ -81,6 +88,7 @@ def read_status(workspace: Workspace) -> Status:
             shards=len(listed),
             corpus_faces=sum(shard.entry.faces for shard in listed),
             corpus_bytes=sum(shard.entry.bytes for shard in listed),
+            content=measure_content(connection, workspace, Scope(None, None)),
             watermark=get_state(connection, "watermark"),
             outbox=counts_by_state(connection),
             requests=tuple(

@@ -1,6 +1,6 @@
 """The nightly sweep: new items against all subjects. The stages here are what the command line and Dagster both call.
 
-    list_source -> scan_pending -> match_pending -> judge_pending          (then: dispatch, report)
+    list_source -> scan_pending -> describe_pending -> match_pending -> judge_pending    (then: dispatch, report)
 
 Each stage finds its own work in the database and may be repeated or cut off at any point.
 """
@@ -20,10 +20,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
+from pipelines.content import describe_pending, measure_content
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import hits, items, runs, verdicts
 from pipelines.judging import judge_pending, live_hits, unjudged_count
-from pipelines.ledger import ListedCounts, Scope, count_statuses, record_listing, source_id
+from pipelines.ledger import (
+    ListedCounts,
+    Scope,
+    count_outdated,
+    count_statuses,
+    outdated,
+    record_listing,
+    source_id,
+)
 from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
@@ -39,9 +48,12 @@ NIGHTLY = "nightly"
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of (live item, active subject) is settled. An item is unsettled while it is ``pending``, and for every
+    """How much of (live item, active subject) is settled.
+
+    An item is unsettled while it is ``pending`` or its result is of other models than those in force, and for every
     subject its shard has not been compared with; ``unscannable``, ``no_face`` and ``fetch_failed`` are settled, and
-    counted by status beside this."""
+    counted by status beside this.
+    """
 
     pairs: int
     settled: int
@@ -75,6 +87,9 @@ class SweepSummary:
     reused: int
     seconds: float
     images_per_second: float
+    rated: int
+    clip_embedded: int
+    clip_missing: int
 
 
 def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent) -> SweepSummary:
@@ -86,6 +101,7 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
     run_id = begin_run(workspace, kind="sweep", day=day)
     listed = list_source(workspace, source_uri, day=day, progress=progress)
     scanned = scan_pending(workspace, scope, progress=progress)
+    describe_pending(workspace, scope, progress=progress)
     match_pending(workspace, found_by="sweep", progress=progress)
     judge_pending(workspace, progress=progress)
     seconds = time.monotonic() - started
@@ -182,6 +198,7 @@ def summarise(
         faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
         judged = count_verdicts(connection, scope)
         coverage = measure_coverage(connection, workspace, scope)
+        content = measure_content(connection, workspace, scope)
     family: dict[str, int] = {}
     for status, count in statuses.items():
         name = status.partition(":")[0]
@@ -206,6 +223,9 @@ def summarise(
         reused=scanned.reused,
         seconds=round(seconds, 3),
         images_per_second=round(scanned.items / seconds, 2) if seconds else 0.0,
+        rated=content.rated,
+        clip_embedded=content.clip_embedded,
+        clip_missing=content.clip_missing,
     )
 
 
@@ -233,8 +253,9 @@ def measure_coverage(connection: Connection, workspace: Workspace, scope: Scope)
     total = sum(count_statuses(connection, scope).values())
     listed = list_shards(connection, workspace.sealer)
     missing = uncovered(connection, listed, versions, threshold=workspace.thresholds.review)
-    query = sa.select(items.c.shard_id, items.c.status, sa.func.count()).where(*scope.where())
-    unsettled = 0
+    unsettled = count_outdated(connection, scope, model_id=workspace.model_id) * len(versions)
+    current = sa.func.coalesce(sa.not_(outdated(model_id=workspace.model_id)), sa.true())
+    query = sa.select(items.c.shard_id, items.c.status, sa.func.count()).where(*scope.where(), current)
     for shard_id, status, count in connection.execute(query.group_by(items.c.shard_id, items.c.status)):
         if shard_id is None:
             unsettled += int(count) * len(versions) * (status == "pending")

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from embeddings.errors import CorruptionError, LikenessError
 from embeddings.weights import find_pack
 from pipelines import audit
-from pipelines.database.tables import items, outbox, subjects, templates, verdicts
+from pipelines.content_shards import clip_vectors, list_content_shards
+from pipelines.database.tables import contents, items, outbox, subjects, templates, verdicts
 from pipelines.judging import live_hits, unjudged_count
 from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
@@ -40,6 +41,7 @@ def verify(workspace: Workspace, *, progress: Progress = silent) -> list[Finding
         ("templates", _templates),
         ("item statuses", _statuses),
         ("manifest and shards", _shards),
+        ("content shards", _content_shards),
         ("hits have verdicts", _verdicts),
         ("takedowns have outbox rows", _outbox),
     )
@@ -61,7 +63,7 @@ def _database(workspace: Workspace) -> str:
 def _weights(workspace: Workspace) -> str:
     pack = find_pack(workspace.config.embedding.pack)
     for file in (pack.detector, pack.recognizer):
-        file.read()  # checks the digest
+        file.read(workspace.home / "models")  # checks the digest
     return f"digests of pack {pack.name} match"
 
 
@@ -129,6 +131,18 @@ def _shards(workspace: Workspace) -> str:
     unlisted = workspace.corpus.unlisted({shard.entry.path for shard in listed})
     extra = f"; {len(unlisted)} unlisted files left by interrupted writes" if unlisted else ""
     return f"{len(listed)} shards, {faces} faces, digests and seals match{extra}"
+
+
+def _content_shards(workspace: Workspace) -> str:
+    """Digest, seal, row count; and that the vectors of every content are really there."""
+    with workspace.database.read() as connection:
+        listed = list_content_shards(connection, workspace.sealer)
+        for entry in listed:
+            held = {digest.hex() for digest in clip_vectors(workspace, entry)["content_sha256"].to_pylist()}
+            named = sa.select(contents.c.content_sha256).where(contents.c.clip_shard_id == entry.shard_id)
+            if not held.issuperset(connection.execute(named).scalars()):
+                raise CorruptionError(f"shard {entry.shard_id} lacks vectors that the database counts")
+    return f"{len(listed)} shards, {sum(entry.faces for entry in listed)} vectors, digests and seals match"
 
 
 def _verdicts(workspace: Workspace) -> str:

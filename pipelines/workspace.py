@@ -15,11 +15,14 @@ from types import TracebackType
 from embeddings.errors import ConfigError, NotReadyError
 from embeddings.models import FaceModels, load_models
 from embeddings.types import ImageLimits
+from embeddings.weights import find_pack, model_id
 from indexes.calibration import Thresholds
 from indexes.corpus import Corpus
 from pipelines.canary import Canary, make_canary
-from pipelines.config import Config, Environment, load_config
+from pipelines.config import Config, load_config
+from pipelines.content_models import ContentModels, content_schema
 from pipelines.database import Database, get_state, set_state
+from pipelines.environment import Environment
 from pipelines.failpoints import Failpoints
 from pipelines.policy import Policy, load_policy
 from pipelines.sealing import Sealer, load_master_key
@@ -52,6 +55,7 @@ class Workspace:
             busy_timeout_seconds=config.database.busy_timeout_seconds,
         )
         self.corpus = Corpus(self.home / "corpus")
+        self.content_corpus = Corpus(self.home / "content", schema=content_schema)
 
     @cached_property
     def policy(self) -> Policy:
@@ -61,10 +65,29 @@ class Workspace:
 
     @cached_property
     def models(self) -> FaceModels:
-        """Detector and recogniser, loaded on first use."""
+        """Detector and recogniser, loaded on first use. Raises :class:`WeightsError` before terms are accepted."""
+        from pipelines.licences import require_accepted  # it works on workspaces
+
+        with self.database.read() as connection:
+            require_accepted(connection, find_pack(self.config.embedding.pack))
         return load_models(
-            self.config.embedding.pack, cache_dir=self.home / "models", settings=self.config.embedding.faces()
+            self.config.embedding.pack,
+            cache_dir=self.home / "models",
+            settings=self.config.embedding.faces(),
+            runtime=self.config.embedding.runtime_settings(),
         )
+
+    @property
+    def model_id(self) -> str:
+        """The id of the models in force. Loads none."""
+        if "models" in self.__dict__:
+            return self.models.model_id
+        return model_id(find_pack(self.config.embedding.pack), self.config.embedding.faces())
+
+    @cached_property
+    def content_models(self) -> ContentModels:
+        """The rater and the CLIP encoder, each loaded on first use."""
+        return ContentModels(self.config.content, home=self.home)
 
     @cached_property
     def canary(self) -> Canary:
@@ -74,7 +97,7 @@ class Workspace:
     @property
     def thresholds(self) -> Thresholds:
         """The bands in force for the configured pack."""
-        return self.policy.thresholds(self.config.embedding.pack)
+        return self.policy.thresholds(find_pack(self.config.embedding.pack).name)
 
     @property
     def limits(self) -> ImageLimits:
@@ -82,7 +105,9 @@ class Workspace:
         return self.config.images.limits()
 
     def close(self) -> None:
-        """Close the database connections."""
+        """Close the database connections and release the models, if they were loaded."""
+        if "models" in self.__dict__:
+            self.models.close()
         self.database.close()
 
     def __enter__(self) -> Workspace:

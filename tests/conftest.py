@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipelines.config import Environment, read_environment
 from pipelines.database import Database
+from pipelines.environment import Environment, read_environment
 from pipelines.workspace import Workspace, create_workspace, open_workspace
-from tests.fakes import fake_canary, fake_models
+from tests.fakes import FakeContentModels, fake_canary, fake_models
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 
@@ -82,6 +82,7 @@ def use_fakes(workspace: Workspace) -> Workspace:
     """Give a workspace the models that see colours."""
     workspace.models = fake_models()  # type: ignore[misc]
     workspace.canary = fake_canary()  # type: ignore[misc]
+    workspace.content_models = FakeContentModels()  # type: ignore[assignment, misc]
     return workspace
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from embeddings.alignment import template
+from embeddings.clip import ClipTransform
 from embeddings.models import FaceModels
 from embeddings.types import Detections, FaceSettings, Float32, UInt8
 from indexes.gallery import Gallery
@@ -84,6 +85,40 @@ def fake_canary(model_id: str = "fake-1") -> Canary:
     """A canary of a colour that no test uses."""
     planted = vectors_of_colours([(255, 0, 255)])
     return Canary(template=planted, probe=planted, strangers=vectors_of_colours([(254, 254, 0)]), model_id=model_id)
+
+
+class MeanRater:
+    """Rates an image by how light it is."""
+
+    def rate(self, image: UInt8) -> float:
+        """Mean of all channels, 0 for black and 1 for white."""
+        return float(image.mean() / 255)
+
+
+class ColourEncoder:
+    """Encodes the colour of the first pixel."""
+
+    dimension = DIMENSION
+    batch = 4
+    transform = ClipTransform((8, 8), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "shortest")
+
+    def encode_images(self, pixels: UInt8) -> Float32:
+        """As :class:`ColourRecognizer`."""
+        return vectors_of_colours([tuple(int(c) for c in image[4, 4]) for image in pixels])
+
+
+class FakeContentModels:
+    """What :class:`pipelines.content_models.ContentModels` offers; CLIP is off unless it is given an id."""
+
+    def __init__(self, clip_model_id: str | None = None, *, clip_wanted: bool = False) -> None:
+        self.rating_model_id: str | None = "mean-1"
+        self.clip_model_id = clip_model_id
+        self.clip_wanted = clip_wanted or clip_model_id is not None
+        self.rater = MeanRater()
+        self.encoder = ColourEncoder()
+
+    def require_clip(self) -> None:
+        """Ask for nothing."""
 
 
 class BlindGallery(Gallery):

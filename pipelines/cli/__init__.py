@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipelines.cli import operations, registry, scanning
+from pipelines.cli import models, operations, registry, scanning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,6 +24,7 @@ for command in (
     scanning.sweep,
     scanning.rescan,
     scanning.hits,
+    models.models,
     operations.dispatch,
     operations.reconcile,
     operations.receiver,

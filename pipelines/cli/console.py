@@ -23,7 +23,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from embeddings.errors import ConfigError, LikenessError
-from pipelines.config import Environment, read_environment
+from pipelines.environment import Environment, read_environment
 from pipelines.progress import Progress, silent
 from pipelines.workspace import Workspace, open_workspace
 

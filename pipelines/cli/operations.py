@@ -10,8 +10,8 @@ import click
 
 from embeddings.errors import ConfigError
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, shown_warnings, to_plain
-from pipelines.config import Environment
 from pipelines.delivery import compare_with_service, deliver, intervene
+from pipelines.environment import Environment
 from pipelines.report import write_report
 from pipelines.status import read_status
 from pipelines.takedown.receiver import serve

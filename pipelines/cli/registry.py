@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, to_plain
-from pipelines.config import Environment
 from pipelines.enrolment import Reference, read_references, resembling_subjects
+from pipelines.environment import Environment
 from pipelines.registry import (
     Identity,
     active_versions,

@@ -7,7 +7,7 @@ from datetime import date
 import click
 
 from pipelines.cli.console import command_options, emit, opened, parse_day, progress, to_plain
-from pipelines.config import Environment
+from pipelines.environment import Environment
 from pipelines.hits import list_hits
 from pipelines.rescan import rescan as run_rescan
 from pipelines.sweep import configured_source

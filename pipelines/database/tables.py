@@ -128,6 +128,39 @@ shards = sa.Table(
 shard, at ``covered_threshold`` or lower.
 """
 
+content_shards = sa.Table(
+    "content_shards",
+    metadata,
+    sa.Column("shard_id", sa.String, primary_key=True),
+    sa.Column("model_id", sa.String, nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("vectors", sa.Integer, nullable=False),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("seal", sa.String(64), nullable=False),
+)
+"""The manifest of CLIP vectors: readers open only the files listed here. ``seal`` is a MAC over the row."""
+
+contents = sa.Table(
+    "contents",
+    metadata,
+    sa.Column("content_sha256", sa.String(64), primary_key=True),
+    sa.Column("status", sa.String, nullable=False),  # described, unscannable:<reason> or fetch_failed:<reason>
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("rating_model_id", sa.String),
+    sa.Column("nsfw_score", sa.Float),
+    sa.Column("clip_model_id", sa.String),
+    sa.Column("clip_shard_id", sa.String, index=True),
+    sa.Column("described_at", UTCDateTime, nullable=False),
+)
+"""What content shows, once per content however many items have it. A null model id: missing, to be filled later.
+``attempts``: failed fetches since it was last described.
+
+``clip_shard_id`` names the row of ``content_shards`` that has the vectors; null for content that cannot be decoded.
+"""
+
 coverage = sa.Table(
     "coverage",
     metadata,
@@ -212,6 +245,7 @@ hits = sa.Table(
     sa.Column("x2", sa.Float, nullable=False),
     sa.Column("y2", sa.Float, nullable=False),
     sa.Column("detector_score", sa.Float, nullable=False),
+    sa.Column("view", sa.String),  # by which view the face was found, see embeddings.views; null: not recorded
     sa.Column("shard_id", sa.String, nullable=False),
     sa.Column("found_by", sa.String, nullable=False),  # sweep or rescan
     sa.Column("found_at", UTCDateTime, nullable=False),

@@ -42,6 +42,7 @@ HIT_SCHEMA: Final = pa.schema(
         pa.field("x2", pa.float64(), nullable=False),
         pa.field("y2", pa.float64(), nullable=False),
         pa.field("detector_score", pa.float64(), nullable=False),
+        pa.field("view", pa.string()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("model_id", pa.string(), nullable=False),

@@ -48,6 +48,7 @@ class ReportHit:
     x2: float
     y2: float
     detector_score: float
+    view: str | None
     width: int | None
     height: int | None
     model_id: str

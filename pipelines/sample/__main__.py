@@ -22,8 +22,8 @@ from pathlib import Path
 
 import click
 
-from pipelines.config import Environment, read_environment
 from pipelines.enrolment import Reference, read_references
+from pipelines.environment import Environment, read_environment
 from pipelines.registry import Identity, insert_subject
 from pipelines.requests import accept_request, open_request
 from pipelines.sample import SamplePlatform, build_platform

@@ -12,8 +12,8 @@ from benchmarks.agreement import agreement, hits_are_exact, iou, stored_faces
 from benchmarks.opencv_loop import Found
 from benchmarks.sweep import Measured, main
 from benchmarks.synthetic import make_home, write_variants
-from pipelines.config import read_environment
 from pipelines.database.tables import hits
+from pipelines.environment import read_environment
 from pipelines.sweep import sweep
 from pipelines.workspace import open_workspace
 

@@ -11,7 +11,7 @@ import pytest
 
 from embeddings.errors import CorruptionError, ModelMismatchError, VectorError
 from embeddings.types import vector_column, vectors_of
-from indexes.corpus import Corpus, ShardEntry, corpus_schema
+from indexes.corpus import Corpus, ShardEntry, corpus_schema, with_view
 
 KEY = bytes(range(32))
 
@@ -25,6 +25,7 @@ def faces(count: int, dimension: int = 16, seed: int = 0) -> pa.Table:
         pa.array([0] * count, type=pa.int32()),
         pa.array(range(count), type=pa.int32()),
         *(pa.array([float(k)] * count, type=pa.float32()) for k in range(5)),
+        pa.array(["fast"] * count),
         vector_column(vectors),
     ]
     return pa.Table.from_arrays(columns, schema=corpus_schema(dimension))
@@ -108,4 +109,12 @@ def test_i4_rows_of_another_dimension_or_with_bad_vectors_are_not_written(corpus
     bad = faces(3)
     zero = vector_column(np.zeros((3, 16), dtype=np.float32))
     with pytest.raises(VectorError):
-        written(corpus, bad.set_column(9, bad.schema.field("vector"), zero))
+        written(corpus, bad.set_column(bad.column_names.index("vector"), bad.schema.field("vector"), zero))
+
+
+def test_a_shard_from_before_there_were_views_gets_an_empty_view_column() -> None:
+    rows = faces(3)
+    completed = with_view(rows.drop_columns(["view"]))
+    assert completed.schema == rows.schema
+    assert completed["view"].null_count == 3
+    assert with_view(rows) is rows

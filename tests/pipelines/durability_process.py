@@ -23,8 +23,8 @@ from typing import Any
 import click
 
 from pipelines.cli.console import command_options
-from pipelines.config import Environment
 from pipelines.delivery import deliver
+from pipelines.environment import Environment
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.workspace import Workspace, open_workspace, utc_now

@@ -59,7 +59,7 @@ def instance(shared_instance: DagsterInstance) -> Iterator[DagsterInstance]:
 @pytest.fixture
 def place(tmp_path: Path, uploads: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A workspace on SQLite with fake models, one swept upload of person 1 and one of person 2, and one subject."""
-    monkeypatch.setattr("pipelines.rescan.model_id", lambda *_: "fake-1")
+    monkeypatch.setattr("pipelines.workspace.model_id", lambda *_: "fake-1")
     environment = environment_for(tmp_path / "home", LIKENESS_SOURCE=source_of(uploads))
     with create_workspace(environment, now=clock) as opened:
         enrol(use_fakes(opened), person(99))

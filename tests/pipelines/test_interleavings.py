@@ -382,6 +382,8 @@ DEEDS = (
     *("upload", "upload", "replace", "replace", "delete", "enrol", "enrol for a day", "request", "request and accept"),
     *("accept", "reject", "withdraw", "erase", "wait"),
 )
+RACING_DEEDS = ("replace", "delete", "enrol", "request and accept", "accept", "withdraw", "erase", "wait")
+"""What matters most while a stage is at work."""
 CUTS = (
     *("before_shard_rename", "after_shard_rename", "before_manifest_commit", "after_manifest_commit"),
     *("before_match_commit", "after_match_commit", "before_outbox_commit", "after_outbox_commit"),
@@ -399,13 +401,14 @@ class Deed:
 
 
 def drawn_crowd(chance: Random) -> tuple[int, ...]:
-    return tuple(chance.choices(range(PEOPLE), k=chance.randint(1, 3)))
+    """Person 0, whom every story begins with, is seen more than others."""
+    return tuple(chance.choices([0, *range(PEOPLE)], k=chance.randint(1, 3)))
 
 
-def drawn_deed(chance: Random) -> Deed:
-    """Uploads mostly show people; sometimes nobody, sometimes they are no picture."""
+def drawn_deed(chance: Random, kinds: Sequence[str] = DEEDS) -> Deed:
+    """Uploads mostly show people; sometimes nobody, sometimes they are no picture. The newest is met most."""
     crowd = chance.choice([drawn_crowd(chance)] * 8 + [(), None])
-    return Deed(chance.choice(DEEDS), chance.randrange(6), crowd, chance.choice(PARENTS))
+    return Deed(chance.choice(kinds), chance.choice([0, 0, 0, 1, 2, 3, 4, 5]), crowd, chance.choice(PARENTS))
 
 
 @pytest.fixture
@@ -613,7 +616,7 @@ class Interleavings(RuleBasedStateMachine):
         self.platform = self.home.enter_context(platform_in(self.folder, shard_items=chance.randint(1, 3)))
         for _ in range(chance.randint(1, 3)):
             self.platform.upload(drawn_crowd(chance), chance.choice(PARENTS))
-        self.platform.enrol(chance.randrange(PEOPLE))
+        self.platform.enrol(0)
 
     def teardown(self) -> None:
         if not hasattr(self, "platform"):
@@ -633,10 +636,10 @@ class Interleavings(RuleBasedStateMachine):
     def something_happens(self, seed: int) -> None:
         self.seeds.append(seed)  # all of them count, because hypothesis likes to repeat one
         chance = Random(str(self.seeds))
-        chance.choice([self.deed, self.work, self.cut_off, self.while_comparing, self.while_embedding])(chance)
+        acts = [self.deed, self.work, self.cut_off, self.while_comparing, self.while_embedding]
+        chance.choice(acts * 2 + [self.completed])(chance)
 
-    @rule()
-    def everything_is_completed(self) -> None:
+    def completed(self, _: Random) -> None:
         self.platform.complete()
 
     def deed(self, chance: Random) -> None:
@@ -662,7 +665,7 @@ class Interleavings(RuleBasedStateMachine):
         self.platform.upload(drawn_crowd(chance), chance.choice(PARENTS))
         work(self.platform, "list and scan", 0)
         step = chance.choice(["sweep", "match sweep", "rescan", "match rescan"])
-        other = chance.choice(["", "", "list", "match sweep", "match rescan"])
+        other = chance.choice(["", "list", "list", "match sweep", "match rescan"])
         with self.platform.meanwhile("read", lambda: self.together(chance, other)):
             work(self.platform, step, 0)
         note(f"... while {step}")
@@ -677,7 +680,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def together(self, chance: Random, other: str) -> None:
         """A deed, and what the other process makes of it at once."""
-        deed = drawn_deed(chance)
+        deed = drawn_deed(chance, RACING_DEEDS)
         note(f"{deed} {other}")
         do(self.platform, deed)
         if other:
@@ -689,10 +692,10 @@ def do(platform: Platform, deed: Deed) -> None:
     named = {state: [key for key, one in platform.subjects.items() if one.state == state] for state in SUBJECT_STATES}
     asked = [key for key, owner in platform.requests.items() if platform.subjects[owner].state == "pending"]
     ended = named["withdrawn"] + named["active"]
-    name, request_id = _pick(sorted(platform.uploads), deed.pick), _pick(asked, deed.pick)
+    name, request_id = _pick(sorted(platform.uploads, reverse=True), deed.pick), _pick(asked, deed.pick)
     subject_id = _pick(ended if deed.kind == "erase" else named["active"], deed.pick)
     shown = sorted({who for new in platform.uploads.values() for who in new.people or ()}) or [0]
-    who = shown[deed.pick % len(shown)]
+    who = shown[(deed.pick + len(platform.subjects)) % len(shown)]
     match deed.kind:
         case "upload":
             platform.upload(deed.crowd, deed.parent)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError, CorruptionError
 from pipelines import audit
-from pipelines.config import read_environment
 from pipelines.database import Database, tables
+from pipelines.environment import read_environment
 from pipelines.sealing import KeyFileWarning, Sealer, associated_data, load_master_key, seal, unseal
 from pipelines.workspace import create_workspace, open_workspace
 from tests.conftest import Clock, environment_for

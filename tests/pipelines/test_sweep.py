@@ -230,6 +230,7 @@ def test_i10_a_hit_says_reference_box_score_threshold_models_and_policy(workspac
     assert hit.reference_id.startswith("ref_")
     assert "LFW" in hit.threshold_source
     assert hit.face_box == (64.0, 0.0, 128.0, 64.0)
+    assert hit.view == "fast"
     for fact in (hit.hit_id, hit.reference_id, "0.363", hit.model_id, hit.policy_version, "automated means"):
         assert fact in verdict.reasons
 

@@ -9,7 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from embeddings.weights import find_pack, model_id
 from indexes.corpus import ShardEntry
+from pipelines.config import EmbeddingConfig
 from pipelines.database import set_state
 from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
 from pipelines.manifest import insert_shard, mark_covered
@@ -18,7 +20,8 @@ from pipelines.workspace import Workspace
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = datetime(2026, 11, 20, tzinfo=UTC).date()
-MODEL_ID = "opencv-zoo-000000000000"
+MODEL_ID = model_id(find_pack("opencv-zoo"), EmbeddingConfig().faces())
+"""The models in force: results of others count as unsettled."""
 SHARD = "shard-1"
 
 
@@ -67,6 +70,8 @@ def add_item(tx: Connection, item_id: str, *, status: str = "clean", **values: A
         "live": True,
         "source_id": "source-1",
         "source_digest": "0" * 64,
+        "content_digest": "0" * 64,
+        "live_since": NOW - timedelta(days=1),
         "sealed_record": b"sealed",
         "status": status,
         "attempts": 1,

@@ -13,6 +13,7 @@ from pipelines.workspace import Workspace
 from tests.pipelines.report.reading import hit_rows, read_page, section
 from tests.pipelines.report.rows import (
     DAY,
+    MODEL_ID,
     NOW,
     add_hit,
     add_item,
@@ -103,7 +104,7 @@ def test_every_hit_explains_itself(workspace: Workspace, folder: Path) -> None:
     (row,) = (row for row in hit_rows(page) if row.all("bdi")[0].text == "stuck")
     facts = ["0.800", "strong", "review 0.363 · strong 0.500", "strong face in 2 distinct images", "detector 0.910"]
     facts += [f"ref_{content_of('sub_a')[:20]}", "120 × 150 at 200, 100", "in 640 × 480 px", "frame 0, face 0"]
-    facts += ["opencv-zoo-000000000000", workspace.policy.version, "sweep", "held for a second pair of eyes"]
+    facts += [MODEL_ID, workspace.policy.version, "sweep", "held for a second pair of eyes"]
     facts += ["2026-11-22 12:00", "24 h 0 min left"]
     assert [fact for fact in facts if fact not in row.text] == []
     (face,) = row.all("rect", class_="face")

@@ -1,0 +1,177 @@
+"""Views of a frame: upright or turned, close up or whole, positive or negative; and faces taken back from them.
+
+Owns the geometry. A *view* is an affine picture of the frame. Whatever a detector finds in one becomes a :class:`Face`
+in pixels of the upright full-size frame at once, which states the view it was found in. :mod:`embeddings.thorough`
+decides which views are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from embeddings.alignment import fit
+from embeddings.types import Detections, Float32, ViewSettings
+
+FAST = "fast"
+"""The view of a face that the fast pass found and that needed no second look, or gained nothing from one."""
+EIGHTHS = (0, 180, 90, 270, 45, 315, 135, 225)
+"""Turns of a close-up in degrees, likeliest first."""
+ODD_EIGHTHS = (45, 315, 135, 225)
+CLOSE_SIDE = 160
+"""Side of a close-up in pixels, the small scale of the detector: 0.6 ms where a whole view takes 9."""
+CLOSE_MARGIN = 2.2
+"""Side of a close-up by the longer side of the box: room for the corners of a face at 45 degrees."""
+TILE_OVERLAP = 128
+"""Pixels that neighbouring tiles share: a face of that size is whole in one of them."""
+MAX_ENLARGEMENT = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A picture of the frame: ``matrix`` (2, 3) takes pixels of the upright full-size frame to pixels of the view."""
+
+    kind: str
+    matrix: Float32
+    width: int
+    height: int
+    turn: float
+    """Degrees against the clock by which the frame is turned."""
+    negative: bool
+
+    @property
+    def name(self) -> str:
+        """What the face table says: the kind, then the turn and the polarity unless upright and positive."""
+        turn = f" {round(self.turn) % 360}" if round(self.turn) % 360 else ""
+        return f"{self.kind}{turn}{' negative' if self.negative else ''}"
+
+    @property
+    def megapixels(self) -> float:
+        """Of detector input."""
+        return self.width * self.height / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detection, taken back to pixels of the upright full-size frame."""
+
+    box: Float32
+    """(4,)"""
+    landmarks: Float32
+    """(5, 2)"""
+    score: float
+    pixels: float
+    """Shorter side of its box in the view it was found in."""
+    turn: float
+    """Of that view, in degrees."""
+    view: str = FAST
+    negative: bool = False
+    """Whether the frame has to be inverted to see this face."""
+    settled: bool = False
+    """Whether a close look has shown it to be as it was seen."""
+
+    @property
+    def tilt(self) -> float:
+        """Degrees against the clock that would set the face upright, from its landmarks."""
+        matrix = fit(self.landmarks[None])[0]
+        return float(np.degrees(np.arctan2(-matrix[1, 0], matrix[0, 0])))
+
+    @property
+    def lean(self) -> float:
+        """How far from upright it was in its view, in degrees from 0 to 180."""
+        return abs((self.tilt - self.turn + 180) % 360 - 180)
+
+
+def whole_views(size: tuple[int, int], views: ViewSettings) -> Iterator[View]:
+    """Views of the whole frame, likeliest and cheapest first; the upright positive one is the fast pass."""
+    small, large = min(views.sides), max(views.sides)
+    quarters = ((0, True), (180, False), (90, False), (270, False), (180, True), (90, True), (270, True))
+    yield wide(size, side=small)
+    yield from (turned(size, turn, negative, long_side=small) for turn, negative in quarters)
+    yield from (turned(size, turn, False, long_side=small) for turn in ODD_EIGHTHS)
+    yield from tiles(size, side=large)
+    yield from (turned(size, turn, True, long_side=small) for turn in ODD_EIGHTHS)
+    yield from (turned(size, turn, negative, long_side=large) for turn, negative in quarters)
+
+
+def wide(size: tuple[int, int], *, side: int) -> View:
+    """All of a frame in the middle of a square of ``side`` pixels, enlarged or reduced to half of it: for faces that
+    fill the frame, and for frames of a few pixels.
+    """
+    factor = side / 2 / max(size)
+    matrix = np.array([[factor, 0, (side - size[0] * factor) / 2], [0, factor, (side - size[1] * factor) / 2]])
+    return View("whole", matrix.astype(np.float32), side, side, 0.0, False)
+
+
+def turned(size: tuple[int, int], turn: float, negative: bool, *, long_side: int) -> View:
+    """All of a frame of ``size``, turned; its long side before turning becomes ``long_side`` pixels at most."""
+    factor = min(1.0, long_side / max(size))
+    matrix = cv2.getRotationMatrix2D(((size[0] - 1) / 2, (size[1] - 1) / 2), turn, factor)
+    width, height = (max(1, round(float(side))) for side in np.abs(matrix[:, :2]) @ np.asarray(size, dtype=np.float64))
+    matrix[:, 2] += [(width - size[0]) / 2, (height - size[1]) / 2]
+    return View("whole", matrix.astype(np.float32), width, height, turn, negative)
+
+
+def tiles(size: tuple[int, int], *, side: int) -> Iterator[View]:
+    """Overlapping squares of ``side`` pixels over a picture nearly twice as large, which is enlarged if need be."""
+    factor = (2 * side - TILE_OVERLAP) / max(size)
+    if factor > MAX_ENLARGEMENT:
+        return
+    steps = [1 if length * factor <= side else 2 for length in size]
+    for row in range(steps[1]):
+        for column in range(steps[0]):
+            x, y = column * (side - TILE_OVERLAP), row * (side - TILE_OVERLAP)
+            width, height = (
+                min(side, int(np.ceil(length * factor)) - at) for length, at in zip(size, (x, y), strict=True)
+            )
+            matrix = np.array([[factor, 0, -x], [0, factor, -y]], dtype=np.float32)
+            yield View("tile", matrix, width, height, 0.0, False)
+
+
+def close_up(box: Float32, turn: float, negative: bool) -> View:
+    """A square around ``box``, turned about its centre."""
+    factor = CLOSE_SIDE / (CLOSE_MARGIN * float((box[2:] - box[:2]).max()))
+    x, y = ((box[:2] + box[2:]) / 2).tolist()
+    matrix = cv2.getRotationMatrix2D((x, y), turn, factor)
+    matrix[:, 2] += [CLOSE_SIDE / 2 - x, CLOSE_SIDE / 2 - y]
+    return View("close", matrix.astype(np.float32), CLOSE_SIDE, CLOSE_SIDE, turn, negative)
+
+
+def taken_back(found: Detections, view: View) -> list[Face]:
+    """Detections in pixels of ``view`` as faces in pixels of the full-size frame; a turned box becomes its hull."""
+    inverse = cv2.invertAffineTransform(view.matrix)
+    faces = []
+    for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores, strict=True):
+        corners = box[[0, 1, 2, 1, 0, 3, 2, 3]].reshape(4, 2) @ inverse[:, :2].T + inverse[:, 2]
+        hull = np.concatenate([corners.min(axis=0), corners.max(axis=0)]).astype(np.float32)
+        marks = (landmarks @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
+        pixels = float((box[2:] - box[:2]).min())
+        faces.append(Face(hull, marks, float(score), pixels, view.turn, view.name, view.negative))
+    return faces
+
+
+def merged(faces: list[Face], *, nms_iou: float) -> list[Face]:
+    """``faces`` without repeats of one face, best score first."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda one: (-one.score, *one.box.tolist())):
+        if all(overlap(face.box, known.box) <= nms_iou for known in kept):
+            kept.append(face)
+    return kept
+
+
+def overlap(one: Float32, other: Float32) -> float:
+    """Intersection over union of two boxes (4,)."""
+    sides = np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0)
+    shared = float(np.prod(sides))
+    areas = float(np.prod(one[2:] - one[:2])) + float(np.prod(other[2:] - other[:2]))
+    return shared / max(areas - shared, 1e-9)
+
+
+def holds(place: Float32, box: Float32) -> bool:
+    """Whether ``box`` has its centre inside ``place`` and is of a like size: another view of the same face."""
+    centre = (box[:2] + box[2:]) / 2
+    ratio = float((box[2:] - box[:2]).max() / max(float((place[2:] - place[:2]).max()), 1e-6))
+    return bool((centre >= place[:2]).all() and (centre <= place[2:]).all() and 0.4 <= ratio <= 2.5)

@@ -1,0 +1,91 @@
+"""``likeness models``: packs, their licences and downloads."""
+
+from __future__ import annotations
+
+import click
+
+from embeddings.weights import LOCAL, find_pack, packs
+from pipelines.backfill import backfill as run_backfill
+from pipelines.cli.console import actor, command_options, emit, opened, progress
+from pipelines.environment import Environment
+from pipelines.licences import accept as accept_terms
+from pipelines.licences import is_accepted, require_accepted, terms_of
+from pipelines.pull import PullLimits, downloads, missing
+from pipelines.pull import pull as pull_files
+
+
+@click.group()
+def models() -> None:
+    """List packs of models, fetch them, read and accept their licences."""
+
+
+@models.command("list")
+@command_options
+def list_packs(environment: Environment, as_json: bool) -> None:
+    """List the known packs; the configured one is marked."""
+    with opened(environment) as workspace, workspace.database.read() as connection:
+        configured = workspace.config.embedding.pack
+        known = list(packs().values()) + ([find_pack(configured)] if configured.startswith(LOCAL) else [])
+        chosen = find_pack(configured).name
+        rows = [
+            {
+                "pack": pack.name,
+                "configured": pack.name == chosen,
+                "dimension": pack.dimension,
+                "detector": pack.detector.name,
+                "recognizer": pack.recognizer.name,
+                "licence": pack.recognizer.licence,
+                "accepted": is_accepted(connection, pack),
+                "files": "missing"
+                if missing(pack, folder=workspace.home / "models")
+                else "downloaded"
+                if downloads(pack)
+                else "installed",
+            }
+            for pack in known
+        ]
+    emit(rows, as_json=as_json)
+
+
+@models.command()
+@click.argument("pack")
+@command_options
+def pull(environment: Environment, as_json: bool, pack: str) -> None:
+    """Fetch the files of PACK. After an interruption, repeat it: it goes on where it was."""
+    wanted = find_pack(pack)
+    with opened(environment) as workspace:
+        with workspace.database.read() as connection:
+            require_accepted(connection, wanted)
+        limits = workspace.config.models
+        with workspace.database.exclusive("pull"), progress(as_json) as report:
+            counts = pull_files(
+                wanted,
+                folder=workspace.home / "models",
+                limits=PullLimits(limits.pull_attempts, limits.pull_timeout_seconds, limits.max_bytes),
+                progress=report,
+            )
+    emit({"pack": wanted.name, "fetched": counts.fetched, "present": counts.present}, as_json=as_json)
+
+
+@models.command()
+@click.argument("pack")
+@click.option("--accept", is_flag=True, help="Record that you accept the terms, as the account you are logged in with.")
+@command_options
+def licence(environment: Environment, as_json: bool, pack: str, accept: bool) -> None:
+    """Show the terms of PACK, and record with --accept that they are accepted."""
+    wanted = find_pack(pack)
+    with opened(environment) as workspace:
+        if accept:
+            accept_terms(workspace, wanted, actor=actor())
+        with workspace.database.read() as connection:
+            facts = terms_of(wanted) | {"accepted": is_accepted(connection, wanted)}
+    emit(facts, as_json=as_json)
+
+
+@models.command()
+@command_options
+def backfill(environment: Environment, as_json: bool) -> None:
+    """After a change of pack: embed the references and all live items again. Old results stay in force meanwhile."""
+    with opened(environment) as workspace, progress(as_json) as report:
+        summary = run_backfill(workspace, actor=actor(), progress=report)
+    emit(summary, as_json=as_json)

@@ -1,0 +1,101 @@
+"""The models that say what content shows: which are configured, which are at hand, loaded when first used.
+
+Finding out costs no import of torch, so that a run without CLIP weights stays as light as a face-only one.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from embeddings.clip import ImageEncoder, load_clip
+from embeddings.clip_weights import ClipSettings, ClipWeights, clip_model_id, find_weights, pull_weights
+from embeddings.errors import WeightsError
+from embeddings.ratings import Rater, load_rater, rating_model_id
+from pipelines.config import ContentConfig
+
+_LOG = logging.getLogger(__name__)
+
+
+def content_schema(dimension: int) -> pa.Schema:
+    """One row per looked-at frame of one content: its digest, the frame's position, the CLIP vector."""
+    return pa.schema(
+        [
+            pa.field("content_sha256", pa.binary(32), nullable=False),
+            pa.field("frame", pa.int32(), nullable=False),
+            pa.field("vector", pa.binary(4 * dimension), nullable=False),
+        ]
+    )
+
+
+class ContentModels:
+    """Ids first, models later: what is pending follows from the ids alone."""
+
+    def __init__(self, config: ContentConfig, *, home: Path) -> None:
+        self.clip_wanted = config.clip != "off"
+        """Whether content without CLIP vectors counts as missing them."""
+        self._config = config
+        self._folder = home / "models" / "clip"
+        checkpoint = home / config.clip_checkpoint if config.clip_checkpoint else None
+        self._settings = ClipSettings(config.clip_model, config.clip_pretrained, checkpoint)
+
+    @property
+    def rating_model_id(self) -> str | None:
+        """The id of the scores; None when rating is off."""
+        return rating_model_id() if self._config.rating else None
+
+    @cached_property
+    def clip_model_id(self) -> str | None:
+        """The id of the CLIP vectors; None when CLIP is off or has no weights here. Downloads nothing."""
+        weights = find_weights(self._settings, folder=self._folder) if self.clip_wanted else None
+        return clip_model_id(weights, folder=self._folder) if weights else None
+
+    def require_clip(self) -> None:
+        """Get the weights if settings allow it; without them fail or say so once, as ``content.clip`` wants it.
+
+        Raises :class:`WeightsError` for ``required``.
+        """
+        problem = ""
+        if self._config.clip_download and self.clip_wanted and self.clip_model_id is None:
+            try:
+                pull_weights(self._settings, folder=self._folder)
+            except WeightsError as error:
+                problem = f" ({error})"
+            del self.clip_model_id
+        if not self.clip_wanted or self.clip_model_id is not None:
+            return
+        text = (
+            f"no weights for CLIP {self._config.clip_model} {self._config.clip_pretrained} on this machine{problem}: "
+            "set content.clip_checkpoint to a local file, or content.clip_download = true to fetch them"
+        )
+        if self._config.clip == "required":
+            raise WeightsError(text)
+        self._say(text)
+
+    @cached_property
+    def rater(self) -> Rater:
+        """The rating network."""
+        return load_rater()
+
+    @cached_property
+    def encoder(self) -> ImageEncoder:
+        """The CLIP towers. Raises :class:`WeightsError` without weights."""
+        return load_clip(self._weights(), device=self._config.clip_device, compiled=self._config.clip_compile)
+
+    def _weights(self) -> ClipWeights:
+        weights = find_weights(self._settings, folder=self._folder)
+        if weights is None:
+            raise WeightsError("there are no CLIP weights on this machine")
+        return weights
+
+    @cached_property
+    def _said(self) -> set[str]:
+        return set()
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            _LOG.warning("%s. Until then CLIP vectors count as missing; a later run fills the gap", text)

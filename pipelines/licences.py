@@ -1,0 +1,60 @@
+"""Which packs' terms the operator has accepted. A non-commercial pack is neither fetched nor loaded without that.
+
+An acceptance names the terms it was given for by their digest: when the terms change, it has to be given again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import WeightsError
+from embeddings.weights import Pack
+from pipelines import audit
+from pipelines.database import get_state, set_state
+from pipelines.workspace import Workspace
+
+_STATE = "licence_accepted:"
+
+
+def terms_of(pack: Pack) -> dict[str, Any]:
+    """What an operator has to know: licences, origins, terms."""
+    files = {"detector": pack.detector, "recognizer": pack.recognizer}
+    return {
+        "pack": pack.name,
+        "non_commercial": pack.non_commercial,
+        **{role: f"{file.name}: {file.licence} ({file.origin})" for role, file in files.items()},
+        "terms": pack.terms,
+    }
+
+
+def accept(workspace: Workspace, pack: Pack, *, actor: str) -> None:
+    """Record that the operator accepts the pack's terms, with an audit row. Safe to repeat."""
+    with workspace.database.write() as tx:
+        if is_accepted(tx, pack):
+            return
+        set_state(tx, _STATE + pack.name, _digest(pack))
+        audit.append(
+            tx, workspace.sealer, actor=actor, action="licence.accept", now=workspace.now(), terms=_digest(pack)
+        )
+
+
+def is_accepted(connection: Connection, pack: Pack) -> bool:
+    """Whether the present terms were accepted; true for a pack that needs no acceptance."""
+    return not pack.non_commercial or get_state(connection, _STATE + pack.name) == _digest(pack)
+
+
+def require_accepted(connection: Connection, pack: Pack) -> None:
+    """Raise :class:`WeightsError`, with the command to run, unless the pack may be used."""
+    if not is_accepted(connection, pack):
+        raise WeightsError(
+            f"pack {pack.name} is for non-commercial use only, and its terms were not accepted: read them with "
+            f"`likeness models licence {pack.name}`, accept them with --accept"
+        )
+
+
+def _digest(pack: Pack) -> str:
+    return hashlib.sha256(json.dumps(terms_of(pack), sort_keys=True).encode()).hexdigest()

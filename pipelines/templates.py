@@ -1,0 +1,84 @@
+"""Template rows: vectors and crops sealed under their subject's key, bound to subject, template and model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import CorruptionError
+from embeddings.types import Float32, check_unit
+from pipelines.database.tables import subject_keys, templates
+from pipelines.sealing import Sealer, associated_data, seal, unseal
+from pipelines.workspace import Workspace, new_id
+
+
+def open_crops(connection: Connection, sealer: Sealer, rows: Sequence[sa.Row[Any]]) -> list[bytes]:
+    """The unsealed crops of template rows of one subject, raw RGB bytes. Raises :class:`CorruptionError`."""
+    key = open_subject_key(connection, sealer, rows[0].subject_id)
+    return [unseal(key, row.sealed_crop, crop_aad(row.subject_id, row.template_id)) for row in rows]
+
+
+def store_template(
+    tx: Connection, workspace: Workspace, *, subject_id: str, vector: Float32, crop: bytes, score: float
+) -> str:
+    """Seal one more template of the models in force under the subject's key; returns its id."""
+    key = open_subject_key(tx, workspace.sealer, subject_id)
+    return insert_template(
+        tx, workspace, subject_id=subject_id, key=key, vector=vector, crop=crop, score=score, now=workspace.now()
+    )
+
+
+def insert_template(
+    tx: Connection,
+    workspace: Workspace,
+    *,
+    subject_id: str,
+    key: bytes,
+    vector: Float32,
+    crop: bytes,
+    score: float,
+    now: datetime,
+) -> str:
+    """Seal one template under ``key``, the subject's; returns its id."""
+    template_id = new_id("ref")
+    model_id = workspace.models.model_id
+    vector = np.ascontiguousarray(vector, dtype="<f4")
+    check_unit(vector[None, :], workspace.models.dimension)
+    tx.execute(
+        sa.insert(templates).values(
+            template_id=template_id,
+            subject_id=subject_id,
+            model_id=model_id,
+            dimension=len(vector),
+            detector_score=score,
+            sealed_vector=seal(key, vector.tobytes(), template_aad(subject_id, template_id, model_id)),
+            sealed_crop=seal(key, crop, crop_aad(subject_id, template_id)),
+            created_at=now,
+        )
+    )
+    return template_id
+
+
+def crop_aad(subject_id: str, template_id: str) -> bytes:
+    """What a sealed crop is bound to."""
+    return associated_data("crop", subject_id, template_id, "1")
+
+
+def template_aad(subject_id: str, template_id: str, model_id: str) -> bytes:
+    """What a sealed vector is bound to."""
+    return associated_data("template", subject_id, template_id, model_id, "1")
+
+
+def open_subject_key(connection: Connection, sealer: Sealer, subject_id: str) -> bytes:
+    """The unwrapped key of one subject. Raises :class:`CorruptionError` when it is missing."""
+    wrapped = connection.execute(
+        sa.select(subject_keys.c.wrapped_key).where(subject_keys.c.subject_id == subject_id)
+    ).scalar()
+    if wrapped is None:
+        raise CorruptionError("this subject's key is missing")
+    return sealer.subject_key(wrapped, subject_id)

@@ -2,7 +2,7 @@
 
 Settings are frozen dataclasses filled from ``likeness.toml`` and passed down; pydantic checks them, so that a misspelt
 key is an error that names it. What is secret or differs per machine (home, keys, the receiver's address) comes from the
-environment instead and is read once, by :func:`read_environment`.
+environment instead (:mod:`pipelines.environment`).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from embeddings.types import Content
 from indexes.corpus import ShardEntry
 from pipelines.content_shards import insert_content_shard, remove_superseded, write_content_shard
 from pipelines.database.tables import contents, items
-from pipelines.fetch import open_item
+from pipelines.fetch import fetch_until
 from pipelines.ledger import Scope
 from pipelines.progress import Progress, silent
 from pipelines.sources import Item, ItemSource
@@ -163,15 +163,7 @@ def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[_Fetched]]:
                 rows = connection.execute(query.where(items.c.content_sha256 > last).limit(config.shard_items)).all()
             if not rows:
                 return
-            batch: list[_Fetched] = []
-            size = 0
-            for start in range(0, len(rows), config.fetch_threads):
-                window = rows[start : start + config.fetch_threads]
-                opened = [open_item(workspace, row, sources) for row in window]
-                batch += pool.map(lambda pair: _fetch(workspace, *pair), zip(window, opened, strict=True))
-                size += sum(len(fetched.content.data) for fetched in batch[start:] if fetched.content)
-                if size >= config.shard_bytes:
-                    break
+            batch = fetch_until(workspace, rows, sources, pool, _fetch)
             last = batch[-1].sha256
             yield batch
 

@@ -6,10 +6,10 @@ Knows sources and sealed records; must not know models or what a shard is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.types import Content
@@ -29,17 +29,33 @@ class Fetched:
     """Has a result of earlier models, which stands if the content cannot be had now."""
 
 
+class HasContent(Protocol):
+    """What one row became."""
+
+    @property
+    def content(self) -> Content | None:
+        """None when it could not be had."""
+        ...
+
+
+T = TypeVar("T", bound=HasContent)
+
+
 def fetch_until(
-    workspace: Workspace, rows: Sequence[Any], sources: dict[str, ItemSource], pool: ThreadPoolExecutor
-) -> list[Fetched]:
-    """Fetch rows in order until the batch is full by bytes; at least one."""
+    workspace: Workspace,
+    rows: Sequence[Any],
+    sources: dict[str, ItemSource],
+    pool: ThreadPoolExecutor,
+    fetch: Callable[[Workspace, Any, tuple[Item, ItemSource]], T],
+) -> list[T]:
+    """Fetch rows in order, each by ``fetch`` on ``pool``, until the batch is full by bytes; at least one."""
     config = workspace.config.sweep
-    batch: list[Fetched] = []
+    batch: list[T] = []
     size = 0
     for start in range(0, len(rows), config.fetch_threads):
         window = rows[start : start + config.fetch_threads]
         opened = [open_item(workspace, row, sources) for row in window]
-        for fetched in pool.map(lambda pair: _fetch(workspace, *pair), zip(window, opened, strict=True)):
+        for fetched in pool.map(lambda pair: fetch(workspace, *pair), zip(window, opened, strict=True)):
             batch.append(fetched)
             size += len(fetched.content.data) if fetched.content else 0
         if size >= config.shard_bytes:
@@ -56,7 +72,8 @@ def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) ->
     return Item.from_record(record["item"]), sources[uri]
 
 
-def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> Fetched:
+def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> Fetched:
+    """The item's content, or what is wrong with it."""
     item, source = opened
     content: Content | None = None
     problem: ItemError | None = None

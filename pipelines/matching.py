@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import NotReadyError, StateError
+from embeddings.errors import StateError
 from embeddings.types import vectors_of
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.database import insert_missing
@@ -27,7 +27,7 @@ from pipelines.database.tables import hits, items
 from pipelines.manifest import ListedShard, list_shards, mark_covered, record_coverage, require_not_ahead, uncovered
 from pipelines.policy import band_of
 from pipelines.progress import Progress, silent
-from pipelines.registry import active_versions, load_gallery, registry_version
+from pipelines.registry import active_versions, load_gallery, registry_version, require_active
 from pipelines.workspace import Workspace
 
 FoundBy = Literal["sweep", "rescan"]
@@ -79,11 +79,7 @@ def plan_matching(workspace: Workspace, *, found_by: FoundBy, subject_ids: Colle
     threshold = workspace.thresholds.review
     with workspace.database.read() as connection:
         versions = active_versions(connection, now=workspace.now())
-        if not versions and not workspace.config.sweep.allow_empty_registry:
-            raise NotReadyError(
-                "the registry has no active subject: a scan would find nobody. Add subjects, or set "
-                "sweep.allow_empty_registry = true if that is meant"
-            )
+        require_active(workspace, versions)
         if subject_ids is not None:
             versions = _limited(versions, subject_ids)
         listed = list_shards(connection, workspace.sealer, model_id=workspace.models.model_id)
@@ -120,8 +116,9 @@ def _match_shard(workspace: Workspace, plan: MatchPlan, shard: ListedShard, foun
     matches = gallery.match(vectors, model_id=entry.model_id, threshold=threshold)
     rows = _hit_rows(workspace, gallery, faces, matches, shard_id=entry.shard_id, found_by=found_by)
     with workspace.database.write() as tx:
-        new = _commit_hits(tx, workspace, entry.shard_id, rows)
-        _commit_coverage(tx, workspace, plan, gallery, shard)
+        active = active_versions(tx, now=workspace.now())
+        new = _commit_hits(tx, entry.shard_id, rows, active)
+        _commit_coverage(tx, workspace, plan, gallery, shard, active)
         workspace.failpoints.pass_by("before_match_commit")
     workspace.failpoints.pass_by("after_match_commit")
     return len(faces), new
@@ -179,10 +176,9 @@ def _hit_rows(
     return rows
 
 
-def _commit_hits(tx: Connection, workspace: Workspace, shard_id: str, rows: list[dict[str, Any]]) -> int:
+def _commit_hits(tx: Connection, shard_id: str, rows: list[dict[str, Any]], active: Collection[str]) -> int:
     """Write the hits that are still true: the item is live with that content, the subject is still active."""
     live = _items_of(tx, shard_id)
-    active = active_versions(tx, now=workspace.now())
     true = [row for row in rows if live.get(row["item_id"]) == row["content_sha256"] and row["subject_id"] in active]
     hit_items = sorted({row["item_id"] for row in true})
     for start in range(0, len(hit_items), 500):
@@ -196,18 +192,19 @@ def _commit_hits(tx: Connection, workspace: Workspace, shard_id: str, rows: list
 
 
 def _commit_coverage(
-    tx: Connection, workspace: Workspace, plan: MatchPlan, gallery: Gallery, shard: ListedShard
+    tx: Connection,
+    workspace: Workspace,
+    plan: MatchPlan,
+    gallery: Gallery,
+    shard: ListedShard,
+    active: Mapping[str, int],
 ) -> None:
     """Enter what has been compared: in the shard's own row once that is everybody up to the plan's version.
 
     Only then can the shard's pending items be called clean.
     """
     threshold, now = workspace.thresholds.review, workspace.now()
-    known = {
-        subject_id: version
-        for subject_id, version in active_versions(tx, now=now).items()
-        if version <= gallery.registry_version
-    }
+    known = {subject_id: version for subject_id, version in active.items() if version <= gallery.registry_version}
     missing = uncovered(tx, [shard], known, threshold=threshold).get(shard.entry.shard_id, frozenset())
     if any(plan.versions.get(subject_id) != known[subject_id] for subject_id in missing):
         policy_version = workspace.policy.version

@@ -8,7 +8,7 @@ version numbers (I2). Names, consent records, contacts, vectors and crops are se
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -232,6 +232,15 @@ def active_versions(connection: Connection, *, now: datetime) -> dict[str, int]:
         subjects.c.state == "active", subjects.c.expires_at > now
     )
     return {str(row.subject_id): int(row.version) for row in connection.execute(query)}
+
+
+def require_active(workspace: Workspace, versions: Mapping[str, int]) -> None:
+    """Raise :class:`NotReadyError` when there is nobody to compare with, unless the settings allow that (I7)."""
+    if not versions and not workspace.config.sweep.allow_empty_registry:
+        raise NotReadyError(
+            "the registry has no active subject: a scan would find nobody. Add subjects, or set "
+            "sweep.allow_empty_registry = true if that is meant"
+        )
 
 
 def open_templates(

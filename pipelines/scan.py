@@ -26,7 +26,7 @@ from embeddings.shard import embed_shard
 from embeddings.types import ShardEmbeddings, face_schema
 from indexes.corpus import ShardEntry, corpus_schema
 from pipelines.database.tables import items, shards
-from pipelines.fetch import Fetched, fetch_until
+from pipelines.fetch import Fetched, fetch_item, fetch_until
 from pipelines.ledger import Scope, outdated, status_after_scan, unscanned
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.progress import Progress, silent
@@ -108,7 +108,7 @@ def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[Fetched]]:
                 rows = connection.execute(query.limit(config.shard_items)).all()
             if not rows:
                 return
-            batch = fetch_until(workspace, rows, sources, pool)
+            batch = fetch_until(workspace, rows, sources, pool, fetch_item)
             last = (rows[len(batch) - 1].received_at, rows[len(batch) - 1].item_id)
             yield batch
 

@@ -36,7 +36,7 @@ from pipelines.ledger import (
 from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
-from pipelines.registry import active_versions, expire_subjects, registry_version
+from pipelines.registry import active_versions, expire_subjects, registry_version, require_active
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sources import Item, open_source
 from pipelines.workspace import Workspace, new_id
@@ -113,14 +113,8 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
 def require_registry(workspace: Workspace) -> None:
     """End expired opt-outs, then raise :class:`NotReadyError` for an empty registry before any work is done (I7)."""
     expire_subjects(workspace)
-    if workspace.config.sweep.allow_empty_registry:
-        return
     with workspace.database.read() as connection:
-        if not active_versions(connection, now=workspace.now()):
-            raise NotReadyError(
-                "the registry has no active subject: a scan would find nobody. Add subjects, or set "
-                "sweep.allow_empty_registry = true if that is meant"
-            )
+        require_active(workspace, active_versions(connection, now=workspace.now()))
 
 
 def configured_source(workspace: Workspace, given: str | None = None) -> str:

@@ -37,6 +37,7 @@ class Agreement:
     """Share of the peer's faces that this side has too."""
     median_cosine: float
     """Between the vectors that both sides give the same face."""
+    lowest_cosine: float
 
 
 def stored_faces(workspace: Workspace) -> pa.Table:
@@ -70,8 +71,12 @@ def agreement(ours: Mapping[str, Found], peer: Mapping[str, Found]) -> Agreement
             best = overlap.argmax(axis=1)
             same = overlap.max(axis=1) >= SAME_FACE
             cosines += np.einsum("ij,ij->i", theirs.vectors[same], own.vectors[best[same]]).tolist()
-    median = float(np.median(cosines)) if cosines else 0.0
-    return Agreement(peer_faces=total, recall=len(cosines) / total if total else 1.0, median_cosine=median)
+    return Agreement(
+        peer_faces=total,
+        recall=len(cosines) / total if total else 1.0,
+        median_cosine=float(np.median(cosines)) if cosines else 0.0,
+        lowest_cosine=min(cosines, default=0.0),
+    )
 
 
 def iou(left: Float32, right: Float32) -> Float32:

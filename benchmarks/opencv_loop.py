@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class OpenCvLoop:
         self._detector = cv2.FaceDetectorYN.create(models[0], "", (320, 320), min_score, nms_iou, TOP_K)
         self._recognizer = cv2.FaceRecognizerSF.create(models[1], "")
         self._long_side = long_side
+        self.crops: list[npt.NDArray[np.uint8]] = []
+        """Of the image last looked at: the aligned crops (112, 112, 3), BGR."""
 
     def faces(self, data: bytes) -> Found:
         """All faces of one encoded image. An image that OpenCV cannot decode has none."""
@@ -62,9 +65,22 @@ class OpenCvLoop:
         _, faces = self._detector.detect(image)
         rows = [] if faces is None else list(faces)
         boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (row[:4] for row in rows)], dtype=np.float32)
-        vectors = [self._recognizer.feature(self._recognizer.alignCrop(image, row)).copy() for row in rows]
+        crops = [self._recognizer.alignCrop(image, row) for row in rows]
+        self.crops = crops
+        vectors = [self._recognizer.feature(crop).copy() for crop in crops]
         stacked = np.concatenate([np.empty((0, 128), dtype=np.float32), *vectors])
         return Found(boxes.reshape(-1, 4) / scale, stacked / np.linalg.norm(stacked, axis=1, keepdims=True))
+
+
+def save_found(path: Path, found: Mapping[str, Found]) -> None:
+    """Write what was found, by file name, for :func:`load_found`."""
+    np.savez(
+        path,
+        names=np.array(list(found)),
+        counts=np.array([len(faces.boxes) for faces in found.values()]),
+        boxes=np.concatenate([faces.boxes for faces in found.values()]),
+        vectors=np.concatenate([faces.vectors for faces in found.values()]),
+    )
 
 
 def load_found(path: Path) -> dict[str, Found]:
@@ -90,13 +106,7 @@ def main() -> None:
     cpu_before = time.process_time()
     while True:
         if "save" in message:
-            np.savez(
-                message["save"],
-                names=np.array(list(found)),
-                counts=np.array([len(faces.boxes) for faces in found.values()]),
-                boxes=np.concatenate([faces.boxes for faces in found.values()]),
-                vectors=np.concatenate([faces.vectors for faces in found.values()]),
-            )
+            save_found(Path(message["save"]), found)
             message = seat.answer(peak_mb=peak_mb(), cpu_seconds=time.process_time() - cpu_before)
             continue
         before = seat.clock()

@@ -113,27 +113,26 @@ def decode_heads(heads: list[Float32], *, min_score: float) -> Float32:
     ``heads`` are the outputs of :func:`embeddings.preparation.prepare_yunet` for one image. The score mask comes first,
     so boxes are computed for a handful of cells out of thousands.
     """
-    return np.concatenate([_decode(head[0], stride, min_score) for head, stride in zip(heads, STRIDES, strict=True)])
-
-
-def _decode(head: Float32, stride: int, min_score: float) -> Float32:
-    _, _, columns = head.shape
-    cells = head.reshape(head.shape[0], -1)
     # score = sqrt(class * object) with both at most 1, so each must reach min_score squared.
     floor = min_score * min_score
     logit = np.log(floor / (1 - floor)) if 0 < floor < 1 else -np.inf if floor <= 0 else np.inf
-    (likely,) = np.nonzero((cells[0] >= logit) & (cells[1] >= logit))
-    probability = 1 / (1 + np.exp(-np.clip(cells[:2, likely], -LARGEST_TERM, LARGEST_TERM)))
+    likely = [_likely(head[0], stride, logit) for head, stride in zip(heads, STRIDES, strict=True)]
+    terms, corners, strides = (np.concatenate(parts, axis=1) for parts in zip(*likely, strict=True))
+    probability = 1 / (1 + np.exp(-np.clip(terms[:2], -LARGEST_TERM, LARGEST_TERM)))
     scores = np.sqrt(probability[0] * probability[1])
-    kept = scores >= min_score
-    likely, scores = likely[kept], scores[kept]
-    corner = np.stack([likely % columns, likely // columns]).astype(np.float32)
-    terms = cells[2:, likely]
-    centre = (corner + terms[0:2]) * stride
-    half = np.exp(np.minimum(terms[2:4], LARGEST_TERM)) * (stride / 2)
-    landmarks = (terms[4:14].reshape(5, 2, -1) + corner) * stride
+    centre = (corners + terms[2:4]) * strides
+    half = np.exp(np.minimum(terms[4:6], LARGEST_TERM)) * (strides / 2)
+    landmarks = (terms[6:16].reshape(5, 2, -1) + corners) * strides
     rows = np.concatenate([centre - half, centre + half, landmarks.reshape(10, -1), scores[None]])
-    return np.ascontiguousarray(rows.T, dtype=np.float32)
+    return np.ascontiguousarray(rows[:, scores >= min_score].T, dtype=np.float32)
+
+
+def _likely(head: Float32, stride: int, logit: float) -> tuple[Float32, Float32, Float32]:
+    """Cells of one head (terms, h, w) whose two logits reach ``logit``: terms (t, n), corners (2, n), stride (1, n)."""
+    cells = head.reshape(head.shape[0], -1)
+    (at,) = np.nonzero((cells[0] >= logit) & (cells[1] >= logit))
+    corners = np.stack([at % head.shape[2], at // head.shape[2]]).astype(np.float32)
+    return cells[:, at], corners, np.full((1, len(at)), stride, dtype=np.float32)
 
 
 def suppress(rows: Float32, *, nms_iou: float, extent: float = 0.0) -> Float32:

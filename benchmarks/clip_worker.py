@@ -26,12 +26,14 @@ from benchmarks.machine import peak_mb
 from benchmarks.turns import Seat
 from embeddings.clip import load_clip
 from embeddings.clip_weights import ClipSettings, find_weights
-from embeddings.content import describe_contents
+from embeddings.content import Describer, describe_contents
 from embeddings.types import Content
-from pipelines.config import ImagesConfig
+from pipelines.config import EmbeddingConfig, ImagesConfig
 
 MODEL, TAG = "ViT-B-32", "laion2b_s34b_b79k"
 PEER_BATCH = 32
+DETECTED_AT = max(EmbeddingConfig().scales)
+"""Images are decoded as a scan decodes them."""
 
 Vectors = npt.NDArray[np.float32]
 Embed = Callable[[Sequence[Path]], Vectors]
@@ -43,12 +45,13 @@ def ours(checkpoint: Path, device: str) -> tuple[Embed, dict[str, Any]]:
     if weights is None:
         raise SystemExit("the checkpoint is not there")
     encoder = load_clip(weights, device=device, compiled=False)
+    describer = Describer(rater=None, encoder=encoder, max_frames=1)
     limits, workers = ImagesConfig(max_frames=1).limits(), len(os.sched_getaffinity(0))
 
     def embed(files: Sequence[Path]) -> Vectors:
         read = [file.read_bytes() for file in files]
         contents = [Content(hashlib.sha256(data).digest(), data) for data in read]
-        described = describe_contents(contents, rater=None, encoder=encoder, limits=limits, workers=workers)
+        described = describe_contents(contents, describer, limits=limits, long_side=DETECTED_AT, workers=workers)
         by_digest = {one.sha256: one.vectors[0] for one in described}
         return np.stack([by_digest[content.sha256] for content in contents])
 

@@ -1,113 +1,128 @@
-"""What many images show, from their bytes: a content rating and CLIP vectors for each.
+"""What images show, beside faces: a content rating and CLIP vectors.
 
-Owns the threads and the order of results, as :mod:`embeddings.shard` does for faces: one worker per core decodes,
-rates and prepares an image, or encodes a batch of prepared frames. An animation is rated as its worst sampled frame
-and has one vector per sampled frame.
+Owns which frames of an image are looked at for that, and what comes of them. An image is looked at while it is scanned
+for faces (:mod:`embeddings.shard`), or later by :func:`describe_contents`, when a model has come or changed: from the
+same pixels, with the same result. An animation is rated as its worst looked-at frame and has one vector per looked-at
+frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from embeddings.clip import ImageEncoder
 from embeddings.errors import ItemError
-from embeddings.images import decode
+from embeddings.images import Frame, decode, sample
+from embeddings.pipeline import Batches, in_order, threads
 from embeddings.ratings import SHORT_SIDE, Rater
-from embeddings.shard import WINDOW_PER_WORKER, in_order
-from embeddings.types import Content, Float32, ImageLimits, UInt8, distinct_contents
-
-DESCRIBED = "described"
+from embeddings.types import DESCRIBED, Content, Description, ImageLimits, UInt8, distinct_contents
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """What is known of one content afterwards."""
+class Glimpse:
+    """One frame as the models of a :class:`Describer` want it."""
 
-    sha256: bytes
-    status: str
-    """``described`` or ``unscannable:<reason>``."""
+    frame: int
     nsfw_score: float | None
-    """The highest score of the sampled frames; None without a rater, or when unscannable."""
-    frames: tuple[int, ...]
-    """Positions in the file of the frames that ``vectors`` are of."""
-    vectors: Float32
-    """(n, dimension); no rows without an encoder, or when unscannable."""
+    pixels: UInt8 | None
+    """(h, w, 3): what the encoder is to see."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
-    nsfw_score: float | None
-    frames: tuple[int, ...]
-    pixels: tuple[UInt8, ...]
+class Describer:
+    """The models that contents are to be described by, and what they are shown."""
+
+    rater: Rater | None
+    encoder: ImageEncoder | None
+    max_frames: int
+    """Frames looked at of an animation, evenly spaced among those that are sampled for faces."""
+    known: frozenset[bytes] = frozenset()
+    """Digests of contents that need no description."""
+
+    def positions(self, frames: int) -> frozenset[int]:
+        """Which of so many sampled frames are looked at, by their position among them."""
+        return frozenset(sample(frames, at_most=self.max_frames))
+
+    def look(self, frame: Frame, size: tuple[int, int]) -> Glimpse:
+        """Rate one frame of an image of ``size`` (width, height) at full size, and prepare it for the encoder.
+
+        What is too small of a reduced frame is decoded again. Raises :class:`UnscannableError`.
+        """
+        score, pixels = None, None
+        if self.rater:
+            score = self.rater.rate(frame.at_least(SHORT_SIDE / min(size)).image)
+        if self.encoder:
+            transform = self.encoder.transform
+            pixels = transform.pixels(frame.at_least(transform.short_side / min(size)), full=size)
+        return Glimpse(frame.index, score, pixels)
+
+
+Glimpses = tuple[Glimpse, ...]
+
+
+class Descriptions:
+    """Descriptions in the making: glimpses go in by content, frames are encoded in batches on ``pool``."""
+
+    def __init__(self, pool: Executor, describer: Describer) -> None:
+        self._rows: list[tuple[bytes, Glimpses | ItemError]] = []
+        encoder = describer.encoder
+        self._batches = encoder and Batches(
+            pool, encoder.encode_images, size=encoder.batch, dimension=encoder.dimension
+        )
+
+    def add(self, sha256: bytes, seen: Glimpses | ItemError) -> None:
+        """What was seen of one content, or what is wrong with it."""
+        if not isinstance(seen, ItemError):
+            if self._batches:
+                self._batches.add(one.pixels for one in seen if one.pixels is not None)
+            seen = tuple(replace(one, pixels=None) for one in seen)
+        self._rows.append((sha256, seen))
+
+    def result(self) -> tuple[Description, ...]:
+        """The descriptions, in the order of the contents."""
+        vectors = self._batches.result() if self._batches else np.empty((0, 0), dtype=np.float32)
+        described, taken = [], 0
+        for sha256, seen in self._rows:
+            if isinstance(seen, ItemError):
+                described.append(Description(sha256, seen.status, None, (), vectors[:0]))
+                continue
+            frames = tuple(one.frame for one in seen) if self._batches else ()
+            scores = [one.nsfw_score for one in seen if one.nsfw_score is not None]
+            own = vectors[taken : taken + len(frames)]
+            taken += len(frames)
+            described.append(Description(sha256, DESCRIBED, max(scores, default=None), frames, own))
+        return tuple(described)
 
 
 def describe_contents(
-    contents: Sequence[Content], *, rater: Rater | None, encoder: ImageEncoder | None, limits: ImageLimits, workers: int
-) -> list[Description]:
+    contents: Sequence[Content], describer: Describer, *, limits: ImageLimits, long_side: int, workers: int
+) -> tuple[Description, ...]:
     """Rate and encode every distinct content; in order of first appearance.
 
-    An image that cannot be decoded gets a status and costs nobody else; any other error is raised.
+    ``long_side`` is what images are decoded for when they are scanned for faces (the largest detection scale): with it
+    results are the same, to the bit, as those of a scan. An image that cannot be decoded gets a status and costs nobody
+    else; any other error is raised.
     """
     distinct = distinct_contents(contents)
-    looked: list[_Looked | ItemError] = []
-    batches: list[Future[Float32]] = []
-    waiting: list[UInt8] = []
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="describe")
-    try:
-        work = partial(_look, rater=rater, encoder=encoder, limits=limits)
-        for outcome in in_order(pool, work, distinct, window=workers * WINDOW_PER_WORKER):
-            if isinstance(outcome, _Looked):
-                waiting += outcome.pixels
-                outcome = _Looked(outcome.nsfw_score, outcome.frames, ())
-            looked.append(outcome)
-            while encoder and len(waiting) >= encoder.batch:
-                batches.append(pool.submit(encoder.encode_images, np.stack(waiting[: encoder.batch])))
-                del waiting[: encoder.batch]
-        if encoder and waiting:
-            batches.append(pool.submit(encoder.encode_images, np.stack(waiting)))
-        none = np.empty((0, encoder.dimension if encoder else 0), dtype=np.float32)
-        vectors = np.concatenate([none, *(batch.result() for batch in batches)])
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return _descriptions(distinct, looked, vectors)
+    with threads(workers) as pool:
+        described = Descriptions(pool, describer)
+        work = partial(_look, describer=describer, limits=limits, long_side=long_side)
+        for content, glimpses in zip(distinct, in_order(pool, work, distinct, workers=workers), strict=True):
+            described.add(content.sha256, glimpses)
+        return described.result()
 
 
-def _look(
-    content: Content, *, rater: Rater | None, encoder: ImageEncoder | None, limits: ImageLimits
-) -> _Looked | ItemError:
-    """Decode, rate and prepare one content. Only an item's own fault is caught."""
-    wanted = max(SHORT_SIDE if rater else 0, encoder.transform.short_side if encoder else 0)
-    scores: list[float] = []
-    frames: list[int] = []
-    pixels: list[UInt8] = []
+def _look(content: Content, *, describer: Describer, limits: ImageLimits, long_side: int) -> Glimpses | ItemError:
+    """Decode and look at one content. Only an item's own fault is caught."""
     try:
-        image = decode(content.data, limits=limits, long_side=0, short_side=wanted)
-        for frame in image.frames:
-            if rater:
-                scores.append(rater.rate(frame.image))
-            if encoder:
-                frames.append(frame.index)
-                pixels.append(encoder.transform.pixels(frame, full=(image.width, image.height)))
+        image = decode(content.data, limits=limits, long_side=long_side)
+        wanted = describer.positions(min(image.frames_total, limits.max_frames))
+        size = (image.width, image.height)
+        return tuple(describer.look(frame, size) for at, frame in enumerate(image.frames) if at in wanted)
     except ItemError as error:
         return error
-    return _Looked(max(scores, default=None), tuple(frames), tuple(pixels))
-
-
-def _descriptions(
-    contents: Sequence[Content], looked: Sequence[_Looked | ItemError], vectors: Float32
-) -> list[Description]:
-    described = []
-    taken = 0
-    for content, outcome in zip(contents, looked, strict=True):
-        if isinstance(outcome, ItemError):
-            described.append(Description(content.sha256, outcome.status, None, (), vectors[:0]))
-            continue
-        own = vectors[taken : taken + len(outcome.frames)]
-        taken += len(outcome.frames)
-        described.append(Description(content.sha256, DESCRIBED, outcome.nsfw_score, outcome.frames, own))
-    return described

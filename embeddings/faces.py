@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from embeddings.alignment import align, fit, no_crops, scales
+from embeddings.content import Describer, Glimpse
 from embeddings.fingerprints import pdq
 from embeddings.images import Frame, decode
 from embeddings.models import FaceModels
@@ -63,6 +64,8 @@ class ScannedImage:
     """(m, dimension): of the first m faces, recognised in whole batches."""
     crops: UInt8
     """(n - m, 112, 112, 3): of the other faces, to be recognised together with those of other images."""
+    glimpses: tuple[Glimpse, ...] = ()
+    """For the content models, where a describer was given."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -102,8 +105,8 @@ def find_faces(data: bytes, models: FaceModels, *, limits: ImageLimits) -> tuple
     return tuple(found)
 
 
-def scan(data: bytes, models: FaceModels, *, limits: ImageLimits) -> ScannedImage:
-    """Find the faces of one image and recognise as many as fill whole batches.
+def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Describer | None = None) -> ScannedImage:
+    """Find the faces of one image and recognise as many as fill whole batches; look at it for ``describer`` as well.
 
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
@@ -113,9 +116,13 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits) -> ScannedImag
     vectors = [np.empty((0, models.dimension), dtype=np.float32)]
     waiting = no_crops()
     looked_at, fingerprint = 0, None
+    glimpses: list[Glimpse] = []
+    wanted = describer.positions(min(image.frames_total, limits.max_frames)) if describer else frozenset[int]()
     for frame in image.frames:
         if looked_at == 0:
             fingerprint = pdq(frame.image)
+        if describer and looked_at in wanted:
+            glimpses.append(describer.look(frame, (image.width, image.height)))
         faces = faces_of_frame(frame, (image.width, image.height), models)
         frames += [frame.index] * len(faces.scores)
         looked_at += 1
@@ -138,6 +145,7 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits) -> ScannedImag
         views=tuple(view for faces in found for view in faces.views),
         vectors=np.concatenate(vectors),
         crops=waiting,
+        glimpses=tuple(glimpses),
     )
 
 

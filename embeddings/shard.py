@@ -1,27 +1,24 @@
 """Many images at once: bytes in, Arrow tables out, one status for every distinct content (I1).
 
-Owns the threads and the order of results. Decoding, detection and alignment of one image are one task; crops of many
-images make one recogniser batch, another task on the same threads. Both release the GIL, so one thread per core keeps
-every core busy. Tasks are handed out through a window, which bounds the memory; results are taken in order, so neither
-batches nor tables depend on the number of workers or on timing.
+Owns what a scan of many contents gives: statuses, faces, and descriptions where they are wanted, from one decoding of
+each. The threads and the order of results are :mod:`embeddings.pipeline`'s.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from embeddings.alignment import no_crops
+from embeddings.content import Describer, Descriptions
 from embeddings.errors import ItemError
 from embeddings.faces import FoundFace, ScannedImage, find_faces, scan
 from embeddings.models import FaceModels, load_models
+from embeddings.pipeline import Batches, in_order, threads
 from embeddings.types import (
     STATUS_SCHEMA,
     Content,
@@ -35,61 +32,45 @@ from embeddings.types import (
 
 __all__ = ["FaceModels", "FoundFace", "embed_shard", "find_faces", "load_models"]
 
-WINDOW_PER_WORKER = 4
-"""Images in flight per worker: enough that a slow one does not idle the others, few enough to bound memory."""
-
-T = TypeVar("T")
-R = TypeVar("R")
 Outcome = ScannedImage | ItemError
 
 
 def embed_shard(
-    contents: Sequence[Content], models: FaceModels, *, limits: ImageLimits, workers: int
+    contents: Sequence[Content],
+    models: FaceModels,
+    *,
+    limits: ImageLimits,
+    workers: int,
+    describer: Describer | None = None,
 ) -> ShardEmbeddings:
-    """Embed every face of every distinct content.
+    """Embed every face of every distinct content, and describe those that can be scanned if there is a ``describer``.
 
     ``workers`` threads (one per core) change the speed and nothing else. An image that cannot be scanned gets a status
     row and costs nobody else; any other error (:class:`VectorError`, a bug) is raised.
     """
     distinct = distinct_contents(contents)
     outcomes: list[Outcome] = []
-    batches: list[Future[Float32]] = []
-    waiting = no_crops()
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="embed")
-    try:
-        work = partial(_scan, models=models, limits=limits)
-        for outcome in in_order(pool, work, distinct, window=workers * WINDOW_PER_WORKER):
+    with threads(workers) as pool:
+        crops = Batches(pool, models.recognizer.embed, size=models.batch, dimension=models.dimension)
+        described = Descriptions(pool, describer) if describer else None
+        work = partial(_scan, models=models, limits=limits, describer=describer)
+        for content, outcome in zip(distinct, in_order(pool, work, distinct, workers=workers), strict=True):
             if isinstance(outcome, ScannedImage):
-                waiting = np.concatenate([waiting, outcome.crops])
-                outcome = replace(outcome, crops=no_crops())
+                crops.add(outcome.crops)
+                if described and outcome.glimpses:
+                    described.add(content.sha256, outcome.glimpses)
+                outcome = replace(outcome, crops=no_crops(), glimpses=())
             outcomes.append(outcome)
-            if len(waiting) >= models.batch:  # an image leaves fewer than a batch, so there is never a second one
-                batches.append(pool.submit(models.recognizer.embed, waiting[: models.batch]))
-                waiting = waiting[models.batch :]
-        if len(waiting):
-            batches.append(pool.submit(models.recognizer.embed, waiting))
-        none = np.empty((0, models.dimension), dtype=np.float32)
-        rest = np.concatenate([none, *(part.result() for part in batches)])
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return ShardEmbeddings(_status_table(distinct, outcomes), _face_table(distinct, outcomes, rest))
+        rest = crops.result()
+        descriptions = described.result() if described else ()
+    return ShardEmbeddings(_status_table(distinct, outcomes), _face_table(distinct, outcomes, rest), descriptions)
 
 
-def in_order(pool: Executor, work: Callable[[T], R], values: Iterable[T], *, window: int) -> Iterator[R]:
-    """``work`` of each of ``values`` on ``pool``, in their order, with at most ``window`` begun and not yet taken."""
-    begun: deque[Future[R]] = deque()
-    for value in values:
-        begun.append(pool.submit(work, value))
-        if len(begun) >= window:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
-
-
-def _scan(content: Content, *, models: FaceModels, limits: ImageLimits) -> Outcome:
+def _scan(content: Content, *, models: FaceModels, limits: ImageLimits, describer: Describer | None) -> Outcome:
     """The faces of one content, or what is wrong with it. Only an item's own fault is caught."""
+    wanted = describer if describer and content.sha256 not in describer.known else None
     try:
-        return scan(content.data, models, limits=limits)
+        return scan(content.data, models, limits=limits, describer=wanted)
     except ItemError as error:
         return error
 

@@ -175,12 +175,31 @@ def face_schema(dimension: int) -> pa.Schema:
     )
 
 
+DESCRIBED = "described"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known of one content afterwards."""
+
+    sha256: bytes
+    status: str
+    """``described`` or ``unscannable:<reason>``."""
+    nsfw_score: float | None
+    """The highest score of the frames looked at; None without a rater, or when unscannable."""
+    frames: tuple[int, ...]
+    """Positions in the file of the frames that ``vectors`` are of."""
+    vectors: Float32
+    """(n, dimension); no rows without an encoder, or when unscannable."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShardEmbeddings:
-    """What :func:`embeddings.shard.embed_shard` returns: one status per content, and the faces."""
+    """What :func:`embeddings.shard.embed_shard` returns: one status per content, the faces, and what contents show."""
 
     statuses: pa.Table
     faces: pa.Table
+    descriptions: tuple[Description, ...] = ()
 
 
 def check_unit(vectors: Float32, dimension: int | None = None) -> Float32:

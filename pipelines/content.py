@@ -1,10 +1,10 @@
 """The content stage: what every live, scannable content shows, by the current models.
 
-Runs after the scan, over contents that lack a rating or (when CLIP has weights) vectors by the current models, each
+New contents are described while they are scanned, from the same bytes and pixels (:func:`describer_for`,
+:func:`enter_descriptions`). The stage itself runs after the scan, over contents that still lack a rating or (when CLIP
+has weights) vectors by the current models: because a model came or changed, or the scan was cut off. Each is described
 once however many items have it. A batch ends in one transaction that lists its shard and enters its contents: a crash
 leaves the whole batch undone or done (I6). What is missing stays missing in the database until a later run fills it.
-
-It fetches and decodes again what the scan had in its hands: a second read per new content, and nothing for known ones.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.content import DESCRIBED, Description, describe_contents
+from embeddings.content import Describer, describe_contents
 from embeddings.errors import FetchError, ItemError
-from embeddings.types import Content
+from embeddings.types import DESCRIBED, Content, Description
 from indexes.corpus import ShardEntry
 from pipelines.content_shards import insert_content_shard, remove_superseded, write_content_shard
 from pipelines.database.tables import contents, items
@@ -70,7 +70,8 @@ def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress =
     workspace.content_models.require_clip()
     counts = ContentCounts()
     with workspace.database.exclusive("content"):
-        remove_superseded(workspace)
+        with workspace.database.exclusive("content-shards"):
+            remove_superseded(workspace)
         total = _count_pending(workspace, scope)
         progress("content", 0, total)
         for batch in _batches(workspace, scope):
@@ -184,21 +185,18 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _
 
 
 def _describe_batch(workspace: Workspace, batch: Sequence[_Fetched], counts: ContentCounts) -> ContentCounts:
-    models = workspace.content_models
-    limits = replace(workspace.limits, max_frames=min(workspace.limits.max_frames, workspace.config.content.max_frames))
     described: dict[str, Description] = {}
     fetched = sorted((one for one in batch if one.content), key=lambda one: (one.needs.rating, one.needs.clip))
     for needs, group in groupby(fetched, key=lambda one: one.needs):
         for one in describe_contents(
             [found.content for found in group if found.content],
-            rater=models.rater if needs.rating else None,
-            encoder=models.encoder if needs.clip else None,
-            limits=limits,
+            _describer(workspace, needs),
+            limits=workspace.limits,
+            long_side=max(workspace.config.embedding.scales),
             workers=workspace.config.embedding.worker_count(),
         ):
             described[one.sha256.hex()] = one
-    entry = _write(workspace, list(described.values()))
-    _commit(workspace, batch, described, entry)
+    _enter(workspace, batch, described)
     good = [described[one.sha256] for one in fetched if described[one.sha256].status == DESCRIBED]
     return ContentCounts(
         contents=counts.contents + len(batch),
@@ -206,6 +204,44 @@ def _describe_batch(workspace: Workspace, batch: Sequence[_Fetched], counts: Con
         clip_embedded=counts.clip_embedded + sum(len(one.vectors) > 0 for one in good),
         content_failed=counts.content_failed + len(batch) - len(good),
     )
+
+
+def describer_for(workspace: Workspace, digests: Sequence[bytes]) -> Describer | None:
+    """What a scan describes these contents by: every model at hand, except contents that were looked at before."""
+    models = workspace.content_models
+    models.offer_clip()
+    needs = _Needs(models.rating_model_id is not None, models.clip_model_id is not None)
+    if not digests or not (needs.rating or needs.clip):
+        return None
+    query = sa.select(contents.c.content_sha256).where(contents.c.content_sha256.in_([one.hex() for one in digests]))
+    with workspace.database.read() as connection:
+        known = frozenset(bytes.fromhex(digest) for digest in connection.execute(query).scalars())
+    return replace(_describer(workspace, needs), known=known)
+
+
+def enter_descriptions(workspace: Workspace, described: Sequence[Description]) -> None:
+    """Store what a scan described with a describer of :func:`describer_for`; a transaction of its own."""
+    models = workspace.content_models
+    needs = _Needs(models.rating_model_id is not None, models.clip_model_id is not None)
+    batch = [_Fetched(one.sha256.hex(), needs, None, None) for one in described]
+    if batch:
+        _enter(workspace, batch, {one.sha256.hex(): one for one in described})
+
+
+def _describer(workspace: Workspace, needs: _Needs) -> Describer:
+    models = workspace.content_models
+    return Describer(
+        rater=models.rater if needs.rating else None,
+        encoder=models.encoder if needs.clip else None,
+        max_frames=workspace.config.content.max_frames,
+    )
+
+
+def _enter(workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description]) -> None:
+    """Write the batch's shard and list it. Alone: who tidies up must not find a shard that is not listed yet."""
+    with workspace.database.exclusive("content-shards"):
+        entry = _write(workspace, list(described.values()))
+        _commit(workspace, batch, described, entry)
 
 
 def _write(workspace: Workspace, described: Sequence[Description]) -> ShardEntry | None:
@@ -228,10 +264,10 @@ def _commit(
             values = _values(workspace, one, described.get(one.sha256), entry) | {"described_at": now}
             if one.sha256 in known:
                 change = sa.update(contents).where(contents.c.content_sha256 == one.sha256)
-                failed = contents.c.attempts + 1 if one.content is None else 0
+                failed = 0 if one.sha256 in described else contents.c.attempts + 1
                 tx.execute(change.values(attempts=failed, **values))
             else:
-                failed = int(one.content is None)
+                failed = int(one.sha256 not in described)
                 tx.execute(sa.insert(contents).values(content_sha256=one.sha256, attempts=failed, **values))
         workspace.failpoints.pass_by("before_manifest_commit")
     workspace.failpoints.pass_by("after_manifest_commit")

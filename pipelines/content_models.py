@@ -40,6 +40,7 @@ class ContentModels:
         self._config = config
         self._folder = home / "models" / "clip"
         checkpoint = home / config.clip_checkpoint if config.clip_checkpoint else None
+        self._problem = ""
         self._settings = ClipSettings(config.clip_model, config.clip_pretrained, checkpoint)
 
     @property
@@ -53,23 +54,28 @@ class ContentModels:
         weights = find_weights(self._settings, folder=self._folder) if self.clip_wanted else None
         return clip_model_id(weights, folder=self._folder) if weights else None
 
+    def offer_clip(self) -> None:
+        """Get the weights if settings allow it and they are not here. What went wrong is for :meth:`require_clip`."""
+        if not (self._config.clip_download and self.clip_wanted) or self.clip_model_id is not None or self._problem:
+            return
+        try:
+            pull_weights(self._settings, folder=self._folder)
+        except WeightsError as error:
+            self._problem = f" ({error})"
+        del self.clip_model_id
+
     def require_clip(self) -> None:
-        """Get the weights if settings allow it; without them fail or say so once, as ``content.clip`` wants it.
+        """Without weights fail or say so once, as ``content.clip`` wants it; tries to get them first.
 
         Raises :class:`WeightsError` for ``required``.
         """
-        problem = ""
-        if self._config.clip_download and self.clip_wanted and self.clip_model_id is None:
-            try:
-                pull_weights(self._settings, folder=self._folder)
-            except WeightsError as error:
-                problem = f" ({error})"
-            del self.clip_model_id
+        self.offer_clip()
         if not self.clip_wanted or self.clip_model_id is not None:
             return
         text = (
-            f"no weights for CLIP {self._config.clip_model} {self._config.clip_pretrained} on this machine{problem}: "
-            "set content.clip_checkpoint to a local file, or content.clip_download = true to fetch them"
+            f"no weights for CLIP {self._config.clip_model} {self._config.clip_pretrained} on this machine"
+            f"{self._problem}: set content.clip_checkpoint to a local file, or content.clip_download = true to fetch "
+            "them"
         )
         if self._config.clip == "required":
             raise WeightsError(text)

@@ -17,9 +17,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.content import Description
 from embeddings.errors import CorruptionError
-from embeddings.types import vector_column
+from embeddings.types import Description, vector_column
 from indexes.corpus import ShardEntry
 from pipelines.content_models import content_schema
 from pipelines.database.tables import content_shards, contents

@@ -1,8 +1,9 @@
 """The embedding stage: pending items -> fetched bytes -> faces -> one sealed shard per batch.
 
 Each batch ends in one transaction that lists its shard and enters its items, so that a crash at any point leaves
-either the whole batch pending or the whole batch scanned (I6). Content that was embedded before under the same models
-is not embedded again: its faces are taken from the shard that has them.
+either the whole batch pending or the whole batch scanned (I6). What its new contents show is described on the way and
+entered after that, in a transaction of its own: what a crash loses of it, the content stage does. Content that was
+embedded before under the same models is not embedded again: its faces are taken from the shard that has them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import sqlalchemy as sa
 from embeddings.shard import embed_shard
 from embeddings.types import ShardEmbeddings, face_schema
 from indexes.corpus import ShardEntry, corpus_schema
+from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
 from pipelines.fetch import Fetched, fetch_item, fetch_until
 from pipelines.ledger import Scope, outdated, status_after_scan, unscanned
@@ -118,11 +120,13 @@ def _scan_batch(workspace: Workspace, batch: list[Fetched], counts: ScanCounts) 
     known = _known(workspace, list(contents))
     fresh = [content for sha256, content in contents.items() if sha256 not in known.faces]
     workers = workspace.config.embedding.worker_count()
-    result = embed_shard(fresh, workspace.models, limits=workspace.limits, workers=workers)
+    describer = describer_for(workspace, [content.sha256 for content in fresh])
+    result = embed_shard(fresh, workspace.models, limits=workspace.limits, workers=workers, describer=describer)
     scanned = _merge(known, result, workspace.models.dimension)
     faces = _corpus_rows(batch, scanned, workspace.models.dimension)
     entry = _write_shard(workspace, batch, faces) if len(faces) else None
     _commit(workspace, batch, scanned, entry)
+    enter_descriptions(workspace, result.descriptions)
     return ScanCounts(
         items=counts.items + len(batch),
         embedded=counts.embedded + len(fresh),

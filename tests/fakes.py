@@ -117,6 +117,9 @@ class FakeContentModels:
         self.rater = MeanRater()
         self.encoder = ColourEncoder()
 
+    def offer_clip(self) -> None:
+        """Fetch nothing."""
+
     def require_clip(self) -> None:
         """Ask for nothing."""
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from embeddings.clip import MARGIN, OpenClipEncoder, load_clip
 from embeddings.clip_weights import ClipSettings, ClipWeights, clip_model_id, find_weights, pull_weights
-from embeddings.content import describe_contents
+from embeddings.content import Describer, describe_contents
 from embeddings.errors import VectorError, WeightsError
 from embeddings.images import decode
 from embeddings.types import Content, Float32, ImageLimits, UInt8
@@ -98,6 +98,10 @@ def test_pixels_of_a_full_decode_are_open_clips_own(
         assert (difference > 0.5).mean() < 0.001, name
 
 
+def clip_only(encoder: OpenClipEncoder, limits: ImageLimits) -> Describer:
+    return Describer(rater=None, encoder=encoder, max_frames=limits.max_frames)
+
+
 def test_pixels_of_a_reduced_decode_are_close_to_open_clips(
     encoder: OpenClipEncoder, original: tuple[Any, Any], limits: ImageLimits, photographs: dict[str, UInt8]
 ) -> None:
@@ -121,7 +125,7 @@ def test_vectors_equal_open_clips_in_full_precision(
     files = {name: encode(image, "JPEG", quality=92) for name, image in photographs.items()}
     full = [next(decode(data, limits=limits, long_side=10**6).frames).image for data in files.values()]
     contents = [Content(name.encode().ljust(32), data) for name, data in files.items()]
-    described = describe_contents(contents, rater=None, encoder=encoder, limits=limits, workers=2)
+    described = describe_contents(contents, clip_only(encoder, limits), limits=limits, long_side=0, workers=2)
     ours = np.concatenate([one.vectors for one in described])
     cosines = np.einsum("ij,ij->i", ours, original_vectors(original, full))
     assert cosines.min() >= 0.999
@@ -147,7 +151,8 @@ def test_results_depend_on_neither_workers_nor_batches(
     images = [encode(np.roll(image, turn * 50, axis=1), "PNG") for image in photographs.values() for turn in range(2)]
     contents = [Content(bytes([number]) * 32, data) for number, data in enumerate(images)]
     one, three = (
-        describe_contents(contents, rater=None, encoder=encoder, limits=limits, workers=workers) for workers in (1, 3)
+        describe_contents(contents, clip_only(encoder, limits), limits=limits, long_side=0, workers=workers)
+        for workers in (1, 3)
     )
     assert [row.sha256 for row in three] == [content.sha256 for content in contents]
     for left, right in zip(one, three, strict=True):
@@ -161,7 +166,7 @@ def test_each_sampled_frame_of_an_animation_has_its_vector(encoder: OpenClipEnco
     shades = [Image.new("RGB", (70, 90), (20 * n, 200 - 9 * n, 3 * n)) for n in range(11)]
     shades[0].save(buffer, format="WEBP", save_all=True, append_images=shades[1:], lossless=True)
     contents = [Content(b"a" * 32, b"broken"), Content(b"b" * 32, buffer.getvalue())]
-    broken, moving = describe_contents(contents, rater=None, encoder=encoder, limits=limits, workers=2)
+    broken, moving = describe_contents(contents, clip_only(encoder, limits), limits=limits, long_side=0, workers=2)
     assert (broken.status, len(broken.vectors)) == ("unscannable:format", 0)
     assert len(moving.frames) == len(moving.vectors) == limits.max_frames
     assert (moving.frames[0], moving.frames[-1]) == (0, 10)

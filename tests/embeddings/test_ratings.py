@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embeddings.content import describe_contents
+from embeddings.content import Describer, describe_contents
 from embeddings.errors import VectorError, WeightsError
 from embeddings.images import decode
+from embeddings.models import FaceModels
 from embeddings.ratings import SHORT_SIDE, OpenNsfwRater, load_rater, prepare, rating_model_id
+from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, UInt8
 from tests.embeddings.conftest import encode
 
@@ -54,7 +56,9 @@ def test_every_image_gets_a_score_and_a_bad_one_costs_itself(rater: OpenNsfwRate
     sizes = [(1, 1), (1, 900), (300, 2), (64, 64)]
     images = [encode(random.integers(0, 256, (*size, 3), dtype=np.uint8), "PNG") for size in sizes]
     contents = [Content(bytes([number]) * 32, data) for number, data in enumerate([*images, b"nothing"])]
-    described = describe_contents(contents, rater=rater, encoder=None, limits=limits, workers=2)
+    described = describe_contents(
+        contents, Describer(rater, None, limits.max_frames), limits=limits, long_side=0, workers=2
+    )
     assert [one.status for one in described] == ["described"] * 4 + ["unscannable:format"]
     assert all(one.nsfw_score is not None and 0 <= one.nsfw_score <= 1 for one in described[:4])
     assert described[4].nsfw_score is None
@@ -71,7 +75,11 @@ def test_an_animation_is_rated_as_its_worst_frame(limits: ImageLimits) -> None:
     buffer = io.BytesIO()
     dark.save(buffer, format="GIF", save_all=True, append_images=[light, dark], duration=50)
     (one,) = describe_contents(
-        [Content(b"a" * 32, buffer.getvalue())], rater=Lightness(), encoder=None, limits=limits, workers=1
+        [Content(b"a" * 32, buffer.getvalue())],
+        Describer(Lightness(), None, limits.max_frames),
+        limits=limits,
+        long_side=0,
+        workers=1,
     )
     assert one.nsfw_score == pytest.approx(240 / 255, abs=0.01)
 
@@ -100,3 +108,23 @@ def test_the_package_that_carries_the_weights_is_not_imported_by_us() -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert rating_model_id().startswith("open-nsfw-")
+
+
+def test_a_scan_describes_as_a_later_look_does_to_the_bit(
+    rater: OpenNsfwRater, photographs: dict[str, UInt8], limits: ImageLimits, models: FaceModels
+) -> None:
+    images = [np.asarray(Image.fromarray(image).resize((900, 500))) for image in photographs.values()]
+    panorama = np.concatenate([images[0][:200]] * 3, axis=1)  # reduced for detection, its short side is too short here
+    data = [encode(image, "JPEG", quality=90) for image in (*images, panorama)]
+    contents = [Content(bytes([number]) * 32, one) for number, one in enumerate([*data, b"nothing"])]
+    describer = Describer(rater, None, limits.max_frames, known=frozenset({contents[1].sha256}))
+    scanned = embed_shard(contents, models, limits=limits, workers=2, describer=describer)
+    side = max(models.settings.scales)
+    later = describe_contents(contents, describer, limits=limits, long_side=side, workers=1)
+    assert [one.sha256 for one in scanned.descriptions] == [contents[0].sha256, *(c.sha256 for c in contents[2:-1])]
+    scores = {one.sha256: one.nsfw_score for one in later}
+    assert all(one.nsfw_score == scores[one.sha256] for one in scanned.descriptions)
+    without = embed_shard(contents, models, limits=limits, workers=2)
+    assert without.faces.equals(scanned.faces)
+    assert without.statuses.equals(scanned.statuses)
+    assert without.descriptions == ()

@@ -20,6 +20,8 @@ from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents, items
 from pipelines.ledger import Scope
 from pipelines.scan import scan_pending
+from pipelines.sources.directory import DirectorySource
+from pipelines.sources.item import Item
 from pipelines.status import read_status
 from pipelines.sweep import SweepSummary, list_source, sweep
 from pipelines.verify import verify
@@ -28,6 +30,8 @@ from tests.fakes import DIMENSION, WHITE, FakeContentModels, person, picture, ve
 
 EVERYTHING = Scope(None, None)
 CLIP = FakeContentModels("clip-1")
+NOTHING = FakeContentModels()
+NOTHING.rating_model_id = None
 
 
 def use(workspace: Workspace, models: object) -> Workspace:
@@ -35,10 +39,11 @@ def use(workspace: Workspace, models: object) -> Workspace:
     return workspace
 
 
-def scanned(workspace: Workspace, uploads: Path) -> Workspace:
+def scanned(workspace: Workspace, uploads: Path, *, then: object) -> Workspace:
+    """Scanned while there was no content model; ``then`` they are there."""
     list_source(workspace, f"directory:{uploads}", day=None)
-    scan_pending(workspace, EVERYTHING)
-    return workspace
+    scan_pending(use(workspace, NOTHING), EVERYTHING)
+    return use(workspace, then)
 
 
 def swept(workspace: Workspace, uploads: Path) -> SweepSummary:
@@ -84,6 +89,55 @@ def test_every_scannable_content_is_rated_and_encoded_once(workspace: Workspace,
     assert (again.contents, again.rated, again.clip_embedded) == (0, 0, 0)
 
 
+def test_new_content_is_described_from_the_bytes_that_the_scan_has(
+    workspace: Workspace, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        upload(uploads, f"{number}.png", picture(person(number)))
+    fetched: list[str] = []
+    fetch = DirectorySource.fetch
+
+    def counted(self: DirectorySource, item: Item, *, max_bytes: int) -> bytes:
+        fetched.append(item.item_id)
+        return fetch(self, item, max_bytes=max_bytes)
+
+    monkeypatch.setattr(DirectorySource, "fetch", counted)
+    summary = swept(use(workspace, CLIP), uploads)
+    assert (summary.rated, summary.clip_embedded) == (3, 3)
+    assert len(fetched) == len(set(fetched)) == 3
+
+
+def test_what_a_scan_describes_is_what_the_stage_describes(workspace: Workspace, uploads: Path) -> None:
+    for number in range(3):
+        upload(uploads, f"{number}.png", picture(person(number)))
+    swept(use(workspace, CLIP), uploads)
+    scores, vectors = {digest: row.nsfw_score for digest, row in rows(workspace).items()}, stored(workspace)
+    with workspace.database.write() as tx:
+        tx.execute(sa.delete(contents))
+    assert describe_pending(workspace, EVERYTHING).rated == 3
+    assert {digest: row.nsfw_score for digest, row in rows(workspace).items()} == scores
+    assert stored(workspace) == vectors
+
+
+def test_i6_what_a_scan_could_not_enter_is_described_later(
+    workspace: Workspace, open_again: Callable[[], Workspace], uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(uploads, "a.png", picture(person(1)))
+    list_source(use(workspace, CLIP), f"directory:{uploads}", day=None)
+
+    def stop(name: str) -> None:
+        if name == "after_manifest_commit":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(workspace.failpoints, "pass_by", stop)
+    with pytest.raises(KeyboardInterrupt):
+        scan_pending(workspace, EVERYTHING)
+    other = use(open_again(), CLIP)
+    assert rows(other) == {}
+    counts = describe_pending(other, EVERYTHING)
+    assert (counts.rated, counts.clip_embedded) == (1, 1)
+
+
 def test_i1_missing_clip_vectors_are_counted_and_filled_by_a_later_run(workspace: Workspace, uploads: Path) -> None:
     for number in range(10):
         upload(uploads, f"{number}.png", picture(person(number)))
@@ -127,7 +181,7 @@ def test_i6_a_batch_that_is_cut_off_is_done_again(
 ) -> None:
     for number in range(6):
         upload(uploads, f"{number}.png", picture(person(number)))
-    scanned(use(workspace, CLIP), uploads)
+    scanned(workspace, uploads, then=CLIP)
 
     def stop(name: str) -> None:
         if name == point:
@@ -149,7 +203,7 @@ def test_content_that_changed_or_went_after_the_scan_costs_itself_alone(workspac
     kept = upload(uploads, "kept.png", picture(person(1)))
     changed = upload(uploads, "changed.png", picture(person(2)))
     gone = upload(uploads, "gone.png", picture(person(3)))
-    scanned(use(workspace, CLIP), uploads)
+    scanned(workspace, uploads, then=CLIP)
     (uploads / "changed.png").write_bytes(picture(person(4)))
     (uploads / "gone.png").unlink()
     counts = describe_pending(workspace, EVERYTHING)
@@ -163,7 +217,7 @@ def test_content_that_changed_or_went_after_the_scan_costs_itself_alone(workspac
 
 def test_failed_fetches_are_tried_a_limited_number_of_times(workspace: Workspace, uploads: Path) -> None:
     upload(uploads, "gone.png", picture(person(3)))
-    scanned(workspace, uploads)
+    scanned(workspace, uploads, then=FakeContentModels())
     (uploads / "gone.png").unlink()
     tries = [describe_pending(workspace, EVERYTHING).contents for _ in range(7)]
     assert tries == [1] * workspace.config.sweep.max_fetch_attempts + [0, 0]

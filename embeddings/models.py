@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 
 from embeddings.detection import YuNetDetector
-from embeddings.recognition import CPU_BATCH, SessionRecognizer
+from embeddings.recognition import CPU_BATCH, CUDA_BATCH, SessionRecognizer
 from embeddings.runtimes import REFERENCE, RuntimeSettings, choose_runtime, inspect_machine, open_session
 from embeddings.scrfd import ScrfdDetector
 from embeddings.types import FaceDetector, FaceRecognizer, FaceSettings, ModelSession
@@ -52,7 +52,8 @@ def load_models(
     chosen = choose_runtime(runtime, machine)
     # bf16 was shown to keep the recogniser within tolerance, not every detector: `auto` detects in fp32.
     exact = replace(runtime, precision="fp32") if runtime.precision == "auto" else runtime
-    detector = open_session(prepared_graph(pack.detector, cache_dir=cache_dir), choose_runtime(exact, machine))
+    detecting = choose_runtime(exact, machine)
+    detector = open_session(prepared_graph(pack.detector, cache_dir=cache_dir), detecting)
     recognizer = open_session(prepared_graph(pack.recognizer, cache_dir=cache_dir), chosen)
     return FaceModels(
         pack=pack.name,
@@ -61,8 +62,8 @@ def load_models(
         settings=settings,
         detector=DETECTORS[pack.detector_kind](detector, settings=settings),
         recognizer=SessionRecognizer(recognizer, dimension=pack.dimension),
-        batch=CPU_BATCH,
-        runtime=str(chosen),
+        batch=CUDA_BATCH if chosen.name == "onnxruntime-cuda" else CPU_BATCH,
+        runtime=f"{chosen}, detector {detecting}" if detecting != chosen else str(chosen),
         sessions=(detector, recognizer),
     )
 

@@ -25,7 +25,7 @@ from embeddings.types import DESCRIBED, Content, Description
 from indexes.corpus import ShardEntry
 from pipelines.content_shards import insert_content_shard, remove_superseded, write_content_shard
 from pipelines.database.tables import contents, items
-from pipelines.fetch import fetch_until
+from pipelines.fetch import ahead, fetch_until
 from pipelines.ledger import Scope
 from pipelines.progress import Progress, silent
 from pipelines.sources import Item, ItemSource
@@ -74,7 +74,7 @@ def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress =
             remove_superseded(workspace)
         total = _count_pending(workspace, scope)
         progress("content", 0, total)
-        for batch in _batches(workspace, scope):
+        for batch in ahead(_batches(workspace, scope)):
             counts = _describe_batch(workspace, batch, counts)
             progress("content", counts.contents, total)
     return counts

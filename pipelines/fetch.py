@@ -6,7 +6,7 @@ Knows sources and sealed records; must not know models or what a shard is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -39,6 +39,7 @@ class HasContent(Protocol):
 
 
 T = TypeVar("T", bound=HasContent)
+B = TypeVar("B")
 
 
 def fetch_until(
@@ -61,6 +62,15 @@ def fetch_until(
         if size >= config.shard_bytes:
             break
     return batch
+
+
+def ahead(batches: Iterator[B]) -> Iterator[B]:
+    """``batches``, of which the next is being fetched while the caller works on one: two of them are in memory."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
 
 
 def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) -> tuple[Item, ItemSource]:

@@ -28,7 +28,7 @@ from embeddings.types import ShardEmbeddings, face_schema
 from indexes.corpus import ShardEntry, corpus_schema
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
-from pipelines.fetch import Fetched, fetch_item, fetch_until
+from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until
 from pipelines.ledger import Scope, outdated, status_after_scan, unscanned
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.progress import Progress, silent
@@ -61,7 +61,7 @@ def scan_pending(workspace: Workspace, scope: Scope, *, progress: Progress = sil
         _remove_leavings(workspace)
         total = _count(workspace, scope)
         progress("embed", 0, total)
-        for batch in _batches(workspace, scope):
+        for batch in ahead(_batches(workspace, scope)):
             counts = _scan_batch(workspace, batch, counts)
             progress("embed", counts.items, total)
     return counts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from embeddings.errors import NotReadyError, StateError
 from pipelines.database import tables
+from pipelines.fetch import ahead
 from pipelines.hits import list_hits
 from pipelines.registry import erase, withdraw
 from pipelines.requests import accept_request, get_request, reject_request
@@ -501,3 +503,30 @@ def test_a_later_row_of_a_manifest_deletes_what_an_earlier_one_listed(workspace:
     assert sweep(workspace, f"manifest:{manifest}", day=None).hits == 1
     manifest.write_text(row + '{"id": "a", "received_at": "2026-02-27T10:00:00Z", "deleted": true}\n')
     assert sweep(workspace, f"manifest:{manifest}", day=None).items == 0
+
+
+def test_the_next_batch_is_fetched_while_one_is_worked_on() -> None:
+    asked: list[int] = []
+
+    def batches() -> Iterator[int]:
+        for number in range(4):
+            asked.append(number)
+            yield number
+
+    taken = []
+    for batch in ahead(batches()):
+        deadline = time.monotonic() + 10
+        while len(asked) < min(batch + 2, 4) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert len(asked) == min(batch + 2, 4), "one ahead, and no more"
+        taken.append(batch)
+    assert taken == [0, 1, 2, 3]
+
+
+def test_an_error_while_fetching_ahead_is_not_swallowed() -> None:
+    def batches() -> Iterator[int]:
+        yield 0
+        raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        list(ahead(batches()))

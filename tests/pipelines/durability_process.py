@@ -1,9 +1,10 @@
 """One night in a process of its own: ``python -m tests.pipelines.durability_process --home HOME UPLOADS``.
 
 Sweeps, rescans, judges and dispatches with the models that see colours, under the command line's own error handling;
-with ``--new-pack`` it does a backfill to that pack instead. ``--later`` sets the clock forward, so that a dead process's
-leases have run out. ``--most-bytes`` is a disk that is full: no file may grow beyond it, either while a shard is written
-or all the time. The failpoint to die at, the database and the takedown service come by the environment, as always.
+with ``--new-pack`` it does a backfill to that pack instead. ``--later`` sets the clock forward, so that a dead
+process's leases have run out. ``--most-bytes`` is a disk that is full: no file may grow beyond it, either while a shard
+is written or all the time. The failpoint to die at, the database and the takedown service come by the environment, as
+always.
 """
 
 from __future__ import annotations

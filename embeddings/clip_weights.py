@@ -21,6 +21,12 @@ from embeddings.errors import WeightsError
 CLIP_PREPARATION_VERSION = 1
 """Part of every CLIP model id. Raise it whenever decoding or preprocessing changes the vectors that come out."""
 
+KNOWN_TERMS = {
+    ("ViT-B-32", "laion2b_s34b_b79k"): ("MIT", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
+    ("ViT-B-32", "openai"): ("MIT", "openai/CLIP"),
+}
+"""Licence and publisher of the weights that were looked up. Every other model and tag has its publisher's terms."""
+
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 CONFIG_NAME = "open_clip_config.json"
 _MEMO = "digests.json"
@@ -50,6 +56,22 @@ class ClipWeights:
     """The configuration beside it, when a folder was given."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClipTerms:
+    """Under which licence weights are published, and by whom."""
+
+    licence: str
+    origin: str
+
+
+def clip_terms(settings: ClipSettings) -> ClipTerms:
+    """What is known of the terms of ``settings``. Loads nothing."""
+    if settings.checkpoint is not None:
+        return ClipTerms("not known: a local checkpoint", "local")
+    unknown = "as its publisher states: read it first", "open_clip's list of models"
+    return ClipTerms(*KNOWN_TERMS.get((settings.model, settings.pretrained), unknown))
+
+
 def find_weights(settings: ClipSettings, *, folder: Path) -> ClipWeights | None:
     """The weights that ``settings`` mean: the given checkpoint, else what was pulled into ``folder``, else None.
 
@@ -77,16 +99,21 @@ def pull_weights(settings: ClipSettings, *, folder: Path) -> ClipWeights:
     """
     if found := find_weights(settings, folder=folder):
         return found
+    if settings.checkpoint is not None:
+        raise WeightsError("the local CLIP checkpoint is not there: correct its path, or unset it to download weights")
     from open_clip import pretrained  # type: ignore[import-untyped]
 
     source = pretrained.get_pretrained_cfg(settings.model, settings.pretrained)
-    if not source or settings.checkpoint is not None:
+    if not source:
         raise WeightsError("these CLIP weights cannot be downloaded: open_clip has no such model and tag")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         path = Path(pretrained.download_pretrained(source, cache_dir=str(folder)))
     except Exception as error:
-        raise WeightsError(f"the CLIP weights could not be downloaded ({type(error).__name__})") from error
+        raise WeightsError(
+            f"CLIP {settings.model} {settings.pretrained} could not be downloaded ({type(error).__name__}): "
+            "check the connection to the model hub and repeat, or use a local checkpoint"
+        ) from error
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"the CLIP weights came as {path.suffix}, which is not read")
     _write_json(_record(settings, folder), {"path": os.path.relpath(path, folder)})

@@ -3,6 +3,7 @@
     nightly_schedule   02:00 UTC  -> nightly    one run for each day from the watermark to yesterday
     removal_requests   every 30 s -> rescan     one run for everything that is newly wanted
     dispatch_schedule  every 5 min -> dispatch  when messages are due
+    pack_changes       every 60 s -> backfill   one run when something has vectors of other models than those in force
     failed_runs                                 records a failed run; a failed rescan is wanted again
 
 What has been asked for is remembered twice: by our own state (watermark, attempts, outbox), which decides, and by run
@@ -47,6 +48,8 @@ from pydantic import Field
 from embeddings.errors import NotReadyError
 from pipelines import audit
 from pipelines.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, deliver_due, logged_progress
+from pipelines.backfill import backfill as backfill_stage
+from pipelines.backfill_state import wanted_backfill
 from pipelines.report import write_report
 from pipelines.rescan import days_with_new_hits, retry_rescan, wanted_rescans
 from pipelines.rescan import rescan as rescan_stage
@@ -118,6 +121,29 @@ def deliver_takedowns(context: OpExecutionContext, home: Home) -> None:
 def rescan() -> None:
     """What a removal request sets off."""
     deliver_takedowns(after=rescan_corpus())
+
+
+@op(description="Embed again what has vectors of other models than those in force; compare, judge.")
+def reembed_outdated(context: OpExecutionContext, home: Home) -> None:
+    """Everything that is outdated, in turns with the sweeps; what cannot be fetched keeps its result and is counted."""
+    workspace = home.workspace()
+    began = workspace.now()
+    progress = logged_progress(context.log)
+    summary = backfill_stage(workspace, actor=ACTOR, run_id=context.run_id, progress=progress)
+    names = ("templates", "items", "hits", "subjects_missing", "items_outdated", "completed_requests")
+    context.add_output_metadata({name: getattr(summary, name) for name in names})
+    for day in days_with_new_hits(workspace, since=began):
+        write_report(workspace, day=day, folder=workspace.home / "reports")
+
+
+@job(
+    executor_def=in_process_executor,
+    tags={JOB_TAG: "backfill"} | _ONCE,
+    description="After a change of pack: bring everything to the new models. `likeness status` shows how far.",
+)
+def backfill() -> None:
+    """What a change of pack sets off. Its takedowns are delivered as they come, by the dispatch schedule."""
+    reembed_outdated()
 
 
 @job(
@@ -201,6 +227,32 @@ def removal_requests(context: SensorEvaluationContext, home: Home) -> SensorResu
     return SensorResult(run_requests=[request], cursor=cursor)
 
 
+@sensor(job=backfill, minimum_interval_seconds=60, default_status=DefaultSensorStatus.RUNNING)
+def pack_changes(context: SensorEvaluationContext, home: Home) -> SensorResult:
+    """One backfill when items or subjects have vectors of other models than those in force, and none is at it.
+
+    Which attempt is wanted follows from the record of backfills, so that a failed one comes under the next number. The
+    cursor holds what was asked for and when: a run that was gone before it began is asked for again under a new name.
+    """
+    now = home.workspace().now()
+    asked: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
+    if _unfinished(context.instance, backfill.name):
+        return SensorResult(skip_reason=SkipReason("a backfill is under way"), cursor=context.cursor)
+    wanted = wanted_backfill(home.workspace())
+    if wanted.given_up:
+        context.log.error(f"{wanted.reason}; none is started any more: remove the cause and launch the job `backfill`")
+    if wanted.key is None:
+        return SensorResult(skip_reason=SkipReason(wanted.reason), cursor=context.cursor)
+    lost = 0
+    if asked.get("key") == wanted.key:
+        if now - datetime.fromisoformat(asked["at"]) <= _LOST_AFTER:
+            return SensorResult(skip_reason=SkipReason("this backfill is asked for already"), cursor=context.cursor)
+        lost = asked["lost"] + 1
+    cursor = json.dumps({"key": wanted.key, "at": now.isoformat(), "lost": lost})
+    run_key = f"{wanted.key}:lost-{lost}" if lost else wanted.key
+    return SensorResult(run_requests=[RunRequest(run_key=run_key)], cursor=cursor)
+
+
 def rescan_key(keys: Sequence[str]) -> str:
     """The run key of a rescan: the attempt itself, or a digest of all the attempts that are merged."""
     if len(keys) == 1:
@@ -213,7 +265,7 @@ def rescan_config(keys: Sequence[str]) -> dict[str, Any]:
     return {"ops": {rescan_corpus.name: {"config": {"asked": list(keys)}}}}
 
 
-@run_failure_sensor(monitored_jobs=[nightly, rescan, dispatch], default_status=DefaultSensorStatus.RUNNING)
+@run_failure_sensor(monitored_jobs=[nightly, rescan, dispatch, backfill], default_status=DefaultSensorStatus.RUNNING)
 def failed_runs(context: RunFailureSensorContext, home: Home) -> None:
     """Record a failed run in the audit chain. If it was a rescan, its attempts are counted and wanted again."""
     run = context.dagster_run

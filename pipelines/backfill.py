@@ -1,9 +1,18 @@
 """After a change of pack: templates and live items get vectors of the new models; old results stay in force meanwhile.
 
-Templates come from the sealed crops, so no photograph is needed. Then the items are fetched and embedded again, a shard
-at a time, and compared. Everything already done is found in the database, so a backfill that was cut off goes on. An
-item keeps its status and its hits until its new vectors have been compared, and a hit stays until its subject ends, its
-item goes, or a person decides: a weaker new model must not undo what a better one found.
+Templates come from the sealed crops, so no photograph is needed. Then the items are fetched and embedded again, a few
+shards at a time, compared and judged. Everything already done is found in the database, so a backfill that was cut off
+goes on; after each turn it gives way to a sweep that waits, so that new uploads never wait for old ones.
+
+What is found by which models:
+
+- An item keeps its status and its hits until its new vectors have been compared.
+- When the new models find the same person in the same item, and no less strongly, their hit takes over
+  (:func:`pipelines.judging.live_hits`). A takedown that was asked for stays the one case there is (I5).
+- Any other hit of earlier models stays in force until its subject ends, its item goes, or a person decides: a weaker
+  new model must not undo what a better one found. Such hits are counted (``hits_by_earlier_models``) and show which
+  models made them; each keeps the band that it had under those models' thresholds, since scores of two models are
+  not comparable (I4).
 """
 
 from __future__ import annotations
@@ -20,26 +29,17 @@ from sqlalchemy.engine import Connection
 from embeddings.alignment import CROP_SIDE
 from embeddings.errors import CorruptionError
 from pipelines import audit
-from pipelines.database.tables import subjects, templates
+from pipelines.backfill_state import BACKFILL, STATES, BackfillState, read_backfill, record_progress
+from pipelines.database.tables import templates
 from pipelines.judging import judge_pending
-from pipelines.ledger import Scope, count_outdated
+from pipelines.ledger import Scope
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
-from pipelines.scan import scan_pending
-from pipelines.sweep import begin_run, finish_run
-from pipelines.templates import open_crops, store_template
+from pipelines.rescan import complete_covered_requests
+from pipelines.scan import scan_in_turns
+from pipelines.sweep import begin_run, finish_run, require_registry
+from pipelines.templates import open_crops, store_template, subjects_without
 from pipelines.workspace import Workspace
-
-STATES = ("active", "pending")
-"""Subjects that are matched now or may be soon."""
-
-
-@dataclass(frozen=True, slots=True)
-class BackfillState:
-    """What still has vectors of other models than those in force."""
-
-    subjects_missing: int
-    items_outdated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,38 +52,55 @@ class BackfillSummary:
     hits: int
     subjects_missing: int
     items_outdated: int
+    completed_requests: int
     seconds: float
 
 
-def read_backfill(connection: Connection, *, model_id: str) -> BackfillState:
-    """What a backfill would do. Loads no model."""
-    return BackfillState(
-        subjects_missing=len(_subjects_without(connection, model_id)),
-        items_outdated=count_outdated(connection, Scope(None, None), model_id=model_id),
-    )
+def backfill(
+    workspace: Workspace, *, actor: str, run_id: str | None = None, progress: Progress = silent
+) -> BackfillSummary:
+    """Bring templates and live items to the models in force. Safe to repeat; goes on where it was cut off.
 
-
-def backfill(workspace: Workspace, *, actor: str, progress: Progress = silent) -> BackfillSummary:
-    """Bring templates and live items to the models in force. Safe to repeat; goes on where it was cut off."""
+    One at a time per database; another one waits, and finds nothing left to do. Raises :class:`NotReadyError` when
+    there is nobody to compare with.
+    """
     started = time.monotonic()
-    run_id = begin_run(workspace, kind="backfill", day=None)
-    made = backfill_templates(workspace, actor=actor, progress=progress)
-    scanned = scan_pending(workspace, Scope(None, None), progress=progress)
-    matched = match_pending(workspace, found_by="rescan", progress=progress)
-    judge_pending(workspace, progress=progress)
-    with workspace.database.read() as connection:
-        left = read_backfill(connection, model_id=workspace.model_id)
-    summary = BackfillSummary(
-        run_id=run_id,
-        templates=made,
-        items=scanned.items,
-        hits=matched.hits,
-        subjects_missing=left.subjects_missing,
-        items_outdated=left.items_outdated,
-        seconds=round(time.monotonic() - started, 3),
-    )
-    finish_run(workspace, run_id, asdict(summary))
+    with workspace.database.exclusive(BACKFILL):
+        run_id = begin_run(workspace, kind=BACKFILL, day=None, run_id=run_id)
+        made = backfill_templates(workspace, actor=actor, progress=progress)
+        require_registry(workspace)
+        items, hits = _backfill_items(workspace, run_id, progress)
+        completed = complete_covered_requests(workspace)
+        left = _left(workspace)
+        summary = BackfillSummary(
+            run_id=run_id,
+            templates=made,
+            items=items,
+            hits=hits,
+            subjects_missing=left.subjects_missing,
+            items_outdated=left.items_outdated,
+            completed_requests=completed,
+            seconds=round(time.monotonic() - started, 3),
+        )
+        finish_run(workspace, run_id, asdict(summary))
     return summary
+
+
+def _backfill_items(workspace: Workspace, run_id: str, progress: Progress) -> tuple[int, int]:
+    """Embed, compare and judge what is outdated, a few shards at a time. Returns items taken and new hits."""
+    items = hits = 0
+    batches = workspace.config.sweep.backfill_batches
+    for counts in scan_in_turns(workspace, Scope(None, None), work="outdated", batches=batches, progress=progress):
+        hits += match_pending(workspace, found_by="rescan", progress=progress).hits
+        judge_pending(workspace, progress=progress)
+        items = counts.items
+        record_progress(workspace, run_id, items=items)
+    return items, hits
+
+
+def _left(workspace: Workspace) -> BackfillState:
+    with workspace.database.read() as connection:
+        return read_backfill(connection, model_id=workspace.model_id)
 
 
 def backfill_templates(workspace: Workspace, *, actor: str, progress: Progress = silent) -> int:
@@ -92,7 +109,7 @@ def backfill_templates(workspace: Workspace, *, actor: str, progress: Progress =
     One transaction per subject. Templates of earlier models are kept: a pack can be changed back.
     """
     with workspace.database.read() as connection:
-        waiting = _subjects_without(connection, workspace.model_id)
+        waiting = subjects_without(connection, model_id=workspace.model_id, states=STATES)
     made = 0
     progress("template", 0, len(waiting))
     for done, subject_id in enumerate(waiting, start=1):
@@ -103,7 +120,7 @@ def backfill_templates(workspace: Workspace, *, actor: str, progress: Progress =
 
 
 def _embed_subject(tx: Connection, workspace: Workspace, subject_id: str, *, actor: str) -> int:
-    if subject_id not in _subjects_without(tx, workspace.model_id):
+    if subject_id not in subjects_without(tx, model_id=workspace.model_id, states=STATES):
         return 0  # ended, or another process was here first
     rows = _newest_templates(tx, subject_id)
     crops = open_crops(tx, workspace.sealer, rows)
@@ -134,14 +151,3 @@ def _newest_templates(connection: Connection, subject_id: str) -> Sequence[sa.Ro
     return connection.execute(
         of_subject.where(templates.c.model_id == newest.model_id).order_by(templates.c.template_id)
     ).all()
-
-
-def _subjects_without(connection: Connection, model_id: str) -> list[str]:
-    """Subjects that have templates, but none of ``model_id``."""
-    of_model = sa.select(templates.c.subject_id).where(templates.c.model_id == model_id)
-    query = sa.select(subjects.c.subject_id).where(
-        subjects.c.state.in_(STATES),
-        subjects.c.subject_id.in_(sa.select(templates.c.subject_id)),
-        subjects.c.subject_id.not_in(of_model),
-    )
-    return [str(subject_id) for subject_id in connection.execute(query.order_by(subjects.c.subject_id)).scalars()]

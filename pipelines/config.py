@@ -160,7 +160,8 @@ class SweepConfig:
     """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content.
 
     A day of which more than ``max_hit_rate`` are hits is stopped before its verdicts, unless it has fewer than
-    ``hit_rate_items`` scannable items: then a rate says little.
+    ``hit_rate_items`` scannable items: then a rate says little. A backfill gives way to a waiting sweep after
+    ``backfill_batches`` shards, and is started by itself at most ``max_backfill_attempts`` times for one pack.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
@@ -168,6 +169,8 @@ class SweepConfig:
     shard_bytes: Positive = 128 * 2**20
     fetch_threads: Positive = 4
     max_fetch_attempts: Positive = 5
+    backfill_batches: Positive = 4
+    max_backfill_attempts: Positive = 5
     allow_empty_registry: bool = False
     max_hit_rate: Unit = 0.5
     max_fetch_failed_rate: Unit = 0.2

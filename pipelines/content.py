@@ -269,8 +269,8 @@ def _commit(
             else:
                 failed = int(one.sha256 not in described)
                 tx.execute(sa.insert(contents).values(content_sha256=one.sha256, attempts=failed, **values))
-        workspace.failpoints.pass_by("before_manifest_commit")
-    workspace.failpoints.pass_by("after_manifest_commit")
+        workspace.failpoints.pass_by("before_content_commit")
+    workspace.failpoints.pass_by("after_content_commit")
 
 
 def _values(

@@ -6,18 +6,30 @@ Finding out costs no import of torch, so that a run without CLIP weights stays a
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 
 from embeddings.clip import ImageEncoder, load_clip
-from embeddings.clip_weights import ClipSettings, ClipWeights, clip_model_id, find_weights, pull_weights
+from embeddings.clip_weights import ClipSettings, ClipWeights, clip_model_id, clip_terms, find_weights, pull_weights
 from embeddings.errors import WeightsError
 from embeddings.ratings import Rater, load_rater, rating_model_id
 from pipelines.config import ContentConfig
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """The configured CLIP weights. ``state``: ``downloaded``, ``missing``, ``local checkpoint``, ``local checkpoint
+    missing``, or why it cannot be read."""
+
+    name: str
+    licence: str
+    origin: str
+    state: str
 
 
 def content_schema(dimension: int) -> pa.Schema:
@@ -54,15 +66,37 @@ class ContentModels:
         weights = find_weights(self._settings, folder=self._folder) if self.clip_wanted else None
         return clip_model_id(weights, folder=self._folder) if weights else None
 
+    def clip_facts(self) -> ClipFacts:
+        """What the settings ask for, on which terms, and whether it is here. Loads and downloads nothing."""
+        settings = self._settings
+        terms = clip_terms(settings)
+        name = settings.checkpoint.name if settings.checkpoint else f"{settings.model} {settings.pretrained}"
+        here = "local checkpoint" if settings.checkpoint else "downloaded"
+        try:
+            found = find_weights(settings, folder=self._folder) is not None
+        except WeightsError as error:
+            return ClipFacts(name, terms.licence, terms.origin, f"unusable: {error}")
+        missing = "local checkpoint missing" if settings.checkpoint else "missing"
+        return ClipFacts(name, terms.licence, terms.origin, here if found else missing)
+
+    def pull_clip(self) -> bool:
+        """Download the configured weights with open_clip's loader; False when they are here already.
+
+        Raises :class:`WeightsError` when they cannot be had.
+        """
+        present = find_weights(self._settings, folder=self._folder) is not None
+        pull_weights(self._settings, folder=self._folder)
+        self.__dict__.pop("clip_model_id", None)  # it may have been asked for before
+        return not present
+
     def offer_clip(self) -> None:
         """Get the weights if settings allow it and they are not here. What went wrong is for :meth:`require_clip`."""
         if not (self._config.clip_download and self.clip_wanted) or self.clip_model_id is not None or self._problem:
             return
         try:
-            pull_weights(self._settings, folder=self._folder)
+            self.pull_clip()
         except WeightsError as error:
             self._problem = f" ({error})"
-        del self.clip_model_id
 
     def require_clip(self) -> None:
         """Without weights fail or say so once, as ``content.clip`` wants it; tries to get them first.
@@ -74,8 +108,8 @@ class ContentModels:
             return
         text = (
             f"no weights for CLIP {self._config.clip_model} {self._config.clip_pretrained} on this machine"
-            f"{self._problem}: set content.clip_checkpoint to a local file, or content.clip_download = true to fetch "
-            "them"
+            f"{self._problem}: run `likeness models pull clip`, set content.clip_checkpoint to a local file, or let "
+            "runs fetch them by content.clip_download = true"
         )
         if self._config.clip == "required":
             raise WeightsError(text)

@@ -9,11 +9,13 @@ from dagster import DagsterInstance, Definitions, RunRequest, build_schedule_con
 
 from pipelines.assets import ASSETS
 from pipelines.automation import (
+    backfill,
     dispatch,
     dispatch_schedule,
     failed_runs,
     nightly,
     nightly_schedule,
+    pack_changes,
     removal_requests,
     rescan,
 )
@@ -26,9 +28,9 @@ home = LikenessHome()
 defs = Definitions(
     assets=ASSETS,
     asset_checks=CHECKS,
-    jobs=[nightly, rescan, dispatch],
+    jobs=[nightly, rescan, dispatch, backfill],
     schedules=[nightly_schedule, dispatch_schedule],
-    sensors=[removal_requests, failed_runs],
+    sensors=[removal_requests, pack_changes, failed_runs],
     resources={"home": home},
 )
 

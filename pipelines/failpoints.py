@@ -14,6 +14,8 @@ NAMES = (
     "after_shard_rename",
     "before_manifest_commit",
     "after_manifest_commit",
+    "before_content_commit",
+    "after_content_commit",
     "before_match_commit",
     "after_match_commit",
     "before_outbox_commit",

@@ -79,10 +79,32 @@ def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> Judge
 
 
 def live_hits() -> sa.Select[Any]:
-    """Hits that count: the item is live with that very content, and the subject is active. Joined with the item."""
+    """Hits that count: the item is live with that very content, and the subject is active. Joined with the item.
+
+    A hit of earlier models no longer counts once the models of the item's present vectors have found the same person
+    in the same content, no less strongly. See :mod:`pipelines.backfill`.
+    """
     same = sa.and_(items.c.item_id == hits.c.item_id, items.c.content_sha256 == hits.c.content_sha256, items.c.live)
     active = sa.and_(subjects.c.subject_id == hits.c.subject_id, subjects.c.state == "active")
-    return sa.select(hits, items.c.pdq, items.c.parent_model).select_from(hits.join(items, same).join(subjects, active))
+    counted = sa.select(hits, items.c.pdq, items.c.parent_model)
+    return counted.select_from(hits.join(items, same).join(subjects, active)).where(~_taken_over())
+
+
+def _taken_over() -> sa.ColumnElement[bool]:
+    """Condition on ``hits`` joined with ``items``: a hit of the item's present models, no weaker, says the same."""
+    newer = hits.alias("newer")
+    found = sa.select(newer.c.hit_id).where(
+        *(newer.c[name] == hits.c[name] for name in _KEY),
+        newer.c.model_id == items.c.model_id,
+        sa.or_(newer.c.band == "strong", hits.c.band == "review"),
+    )
+    return sa.and_(hits.c.model_id != items.c.model_id, found.correlate(hits, items).exists())
+
+
+def earlier_hits_count(connection: Connection, *, model_id: str, scope: Scope | None = None) -> int:
+    """Hits that count and were made by other models than ``model_id``, of everything or of a scope."""
+    query = live_hits().where(hits.c.model_id != model_id, *(scope.where() if scope else ())).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(query)).scalar_one())
 
 
 def unjudged_count(connection: Connection, scope: Scope | None = None) -> int:
@@ -108,7 +130,7 @@ def _group(row: Any) -> Group:
 def _judge_groups(tx: Connection, workspace: Workspace, groups: Sequence[Group]) -> JudgeCounts:
     """Judge whole groups: their evidence in one query, their verdicts in one statement."""
     judged: list[Judged] = []
-    for group, evidence in _evidence_of(tx, groups, workspace.thresholds).items():
+    for group, evidence in _evidence_of(tx, workspace, groups).items():
         by_item: dict[str, list[FaceEvidence]] = {}
         for hit in evidence:
             by_item.setdefault(hit.item_id, []).append(hit)
@@ -123,8 +145,9 @@ def _judge_groups(tx: Connection, workspace: Workspace, groups: Sequence[Group])
     return JudgeCounts(judged=len(judged), takedowns=_enqueue(tx, workspace, judged))
 
 
-def _evidence_of(tx: Connection, groups: Sequence[Group], thresholds: Thresholds) -> dict[Group, list[FaceEvidence]]:
+def _evidence_of(tx: Connection, workspace: Workspace, groups: Sequence[Group]) -> dict[Group, list[FaceEvidence]]:
     """All hits that count, of each group."""
+    thresholds, model_id = workspace.thresholds, workspace.model_id
     found: dict[Group, list[FaceEvidence]] = {group: [] for group in groups}
     query = live_hits().where(
         hits.c.subject_id.in_({group.subject_id for group in groups}),
@@ -135,12 +158,15 @@ def _evidence_of(tx: Connection, groups: Sequence[Group], thresholds: Thresholds
     )
     for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id)):
         if (group := _group(row)) in found:
-            found[group].append(_evidence(row, thresholds))
+            found[group].append(_evidence(row, thresholds if row.model_id == model_id else None))
     return found
 
 
-def _evidence(row: Any, thresholds: Thresholds) -> FaceEvidence:
-    """A hit as the policy in force sees it; its own row keeps what was in force when it was found."""
+def _evidence(row: Any, thresholds: Thresholds | None) -> FaceEvidence:
+    """A hit as the policy in force sees it; its own row keeps what was in force when it was found.
+
+    None for a hit of earlier models: today's thresholds say nothing of their scores, so its band stays (I4).
+    """
     return FaceEvidence(
         hit_id=row.hit_id,
         item_id=row.item_id,
@@ -148,7 +174,7 @@ def _evidence(row: Any, thresholds: Thresholds) -> FaceEvidence:
         score=row.score,
         threshold=row.threshold,
         threshold_source=row.threshold_source,
-        band=band_of(row.score, thresholds),
+        band=band_of(row.score, thresholds) if thresholds else row.band,
         template_id=row.template_id,
         model_id=row.model_id,
         pdq=row.pdq,

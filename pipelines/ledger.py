@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -20,6 +20,9 @@ from pipelines.database.tables import hits, items, shards, subjects
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
 from pipelines.takedown.outbox import cancel_unsent
+
+Work = Literal["new", "outdated", "all"]
+"""Which items a scan takes: those without a result, those whose result is of other models (a backfill's), or both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +122,14 @@ def _update(tx: Connection, row: Any, item_id: str, item: Item, values: dict[str
     tx.execute(sa.update(hits).where(hits.c.item_id == item_id).values(judged_at=None))
 
 
-def unscanned(scope: Scope, *, model_id: str, max_attempts: int) -> sa.ColumnElement[bool]:
-    """Condition on ``items``: has to be fetched and embedded. Includes items that another model scanned (I4)."""
+def unscanned(scope: Scope, *, model_id: str, max_attempts: int, work: Work = "all") -> sa.ColumnElement[bool]:
+    """Condition on ``items``: has to be fetched and embedded, for lack of a result or of one by ``model_id`` (I4)."""
     waiting = sa.and_(items.c.status == "pending", items.c.shard_id.is_(None))
     retry = sa.and_(items.c.status.like("fetch_failed:%"), items.c.attempts < max_attempts)
     other_model = sa.and_(items.c.model_id != model_id, ~items.c.status.like("unscannable:%"))
-    return sa.and_(*scope.where(), sa.or_(waiting, retry, other_model))
+    new = sa.or_(waiting, retry)
+    wanted = {"new": new, "outdated": other_model, "all": sa.or_(new, other_model)}[work]
+    return sa.and_(*scope.where(), wanted)
 
 
 def outdated(*, model_id: str) -> sa.ColumnElement[bool]:

@@ -127,7 +127,8 @@ def judge(evidence: Sequence[FaceEvidence], *, model_evidence: Sequence[FaceEvid
     ``evidence``: the item's own hits (at least one). ``model_evidence``: all hits of the same subject in the pictures
     of the same parent model, this item's included; without a parent model, the item's own.
     """
-    best = max(evidence, key=lambda hit: (hit.score, hit.hit_id))
+    # By band first: between hits of two models, their scores alone decide nothing.
+    best = max(evidence, key=lambda hit: (hit.band == "strong", hit.score, hit.hit_id))
     rule_settings = policy.settings.takedown
     strong = [hit for hit in model_evidence if hit.band == "strong"]
     distinct = count_distinct(strong, duplicate_distance=rule_settings.duplicate_distance)

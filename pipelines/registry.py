@@ -27,7 +27,7 @@ from pipelines.ledger import recompute_status
 from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.takedown.outbox import cancel_unsent
 from pipelines.takedown.outbox import withdraw as withdraw_messages
-from pipelines.templates import insert_template, open_subject_key, template_aad
+from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
 from pipelines.workspace import Workspace, new_id
 
 
@@ -260,12 +260,7 @@ def open_templates(
     columns = [templates.c[name] for name in ("template_id", "subject_id", "dimension", "sealed_vector")]
     query = sa.select(*columns).where(templates.c.model_id == model_id).order_by(templates.c.template_id)
     rows = [row for row in connection.execute(query) if row.subject_id in wanted]
-    without = wanted - {row.subject_id for row in rows}
-    if without:
-        raise NotReadyError(
-            f"{len(without)} active subjects have no template for {model_id} and would go "
-            "unseen: run `likeness models backfill`"
-        )
+    require_templates(len(wanted - {row.subject_id for row in rows}), model_id=model_id)
     if wanted - keys.keys():
         raise CorruptionError("an active subject's key is missing")
     vectors = [

@@ -15,7 +15,7 @@ from pipelines import audit
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import hits, items
 from pipelines.judging import judge_pending, live_hits
-from pipelines.ledger import Scope
+from pipelines.ledger import Scope, count_outdated
 from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
@@ -109,12 +109,14 @@ def complete_covered_requests(workspace: Workspace) -> int:
 def wanted_rescans(workspace: Workspace) -> WantedRescans:
     """Read from requests and coverage what a rescan is wanted for. Loads no model.
 
-    A shard that was never compared is not counted: the sweep that wrote it compares it with everybody.
+    A shard that was never compared is not counted: the sweep that wrote it compares it with everybody. Nor is a shard
+    of earlier models: only a backfill can bring its items to a new subject, and completes the request then.
     """
     most = workspace.config.registry.max_rescan_attempts
     with workspace.database.read() as connection:
         accepted = list_requests(connection, state="accepted")
-        attempts = {request.request_id: request.attempt for request in accepted}
+        left = _left_to_backfill(workspace, connection, {request.subject_id for request in accepted})
+        attempts = {request.request_id: request.attempt for request in accepted if request.subject_id not in left}
         version = _uncovered_version(workspace, connection, without={request.subject_id for request in accepted})
         if version is not None:
             name = f"{_REGISTRY}{version}"
@@ -159,6 +161,17 @@ def days_with_new_hits(workspace: Workspace, *, since: datetime) -> list[date]:
     query = live_hits().where(hits.c.found_at >= since).with_only_columns(items.c.day).distinct().order_by(items.c.day)
     with workspace.database.read() as connection:
         return [date.fromisoformat(day) for day in connection.execute(query).scalars()]
+
+
+def _left_to_backfill(workspace: Workspace, connection: Connection, subject_ids: Collection[str]) -> set[str]:
+    """Those of the subjects that have been compared with every vector of the models in force, while others remain."""
+    if not count_outdated(connection, Scope(None, None), model_id=workspace.model_id):
+        return set()
+    active = active_versions(connection, now=workspace.now())
+    versions = {subject_id: active[subject_id] for subject_id in subject_ids if subject_id in active}
+    listed = list_shards(connection, workspace.sealer, model_id=workspace.model_id)
+    missing = uncovered(connection, listed, versions, threshold=workspace.thresholds.review)
+    return versions.keys() - frozenset[str]().union(*missing.values())
 
 
 def _subjects_of(workspace: Workspace, request_id: str | None) -> Collection[str] | None:

@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -29,7 +30,7 @@ from indexes.corpus import ShardEntry, corpus_schema
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
 from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until
-from pipelines.ledger import Scope, outdated, status_after_scan, unscanned
+from pipelines.ledger import Scope, Work, outdated, status_after_scan, unscanned
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.progress import Progress, silent
 from pipelines.sources import ItemSource
@@ -51,20 +52,46 @@ class ScanCounts:
     shards: int = 0
 
 
-def scan_pending(workspace: Workspace, scope: Scope, *, progress: Progress = silent) -> ScanCounts:
+def scan_pending(workspace: Workspace, scope: Scope, *, work: Work = "all", progress: Progress = silent) -> ScanCounts:
     """Fetch and embed everything in scope that needs it; one worker at a time per database, others wait.
 
     Raises nothing for a bad item; a bad database, disk or model ends the run with everything before it kept.
     """
-    counts = ScanCounts()
-    with workspace.database.exclusive("scan"):
-        _remove_leavings(workspace)
-        total = _count(workspace, scope)
-        progress("embed", 0, total)
-        for batch in ahead(_batches(workspace, scope)):
-            counts = _scan_batch(workspace, batch, counts)
-            progress("embed", counts.items, total)
+    (counts,) = scan_in_turns(workspace, scope, work=work, batches=None, progress=progress)
     return counts
+
+
+def scan_in_turns(
+    workspace: Workspace, scope: Scope, *, work: Work, batches: int | None, progress: Progress = silent
+) -> Iterator[ScanCounts]:
+    """As :func:`scan_pending`, but after ``batches`` batches give way to whoever waits, and yield the counts so far.
+
+    Each item is tried once, however many turns there are. The lock is free while the caller has the counts.
+    """
+    counts, total = ScanCounts(), 0
+    waiting = _batches(workspace, scope, work)
+    for turn in itertools.count():
+        taken = 0
+        with _turn(workspace):
+            if turn == 0:
+                _remove_leavings(workspace)
+                total = _count(workspace, scope, work)
+                progress("embed", 0, total)
+            for batch in ahead(itertools.islice(waiting, batches)):
+                counts, taken = _scan_batch(workspace, batch, counts), taken + 1
+                progress("embed", counts.items, total)
+        yield counts
+        if batches is None or taken < batches:
+            return
+
+
+@contextmanager
+def _turn(workspace: Workspace) -> Iterator[None]:
+    """Scan alone. Who waits holds the second lock, so that who gives the first one back cannot be there before."""
+    with ExitStack() as held:
+        with workspace.database.exclusive("scan-next"):
+            held.enter_context(workspace.database.exclusive("scan"))
+        yield
 
 
 def _remove_leavings(workspace: Workspace) -> None:
@@ -78,20 +105,21 @@ def _remove_leavings(workspace: Workspace) -> None:
             path.unlink(missing_ok=True)
 
 
-def _count(workspace: Workspace, scope: Scope) -> int:
-    condition = _needs_scan(workspace, scope)
+def _count(workspace: Workspace, scope: Scope, work: Work) -> int:
+    condition = _needs_scan(workspace, scope, work)
     with workspace.database.read() as connection:
         return int(connection.execute(sa.select(sa.func.count()).select_from(items).where(condition)).scalar_one())
 
 
-def _needs_scan(workspace: Workspace, scope: Scope) -> sa.ColumnElement[bool]:
-    return unscanned(scope, model_id=workspace.models.model_id, max_attempts=workspace.config.sweep.max_fetch_attempts)
+def _needs_scan(workspace: Workspace, scope: Scope, work: Work) -> sa.ColumnElement[bool]:
+    attempts = workspace.config.sweep.max_fetch_attempts
+    return unscanned(scope, model_id=workspace.models.model_id, max_attempts=attempts, work=work)
 
 
-def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[Fetched]]:
+def _batches(workspace: Workspace, scope: Scope, work: Work) -> Iterator[list[Fetched]]:
     """Fetched batches in order of arrival, each item at most once in this run."""
     config = workspace.config.sweep
-    condition = _needs_scan(workspace, scope)
+    condition = _needs_scan(workspace, scope, work)
     sources: dict[str, ItemSource] = {}
     other_model = outdated(model_id=workspace.models.model_id).label("outdated")
     columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "sealed_record")]

@@ -8,12 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from embeddings.errors import WeightsError
 from embeddings.runtimes import choose_runtime, inspect_machine
-from pipelines.backfill import BackfillState, read_backfill
+from pipelines.backfill_state import BackfillProgress, watch_backfill
 from pipelines.content import ContentCoverage, measure_content
 from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
-from pipelines.judging import unjudged_count
+from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.ledger import Scope, count_statuses
 from pipelines.manifest import list_shards
 from pipelines.registry import active_versions, registry_version
@@ -46,7 +47,8 @@ class Status:
     statuses: dict[str, int]
     coverage: float
     pairs_missing: int
-    backfill: BackfillState
+    backfill: BackfillProgress
+    hits_by_earlier_models: int
     hits_unjudged: int
     registry_version: int
     subjects: dict[str, int]
@@ -74,13 +76,14 @@ def read_status(workspace: Workspace) -> Status:
         return Status(
             home=str(workspace.home),
             model_id=workspace.model_id,
-            runtime=str(choose_runtime(workspace.config.embedding.runtime_settings(), inspect_machine())),
+            runtime=_runtime(workspace),
             policy_version=workspace.policy.version,
             items=sum(statuses.values()),
             statuses=statuses,
             coverage=coverage.fraction,
             pairs_missing=coverage.pairs - coverage.settled,
-            backfill=read_backfill(connection, model_id=workspace.model_id),
+            backfill=watch_backfill(connection, workspace),
+            hits_by_earlier_models=earlier_hits_count(connection, model_id=workspace.model_id),
             hits_unjudged=unjudged_count(connection),
             registry_version=registry_version(connection),
             subjects={str(state): int(count) for state, count in by_state},
@@ -105,3 +108,11 @@ def read_status(workspace: Workspace) -> Status:
                 {name: row[name] for name in ("run_id", "kind", "day", "started_at", "finished_at")} for row in recent
             ),
         )
+
+
+def _runtime(workspace: Workspace) -> str:
+    """What the networks run on; or why they cannot, which stops a sweep but must not hide everything else."""
+    try:
+        return str(choose_runtime(workspace.config.embedding.runtime_settings(), inspect_machine()))
+    except WeightsError as error:
+        return f"unavailable: {error}"

@@ -39,6 +39,7 @@ from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects, registry_version, require_active
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sources import Item, open_source
+from pipelines.templates import require_templates, subjects_without
 from pipelines.workspace import Workspace, new_id
 
 LISTING_BATCH = 500
@@ -66,7 +67,10 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class SweepSummary:
-    """What is true of the swept scope after the sweep, and how fast this run was."""
+    """What is true of the swept scope after the sweep, and how fast this run was.
+
+    ``outdated``: items whose result is of earlier models; it stands until a backfill has come to them.
+    """
 
     run_id: str
     items: int
@@ -77,6 +81,7 @@ class SweepSummary:
     unscannable: int
     fetch_failed: int
     pending: int
+    outdated: int
     statuses: dict[str, int]
     hits: int
     takedowns: int
@@ -100,7 +105,8 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
     scope = Scope(source_id(source_uri), day)
     run_id = begin_run(workspace, kind="sweep", day=day)
     listed = list_source(workspace, source_uri, day=day, progress=progress)
-    scanned = scan_pending(workspace, scope, progress=progress)
+    # A day is completed, also with new models; everything there ever was is left to the backfill.
+    scanned = scan_pending(workspace, scope, work="all" if day else "new", progress=progress)
     describe_pending(workspace, scope, progress=progress)
     match_pending(workspace, found_by="sweep", progress=progress)
     judge_pending(workspace, progress=progress)
@@ -111,10 +117,16 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
 
 
 def require_registry(workspace: Workspace) -> None:
-    """End expired opt-outs, then raise :class:`NotReadyError` for an empty registry before any work is done (I7)."""
+    """End expired opt-outs, then raise :class:`NotReadyError` before any work is done (I7).
+
+    For an empty registry, and for one whose templates are of other models than those in force.
+    """
     expire_subjects(workspace)
+    model_id = workspace.model_id
     with workspace.database.read() as connection:
         require_active(workspace, active_versions(connection, now=workspace.now()))
+        without = subjects_without(connection, model_id=model_id, states=("active",))
+    require_templates(len(without), model_id=model_id)
 
 
 def configured_source(workspace: Workspace, given: str | None = None) -> str:
@@ -156,7 +168,7 @@ def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str 
                     kind=kind,
                     day=day.isoformat() if day else None,
                     started_at=workspace.now(),
-                    model_id=workspace.models.model_id,
+                    model_id=workspace.model_id,
                     policy_version=workspace.policy.version,
                     registry_version=registry_version(tx),
                 )
@@ -192,6 +204,7 @@ def summarise(
         faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
         judged = count_verdicts(connection, scope)
         coverage = measure_coverage(connection, workspace, scope)
+        outdated_items = count_outdated(connection, scope, model_id=workspace.model_id)
         content = measure_content(connection, workspace, scope)
     family: dict[str, int] = {}
     for status, count in statuses.items():
@@ -207,6 +220,7 @@ def summarise(
         unscannable=family.get("unscannable", 0),
         fetch_failed=family.get("fetch_failed", 0),
         pending=family.get("pending", 0),
+        outdated=outdated_items,
         statuses=statuses,
         hits=int(hit_count),
         takedowns=judged.get("takedown", 0),

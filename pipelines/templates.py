@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +10,31 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import CorruptionError
+from embeddings.errors import CorruptionError, NotReadyError
 from embeddings.types import Float32, check_unit
-from pipelines.database.tables import subject_keys, templates
+from pipelines.database.tables import subject_keys, subjects, templates
 from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.workspace import Workspace, new_id
+
+
+def subjects_without(connection: Connection, *, model_id: str, states: Collection[str]) -> list[str]:
+    """Subjects in one of ``states`` that have templates, but none of ``model_id``."""
+    of_model = sa.select(templates.c.subject_id).where(templates.c.model_id == model_id)
+    query = sa.select(subjects.c.subject_id).where(
+        subjects.c.state.in_(states),
+        subjects.c.subject_id.in_(sa.select(templates.c.subject_id)),
+        subjects.c.subject_id.not_in(of_model),
+    )
+    return [str(subject_id) for subject_id in connection.execute(query.order_by(subjects.c.subject_id)).scalars()]
+
+
+def require_templates(subjects_missing: int, *, model_id: str) -> None:
+    """Raise :class:`NotReadyError`, saying what to run, when active subjects lack templates of ``model_id`` (I4)."""
+    if subjects_missing:
+        raise NotReadyError(
+            f"{subjects_missing} active subjects have no template for {model_id} and would go "
+            "unseen: run `likeness models backfill`"
+        )
 
 
 def open_crops(connection: Connection, sealer: Sealer, rows: Sequence[sa.Row[Any]]) -> list[bytes]:

@@ -12,6 +12,10 @@ from pipelines.licences import accept as accept_terms
 from pipelines.licences import is_accepted, require_accepted, terms_of
 from pipelines.pull import PullLimits, downloads, missing
 from pipelines.pull import pull as pull_files
+from pipelines.workspace import Workspace
+
+CLIP = "clip"
+"""In place of a pack's name: the CLIP weights that the settings name."""
 
 
 @click.group()
@@ -27,7 +31,7 @@ def list_packs(environment: Environment, as_json: bool) -> None:
         configured = workspace.config.embedding.pack
         known = list(packs().values()) + ([find_pack(configured)] if configured.startswith(LOCAL) else [])
         chosen = find_pack(configured).name
-        rows = [
+        rows: list[dict[str, object]] = [
             {
                 "pack": pack.name,
                 "configured": pack.name == chosen,
@@ -44,6 +48,7 @@ def list_packs(environment: Environment, as_json: bool) -> None:
             }
             for pack in known
         ]
+        rows.append(_clip_row(workspace))
     emit(rows, as_json=as_json)
 
 
@@ -51,7 +56,12 @@ def list_packs(environment: Environment, as_json: bool) -> None:
 @click.argument("pack")
 @command_options
 def pull(environment: Environment, as_json: bool, pack: str) -> None:
-    """Fetch the files of PACK. After an interruption, repeat it: it goes on where it was."""
+    """Fetch the files of PACK, or with `clip` the configured CLIP weights. After an interruption, repeat it."""
+    if pack == CLIP:
+        with opened(environment) as workspace:
+            facts = _pull_clip(workspace)
+        emit(facts, as_json=as_json)
+        return
     wanted = find_pack(pack)
     with opened(environment) as workspace:
         with workspace.database.read() as connection:
@@ -72,7 +82,14 @@ def pull(environment: Environment, as_json: bool, pack: str) -> None:
 @click.option("--accept", is_flag=True, help="Record that you accept the terms, as the account you are logged in with.")
 @command_options
 def licence(environment: Environment, as_json: bool, pack: str, accept: bool) -> None:
-    """Show the terms of PACK, and record with --accept that they are accepted."""
+    """Show the terms of PACK (or `clip`), and record with --accept that they are accepted."""
+    if pack == CLIP:
+        if accept:
+            raise click.UsageError("CLIP weights are not withheld: there is nothing to accept")
+        with opened(environment) as workspace:
+            clip = workspace.content_models.clip_facts()
+        emit({"pack": CLIP, "weights": f"{clip.name}: {clip.licence} ({clip.origin})"}, as_json=as_json)
+        return
     wanted = find_pack(pack)
     with opened(environment) as workspace:
         if accept:
@@ -80,6 +97,34 @@ def licence(environment: Environment, as_json: bool, pack: str, accept: bool) ->
         with workspace.database.read() as connection:
             facts = terms_of(wanted) | {"accepted": is_accepted(connection, wanted)}
     emit(facts, as_json=as_json)
+
+
+def _clip_row(workspace: Workspace) -> dict[str, object]:
+    clip = workspace.content_models.clip_facts()
+    return {
+        "pack": CLIP,
+        "configured": workspace.content_models.clip_wanted,
+        "dimension": None,
+        "detector": None,
+        "recognizer": clip.name,
+        "licence": clip.licence,
+        "accepted": True,
+        "files": clip.state,
+    }
+
+
+def _pull_clip(workspace: Workspace) -> dict[str, object]:
+    clip = workspace.content_models.clip_facts()
+    with workspace.database.exclusive("pull"):
+        fetched = workspace.content_models.pull_clip()
+    return {
+        "pack": CLIP,
+        "weights": clip.name,
+        "licence": clip.licence,
+        "origin": clip.origin,
+        "fetched": int(fetched),
+        "present": int(not fetched),
+    }
 
 
 @models.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -97,10 +98,23 @@ def status(environment: Environment, as_json: bool) -> None:
         facts["requests"] = [
             f"{clock['request_id']} {clock['state']}, {clock['hours_left']:.1f} h left" for clock in clocks
         ]
+        facts["backfill"] = _backfill_words(facts["backfill"])
         facts["last runs"] = [
             f"{run['kind']} {run['day'] or ''} {run['finished_at'] or 'unfinished'}" for run in recent
         ]
     emit(facts, as_json=as_json)
+
+
+def _backfill_words(facts: dict[str, Any]) -> str:
+    words = str(facts["state"])
+    if words == "none":
+        return words
+    words += f": {facts['items_outdated']} items and {facts['subjects_missing']} subjects left"
+    if facts["last_progress_at"]:
+        words += f", {facts['items_done']} items done by {facts['last_progress_at']}"
+    if facts["estimated_finish"]:
+        words += f", {facts['items_per_second']:.3g} per second, until about {facts['estimated_finish']}"
+    return words
 
 
 @click.command()

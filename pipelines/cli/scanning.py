@@ -6,29 +6,63 @@ from datetime import date
 
 import click
 
-from pipelines.cli.console import command_options, emit, opened, parse_day, progress, to_plain
+from pipelines.backfill import backfill as run_backfill
+from pipelines.backfill import backfill_templates
+from pipelines.backfill_state import read_backfill
+from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, to_plain
 from pipelines.environment import Environment
 from pipelines.hits import list_hits
 from pipelines.rescan import rescan as run_rescan
-from pipelines.sweep import configured_source
+from pipelines.sweep import SweepSummary, configured_source
 from pipelines.sweep import sweep as run_sweep
+from pipelines.workspace import Workspace
 
-_SHOWN = ("hit_id", "item_id", "subject_id", "band", "score", "threshold", "verdict", "rule")
+_SHOWN = ("hit_id", "item_id", "subject_id", "band", "score", "threshold", "view", "model_id", "verdict", "rule")
 
 
 @click.command()
 @click.option("--source", help="directory:PATH or manifest:PATH [LIKENESS_SOURCE, or `source` in likeness.toml].")
 @click.option("--day", callback=parse_day, help="Only items received on this UTC day.")
 @click.option("--all", "everything", is_flag=True, help="All days (the default).")
+@click.option("--backfill", "with_backfill", is_flag=True, help="After a change of pack: then embed old items again.")
 @command_options
-def sweep(environment: Environment, as_json: bool, source: str | None, day: date | None, everything: bool) -> None:
+def sweep(
+    environment: Environment,
+    as_json: bool,
+    source: str | None,
+    day: date | None,
+    everything: bool,
+    with_backfill: bool,
+) -> None:
     """Compare new items with everybody in the registry. Repeat it after an interruption: it goes on where it was."""
     if day and everything:
         raise click.UsageError("--day and --all exclude each other")
-    with opened(environment) as workspace, progress(as_json) as report:
-        summary = run_sweep(workspace, configured_source(workspace, source), day=day, progress=report)
-    emit(summary, as_json=as_json)
-    if summary.coverage < 1:
+    with opened(environment) as workspace:
+        uri = configured_source(workspace, source)
+        with progress(as_json) as report:
+            if with_backfill:  # first what new items need, last what is only old
+                backfill_templates(workspace, actor=actor(), progress=report)
+            summary = run_sweep(workspace, uri, day=day, progress=report)
+        if not (as_json and with_backfill):
+            emit(summary, as_json=as_json)
+        if not with_backfill:
+            _say_what_is_left(workspace, summary)
+            return
+        with progress(as_json) as report:
+            backfilled = run_backfill(workspace, actor=actor(), progress=report)
+    emit(to_plain(summary) | {"backfill": to_plain(backfilled)} if as_json else backfilled, as_json=as_json)
+
+
+def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
+    with workspace.database.read() as connection:
+        left = read_backfill(connection, model_id=workspace.model_id)
+    if left.due:
+        click.echo(
+            f"a backfill is due: {left.items_outdated} items and {left.subjects_missing} subjects have vectors of "
+            "earlier models, whose results stand until then: run `likeness models backfill`",
+            err=True,
+        )
+    elif summary.coverage < 1:
         click.echo("some items are not compared with everybody yet: run `likeness rescan --pending`", err=True)
 
 

@@ -74,24 +74,47 @@ class Database:
     @contextlib.contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
         """Hold the named lock across processes; waits for it. The kernel or server frees it if the holder dies."""
-        digest = hashlib.sha256(name.encode()).digest()
         if self.is_sqlite:
-            folder = Path(str(self.url.database)).parent / "locks"
-            folder.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(folder / digest[:8].hex(), os.O_RDWR | os.O_CREAT, 0o600)
+            file = self._lock_file(name)
+            file.parent.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 yield
             finally:
                 os.close(descriptor)
             return
-        key = int.from_bytes(digest[:8], "big", signed=True)
+        key = _lock_key(name)
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
             try:
                 yield
             finally:
                 connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+
+    def is_held(self, name: str) -> bool:
+        """Whether a process holds the named lock at this moment."""
+        if self.is_sqlite:
+            try:
+                descriptor = os.open(self._lock_file(name), os.O_RDWR)
+            except FileNotFoundError:
+                return False
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(descriptor)
+            return False
+        key = _lock_key(name)
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            free = bool(connection.execute(sa.select(sa.func.pg_try_advisory_lock_shared(key))).scalar())
+            if free:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock_shared(key)))
+        return not free
+
+    def _lock_file(self, name: str) -> Path:
+        return Path(str(self.url.database)).parent / "locks" / _lock_digest(name).hex()
 
     def migrate(self) -> None:
         """Bring the schema to the newest revision; does nothing when it is there already."""
@@ -139,6 +162,14 @@ class Database:
     def close(self) -> None:
         """Return every connection."""
         self.engine.dispose()
+
+
+def _lock_digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()[:8]
+
+
+def _lock_key(name: str) -> int:
+    return int.from_bytes(_lock_digest(name), "big", signed=True)
 
 
 def get_state(connection: Connection, name: str) -> str | None:

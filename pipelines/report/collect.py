@@ -43,10 +43,11 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
         day=scope.day,
         source_id=scope.source_id,
         written_at=now,
+        model_id=workspace.model_id,
         policy_version=workspace.policy.version,
         registry_version=registry_version(connection),
         thresholds=workspace.thresholds,
-        counts=_counts(connection, scope, found, coverage),
+        counts=_counts(connection, workspace, scope, found, coverage),
         coverage=coverage,
         partial=read_partial(connection, scope),
         hits=found,
@@ -199,7 +200,7 @@ def _expiries(connection: Connection, subject_ids: set[str]) -> dict[str, dateti
 
 
 def _counts(
-    connection: Connection, scope: Scope, found: tuple[ReportHit, ...], coverage: CoverageFacts
+    connection: Connection, workspace: Workspace, scope: Scope, found: tuple[ReportHit, ...], coverage: CoverageFacts
 ) -> ReportCounts:
     statuses = count_statuses(connection, scope)
     judged = count_verdicts(connection, scope)
@@ -211,6 +212,7 @@ def _counts(
         faces=int(faces or 0),
         hits=len(found),
         hit_items=len({hit.item_id for hit in found}),
+        hits_by_earlier_models=sum(hit.model_id != workspace.model_id for hit in found),
         persons=len({hit.subject_id for hit in found}),
         takedowns=judged.get("takedown", 0),
         review=judged.get("review", 0),

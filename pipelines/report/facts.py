@@ -134,7 +134,10 @@ class MessageCount:
 
 @dataclass(frozen=True, slots=True)
 class ReportCounts:
-    """The report in numbers, for logs and metadata. ``persons`` and ``hit_items``: distinct, over all hits in force."""
+    """The report in numbers, for logs and metadata. ``persons`` and ``hit_items``: distinct, over all hits in force.
+
+    ``hits_by_earlier_models``: those of them that the models in force have not made.
+    """
 
     items: int
     scanned: int
@@ -142,6 +145,7 @@ class ReportCounts:
     faces: int
     hits: int
     hit_items: int
+    hits_by_earlier_models: int
     persons: int
     takedowns: int
     review: int
@@ -158,6 +162,7 @@ class ReportFacts:
     day: date | None
     source_id: str | None
     written_at: datetime
+    model_id: str
     policy_version: str
     registry_version: int
     thresholds: Thresholds

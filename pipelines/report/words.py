@@ -121,6 +121,9 @@ def _incomplete(facts: ReportFacts) -> Iterator[Alert]:
     if counts.unjudged:
         verb = "awaits" if counts.unjudged == 1 else "await"
         yield Alert("warning", "Not all judged.", f"{number(counts.unjudged, 'hit')} {verb} a verdict.")
+    if earlier := counts.hits_by_earlier_models:
+        text = f"{number(earlier, 'hit')} made by earlier models: in force, not confirmed by the models in force."
+        yield Alert("warning", "Earlier models.", text)
     if not facts.runs:
         yield Alert("warning", "No run is on record.", "Nothing says which models looked at these items.")
     elif facts.runs[0].finished_at is None:

@@ -1,9 +1,10 @@
 """One night in a process of its own: ``python -m tests.pipelines.durability_process --home HOME UPLOADS``.
 
-Sweeps, rescans, judges and dispatches with the models that see colours, under the command line's own error handling.
-``--later`` sets the clock forward, so that a dead process's leases have run out. ``--most-bytes`` is a disk that is
-full: no file may grow beyond it, either while a shard is written or all the time. The failpoint to die at, the database
-and the takedown service come by the environment, as always.
+Sweeps, rescans, judges and dispatches with the models that see colours, under the command line's own error handling;
+with ``--new-pack`` it does a backfill to that pack instead. ``--later`` sets the clock forward, so that a dead
+process's leases have run out. ``--most-bytes`` is a disk that is full: no file may grow beyond it, either while a shard
+is written or all the time. The failpoint to die at, the database and the takedown service come by the environment, as
+always.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 import click
 
+from pipelines.backfill import backfill
 from pipelines.cli.console import command_options
 from pipelines.delivery import deliver
 from pipelines.environment import Environment
@@ -29,6 +31,7 @@ from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.workspace import Workspace, open_workspace, utc_now
 from tests.conftest import use_fakes
+from tests.fakes import fake_canary, fake_models
 from tests.platform_actions import source_of
 
 SHARD_ITEMS = 3
@@ -40,6 +43,15 @@ def run_night(
     """Run one night to its end, whatever that is."""
     command = [sys.executable, "-m", __name__, "--home", str(home), str(uploads), *options]
     return subprocess.run(command, env=os.environ | dict(variables), capture_output=True, text=True, timeout=120)
+
+
+def backfill_to(workspace: Workspace, model_id: str) -> None:
+    """As if the configuration named another pack; then bring everything to it, a shard at a turn."""
+    workspace.models = fake_models(model_id)  # type: ignore[misc]
+    workspace.canary = fake_canary(model_id)  # type: ignore[misc]
+    cut = replace(workspace.config.sweep, shard_items=SHARD_ITEMS, backfill_batches=1)
+    workspace.config = replace(workspace.config, sweep=cut)
+    backfill(workspace, actor="tester")
 
 
 def night(workspace: Workspace, uploads: Path) -> None:
@@ -77,13 +89,25 @@ def _write_shards_to_a_full_disk(workspace: Workspace, most_bytes: int) -> None:
 @click.option("--later", type=int, default=0, help="Seconds that the clock is fast.")
 @click.option("--full", type=click.Choice(["shards", "everything"]), help="What meets a full disk.")
 @click.option("--most-bytes", type=int, default=0)
+@click.option("--new-pack", help="The model id of a pack to backfill to.")
 @command_options
-def main(environment: Environment, as_json: bool, uploads: Path, later: int, full: str | None, most_bytes: int) -> None:
+def main(
+    environment: Environment,
+    as_json: bool,
+    uploads: Path,
+    later: int,
+    full: str | None,
+    most_bytes: int,
+    new_pack: str | None,
+) -> None:
     with open_workspace(environment, now=lambda: utc_now() + timedelta(seconds=later)) as workspace:
         if full == "shards":
             _write_shards_to_a_full_disk(workspace, most_bytes)
         with full_disk(most_bytes) if full == "everything" else contextlib.nullcontext():
-            night(use_fakes(workspace), uploads)
+            if new_pack:
+                backfill_to(use_fakes(workspace), new_pack)
+            else:
+                night(use_fakes(workspace), uploads)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ SWEEP_FIELDS = {
 }
 HIT_FIELDS = {
     *("hit_id", "item_id", "subject_id", "tier", "score", "threshold", "reference_id", "face_box", "model_id"),
-    *("policy_version", "verdict"),
+    *("policy_version", "verdict", "view"),
 }
 
 
@@ -235,6 +235,9 @@ def test_lists_and_plain_output_for_people(filled: Home, story: dict[str, Any]) 
         result = filled.run(*command)
         assert result.exit_code == 0
         assert NAME not in result.stdout
+    heading = filled.run("hits").stdout.splitlines()[0]
+    assert "view" in heading
+    assert "model id" in heading
     shown = filled.done("subject", "show", story["subject"]["subject_id"])
     assert (shown["names"], shown["consent"]) == ([NAME], "c-1")
 

@@ -170,7 +170,7 @@ def test_i4_another_clip_model_replaces_the_vectors_and_the_old_shard_goes(works
 
 
 @pytest.mark.parametrize(
-    "point", ["before_shard_rename", "after_shard_rename", "before_manifest_commit", "after_manifest_commit"]
+    "point", ["before_shard_rename", "after_shard_rename", "before_content_commit", "after_content_commit"]
 )
 def test_i6_a_batch_that_is_cut_off_is_done_again(
     workspace: Workspace,

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 # Dagster's own sensors pass an argument that Dagster calls beta.
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `owners` of initializer:dagster.BetaWarning")
 NIGHTLY_ORDER = ["uploads", "scanned_items", "matches", "verdicts", "takedowns", "match_report"]
+JOBS = ("nightly", "rescan", "dispatch", "backfill")
 BLOCKING = {
     "matches_canary_is_found": "verdicts",
     "matches_hit_rate_is_plausible": "verdicts",
@@ -32,9 +33,7 @@ def test_the_nightly_job_runs_the_stages_in_order_in_one_process() -> None:
     job = defs.resolve_job_def("nightly")
     names = [node.name for node in job.nodes_in_topological_order]
     assert [name for name in names if name in NIGHTLY_ORDER] == NIGHTLY_ORDER
-    assert {defs.resolve_job_def(name).executor_def.name for name in ("nightly", "rescan", "dispatch")} == {
-        "in_process"
-    }
+    assert {defs.resolve_job_def(name).executor_def.name for name in JOBS} == {"in_process"}
 
 
 @pytest.mark.parametrize(("check", "held"), BLOCKING.items())
@@ -80,11 +79,12 @@ def test_the_instance_settings_are_those_that_dagster_understands(
         assert concurrency.pool_config.default_pool_limit == 1
         assert concurrency.run_queue_config is not None
         limits = concurrency.run_queue_config.tag_concurrency_limits
-        assert {limit["value"]: limit["limit"] for limit in limits} == {"nightly": 1, "rescan": 1, "dispatch": 1}
+        assert {limit["value"]: limit["limit"] for limit in limits} == dict.fromkeys(JOBS, 1)
+        assert concurrency.run_queue_config.max_concurrent_runs == len(JOBS), "none waits for another kind"
 
 
 def test_the_queue_s_limits_go_by_a_tag_that_each_job_has() -> None:
-    for name in ("nightly", "rescan", "dispatch"):
+    for name in JOBS:
         assert defs.resolve_job_def(name).tags["likeness/job"] == name
 
 

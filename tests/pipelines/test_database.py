@@ -107,6 +107,16 @@ def test_a_named_lock_is_held_by_one_at_a_time(database: Database) -> None:
     assert (max(most), len(most)) == (1, 30)
 
 
+def test_whether_a_lock_is_held_can_be_seen_without_taking_it(database: Database) -> None:
+    assert not database.is_held("work")
+    with database.exclusive("work"):
+        assert database.is_held("work")
+        assert not database.is_held("other work")
+    assert not database.is_held("work")
+    with database.exclusive("work"):
+        pass
+
+
 def test_only_missing_rows_are_inserted_and_counted(database: Database) -> None:
     rows = [{"name": f"n{i}", "value": "1"} for i in range(1200)]
     with database.write() as tx:

@@ -19,19 +19,21 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines import failpoints
+from pipelines.backfill_state import read_backfill
 from pipelines.database import tables
 from pipelines.hits import list_hits
 from pipelines.ledger import Scope
 from pipelines.manifest import list_shards
 from pipelines.registry import withdraw
 from pipelines.requests import accept_request
+from pipelines.status import read_status
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.receiver import Receiver
 from pipelines.verify import verify
 from pipelines.workspace import Workspace, create_workspace, open_workspace, utc_now
 from tests.conftest import KEY, environment_for, use_fakes
-from tests.fakes import WHITE, person, picture
-from tests.pipelines.durability_process import night, run_night
+from tests.fakes import WHITE, fake_models, person, picture
+from tests.pipelines.durability_process import backfill_to, night, run_night
 from tests.pipelines.takedown.delivering import SECRET
 from tests.platform_actions import DAY, ask_for_removal, enrol, upload
 
@@ -189,6 +191,47 @@ def test_i6_a_night_that_is_killed_and_repeated_ends_like_an_undisturbed_one(
         killed = run_night(place.home, place.uploads, variables)
     assert killed.returncode == -9, killed.stderr[-2000:]
     require_same(finish(place), undisturbed)
+
+
+BACKFILL_POINTS = ("before_shard_rename", "before_manifest_commit", "after_manifest_commit", "after_match_commit")
+
+
+@pytest.fixture(scope="module")
+def undisturbed_backfill(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What an undisturbed backfill leaves, several turns later."""
+    end = finish_backfill(copied(prepared, tmp_path_factory.mktemp("undisturbed-backfill")))
+    assert end["coverage"][0] == end["coverage"][1] > 0
+    assert len([row for row in end["shards"] if row[1]]) >= 3
+    assert {model_id for model_id, _ in end["embedded"]} == {"fake-2"}
+    return end
+
+
+def finish_backfill(place: Place) -> dict[str, Any]:
+    """Bring everything to another pack without disturbance, and tell how things stand then."""
+    with use_fakes(open_workspace(environment_for(place.home), now=later)) as workspace:
+        backfill_to(workspace, "fake-2")
+        assert [f for f in verify(workspace) if not f.ok and f.check != "model files"] == []
+        with workspace.database.read() as connection:
+            assert not read_backfill(connection, model_id="fake-2").due
+            embedded = _rows(connection, tables.items, "model_id", "item_id")
+            made = _rows(connection, tables.templates, "model_id", "subject_id")
+        # References get random ids, so what names them differs from home to home.
+        found = {name: value for name, value in how_things_stand(workspace).items() if name not in ("hits", "verdicts")}
+        return found | {"embedded": embedded, "templates": made}
+
+
+@pytest.mark.parametrize("passage", [1, 2])
+@pytest.mark.parametrize("name", BACKFILL_POINTS)
+def test_i6_a_backfill_that_is_killed_and_repeated_ends_like_an_undisturbed_one(
+    place: Place, undisturbed_backfill: dict[str, Any], name: str, passage: int
+) -> None:
+    variables = {"LIKENESS_KEY": KEY, "LIKENESS_FAILPOINT": f"{name}:{passage}"}
+    killed = run_night(place.home, place.uploads, variables, "--new-pack", "fake-2")
+    assert killed.returncode == -9, killed.stderr[-2000:]
+    with use_fakes(open_workspace(environment_for(place.home), now=later)) as workspace:
+        workspace.models = fake_models("fake-2")  # type: ignore[misc]
+        assert read_status(workspace).backfill.state == "interrupted"
+    require_same(finish_backfill(place), undisturbed_backfill)
 
 
 def test_i6_a_night_killed_again_and_again_still_ends_like_an_undisturbed_one(

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from embeddings.errors import NotReadyError
+from pipelines.backfill import backfill
 from pipelines.database import tables
 from pipelines.hits import list_hits
 from pipelines.judging import judge_pending
@@ -526,6 +527,7 @@ def test_a_request_completes_although_shards_of_models_long_gone_are_still_liste
         one.models = fake_models("fake-2")  # type: ignore[misc]
         one.canary = fake_canary("fake-2")  # type: ignore[misc]
     platform.enrol(1)
+    backfill(platform.workspace, actor="tester")
     platform.complete()
     platform.accept(platform.request(2))
     platform.complete()

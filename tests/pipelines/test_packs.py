@@ -206,8 +206,8 @@ def test_the_command_line_shows_refuses_and_records(tmp_path: Path) -> None:
         return result.exit_code, result.output
 
     rows = json.loads(run("list", "--json")[1])
-    assert {row["pack"] for row in rows} == set(packs())
-    assert [row["pack"] for row in rows if row["configured"]] == ["opencv-zoo"]
+    assert {row["pack"] for row in rows} == {*packs(), "clip"}
+    assert [row["pack"] for row in rows if row["configured"]] == ["opencv-zoo", "clip"]
     code, output = run("pull", "buffalo_s")
     assert code == 1
     assert "likeness models licence buffalo_s" in output

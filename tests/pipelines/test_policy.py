@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ def test_a_weak_match_is_reviewed_however_many_pictures_there_are() -> None:
 def test_a_strong_match_alone_is_reviewed() -> None:
     judgement = judge([evidence("a")], model_evidence=[evidence("a")], policy=POLICY)
     assert (judgement.verdict, judgement.rule) == ("review", "strong_face_uncorroborated")
+
+
+def test_between_two_models_the_stronger_band_decides_and_not_the_higher_score() -> None:
+    other = replace(evidence("a", 0.6), band="review", model_id="other", hit_id="hit-other")
+    judgement = judge([evidence("a", 0.55), other], model_evidence=[evidence("a", 0.55), other], policy=POLICY)
+    assert (judgement.rule, judgement.reasons["model_id"]) == ("strong_face_uncorroborated", "m")
 
 
 def test_a_strong_match_in_a_second_distinct_picture_is_a_takedown() -> None:

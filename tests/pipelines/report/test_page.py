@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import timedelta
 from pathlib import Path
 
@@ -112,6 +113,28 @@ def test_every_hit_explains_itself(workspace: Workspace, folder: Path) -> None:
     (link,) = row.all("a")
     (note,) = page.all("li", id=(link.attributes["href"] or "")[1:])
     assert workspace.thresholds.source in note.text
+
+
+def test_a_hit_shows_the_view_its_face_was_found_in_and_whether_earlier_models_made_it(
+    workspace: Workspace, folder: Path
+) -> None:
+    with workspace.database.write() as tx:
+        add_subject(tx, "sub_a")
+        add_shard(tx, workspace, covered_version=1)
+        for name in ("now", "before"):
+            add_item(tx, name, status="hit")
+        add_hit(tx, workspace, "now", "sub_a", view="turned 90", model_id=workspace.model_id)
+        add_hit(tx, workspace, "before", "sub_a", model_id="old-pack-1")
+    files = write_report(workspace, day=DAY, folder=folder)
+    page = read_page(files.html)
+    rows = {row.all("bdi")[0].text: row.text for row in hit_rows(page)}
+    assert "seen turned 90" in rows["now"]
+    assert "earlier models" not in rows["now"]
+    assert "old-pack-1 (earlier models)" in rows["before"]
+    assert files.counts.hits_by_earlier_models == 1
+    assert any("1 hit made by earlier models" in alert.text for alert in page.all("p", class_="warning"))
+    with files.csv.open(newline="", encoding="utf-8") as file:
+        assert {row["item_id"]: row["view"] for row in csv.DictReader(file)} == {"now": "turned 90", "before": ""}
 
 
 def test_incomplete_coverage_is_said_first_and_never_rounded_up(workspace: Workspace, folder: Path) -> None:

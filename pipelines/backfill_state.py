@@ -1,0 +1,173 @@
+"""How far a backfill is, and whether one is wanted: read from the database alone, so that anybody can watch it.
+
+Must not know how a backfill is done (:mod:`pipelines.backfill`); loads no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from pipelines.database.tables import runs
+from pipelines.ledger import Scope, count_outdated
+from pipelines.registry import active_versions
+from pipelines.templates import subjects_without
+from pipelines.workspace import Workspace
+
+BACKFILL = "backfill"
+"""The kind of its runs, and the lock that a running one holds."""
+STATES = ("active", "pending")
+"""Subjects that are matched now or may be soon."""
+FIRST_PAUSE = timedelta(minutes=10)
+"""From the start of a backfill that failed to the next one; doubled with every further failure."""
+LEFTOVERS_PAUSE = timedelta(days=1)
+"""After which content that could not be fetched is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillState:
+    """What still has vectors of other models than those in force."""
+
+    subjects_missing: int
+    items_outdated: int
+
+    @property
+    def due(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.subjects_missing or self.items_outdated)
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillProgress:
+    """What is left, and how the last backfill with the models in force is getting on; None where there was none.
+
+    ``state``: ``none`` (nothing to do), ``due`` (not begun), ``running``, ``interrupted`` (begun, not ended, and no
+    process at it) or ``incomplete`` (ended; what is left could not be fetched). Times and rate are of the last turn.
+    """
+
+    state: str
+    subjects_missing: int
+    items_outdated: int
+    items_done: int
+    items_per_second: float
+    last_progress_at: datetime | None
+    estimated_finish: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WantedBackfill:
+    """``key`` names the attempt that is wanted now; None: none is, for this reason. ``given_up``: none will be."""
+
+    key: str | None
+    reason: str
+    given_up: bool = False
+
+
+def read_backfill(connection: Connection, *, model_id: str) -> BackfillState:
+    """What a backfill would do."""
+    return BackfillState(
+        subjects_missing=len(subjects_without(connection, model_id=model_id, states=STATES)),
+        items_outdated=count_outdated(connection, Scope(None, None), model_id=model_id),
+    )
+
+
+def record_progress(workspace: Workspace, run_id: str, *, items: int) -> None:
+    """Write down with the run how many items it has done, and when. Its summary replaces this in the end."""
+    facts = {"items": items, "at": workspace.now().isoformat()}
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(runs).where(runs.c.run_id == run_id).values(summary=json.dumps(facts)))
+
+
+def watch_backfill(connection: Connection, workspace: Workspace) -> BackfillProgress:
+    """Read how far it is."""
+    left = read_backfill(connection, model_id=workspace.model_id)
+    last = next(iter(_runs(connection)), None)
+    last = last if last and last.model_id == workspace.model_id else None
+    running = workspace.database.is_held(BACKFILL)
+    facts = _summary(last) if last else {}
+    done = int(facts.get("items", 0))
+    at = last.finished_at or _time(facts.get("at")) if last else None
+    seconds = (at - last.started_at).total_seconds() if last and at else 0.0
+    rate = done / seconds if seconds > 0 else 0.0
+    moving = running and rate > 0 and left.items_outdated
+    return BackfillProgress(
+        state=_state(left, last, running=running),
+        subjects_missing=left.subjects_missing,
+        items_outdated=left.items_outdated,
+        items_done=done,
+        items_per_second=round(rate, 2),
+        last_progress_at=at,
+        estimated_finish=workspace.now() + timedelta(seconds=left.items_outdated / rate) if moving else None,
+    )
+
+
+def wanted_backfill(workspace: Workspace) -> WantedBackfill:
+    """Whether a backfill should be started now, and under which name: ``<model id>:<attempt>``, never used before.
+
+    A failed one is wanted again after a pause, ``sweep.max_backfill_attempts`` times for one change of pack. So is one
+    that could not fetch everything, a day later.
+    """
+    model_id, now = workspace.model_id, workspace.now()
+    with workspace.database.read() as connection:
+        left = read_backfill(connection, model_id=model_id)
+        anybody = active_versions(connection, now=now) or workspace.config.sweep.allow_empty_registry
+        known = _runs(connection)
+    # One that was cut off may have embedded everything and compared it with nobody.
+    if not left.due and not _is_unfinished(known[0] if known else None, model_id):
+        return WantedBackfill(None, "everything has vectors of the models in force")
+    if not anybody:
+        return WantedBackfill(None, "the registry has no active subject to compare with")
+    tried = list(takewhile(lambda run: run.model_id == model_id and not _is_complete(run), known))
+    if len(tried) >= workspace.config.sweep.max_backfill_attempts:
+        text = f"{len(tried)} backfills left {left.items_outdated} items and {left.subjects_missing} subjects behind"
+        return WantedBackfill(None, text, given_up=True)
+    if tried:
+        last = tried[0]
+        pause = FIRST_PAUSE * 2 ** (len(tried) - 1)
+        again = last.finished_at + LEFTOVERS_PAUSE if last.finished_at else last.started_at + pause
+        if now < again:
+            return WantedBackfill(None, f"the last backfill is not repeated before {again:%Y-%m-%d %H:%M} UTC")
+    attempt = 1 + sum(run.model_id == model_id for run in known)
+    return WantedBackfill(f"{model_id}:{attempt}", f"{left.items_outdated} items, {left.subjects_missing} subjects")
+
+
+def _runs(connection: Connection) -> list[Any]:
+    """All backfills, the latest first."""
+    query = sa.select(runs).where(runs.c.kind == BACKFILL).order_by(runs.c.started_at.desc(), runs.c.run_id)
+    return list(connection.execute(query))
+
+
+def _state(left: BackfillState, last: Any, *, running: bool) -> str:
+    if running:
+        return "running"
+    if last and not last.finished_at:
+        return "interrupted"
+    if not left.due:
+        return "none"
+    return "due" if last is None or _is_complete(last) else "incomplete"
+
+
+def _is_unfinished(run: Any, model_id: str) -> bool:
+    return run is not None and run.model_id == model_id and run.finished_at is None
+
+
+def _is_complete(run: Any) -> bool:
+    """It ended, and nothing was left."""
+    facts = _summary(run)
+    return bool(run.finished_at) and not facts.get("items_outdated") and not facts.get("subjects_missing")
+
+
+def _summary(run: Any) -> Mapping[str, Any]:
+    facts = json.loads(run.summary or "{}")
+    return facts if isinstance(facts, dict) else {}
+
+
+def _time(text: object) -> datetime | None:
+    return datetime.fromisoformat(text) if isinstance(text, str) else None

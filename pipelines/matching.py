@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
 from embeddings.types import vectors_of
+from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.database import insert_missing
 from pipelines.database.tables import hits, items
@@ -68,8 +69,11 @@ def match_pending(
     progress("match", 0, len(plan.shards))
     faces = found = 0
     for done, shard in enumerate(plan.shards, start=1):
-        compared, new = _match_shard(workspace, plan, shard, found_by)
-        faces, found = faces + compared, found + new
+        if plan.gallery is None:
+            raise StateError("a plan with shards has a gallery")
+        compared = compare_shard(workspace, plan.gallery, shard.entry, found_by)
+        faces += compared.faces
+        found += commit_comparison(workspace, plan, plan.gallery, shard, compared)
         progress("match", done, len(plan.shards))
     return MatchCounts(shards=len(plan.shards), faces=faces, subjects=len(plan.versions), hits=found)
 
@@ -102,26 +106,39 @@ def _limited(versions: Mapping[str, int], subject_ids: Collection[str]) -> dict[
     return {subject_id: versions[subject_id] for subject_id in subject_ids}
 
 
-def _match_shard(workspace: Workspace, plan: MatchPlan, shard: ListedShard, found_by: FoundBy) -> tuple[int, int]:
-    """Compare one shard and commit. Returns faces compared and new hits."""
-    gallery = plan.gallery
-    if gallery is None:
-        raise StateError("a plan with shards has a gallery")
-    entry, threshold = shard.entry, workspace.thresholds.review
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What comparing one shard with a gallery found, not yet committed: opaque ids, boxes and scores, no vectors."""
+
+    shard_id: str
+    faces: int
+    rows: tuple[dict[str, Any], ...]
+    """Rows of the table of hits."""
+
+
+def compare_shard(workspace: Workspace, gallery: Gallery, entry: ShardEntry, found_by: FoundBy) -> Comparison:
+    """Compare the faces of a shard's live items with ``gallery``. Reads only; repeating it changes nothing."""
     with workspace.database.read() as connection:
         live = _items_of(connection, entry.shard_id)
     table = workspace.corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
     faces = table.filter(pc.is_in(table["item_id"], value_set=pa.array(list(live), type=pa.string())))
     vectors = vectors_of(faces["vector"], entry.dimension)
-    matches = gallery.match(vectors, model_id=entry.model_id, threshold=threshold)
+    matches = gallery.match(vectors, model_id=entry.model_id, threshold=workspace.thresholds.review)
     rows = _hit_rows(workspace, gallery, faces, matches, shard_id=entry.shard_id, found_by=found_by)
+    return Comparison(entry.shard_id, len(faces), tuple(rows))
+
+
+def commit_comparison(
+    workspace: Workspace, plan: MatchPlan, gallery: Gallery, shard: ListedShard, found: Comparison
+) -> int:
+    """Write hits, statuses and coverage of one shard in one transaction. Returns new hits."""
     with workspace.database.write() as tx:
         active = active_versions(tx, now=workspace.now())
-        new = _commit_hits(tx, entry.shard_id, rows, active)
+        new = _commit_hits(tx, shard.entry.shard_id, found.rows, active)
         _commit_coverage(tx, workspace, plan, gallery, shard, active)
         workspace.failpoints.pass_by("before_match_commit")
     workspace.failpoints.pass_by("after_match_commit")
-    return len(faces), new
+    return new
 
 
 def _items_of(connection: Connection, shard_id: str) -> dict[str, str]:
@@ -176,7 +193,7 @@ def _hit_rows(
     return rows
 
 
-def _commit_hits(tx: Connection, shard_id: str, rows: list[dict[str, Any]], active: Collection[str]) -> int:
+def _commit_hits(tx: Connection, shard_id: str, rows: Sequence[dict[str, Any]], active: Collection[str]) -> int:
     """Write the hits that are still true: the item is live with that content, the subject is still active."""
     live = _items_of(tx, shard_id)
     true = [row for row in rows if live.get(row["item_id"]) == row["content_sha256"] and row["subject_id"] in active]

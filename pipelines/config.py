@@ -234,6 +234,20 @@ class DatabaseConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RayConfig:
+    """For ``engine = "ray"``. ``address`` empty: ``workers`` processes on this machine; ``cpus``: cores of each.
+
+    A task whose worker dies is begun again up to ``max_retries`` times.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    address: str = ""
+    workers: Positive = 2
+    cpus: Positive = 1
+    max_retries: Annotated[int, Field(ge=0)] = 3
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything in ``likeness.toml``."""
 
@@ -241,6 +255,7 @@ class Config:
     source: str = ""
     policy: str = ""
     corpus: Literal["sealed"] = "sealed"
+    engine: Literal["local", "ray"] = "local"
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     content: ContentConfig = field(default_factory=ContentConfig)
@@ -250,6 +265,7 @@ class Config:
     fetch: FetchConfig = field(default_factory=FetchConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
 
 
 def load_config(environment: Environment) -> Config:

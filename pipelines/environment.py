@@ -49,6 +49,11 @@ def read_environment(
     )
 
 
+def keep_ray_quiet() -> None:
+    """Tell Ray to send no usage statistics from this process and what it starts, unless somebody chose otherwise."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
 def _decode_key(text: str) -> bytes:
     try:
         key = base64.b64decode(text, validate=True)

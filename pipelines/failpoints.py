@@ -16,6 +16,7 @@ NAMES = (
     "after_manifest_commit",
     "before_content_commit",
     "after_content_commit",
+    "during_comparison",
     "before_match_commit",
     "after_match_commit",
     "before_outbox_commit",

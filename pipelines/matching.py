@@ -68,13 +68,15 @@ def match_pending(
     plan = plan_matching(workspace, found_by=found_by, subject_ids=subject_ids)
     progress("match", 0, len(plan.shards))
     faces = found = 0
-    for done, shard in enumerate(plan.shards, start=1):
-        if plan.gallery is None:
-            raise StateError("a plan with shards has a gallery")
-        compared = compare_shard(workspace, plan.gallery, shard.entry, found_by)
-        faces += compared.faces
-        found += commit_comparison(workspace, plan, plan.gallery, shard, compared)
-        progress("match", done, len(plan.shards))
+    if plan.gallery is not None:
+        side = Side(found_by, tuple(sorted(plan.versions)), plan.gallery.registry_version)
+        workspace.galleries = {side: plan.gallery}
+        entries = [shard.entry for shard in plan.shards]
+        compared = workspace.engine.map(compare_shard, workspace, side, entries)
+        for done, (shard, comparison) in enumerate(zip(plan.shards, compared, strict=True), start=1):
+            faces += comparison.faces
+            found += commit_comparison(workspace, plan, plan.gallery, shard, comparison)
+            progress("match", done, len(plan.shards))
     return MatchCounts(shards=len(plan.shards), faces=faces, subjects=len(plan.versions), hits=found)
 
 
@@ -107,6 +109,15 @@ def _limited(versions: Mapping[str, int], subject_ids: Collection[str]) -> dict[
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """What every shard of a plan is compared with, in terms that any process can make a gallery of."""
+
+    found_by: FoundBy
+    subject_ids: tuple[str, ...]
+    registry_version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """What comparing one shard with a gallery found, not yet committed: opaque ids, boxes and scores, no vectors."""
 
@@ -116,16 +127,35 @@ class Comparison:
     """Rows of the table of hits."""
 
 
-def compare_shard(workspace: Workspace, gallery: Gallery, entry: ShardEntry, found_by: FoundBy) -> Comparison:
-    """Compare the faces of a shard's live items with ``gallery``. Reads only; repeating it changes nothing."""
+def compare_shard(workspace: Workspace, side: Side, entry: ShardEntry) -> Comparison:
+    """Compare the faces of a shard's live items with the gallery of ``side``: a task of an engine.
+
+    Reads only; repeating it changes nothing. Raises :class:`StateError` for a registry older than the plan's.
+    """
+    gallery = _gallery_of(workspace, side)
     with workspace.database.read() as connection:
         live = _items_of(connection, entry.shard_id)
     table = workspace.corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
     faces = table.filter(pc.is_in(table["item_id"], value_set=pa.array(list(live), type=pa.string())))
     vectors = vectors_of(faces["vector"], entry.dimension)
     matches = gallery.match(vectors, model_id=entry.model_id, threshold=workspace.thresholds.review)
-    rows = _hit_rows(workspace, gallery, faces, matches, shard_id=entry.shard_id, found_by=found_by)
+    rows = _hit_rows(workspace, gallery, faces, matches, shard_id=entry.shard_id, found_by=side.found_by)
+    workspace.failpoints.pass_by("during_comparison")
     return Comparison(entry.shard_id, len(faces), tuple(rows))
+
+
+def _gallery_of(workspace: Workspace, side: Side) -> Gallery:
+    """The plan's gallery, made anew (and kept for the next shard) where this process did not make the plan.
+
+    A newer registry serves as well: whoever changed has a newer version than the plan's coverage will claim.
+    """
+    if side not in workspace.galleries:
+        with workspace.database.read() as connection:
+            gallery = load_gallery(workspace, connection, subject_ids=side.subject_ids)
+        if gallery.registry_version < side.registry_version:
+            raise StateError("this worker reads an older registry than the plan was made of: is it another database?")
+        workspace.galleries = {side: gallery}
+    return workspace.galleries[side]
 
 
 def commit_comparison(

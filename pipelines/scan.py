@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import groupby
 from typing import Any
 
@@ -51,6 +51,10 @@ class ScanCounts:
     faces: int = 0
     shards: int = 0
 
+    def __add__(self, other: ScanCounts) -> ScanCounts:
+        """Both together."""
+        return ScanCounts(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
 
 def scan_pending(workspace: Workspace, scope: Scope, *, work: Work = "all", progress: Progress = silent) -> ScanCounts:
     """Fetch and embed everything in scope that needs it; one worker at a time per database, others wait.
@@ -69,20 +73,37 @@ def scan_in_turns(
     Each item is tried once, however many turns there are. The lock is free while the caller has the counts.
     """
     counts, total = ScanCounts(), 0
-    waiting = _batches(workspace, scope, work)
+    condition = _needs_scan(workspace, scope, work)
+    remote = workspace.engine.remote
+    waiting: Iterator[Any] = _ids(workspace, condition) if remote else _batches(workspace, condition)
     for turn in itertools.count():
         taken = 0
         with _turn(workspace):
             if turn == 0:
                 _remove_leavings(workspace)
-                total = _count(workspace, scope, work)
+                total = _count(workspace, condition)
                 progress("embed", 0, total)
-            for batch in ahead(itertools.islice(waiting, batches)):
-                counts, taken = _scan_batch(workspace, batch, counts), taken + 1
+            part = itertools.islice(waiting, batches)
+            if remote:
+                done = workspace.engine.map(scan_items, workspace, (scope, work), part)
+            else:
+                done = (_scan_batch(workspace, batch) for batch in ahead(part))
+            for new in done:
+                counts, taken = counts + new, taken + 1
                 progress("embed", counts.items, total)
         yield counts
         if batches is None or taken < batches:
             return
+
+
+def scan_items(workspace: Workspace, wanted: tuple[Scope, Work], item_ids: Sequence[str]) -> ScanCounts:
+    """Scan these items, as far as they still need it: a task of an engine, committed here, safe to repeat.
+
+    Who calls it holds the scan's lock.
+    """
+    scope, work = wanted
+    condition = sa.and_(_needs_scan(workspace, scope, work), items.c.item_id.in_(item_ids))
+    return sum((_scan_batch(workspace, batch) for batch in ahead(_batches(workspace, condition))), ScanCounts())
 
 
 @contextmanager
@@ -105,8 +126,7 @@ def _remove_leavings(workspace: Workspace) -> None:
             path.unlink(missing_ok=True)
 
 
-def _count(workspace: Workspace, scope: Scope, work: Work) -> int:
-    condition = _needs_scan(workspace, scope, work)
+def _count(workspace: Workspace, condition: sa.ColumnElement[bool]) -> int:
     with workspace.database.read() as connection:
         return int(connection.execute(sa.select(sa.func.count()).select_from(items).where(condition)).scalar_one())
 
@@ -116,34 +136,37 @@ def _needs_scan(workspace: Workspace, scope: Scope, work: Work) -> sa.ColumnElem
     return unscanned(scope, model_id=workspace.models.model_id, max_attempts=attempts, work=work)
 
 
-def _batches(workspace: Workspace, scope: Scope, work: Work) -> Iterator[list[Fetched]]:
+def _ids(workspace: Workspace, condition: sa.ColumnElement[bool]) -> Iterator[list[str]]:
+    """The ids of a batch at a time, in order of arrival, each item once."""
+    rows: Sequence[Any] = ()
+    while rows := _page(workspace, condition, after=rows[-1] if rows else None):
+        yield [row.item_id for row in rows]
+
+
+def _batches(workspace: Workspace, condition: sa.ColumnElement[bool]) -> Iterator[list[Fetched]]:
     """Fetched batches in order of arrival, each item at most once in this run."""
-    config = workspace.config.sweep
-    condition = _needs_scan(workspace, scope, work)
     sources: dict[str, ItemSource] = {}
-    other_model = outdated(model_id=workspace.models.model_id).label("outdated")
-    columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "sealed_record")]
-    last: tuple[Any, str] | None = None
-    with ThreadPoolExecutor(config.fetch_threads, thread_name_prefix="fetch") as pool:
-        while True:
-            query = sa.select(*columns, other_model).where(condition).order_by(items.c.received_at, items.c.item_id)
-            if last is not None:
-                query = query.where(
-                    sa.or_(
-                        items.c.received_at > last[0],
-                        sa.and_(items.c.received_at == last[0], items.c.item_id > last[1]),
-                    )
-                )
-            with workspace.database.read() as connection:
-                rows = connection.execute(query.limit(config.shard_items)).all()
-            if not rows:
-                return
+    last: Any = None
+    with ThreadPoolExecutor(workspace.config.sweep.fetch_threads, thread_name_prefix="fetch") as pool:
+        while rows := _page(workspace, condition, after=last):
             batch = fetch_until(workspace, rows, sources, pool, fetch_item)
-            last = (rows[len(batch) - 1].received_at, rows[len(batch) - 1].item_id)
+            last = rows[len(batch) - 1]
             yield batch
 
 
-def _scan_batch(workspace: Workspace, batch: list[Fetched], counts: ScanCounts) -> ScanCounts:
+def _page(workspace: Workspace, condition: sa.ColumnElement[bool], *, after: Any) -> Sequence[Any]:
+    """The rows of the next ``shard_items`` items, by arrival and then id; ``after``: the last row that was taken."""
+    other_model = outdated(model_id=workspace.models.model_id).label("outdated")
+    columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "sealed_record")]
+    query = sa.select(*columns, other_model).where(condition).order_by(items.c.received_at, items.c.item_id)
+    if after is not None:
+        same_time = sa.and_(items.c.received_at == after.received_at, items.c.item_id > after.item_id)
+        query = query.where(sa.or_(items.c.received_at > after.received_at, same_time))
+    with workspace.database.read() as connection:
+        return connection.execute(query.limit(workspace.config.sweep.shard_items)).all()
+
+
+def _scan_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
     contents = {fetched.content.sha256: fetched.content for fetched in batch if fetched.content}
     known = _known(workspace, list(contents))
     fresh = [content for sha256, content in contents.items() if sha256 not in known.faces]
@@ -156,11 +179,11 @@ def _scan_batch(workspace: Workspace, batch: list[Fetched], counts: ScanCounts) 
     _commit(workspace, batch, scanned, entry)
     enter_descriptions(workspace, result.descriptions)
     return ScanCounts(
-        items=counts.items + len(batch),
-        embedded=counts.embedded + len(fresh),
-        reused=counts.reused + sum(f.content is not None for f in batch) - len(fresh),
-        faces=counts.faces + len(faces),
-        shards=counts.shards + (entry is not None),
+        items=len(batch),
+        embedded=len(fresh),
+        reused=sum(fetched.content is not None for fetched in batch) - len(fresh),
+        faces=len(faces),
+        shards=int(entry is not None),
     )
 
 

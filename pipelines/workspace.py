@@ -6,7 +6,7 @@ Command line, Dagster and tests all work on a :class:`Workspace`; nothing else o
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,12 @@ from embeddings.types import ImageLimits
 from embeddings.weights import find_pack, model_id
 from indexes.calibration import Thresholds
 from indexes.corpus import Corpus
+from indexes.gallery import Gallery
 from pipelines.canary import Canary, make_canary
 from pipelines.config import Config, load_config
 from pipelines.content_models import ContentModels, content_schema
 from pipelines.database import Database, get_state, set_state
+from pipelines.engine import Engine, open_engine
 from pipelines.environment import Environment
 from pipelines.failpoints import Failpoints
 from pipelines.policy import Policy, load_policy
@@ -55,6 +57,8 @@ class Workspace:
             busy_timeout_seconds=config.database.busy_timeout_seconds,
         )
         self.corpus = Corpus(self.home / "corpus")
+        self.galleries: dict[Hashable, Gallery] = {}
+        """The gallery last compared with, by what it was made of; see :mod:`pipelines.matching`."""
         self.content_corpus = Corpus(self.home / "content", schema=content_schema)
 
     @cached_property
@@ -94,6 +98,11 @@ class Workspace:
         """The known face planted in every run."""
         return make_canary(self.models, limits=self.limits)
 
+    @cached_property
+    def engine(self) -> Engine:
+        """Where batches and shards are worked on. Raises :class:`NotReadyError` when Ray cannot be had."""
+        return open_engine(self.config, self.environment)
+
     @property
     def thresholds(self) -> Thresholds:
         """The bands in force for the configured pack."""
@@ -105,9 +114,11 @@ class Workspace:
         return self.config.images.limits()
 
     def close(self) -> None:
-        """Close the database connections and release the models, if they were loaded."""
+        """Close the database connections, and release models and engine if they were used."""
         if "models" in self.__dict__:
             self.models.close()
+        if "engine" in self.__dict__:
+            self.engine.close()
         self.database.close()
 
     def __enter__(self) -> Workspace:

@@ -38,7 +38,11 @@ def references(workspace: Workspace, *colours: Colour) -> list[Reference]:
 
 def enrol(workspace: Workspace, colour: Colour, *, name: str = NAME, days: float = 30) -> str:
     """Register the person of this colour; returns the subject id."""
-    read = references(workspace, colour)
+    return register(workspace, references(workspace, colour), name=name, days=days)
+
+
+def register(workspace: Workspace, read: list[Reference], *, name: str = NAME, days: float = 30) -> str:
+    """Register the person whom these references show; returns the subject id."""
     with workspace.database.write() as tx:
         subject_id, _ = insert_subject(
             tx,

@@ -1,0 +1,71 @@
+"""Where the work on batches and shards runs: in this process, or on the machines of a Ray cluster.
+
+An engine applies a module's function to a workspace and to one small argument after the other: batches of item ids,
+shards to compare. What such a function returns is opaque ids, counts and scores; pictures and vectors are read, made
+and stored by the function itself, wherever it runs, and travel nowhere (I8). Each call may be repeated: an engine does
+so when a machine dies in the middle of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
+    from pipelines.environment import Environment
+    from pipelines.workspace import Workspace
+
+Common = TypeVar("Common")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """Runs functions on workspaces."""
+
+    name: str
+    remote: bool
+    """Whether calls run in other processes, several at a time: what they share is then the database and the folder."""
+
+    def map(
+        self,
+        function: Callable[[Workspace, Common, Argument], Result],
+        workspace: Workspace,
+        common: Common,
+        arguments: Iterable[Argument],
+    ) -> Iterator[Result]:
+        """``function(workspace, common, argument)`` for each argument, in their order; what it raises is raised."""
+        ...
+
+    def close(self) -> None:
+        """End what the engine started."""
+
+
+class LocalEngine:
+    """One call after the other in this process; what is parallel in it is parallel by threads."""
+
+    name = "local"
+    remote = False
+
+    def map(
+        self,
+        function: Callable[[Workspace, Common, Argument], Result],
+        workspace: Workspace,
+        common: Common,
+        arguments: Iterable[Argument],
+    ) -> Iterator[Result]:
+        """See :class:`Engine`."""
+        return (function(workspace, common, argument) for argument in arguments)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def open_engine(config: Config, environment: Environment) -> Engine:
+    """The engine that the settings name. Raises :class:`NotReadyError` when Ray is missing or cannot be reached."""
+    if config.engine == "local":
+        return LocalEngine()
+    from pipelines.ray_engine import RayEngine  # an extra: imported only where it was chosen
+
+    return RayEngine(config.ray, environment)

@@ -17,8 +17,8 @@ from indexes.quantise import Codes, Worst, quantise_unit
 
 Int64 = npt.NDArray[np.int64]
 
-BLOCK_ROWS = 1024
-"""Rows multiplied at once: at 512 dimensions half a core's second-level cache of 1 MB (benchmarks.search)."""
+BLOCK_ROWS = 2048
+"""Rows multiplied at once: codes of 1 MB at 512 dimensions, and few enough calls for one probe (benchmarks.search)."""
 
 
 @dataclass(frozen=True, slots=True)

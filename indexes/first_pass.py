@@ -19,8 +19,6 @@ import numpy.typing as npt
 from embeddings.types import Float32, check_unit
 from indexes.quantise import LEVELS, Int8, quantise_unit
 
-PROBES_PER_PACK = 128
-"""Probes multiplied at once. A block's products then stay in a core's cache; more gain nothing (benchmarks.search)."""
 EXACT_IN_FLOAT32 = (1 << 24) // LEVELS**2
 """Largest dimension whose products of codes are all below 2**24."""
 DOT_INSTRUCTIONS = ("icelake", "alder", "sierra", "sapphireamx", "neonsdot", "svesdot", "sme", "rvv")
@@ -51,6 +49,8 @@ class Kernel(Protocol):
     name: str
     threads: bool
     """Whether several threads gain anything; False: one call already uses all cores."""
+    probes_per_pack: int
+    """Most probes to multiply at once."""
 
     def pack(self, codes: Int8) -> Any:
         """Prepare codes (q, d) of probes for any number of :meth:`products`."""
@@ -66,6 +66,7 @@ class NumKongKernel:
 
     name = "numkong"
     threads = True
+    probes_per_pack = 128  # a block's products then stay near the core; more gain nothing
 
     def __init__(self) -> None:
         import numkong
@@ -90,6 +91,7 @@ class BlasKernel:
 
     name = "blas"
     threads = False
+    probes_per_pack = 1024  # the codes are widened once per pack
 
     def pack(self, codes: Int8) -> Any:
         """The codes widened and transposed."""
@@ -153,8 +155,8 @@ def pack_probes(vectors: Float32, *, kernel: Kernel | None = None) -> Probes:
     check_unit(vectors)
     kernel = kernel or choose_kernel()
     codes = quantise_unit(vectors, one_scale=True)
-    starts = range(0, len(codes), PROBES_PER_PACK)
-    packs = tuple((start, kernel.pack(codes.codes[start : start + PROBES_PER_PACK])) for start in starts)
+    size = kernel.probes_per_pack
+    packs = tuple((start, kernel.pack(codes.codes[start : start + size])) for start in range(0, len(codes), size))
     worst = codes.worst() if len(codes) else None
     return Probes(
         vectors=vectors,

@@ -1,19 +1,21 @@
 """int8 codes of unit vectors, and the bound that makes a first pass over them exact (I3, DESIGN 8).
 
-A vector is x = s*c + e with c in int8, a scale s and r >= \\|e\\|. A probe is q = t*b + f likewise, with R >= \\|f\\|. With
+A vector is x = s*c + e with c in int8, a scale s and r >= |e|. A probe is q = t*b + f likewise, with R >= |f|. With
 D = b.c, the product of the codes, which is a whole number and computed exactly,
 
-    q.x = t*s*D + (t*b).e + f.x  <=  t*s*D + (N + R)*r + R*N,        N = 1 + UNIT_TOLERANCE >= \\|x\\|, \\|q\\|
+    q.x = t*s*D + (t*b).e + f.x  <=  t*s*D + (N + R)*r + R*N,        N = 1 + UNIT_TOLERANCE >= |x|, |q|
 
-by Cauchy-Schwarz and \\|t*b\\| <= \\|q\\| + \\|f\\|. So a pair whose score reaches a threshold has
+by Cauchy-Schwarz and |t*b| <= |q| + |f|. So a pair whose score reaches a threshold has
 
     D  >=  (threshold - MARGIN - R*N - (N + R)*r) / (t*s)
 
-and everything below may be dropped unseen. Three roundings are between these lines and the machine. MARGIN covers the
-one in :func:`indexes.join.pair_scores` (a float64 sum rounded to float32: less than 2**-24 + d*2**-52). The right side is
-taken in float64 and lowered by one whole number. And r is computed in float32 and raised: s*c and x - s*c are each
-rounded once per element, which moves \\|e\\| by at most 2**-24 * (\\|x\\| + 2*\\|e\\|) < 2**-22; a float32 sum of d squares is
-off by at most d*2**-24 of itself; the raise is 2**-22 + d*2**-22 of r, several times both.
+and everything below may be dropped unseen. Three roundings are between these lines and the machine.
+
+- :func:`indexes.join.pair_scores` rounds a float64 sum to float32: less than 2**-24 + d*2**-52, which MARGIN covers.
+- The right side is taken in float64, and lowered by one whole number.
+- r is computed in float32, and raised. s*c and x - s*c are each rounded once per element, which moves |e| by at most
+  2**-24 * (|x| + 2*|e|) < 2**-22; a float32 sum of d squares is off by at most d*2**-24 of itself. The raise is 2**-22
+  and d*2**-22 of r: several times both.
 
 All probes of one search share one scale t, so that the test is one comparison of whole numbers per pair. This module
 knows arrays only: not where they are kept, nor what multiplies them.
@@ -55,7 +57,7 @@ class Worst:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """``codes`` int8 (n, d), C-contiguous; ``scales`` and ``residuals`` float32 (n,): s and r of the module docstring."""
+    """``codes`` int8 (n, d), C-contiguous; ``scales`` and ``residuals`` float32 (n,): s and r of the module."""
 
     codes: Int8
     scales: Float32

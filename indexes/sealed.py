@@ -1,12 +1,12 @@
 """Vectors in sealed files made for the join: blocks of codes to stream, and vectors to look up one by one (DESIGN 5).
 
-Parquet opens nothing smaller than a row group and decrypts at 5 GB/s on two cores; AES-256-GCM by itself does 15 GB/s on
-one (benchmarks.search). So a file is a header and two runs of chunks, each chunk sealed by itself:
+Parquet opens nothing smaller than a row group and decrypts at 5 GB/s on two cores; AES-256-GCM by itself does 15 GB/s
+on one (benchmarks.search). So a file is a header and two runs of chunks, each chunk sealed by itself:
 
     header | chunk of block 0 | chunk of block 1 | ... | vectors 0-15 | vectors 16-31 | ...
 
-A block's chunk holds the weakest values, scales, residuals and codes of its rows; the vectors are float16 or float32 and
-are opened only for candidates. The chunks' key is derived (HKDF-SHA256) from the shard's key and a fresh random salt,
+A block's chunk holds the weakest values, scales, residuals and codes of its rows; the vectors, float16 or float32, are
+opened only for candidates. The chunks' key is derived (HKDF-SHA256) from the shard's key and a fresh random salt,
 which the manifest's entry repeats. Under such a key nothing else was ever sealed: a chunk that opens at its number is
 the one written there, in that very writing, without a digest of the whole file. Anything else is a
 :class:`CorruptionError`, never an empty answer (I7, I8).
@@ -128,7 +128,7 @@ class SealedVectors:
     """One sealed file as the stored side of a join (:class:`indexes.stored.Stored`). Close it after use."""
 
     def __init__(self, folder: Path, entry: SealedEntry, *, key: bytes) -> None:
-        """Raises :class:`CorruptionError` unless the file has the size and the header that the manifest's entry says."""
+        """Raises :class:`CorruptionError` unless the file has the size and header the entry says."""
         self.entry = entry
         self.rows, self.dimension, self.block_rows = entry.rows, entry.dimension, BLOCK_ROWS
         self._layout = _Layout(entry)
@@ -164,7 +164,7 @@ class SealedVectors:
         """The stored vectors of ascending ``rows``, float32 (len(rows), dimension)."""
         out = np.empty((len(rows), self.dimension), dtype=np.float32)
         numbers, first = np.unique(rows // VECTORS_PER_CHUNK, return_index=True)
-        for number, start, stop in zip(numbers.tolist(), first, [*first[1:], len(rows)], strict=True):
+        for number, start, stop in zip(numbers.tolist(), first, np.append(first, len(rows))[1:], strict=True):
             offset, size = self._layout.chunk(number)
             chunk = self._open(1, number, offset, size).view(f"<{self._layout.letter}").reshape(-1, self.dimension)
             out[start:stop] = chunk[rows[start:stop] - number * VECTORS_PER_CHUNK]
@@ -196,7 +196,7 @@ class SealedVectors:
         memory: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = getattr(self._local, "memory", None)
         if memory is None or len(memory) < 2 * size + 64:
             memory = self._local.memory = np.empty(2 * size + 64, dtype=np.uint8)
-        view = memoryview(memory)
+        view = memory.data
         skip = -(memory.ctypes.data) % 64  # what is opened begins on a cache line, and so do its codes
         return view[len(memory) - size :], view[skip : skip + size - TAG]
 
@@ -211,9 +211,7 @@ class _Layout:
     def __init__(self, entry: SealedEntry) -> None:
         width = 2 if entry.vector_type == "float16" else 4
         self.letter = f"f{width}"
-        self.header = HEADER.pack(
-            MAGIC, entry.salt, entry.rows, entry.dimension, BLOCK_ROWS, VECTORS_PER_CHUNK, width
-        )
+        self.header = HEADER.pack(MAGIC, entry.salt, entry.rows, entry.dimension, BLOCK_ROWS, VECTORS_PER_CHUNK, width)
         names = [entry.shard_id, entry.model_id]
         self.identity = self.header + json.dumps(names).encode()
         self._entry = entry

@@ -1,4 +1,4 @@
-"""The stored side of a join: many unit vectors, cut into blocks of codes, whose vectors are fetched only for candidates.
+"""The stored side of a join: many unit vectors in blocks of codes, and the vectors themselves for candidates only.
 
 What is here lives in memory; :mod:`indexes.sealed` keeps the same on disk. Rows are numbers from 0.
 """

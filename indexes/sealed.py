@@ -3,7 +3,7 @@
 Parquet opens nothing smaller than a row group and decrypts at 5 GB/s on two cores; AES-256-GCM by itself does 15 GB/s
 on one (benchmarks.search). So a file is a header and two runs of chunks, each chunk sealed by itself:
 
-    header | chunk of block 0 | chunk of block 1 | ... | vectors 0-15 | vectors 16-31 | ...
+    header | chunk of block 0 | chunk of block 1 | ... | vectors 0-3 | vectors 4-7 | ...
 
 A block's chunk holds the weakest values, scales, residuals and codes of its rows; the vectors, float16 or float32, are
 opened only for candidates. The chunks' key is derived (HKDF-SHA256) from the shard's key and a fresh random salt,
@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from embeddings.errors import CorruptionError
 from embeddings.types import Float32, check_unit
 from indexes.quantise import Codes, Worst, quantise_unit
-from indexes.stored import BLOCK_ROWS, Block, Int64
+from indexes.stored import Block, Int64
 
 Bytes = npt.NDArray[np.uint8]
 VectorType = Literal["float16", "float32"]
@@ -42,11 +42,13 @@ MAGIC = b"LKJOIN01"
 HEADER = struct.Struct("<8s32sQIIII")
 """Magic, salt, rows, dimension, rows per block, vectors per chunk, bytes per component."""
 TAG = 16
-VECTORS_PER_CHUNK = 16
-"""Vectors opened together: 16 kB at 512 float16, where sealing still runs at 10 GB/s (benchmarks.search)."""
-CHUNKS_AT_ONCE = 256
+ROWS_PER_BLOCK = 1024
+"""At 512 dimensions what is read and what is opened, half a megabyte each, stay in a core's second-level cache."""
+VECTORS_PER_CHUNK = 4
+"""Vectors opened together: one page of 4 kB at 512 float16. Candidates are few and far apart."""
+CHUNKS_AT_ONCE = 1024
 """Chunks whose vectors are in memory at once: 4 MB at 512 float16."""
-AHEAD = 16
+AHEAD = 32
 """Blocks that the system is asked to read before they are needed."""
 
 
@@ -99,8 +101,8 @@ def write_sealed(
         with os.fdopen(descriptor, "wb") as file:
             file.write(layout.header)
             cipher = layout.cipher(key)
-            for number, start in enumerate(range(0, len(vectors), BLOCK_ROWS)):
-                plain = _block_bytes(quantise_unit(vectors[start : start + BLOCK_ROWS], one_scale=False))
+            for number, start in enumerate(range(0, len(vectors), ROWS_PER_BLOCK)):
+                plain = _block_bytes(quantise_unit(vectors[start : start + ROWS_PER_BLOCK], one_scale=False))
                 file.write(cipher.encrypt(_nonce(0, number), plain, layout.identity))
             for number, start in enumerate(range(0, len(vectors), VECTORS_PER_CHUNK)):
                 chunk = vectors[start : start + VECTORS_PER_CHUNK].astype(f"<{layout.letter}")
@@ -134,7 +136,7 @@ class SealedVectors:
     def __init__(self, folder: Path, entry: SealedEntry, *, key: bytes) -> None:
         """Raises :class:`CorruptionError` unless the file has the size and header the entry says."""
         self.entry = entry
-        self.rows, self.dimension, self.block_rows = entry.rows, entry.dimension, BLOCK_ROWS
+        self.rows, self.dimension, self.block_rows = entry.rows, entry.dimension, ROWS_PER_BLOCK
         self._layout = _Layout(entry)
         self._cipher = self._layout.cipher(key)
         self._local = threading.local()
@@ -189,8 +191,8 @@ class SealedVectors:
             np.empty(self.rows, dtype=np.float32),
             np.empty(self.rows, dtype=np.float32),
         )
-        for start in range(0, self.rows, BLOCK_ROWS):
-            block, part = self.block(start // BLOCK_ROWS).codes, out.part(start, start + BLOCK_ROWS)
+        for start in range(0, self.rows, ROWS_PER_BLOCK):
+            block, part = self.block(start // ROWS_PER_BLOCK).codes, out.part(start, start + ROWS_PER_BLOCK)
             part.codes[:], part.scales[:], part.residuals[:] = block.codes, block.scales, block.residuals
         return out
 
@@ -226,13 +228,15 @@ class _Layout:
     def __init__(self, entry: SealedEntry) -> None:
         width = 2 if entry.vector_type == "float16" else 4
         self.letter = f"f{width}"
-        self.header = HEADER.pack(MAGIC, entry.salt, entry.rows, entry.dimension, BLOCK_ROWS, VECTORS_PER_CHUNK, width)
+        self.header = HEADER.pack(
+            MAGIC, entry.salt, entry.rows, entry.dimension, ROWS_PER_BLOCK, VECTORS_PER_CHUNK, width
+        )
         names = [entry.shard_id, entry.model_id]
         self.identity = self.header + json.dumps(names).encode()
         self._entry = entry
         self._vector = width * entry.dimension
-        blocks, last = divmod(entry.rows, BLOCK_ROWS)
-        self._full = _block_size(BLOCK_ROWS, entry.dimension) + TAG
+        blocks, last = divmod(entry.rows, ROWS_PER_BLOCK)
+        self._full = _block_size(ROWS_PER_BLOCK, entry.dimension) + TAG
         tail = _block_size(last, entry.dimension) + TAG if last else 0
         self._vectors_at = len(self.header) + blocks * self._full + tail
         self.size = self._vectors_at + entry.rows * self._vector + TAG * -(-entry.rows // VECTORS_PER_CHUNK)
@@ -242,7 +246,7 @@ class _Layout:
 
     def block(self, number: int) -> tuple[int, int, int]:
         """Offset, sealed size and rows."""
-        rows = min(BLOCK_ROWS, self._entry.rows - number * BLOCK_ROWS)
+        rows = min(ROWS_PER_BLOCK, self._entry.rows - number * ROWS_PER_BLOCK)
         return len(self.header) + number * self._full, _block_size(rows, self._entry.dimension) + TAG, rows
 
     def chunk(self, number: int) -> tuple[int, int]:

@@ -11,8 +11,16 @@ import pytest
 from embeddings.errors import CorruptionError, VectorError
 from indexes.first_pass import pack_probes
 from indexes.join import brute_force, join_pairs
-from indexes.sealed import SealedEntry, SealedVectors, VectorType, stored_form, write_sealed
-from indexes.stored import BLOCK_ROWS, ResidentCodes
+from indexes.sealed import (
+    ROWS_PER_BLOCK,
+    VECTORS_PER_CHUNK,
+    SealedEntry,
+    SealedVectors,
+    VectorType,
+    stored_form,
+    write_sealed,
+)
+from indexes.stored import ResidentCodes
 from tests.indexes.vectors import listed, unit
 
 KEY = bytes(range(32))
@@ -38,7 +46,7 @@ def read_all(folder: Path, entry: SealedEntry, key: bytes = KEY) -> None:
         stored.vectors(np.arange(entry.rows))
 
 
-@pytest.mark.parametrize("rows", [0, 1, 15, 16, 17, BLOCK_ROWS, BLOCK_ROWS + 1, 2 * BLOCK_ROWS + 37])
+@pytest.mark.parametrize("rows", [0, 1, 3, 4, 5, ROWS_PER_BLOCK, ROWS_PER_BLOCK + 1, 2 * ROWS_PER_BLOCK + 37])
 @pytest.mark.parametrize("vector_type", ["float16", "float32"])
 def test_i3_a_join_from_the_file_is_brute_force_over_the_stored_form(
     tmp_path: Path, rows: int, vector_type: VectorType
@@ -80,7 +88,7 @@ def test_i7_a_shorter_a_missing_or_an_older_file_is_a_loud_error(tmp_path: Path)
 def test_i7_chunks_in_another_order_do_not_open(tmp_path: Path) -> None:
     entry = written(tmp_path, 64)
     path = tmp_path / entry.path
-    data, chunk = path.read_bytes(), 16 * 20 * 2 + 16
+    data, chunk = path.read_bytes(), VECTORS_PER_CHUNK * 20 * 2 + 16
     path.write_bytes(data[: -2 * chunk] + data[-chunk:] + data[-2 * chunk : -chunk])
     with (
         pytest.raises(CorruptionError, match="not what was written"),

@@ -7,6 +7,7 @@ the 0 +- 0.044 of pure noise at 512 dimensions. Each probe has mates among the s
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -36,9 +37,7 @@ class Population:
         """``count`` strangers, unit float32 (count, dimension); another ``stream`` is another crowd."""
         random = np.random.default_rng([self.seed, stream])
         spread = (1.0 / (1.0 + np.arange(self.dimension) / (self.dimension / 2))).astype(np.float32)
-        # Rotated, so that no component stands out: an even spread over components is what the codes meet in practice.
-        rotation, _ = np.linalg.qr(np.random.default_rng(self.seed).standard_normal((self.dimension, self.dimension)))
-        return _unit((random.standard_normal((count, self.dimension), dtype=np.float32) * spread) @ _f32(rotation))
+        return _unit((random.standard_normal((count, self.dimension), dtype=np.float32) * spread) @ _rotation(self))
 
     def probes(self) -> Float32:
         """The ``MAX_PROBES`` people whom all searches look for, the first ones first."""
@@ -95,5 +94,10 @@ def _unit(vectors: Float32) -> Float32:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _f32(matrix: np.ndarray) -> Float32:
-    return matrix.astype(np.float32)
+@functools.cache
+def _rotation(population: Population) -> Float32:
+    """Spreads what is uneven over all components: none stands out in the vectors of face networks either."""
+    dimension = population.dimension
+    rotation, _ = np.linalg.qr(np.random.default_rng(population.seed).standard_normal((dimension, dimension)))
+    turned: Float32 = rotation.astype(np.float32)
+    return turned

@@ -21,6 +21,10 @@ from indexes.stored import FreshVectors, Int64, ResidentCodes
 PACKED_TEMPLATES = 4096
 """Up to this many templates are also kept packed, so that a larger number of probes is streamed past them."""
 
+PROBES_AT_ONCE = 4096
+TEMPLATES_PER_BLOCK = 1024
+"""Templates and probes compared in one task at most, so that a low threshold does not fill the memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class GalleryMatches:
@@ -67,7 +71,7 @@ class Gallery:
         names, self._subject_of_row = np.unique(np.array(self.subject_ids), return_inverse=True)
         self.subjects: tuple[str, ...] = tuple(str(name) for name in names)
         codes = quantise_unit(self.vectors, one_scale=False)
-        self._stored = ResidentCodes(codes, fetch=self.vectors.__getitem__)
+        self._stored = ResidentCodes(codes, fetch=self.vectors.__getitem__, block_rows=TEMPLATES_PER_BLOCK)
         self._packed: Probes | None = pack_probes(self.vectors) if len(self) <= PACKED_TEMPLATES else None
 
     @property
@@ -87,9 +91,14 @@ class Gallery:
         self._require(model_id, probes)
         if self._packed is not None and len(probes) > len(self):
             return join_pairs([FreshVectors(probes)], self._packed, threshold=threshold)
-        found = join_pairs([self._stored], pack_probes(probes), threshold=threshold)
-        order = np.lexsort((found.left, found.right))
-        return Pairs(left=found.right[order], right=found.left[order], scores=found.scores[order])
+        parts = []
+        for start in range(0, max(len(probes), 1), PROBES_AT_ONCE):
+            packed = pack_probes(probes[start : start + PROBES_AT_ONCE])
+            found = join_pairs([self._stored], packed, threshold=threshold)
+            order = np.lexsort((found.left, found.right))
+            parts.append((found.right[order] + start, found.left[order], found.scores[order]))
+        left, right, scores = (np.concatenate(side) for side in zip(*parts, strict=True))
+        return Pairs(left=left, right=right, scores=scores)
 
     def match(self, probes: Float32, *, model_id: str, threshold: float) -> GalleryMatches:
         """Per probe and subject the best template at or above ``threshold``; ties go to the earlier template."""

@@ -32,7 +32,9 @@ inner product of unit vectors is 512 * 2**-24 = 3e-5 in theory and below 1e-6 in
 the threshold less this slack times a safety factor and then rechecked."""
 
 PAIRS_AT_ONCE = 1 << 22
-"""Pairs compared in one task. A task holds at most this many candidates (16 bytes each), at any threshold."""
+"""Pairs compared in one task, if its one block has no more: at 16 bytes each, its candidates at any threshold."""
+PRODUCTS_AT_ONCE = 1 << 17
+"""Products in one call: half a megabyte, so that they are looked at while they are in a core's cache."""
 ROWS_AT_ONCE = 1 << 16
 RECHECKED_AT_ONCE = 1 << 14
 """Candidates whose vectors are in memory at once, per thread: 32 MB for each side at dimension 512."""
@@ -170,18 +172,21 @@ def _scan(task: _Task, probes: Probes, threshold: float, free: list[Scratch]) ->
 
 def _candidates(task: _Task, probes: Probes, threshold: float, scratch: Scratch) -> list[tuple[Int64, Int64]]:
     bound = {"probe_scale": probes.scale, "probe_residual": probes.residual, "threshold": threshold}
+    step = max(PRODUCTS_AT_ONCE // min(max(len(probes), 1), probes.kernel.probes_per_pack), 1)
     found: list[tuple[Int64, Int64]] = []
     for number in range(task.first, task.last):
         block = task.stored.block(number)
         least = least_product(block.worst, **bound)
-        limits = None
-        for start, pack in probes.packs:
-            products = probes.kernel.products(block.codes.codes, pack, scratch)
-            if products.max() < least:  # one pass over whole numbers: nearly every block ends here
-                continue
-            if limits is None:
-                exact = least_products(block.codes.scales, block.codes.residuals, **bound)
-                limits = exact.astype(products.dtype)[:, None]
-            rows, columns = np.nonzero(products >= limits)
-            found.append((rows + number * task.stored.block_rows, columns + start))
-    return found
+        for low in range(0, len(block.codes), step):
+            part = block.codes if step >= len(block.codes) else block.codes.part(low, low + step)
+            for start, pack in probes.packs:
+                products = probes.kernel.products(part.codes, pack, scratch)
+                if products.max() < least:  # one pass over whole numbers: most end here
+                    continue
+                near = np.flatnonzero(products.ravel() >= least)
+                rows, columns = np.divmod(near, products.shape[1])
+                limits = least_products(part.scales[rows], part.residuals[rows], **bound)
+                kept = products.ravel()[near] >= limits
+                first = number * task.stored.block_rows + low
+                found.append((rows[kept] + first, columns[kept] + start))
+    return [pair for pair in found if len(pair[0])]

@@ -85,6 +85,8 @@ def rescans(
         worker("flat", corpus, arguments, folder) as flat,
         worker("parquet", corpus, arguments, folder) as parquet,
     ):
+        for side in (warm, sealed, flat):
+            side.turn(queries=1, peer="range")  # not counted: the first search of a process loads and allocates
         for queries in arguments.queries:
             turns: dict[str, list[Row]] = {name: [] for name in (*MODES, *PEERS)}
             for _ in range(arguments.repeats):

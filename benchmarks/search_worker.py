@@ -24,7 +24,7 @@ from benchmarks.machine import peak_mb
 from benchmarks.search_data import KEY, MODEL, Population, stored_shards, stored_vectors
 from benchmarks.turns import Seat
 from embeddings.types import Float32, vector_column, vectors_of
-from indexes.first_pass import pack_probes
+from indexes.first_pass import choose_kernel, pack_probes
 from indexes.gallery import Gallery
 from indexes.join import Pairs, candidate_slack, join_pairs, recheck
 from indexes.sealed import SealedVectors
@@ -210,6 +210,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=0)
     arguments = parser.parse_args()
     seat = Seat()
+    choose_kernel()
     population = Population(arguments.seed, arguments.dimension)
     if arguments.side.startswith("gallery"):
         search = gallery(arguments, population)

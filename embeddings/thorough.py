@@ -2,18 +2,21 @@
 
 Owns which views (:mod:`embeddings.views`) are looked at, in which order, and when to stop:
 
-*close-ups* of one place, upright by the landmarks of what was seen there first, then at every eighth of a turn and in
-both polarities. One costs a fifteenth of a whole view at 640, and undoes a detector that took a chin for a forehead.
+*Is a face upright?* Neither a high score nor its landmarks tell: at 30 degrees YuNet scores 0.92 and puts upright
+landmarks beside the eyes. What tells is that the scores of a level face fall alike when it is turned to either side.
+So every face gets two small close-ups, and is followed to the side on which they score higher.
 
-*whole views*, only while no certain face is known: enlarged or reduced, quarter turns and eighths in both polarities,
-and overlapping tiles for tiny faces. What they propose is looked at in close-ups again.
+*What else might it be?* A face that is not clear is looked at in eighths of a turn and both polarities.
+
+*Is there another one?* Where no face is certain, quarter turns of the whole frame in both polarities; where one is but
+leaves room for others, the same in a much smaller picture, so that a plain face does not hide a turned one beside it.
 
 All of it ends when the budget of detector input is spent. Knows nothing of recognition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import cv2
@@ -22,10 +25,17 @@ import numpy as np
 from embeddings.detection import halve
 from embeddings.images import Frame
 from embeddings.types import FaceDetector, FaceSettings, UInt8, ViewSettings
-from embeddings.views import EIGHTHS, Face, View, close_up, holds, merged, overlap, taken_back, whole_views
+from embeddings.views import EIGHTHS, Face, View, close_up, glances, holds, merged, overlap, taken_back, whole_views
 
+STEP = 25.0
+"""Degrees between the close-ups that level a face: less and scores hardly differ, more and they are all low."""
+MAX_STEPS = 4
+BETTER = 0.02
+"""How much higher than a level face one to the side of it may score."""
+NEAR = (0, 45, -45, 180)
+"""Turns at which a place is looked at first, from the turn at which it was seen."""
 RIVAL_MARGIN = 0.03
-"""How much lower rivals have to score: upside down or inverted a face scores 0.1 to 0.4 less, at 45 degrees 0.05."""
+"""How much lower the negative and the opposite of a face have to score."""
 GROUND = 128
 """Grey outside the frame: the negative of itself."""
 
@@ -38,56 +48,91 @@ class Search:
         self._frame = frame
         self._detector = detector
         self._views = views
+        self._last: tuple[tuple[int, int], UInt8] | None = None
         self.left = views.megapixels
         """Megapixels of detector input that may still be spent."""
-
-    def certain(self, face: Face) -> bool:
-        """Whether a face needs no second look: a high score, enough pixels, and upright in its view."""
-        views = self._views
-        clear = face.score >= views.certain_score and face.pixels >= views.tiny_pixels and face.lean <= views.max_lean
-        return clear or face.settled
 
     def faces_in(self, view: View) -> list[Face]:
         """What the detector sees in ``view``, best first; nothing when the budget does not reach that far."""
         if view.megapixels > self.left:
             return []
         self.left -= view.megapixels
-        return taken_back(self._detector.detect(self._render(view)), view)
+        return taken_back(self._detector.detect(self._pixels(view)), view)
 
     def closer(self, face: Face) -> Face:
-        """``face``, or what close-ups of its place show with a higher score.
+        """``face``, or what close-ups of its place show better; *settled* when they leave no doubt of it.
 
-        Upright by its landmarks first, beside rivals: an eighth of a turn to either side, upside down, and the other
-        polarity, because landmarks of a tilted or inverted face lie. If the first beats them all, that is it. Otherwise
-        every eighth in both polarities, and the best of them once more, upright by its own landmarks.
+        A clear face that is level stays as it is. Any other is sought in both polarities, in the turns near its own
+        and, unless one of them is certain, in all eighths; the best is levelled and set against its negative and its
+        opposite.
         """
-        negative = face.negative
-        around = [(0, negative), (45, negative), (-45, negative), (180, negative), (0, not negative)]
-        near = [close_up(face.box, face.tilt + turn, polarity) for turn, polarity in around]
-        first, *rivals = [self._best(face, [view]) for view in near]
-        if first is not None and self._beats(first, rivals):
-            return replace(best_of(face, first), settled=True)
-        likeliest = best_of(face, first, *rivals)
-        if likeliest.score < self._views.promising_score:
-            return likeliest
-        every = [close_up(face.box, turn, polarity) for polarity in (False, True) for turn in EIGHTHS]
-        best = best_of(likeliest, self._best(face, every))
-        if best.lean <= self._views.max_lean / 2:
-            return best
-        return best_of(best, self._best(best, [close_up(best.box, best.tilt, best.negative)]))
+        views = self._views
+        clear = face.score >= views.clear_score and face.pixels >= views.tiny_pixels and face.lean <= views.max_lean
+        if clear and (level := self._levelled(face, face.tilt)) is not None:
+            if level.score >= views.certain_score or self._outdoes(level, level.tilt):
+                return replace(level, settled=True)
+        near = [(face.turn + turn, face.negative) for turn in NEAR]
+        best = self._best(face, [*near, (face.turn, not face.negative)])
+        if best is None or best.score < views.promising_score:
+            return face
+        if best.score < views.certain_score:
+            rest = [(turn, polarity) for polarity in (face.negative, not face.negative) for turn in EIGHTHS]
+            best = max(best, self._best(best, rest) or best, key=_score)
+        level = self._levelled(best, best.turn) or best
+        if level.score < max(face.score - views.level_margin, views.promising_score):
+            return face
+        return replace(level, settled=level.score >= views.settled_score and self._outdoes(level, level.turn))
 
-    def _beats(self, first: Face, rivals: list[Face | None]) -> bool:
-        """Whether ``first`` is a face, upright, and no rival comes near its score."""
-        upright = first.score >= self._views.certain_score - RIVAL_MARGIN and first.lean <= self._views.max_lean
-        return upright and all(one is None or one.score + RIVAL_MARGIN <= first.score for one in rivals)
+    def _levelled(self, face: Face, turn: float) -> Face | None:
+        """``face``, seen at ``turn``, or what close-ups to the side of it show: the one whose worse side is the best.
 
-    def _best(self, face: Face, views: list[View]) -> Face | None:
-        """The best face in ``views`` that lies where ``face`` does."""
-        seen = [one for view in views for one in self.faces_in(view) if holds(face.box, one.box)]
-        return max(seen, key=lambda one: one.score, default=None)
+        None where neither side looks like a face: a face that is not upside down bears a little turning.
+        """
+        seen: dict[int, Face | None] = {0: face}
+
+        def score(steps: int) -> float:
+            if steps not in seen:
+                seen[steps] = self._best(face, [(turn + steps * STEP, face.negative)])
+            one = seen[steps]
+            return 0.0 if one is None else one.score
+
+        def poise(steps: int) -> tuple[float, float]:
+            return min(score(steps - 1), score(steps + 1)), score(steps)
+
+        at = 0
+        for _ in range(MAX_STEPS):
+            low, high = sorted([score(at - 1), score(at + 1)])
+            if high <= score(at) or (high <= score(at) + BETTER and high - low <= self._views.level_margin):
+                break
+            towards = at + (1 if score(at + 1) == high else -1)
+            if poise(towards) <= poise(at):
+                break
+            at = towards
+        bears = max(score(at - 1), score(at + 1)) >= score(at) - self._views.max_drop
+        return seen[at] if bears else None
+
+    def _outdoes(self, face: Face, turn: float) -> bool:
+        """Whether neither the negative nor the opposite of ``face``, upright at ``turn``, shows a better one there."""
+        rival = self._best(face, [(turn, not face.negative), (turn + 180, face.negative)])
+        return rival is None or rival.score < face.score - RIVAL_MARGIN
+
+    def _best(self, face: Face, ways: Sequence[tuple[float, bool]]) -> Face | None:
+        """The best face where ``face`` lies, over close-ups at these turns and polarities."""
+        shown = (self.faces_in(close_up(face, turn, negative)) for turn, negative in ways)
+        return max((one for faces in shown for one in faces if holds(face, one)), key=_score, default=None)
+
+    def _pixels(self, view: View) -> UInt8:
+        """What the detector is shown. Quarter turns of one picture are made from it, not rendered."""
+        if view.upright is None:
+            shown = self._render(view)
+        else:
+            if self._last is None or self._last[0] != (view.upright.width, view.upright.height):
+                self._last = (view.upright.width, view.upright.height), self._render(view.upright)
+            shown = np.ascontiguousarray(np.rot90(self._last[1], round(view.turn / 90)))
+        return 255 - shown if view.negative else shown
 
     def _render(self, view: View) -> UInt8:
-        """The view's pixels: from the smallest picture of the frame that has enough of them, bilinear."""
+        """The view's pixels before inversion: from the smallest picture of the frame that has enough of them, bilinear."""
         wanted = float(np.hypot(view.matrix[0, 0], view.matrix[1, 0]))
         if wanted > 1.5 * self._frame.scale < 1.5:
             self._frame = self._frame.at_least(wanted)
@@ -100,12 +145,11 @@ class Search:
         matrix[:, :2] /= scale
         size = (view.width, view.height)
         pixels: UInt8 = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(GROUND,) * 3)
-        return 255 - pixels if view.negative else pixels
+        return pixels
 
 
-def best_of(face: Face, *others: Face | None) -> Face:
-    """The one with the highest score; of equals the first."""
-    return max([face, *(one for one in others if one is not None)], key=lambda one: one.score)
+def _score(face: Face) -> float:
+    return face.score
 
 
 Level = tuple[UInt8, float, tuple[float, float]]
@@ -133,12 +177,15 @@ def look_again(
     if views is None:
         return [face for face in fast if face.score >= settings.min_score]
     search = Search(frame, detector, views)
-    faces = [face if search.certain(face) else search.closer(face) for face in fast if face.score >= settings.min_score]
-    if views.always or not any(search.certain(face) for face in faces):
+    faces = [search.closer(face) for face in fast if face.score >= settings.min_score]
+    if views.always or not any(face.settled for face in faces):
         places = (search.closer(face) for face in fast if face.score < settings.min_score)
         faces += [face for face in places if face.score >= views.search_score]
-    if views.always or not any(search.certain(face) for face in faces):
+    settled = [face for face in faces if face.settled]
+    if views.always or not settled:
         faces += _search_whole(search, whole_views(size, views), faces, settings, views)
+    elif sum(face.area for face in settled) < views.room * size[0] * size[1]:
+        faces += _search_whole(search, glances(size, side=views.glance_side), faces, settings, views)
     return merged(faces, nms_iou=settings.nms_iou)
 
 
@@ -149,11 +196,11 @@ def _search_whole(
     new: list[Face] = []
     for view in whole:
         for face in search.faces_in(view):
-            if any(search.certain(one) and overlap(face.box, one.box) > settings.nms_iou for one in (*known, *new)):
+            if any(one.settled and overlap(face.box, one.box) > settings.nms_iou for one in (*known, *new)):
                 continue
-            closer = face if search.certain(face) else search.closer(face)
+            closer = search.closer(face)
             if closer.score >= views.search_score:
                 new.append(closer)
-        if not views.always and any(search.certain(face) for face in new):
+        if not views.always and any(face.settled for face in new):
             break
     return new

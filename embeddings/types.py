@@ -44,18 +44,30 @@ class ViewSettings:
 
     always: bool
     """Search every frame, not only those without a certain face."""
+    clear_score: float
+    """Detector score from which a face that turns out level needs no closer look but at its negative, in [0, 1]."""
     certain_score: float
-    """Detector score from which a face needs no second look, in [0, 1]."""
+    """Detector score that negatives and turned faces do not reach."""
     candidate_score: float
     """Detector score from which a place is looked at again."""
     promising_score: float
-    """Detector score that the first five close-ups of a place must reach to be worth all of them."""
+    """Detector score that the first close-ups of a place must reach to be worth more of them."""
+    settled_score: float
+    """Detector score from which a face that its close-ups agree on ends the search for others."""
     search_score: float
     """Detector score from which something that only another view shows is a face: more views, more false alarms."""
+    level_margin: float
+    """How much the scores of a level face may differ when it is turned to the left and to the right."""
+    max_drop: float
+    """How much of its score a face may lose at the better side of these, and still be taken for upright."""
     tiny_pixels: float
     """Shorter side of a box, in pixels of detector input, below which a face is looked at again."""
     max_lean: float
     """Degrees from upright beyond which a face is looked at again."""
+    room: float
+    """Certain faces that cover less than this share of a frame leave room for one that is hidden beside them."""
+    glance_side: int
+    """Long side, in pixels, of the views in which that one is sought."""
     sides: tuple[int, ...]
     """Long sides, in pixels, of views of the whole frame; the largest is also the side of a tile."""
     megapixels: float

@@ -3,72 +3,109 @@
 Owns which views (:mod:`embeddings.views`) are looked at, in which order, and when to stop:
 
 *Is a face upright?* Neither a high score nor its landmarks tell: at 30 degrees YuNet scores 0.92 and puts upright
-landmarks beside the eyes. What tells is that the scores of a level face fall alike when it is turned to either side.
-So every face gets two small close-ups, and is followed to the side on which they score higher.
+landmarks beside the eyes. What tells is that a level face keeps its score when it is turned a little to either side, and
+a tilted one gains on one side and loses on the other. So every face of the fast pass gets two small close-ups.
 
 *What else might it be?* A face that is not clear is looked at in eighths of a turn and both polarities.
 
-*Is there another one?* Where no face is certain, quarter turns of the whole frame in both polarities; where one is but
+*Is there another one?* Where no face is settled, quarter turns of the whole frame in both polarities; where one is but
 leaves room for others, the same in a much smaller picture, so that a plain face does not hide a turned one beside it.
 
-All of it ends when the budget of detector input is spent. Knows nothing of recognition.
+All of it ends when the budget of detector input is spent; looking at what the fast pass found may take half of it. Of
+one place one face is taken, the one that the detector likes best. Knows nothing of recognition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import cv2
-import numpy as np
-
-from embeddings.detection import halve
 from embeddings.images import Frame
-from embeddings.types import FaceDetector, FaceSettings, UInt8, ViewSettings
-from embeddings.views import EIGHTHS, Face, View, close_up, glances, holds, merged, overlap, taken_back, whole_views
+from embeddings.types import FaceDetector, FaceSettings, ViewSettings
+from embeddings.viewing import Viewer
+from embeddings.views import CLOSE_SIDE, EIGHTHS, Face, View, close_up, glances, holds, merged, overlaps, whole_views
 
 STEP = 25.0
 """Degrees between the close-ups that level a face: less and scores hardly differ, more and they are all low."""
 MAX_STEPS = 4
 BETTER = 0.02
 """How much higher than a level face one to the side of it may score."""
+PLACES = 6
+"""Best places of a stage that are looked at closer: a sheet of a hundred false ones must not use up the budget."""
 NEAR = (0, 45, -45, 180)
 """Turns at which a place is looked at first, from the turn at which it was seen."""
 RIVAL_MARGIN = 0.03
 """How much lower the negative and the opposite of a face have to score."""
-GROUND = 128
-"""Grey outside the frame: the negative of itself."""
+
+
+def look_again(
+    frame: Frame, size: tuple[int, int], fast: list[Face], detector: FaceDetector, settings: FaceSettings
+) -> list[Face]:
+    """The faces of ``frame``, ``size`` (width, height) at full size, after the thorough pass, best first.
+
+    ``fast`` are the candidates of the fast pass, best first, which may have scores below ``settings.min_score``. A face
+    that it found is never lost, only seen better. ``detector`` answers from ``candidate_score`` on. Without
+    ``settings.views`` the answer is what the fast pass found.
+    """
+    sure = [face for face in fast if face.score >= settings.min_score]
+    views = settings.views
+    if views is None:
+        return sure
+    search = Search(Viewer(frame, detector, megapixels=views.megapixels), views, nms_iou=settings.nms_iou)
+    faces = search.look_at(sure)
+    if views.always or not any(face.settled for face in faces):
+        places = search.look_at([face for face in fast if face.score < settings.min_score])
+        faces += [face for face in places if face.score >= views.search_score]
+    covered = sum(face.area for face in faces if face.settled)
+    if views.always or covered < views.room * size[0] * size[1]:
+        faces += search.elsewhere([list(glances(size, side=views.glance_side))], faces)
+    if views.always or not any(face.settled for face in faces):
+        faces += search.elsewhere(whole_views(size, views), faces)
+    return merged(faces, nms_iou=settings.nms_iou)
 
 
 class Search:
-    """One frame, its budget, and pictures of it. Lives as long as one call of :func:`look_again`."""
+    """What is looked at in one frame, and why. Lives as long as one call of :func:`look_again`."""
 
-    def __init__(self, frame: Frame, detector: FaceDetector, views: ViewSettings) -> None:
-        self._levels = levels(frame)
-        self._frame = frame
-        self._detector = detector
+    def __init__(self, viewer: Viewer, views: ViewSettings, *, nms_iou: float) -> None:
+        self._viewer = viewer
         self._views = views
-        self._last: tuple[tuple[int, int], UInt8] | None = None
-        self.left = views.megapixels
-        """Megapixels of detector input that may still be spent."""
+        self._nms_iou = nms_iou
 
-    def faces_in(self, view: View) -> list[Face]:
-        """What the detector sees in ``view``, best first; nothing when the budget does not reach that far."""
-        if view.megapixels > self.left:
-            return []
-        self.left -= view.megapixels
-        return taken_back(self._detector.detect(self._pixels(view)), view)
+    def look_at(self, faces: Sequence[Face]) -> list[Face]:
+        """``faces``, each closer, for at most half of the budget. The sides of clear ones are shown together."""
+        reserve = self._views.megapixels / 2
+        affordable = max(0, int((self._viewer.left - reserve) * 1e6 / (2 * CLOSE_SIDE**2)))
+        clear = [face for face in faces if self._clear(face) and face.score < self._views.sure_score][:affordable]
+        self._viewer.faces_in([close_up(one, one.tilt + turn, one.negative) for one in clear for turn in (-STEP, STEP)])
+        return [self.closer(face) if self._viewer.left >= reserve else face for face in faces]
+
+    def elsewhere(self, stages: Iterable[Sequence[View]], known: Sequence[Face]) -> list[Face]:
+        """Faces that these views show, up to the first stage that shows one for certain."""
+        new: list[Face] = []
+        for stage in stages:
+            shown = sorted((one for faces in self._viewer.faces_in(stage) for one in faces), key=_score, reverse=True)
+            for face in shown if self._views.always else shown[:PLACES]:
+                if any(one.settled and self._same(one, face) for one in (*known, *new)):
+                    continue
+                closer = self.closer(face)
+                if closer.score >= self._views.search_score:
+                    new.append(closer)
+            if not self._views.always and any(face.settled for face in new):
+                break
+        return new
 
     def closer(self, face: Face) -> Face:
         """``face``, or what close-ups of its place show better; *settled* when they leave no doubt of it.
 
-        A clear face that is level stays as it is. Any other is sought in both polarities, in the turns near its own
+        A clear face that scores very high or is level stays as it is. Any other is sought in both polarities, in the turns near its own
         and, unless one of them is certain, in all eighths; the best is levelled and set against its negative and its
         opposite.
         """
         views = self._views
-        clear = face.score >= views.clear_score and face.pixels >= views.tiny_pixels and face.lean <= views.max_lean
-        if clear and (level := self._levelled(face, face.tilt)) is not None:
+        if self._clear(face) and face.score >= views.sure_score:
+            return replace(face, settled=True)
+        if self._clear(face) and (level := self._levelled(face, face.tilt)) is not None:
             if level.score >= views.certain_score or self._outdoes(level, level.tilt):
                 return replace(level, settled=True)
         near = [(face.turn + turn, face.negative) for turn in NEAR]
@@ -83,10 +120,15 @@ class Search:
             return face
         return replace(level, settled=level.score >= views.settled_score and self._outdoes(level, level.turn))
 
+    def _clear(self, face: Face) -> bool:
+        """Whether a face needs no more than levelling."""
+        views = self._views
+        return face.score >= views.clear_score and face.pixels >= views.tiny_pixels and face.lean <= views.max_lean
+
     def _levelled(self, face: Face, turn: float) -> Face | None:
         """``face``, seen at ``turn``, or what close-ups to the side of it show: the one whose worse side is the best.
 
-        None where neither side looks like a face: a face that is not upside down bears a little turning.
+        None where neither side looks like a face: one that is not upside down bears a little turning.
         """
         seen: dict[int, Face | None] = {0: face}
 
@@ -100,9 +142,11 @@ class Search:
             return min(score(steps - 1), score(steps + 1)), score(steps)
 
         at = 0
+        self._best(face, [(turn - STEP, face.negative), (turn + STEP, face.negative)])
         for _ in range(MAX_STEPS):
             low, high = sorted([score(at - 1), score(at + 1)])
-            if high <= score(at) or (high <= score(at) + BETTER and high - low <= self._views.level_margin):
+            level = high - low <= self._views.level_margin and high <= score(at) + BETTER
+            if level or (low > 0 and high <= score(at)):
                 break
             towards = at + (1 if score(at + 1) == high else -1)
             if poise(towards) <= poise(at):
@@ -112,95 +156,18 @@ class Search:
         return seen[at] if bears else None
 
     def _outdoes(self, face: Face, turn: float) -> bool:
-        """Whether neither the negative nor the opposite of ``face``, upright at ``turn``, shows a better one there."""
+        """Whether neither the negative nor the opposite of ``face``, upright at ``turn``, comes near its score."""
         rival = self._best(face, [(turn, not face.negative), (turn + 180, face.negative)])
         return rival is None or rival.score < face.score - RIVAL_MARGIN
 
     def _best(self, face: Face, ways: Sequence[tuple[float, bool]]) -> Face | None:
         """The best face where ``face`` lies, over close-ups at these turns and polarities."""
-        shown = (self.faces_in(close_up(face, turn, negative)) for turn, negative in ways)
+        shown = self._viewer.faces_in([close_up(face, turn, negative) for turn, negative in ways])
         return max((one for faces in shown for one in faces if holds(face, one)), key=_score, default=None)
 
-    def _pixels(self, view: View) -> UInt8:
-        """What the detector is shown. Quarter turns of one picture are made from it, not rendered."""
-        if view.upright is None:
-            shown = self._render(view)
-        else:
-            if self._last is None or self._last[0] != (view.upright.width, view.upright.height):
-                self._last = (view.upright.width, view.upright.height), self._render(view.upright)
-            shown = np.ascontiguousarray(np.rot90(self._last[1], round(view.turn / 90)))
-        return 255 - shown if view.negative else shown
-
-    def _render(self, view: View) -> UInt8:
-        """The view's pixels before inversion: from the smallest picture of the frame that has enough of them, bilinear."""
-        wanted = float(np.hypot(view.matrix[0, 0], view.matrix[1, 0]))
-        if wanted > 1.5 * self._frame.scale < 1.5:
-            self._frame = self._frame.at_least(wanted)
-            self._levels = levels(self._frame)
-        image, scale, offset = next(
-            level for level in reversed(self._levels) if level[1] >= wanted or level is self._levels[0]
-        )
-        matrix = view.matrix.astype(np.float64).copy()
-        matrix[:, 2] += matrix[:, :2] @ np.asarray(offset)
-        matrix[:, :2] /= scale
-        size = (view.width, view.height)
-        pixels: UInt8 = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(GROUND,) * 3)
-        return pixels
+    def _same(self, one: Face, other: Face) -> bool:
+        return holds(one, other) or bool(overlaps(one.box, other.box[None])[0] > self._nms_iou)
 
 
 def _score(face: Face) -> float:
     return face.score
-
-
-Level = tuple[UInt8, float, tuple[float, float]]
-
-
-def levels(frame: Frame) -> list[Level]:
-    """The frame's picture and its halves down to about 100 pixels: image, pixels per full-size pixel, offset."""
-    found: list[Level] = [(frame.image, frame.scale, frame.offset)]
-    while min(found[-1][0].shape[:2]) >= 200:
-        image, scale, offset = found[-1]
-        found.append((halve(image), scale / 2, offset))
-    return found
-
-
-def look_again(
-    frame: Frame, size: tuple[int, int], fast: list[Face], detector: FaceDetector, settings: FaceSettings
-) -> list[Face]:
-    """The faces of ``frame``, ``size`` (width, height) at full size, after the thorough pass, best first.
-
-    ``fast`` are the candidates of the fast pass, best first, which may have scores below ``settings.min_score``. A face
-    that it found is never lost, only seen better. ``detector`` answers from ``candidate_score`` on. Without
-    ``settings.views`` the answer is what the fast pass found.
-    """
-    views = settings.views
-    if views is None:
-        return [face for face in fast if face.score >= settings.min_score]
-    search = Search(frame, detector, views)
-    faces = [search.closer(face) for face in fast if face.score >= settings.min_score]
-    if views.always or not any(face.settled for face in faces):
-        places = (search.closer(face) for face in fast if face.score < settings.min_score)
-        faces += [face for face in places if face.score >= views.search_score]
-    settled = [face for face in faces if face.settled]
-    if views.always or not settled:
-        faces += _search_whole(search, whole_views(size, views), faces, settings, views)
-    elif sum(face.area for face in settled) < views.room * size[0] * size[1]:
-        faces += _search_whole(search, glances(size, side=views.glance_side), faces, settings, views)
-    return merged(faces, nms_iou=settings.nms_iou)
-
-
-def _search_whole(
-    search: Search, whole: Iterator[View], known: list[Face], settings: FaceSettings, views: ViewSettings
-) -> list[Face]:
-    """Faces that views of the whole frame show, until one of them is certain (or all are done) or the budget is."""
-    new: list[Face] = []
-    for view in whole:
-        for face in search.faces_in(view):
-            if any(one.settled and overlap(face.box, one.box) > settings.nms_iou for one in (*known, *new)):
-                continue
-            closer = search.closer(face)
-            if closer.score >= views.search_score:
-                new.append(closer)
-        if not views.always and any(face.settled for face in new):
-            break
-    return new

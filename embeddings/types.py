@@ -23,6 +23,9 @@ UInt8 = npt.NDArray[np.uint8]
 UNIT_TOLERANCE = 1e-3
 """How far from 1 a vector's L2 norm may be. float16 storage moves a norm by at most about 5e-4."""
 
+VIEWS_VERSION = 2
+"""Part of the model id where there are views: raised when the thorough pass finds other faces by the same settings."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
@@ -44,8 +47,10 @@ class ViewSettings:
 
     always: bool
     """Search every frame, not only those without a certain face."""
+    sure_score: float
+    """Detector score that no tilted face reaches, in [0, 1]."""
     clear_score: float
-    """Detector score from which a face that turns out level needs no closer look but at its negative, in [0, 1]."""
+    """Detector score from which a face that turns out level needs no closer look but at its negative."""
     certain_score: float
     """Detector score that negatives and turned faces do not reach."""
     candidate_score: float
@@ -133,8 +138,11 @@ class ModelSession(Protocol):
 class FaceDetector(Protocol):
     """Finds faces in one image. Safe to call from several threads."""
 
-    def detect(self, image: UInt8) -> Detections:
-        """``image`` is RGB uint8 (h, w, 3) of any size; the answer is in its pixels."""
+    def detect(self, image: UInt8, *, as_is: bool = False) -> Detections:
+        """``image`` is RGB uint8 (h, w, 3) of any size; the answer is in its pixels.
+
+        ``as_is``: looked at in its own size alone, not in the scales of the settings.
+        """
         ...
 
 

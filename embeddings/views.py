@@ -96,15 +96,19 @@ class Face:
         return abs((self.tilt - self.turn + 180) % 360 - 180)
 
 
-def whole_views(size: tuple[int, int], views: ViewSettings) -> Iterator[View]:
-    """Views of the whole frame, likeliest and cheapest first; the upright positive one is the fast pass."""
+def whole_views(size: tuple[int, int], views: ViewSettings) -> Iterator[list[View]]:
+    """Views of the whole frame in stages, likeliest and cheapest first, after the fast pass and :func:`glances`.
+
+    Tiles and the large size are for ``always``: a picture without faces has to be done with at some point.
+    """
     small, large = min(views.sides), max(views.sides)
-    yield from glances(size, side=small)
-    yield wide(size, side=small // 2)
-    yield from (turned(size, turn, False, long_side=small) for turn in ODD_EIGHTHS)
-    yield from tiles(size, side=large)
-    yield from (turned(size, turn, True, long_side=small) for turn in ODD_EIGHTHS)
-    yield from glances(size, side=large)
+    eighths = [(turn, negative) for negative in (False, True) for turn in ODD_EIGHTHS]
+    yield [wide(size, side=small // 2), *(turned(size, *way, long_side=views.glance_side) for way in eighths)]
+    yield from ([view] for view in glances(size, side=small))
+    if views.always:
+        yield from ([view] for view in tiles(size, side=large))
+        yield from ([view] for view in glances(size, side=large))
+        yield from ([turned(size, *way, long_side=small)] for way in eighths)
 
 
 def glances(size: tuple[int, int], *, side: int) -> Iterator[View]:
@@ -125,7 +129,8 @@ def turned(size: tuple[int, int], turn: float, negative: bool, *, long_side: int
     """All of a frame of ``size``, turned; its long side before turning becomes ``long_side`` pixels at most."""
     factor = min(1.0, long_side / max(size))
     matrix = cv2.getRotationMatrix2D(((size[0] - 1) / 2, (size[1] - 1) / 2), turn, factor)
-    width, height = (max(1, round(float(side))) for side in np.abs(matrix[:, :2]) @ np.asarray(size, dtype=np.float64))
+    sides = (np.abs(matrix[:, :2]) @ np.asarray(size, dtype=np.float64)).round(6)  # the same whichever way it is turned
+    width, height = (max(1, round(side)) for side in sides.tolist())
     matrix[:, 2] += [(width - size[0]) / 2, (height - size[1]) / 2]
     upright = turned(size, 0, False, long_side=long_side) if turn % 90 == 0 and (turn or negative) else None
     return View("whole", matrix.astype(np.float32), width, height, turn, negative, upright)
@@ -173,19 +178,22 @@ def taken_back(found: Detections, view: View) -> list[Face]:
 
 def merged(faces: list[Face], *, nms_iou: float) -> list[Face]:
     """``faces`` without repeats of one face, best score first."""
-    kept: list[Face] = []
-    for face in sorted(faces, key=lambda one: (-one.score, *one.box.tolist())):
-        if all(overlap(face.box, known.box) <= nms_iou for known in kept):
-            kept.append(face)
-    return kept
+    ranked = sorted(faces, key=lambda one: (-one.score, *one.box.tolist()))
+    boxes = np.array([face.box for face in ranked], dtype=np.float32).reshape(-1, 4)
+    kept: list[int] = []
+    for at, box in enumerate(boxes):
+        if not (overlaps(box, boxes[kept]) > nms_iou).any():
+            kept.append(at)
+    return [ranked[at] for at in kept]
 
 
-def overlap(one: Float32, other: Float32) -> float:
-    """Intersection over union of two boxes (4,)."""
-    sides = np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0)
-    shared = float(np.prod(sides))
-    areas = float(np.prod(one[2:] - one[:2])) + float(np.prod(other[2:] - other[:2]))
-    return shared / max(areas - shared, 1e-9)
+def overlaps(box: Float32, boxes: Float32) -> Float32:
+    """Intersection over union (n,) of a box (4,) with boxes (n, 4)."""
+    sides = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
+    shared = sides.prod(axis=1)
+    areas = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    ratio: Float32 = shared / np.maximum(areas - shared, 1e-9)
+    return ratio
 
 
 def holds(place: Face, face: Face) -> bool:

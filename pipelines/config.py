@@ -38,6 +38,7 @@ class ViewsConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     mode: Literal["off", "uncertain", "always"] = "off"
+    sure_score: Unit = 0.93
     clear_score: Unit = 0.85
     certain_score: Unit = 0.88
     candidate_score: Unit = 0.5
@@ -51,7 +52,7 @@ class ViewsConfig:
     room: Unit = 0.25
     glance_side: Positive = 128
     sides: tuple[Positive, ...] = (320, 640)
-    megapixels: Annotated[float, Field(gt=0)] = 1.0
+    megapixels: Annotated[float, Field(gt=0)] = 1.25
 
     def settings(self) -> ViewSettings | None:
         """As the embeddings package takes it."""

@@ -3,8 +3,8 @@
 Owns which views (:mod:`embeddings.views`) are looked at, in which order, and when to stop:
 
 *Is a face upright?* Neither a high score nor its landmarks tell: at 30 degrees YuNet scores 0.92 and puts upright
-landmarks beside the eyes. What tells is that a level face keeps its score when it is turned a little to either side, and
-a tilted one gains on one side and loses on the other. So every face of the fast pass gets two small close-ups.
+landmarks beside the eyes. What tells is that a level face keeps its score when it is turned a little to either side,
+and a tilted one gains on one side and loses on the other. So every face of the fast pass gets two small close-ups.
 
 *What else might it be?* A face that is not clear is looked at in eighths of a turn and both polarities.
 
@@ -98,16 +98,16 @@ class Search:
     def closer(self, face: Face) -> Face:
         """``face``, or what close-ups of its place show better; *settled* when they leave no doubt of it.
 
-        A clear face that scores very high or is level stays as it is. Any other is sought in both polarities, in the turns near its own
-        and, unless one of them is certain, in all eighths; the best is levelled and set against its negative and its
-        opposite.
+        A clear face that scores very high or is level stays as it is. Any other is sought in both polarities, in the
+        turns near its own and, unless one of them is certain, in all eighths; the best is levelled and set against
+        its negative and its opposite.
         """
         views = self._views
         if self._clear(face) and face.score >= views.sure_score:
             return replace(face, settled=True)
-        if self._clear(face) and (level := self._levelled(face, face.tilt)) is not None:
-            if level.score >= views.certain_score or self._outdoes(level, level.tilt):
-                return replace(level, settled=True)
+        level = self._levelled(face, face.tilt) if self._clear(face) else None
+        if level is not None and (level.score >= views.certain_score or self._outdoes(level, level.tilt)):
+            return replace(level, settled=True)
         near = [(face.turn + turn, face.negative) for turn in NEAR]
         best = self._best(face, [*near, (face.turn, not face.negative)])
         if best is None or best.score < views.promising_score:
@@ -126,7 +126,7 @@ class Search:
         return face.score >= views.clear_score and face.pixels >= views.tiny_pixels and face.lean <= views.max_lean
 
     def _levelled(self, face: Face, turn: float) -> Face | None:
-        """``face``, seen at ``turn``, or what close-ups to the side of it show: the one whose worse side is the best.
+        """``face``, seen at ``turn``, or what close-ups to the side show: what scores best together with its sides.
 
         None where neither side looks like a face: one that is not upside down bears a little turning.
         """
@@ -138,8 +138,8 @@ class Search:
             one = seen[steps]
             return 0.0 if one is None else one.score
 
-        def poise(steps: int) -> tuple[float, float]:
-            return min(score(steps - 1), score(steps + 1)), score(steps)
+        def poise(steps: int) -> float:
+            return score(steps - 1) + score(steps) + score(steps + 1)
 
         at = 0
         self._best(face, [(turn - STEP, face.negative), (turn + STEP, face.negative)])

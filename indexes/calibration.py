@@ -25,8 +25,11 @@ _PUBLISHED = {
 }
 
 
-def published_thresholds(pack: str) -> Thresholds:
-    """The thresholds a pack's publisher states. Raises :class:`NotReadyError` for a pack without any."""
+def published_thresholds(pack: str, *, views: bool) -> Thresholds:
+    """The thresholds a pack's publisher states; with ``views``, those for the best of several views of a picture.
+
+    Raises :class:`NotReadyError` for a pack without any.
+    """
     if pack not in _PUBLISHED:
         raise NotReadyError(f"pack {pack} has no thresholds: calibrate it first")
     return _PUBLISHED[pack]

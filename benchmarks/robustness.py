@@ -4,7 +4,7 @@
 
 Portraits: the faces of photographs that installed packages carry, and, where ``LIKENESS_PHOTOGRAPHS`` names a folder
 with one folder per person (named by a single letter), its pictures too. A portrait is *hit* when some face in the
-result reaches the review threshold in force for that pass with the untouched portrait; ``other`` is the same with the
+result reaches the review threshold (0.363) with the untouched portrait; ``other`` is the same with the
 person's other photographs as references, which only that folder offers. The peer is the plain single-view pass, on the
 same pixels in the same run; ``always`` is the third pass, searching every frame in full.
 
@@ -55,6 +55,7 @@ from pipelines.sample.variants import around, crop, generate_variants, resize
 FACELESS = ("coffee", "chelsea", "rocket", "coins", "motorcycle", "hubble", "brick", "page")
 FACES_COMPARED = 6
 """Best faces of one picture that are recognised: a contact sheet repeats one face a hundred times."""
+REVIEW = published_thresholds("opencv-zoo").review
 ROUNDS = 3
 """Times that a cost is measured; the least counts."""
 Float32 = npt.NDArray[np.float32]
@@ -69,14 +70,6 @@ class Portrait:
     picture: UInt8
     box: Box
     tuned: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One way of looking, and the review threshold in force for it."""
-
-    models: FaceModels
-    threshold: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = {name: made for name, made in transforms().items() if not options.only or name in options.only}
     with tempfile.TemporaryDirectory(prefix="likeness-views-") as cache:
         passes = load_passes(Path(cache), always=options.always)
-    people = list(portraits(passes["single"].models))
-    references = np.stack([vectors_in(one.picture, passes["single"].models)[0] for one in people])
+    people = list(portraits(passes["single"]))
+    references = np.stack([vectors_in(one.picture, passes["single"])[0] for one in people])
     console = Console(width=None if sys.stdout.isatty() else 150)
     results: dict[str, list[Row]] = {}
     for title, made in (
@@ -112,14 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(row["correct"] for row in results["transforms"]) else 1
 
 
-def load_passes(cache: Path, *, always: bool) -> dict[str, Pass]:
+def load_passes(cache: Path, *, always: bool) -> dict[str, FaceModels]:
     """The passes by name."""
-    modes = {"single": "off", "views": "uncertain"} | ({"always": "always"} if always else {})
+    kinds = {"single": ViewsConfig(mode="off"), "views": ViewsConfig(mode="uncertain")}
+    if always:
+        kinds["always"] = ViewsConfig(mode="always", megapixels=8.0)
     passes = {}
-    for name, mode in modes.items():
-        settings = EmbeddingConfig(views=ViewsConfig(mode=mode)).faces()
-        models = load_models("opencv-zoo", cache_dir=cache, settings=settings)
-        passes[name] = Pass(models, published_thresholds("opencv-zoo", views=settings.views is not None).review)
+    for name, kind in kinds.items():
+        settings = EmbeddingConfig(views=kind).faces()
+        passes[name] = load_models("opencv-zoo", cache_dir=cache, settings=settings)
     return passes
 
 
@@ -131,7 +125,7 @@ def vectors_in(picture: UInt8, models: FaceModels) -> Float32:
 
 
 def measure_transforms(
-    passes: Mapping[str, Pass], people: Sequence[Portrait], references: Float32, chosen: Mapping[str, Transform]
+    passes: Mapping[str, FaceModels], people: Sequence[Portrait], references: Float32, chosen: Mapping[str, Transform]
 ) -> list[Row]:
     """One row per transform, and one for all of them."""
     rows, every = [], []
@@ -140,10 +134,10 @@ def measure_transforms(
         for at, one in enumerate(people):
             picture = transform(one.picture, one.box)
             others = [j for j, other in enumerate(people) if other.person == one.person and j != at]
-            for label, done in passes.items():
-                scores = (vectors_in(picture, done.models) @ references.T).max(axis=0, initial=-1.0)
-                other = scores[others].max() >= done.threshold if others else np.nan
-                hits[label][at] = scores[at] >= done.threshold, other
+            for label, models in passes.items():
+                scores = (vectors_in(picture, models) @ references.T).max(axis=0, initial=-1.0)
+                other = scores[others].max() >= REVIEW if others else np.nan
+                hits[label][at] = scores[at] >= REVIEW, other
         rows.append(row_of(name, hits))
         every.append(hits)
         print(name, file=sys.stderr, flush=True)
@@ -163,7 +157,7 @@ def row_of(name: str, hits: Mapping[str, npt.NDArray[np.float64]]) -> Row:
 
 
 def measure_angles(
-    passes: Mapping[str, Pass], people: Sequence[Portrait], references: Float32, angles: int, seed: int
+    passes: Mapping[str, FaceModels], people: Sequence[Portrait], references: Float32, angles: int, seed: int
 ) -> list[Row]:
     """Angles drawn anew for every portrait, upright pictures and negatives."""
     rows = []
@@ -177,9 +171,9 @@ def measure_angles(
                 for degrees in drawn.tolist():
                     picture = inverted(one.picture, one.box) if kind != "turned" else one.picture
                     picture = turned(picture, one.box, degrees=degrees)
-                    for label, done in passes.items():
-                        scores = vectors_in(picture, done.models) @ references[at]
-                        hits[label].append(bool(scores.max(initial=-1.0) >= done.threshold))
+                    for label, models in passes.items():
+                        scores = vectors_in(picture, models) @ references[at]
+                        hits[label].append(bool(scores.max(initial=-1.0) >= REVIEW))
             row: Row = {"pictures": kind, "portraits": "tuned" if tuned else "held out", "n": len(hits["views"])}
             for label, one_hits in hits.items():
                 low, high = bounds(sum(one_hits), len(one_hits))
@@ -188,7 +182,7 @@ def measure_angles(
     return rows
 
 
-def measure_decoys(passes: Mapping[str, Pass], people: Sequence[Portrait], references: Float32) -> list[Row]:
+def measure_decoys(passes: Mapping[str, FaceModels], people: Sequence[Portrait], references: Float32) -> list[Row]:
     """Each portrait hidden beside a plain face of somebody else, as large as that, half, a quarter of it."""
     disguises: dict[str, Callable[[UInt8, Box], UInt8]] = {
         "rotated 90": lambda picture, box: turned(picture, box, degrees=90),
@@ -209,21 +203,21 @@ def measure_decoys(passes: Mapping[str, Pass], people: Sequence[Portrait], refer
                 factor = side / max(hidden.shape[:2])
                 small = resize(hidden, width=round(hidden.shape[1] * factor), height=round(hidden.shape[0] * factor))
                 canvas[10 : 10 + small.shape[0], 320 : 320 + small.shape[1]] = small
-                for label, done in passes.items():
-                    scores = vectors_in(canvas, done.models) @ references[at]
-                    hits[label].append(bool(scores.max(initial=-1.0) >= done.threshold))
+                for label, models in passes.items():
+                    scores = vectors_in(canvas, models) @ references[at]
+                    hits[label].append(bool(scores.max(initial=-1.0) >= REVIEW))
             rates = {label: round(float(np.mean(one_hits)), 3) for label, one_hits in hits.items()}
             rows.append({"hidden": name, "its pixels of 720": side, "n": len(hits["views"])} | rates)
     return rows
 
 
-def measure_cost(passes: Mapping[str, Pass], people: Sequence[Portrait]) -> list[Row]:
+def measure_cost(passes: Mapping[str, FaceModels], people: Sequence[Portrait]) -> list[Row]:
     """Milliseconds of detection and alignment per picture, and the ratio to the single view's."""
     ordinary, empty = [], []
     for _, data in generate_variants(40, seed=5):
         image = decode(data, limits=ImagesConfig().limits(), long_side=640)
         frame = next(iter(image.frames))
-        faces = faces_of_frame(frame, (image.width, image.height), passes["single"].models)
+        faces = faces_of_frame(frame, (image.width, image.height), passes["single"])
         (ordinary if len(faces.scores) else empty).append((frame, (image.width, image.height)))
     whole = [
         (Frame(0, one, 1.0, (0.0, 0.0)), (one.shape[1], one.shape[0])) for one in load_photographs(FACELESS).values()
@@ -235,9 +229,9 @@ def measure_cost(passes: Mapping[str, Pass], people: Sequence[Portrait]) -> list
         least = {label: [float("inf")] * len(frames) for label in passes}
         for at, (frame, size) in enumerate(frames):
             for _ in range(ROUNDS):
-                for label, done in passes.items():
+                for label, models in passes.items():
                     started = time.process_time()
-                    faces_of_frame(frame, size, done.models)
+                    faces_of_frame(frame, size, models)
                     least[label][at] = min(least[label][at], 1e3 * (time.process_time() - started))
         row: Row = {"pictures": name, "n": len(frames)}
         row |= {f"{label}_ms": round(float(np.mean(times)), 1) for label, times in least.items()}

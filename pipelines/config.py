@@ -31,13 +31,13 @@ _FORBID = ConfigDict(extra="forbid")
 class ViewsConfig:
     """Looking again from other sides (:mod:`embeddings.views`), measured by ``benchmarks/robustness.py``.
 
-    ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain; ``always``: every frame in
-    full, also against uploaders who put a plain face beside a turned one. ``megapixels`` bounds the cost of one frame:
-    about 20 ms of one core for each. Off until thresholds are calibrated on the best of several views.
+    ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain, or where that leaves
+    room; ``always``: every frame in full, for which ``megapixels`` should be 8 or so. That bounds the cost of one
+    frame: about 15 ms of one core for each.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    mode: Literal["off", "uncertain", "always"] = "off"
+    mode: Literal["off", "uncertain", "always"] = "uncertain"
     sure_score: Unit = 0.93
     clear_score: Unit = 0.85
     certain_score: Unit = 0.88

@@ -162,15 +162,19 @@ def close_up(face: Face, turn: float, negative: bool) -> View:
 
 
 def taken_back(found: Detections, view: View) -> list[Face]:
-    """Detections in pixels of ``view`` as faces in pixels of the full-size frame; a turned box becomes its hull."""
+    """Detections in pixels of ``view`` as faces in pixels of the full-size frame.
+
+    A turned box becomes the hull of the ellipse in it: a face is round, and the hull of the box up to twice as large.
+    """
     inverse = cv2.invertAffineTransform(view.matrix)
     enlargement = float(np.hypot(inverse[0, 0], inverse[1, 0]))
     faces = []
     for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores, strict=True):
-        corners = box[[0, 1, 2, 1, 0, 3, 2, 3]].reshape(4, 2) @ inverse[:, :2].T + inverse[:, 2]
-        hull = np.concatenate([corners.min(axis=0), corners.max(axis=0)]).astype(np.float32)
-        marks = (landmarks @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
+        centre = inverse[:, :2] @ ((box[:2] + box[2:]) / 2) + inverse[:, 2]
         sides = box[2:] - box[:2]
+        half = np.hypot(inverse[:, 0] * sides[0], inverse[:, 1] * sides[1]) / 2
+        hull = np.concatenate([centre - half, centre + half]).astype(np.float32)
+        marks = (landmarks @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
         pixels, side = float(sides.min()), float(sides.max()) * enlargement
         faces.append(Face(hull, marks, float(score), pixels, side, view.turn, view.name, view.negative))
     return faces

@@ -142,6 +142,16 @@ def test_every_view_takes_a_point_back_to_where_it_was() -> None:
         assert np.abs((face.box[:2] + face.box[2:]) / 2 - point[:2]).max() < 0.05
 
 
+@pytest.mark.parametrize("degrees", [0, 25, 45, 90])
+def test_the_box_of_a_turned_face_is_hardly_larger_than_the_upright_one(degrees: float) -> None:
+    view = turned((700, 500), degrees, False, long_side=700)
+    box = np.array([[300, 200, 360, 280]], dtype=np.float32)
+    found = Detections(box, np.zeros((1, 5, 2), dtype=np.float32), np.array([0.9], dtype=np.float32))
+    (face,) = taken_back(found, view)
+    assert 1 - 1e-3 <= face.area / (60 * 80) < 1.1
+    assert face.side == pytest.approx(80, rel=1e-3)
+
+
 def test_a_turned_view_holds_the_whole_frame() -> None:
     view = turned((640, 480), 90, False, long_side=320)
     assert (view.width, view.height, view.name) == (240, 320, "whole 90")

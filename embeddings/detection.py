@@ -41,13 +41,14 @@ class SessionDetector(ABC):
         self._session = session
         self._settings = settings
 
-    def detect(self, image: UInt8) -> Detections:
+    def detect(self, image: UInt8, *, as_is: bool = False) -> Detections:
         """All faces of ``image``, RGB uint8 (h, w, 3), best score first; boxes and landmarks in its pixels.
 
-        An image is never enlarged: one smaller than a scale is looked at as it is.
+        An image is never enlarged: one smaller than a scale is looked at as it is. ``as_is``: at its own size alone.
         """
         long_side = max(image.shape[:2])
-        sides = sorted({min(scale, long_side) for scale in self._settings.scales}, reverse=True)
+        scales = (long_side,) if as_is else self._settings.scales
+        sides = sorted({min(scale, long_side) for scale in scales}, reverse=True)
         found, scale_x, scale_y = [], 1.0, 1.0
         for side in sides:  # each scale is made from the one before
             image, shrunk_x, shrunk_y = resize_to(image, long_side=side)

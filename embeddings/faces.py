@@ -179,6 +179,6 @@ def _candidates(found: Detections, frame: Frame, *, looked_at: float) -> list[Fa
     """What the fast pass found; ``looked_at``: pixels of its largest view per pixel of the full-size frame."""
     boxes = frame.to_full(found.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
     landmarks = frame.to_full(found.landmarks)
-    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) * min(1.0, looked_at)
+    sides = np.sort(boxes[:, 2:] - boxes[:, :2], axis=1) * [min(1.0, looked_at), 1.0]
     parts = zip(boxes, landmarks, found.scores.tolist(), sides.tolist(), strict=True)
-    return [Face(box, marks, score, pixels=side, turn=0.0) for box, marks, score, side in parts]
+    return [Face(box, marks, score, pixels=short, side=long, turn=0.0) for box, marks, score, (short, long) in parts]

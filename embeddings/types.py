@@ -23,6 +23,9 @@ UInt8 = npt.NDArray[np.uint8]
 UNIT_TOLERANCE = 1e-3
 """How far from 1 a vector's L2 norm may be. float16 storage moves a norm by at most about 5e-4."""
 
+VIEWS_VERSION = 2
+"""Part of the model id where there are views: raised when the thorough pass finds other faces by the same settings."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
@@ -44,18 +47,32 @@ class ViewSettings:
 
     always: bool
     """Search every frame, not only those without a certain face."""
+    sure_score: float
+    """Detector score that no tilted face reaches, in [0, 1]."""
+    clear_score: float
+    """Detector score from which a face that turns out level needs no closer look but at its negative."""
     certain_score: float
-    """Detector score from which a face needs no second look, in [0, 1]."""
+    """Detector score that negatives and turned faces do not reach."""
     candidate_score: float
     """Detector score from which a place is looked at again."""
     promising_score: float
-    """Detector score that the first five close-ups of a place must reach to be worth all of them."""
+    """Detector score that the first close-ups of a place must reach to be worth more of them."""
+    settled_score: float
+    """Detector score from which a face that its close-ups agree on ends the search for others."""
     search_score: float
     """Detector score from which something that only another view shows is a face: more views, more false alarms."""
+    level_margin: float
+    """How much the scores of a level face may differ when it is turned to the left and to the right."""
+    max_drop: float
+    """How much of its score a face may lose at the better side of these, and still be taken for upright."""
     tiny_pixels: float
     """Shorter side of a box, in pixels of detector input, below which a face is looked at again."""
     max_lean: float
     """Degrees from upright beyond which a face is looked at again."""
+    room: float
+    """Certain faces that cover less than this share of a frame leave room for one that is hidden beside them."""
+    glance_side: int
+    """Long side, in pixels, of the views in which that one is sought."""
     sides: tuple[int, ...]
     """Long sides, in pixels, of views of the whole frame; the largest is also the side of a tile."""
     megapixels: float
@@ -121,8 +138,11 @@ class ModelSession(Protocol):
 class FaceDetector(Protocol):
     """Finds faces in one image. Safe to call from several threads."""
 
-    def detect(self, image: UInt8) -> Detections:
-        """``image`` is RGB uint8 (h, w, 3) of any size; the answer is in its pixels."""
+    def detect(self, image: UInt8, *, as_is: bool = False) -> Detections:
+        """``image`` is RGB uint8 (h, w, 3) of any size; the answer is in its pixels.
+
+        ``as_is``: looked at in its own size alone, not in the scales of the settings.
+        """
         ...
 
 

@@ -21,8 +21,10 @@ FAST = "fast"
 EIGHTHS = (0, 180, 90, 270, 45, 315, 135, 225)
 """Turns of a close-up in degrees, likeliest first."""
 ODD_EIGHTHS = (45, 315, 135, 225)
-CLOSE_SIDE = 160
-"""Side of a close-up in pixels, the small scale of the detector: 0.6 ms where a whole view takes 9."""
+QUARTERS = ((90, False), (270, False), (180, False), (0, True), (90, True), (270, True), (180, True))
+"""Turns and whether negative: all that the fast pass does not look at."""
+CLOSE_SIDE = 128
+"""Side of a close-up in pixels: 0.3 ms where a whole view at 640 takes 6."""
 CLOSE_MARGIN = 2.2
 """Side of a close-up by the longer side of the box: room for the corners of a face at 45 degrees."""
 TILE_OVERLAP = 128
@@ -41,6 +43,8 @@ class View:
     turn: float
     """Degrees against the clock by which the frame is turned."""
     negative: bool
+    upright: View | None = None
+    """The view of which this is a turn by quarters about its middle, pixel by pixel."""
 
     @property
     def name(self) -> str:
@@ -65,6 +69,8 @@ class Face:
     score: float
     pixels: float
     """Shorter side of its box in the view it was found in."""
+    side: float
+    """Longer side of its box there, in pixels of the frame."""
     turn: float
     """Of that view, in degrees."""
     view: str = FAST
@@ -80,21 +86,34 @@ class Face:
         return float(np.degrees(np.arctan2(-matrix[1, 0], matrix[0, 0])))
 
     @property
+    def area(self) -> float:
+        """Of its box, in square pixels."""
+        return float(np.prod(self.box[2:] - self.box[:2]))
+
+    @property
     def lean(self) -> float:
         """How far from upright it was in its view, in degrees from 0 to 180."""
         return abs((self.tilt - self.turn + 180) % 360 - 180)
 
 
-def whole_views(size: tuple[int, int], views: ViewSettings) -> Iterator[View]:
-    """Views of the whole frame, likeliest and cheapest first; the upright positive one is the fast pass."""
+def whole_views(size: tuple[int, int], views: ViewSettings) -> Iterator[list[View]]:
+    """Views of the whole frame in stages, likeliest and cheapest first, after the fast pass and :func:`glances`.
+
+    Tiles and the large size are for ``always``: a picture without faces has to be done with at some point.
+    """
     small, large = min(views.sides), max(views.sides)
-    quarters = ((0, True), (180, False), (90, False), (270, False), (180, True), (90, True), (270, True))
-    yield wide(size, side=small)
-    yield from (turned(size, turn, negative, long_side=small) for turn, negative in quarters)
-    yield from (turned(size, turn, False, long_side=small) for turn in ODD_EIGHTHS)
-    yield from tiles(size, side=large)
-    yield from (turned(size, turn, True, long_side=small) for turn in ODD_EIGHTHS)
-    yield from (turned(size, turn, negative, long_side=large) for turn, negative in quarters)
+    eighths = [(turn, negative) for negative in (False, True) for turn in ODD_EIGHTHS]
+    yield [wide(size, side=small // 2), *(turned(size, *way, long_side=views.glance_side) for way in eighths)]
+    yield from ([view] for view in glances(size, side=small))
+    if views.always:
+        yield from ([view] for view in tiles(size, side=large))
+        yield from ([view] for view in glances(size, side=large))
+        yield from ([turned(size, *way, long_side=small)] for way in eighths)
+
+
+def glances(size: tuple[int, int], *, side: int) -> Iterator[View]:
+    """The whole frame in quarter turns and both polarities, its long side ``side`` pixels at most."""
+    return (turned(size, turn, negative, long_side=side) for turn, negative in QUARTERS)
 
 
 def wide(size: tuple[int, int], *, side: int) -> View:
@@ -110,9 +129,11 @@ def turned(size: tuple[int, int], turn: float, negative: bool, *, long_side: int
     """All of a frame of ``size``, turned; its long side before turning becomes ``long_side`` pixels at most."""
     factor = min(1.0, long_side / max(size))
     matrix = cv2.getRotationMatrix2D(((size[0] - 1) / 2, (size[1] - 1) / 2), turn, factor)
-    width, height = (max(1, round(float(side))) for side in np.abs(matrix[:, :2]) @ np.asarray(size, dtype=np.float64))
+    sides = (np.abs(matrix[:, :2]) @ np.asarray(size, dtype=np.float64)).round(6)  # the same whichever way it is turned
+    width, height = (max(1, round(side)) for side in sides.tolist())
     matrix[:, 2] += [(width - size[0]) / 2, (height - size[1]) / 2]
-    return View("whole", matrix.astype(np.float32), width, height, turn, negative)
+    upright = turned(size, 0, False, long_side=long_side) if turn % 90 == 0 and (turn or negative) else None
+    return View("whole", matrix.astype(np.float32), width, height, turn, negative, upright)
 
 
 def tiles(size: tuple[int, int], *, side: int) -> Iterator[View]:
@@ -131,47 +152,56 @@ def tiles(size: tuple[int, int], *, side: int) -> Iterator[View]:
             yield View("tile", matrix, width, height, 0.0, False)
 
 
-def close_up(box: Float32, turn: float, negative: bool) -> View:
-    """A square around ``box``, turned about its centre."""
-    factor = CLOSE_SIDE / (CLOSE_MARGIN * float((box[2:] - box[:2]).max()))
-    x, y = ((box[:2] + box[2:]) / 2).tolist()
+def close_up(face: Face, turn: float, negative: bool) -> View:
+    """A square around ``face``, turned about its centre."""
+    factor = CLOSE_SIDE / (CLOSE_MARGIN * face.side)
+    x, y = ((face.box[:2] + face.box[2:]) / 2).tolist()
     matrix = cv2.getRotationMatrix2D((x, y), turn, factor)
     matrix[:, 2] += [CLOSE_SIDE / 2 - x, CLOSE_SIDE / 2 - y]
     return View("close", matrix.astype(np.float32), CLOSE_SIDE, CLOSE_SIDE, turn, negative)
 
 
 def taken_back(found: Detections, view: View) -> list[Face]:
-    """Detections in pixels of ``view`` as faces in pixels of the full-size frame; a turned box becomes its hull."""
+    """Detections in pixels of ``view`` as faces in pixels of the full-size frame.
+
+    A turned box becomes the hull of the ellipse in it: a face is round, and the hull of the box up to twice as large.
+    """
     inverse = cv2.invertAffineTransform(view.matrix)
+    enlargement = float(np.hypot(inverse[0, 0], inverse[1, 0]))
     faces = []
     for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores, strict=True):
-        corners = box[[0, 1, 2, 1, 0, 3, 2, 3]].reshape(4, 2) @ inverse[:, :2].T + inverse[:, 2]
-        hull = np.concatenate([corners.min(axis=0), corners.max(axis=0)]).astype(np.float32)
+        centre = inverse[:, :2] @ ((box[:2] + box[2:]) / 2) + inverse[:, 2]
+        sides = box[2:] - box[:2]
+        half = np.hypot(inverse[:, 0] * sides[0], inverse[:, 1] * sides[1]) / 2
+        hull = np.concatenate([centre - half, centre + half]).astype(np.float32)
         marks = (landmarks @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
-        pixels = float((box[2:] - box[:2]).min())
-        faces.append(Face(hull, marks, float(score), pixels, view.turn, view.name, view.negative))
+        pixels, side = float(sides.min()), float(sides.max()) * enlargement
+        faces.append(Face(hull, marks, float(score), pixels, side, view.turn, view.name, view.negative))
     return faces
 
 
 def merged(faces: list[Face], *, nms_iou: float) -> list[Face]:
     """``faces`` without repeats of one face, best score first."""
-    kept: list[Face] = []
-    for face in sorted(faces, key=lambda one: (-one.score, *one.box.tolist())):
-        if all(overlap(face.box, known.box) <= nms_iou for known in kept):
-            kept.append(face)
-    return kept
+    ranked = sorted(faces, key=lambda one: (-one.score, *one.box.tolist()))
+    boxes = np.array([face.box for face in ranked], dtype=np.float32).reshape(-1, 4)
+    kept: list[int] = []
+    for at, box in enumerate(boxes):
+        if not (overlaps(box, boxes[kept]) > nms_iou).any():
+            kept.append(at)
+    return [ranked[at] for at in kept]
 
 
-def overlap(one: Float32, other: Float32) -> float:
-    """Intersection over union of two boxes (4,)."""
-    sides = np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0)
-    shared = float(np.prod(sides))
-    areas = float(np.prod(one[2:] - one[:2])) + float(np.prod(other[2:] - other[:2]))
-    return shared / max(areas - shared, 1e-9)
+def overlaps(box: Float32, boxes: Float32) -> Float32:
+    """Intersection over union (n,) of a box (4,) with boxes (n, 4)."""
+    sides = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
+    shared = sides.prod(axis=1)
+    areas = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    ratio: Float32 = shared / np.maximum(areas - shared, 1e-9)
+    return ratio
 
 
-def holds(place: Float32, box: Float32) -> bool:
-    """Whether ``box`` has its centre inside ``place`` and is of a like size: another view of the same face."""
-    centre = (box[:2] + box[2:]) / 2
-    ratio = float((box[2:] - box[:2]).max() / max(float((place[2:] - place[:2]).max()), 1e-6))
-    return bool((centre >= place[:2]).all() and (centre <= place[2:]).all() and 0.4 <= ratio <= 2.5)
+def holds(place: Face, face: Face) -> bool:
+    """Whether ``face`` has its centre inside ``place`` and is of a like size: another view of the same face."""
+    centre = (face.box[:2] + face.box[2:]) / 2
+    inside = (centre >= place.box[:2]).all() and (centre <= place.box[2:]).all()
+    return bool(inside and 0.4 <= face.side / max(place.side, 1e-6) <= 2.5)

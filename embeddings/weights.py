@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 
 from embeddings.errors import WeightsError
 from embeddings.preparation import PREPARATION_VERSION, prepare_sface, prepare_yunet
-from embeddings.types import FaceSettings
+from embeddings.types import VIEWS_VERSION, FaceSettings
 
 DetectorKind = Literal["yunet", "scrfd"]
 LOCAL = "local:"
@@ -146,6 +146,8 @@ def model_id(pack: Pack, settings: FaceSettings) -> str:
     deciding = asdict(settings)
     if settings.views is None:
         del deciding["views"]  # ids from before there were views stay
+    else:
+        deciding["views"]["version"] = VIEWS_VERSION
     parts = {
         "pack": pack.name,
         "files": [pack.detector.sha256, pack.recognizer.sha256],

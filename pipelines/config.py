@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, ClassVar, Literal
 
 import pydantic
@@ -31,37 +31,35 @@ _FORBID = ConfigDict(extra="forbid")
 class ViewsConfig:
     """Looking again from other sides (:mod:`embeddings.views`), measured by ``benchmarks/robustness.py``.
 
-    ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain; ``always``: every frame in
-    full, also against uploaders who put a plain face beside a turned one. ``megapixels`` bounds the cost of one frame:
-    about 20 ms of one core for each. Off until thresholds are calibrated on the best of several views.
+    ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain, or where that leaves
+    room; ``always``: every frame in full, for which ``megapixels`` should be 8 or so. That bounds the cost of one
+    frame: about 15 ms of one core for each.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    mode: Literal["off", "uncertain", "always"] = "off"
-    certain_score: Unit = 0.9
+    mode: Literal["off", "uncertain", "always"] = "uncertain"
+    sure_score: Unit = 0.93
+    clear_score: Unit = 0.85
+    certain_score: Unit = 0.88
     candidate_score: Unit = 0.5
     promising_score: Unit = 0.7
+    settled_score: Unit = 0.8
     search_score: Unit = 0.85
+    level_margin: Unit = 0.05
+    max_drop: Unit = 0.06
     tiny_pixels: Positive = 20
     max_lean: Annotated[float, Field(gt=0, le=180)] = 20.0
+    room: Unit = 0.25
+    glance_side: Positive = 128
     sides: tuple[Positive, ...] = (320, 640)
-    megapixels: Annotated[float, Field(gt=0)] = 4.0
+    megapixels: Annotated[float, Field(gt=0)] = 1.25
 
     def settings(self) -> ViewSettings | None:
         """As the embeddings package takes it."""
         if self.mode == "off":
             return None
-        return ViewSettings(
-            always=self.mode == "always",
-            certain_score=self.certain_score,
-            candidate_score=self.candidate_score,
-            promising_score=self.promising_score,
-            search_score=self.search_score,
-            tiny_pixels=self.tiny_pixels,
-            max_lean=self.max_lean,
-            sides=self.sides,
-            megapixels=self.megapixels,
-        )
+        deciding = {one.name: getattr(self, one.name) for one in fields(ViewSettings) if one.name != "always"}
+        return ViewSettings(always=self.mode == "always", **deciding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ class FakeDetector:
     def __init__(self, hook: Callable[[UInt8], None] = lambda image: None) -> None:
         self.hook = hook
 
-    def detect(self, image: UInt8) -> Detections:
+    def detect(self, image: UInt8, *, as_is: bool = False) -> Detections:
         self.hook(image)
         count = int(image[0, 0, 0])
         points = np.array([[30, 30], [60, 30], [45, 50], [35, 70], [55, 70]], dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,23 +11,20 @@ import numpy as np
 import pytest
 
 from embeddings.faces import FoundFace, find_faces
+from embeddings.images import Frame
 from embeddings.models import FaceModels, load_models
 from embeddings.shard import embed_shard
-from embeddings.types import Content, Detections, FaceSettings, ImageLimits, UInt8, ViewSettings
-from embeddings.views import Face, merged, overlap, taken_back, tiles, turned, whole_views
+from embeddings.types import Content, Detections, FaceSettings, ImageLimits, UInt8
+from embeddings.viewing import Viewer
+from embeddings.views import Face, View, glances, merged, overlaps, taken_back, tiles, turned, whole_views
+from embeddings.weights import OPENCV_ZOO, model_id
+from pipelines.config import ViewsConfig
 from tests.embeddings.conftest import encode
 
-VIEWS = ViewSettings(
-    always=False,
-    certain_score=0.9,
-    candidate_score=0.5,
-    promising_score=0.7,
-    search_score=0.85,
-    tiny_pixels=20,
-    max_lean=20,
-    sides=(320, 640),
-    megapixels=4.0,
-)
+VIEWS = ViewsConfig(mode="uncertain").settings()
+ALWAYS = ViewsConfig(mode="always", megapixels=8.0).settings()
+assert VIEWS is not None
+assert ALWAYS is not None
 HEAD = (slice(0, 300), slice(100, 370))
 
 
@@ -63,11 +61,40 @@ def test_a_face_turned_by_any_angle_is_found_recognised_and_located(
     best = max(
         find_faces(encode(picture, "PNG"), thorough, limits=limits), key=lambda face: face.vector @ reference.vector
     )
-    assert best.vector @ reference.vector > 0.4
+    assert best.vector @ reference.vector > 0.6
     x1, y1, x2, y2 = reference.box
     centre = matrix @ [(x1 + x2) / 2, (y1 + y2) / 2, 1]
     found = (best.box[0] + best.box[2]) / 2, (best.box[1] + best.box[3]) / 2
     assert np.linalg.norm(centre - found) < 0.3 * (x2 - x1)
+
+
+@pytest.mark.parametrize("degrees", [25, 32, 40, 320, 328, 335])
+def test_a_face_that_the_fast_pass_takes_for_upright_is_levelled(
+    degrees: float, head: UInt8, reference: FoundFace, models: FaceModels, thorough: FaceModels, limits: ImageLimits
+) -> None:
+    picture = encode(rotated(head, degrees)[0], "PNG")
+    fast = max((face.vector @ reference.vector for face in find_faces(picture, models, limits=limits)), default=-1)
+    (face,) = find_faces(picture, thorough, limits=limits)
+    assert face.vector @ reference.vector > max(0.5, fast - 0.05)
+
+
+@pytest.mark.parametrize("disguise", [np.rot90, lambda head: np.rot90(head, 2), lambda head: 255 - head])
+def test_a_plain_face_does_not_hide_a_disguised_one_beside_it(
+    disguise: Callable[[UInt8], UInt8],
+    head: UInt8,
+    reference: FoundFace,
+    photographs: dict[str, UInt8],
+    thorough: FaceModels,
+    limits: ImageLimits,
+) -> None:
+    decoy = photographs["t1.jpg"][200:460, 1060:1280]
+    canvas = np.full((320, 640, 3), 128, dtype=np.uint8)
+    canvas[20:280, 20:240] = decoy
+    hidden = disguise(head)
+    canvas[: hidden.shape[0], 300 : 300 + hidden.shape[1]] = hidden
+    faces = find_faces(encode(canvas, "PNG"), thorough, limits=limits)
+    assert len(faces) == 2
+    assert max(face.vector @ reference.vector for face in faces) > 0.6
 
 
 @pytest.mark.parametrize("quarters", [0, 1])
@@ -98,8 +125,14 @@ def test_the_face_table_says_by_which_view_a_face_was_found(
     assert views[1] != "fast"
 
 
+def all_views(size: tuple[int, int]) -> list[View]:
+    assert ALWAYS is not None
+    later = (view for stage in whole_views(size, ALWAYS) for view in stage)
+    return [*glances(size, side=ALWAYS.glance_side), *later]
+
+
 def test_every_view_takes_a_point_back_to_where_it_was() -> None:
-    for view in whole_views((700, 500), VIEWS):
+    for view in all_views((700, 500)):
         point = np.array([400.0, 200.0, 1.0])
         seen = (view.matrix @ point).astype(np.float32)
         marks = np.repeat(seen[None, None], 5, axis=1)
@@ -107,6 +140,16 @@ def test_every_view_takes_a_point_back_to_where_it_was() -> None:
         (face,) = taken_back(Detections(box, marks, np.array([0.9], dtype=np.float32)), view)
         assert np.abs(face.landmarks - point[:2]).max() < 0.05
         assert np.abs((face.box[:2] + face.box[2:]) / 2 - point[:2]).max() < 0.05
+
+
+@pytest.mark.parametrize("degrees", [0, 25, 45, 90])
+def test_the_box_of_a_turned_face_is_hardly_larger_than_the_upright_one(degrees: float) -> None:
+    view = turned((700, 500), degrees, False, long_side=700)
+    box = np.array([[300, 200, 360, 280]], dtype=np.float32)
+    found = Detections(box, np.zeros((1, 5, 2), dtype=np.float32), np.array([0.9], dtype=np.float32))
+    (face,) = taken_back(found, view)
+    assert 1 - 1e-3 <= face.area / (60 * 80) < 1.1
+    assert face.side == pytest.approx(80, rel=1e-3)
 
 
 def test_a_turned_view_holds_the_whole_frame() -> None:
@@ -130,11 +173,11 @@ def test_tiles_cover_the_frame_and_overlap() -> None:
 def test_one_face_seen_in_several_views_is_kept_once_and_best() -> None:
     def face(x: float, score: float, view: str) -> Face:
         box = np.array([x, 0, x + 10, 10], dtype=np.float32)
-        return Face(box, np.zeros((5, 2), dtype=np.float32), score, pixels=10, turn=0.0, view=view)
+        return Face(box, np.zeros((5, 2), dtype=np.float32), score, pixels=10, side=10, turn=0.0, view=view)
 
     kept = merged([face(0, 0.7, "fast"), face(1, 0.95, "whole 90"), face(40, 0.8, "tile")], nms_iou=0.3)
     assert [one.view for one in kept] == ["whole 90", "tile"]
-    assert overlap(kept[0].box, kept[1].box) == 0
+    assert overlaps(kept[0].box, kept[1].box[None]).tolist() == [0]
 
 
 class CountingDetector:
@@ -143,7 +186,7 @@ class CountingDetector:
     def __init__(self) -> None:
         self.megapixels = 0.0
 
-    def detect(self, image: UInt8) -> Detections:
+    def detect(self, image: UInt8, *, as_is: bool = False) -> Detections:
         self.megapixels += image.shape[0] * image.shape[1] / 1e6
         none = np.empty((0, 4), dtype=np.float32)
         return Detections(none, np.empty((0, 5, 2), dtype=np.float32), np.empty(0, dtype=np.float32))
@@ -154,11 +197,40 @@ def test_the_budget_of_a_frame_holds(
     budget: float, head: UInt8, thorough: FaceModels, limits: ImageLimits, settings: FaceSettings
 ) -> None:
     detector = CountingDetector()
-    views = replace(VIEWS, megapixels=budget, always=True)
+    views = replace(ALWAYS, megapixels=budget)
     models = replace(thorough, detector=detector, settings=replace(settings, views=views))
     assert find_faces(encode(head, "PNG"), models, limits=limits) == ()
     fast = head.shape[0] * head.shape[1] / 1e6
     assert 0.3 < detector.megapixels - fast <= budget
+
+
+def test_quarter_turns_of_a_frame_show_what_rendering_them_would_show(head: UInt8, thorough: FaceModels) -> None:
+    viewer = Viewer(Frame(0, head, 1.0, (0.0, 0.0)), thorough.detector, megapixels=1.0)
+    for view in glances((head.shape[1], head.shape[0]), side=200):
+        rendered = viewer._render(replace(view, upright=None))
+        difference = viewer._pixels(view).astype(int) - (255 - rendered.astype(int) if view.negative else rendered)
+        assert np.abs(difference).mean() < 1
+
+
+def test_small_views_shown_on_a_sheet_show_what_each_shows_alone(head: UInt8, thorough: FaceModels) -> None:
+    frame, size = Frame(0, head, 1.0, (0.0, 0.0)), (head.shape[1], head.shape[0])
+    views = [turned(size, turn, False, long_side=128) for turn in (0, 10, 350)]
+    together = Viewer(frame, thorough.detector, megapixels=1.0).faces_in(views)
+    for view, (face,) in zip(views, together, strict=True):
+        ((alone,),) = Viewer(frame, thorough.detector, megapixels=1.0).faces_in([view])
+        assert np.abs(face.box - alone.box).max() < 6
+        assert abs(face.score - alone.score) < 0.05
+
+
+def test_the_model_id_changes_with_the_views_and_with_their_version(
+    settings: FaceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [model_id(OPENCV_ZOO, replace(settings, views=views)) for views in (None, VIEWS, ALWAYS)]
+    monkeypatch.setattr("embeddings.weights.VIEWS_VERSION", 99)
+    later = [model_id(OPENCV_ZOO, replace(settings, views=views)) for views in (None, VIEWS)]
+    assert len(set(ids)) == 3
+    assert later[0] == ids[0]
+    assert later[1] != ids[1]
 
 
 def test_faces_of_a_faceless_picture_are_not_invented(

@@ -69,7 +69,7 @@ def test_a_recogniser_that_finds_everybody_everywhere_is_noticed(models: FaceMod
 class Blind:
     """A detector that sees nothing."""
 
-    def detect(self, image: UInt8) -> object:
+    def detect(self, image: UInt8, *, as_is: bool = False) -> object:
         """No faces."""
         from embeddings.types import Detections
 

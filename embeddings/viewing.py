@@ -1,0 +1,117 @@
+"""Showing views of a frame to the detector, within a budget.
+
+Owns how a view is rendered, and the budget: small views are laid out on sheets, because a call costs as much as a third
+of a close-up, quarter turns are made from one picture, and no view is shown twice. What to look at is
+:mod:`embeddings.thorough`'s affair, geometry that of :mod:`embeddings.views`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from embeddings.detection import halve
+from embeddings.images import Frame
+from embeddings.types import Detections, FaceDetector, UInt8
+from embeddings.views import Face, View, taken_back
+
+GROUND = 128
+"""Grey outside the frame: the negative of itself."""
+SMALL = 192
+"""Views up to this side, in pixels, share sheets."""
+SHEET_CELLS = 4
+"""Cells in a row of a sheet, and rows."""
+
+Level = tuple[UInt8, float, tuple[float, float]]
+Key = tuple[bytes, int, int, bool]
+
+
+class Viewer:
+    """One frame, the pictures of it, and what may still be spent on it."""
+
+    def __init__(self, frame: Frame, detector: FaceDetector, *, megapixels: float) -> None:
+        self._frame = frame
+        self._levels = levels(frame)
+        self._detector = detector
+        self._seen: dict[Key, list[Face]] = {}
+        self._upright: tuple[Key, UInt8] | None = None
+        self.left = megapixels
+        """Megapixels of detector input that may still be spent."""
+
+    def faces_in(self, views: Sequence[View]) -> list[list[Face]]:
+        """For each view what the detector sees in it, best first; nothing where the budget does not reach that far."""
+        new = {_key(view): view for view in views if _key(view) not in self._seen}
+        small = [view for view in new.values() if max(view.width, view.height) <= SMALL]
+        for view in new.values():
+            if max(view.width, view.height) > SMALL and self._spend(view.width * view.height):
+                self._seen[_key(view)] = taken_back(self._detector.detect(self._pixels(view), as_is=True), view)
+        for start in range(0, len(small), SHEET_CELLS**2):
+            self._show_sheet(small[start : start + SHEET_CELLS**2])
+        return [self._seen.get(_key(view), []) for view in views]
+
+    def _show_sheet(self, views: Sequence[View]) -> None:
+        """Show several small views at once. What is found belongs to the cell that its box has its centre in."""
+        cell = max(max(view.width, view.height) for view in views)
+        columns = min(range(SHEET_CELLS, 0, -1), key=lambda count: -(-len(views) // count) * count)
+        rows = -(-len(views) // columns)
+        if not self._spend(rows * columns * cell**2):
+            return
+        sheet = np.full((rows * cell, columns * cell, 3), GROUND, dtype=np.uint8)
+        for at, view in enumerate(views):
+            y, x = at // columns * cell, at % columns * cell
+            sheet[y : y + view.height, x : x + view.width] = self._pixels(view)
+        found = self._detector.detect(sheet, as_is=True)
+        cells = ((found.boxes[:, :2] + found.boxes[:, 2:]) / 2 // cell).astype(int)
+        for at, view in enumerate(views):
+            corner = np.array([at % columns, at // columns])
+            inside = (cells == corner).all(axis=1)
+            boxes = found.boxes[inside] - np.tile(corner * cell, 2).astype(np.float32)
+            marks = found.landmarks[inside] - (corner * cell).astype(np.float32)
+            self._seen[_key(view)] = taken_back(Detections(boxes, marks, found.scores[inside]), view)
+
+    def _spend(self, pixels: int) -> bool:
+        """Take that much from the budget, if it is there."""
+        enough = pixels / 1e6 <= self.left
+        self.left -= pixels / 1e6 if enough else 0
+        return enough
+
+    def _pixels(self, view: View) -> UInt8:
+        """What the detector is shown. Quarter turns of one picture are made from it, not rendered."""
+        if view.upright is None:
+            shown = self._render(view)
+        else:
+            if self._upright is None or self._upright[0] != _key(view.upright):
+                self._upright = _key(view.upright), self._render(view.upright)
+            shown = np.rot90(self._upright[1], round(view.turn / 90))
+        return 255 - shown if view.negative else np.ascontiguousarray(shown)
+
+    def _render(self, view: View) -> UInt8:
+        """The view before inversion: from the smallest picture of the frame that has enough pixels, bilinear."""
+        wanted = float(np.hypot(view.matrix[0, 0], view.matrix[1, 0]))
+        if wanted > 1.5 * self._frame.scale < 1.5:
+            self._frame = self._frame.at_least(wanted)
+            self._levels = levels(self._frame)
+        image, scale, offset = next(
+            level for level in reversed(self._levels) if level[1] >= wanted or level is self._levels[0]
+        )
+        matrix = view.matrix.astype(np.float64).copy()
+        matrix[:, 2] += matrix[:, :2] @ np.asarray(offset)
+        matrix[:, :2] /= scale
+        size = (view.width, view.height)
+        shown: UInt8 = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(GROUND,) * 3)
+        return shown
+
+
+def _key(view: View) -> Key:
+    return view.matrix.tobytes(), view.width, view.height, view.negative
+
+
+def levels(frame: Frame) -> list[Level]:
+    """The frame's picture and its halves down to about 100 pixels: image, pixels per full-size pixel, offset."""
+    found: list[Level] = [(frame.image, frame.scale, frame.offset)]
+    while min(found[-1][0].shape[:2]) >= 200:
+        image, scale, offset = found[-1]
+        found.append((halve(image), scale / 2, offset))
+    return found

@@ -47,8 +47,11 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("--runtime", required=True)
     parser.add_argument("--precision", required=True)
+    parser.add_argument("--views", choices=["off", "uncertain"], required=True)
     options = parser.parse_args()
-    config = EmbeddingConfig(runtime=options.runtime, precision=options.precision, views=ViewsConfig(mode="off"))
+    config = EmbeddingConfig(
+        runtime=options.runtime, precision=options.precision, views=ViewsConfig(mode=options.views)
+    )
     settings = config.faces()
     models = load_models(config.pack, cache_dir=options.cache, settings=settings, runtime=config.runtime_settings())
     workers, limits = config.worker_count(), ImagesConfig().limits()

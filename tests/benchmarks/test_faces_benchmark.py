@@ -27,6 +27,8 @@ def side(faces: int) -> Side:
     ("own", "fair", "reference", "expected"),
     [
         (2, PERFECT, PERFECT, True),
+        (3, PERFECT, None, True),
+        (1, PERFECT, None, False),
         (1, PERFECT, PERFECT, False),
         (3, PERFECT, PERFECT, False),
         (2, replace(PERFECT, recall=0.98), PERFECT, False),
@@ -35,7 +37,7 @@ def side(faces: int) -> Side:
     ],
 )
 def test_missing_extra_and_different_faces_are_not_correct(
-    own: int, fair: Agreement, reference: Agreement, expected: bool
+    own: int, fair: Agreement, reference: Agreement | None, expected: bool
 ) -> None:
     assert good(side(own), fair, reference) is expected
 

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
 from embeddings.types import vectors_of
+from indexes.calibration import Thresholds
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.database import insert_missing
 from pipelines.database.tables import hits, items
@@ -50,6 +51,8 @@ class MatchPlan:
     shards: tuple[ListedShard, ...]
     gallery: Gallery | None
     versions: Mapping[str, int]
+    thresholds: Thresholds
+    """In force when the plan was made, and for all of it: coverage states the threshold that was compared at."""
 
 
 def match_pending(
@@ -76,8 +79,8 @@ def match_pending(
 
 def plan_matching(workspace: Workspace, *, found_by: FoundBy, subject_ids: Collection[str] | None = None) -> MatchPlan:
     """Read registry, manifest and coverage in one transaction and decide what to compare with what."""
-    threshold = workspace.thresholds.review
     with workspace.database.read() as connection:
+        thresholds = workspace.thresholds_at(connection)
         versions = active_versions(connection, now=workspace.now())
         require_active(workspace, versions)
         if subject_ids is not None:
@@ -88,11 +91,11 @@ def plan_matching(workspace: Workspace, *, found_by: FoundBy, subject_ids: Colle
             todo = [shard for shard in listed if shard.covered_threshold is None]
             wanted: Collection[str] = versions
         else:
-            missing = uncovered(connection, listed, versions, threshold=threshold)
+            missing = uncovered(connection, listed, versions, threshold=thresholds.review)
             todo = [shard for shard in listed if shard.entry.shard_id in missing]
             wanted = frozenset[str]().union(*missing.values())
         gallery = load_gallery(workspace, connection, subject_ids=wanted)
-    return MatchPlan(tuple(todo), gallery if todo else None, {key: versions[key] for key in wanted})
+    return MatchPlan(tuple(todo), gallery if todo else None, {key: versions[key] for key in wanted}, thresholds)
 
 
 def _limited(versions: Mapping[str, int], subject_ids: Collection[str]) -> dict[str, int]:
@@ -107,14 +110,16 @@ def _match_shard(workspace: Workspace, plan: MatchPlan, shard: ListedShard, foun
     gallery = plan.gallery
     if gallery is None:
         raise StateError("a plan with shards has a gallery")
-    entry, threshold = shard.entry, workspace.thresholds.review
+    entry, threshold = shard.entry, plan.thresholds.review
     with workspace.database.read() as connection:
         live = _items_of(connection, entry.shard_id)
     table = workspace.corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
     faces = table.filter(pc.is_in(table["item_id"], value_set=pa.array(list(live), type=pa.string())))
     vectors = vectors_of(faces["vector"], entry.dimension)
     matches = gallery.match(vectors, model_id=entry.model_id, threshold=threshold)
-    rows = _hit_rows(workspace, gallery, faces, matches, shard_id=entry.shard_id, found_by=found_by)
+    rows = _hit_rows(
+        workspace, gallery, faces, matches, thresholds=plan.thresholds, shard_id=entry.shard_id, found_by=found_by
+    )
     with workspace.database.write() as tx:
         active = active_versions(tx, now=workspace.now())
         new = _commit_hits(tx, entry.shard_id, rows, active)
@@ -136,16 +141,17 @@ def _hit_rows(
     faces: pa.Table,
     matches: GalleryMatches,
     *,
+    thresholds: Thresholds,
     shard_id: str,
     found_by: FoundBy,
 ) -> list[dict[str, Any]]:
     """Hit rows of everything but the canary, ordered by face and subject."""
-    thresholds = workspace.thresholds
     now = workspace.now()
     common = {
         "tier": "face",
         "threshold": thresholds.review,
         "threshold_source": thresholds.source,
+        "calibration_id": thresholds.calibration_id,
         "model_id": gallery.model_id,
         "policy_version": workspace.policy.version,
         "shard_id": shard_id,
@@ -203,7 +209,7 @@ def _commit_coverage(
 
     Only then can the shard's pending items be called clean.
     """
-    threshold, now = workspace.thresholds.review, workspace.now()
+    threshold, now = plan.thresholds.review, workspace.now()
     known = {subject_id: version for subject_id, version in active.items() if version <= gallery.registry_version}
     missing = uncovered(tx, [shard], known, threshold=threshold).get(shard.entry.shard_id, frozenset())
     if any(plan.versions.get(subject_id) != known[subject_id] for subject_id in missing):

@@ -49,7 +49,8 @@ class WantedRescans:
     """What a rescan is wanted for, one key for each attempt at it; and how many attempts were enough.
 
     ``<request id>:<attempt>`` for an accepted request; ``registry:<version>:<attempt>`` for the subjects that became
-    active without one, up to that version of the registry.
+    active without one, up to that version of the registry; ``registry:<version>@<calibration>:<attempt>`` where
+    thresholds are calibrated, because a lower one makes the same subjects due again.
     """
 
     keys: tuple[str, ...]
@@ -117,7 +118,8 @@ def wanted_rescans(workspace: Workspace) -> WantedRescans:
         attempts = {request.request_id: request.attempt for request in accepted}
         version = _uncovered_version(workspace, connection, without={request.subject_id for request in accepted})
         if version is not None:
-            name = f"{_REGISTRY}{version}"
+            calibration_id = workspace.thresholds_at(connection).calibration_id
+            name = f"{_REGISTRY}{version}" + (f"@{calibration_id}" if calibration_id else "")
             attempts[name] = _registry_attempt(connection, name)
     keys = tuple(sorted(f"{name}:{attempt}" for name, attempt in attempts.items() if attempt <= most))
     return WantedRescans(keys, given_up=len(attempts) - len(keys))
@@ -132,7 +134,7 @@ def retry_rescan(workspace: Workspace, key: str, *, actor: str) -> bool:
         if _registry_attempt(tx, name) != int(attempt):
             return False
         set_state(tx, _RETRIED, f"{name}:{int(attempt) + 1}")
-        version = int(name.removeprefix(_REGISTRY))
+        version = int(name.removeprefix(_REGISTRY).partition("@")[0])
         audit.append(
             tx, workspace.sealer, actor=actor, action="registry.retry", now=workspace.now(), registry_version=version
         )

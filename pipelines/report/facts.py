@@ -40,6 +40,7 @@ class ReportHit:
     score: float
     threshold: float
     threshold_source: str
+    calibration_id: str | None
     reference_id: str
     frame: int
     face: int

@@ -59,7 +59,7 @@ def draw_det(calibration: Calibration) -> bytes:
     draw = ImageDraw.Draw(image)
     curve = calibration.mated > 0
     across, up = _axes(calibration, curve)
-    _draw_frame(draw, calibration, across, up, curve)
+    _draw_frame(image, calibration, across, up, curve)
     points = [point for point in calibration.points if point.fmr > 0]
     if curve:
         bounded = [(point.fmr_upper, point.fnmr or 0.0) for point in calibration.points]
@@ -90,7 +90,8 @@ def _axes(calibration: Calibration, curve: bool) -> tuple[_Axis, _Axis]:
     return _Axis(low, max(high, low + 0.1), left, right, False), _Axis(fmr_low, 0, bottom, top, True)
 
 
-def _draw_frame(draw: ImageDraw.ImageDraw, calibration: Calibration, across: _Axis, up: _Axis, curve: bool) -> None:
+def _draw_frame(image: Image.Image, calibration: Calibration, across: _Axis, up: _Axis, curve: bool) -> None:
+    draw = ImageDraw.Draw(image)
     left, top, right, bottom = FRAME
     for value in across.ticks():
         x = across.at(value)
@@ -109,11 +110,11 @@ def _draw_frame(draw: ImageDraw.ImageDraw, calibration: Calibration, across: _Ax
     draw.text((left, 38), f"{counts} persons; views {calibration.views}", fill=SOFT, font=_font(14))
     labels = ("false match rate (FMR)", "false non-match rate (FNMR)") if curve else ("threshold", "false match rate")
     draw.text(((left + right) / 2, bottom + 32), labels[0], fill=INK, font=_font(15), anchor="mt")
-    draw.text((left - 78, top - 8), labels[1], fill=INK, font=_font(15), anchor="lb")
+    _upwards(image, labels[1], x=10, y=(top + bottom) // 2)
     legend: Iterable[tuple[str, str]] = (
         (CURVE, "measured"),
         (BOUND, f"upper bound, {calibration.confidence:.0%}"),
-        (TARGET, f"target FMR for {calibration.templates:,} templates"),
+        (TARGET, f"target FMR, gallery of {calibration.templates:,}"),
         (MARK, "operating points"),
     )
     x = float(left)
@@ -121,6 +122,14 @@ def _draw_frame(draw: ImageDraw.ImageDraw, calibration: Calibration, across: _Ax
         draw.rectangle((x, SIZE[1] - 24, x + 14, SIZE[1] - 18), fill=colour)
         draw.text((x + 20, SIZE[1] - 21), text, fill=SOFT, font=_font(14), anchor="lm")
         x += 48 + draw.textlength(text, font=_font(14))
+
+
+def _upwards(image: Image.Image, text: str, *, x: int, y: int) -> None:
+    """Text that runs upwards, with its left edge at ``x`` and its middle at ``y``."""
+    flat = Image.new("RGB", (int(ImageDraw.Draw(image).textlength(text, font=_font(15))) + 2, 20), "white")
+    ImageDraw.Draw(flat).text((1, 1), text, fill=INK, font=_font(15))
+    turned = flat.transpose(Image.Transpose.ROTATE_90)
+    image.paste(turned, (x, y - turned.height // 2))
 
 
 def _draw_operating(

@@ -9,6 +9,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.calibration.fit import read_fit
+from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.judging import live_hits
 from pipelines.ledger import Scope, count_statuses
@@ -46,6 +48,8 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
         policy_version=workspace.policy.version,
         registry_version=registry_version(connection),
         thresholds=workspace.thresholds_at(connection),
+        calibration=calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id),
+        fit=read_fit(connection, workspace),
         counts=_counts(connection, scope, found, coverage),
         coverage=coverage,
         partial=read_partial(connection, scope),

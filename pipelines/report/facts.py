@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from indexes.calibration import Thresholds
+from pipelines.calibration.fit import GalleryFit
+from pipelines.calibration.store import Calibration
 from pipelines.requests import RemovalRequest
 
 
@@ -162,6 +164,9 @@ class ReportFacts:
     policy_version: str
     registry_version: int
     thresholds: Thresholds
+    calibration: Calibration | None
+    """Of the models in force, even where the policy's own bands go before it."""
+    fit: GalleryFit
     counts: ReportCounts
     coverage: CoverageFacts
     partial: PartialFacts

@@ -143,14 +143,12 @@ def _combinations(count: int, most: int, seed: int) -> tuple[Int64, Int64]:
     if total <= most:
         left, right = np.triu_indices(count, 1)
         return left.astype(np.int64), right.astype(np.int64)
-    generator = np.random.default_rng(seed)
-    codes = np.empty(0, dtype=np.int64)
-    while len(codes) < most:
-        drawn = generator.integers(0, count, size=(2, most), dtype=np.int64)
-        low, high = drawn.min(axis=0), drawn.max(axis=0)
-        codes = np.unique(np.concatenate([codes, (low * count + high)[low < high]]))
-    codes = np.sort(generator.permutation(codes)[:most])
-    return codes // count, codes % count
+    drawn = np.random.default_rng(seed).choice(total, size=most, replace=False, shuffle=False).astype(np.int64)
+    # Number k of the pairs (0, 1), (0, 2), (1, 2), (0, 3), ...; the root is rounded, and put right where it is off.
+    right = ((1 + np.sqrt(1 + 8 * drawn.astype(np.float64))) / 2).astype(np.int64)
+    right -= right * (right - 1) // 2 > drawn
+    right += right * (right + 1) // 2 <= drawn
+    return drawn - right * (right - 1) // 2, right
 
 
 def _scores(vectors: Float32, rows: _Rows) -> Float32:

@@ -91,7 +91,7 @@ class Calibration:
             raise StateError("this calibration has no threshold for its targets: more comparisons are needed")
         source = (
             f"calibration {self.calibration_id}: FPIR at most {self.review.target_fpir:g} (strong "
-            f"{self.strong.target_fpir:g}) for {self.templates} templates, {self.confidence:.0%} confidence"
+            f"{self.strong.target_fpir:g}) for a gallery of {self.templates}, {self.confidence:.0%} confidence"
         )
         return Thresholds(review=review, strong=strong, source=source, calibration_id=self.calibration_id)
 

@@ -235,7 +235,7 @@ def _explain_refusal(found: Calibration) -> None:
         point = own.point
         if point.threshold is None:
             click.echo(
-                f"error: no {name} threshold for FPIR {own.target_fpir:g} with {found.templates} templates (FMR "
+                f"error: no {name} threshold for FPIR {own.target_fpir:g} and a gallery of {found.templates:,} (FMR "
                 f"{point.target_fmr:.3g}): {point.refusal}. There are {found.impostors:,}, at least {point.needed:,} "
                 f"are needed, {max(0, point.needed - found.impostors):,} more",
                 err=True,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embeddings.errors import CalibrationError, ConfigError, StateError
 from pipelines.calibration.compare import _combinations
@@ -199,8 +202,26 @@ def test_i8_nothing_stored_names_a_picture_or_a_person(workspace: Workspace, tmp
         assert read_calibration(connection, workspace.sealer, found.calibration_id) == found
 
 
-def test_more_pairs_than_are_wanted_are_drawn_without_repeats() -> None:
-    left, right = _combinations(100, 700, 1)
-    assert len(set(zip(left.tolist(), right.tolist(), strict=True))) == 700
+@given(st.integers(2, 400), st.floats(0.01, 0.999), st.integers(0, 100))
+def test_more_pairs_than_are_wanted_are_drawn_without_repeats(count: int, share: float, seed: int) -> None:
+    total = count * (count - 1) // 2
+    most = max(1, int(total * share))
+    left, right = _combinations(count, most, seed)
+    assert len(set(zip(left.tolist(), right.tolist(), strict=True))) == min(most, total)
+    assert (left >= 0).all()
     assert (left < right).all()
-    assert right.max() < 100
+    assert (right < count).all()
+
+
+def test_drawing_reaches_the_last_pair_of_very_many_photographs() -> None:
+    left, right = _combinations(200_000, 100_000, 3)
+    assert (left < right).all()
+    assert left.min() >= 0
+    assert 199_000 < right.max() < 200_000
+
+
+def test_what_was_not_drawn_is_counted(workspace: Workspace, tmp_path: Path) -> None:
+    limited = replace(workspace.config.calibration, max_comparisons=300)
+    workspace.config = replace(workspace.config, calibration=limited)
+    found = measured(workspace, people(tmp_path / "people", 60))
+    assert (found.impostors, found.dropped) == (300, {"not_drawn": 60 * 59 // 2 - 300})

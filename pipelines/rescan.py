@@ -98,7 +98,7 @@ def complete_covered_requests(workspace: Workspace) -> int:
         versions = active_versions(tx, now=workspace.now())
         named = set(tx.execute(sa.select(items.c.shard_id).where(items.c.live).distinct()).scalars())
         listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
-        missing = uncovered(tx, listed, versions, threshold=workspace.thresholds.review)
+        missing = uncovered(tx, listed, versions, threshold=workspace.thresholds_at(tx).review)
         waiting = frozenset[str]().union(*missing.values())
         for request in list_requests(tx, state="accepted"):
             if request.subject_id in versions and request.subject_id not in waiting:
@@ -152,7 +152,7 @@ def _uncovered_version(workspace: Workspace, connection: Connection, *, without:
     compared = [shard for shard in listed if shard.covered_threshold is not None]
     versions = active_versions(connection, now=workspace.now())
     others = {subject_id: version for subject_id, version in versions.items() if subject_id not in without}
-    missing = uncovered(connection, compared, others, threshold=workspace.thresholds.review)
+    missing = uncovered(connection, compared, others, threshold=workspace.thresholds_at(connection).review)
     return max((versions[subject_id] for ids in missing.values() for subject_id in ids), default=None)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embeddings.errors import ConfigError, NotReadyError, StateError
 from indexes.calibration import Thresholds
-from indexes.det import Sample, det_points, fmr_for_fpir, fpir, lower_bound, threshold_for
+from indexes.det import OperatingPoint, Sample, det_points, fmr_for_fpir, fpir, lower_bound, threshold_for
 from indexes.gallery import Gallery
 from pipelines.calibration.compare import Compared, compare
 from pipelines.calibration.faces import embed_photographs
@@ -45,16 +45,10 @@ def calibrate(
     """
     if aim.strong_fpir > aim.fpir:
         raise ConfigError(f"the strong FPIR ({aim.strong_fpir:g}) has to be at most that of review ({aim.fpir:g})")
-    templates = aim.templates
-    if templates is None:
-        with workspace.database.read() as connection:
-            templates = max(1, count_templates(connection, workspace))
+    templates = aim.templates or _templates_now(workspace)
     faces = embed_photographs(workspace, labels.paths, progress=progress)
     compared = compare(labels, faces, most=workspace.config.calibration.max_comparisons)
-    operating = [
-        _operating(compared, target, templates=templates, confidence=aim.confidence)
-        for target in (aim.fpir, aim.strong_fpir)
-    ]
+    review, strong = _operating(compared, aim, templates=templates)
     points = workspace.config.calibration.points
     calibration = identified(
         Calibration(
@@ -72,9 +66,9 @@ def calibrate(
             dropped={reason: count for reason, count in sorted(compared.dropped.items()) if count},
             mated=len(compared.mated),
             impostors=len(compared.impostors),
-            review=operating[0],
-            strong=operating[1],
-            groups=_groups(compared, operating[0], aim.confidence),
+            review=review,
+            strong=strong,
+            groups=_groups(compared, review, aim.confidence),
             points=tuple(det_points(compared.mated, compared.impostors, most=points, confidence=aim.confidence)),
         )
     )
@@ -99,9 +93,38 @@ def use(workspace: Workspace, calibration_id: str, *, actor: str) -> Calibration
     return calibration
 
 
-def _operating(compared: Compared, target_fpir: float, *, templates: int, confidence: float) -> Operating:
-    target_fmr = fmr_for_fpir(target_fpir, templates=templates)
-    point = threshold_for(compared.impostors, target_fmr=target_fmr, confidence=confidence)
+def in_order(review: OperatingPoint, strong: OperatingPoint) -> tuple[OperatingPoint, OperatingPoint]:
+    """The two with review at or below strong: what holds the stricter target holds the other as well.
+
+    The dependence measured at more errors can be so much larger that the laxer target alone would give the higher one.
+    """
+    if strong.threshold is not None and (review.threshold is None or review.threshold > strong.threshold):
+        return replace(strong, target_fmr=review.target_fmr, needed=review.needed), strong
+    return review, strong
+
+
+def _templates_now(workspace: Workspace) -> int:
+    """Templates in the registry; one for a registry that is still empty."""
+    with workspace.database.read() as connection:
+        return max(1, count_templates(connection, workspace))
+
+
+def _operating(compared: Compared, aim: Aim, *, templates: int) -> tuple[Operating, Operating]:
+    """Review and strong."""
+    targets = (aim.fpir, aim.strong_fpir)
+    rates = (fmr_for_fpir(target, templates=templates) for target in targets)
+    points = (threshold_for(compared.impostors, target_fmr=rate, confidence=aim.confidence) for rate in rates)
+    review, strong = (
+        _rated(compared, target, point, templates=templates, confidence=aim.confidence)
+        for target, point in zip(targets, in_order(*points), strict=True)
+    )
+    return review, strong
+
+
+def _rated(
+    compared: Compared, target_fpir: float, point: OperatingPoint, *, templates: int, confidence: float
+) -> Operating:
+    """A point with the FPIR and the FNMR that hold there."""
     if point.threshold is None or point.fmr is None:
         return Operating(target_fpir, point, None, None)
     bound = fpir(point.fmr.upper, templates=templates)

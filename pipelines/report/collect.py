@@ -115,7 +115,7 @@ def read_coverage(connection: Connection, workspace: Workspace, scope: Scope) ->
     waiting_for: set[str] = set()
     if measured.settled < measured.pairs or (not versions and statuses.get("pending")):
         listed = list_shards(connection, workspace.sealer)
-        missing = uncovered(connection, listed, versions, threshold=workspace.thresholds.review)
+        missing = uncovered(connection, listed, versions, threshold=workspace.thresholds_at(connection).review)
         query = sa.select(items.c.shard_id, items.c.status, sa.func.count()).where(*scope.where())
         for shard_id, status, count in connection.execute(query.group_by(items.c.shard_id, items.c.status)):
             pending += int(count) * (shard_id is None and status == "pending")

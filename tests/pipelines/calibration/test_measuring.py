@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.errors import CalibrationError, ConfigError, StateError
+from indexes.det import OperatingPoint, Rate
 from pipelines.calibration.compare import _combinations
 from pipelines.calibration.labels import MAX_GROUPS, read_folder, read_pairs
-from pipelines.calibration.measure import Aim, calibrate, use
+from pipelines.calibration.measure import Aim, calibrate, in_order, use
 from pipelines.calibration.store import Calibration, read_calibration
 from pipelines.database import tables
 from pipelines.database.calibrations import calibrations
@@ -183,6 +184,17 @@ def test_the_gallery_is_by_default_the_one_there_is(workspace: Workspace, tmp_pa
         enrol(workspace, person(number))
     found = measured(workspace, people(tmp_path / "people", 30, first=50), Aim(0.9, 0.9, 0.9))
     assert found.templates == 3
+
+
+def test_review_is_never_above_strong() -> None:
+    rate = Rate(errors=0, comparisons=900, rate=0.0, upper=0.004, effective=800.0)
+    strong = OperatingPoint(0.005, 0.4, rate, 700)
+    for review in (OperatingPoint(0.05, 0.5, rate, 70), OperatingPoint(0.05, None, None, 70, "too few")):
+        ordered, same = in_order(review, strong)
+        assert (ordered.threshold, ordered.target_fmr, ordered.refusal) == (0.4, 0.05, None)
+        assert same == strong
+    usual = OperatingPoint(0.05, 0.3, rate, 70)
+    assert in_order(usual, strong) == (usual, strong)
 
 
 def test_a_strong_target_above_that_of_review_is_refused(workspace: Workspace, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def _axes(calibration: Calibration, curve: bool) -> tuple[_Axis, _Axis]:
         misses = [point.fnmr for point in calibration.points if point.fnmr]
         miss_low = math.floor(math.log10(min([*misses, 0.1])))
         return _Axis(fmr_low, 0, left, right, True), _Axis(miss_low, 0, bottom, top, True)
-    scores = [point.threshold for point in calibration.points]
+    scores = [point.threshold for point in calibration.points] or [0.0, 1.0]
     low, high = math.floor(min(scores) * 10) / 10, math.ceil(max(scores) * 10) / 10
     return _Axis(low, max(high, low + 0.1), left, right, False), _Axis(fmr_low, 0, bottom, top, True)
 
@@ -154,7 +154,9 @@ def _draw_operating(
     x, y = (across.at(fmr.upper), up.at(fnmr)) if curve else (across.at(threshold), up.at(fmr.upper))
     draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=MARK, outline="white")
     text = f"{name} {threshold:.3f}"
-    inward = x + draw.textlength(text, font=_font(15)) + 12 > right
+    # Strong lies left of review on a DET curve, so each gets its own side, unless that is outside.
+    length = draw.textlength(text, font=_font(15)) + 12
+    inward = x + length > right or (curve and name == "strong" and x - length > left)
     draw.text((x - 10 if inward else x + 10, y - 8), text, fill=MARK, font=_font(15), anchor="rb" if inward else "lb")
 
 

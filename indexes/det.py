@@ -151,7 +151,7 @@ def lower_bound(errors: float, trials: float, *, confidence: float) -> float:
 
 
 def threshold_for(impostors: Sample, *, target_fmr: float, confidence: float) -> OperatingPoint:
-    """The lowest threshold at which the FMR is at most ``target_fmr`` with ``confidence``.
+    """The lowest threshold at which the FMR is at most ``target_fmr`` with ``confidence``, above 0.5 and below 1.
 
     The threshold lies just above an order statistic, for which Clopper and Pearson's bound holds although the data
     chose it (Wilks 1941). It is refused where even no false match at all would not bound the FMR so low, and where one

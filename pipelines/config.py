@@ -219,7 +219,7 @@ class CalibrationConfig:
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     fpir: Share = 0.01
     strong_fpir: Share = 0.001
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     max_comparisons: Positive = 5_000_000
     points: Annotated[int, Field(ge=10, le=1000)] = 120
 

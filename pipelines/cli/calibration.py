@@ -43,7 +43,7 @@ _SHOWN_POINTS = 12
 )
 @click.option("--fpir", type=_SHARE, help="Target at the review threshold [calibration.fpir].")
 @click.option("--strong-fpir", type=_SHARE, help="Target at the strong threshold [calibration.strong_fpir].")
-@click.option("--confidence", type=click.FloatRange(0.5, 1, max_open=True), help="Of the bounds [0.95].")
+@click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), help="Of the bounds [0.95].")
 @click.option("--gallery", type=click.IntRange(1), help="Templates to calibrate for [those in the registry now].")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="PNG [HOME/calibrations/ID.png].")
 @click.option("--use", is_flag=True, help="Put it in force at once; see `likeness calibration use`.")
@@ -73,21 +73,29 @@ def calibrate(
         aim = Aim(fpir or given.fpir, strong_fpir or given.strong_fpir, confidence or given.confidence, gallery)
         found = measure(workspace, labels, aim, actor=actor(), progress=report)
         picture = write_plot(workspace, found, plot)
-        if use and found.complete:
-            put_in_force(workspace, found.calibration_id, actor=actor())
-            _warn_of_bands(workspace, found)
+        refusal = _use(workspace, found) if use and found.complete else None
+    in_force = use and found.complete and refusal is None
     if as_json:
-        emit(
-            to_plain(found) | {"complete": found.complete, "in_force": use and found.complete, "plot": str(picture)},
-            as_json=True,
-        )
+        emit(to_plain(found) | {"complete": found.complete, "in_force": in_force, "plot": str(picture)}, as_json=True)
     else:
         _print(found, picture)
+    if refusal is not None:
+        raise refusal
     if not found.complete:
         _explain_refusal(found)
         sys.exit(1)
     if use:
         click.echo("in force; compare what it newly reaches: likeness rescan --pending", err=True)
+
+
+def _use(workspace: Workspace, found: Calibration) -> StateError | None:
+    """Put it in force, or say why not once what was measured is printed."""
+    try:
+        put_in_force(workspace, found.calibration_id, actor=actor())
+    except StateError as error:
+        return error
+    _warn_of_bands(workspace, found)
+    return None
 
 
 @click.group()

@@ -112,6 +112,19 @@ def test_an_unsupported_target_ends_with_1_and_says_how_many_more_pairs_it_needs
     assert "more comparisons" in refused.stderr
 
 
+def test_thresholds_that_would_stop_every_run_are_printed_but_not_put_in_force(place: Home) -> None:
+    strangers = str(place.folder / "strangers")
+    before = place.done("status")["calibration"]["calibration_id"]
+    lax = ("--fpir", "0.99", "--strong-fpir", "0.9", "--gallery", "1", "--confidence", "0.6")
+    result = place.run("calibrate", "--impostors", strangers, *lax, "--use", "--json")
+    assert result.exit_code == 1
+    assert "canary" in result.stderr
+    made = json.loads(result.stdout)
+    assert made["complete"]
+    assert not made["in_force"]
+    assert place.done("status")["calibration"]["calibration_id"] == before
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -119,6 +132,7 @@ def test_an_unsupported_target_ends_with_1_and_says_how_many_more_pairs_it_needs
         ("--pairs", "pairs.csv", "--impostors", "strangers"),
         ("--impostors", "nowhere"),
         ("--impostors", "uploads", "--fpir", "0"),
+        ("--impostors", "strangers", "--confidence", "0.5"),
         ("--impostors", "uploads"),  # one person
         ("--impostors", "strangers", "--fpir", "0.01", "--strong-fpir", "0.1"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embeddings.errors import CalibrationError, ConfigError, StateError
@@ -214,6 +214,7 @@ def test_i8_nothing_stored_names_a_picture_or_a_person(workspace: Workspace, tmp
         assert read_calibration(connection, workspace.sealer, found.calibration_id) == found
 
 
+@settings(deadline=None)
 @given(st.integers(2, 400), st.floats(0.01, 0.999), st.integers(0, 100))
 def test_more_pairs_than_are_wanted_are_drawn_without_repeats(count: int, share: float, seed: int) -> None:
     total = count * (count - 1) // 2

@@ -13,6 +13,7 @@
     ├── VectorError               NaN, zero or unnormalised vectors at a boundary (I4)
     ├── WeightsError              model files missing, altered, or under a licence not accepted
     ├── EnrolmentError            references that cannot become templates
+    ├── CalibrationError          labelled photographs that cannot give the thresholds asked for
     └── StateError                an operation that the present state does not allow
 
 Reasons are short fixed words (``truncated``, ``too_large``): they are stored, counted and shown. No error carries a
@@ -83,6 +84,10 @@ class EnrolmentError(LikenessError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+
+
+class CalibrationError(LikenessError):
+    """Labelled photographs cannot give what was asked of them. Says what is missing, in counts."""
 
 
 class StateError(LikenessError):

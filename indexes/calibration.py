@@ -9,11 +9,15 @@ from embeddings.errors import NotReadyError
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Cosine similarities from which a match is worth a person's look (``review``) and from which it is ``strong``."""
+    """Cosine similarities from which a match is worth a person's look (``review``) and from which it is ``strong``.
+
+    ``calibration_id``: the calibration they come from, None for published ones and a policy's own.
+    """
 
     review: float
     strong: float
     source: str
+    calibration_id: str | None = None
 
 
 # They hold with several views too: of one place one face is compared, not the best of several comparisons, and the rate

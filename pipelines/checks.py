@@ -2,6 +2,7 @@
 
     scanned    content_could_be_fetched  blocking: not an outage (I1)
     matches    canary_is_found          blocking: the known face is found, and only there (I7)
+    matches    gallery_fits_its_calibration  a warning: more templates than the thresholds in force were calibrated for
     matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on
     verdicts   coverage_is_total        blocking: every pair compared, every hit judged (I1, I2); moves the watermark
     takedowns  delivery_is_in_order     a warning: no address configured, dead letters, or a service that answered 410
@@ -15,6 +16,7 @@ from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeve
 
 from embeddings.errors import CorruptionError, NotReadyError
 from pipelines.assets import day_scope, matches, scanned_items, takedowns, verdicts
+from pipelines.calibration.fit import read_fit
 from pipelines.database import get_state
 from pipelines.delivery import compare_with_service
 from pipelines.judging import hit_rate
@@ -57,6 +59,21 @@ def content_could_be_fetched(context: AssetCheckExecutionContext, home: Home) ->
         severity=AssetCheckSeverity.ERROR if enough else AssetCheckSeverity.WARN,
         description=f"{failed} of {total} items could not be fetched",
         metadata={"fetch_failed": failed, "items": total, "max_fetch_failed_rate": config.max_fetch_failed_rate},
+    )
+
+
+@asset_check(asset=matches)
+def gallery_fits_its_calibration(home: Home) -> AssetCheckResult:
+    """The FPIR that the present gallery has at the threshold in force is bounded by the calibration's target."""
+    workspace = home.workspace()
+    with workspace.database.read() as connection:
+        fit = read_fit(connection, workspace)
+    numbers = {name: getattr(fit, name) for name in ("templates", "threshold", "most_templates", "fpir_upper")}
+    return AssetCheckResult(
+        passed=not fit.outgrown,
+        severity=AssetCheckSeverity.WARN,
+        description=fit.remark,
+        metadata={name: value for name, value in numbers.items() if value is not None},
     )
 
 
@@ -137,7 +154,14 @@ def delivery_is_in_order(home: Home) -> AssetCheckResult:
     )
 
 
-CHECKS = [content_could_be_fetched, canary_is_found, hit_rate_is_plausible, coverage_is_total, delivery_is_in_order]
+CHECKS = [
+    content_could_be_fetched,
+    canary_is_found,
+    gallery_fits_its_calibration,
+    hit_rate_is_plausible,
+    coverage_is_total,
+    delivery_is_in_order,
+]
 
 
 def _agrees(workspace: Workspace) -> bool:

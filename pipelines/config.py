@@ -24,6 +24,7 @@ from pipelines.sources import FetchSettings
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 _FORBID = ConfigDict(extra="forbid")
 
 
@@ -33,7 +34,7 @@ class ViewsConfig:
 
     ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain, or where that leaves
     room; ``always``: every frame in full, for which ``megapixels`` should be 8 or so. That bounds the cost of one
-    frame: about 15 ms of one core for each.
+    frame: about 15 ms of one core for each. Views change the models' id: thresholds have to be calibrated with them.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
@@ -210,6 +211,21 @@ class RegistryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationConfig:
+    """What ``likeness calibrate`` aims at: the false positive identification rate, per face of a stranger, at the
+    review and at the strong threshold, each held with ``confidence``. Of more than ``max_comparisons`` that a folder
+    gives, so many are drawn. ``points``: of the stored DET curve.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    fpir: Share = 0.01
+    strong_fpir: Share = 0.001
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    max_comparisons: Positive = 5_000_000
+    points: Annotated[int, Field(ge=10, le=1000)] = 120
+
+
+@dataclass(frozen=True, slots=True)
 class TakedownConfig:
     """Delivery: DESIGN 10. Back-off doubles from ``backoff_seconds`` up to ``backoff_cap_seconds``."""
 
@@ -262,6 +278,7 @@ class Config:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
     ray: RayConfig = field(default_factory=RayConfig)
 

@@ -25,6 +25,7 @@ class Hit:
     score: float
     threshold: float
     threshold_source: str
+    calibration_id: str | None
     reference_id: str
     frame: int
     face: int

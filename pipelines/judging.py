@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -65,7 +66,8 @@ def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> Judge
     """Judge every group that has an unjudged hit. Safe to repeat and to run twice at once."""
     judged = takedowns = 0
     with workspace.database.read() as connection:
-        groups = _groups_to_judge(connection, workspace.policy.version)
+        calibration_id = workspace.thresholds_at(connection).calibration_id
+        groups = _groups_to_judge(connection, workspace.policy.version, calibration_id)
     progress("judge", 0, len(groups))
     for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
         part = groups[start : start + GROUPS_PER_TRANSACTION]
@@ -113,10 +115,12 @@ def unjudged_count(connection: Connection, scope: Scope | None = None) -> int:
     return int(connection.execute(sa.select(sa.func.count()).select_from(query)).scalar_one())
 
 
-def _groups_to_judge(connection: Connection, policy_version: str) -> list[Group]:
-    """Groups with a hit that no verdict has weighed, or only one by another policy."""
+def _groups_to_judge(connection: Connection, policy_version: str, calibration_id: str | None) -> list[Group]:
+    """Groups with a hit that no verdict has weighed, or only one by another policy or calibration."""
     by_this_policy = sa.and_(
-        *(verdicts.c[name] == hits.c[name] for name in _KEY), verdicts.c.policy_version == policy_version
+        *(verdicts.c[name] == hits.c[name] for name in _KEY),
+        verdicts.c.policy_version == policy_version,
+        verdicts.c.calibration_id.is_not_distinct_from(calibration_id),
     )
     todo = sa.or_(hits.c.judged_at.is_(None), ~sa.select(verdicts.c.rule).where(by_this_policy).exists())
     groups = {_group(row) for row in connection.execute(live_hits().where(todo))}
@@ -130,13 +134,14 @@ def _group(row: Any) -> Group:
 def _judge_groups(tx: Connection, workspace: Workspace, groups: Sequence[Group]) -> JudgeCounts:
     """Judge whole groups: their evidence in one query, their verdicts in one statement."""
     judged: list[Judged] = []
-    for group, evidence in _evidence_of(tx, workspace, groups).items():
+    thresholds = workspace.thresholds_at(tx)
+    judge_item = partial(judge, policy=workspace.policy, calibration_id=thresholds.calibration_id)
+    for group, evidence in _evidence_of(tx, groups, thresholds, model_id=workspace.model_id).items():
         by_item: dict[str, list[FaceEvidence]] = {}
         for hit in evidence:
             by_item.setdefault(hit.item_id, []).append(hit)
         judged += [
-            Judged(group.subject_id, tuple(own), judge(own, model_evidence=evidence, policy=workspace.policy))
-            for own in by_item.values()
+            Judged(group.subject_id, tuple(own), judge_item(own, model_evidence=evidence)) for own in by_item.values()
         ]
     standing = [entry for entry in judged if entry.judgement.verdict != "takedown" and _asked_for(tx, entry.key)]
     # A takedown that stands is not undone because the picture that corroborated it has gone: only people do that.
@@ -145,9 +150,10 @@ def _judge_groups(tx: Connection, workspace: Workspace, groups: Sequence[Group])
     return JudgeCounts(judged=len(judged), takedowns=_enqueue(tx, workspace, judged))
 
 
-def _evidence_of(tx: Connection, workspace: Workspace, groups: Sequence[Group]) -> dict[Group, list[FaceEvidence]]:
-    """All hits that count, of each group."""
-    thresholds, model_id = workspace.thresholds, workspace.model_id
+def _evidence_of(
+    tx: Connection, groups: Sequence[Group], thresholds: Thresholds, *, model_id: str
+) -> dict[Group, list[FaceEvidence]]:
+    """All hits that count, of each group; ``thresholds`` are those of ``model_id``."""
     found: dict[Group, list[FaceEvidence]] = {group: [] for group in groups}
     query = live_hits().where(
         hits.c.subject_id.in_({group.subject_id for group in groups}),
@@ -199,6 +205,7 @@ def _store_verdicts(tx: Connection, workspace: Workspace, judged: Sequence[Judge
                 "best_score": entry.judgement.best_score,
                 "distinct_images": entry.judgement.distinct_images,
                 "policy_version": workspace.policy.version,
+                "calibration_id": entry.judgement.reasons["calibration_id"],
                 "reasons": json.dumps(entry.judgement.reasons, sort_keys=True),
                 "judged_at": now,
             }

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
 from embeddings.types import vectors_of
+from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.database import insert_missing
@@ -51,6 +52,8 @@ class MatchPlan:
     shards: tuple[ListedShard, ...]
     gallery: Gallery | None
     versions: Mapping[str, int]
+    thresholds: Thresholds
+    """In force when the plan was made, and for all of it: coverage states the threshold that was compared at."""
 
 
 def match_pending(
@@ -69,7 +72,7 @@ def match_pending(
     progress("match", 0, len(plan.shards))
     faces = found = 0
     if plan.gallery is not None:
-        side = Side(found_by, tuple(sorted(plan.versions)), plan.gallery.registry_version)
+        side = Side(found_by, tuple(sorted(plan.versions)), plan.gallery.registry_version, plan.thresholds)
         workspace.galleries = {side: plan.gallery}
         entries = [shard.entry for shard in plan.shards]
         compared = workspace.engine.map(compare_shard, workspace, side, entries)
@@ -82,8 +85,8 @@ def match_pending(
 
 def plan_matching(workspace: Workspace, *, found_by: FoundBy, subject_ids: Collection[str] | None = None) -> MatchPlan:
     """Read registry, manifest and coverage in one transaction and decide what to compare with what."""
-    threshold = workspace.thresholds.review
     with workspace.database.read() as connection:
+        thresholds = workspace.thresholds_at(connection)
         versions = active_versions(connection, now=workspace.now())
         require_active(workspace, versions)
         if subject_ids is not None:
@@ -94,11 +97,11 @@ def plan_matching(workspace: Workspace, *, found_by: FoundBy, subject_ids: Colle
             todo = [shard for shard in listed if shard.covered_threshold is None]
             wanted: Collection[str] = versions
         else:
-            missing = uncovered(connection, listed, versions, threshold=threshold)
+            missing = uncovered(connection, listed, versions, threshold=thresholds.review)
             todo = [shard for shard in listed if shard.entry.shard_id in missing]
             wanted = frozenset[str]().union(*missing.values())
         gallery = load_gallery(workspace, connection, subject_ids=wanted)
-    return MatchPlan(tuple(todo), gallery if todo else None, {key: versions[key] for key in wanted})
+    return MatchPlan(tuple(todo), gallery if todo else None, {key: versions[key] for key in wanted}, thresholds)
 
 
 def _limited(versions: Mapping[str, int], subject_ids: Collection[str]) -> dict[str, int]:
@@ -115,6 +118,7 @@ class Side:
     found_by: FoundBy
     subject_ids: tuple[str, ...]
     registry_version: int
+    thresholds: Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +142,8 @@ def compare_shard(workspace: Workspace, side: Side, entry: ShardEntry) -> Compar
     table = workspace.corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
     faces = table.filter(pc.is_in(table["item_id"], value_set=pa.array(list(live), type=pa.string())))
     vectors = vectors_of(faces["vector"], entry.dimension)
-    matches = gallery.match(vectors, model_id=entry.model_id, threshold=workspace.thresholds.review)
-    rows = _hit_rows(workspace, gallery, faces, matches, shard_id=entry.shard_id, found_by=side.found_by)
+    matches = gallery.match(vectors, model_id=entry.model_id, threshold=side.thresholds.review)
+    rows = _hit_rows(workspace, gallery, faces, matches, side=side, shard_id=entry.shard_id)
     workspace.failpoints.pass_by("during_comparison")
     return Comparison(entry.shard_id, len(faces), tuple(rows))
 
@@ -178,25 +182,20 @@ def _items_of(connection: Connection, shard_id: str) -> dict[str, str]:
 
 
 def _hit_rows(
-    workspace: Workspace,
-    gallery: Gallery,
-    faces: pa.Table,
-    matches: GalleryMatches,
-    *,
-    shard_id: str,
-    found_by: FoundBy,
+    workspace: Workspace, gallery: Gallery, faces: pa.Table, matches: GalleryMatches, *, side: Side, shard_id: str
 ) -> list[dict[str, Any]]:
     """Hit rows of everything but the canary, ordered by face and subject."""
-    thresholds = workspace.thresholds
+    thresholds = side.thresholds
     now = workspace.now()
     common = {
         "tier": "face",
         "threshold": thresholds.review,
         "threshold_source": thresholds.source,
+        "calibration_id": thresholds.calibration_id,
         "model_id": gallery.model_id,
         "policy_version": workspace.policy.version,
         "shard_id": shard_id,
-        "found_by": found_by,
+        "found_by": side.found_by,
         "found_at": now,
     }
     matched = faces.drop_columns(["vector"]).take(pa.array(np.asarray(matches.probe))).to_pylist()
@@ -250,7 +249,7 @@ def _commit_coverage(
 
     Only then can the shard's pending items be called clean.
     """
-    threshold, now = workspace.thresholds.review, workspace.now()
+    threshold, now = plan.thresholds.review, workspace.now()
     known = {subject_id: version for subject_id, version in active.items() if version <= gallery.registry_version}
     missing = uncovered(tx, [shard], known, threshold=threshold).get(shard.entry.shard_id, frozenset())
     if any(plan.versions.get(subject_id) != known[subject_id] for subject_id in missing):

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from embeddings.errors import ConfigError
+from embeddings.errors import ConfigError, NotReadyError
 from indexes.calibration import Thresholds, published_thresholds
 from pipelines.config import Positive, explain
 
@@ -63,11 +63,20 @@ class Policy:
     version: str
     settings: PolicyFile
 
-    def thresholds(self, pack: str) -> Thresholds:
-        """The bands in force for a pack, with where they come from."""
+    def has_thresholds(self, pack: str) -> bool:
+        """Whether there are any for a pack that is not calibrated."""
+        try:
+            self.thresholds(pack)
+        except NotReadyError:
+            return False
+        return True
+
+    def thresholds(self, pack: str, *, calibrated: Thresholds | None = None) -> Thresholds:
+        """The bands in force for a pack, with where they come from: the policy's own, else the calibration's, else
+        the published ones."""
         bands = self.settings.bands.get(pack)
         if bands is None:
-            return published_thresholds(pack)
+            return calibrated or published_thresholds(pack)
         return Thresholds(review=bands.review, strong=bands.strong, source=f"policy {self.version}")
 
 
@@ -121,8 +130,14 @@ def band_of(score: float, thresholds: Thresholds) -> Band:
     return "strong" if score >= thresholds.strong else "review"
 
 
-def judge(evidence: Sequence[FaceEvidence], *, model_evidence: Sequence[FaceEvidence], policy: Policy) -> Judgement:
-    """Judge one item for one subject.
+def judge(
+    evidence: Sequence[FaceEvidence],
+    *,
+    model_evidence: Sequence[FaceEvidence],
+    policy: Policy,
+    calibration_id: str | None = None,
+) -> Judgement:
+    """Judge one item for one subject. ``calibration_id``: whose thresholds gave the bands; it is stated only.
 
     ``evidence``: the item's own hits (at least one). ``model_evidence``: all hits of the same subject in the pictures
     of the same parent model, this item's included; without a parent model, the item's own.
@@ -139,7 +154,7 @@ def judge(evidence: Sequence[FaceEvidence], *, model_evidence: Sequence[FaceEvid
         verdict, rule = "takedown", "strong_face_in_distinct_images"
     else:
         rule = "strong_face_uncorroborated"
-    reasons = _statement(best, verdict, rule, distinct, policy)
+    reasons = _statement(best, verdict, rule, distinct, policy) | {"calibration_id": calibration_id}
     return Judgement(verdict=verdict, rule=rule, best_score=best.score, distinct_images=distinct, reasons=reasons)
 
 

@@ -291,7 +291,7 @@ def load_gallery(workspace: Workspace, connection: Connection, *, subject_ids: C
         model_id=model_id,
         registry_version=registry_version(connection),
     )
-    canary.require_found(gallery, workspace.thresholds)
+    canary.require_found(gallery, workspace.thresholds_at(connection))
     return gallery
 
 

@@ -49,7 +49,8 @@ class WantedRescans:
     """What a rescan is wanted for, one key for each attempt at it; and how many attempts were enough.
 
     ``<request id>:<attempt>`` for an accepted request; ``registry:<version>:<attempt>`` for the subjects that became
-    active without one, up to that version of the registry.
+    active without one, up to that version of the registry; ``registry:<version>@<calibration>:<attempt>`` where
+    thresholds are calibrated, because a lower one makes the same subjects due again.
     """
 
     keys: tuple[str, ...]
@@ -97,7 +98,7 @@ def complete_covered_requests(workspace: Workspace) -> int:
         versions = active_versions(tx, now=workspace.now())
         named = set(tx.execute(sa.select(items.c.shard_id).where(items.c.live).distinct()).scalars())
         listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
-        missing = uncovered(tx, listed, versions, threshold=workspace.thresholds.review)
+        missing = uncovered(tx, listed, versions, threshold=workspace.thresholds_at(tx).review)
         waiting = frozenset[str]().union(*missing.values())
         for request in list_requests(tx, state="accepted"):
             if request.subject_id in versions and request.subject_id not in waiting:
@@ -119,7 +120,8 @@ def wanted_rescans(workspace: Workspace) -> WantedRescans:
         attempts = {request.request_id: request.attempt for request in accepted if request.subject_id not in left}
         version = _uncovered_version(workspace, connection, without={request.subject_id for request in accepted})
         if version is not None:
-            name = f"{_REGISTRY}{version}"
+            calibration_id = workspace.thresholds_at(connection).calibration_id
+            name = f"{_REGISTRY}{version}" + (f"@{calibration_id}" if calibration_id else "")
             attempts[name] = _registry_attempt(connection, name)
     keys = tuple(sorted(f"{name}:{attempt}" for name, attempt in attempts.items() if attempt <= most))
     return WantedRescans(keys, given_up=len(attempts) - len(keys))
@@ -134,7 +136,7 @@ def retry_rescan(workspace: Workspace, key: str, *, actor: str) -> bool:
         if _registry_attempt(tx, name) != int(attempt):
             return False
         set_state(tx, _RETRIED, f"{name}:{int(attempt) + 1}")
-        version = int(name.removeprefix(_REGISTRY))
+        version = int(name.removeprefix(_REGISTRY).partition("@")[0])
         audit.append(
             tx, workspace.sealer, actor=actor, action="registry.retry", now=workspace.now(), registry_version=version
         )
@@ -152,7 +154,7 @@ def _uncovered_version(workspace: Workspace, connection: Connection, *, without:
     compared = [shard for shard in listed if shard.covered_threshold is not None]
     versions = active_versions(connection, now=workspace.now())
     others = {subject_id: version for subject_id, version in versions.items() if subject_id not in without}
-    missing = uncovered(connection, compared, others, threshold=workspace.thresholds.review)
+    missing = uncovered(connection, compared, others, threshold=workspace.thresholds_at(connection).review)
     return max((versions[subject_id] for ids in missing.values() for subject_id in ids), default=None)
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from embeddings.errors import WeightsError
 from embeddings.runtimes import choose_runtime, inspect_machine
 from pipelines.backfill_state import BackfillProgress, watch_backfill
+from pipelines.calibration.fit import GalleryFit, read_fit
 from pipelines.content import ContentCoverage, measure_content
 from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
@@ -57,6 +58,8 @@ class Status:
     corpus_faces: int
     corpus_bytes: int
     content: ContentCoverage
+    calibration: GalleryFit
+    gallery_outgrown: bool
     watermark: str | None
     outbox: dict[str, int]
     requests: tuple[RequestClock, ...]
@@ -72,6 +75,7 @@ def read_status(workspace: Workspace) -> Status:
         listed = list_shards(connection, workspace.sealer)
         by_state = connection.execute(sa.select(subjects.c.state, sa.func.count()).group_by(subjects.c.state))
         recent = connection.execute(sa.select(runs).order_by(runs.c.started_at.desc()).limit(5)).mappings()
+        fit = read_fit(connection, workspace)
         unfinished = [request for state in ("open", "accepted") for request in list_requests(connection, state=state)]
         return Status(
             home=str(workspace.home),
@@ -92,6 +96,8 @@ def read_status(workspace: Workspace) -> Status:
             corpus_faces=sum(shard.entry.faces for shard in listed),
             corpus_bytes=sum(shard.entry.bytes for shard in listed),
             content=measure_content(connection, workspace, Scope(None, None)),
+            calibration=fit,
+            gallery_outgrown=fit.outgrown,
             watermark=get_state(connection, "watermark"),
             outbox=counts_by_state(connection),
             requests=tuple(

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from embeddings.errors import CorruptionError, LikenessError
 from embeddings.weights import find_pack
 from pipelines import audit
+from pipelines.calibration.store import verify_calibrations
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import contents, items, outbox, subjects, templates, verdicts
 from pipelines.judging import live_hits, unjudged_count
@@ -37,6 +38,7 @@ def verify(workspace: Workspace, *, progress: Progress = silent) -> list[Finding
         ("database integrity", _database),
         ("model files", _weights),
         ("audit chain", _audit),
+        ("calibrations", _calibrations),
         ("registry", _registry),
         ("templates", _templates),
         ("item statuses", _statuses),
@@ -70,6 +72,11 @@ def _weights(workspace: Workspace) -> str:
 def _audit(workspace: Workspace) -> str:
     with workspace.database.read() as connection:
         return f"{audit.verify(connection, workspace.sealer)} rows in an unbroken chain"
+
+
+def _calibrations(workspace: Workspace) -> str:
+    with workspace.database.read() as connection:
+        return verify_calibrations(connection, workspace.sealer)
 
 
 def _registry(workspace: Workspace) -> str:

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
+from sqlalchemy.engine import Connection
+
 from embeddings.errors import ConfigError, NotReadyError
 from embeddings.models import FaceModels, load_models
 from embeddings.types import ImageLimits
@@ -19,6 +21,7 @@ from embeddings.weights import find_pack, model_id
 from indexes.calibration import Thresholds
 from indexes.corpus import Corpus
 from indexes.gallery import Gallery
+from pipelines.calibration.store import calibration_in_force
 from pipelines.canary import Canary, make_canary
 from pipelines.config import Config, load_config
 from pipelines.content_models import ContentModels, content_schema
@@ -105,8 +108,20 @@ class Workspace:
 
     @property
     def thresholds(self) -> Thresholds:
-        """The bands in force for the configured pack."""
-        return self.policy.thresholds(find_pack(self.config.embedding.pack).name)
+        """The bands in force for the configured pack, read anew: another process may put a calibration in force."""
+        with self.database.read() as connection:
+            return self.thresholds_at(connection)
+
+    def thresholds_at(self, connection: Connection) -> Thresholds:
+        """The bands as a transaction sees them. Raises :class:`CorruptionError` for an altered calibration."""
+        calibration = calibration_in_force(connection, self.sealer, model_id=self.model_id)
+        calibrated = calibration.thresholds() if calibration else None
+        return self.policy.thresholds(self.pack_name, calibrated=calibrated)
+
+    @property
+    def pack_name(self) -> str:
+        """The configured pack, as thresholds are keyed."""
+        return find_pack(self.config.embedding.pack).name
 
     @property
     def limits(self) -> ImageLimits:

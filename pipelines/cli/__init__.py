@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipelines.cli import models, operations, registry, scanning
+from pipelines.cli import calibration, models, operations, registry, scanning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,6 +25,8 @@ for command in (
     scanning.rescan,
     scanning.hits,
     models.models,
+    calibration.calibrate,
+    calibration.calibration,
     operations.dispatch,
     operations.reconcile,
     operations.receiver,

@@ -69,7 +69,7 @@ state = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("value", sa.String, nullable=False),
 )
-"""Single facts: ``registry_version``, ``key_check``, ``watermark``, ``endpoint_stopped``."""
+"""Single facts: ``registry_version``, ``key_check``, ``watermark``, ``endpoint_stopped``, ``calibration:<model>``."""
 
 items = sa.Table(
     "items",
@@ -236,6 +236,7 @@ hits = sa.Table(
     sa.Column("score", sa.Float, nullable=False),
     sa.Column("threshold", sa.Float, nullable=False),
     sa.Column("threshold_source", sa.String, nullable=False),
+    sa.Column("calibration_id", sa.String),  # by which it was found; null: by none
     sa.Column("model_id", sa.String, nullable=False),
     sa.Column("policy_version", sa.String, nullable=False),
     sa.Column("frame", sa.Integer, nullable=False),
@@ -265,6 +266,7 @@ verdicts = sa.Table(
     sa.Column("distinct_images", sa.Integer, nullable=False),
     sa.Column("policy_version", sa.String, nullable=False),
     sa.Column("reasons", sa.Text, nullable=False),
+    sa.Column("calibration_id", sa.String),
     sa.Column("judged_at", UTCDateTime, nullable=False),
     sa.Index("ix_verdicts_subject", "subject_id"),
 )

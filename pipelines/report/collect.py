@@ -9,6 +9,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.calibration.fit import read_fit
+from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.judging import live_hits
 from pipelines.ledger import Scope, count_statuses
@@ -46,7 +48,9 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
         model_id=workspace.model_id,
         policy_version=workspace.policy.version,
         registry_version=registry_version(connection),
-        thresholds=workspace.thresholds,
+        thresholds=workspace.thresholds_at(connection),
+        calibration=calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id),
+        fit=read_fit(connection, workspace),
         counts=_counts(connection, workspace, scope, found, coverage),
         coverage=coverage,
         partial=read_partial(connection, scope),
@@ -112,7 +116,7 @@ def read_coverage(connection: Connection, workspace: Workspace, scope: Scope) ->
     waiting_for: set[str] = set()
     if measured.settled < measured.pairs or (not versions and statuses.get("pending")):
         listed = list_shards(connection, workspace.sealer)
-        missing = uncovered(connection, listed, versions, threshold=workspace.thresholds.review)
+        missing = uncovered(connection, listed, versions, threshold=workspace.thresholds_at(connection).review)
         query = sa.select(items.c.shard_id, items.c.status, sa.func.count()).where(*scope.where())
         for shard_id, status, count in connection.execute(query.group_by(items.c.shard_id, items.c.status)):
             pending += int(count) * (shard_id is None and status == "pending")

@@ -34,6 +34,7 @@ HIT_SCHEMA: Final = pa.schema(
         pa.field("score", pa.float64(), nullable=False),
         pa.field("threshold", pa.float64(), nullable=False),
         pa.field("threshold_source", pa.string(), nullable=False),
+        pa.field("calibration_id", pa.string()),
         pa.field("reference_id", pa.string(), nullable=False),
         pa.field("frame", pa.int32(), nullable=False),
         pa.field("face", pa.int32(), nullable=False),

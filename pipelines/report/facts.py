@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from indexes.calibration import Thresholds
+from pipelines.calibration.fit import GalleryFit
+from pipelines.calibration.store import Calibration
 from pipelines.requests import RemovalRequest
 
 
@@ -40,6 +42,7 @@ class ReportHit:
     score: float
     threshold: float
     threshold_source: str
+    calibration_id: str | None
     reference_id: str
     frame: int
     face: int
@@ -166,6 +169,9 @@ class ReportFacts:
     policy_version: str
     registry_version: int
     thresholds: Thresholds
+    calibration: Calibration | None
+    """Of the models in force, even where the policy's own bands go before it."""
+    fit: GalleryFit
     counts: ReportCounts
     coverage: CoverageFacts
     partial: PartialFacts

@@ -20,6 +20,7 @@ import jinja2
 from markupsafe import Markup
 
 from indexes.calibration import Thresholds
+from pipelines.calibration.plot import draw_det
 from pipelines.report import words
 from pipelines.report.arrange import Person, Urgency, arrange
 from pipelines.report.facts import PageLimits, ReportFacts, ReportHit
@@ -89,6 +90,7 @@ def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> 
             names=names,
             style=Markup(style),  # noqa: S704 - our own file
             style_digest=digest,
+            plot=_data_url(draw_det(facts.calibration)) if facts.calibration else None,
             message_states=words.MESSAGE_STATES,
         )
     )
@@ -171,6 +173,10 @@ def score(value: float) -> str:
 def spaced(word: str) -> str:
     """A fixed word as it is read: ``fetch_failed`` -> ``fetch failed``."""
     return word.replace("_", " ")
+
+
+def _data_url(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
 def _threshold_notes(persons: tuple[Person, ...]) -> dict[str, int]:

@@ -102,7 +102,7 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
 
 def alerts(facts: ReportFacts) -> list[Alert]:
     """What must not be overlooked, the gravest first. Empty on a good day."""
-    found = [*_incomplete(facts), *_stuck(facts), *_late_requests(facts)]
+    found = [*_incomplete(facts), *_stuck(facts), *_late_requests(facts), *_outgrown(facts)]
     return sorted(found, key=lambda alert: alert.tone != "danger")
 
 
@@ -148,6 +148,13 @@ def _late_requests(facts: ReportFacts) -> Iterator[Alert]:
     late = sum(request.due_at < facts.written_at for request in facts.requests)
     if late:
         yield Alert("danger", "Overdue.", f"{number(late, 'removal request')} past the deadline.")
+
+
+def _outgrown(facts: ReportFacts) -> Iterator[Alert]:
+    if facts.fit.outgrown:
+        yield Alert(
+            "warning", "More false hits than asked for.", f"{facts.fit.remark[0].upper()}{facts.fit.remark[1:]}."
+        )
 
 
 def rule_words(hit: ReportHit) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import skimage
 import sqlalchemy as sa
-from dagster import AssetCheckEvaluation, DagsterInstance, ExecuteInProcessResult
+from dagster import AssetCheckEvaluation, AssetCheckSeverity, DagsterInstance, ExecuteInProcessResult
 
 from pipelines import registry
 from pipelines.database import get_state, set_state, tables
@@ -18,6 +18,7 @@ from pipelines.definitions import defs, home
 from pipelines.enrolment import read_references
 from pipelines.ledger import Scope, source_id
 from pipelines.registry import Identity, insert_subject
+from pipelines.rescan import rescan
 from pipelines.resources import LikenessHome
 from pipelines.sweep import SweepSummary, advance_watermark, read_watermark, summarise, sweep
 from pipelines.takedown.outbox import counts_by_state
@@ -25,6 +26,7 @@ from pipelines.takedown.receiver import Receiver
 from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import WHITE, BlindGallery, person, picture
+from tests.pipelines.calibration.stored import in_force
 from tests.platform_actions import NAME, enrol, source_of, upload
 
 # Dagster's own sensors pass an argument that Dagster calls beta.
@@ -271,6 +273,23 @@ def test_a_high_rate_among_few_items_is_a_warning(place: Workspace, instance: Da
     assert result.success
     check = checks(result)["hit_rate_is_plausible"]
     assert (check.passed, check.severity.value) == (False, "WARN")
+
+
+def test_a_gallery_that_outgrew_its_calibration_is_a_warning_and_the_night_goes_on(
+    place: Workspace, instance: DagsterInstance, uploads: Path
+) -> None:
+    in_force(place, templates=1)
+    enrol(place, person(1))
+    upload(uploads, "a.png", picture(person(1)), received=MONDAY)
+    assert checks(nightly(place, instance))["gallery_fits_its_calibration"].passed
+    enrol(place, person(2))
+    rescan(place)
+    upload(uploads, "b.png", picture(person(1), WHITE), received=MONDAY)
+    result = nightly(place, instance)
+    check = checks(result)["gallery_fits_its_calibration"]
+    assert (check.passed, check.severity) == (False, AssetCheckSeverity.WARN)
+    assert "outgrown" in (check.description or "")
+    assert result.success
 
 
 def test_a_missed_canary_stops_the_night_before_its_verdicts(

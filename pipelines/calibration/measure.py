@@ -1,0 +1,166 @@
+"""Labelled photographs -> a calibration: embed, compare, and let :mod:`indexes.det` say what follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from embeddings.errors import ConfigError, NotReadyError, StateError
+from indexes.calibration import Thresholds
+from indexes.det import OperatingPoint, Sample, det_points, fmr_for_fpir, fpir, lower_bound, threshold_for
+from indexes.gallery import Gallery
+from pipelines.calibration.compare import Compared, compare
+from pipelines.calibration.faces import embed_photographs
+from pipelines.calibration.fit import count_templates
+from pipelines.calibration.labels import Labels
+from pipelines.calibration.store import (
+    Calibration,
+    GroupRates,
+    Operating,
+    identified,
+    insert_calibration,
+    put_in_force,
+    read_calibration,
+)
+from pipelines.progress import Progress, silent
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is asked of the thresholds. ``templates``: in the gallery that they are for; None: those there are now."""
+
+    fpir: float
+    strong_fpir: float
+    confidence: float
+    templates: int | None = None
+
+
+def calibrate(
+    workspace: Workspace, labels: Labels, aim: Aim, *, actor: str, progress: Progress = silent
+) -> Calibration:
+    """Measure, store and return a calibration of the models in force; it is not put in force.
+
+    Raises ``ConfigError`` for an aim that makes no sense, :class:`CalibrationError` when nothing can be measured. A
+    threshold that the data cannot support is not stated: see :class:`indexes.det.OperatingPoint`.
+    """
+    if aim.strong_fpir > aim.fpir:
+        raise ConfigError(f"the strong FPIR ({aim.strong_fpir:g}) has to be at most that of review ({aim.fpir:g})")
+    templates = aim.templates or _templates_now(workspace)
+    faces = embed_photographs(workspace, labels.paths, progress=progress)
+    compared = compare(labels, faces, most=workspace.config.calibration.max_comparisons)
+    review, strong = _operating(compared, aim, templates=templates)
+    points = workspace.config.calibration.points
+    calibration = identified(
+        Calibration(
+            calibration_id="",
+            model_id=workspace.models.model_id,
+            created_at=workspace.now(),
+            kind=labels.kind,
+            views=workspace.config.embedding.views.mode,
+            templates=templates,
+            confidence=aim.confidence,
+            photographs=len(faces.vectors),
+            persons=compared.persons,
+            several_faces=faces.several,
+            second_look=faces.second_look,
+            dropped={reason: count for reason, count in sorted(compared.dropped.items()) if count},
+            mated=len(compared.mated),
+            impostors=len(compared.impostors),
+            review=review,
+            strong=strong,
+            groups=_groups(compared, review, aim.confidence),
+            points=tuple(det_points(compared.mated, compared.impostors, most=points, confidence=aim.confidence)),
+        )
+    )
+    with workspace.database.write() as tx:
+        insert_calibration(tx, workspace.sealer, calibration, actor=actor)
+    return calibration
+
+
+def use(workspace: Workspace, calibration_id: str, *, actor: str) -> Calibration:
+    """Put a calibration in force. Raises :class:`StateError` if it cannot be: see there.
+
+    It has to be of the models in force and have both thresholds, and the canary must be found with them, or every run
+    would stop.
+    """
+    with workspace.database.read() as connection:
+        calibration = read_calibration(connection, workspace.sealer, calibration_id)
+    if calibration.model_id != workspace.model_id:
+        raise StateError(f"this calibration is of {calibration.model_id}, the models in force are {workspace.model_id}")
+    _require_canary(workspace, calibration.thresholds())
+    with workspace.database.write() as tx:
+        put_in_force(tx, workspace.sealer, calibration, actor=actor, now=workspace.now())
+    return calibration
+
+
+def in_order(review: OperatingPoint, strong: OperatingPoint) -> tuple[OperatingPoint, OperatingPoint]:
+    """The two with review at or below strong: what holds the stricter target holds the other as well.
+
+    The dependence measured at more errors can be so much larger that the laxer target alone would give the higher one.
+    """
+    if strong.threshold is not None and (review.threshold is None or review.threshold > strong.threshold):
+        return replace(strong, target_fmr=review.target_fmr, needed=review.needed), strong
+    return review, strong
+
+
+def _templates_now(workspace: Workspace) -> int:
+    """Templates in the registry; one for a registry that is still empty."""
+    with workspace.database.read() as connection:
+        return max(1, count_templates(connection, workspace))
+
+
+def _operating(compared: Compared, aim: Aim, *, templates: int) -> tuple[Operating, Operating]:
+    """Review and strong."""
+    targets = (aim.fpir, aim.strong_fpir)
+    rates = (fmr_for_fpir(target, templates=templates) for target in targets)
+    points = (threshold_for(compared.impostors, target_fmr=rate, confidence=aim.confidence) for rate in rates)
+    review, strong = (
+        _rated(compared, target, point, templates=templates, confidence=aim.confidence)
+        for target, point in zip(targets, in_order(*points), strict=True)
+    )
+    return review, strong
+
+
+def _rated(
+    compared: Compared, target_fpir: float, point: OperatingPoint, *, templates: int, confidence: float
+) -> Operating:
+    """A point with the FPIR and the FNMR that hold there."""
+    if point.threshold is None or point.fmr is None:
+        return Operating(target_fpir, point, None, None)
+    bound = fpir(point.fmr.upper, templates=templates)
+    fnmr = compared.mated.rate(point.threshold, confidence=confidence) if len(compared.mated) else None
+    return Operating(target_fpir, point, bound, fnmr)
+
+
+def _groups(compared: Compared, review: Operating, confidence: float) -> tuple[GroupRates, ...]:
+    """Each group at the review threshold of all, if there is one: one threshold may treat groups differently."""
+    threshold = review.point.threshold
+    if threshold is None:
+        return ()
+    rates = []
+    for group, (mated, impostors) in compared.groups.items():
+        fmr, fnmr = (sample.rate(threshold, confidence=confidence) for sample in (impostors, mated))
+        worse = _lower(impostors, threshold, confidence) > review.point.target_fmr
+        rates.append(GroupRates(group, fmr, fnmr, worse))
+    return tuple(rates)
+
+
+def _lower(sample: Sample, threshold: float, confidence: float) -> float:
+    errors = sample.errors(threshold)
+    information = sample.information(errors, confidence=confidence)
+    return lower_bound(errors * information, len(sample) * information, confidence=confidence)
+
+
+def _require_canary(workspace: Workspace, thresholds: Thresholds) -> None:
+    canary = workspace.canary
+    gallery = Gallery(
+        canary.template,
+        template_ids=[canary.template_id] * len(canary.template),
+        subject_ids=[canary.subject_id] * len(canary.template),
+        model_id=canary.model_id,
+        registry_version=0,
+    )
+    try:
+        canary.require_found(gallery, thresholds)
+    except NotReadyError as error:
+        raise StateError(f"with these thresholds every run would stop: {error}") from None

@@ -1,0 +1,256 @@
+"""Stored calibrations, and which one is in force for a model.
+
+A calibration is never changed: its id is a digest of all it says, and its row carries a MAC. The one in force is a fact
+in ``state`` with a MAC of its own; every change of it is a row of the audit chain, against which ``likeness verify``
+holds it, so that neither an altered row nor an old fact put back passes (thresholds decide what is found, I7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import CorruptionError, StateError
+from indexes.calibration import Thresholds
+from indexes.det import DetPoint, OperatingPoint, Rate
+from pipelines import audit
+from pipelines.database import get_state, set_state
+from pipelines.database.calibrations import calibrations
+from pipelines.database.tables import audit as audit_rows
+from pipelines.sealing import Sealer
+
+USE = "calibration.use"
+STOP = "calibration.stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Operating:
+    """One threshold: the false positive identification rate asked for, and what holds at the threshold.
+
+    ``fpir_upper`` is for ``templates`` of the calibration; ``fnmr`` None: nothing mated was compared.
+    """
+
+    target_fpir: float
+    point: OperatingPoint
+    fpir_upper: float | None
+    fnmr: Rate | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRates:
+    """Error rates of one group at the review threshold. ``worse``: its FMR is above the target beyond doubt."""
+
+    group: str
+    fmr: Rate
+    fnmr: Rate
+    worse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was measured, on what, and the thresholds that follow.
+
+    ``templates``: the gallery it is for, in templates. ``views``: the configured mode; ``second_look``: photographs
+    whose face another view than the first found. ``dropped``: comparisons and photographs left out, by reason.
+    """
+
+    calibration_id: str
+    model_id: str
+    created_at: datetime
+    kind: str
+    views: str
+    templates: int
+    confidence: float
+    photographs: int
+    persons: int
+    several_faces: int
+    second_look: int
+    dropped: dict[str, int]
+    mated: int
+    impostors: int
+    review: Operating
+    strong: Operating
+    groups: tuple[GroupRates, ...]
+    points: tuple[DetPoint, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Both thresholds could be stated."""
+        return self.review.point.threshold is not None and self.strong.point.threshold is not None
+
+    def thresholds(self) -> Thresholds:
+        """As the rest of the system takes them. Raises :class:`StateError` where the data could not support both."""
+        review, strong = self.review.point.threshold, self.strong.point.threshold
+        if review is None or strong is None:
+            raise StateError("this calibration has no threshold for its targets: more comparisons are needed")
+        source = (
+            f"calibration {self.calibration_id}: FPIR at most {self.review.target_fpir:g} (strong "
+            f"{self.strong.target_fpir:g}) for a gallery of {self.templates}, {self.confidence:.0%} confidence"
+        )
+        return Thresholds(review=review, strong=strong, source=source, calibration_id=self.calibration_id)
+
+    def fmr_bound(self, threshold: float) -> float:
+        """The upper bound of the FMR at any threshold: that of the nearest measured point at or below it."""
+        for own in (self.review, self.strong):
+            if own.point.threshold == threshold and own.point.fmr is not None:
+                return own.point.fmr.upper
+        below = [point for point in self.points if point.threshold <= threshold]
+        return max(below, key=lambda point: point.threshold).fmr_upper if below else 1.0
+
+
+_ADAPTER = TypeAdapter(Calibration)
+
+
+def identified(calibration: Calibration) -> Calibration:
+    """The same with the id that its content gives it."""
+    return replace(calibration, calibration_id=_digest(calibration))
+
+
+def insert_calibration(tx: Connection, sealer: Sealer, calibration: Calibration, *, actor: str) -> None:
+    """Store a calibration. It is not in force yet."""
+    row = _row(calibration)
+    tx.execute(sa.insert(calibrations).values(**row, created_at=calibration.created_at, seal=_seal(sealer, row)))
+    _record(tx, sealer, calibration, "calibration.add", actor=actor, now=calibration.created_at)
+
+
+def read_calibration(connection: Connection, sealer: Sealer, calibration_id: str) -> Calibration:
+    """One calibration. Raises :class:`StateError` if there is none, :class:`CorruptionError` for an altered row."""
+    row = connection.execute(sa.select(calibrations).where(calibrations.c.calibration_id == calibration_id)).first()
+    if row is None:
+        raise StateError("there is no such calibration")
+    return _checked(sealer, row)
+
+
+def list_calibrations(connection: Connection, sealer: Sealer) -> list[Calibration]:
+    """All calibrations, oldest first. Raises :class:`CorruptionError` for an altered row."""
+    query = sa.select(calibrations).order_by(calibrations.c.created_at, calibrations.c.calibration_id)
+    return [_checked(sealer, row) for row in connection.execute(query)]
+
+
+def calibration_in_force(connection: Connection, sealer: Sealer, *, model_id: str) -> Calibration | None:
+    """The calibration that was put in force for a model. Raises :class:`CorruptionError` if it is not what was."""
+    calibration_id = _id_in_force(connection, sealer, model_id)
+    if calibration_id is None:
+        return None
+    try:
+        calibration = read_calibration(connection, sealer, calibration_id)
+    except StateError:
+        raise CorruptionError("the calibration in force is missing: restore the database from a backup") from None
+    if calibration.model_id != model_id:
+        raise CorruptionError("the calibration in force is of other models: restore the database from a backup")
+    return calibration
+
+
+def put_in_force(tx: Connection, sealer: Sealer, calibration: Calibration, *, actor: str, now: datetime) -> None:
+    """From now on hits are found and judged by this one, unless the policy has bands of its own."""
+    calibration.thresholds()  # refuses an incomplete one
+    _set_in_force(tx, sealer, calibration.model_id, calibration.calibration_id)
+    _record(tx, sealer, calibration, USE, actor=actor, now=now)
+
+
+def stop(tx: Connection, sealer: Sealer, *, model_id: str, actor: str, now: datetime) -> str:
+    """Go back to what is published for the pack; returns the id of the calibration that was in force."""
+    calibration = calibration_in_force(tx, sealer, model_id=model_id)
+    if calibration is None:
+        raise StateError("no calibration is in force for these models")
+    _set_in_force(tx, sealer, model_id, None)
+    _record(tx, sealer, calibration, STOP, actor=actor, now=now)
+    return calibration.calibration_id
+
+
+def verify_calibrations(connection: Connection, sealer: Sealer) -> str:
+    """Check every row, and that what is in force is what the audit chain says. Raises :class:`CorruptionError`."""
+    known = list_calibrations(connection, sealer)
+    recorded: dict[str, str | None] = {}
+    added: set[str] = set()
+    query = sa.select(audit_rows).where(audit_rows.c.action.like("calibration.%")).order_by(audit_rows.c.seq)
+    for row in connection.execute(query):
+        facts = json.loads(row.facts)
+        added.add(facts["calibration_id"])
+        if row.action in (USE, STOP):
+            recorded[facts["model_id"]] = facts["calibration_id"] if row.action == USE else None
+    if lost := added - {calibration.calibration_id for calibration in known}:
+        raise CorruptionError(f"{len(lost)} calibrations that the audit chain names are missing")
+    for model_id, calibration_id in recorded.items():
+        if _id_in_force(connection, sealer, model_id) != calibration_id:
+            raise CorruptionError("the calibration in force is not the one that the audit chain names last")
+    in_force = sum(calibration_id is not None for calibration_id in recorded.values())
+    return f"{len(known)} calibrations, seals and digests match, {in_force} in force"
+
+
+def _id_in_force(connection: Connection, sealer: Sealer, model_id: str) -> str | None:
+    fact = get_state(connection, _fact(model_id))
+    if fact is None:
+        return None
+    calibration_id, _, mac = fact.partition(":")
+    if mac != _mac(sealer, model_id, calibration_id):
+        raise CorruptionError("which calibration is in force was altered: restore the database from a backup")
+    return calibration_id or None
+
+
+def _set_in_force(tx: Connection, sealer: Sealer, model_id: str, calibration_id: str | None) -> None:
+    set_state(tx, _fact(model_id), f"{calibration_id or ''}:{_mac(sealer, model_id, calibration_id or '')}")
+
+
+def _fact(model_id: str) -> str:
+    return f"calibration:{model_id}"
+
+
+def _mac(sealer: Sealer, model_id: str, calibration_id: str) -> str:
+    return sealer.manifest_seal(["calibration in force", model_id, calibration_id])
+
+
+def _record(
+    tx: Connection, sealer: Sealer, calibration: Calibration, action: str, *, actor: str, now: datetime
+) -> None:
+    facts = {"calibration_id": calibration.calibration_id, "model_id": calibration.model_id}
+    audit.append(tx, sealer, actor=actor, action=action, now=now, **facts)
+
+
+def _row(calibration: Calibration) -> dict[str, str | int | float | None]:
+    """The columns, but for the time and the seal."""
+    return {
+        "calibration_id": calibration.calibration_id,
+        "model_id": calibration.model_id,
+        "kind": calibration.kind,
+        "templates": calibration.templates,
+        "target_fpir": calibration.review.target_fpir,
+        "review": calibration.review.point.threshold,
+        "strong": calibration.strong.point.threshold,
+        "document": _document(calibration),
+    }
+
+
+def _checked(sealer: Sealer, row: sa.Row[tuple[object, ...]]) -> Calibration:
+    columns = dict(row._mapping)
+    seal, created_at = columns.pop("seal"), columns.pop("created_at")
+    try:
+        calibration = _ADAPTER.validate_json(str(columns["document"]))
+    except ValidationError:
+        raise CorruptionError("a calibration cannot be read: restore the database from a backup") from None
+    genuine = seal == _seal(sealer, columns) and _row(calibration) == columns and calibration.created_at == created_at
+    if not genuine or calibration.calibration_id != _digest(calibration):
+        raise CorruptionError("a calibration is not what was written: restore the database from a backup")
+    return calibration
+
+
+def _seal(sealer: Sealer, row: dict[str, str | int | float | None]) -> str:
+    return sealer.manifest_seal(["calibration", *(row[name] for name in sorted(row))])
+
+
+def _document(calibration: Calibration) -> str:
+    return json.dumps(asdict(calibration), sort_keys=True, default=_iso)
+
+
+def _digest(calibration: Calibration) -> str:
+    return f"cal_{hashlib.sha256(_document(replace(calibration, calibration_id='')).encode()).hexdigest()[:24]}"
+
+
+def _iso(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat()

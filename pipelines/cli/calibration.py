@@ -1,0 +1,250 @@
+"""``likeness calibrate`` and ``likeness calibration``: thresholds from labelled photographs, and which are in force."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embeddings.errors import StateError
+from pipelines.calibration.fit import read_fit
+from pipelines.calibration.labels import read_folder, read_pairs
+from pipelines.calibration.measure import Aim
+from pipelines.calibration.measure import calibrate as measure
+from pipelines.calibration.measure import use as put_in_force
+from pipelines.calibration.plot import draw_det
+from pipelines.calibration.store import (
+    Calibration,
+    calibration_in_force,
+    list_calibrations,
+    read_calibration,
+    stop,
+)
+from pipelines.cli.console import actor, command_options, emit, opened, print_facts, print_rows, progress, to_plain
+from pipelines.environment import Environment
+from pipelines.report.publish import publish
+from pipelines.workspace import Workspace
+
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+_SHOWN_POINTS = 12
+
+
+@click.command()
+@click.option(
+    "--pairs", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="CSV with a,b,same[,group] of paths."
+)
+@click.option(
+    "--impostors",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder with a subfolder, or a photograph, for each person.",
+)
+@click.option("--fpir", type=_SHARE, help="Target at the review threshold [calibration.fpir].")
+@click.option("--strong-fpir", type=_SHARE, help="Target at the strong threshold [calibration.strong_fpir].")
+@click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), help="Of the bounds [0.95].")
+@click.option("--gallery", type=click.IntRange(1), help="Templates to calibrate for [those in the registry now].")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="PNG [HOME/calibrations/ID.png].")
+@click.option("--use", is_flag=True, help="Put it in force at once; see `likeness calibration use`.")
+@command_options
+def calibrate(
+    environment: Environment,
+    as_json: bool,
+    pairs: Path | None,
+    impostors: Path | None,
+    fpir: float | None,
+    strong_fpir: float | None,
+    confidence: float | None,
+    gallery: int | None,
+    plot: Path | None,
+    use: bool,
+) -> None:
+    """Measure error rates on labelled photographs, and the thresholds for a false positive identification rate.
+
+    Exit code 1 when the data cannot support a threshold that was asked for: the rates are printed and stored, the
+    threshold is not.
+    """
+    if (pairs is None) == (impostors is None):
+        raise click.UsageError("give either --pairs or --impostors")
+    labels = read_pairs(pairs) if pairs else read_folder(impostors or Path())
+    with opened(environment) as workspace, progress(as_json) as report:
+        given = workspace.config.calibration
+        aim = Aim(fpir or given.fpir, strong_fpir or given.strong_fpir, confidence or given.confidence, gallery)
+        found = measure(workspace, labels, aim, actor=actor(), progress=report)
+        picture = write_plot(workspace, found, plot)
+        refusal = _use(workspace, found) if use and found.complete else None
+    in_force = use and found.complete and refusal is None
+    if as_json:
+        emit(to_plain(found) | {"complete": found.complete, "in_force": in_force, "plot": str(picture)}, as_json=True)
+    else:
+        _print(found, picture)
+    if refusal is not None:
+        raise refusal
+    if not found.complete:
+        _explain_refusal(found)
+        sys.exit(1)
+    if use:
+        click.echo("in force; compare what it newly reaches: likeness rescan --pending", err=True)
+
+
+def _use(workspace: Workspace, found: Calibration) -> StateError | None:
+    """Put it in force, or say why not once what was measured is printed."""
+    try:
+        put_in_force(workspace, found.calibration_id, actor=actor())
+    except StateError as error:
+        return error
+    _warn_of_bands(workspace, found)
+    return None
+
+
+@click.group()
+def calibration() -> None:
+    """Stored calibrations, and which one is in force."""
+
+
+@calibration.command("list")
+@command_options
+def list_command(environment: Environment, as_json: bool) -> None:
+    """List calibrations, oldest first."""
+    with opened(environment) as workspace, workspace.database.read() as connection:
+        current = calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id)
+        rows = [
+            {
+                "calibration_id": found.calibration_id,
+                "in_force": current is not None and found.calibration_id == current.calibration_id,
+                "created_at": found.created_at,
+                "model_id": found.model_id,
+                "impostors": found.impostors,
+                "mated": found.mated,
+                "templates": found.templates,
+                "review": found.review.point.threshold,
+                "strong": found.strong.point.threshold,
+            }
+            for found in list_calibrations(connection, workspace.sealer)
+        ]
+    emit(rows, as_json=as_json)
+
+
+@calibration.command("show")
+@click.argument("calibration_id", metavar="ID")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="PNG [HOME/calibrations/ID.png].")
+@command_options
+def show_command(environment: Environment, as_json: bool, calibration_id: str, plot: Path | None) -> None:
+    """Show one calibration, and write its plot again."""
+    with opened(environment) as workspace:
+        with workspace.database.read() as connection:
+            found = read_calibration(connection, workspace.sealer, calibration_id)
+        picture = write_plot(workspace, found, plot)
+    if as_json:
+        emit(to_plain(found) | {"complete": found.complete, "plot": str(picture)}, as_json=True)
+    else:
+        _print(found, picture)
+
+
+@calibration.command("use")
+@click.argument("calibration_id", metavar="ID")
+@command_options
+def use_command(environment: Environment, as_json: bool, calibration_id: str) -> None:
+    """Put a calibration in force. A lower review threshold makes everything compared again by the next rescan."""
+
+    def change(workspace: Workspace) -> None:
+        _warn_of_bands(workspace, put_in_force(workspace, calibration_id, actor=actor()))
+
+    _change(environment, as_json, change)
+
+
+@calibration.command("stop")
+@command_options
+def stop_command(environment: Environment, as_json: bool) -> None:
+    """Go back to the thresholds that the pack's publisher states."""
+
+    def change(workspace: Workspace) -> None:
+        with workspace.database.write() as tx:
+            if not workspace.policy.has_thresholds(workspace.pack_name):
+                raise StateError("this pack has no published thresholds: every run would stop")
+            stop(tx, workspace.sealer, model_id=workspace.model_id, actor=actor(), now=workspace.now())
+
+    _change(environment, as_json, change)
+
+
+def write_plot(workspace: Workspace, found: Calibration, path: Path | None) -> Path:
+    """Draw a calibration into a file; where it is."""
+    target = path or workspace.home / "calibrations" / f"{found.calibration_id}.png"
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    picture = draw_det(found)
+    publish(target, lambda file: file.write(picture))
+    return target
+
+
+def _change(environment: Environment, as_json: bool, change: Callable[[Workspace], None]) -> None:
+    """Change what is in force, and say what is then."""
+    with opened(environment) as workspace:
+        change(workspace)
+        with workspace.database.read() as connection:
+            fit = read_fit(connection, workspace)
+    emit(to_plain(fit) | {"outgrown": fit.outgrown}, as_json=as_json)
+
+
+def _warn_of_bands(workspace: Workspace, found: Calibration) -> None:
+    if workspace.thresholds.calibration_id != found.calibration_id:
+        click.echo("warning: the policy has bands for this pack, which go before any calibration", err=True)
+
+
+def _print(found: Calibration, picture: Path) -> None:
+    """For people: what was measured, the thresholds, the groups, and some points of the curve."""
+    facts = to_plain(found)
+    print_facts(
+        {name: facts[name] for name in ("calibration_id", "model_id", "views", "templates", "photographs", "persons")}
+        | {"comparisons": {"impostor": found.impostors, "mated": found.mated}, "dropped": facts["dropped"]}
+        | {name: facts[name] for name in ("several_faces", "second_look", "confidence")}
+        | {"plot": str(picture)}
+    )
+    click.echo()
+    print_rows([_operating_row(name, getattr(found, name)) for name in ("review", "strong")])
+    if found.groups:
+        click.echo()
+        print_rows([_group_row(group) for group in found.groups])
+    click.echo()
+    step = max(1, len(found.points) // _SHOWN_POINTS)
+    print_rows([to_plain(point) for point in found.points[::step]])
+
+
+def _operating_row(name: str, own: Any) -> dict[str, Any]:
+    point = own.point
+    return {
+        "band": name,
+        "threshold": point.threshold,
+        "target_FPIR": own.target_fpir,
+        "FPIR_at_most": own.fpir_upper,
+        "FMR": point.fmr.rate if point.fmr else None,
+        "FMR_at_most": point.fmr.upper if point.fmr else None,
+        "false_matches": point.fmr.errors if point.fmr else None,
+        "FNMR": own.fnmr.rate if own.fnmr else None,
+        "FNMR_at_most": own.fnmr.upper if own.fnmr else None,
+    }
+
+
+def _group_row(group: Any) -> dict[str, Any]:
+    return {
+        "group": group.group,
+        "impostor": group.fmr.comparisons,
+        "FMR": group.fmr.rate,
+        "FMR_at_most": group.fmr.upper,
+        "mated": group.fnmr.comparisons,
+        "FNMR": group.fnmr.rate,
+        "FNMR_at_most": group.fnmr.upper,
+        "worse_than_target": group.worse,
+    }
+
+
+def _explain_refusal(found: Calibration) -> None:
+    for name, own in (("review", found.review), ("strong", found.strong)):
+        point = own.point
+        if point.threshold is None:
+            click.echo(
+                f"error: no {name} threshold for FPIR {own.target_fpir:g} and a gallery of {found.templates:,} (FMR "
+                f"{point.target_fmr:.3g}): {point.refusal}. There are {found.impostors:,}, at least {point.needed:,} "
+                f"are needed, {max(0, point.needed - found.impostors):,} more",
+                err=True,
+            )

@@ -212,6 +212,24 @@ class RegistryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchingConfig:
+    """How subjects with more than four references are compared (:mod:`indexes.templates`).
+
+    ``exact`` finds what comparing with every reference finds. ``centroids`` first compares with four centroids of a
+    subject, and with its references where one scores within ``centroid_margin`` of the threshold: faster, but it misses
+    some hits (benchmarks.templates), and what it missed counts as compared.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    references: Literal["exact", "centroids"] = "exact"
+    centroid_margin: Unit = 0.1
+
+    def margin(self) -> float | None:
+        """As the gallery takes it: None is exact."""
+        return self.centroid_margin if self.references == "centroids" else None
+
+
+@dataclass(frozen=True, slots=True)
 class TakedownConfig:
     """Delivery: DESIGN 10. Back-off doubles from ``backoff_seconds`` up to ``backoff_cap_seconds``."""
 
@@ -249,6 +267,7 @@ class Config:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
 
 

@@ -74,7 +74,7 @@ class ClusteredGallery(Gallery):
         block = probes[start : start + PROBES_AT_ONCE]
         found = self._centroids.pairs(block, model_id=self.model_id, threshold=float(lowered.min()))
         near = found.scores >= lowered[found.right]
-        # Several centroids of one subject may stand for the same references.
+        # Several centroids may stand for the same references, which are to be scored once.
         firsts, place = np.unique(self.clusters.first, return_index=True)
         group = np.searchsorted(firsts, self.clusters.first[found.right[near]])
         probe, group = np.divmod(np.unique(found.left[near] * len(firsts) + group), len(firsts))

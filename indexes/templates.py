@@ -110,7 +110,7 @@ def subject_centroids(
     for rows in _large_subjects(subject_ids):
         ordered = _in_order(rows, vectors, weights)
         centroids, _ = spherical_kmeans(vectors[ordered], weights[ordered], most=MOST_CENTROIDS)
-        groups += [(centroid, ordered) for centroid in centroids]
+        groups.append((centroids, ordered))
     return _clusters(vectors, groups, margin=margin, threshold=threshold)
 
 
@@ -152,7 +152,7 @@ def _tight_groups(vectors: Float32, rows: Int64, weights: Float64, limit: float)
         if centroid is not None:
             members = members[_angles(vectors[members], centroid) <= limit]
             if len(members) >= 2:
-                groups.append((centroid, members))
+                groups.append((centroid[None, :], members))
                 free &= ~np.isin(rows, members)
         free[seed] = False  # grouped, or the middle of nothing
     return groups
@@ -161,18 +161,20 @@ def _tight_groups(vectors: Float32, rows: Int64, weights: Float64, limit: float)
 def _clusters(
     vectors: Float32, groups: Sequence[tuple[Float32, Int64]], *, margin: float | None, threshold: float
 ) -> Clusters | None:
+    """``groups``: centroids (k, d) and the rows that all k of them stand for."""
     if not groups:
         return None
-    counts = np.array([len(rows) for _, rows in groups], dtype=np.int64)
+    sizes = np.array([len(rows) for _, rows in groups], dtype=np.int64)
+    shared = np.array([len(centroids) for centroids, _ in groups])
     members = np.concatenate([rows for _, rows in groups])
     loose = np.ones(len(vectors), dtype=bool)
     loose[members] = False
     return Clusters(
-        centroids=np.stack([centroid for centroid, _ in groups]),
-        first=np.cumsum(counts) - counts,
-        counts=counts,
+        centroids=np.concatenate([centroids for centroids, _ in groups]),
+        first=np.repeat(np.cumsum(sizes) - sizes, shared),
+        counts=np.repeat(sizes, shared),
         members=members,
-        radius=np.array([_angles(vectors[rows], centroid).max() for centroid, rows in groups]),
+        radius=np.array([_angles(vectors[rows], one).max() for centroids, rows in groups for one in centroids]),
         loose=np.flatnonzero(loose),
         margin=margin,
         threshold=threshold,

@@ -244,6 +244,12 @@ def test_centroids_alone_add_no_hit_and_lose_fewer_the_wider_the_margin() -> Non
     assert found[-1] == wanted
 
 
+def test_references_that_several_centroids_stand_for_are_answered_once() -> None:
+    vectors, owners = people([9, 2, 12], 512, [25.0] * 3, 21)
+    found = gallery_of(vectors, owners, margin=0.3).pairs(vectors, model_id="m", threshold=THRESHOLD)
+    assert same(found, brute_force(vectors, vectors, threshold=THRESHOLD, block=64))
+
+
 def test_a_radius_that_saves_nothing_is_not_above_zero() -> None:
     assert 0.25 < largest_radius(0.4, 512) < 0.35
     assert 0.1 < largest_radius(0.363, 128) < 0.15

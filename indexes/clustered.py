@@ -19,9 +19,9 @@ from indexes.templates import Clusters, Float64, subject_centroids, tight_cluste
 
 PROBES_AT_ONCE = 4096
 
-WORTHWHILE = 2 / 3
-"""Share of all comparisons that may be left for centroids to be used: above it two searches and their rechecks take the
-time that they save (benchmarks.templates)."""
+WORTHWHILE = 0.5
+"""Share of all comparisons that may be left for centroids to be used: above it two searches, their rechecks and making
+the centroids take about the time that they save (benchmarks.templates)."""
 
 
 class ClusteredGallery(Gallery):

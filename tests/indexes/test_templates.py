@@ -150,10 +150,10 @@ def test_centroids_that_save_too_few_comparisons_are_left_out() -> None:
 
 
 def test_references_that_repeat_each_other_are_compared_once_and_others_as_they_are() -> None:
-    vectors, owners = people([10, 10, 4], 512, [3.0, 45.0, 0.0], 4)
+    vectors, owners = people([20, 10, 4], 512, [3.0, 45.0, 0.0], 4)
     gallery = gallery_of(vectors, owners)
     assert isinstance(gallery, ClusteredGallery)
-    assert len(gallery) == 24
+    assert len(gallery) == 34
     assert gallery.compared_first == 2 + 10 + 4  # one centroid a look; wide ones stay; four or fewer stay
 
 

@@ -16,6 +16,12 @@ _LONG_SIDE = 384
 """PDQ works on 64x64. Halving an image to about this first moves a hash by 7 bits of 256 on average (14 to 22 at most)
 and costs 1.4 ms instead of 9; at 256, where PDQ's own filter changes its width, it would move 18 (30 at most)."""
 
+PDQ_BYTES = 32
+
+PDQ_MODEL_ID = f"pdq-{_LONG_SIDE}-1"
+"""Which hashes may be compared with each other: the long side to which pictures are halved, and the version of this
+preparation. Whoever changes what :func:`pdq` returns for a picture changes this, and a test notices if not."""
+
 MIN_QUALITY = 50
 """PDQ's own measure of how much there is to hash, 0 to 100; below this a hash says little (its documentation)."""
 

@@ -7,151 +7,39 @@ environment instead (:mod:`pipelines.environment`).
 
 from __future__ import annotations
 
-import os
 import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError
-from embeddings.runtimes import RuntimeSettings
-from embeddings.types import FaceSettings, ImageLimits, ViewSettings
+from pipelines.config_embedding import (
+    FORBID,
+    ContentConfig,
+    EmbeddingConfig,
+    ImagesConfig,
+    ModelsConfig,
+    Positive,
+    Seconds,
+    Share,
+    Unit,
+    ViewsConfig,
+)
 from pipelines.environment import Environment
 from pipelines.sources import FetchSettings
 
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0)]
-Unit = Annotated[float, Field(ge=0, le=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-_FORBID = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True, slots=True)
-class ViewsConfig:
-    """Looking again from other sides (:mod:`embeddings.views`), measured by ``benchmarks/robustness.py``.
-
-    ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain, or where that leaves
-    room; ``always``: every frame in full, for which ``megapixels`` should be 8 or so. That bounds the cost of one
-    frame: about 15 ms of one core for each. Views change the models' id: thresholds have to be calibrated with them.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    mode: Literal["off", "uncertain", "always"] = "uncertain"
-    sure_score: Unit = 0.93
-    clear_score: Unit = 0.85
-    certain_score: Unit = 0.88
-    candidate_score: Unit = 0.5
-    promising_score: Unit = 0.7
-    settled_score: Unit = 0.8
-    search_score: Unit = 0.85
-    level_margin: Unit = 0.05
-    max_drop: Unit = 0.06
-    tiny_pixels: Positive = 20
-    max_lean: Annotated[float, Field(gt=0, le=180)] = 20.0
-    room: Unit = 0.25
-    glance_side: Positive = 128
-    sides: tuple[Positive, ...] = (320, 640)
-    megapixels: Annotated[float, Field(gt=0)] = 1.25
-
-    def settings(self) -> ViewSettings | None:
-        """As the embeddings package takes it."""
-        if self.mode == "off":
-            return None
-        deciding = {one.name: getattr(self, one.name) for one in fields(ViewSettings) if one.name != "always"}
-        return ViewSettings(always=self.mode == "always", **deciding)
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingConfig:
-    """How content becomes vectors. ``workers`` 0 means one per core.
-
-    ``pack``: a known one (``likeness models list``) or ``local:PATH``. ``runtime`` and ``precision`` change the speed,
-    and vectors by no more than :data:`embeddings.runtimes.MIN_COSINE` says.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    pack: str = "opencv-zoo"
-    runtime: Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    workers: Annotated[int, Field(ge=0)] = 0
-    scales: tuple[Positive, ...] = (640, 160)
-    min_score: Unit = 0.7
-    nms_iou: Unit = 0.3
-    max_faces: Positive = 200
-    views: ViewsConfig = field(default_factory=ViewsConfig)
-
-    def worker_count(self) -> int:
-        """Threads that decode, detect and recognise."""
-        return self.workers or len(os.sched_getaffinity(0))
-
-    def runtime_settings(self) -> RuntimeSettings:
-        """The part that decides what the networks run on."""
-        return RuntimeSettings(self.runtime, self.precision)
-
-    def faces(self) -> FaceSettings:
-        """The part that decides which vectors come out."""
-        return FaceSettings(
-            scales=self.scales,
-            min_score=self.min_score,
-            nms_iou=self.nms_iou,
-            max_faces=self.max_faces,
-            views=self.views.settings(),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ContentConfig:
-    """What content shows: a rating, and CLIP vectors.
-
-    ``clip``: ``auto`` uses CLIP where its weights are at hand and otherwise says so and records what is missing;
-    ``required`` fails without them; ``off`` misses nothing. ``clip_checkpoint`` is a weights file of ``clip_model`` or
-    a folder as open_clip publishes them, relative to the home folder. Without it the weights of ``clip_pretrained`` are
-    used if they were downloaded before; with ``clip_download`` a run downloads them itself. ``max_frames`` of an
-    animation are looked at.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    rating: bool = True
-    clip: Literal["auto", "required", "off"] = "auto"
-    clip_model: str = "ViT-B-32"
-    clip_pretrained: str = "laion2b_s34b_b79k"
-    clip_checkpoint: str = ""
-    clip_download: bool = False
-    clip_device: str = "auto"
-    clip_compile: bool = False
-    max_frames: Positive = 8
-
-
-@dataclass(frozen=True, slots=True)
-class ModelsConfig:
-    """How packs are downloaded. A cut connection is resumed up to ``pull_attempts`` times."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    pull_attempts: Positive = 5
-    pull_timeout_seconds: Seconds = 30.0
-    max_bytes: Positive = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class ImagesConfig:
-    """What the decoder accepts."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    max_bytes: Positive = 32 * 2**20
-    max_pixels: Positive = 40_000_000
-    max_frames: Positive = 64
-    max_animation_pixels: Positive = 400_000_000
-
-    def limits(self) -> ImageLimits:
-        """As the embeddings package takes it."""
-        return ImageLimits(
-            max_bytes=self.max_bytes,
-            max_pixels=self.max_pixels,
-            max_frames=self.max_frames,
-            max_animation_pixels=self.max_animation_pixels,
-        )
+__all__ = [
+    "Config",
+    "ContentConfig",
+    "EmbeddingConfig",
+    "ImagesConfig",
+    "ModelsConfig",
+    "ViewsConfig",
+    "explain",
+    "load_config",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +51,7 @@ class SweepConfig:
     ``backfill_batches`` shards, and is started by itself at most ``max_backfill_attempts`` times for one pack.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
     shard_items: Positive = 256
     shard_bytes: Positive = 128 * 2**20
     fetch_threads: Positive = 4
@@ -183,7 +71,7 @@ class FetchConfig:
     ``"cdn.example"`` allows ports 80 (http) and 443 (https) of that very host; another port needs ``"host:port"``.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
     timeout_seconds: Seconds = 30.0
     allowed_hosts: tuple[str, ...] = ()
     allow_private_addresses: bool = False
@@ -202,7 +90,7 @@ class FetchConfig:
 class RegistryConfig:
     """What a reference photograph must be. A *clear* face has this score and this shorter side in pixels."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
     consent_days: Positive = 365
     min_reference_score: Unit = 0.8
     min_reference_pixels: Positive = 40
@@ -217,7 +105,7 @@ class CalibrationConfig:
     gives, so many are drawn. ``points``: of the stored DET curve.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
     fpir: Share = 0.01
     strong_fpir: Share = 0.001
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
@@ -226,10 +114,28 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchingConfig:
+    """How subjects with more than four references are compared (:mod:`indexes.templates`).
+
+    ``exact`` finds what comparing with every reference finds. ``centroids`` first compares with four centroids of a
+    subject, and with its references where one scores within ``centroid_margin`` of the threshold: faster, but it misses
+    some hits (benchmarks.templates), and what it missed counts as compared.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    references: Literal["exact", "centroids"] = "exact"
+    centroid_margin: Unit = 0.1
+
+    def margin(self) -> float | None:
+        """As the gallery takes it: None is exact."""
+        return self.centroid_margin if self.references == "centroids" else None
+
+
+@dataclass(frozen=True, slots=True)
 class TakedownConfig:
     """Delivery: DESIGN 10. Back-off doubles from ``backoff_seconds`` up to ``backoff_cap_seconds``."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
     timeout_seconds: Seconds = 15.0
     lease_seconds: Seconds = 60.0
     batch: Positive = 50
@@ -242,7 +148,7 @@ class TakedownConfig:
 class DatabaseConfig:
     """``url`` empty means SQLite in the home folder."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
     url: str = ""
     busy_timeout_seconds: Seconds = 60.0
 
@@ -254,7 +160,7 @@ class RayConfig:
     A task whose worker dies is begun again up to ``max_retries`` times.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
     address: str = ""
     workers: Positive = 2
     cpus: Positive = 1
@@ -265,7 +171,7 @@ class RayConfig:
 class Config:
     """Everything in ``likeness.toml``."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
     source: str = ""
     policy: str = ""
     corpus: Literal["sealed"] = "sealed"
@@ -279,6 +185,7 @@ class Config:
     fetch: FetchConfig = field(default_factory=FetchConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
     ray: RayConfig = field(default_factory=RayConfig)
 

@@ -19,7 +19,8 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError, NotReadyError
 from indexes.calibration import Thresholds, published_thresholds
-from pipelines.config import Positive, explain
+from pipelines.config import explain
+from pipelines.config_embedding import Positive
 
 Verdict = Literal["takedown", "review", "clear"]
 Band = Literal["strong", "review"]

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, StateError
 from embeddings.types import Float32, check_unit
+from indexes.clustered import make_gallery
 from indexes.gallery import Gallery
 from pipelines import audit
 from pipelines.database import get_state, set_state
@@ -27,7 +28,7 @@ from pipelines.ledger import recompute_status
 from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.takedown.outbox import cancel_unsent
 from pipelines.takedown.outbox import withdraw as withdraw_messages
-from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
+from pipelines.templates import insert_template, open_subject_key, reference_weights, require_templates, template_aad
 from pipelines.workspace import Workspace, new_id
 
 
@@ -282,16 +283,19 @@ def load_gallery(workspace: Workspace, connection: Connection, *, subject_ids: C
     vectors, template_ids, owners = open_templates(
         connection, workspace.sealer, subject_ids=subject_ids, model_id=model_id
     )
-    canary = workspace.canary
+    canary, thresholds = workspace.canary, workspace.thresholds_at(connection)
     stacked = np.concatenate([vectors.reshape(-1, canary.template.shape[1]), canary.template])
-    gallery = Gallery(
+    gallery = make_gallery(
         check_unit(stacked, workspace.models.dimension),
         template_ids=[*template_ids, canary.template_id],
         subject_ids=[*owners, canary.subject_id],
+        weights=np.array([*reference_weights(connection, template_ids, model_id=model_id), 1.0]),
         model_id=model_id,
         registry_version=registry_version(connection),
+        threshold=thresholds.review,
+        margin=workspace.config.matching.margin(),
     )
-    canary.require_found(gallery, workspace.thresholds_at(connection))
+    canary.require_found(gallery, thresholds)
     return gallery
 
 

@@ -297,7 +297,7 @@ def test_a_missed_canary_stops_the_night_before_its_verdicts(
 ) -> None:
     def blind_load(*args: object, **options: object) -> object:
         with monkeypatch.context() as patch:
-            patch.setattr(registry, "Gallery", BlindGallery)
+            patch.setattr("indexes.clustered.Gallery", BlindGallery)
             return registry.load_gallery(*args, **options)  # type: ignore[arg-type]
 
     enrol(place, person(1))

@@ -119,7 +119,7 @@ def test_i7_a_gallery_that_misses_the_canary_stops_the_sweep(
 ) -> None:
     enrol(workspace, person(1))
     upload(uploads, "a.png", picture(person(1)))
-    monkeypatch.setattr("pipelines.registry.Gallery", BlindGallery)
+    monkeypatch.setattr("indexes.clustered.Gallery", BlindGallery)
     with pytest.raises(NotReadyError, match="canary was missed"):
         sweep(workspace, source_of(uploads), day=None)
     assert statuses(workspace) == {"a.png": "pending"}

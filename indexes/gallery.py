@@ -1,4 +1,4 @@
-"""The gallery: every active template in memory, searched exactly by FAISS.
+"""The gallery: every active template in memory, searched exactly by the threshold join.
 
 It is rebuilt from sealed templates at the start of each run and never written anywhere. It answers with row numbers of
 templates; who they belong to is a list of opaque ids beside them.
@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
 from embeddings.errors import ModelMismatchError, NotReadyError
 from embeddings.types import Float32, check_unit
-from indexes.join import Int64, Pairs, candidate_slack, recheck
+from indexes.first_pass import Probes, pack_probes
+from indexes.join import Pairs, join_pairs
+from indexes.quantise import quantise_unit
+from indexes.stored import FreshVectors, Int64, ResidentCodes
 
-PROBE_BLOCK = 1024
-"""Faces per FAISS call. Below about 250 FAISS leaves its matrix-product path (DESIGN 8)."""
+PACKED_TEMPLATES = 4096
+"""Up to this many templates are also kept packed, so that a larger number of probes is streamed past them."""
+
+PROBES_AT_ONCE = 4096
+TEMPLATES_PER_BLOCK = 1024
+"""Templates and probes compared in one task at most, so that a low threshold does not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,11 @@ class GalleryMatches:
 
 
 class Gallery:
-    """FAISS flat index over the templates of one model. Read-only once built; safe to share between threads."""
+    """The templates of one model, their codes beside them. Read-only once built; safe to share between threads.
+
+    It took the place of FAISS's flat index, which keeps a second copy of the vectors where the codes are a quarter, and
+    is slower at every size of gallery and batch (benchmarks.search, work "gallery").
+    """
 
     def __init__(
         self,
@@ -60,8 +70,9 @@ class Gallery:
         self.registry_version = registry_version
         names, self._subject_of_row = np.unique(np.array(self.subject_ids), return_inverse=True)
         self.subjects: tuple[str, ...] = tuple(str(name) for name in names)
-        self._index = faiss.IndexFlatIP(self.dimension)
-        self._index.add(self.vectors)
+        codes = quantise_unit(self.vectors, one_scale=False)
+        self._stored = ResidentCodes(codes, fetch=self.vectors.__getitem__, block_rows=TEMPLATES_PER_BLOCK)
+        self._packed: Probes | None = pack_probes(self.vectors) if len(self) <= PACKED_TEMPLATES else None
 
     @property
     def dimension(self) -> int:
@@ -78,16 +89,16 @@ class Gallery:
         model or dimension.
         """
         self._require(model_id, probes)
-        check_unit(probes)
-        floor = threshold - candidate_slack(self.dimension)
-        candidates: list[tuple[Int64, Int64]] = []
-        for start in range(0, len(probes), PROBE_BLOCK):
-            block = np.ascontiguousarray(probes[start : start + PROBE_BLOCK])
-            # FAISS returns scores strictly above the radius; the slack makes that harmless.
-            limits, _, labels = self._index.range_search(block, floor)
-            rows = np.repeat(np.arange(len(block), dtype=np.int64), np.diff(limits).astype(np.int64))
-            candidates.append((rows + start, labels.astype(np.int64)))
-        return recheck(probes, self.vectors, candidates, threshold=threshold)
+        if self._packed is not None and len(probes) > len(self):
+            return join_pairs([FreshVectors(probes)], self._packed, threshold=threshold)
+        parts = []
+        for start in range(0, max(len(probes), 1), PROBES_AT_ONCE):
+            packed = pack_probes(probes[start : start + PROBES_AT_ONCE])
+            found = join_pairs([self._stored], packed, threshold=threshold)
+            order = np.lexsort((found.left, found.right))
+            parts.append((found.right[order] + start, found.left[order], found.scores[order]))
+        left, right, scores = (np.concatenate(side) for side in zip(*parts, strict=True))
+        return Pairs(left=left, right=right, scores=scores)
 
     def match(self, probes: Float32, *, model_id: str, threshold: float) -> GalleryMatches:
         """Per probe and subject the best template at or above ``threshold``; ties go to the earlier template."""

@@ -9,13 +9,9 @@ from hypothesis import strategies as st
 
 from embeddings.errors import ModelMismatchError, NotReadyError, VectorError
 from embeddings.types import Float32
-from indexes.gallery import PROBE_BLOCK, Gallery
+from indexes.gallery import Gallery
 from indexes.join import brute_force, pair_scores
-
-
-def unit(count: int, dimension: int, seed: int) -> Float32:
-    vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+from tests.indexes.vectors import everything, unit
 
 
 def gallery_of(vectors: Float32, owners: list[str] | None = None) -> Gallery:
@@ -26,16 +22,6 @@ def gallery_of(vectors: Float32, owners: list[str] | None = None) -> Gallery:
         model_id="m",
         registry_version=1,
     )
-
-
-def everything(left: Float32, right: Float32, threshold: float) -> list[tuple[int, int, np.float32]]:
-    """The definition, pair by pair, without blocks or libraries."""
-    return [
-        (i, j, score)
-        for i in range(len(left))
-        for j in range(len(right))
-        if (score := pair_scores(left[i : i + 1], right[j : j + 1])[0]) >= np.float32(threshold)
-    ]
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,11 +59,21 @@ def test_i3_a_threshold_at_the_very_score_keeps_the_pair_and_one_ulp_above_drops
 
 
 def test_i3_blocks_of_probes_change_nothing() -> None:
-    left, right = unit(2 * PROBE_BLOCK + 3, 16, 3), unit(50, 16, 4)
+    left, right = unit(2051, 16, 3), unit(50, 16, 4)
     whole = gallery_of(right).pairs(left, model_id="m", threshold=0.4)
     parts = [gallery_of(right).pairs(left[i : i + 300], model_id="m", threshold=0.4) for i in range(0, len(left), 300)]
     assert np.array_equal(whole.scores, np.concatenate([part.scores for part in parts]))
     assert len(whole) > 1000
+
+
+@pytest.mark.parametrize(("probes", "templates"), [(50, 40), (40, 50), (10, 4200), (4300, 4200)])
+def test_i3_whichever_side_is_streamed_the_answer_is_in_probe_order(probes: int, templates: int) -> None:
+    left, right = unit(probes, 16, 8), unit(templates, 16, 9)
+    found = gallery_of(right).pairs(left, model_id="m", threshold=0.8)
+    oracle = brute_force(left, right, threshold=0.8, block=512)
+    assert np.array_equal(found.left, oracle.left)
+    assert np.array_equal(found.right, oracle.right)
+    assert np.array_equal(found.scores, oracle.scores)
 
 
 def test_a_match_is_the_best_template_of_each_subject() -> None:

@@ -86,7 +86,7 @@ def record_listing(
         if row is None:
             tx.execute(
                 sa.insert(items).values(
-                    item_id=item_id, attempts=0, first_seen=now, live_since=now, **values, **_unscanned_values()
+                    item_id=item_id, attempts=0, first_seen=now, live_since=now, **values, **unscanned_values()
                 )
             )
             new += 1
@@ -114,7 +114,7 @@ def _update(tx: Connection, row: Any, item_id: str, item: Item, values: dict[str
     """Enter a change. Only what may have changed the content costs a new scan; a new parent costs a new judgement."""
     if item.deleted != (not row.live) or values["content_digest"] != row.content_digest:
         # What was changed gets all its attempts again: earlier ones were at something else.
-        values = values | _unscanned_values() | {"attempts": 0}
+        values = values | unscanned_values() | {"attempts": 0}
         cancel_unsent(tx, item_id=item_id, now=now)
     if not row.live and not item.deleted:
         values["live_since"] = now
@@ -208,7 +208,7 @@ def _item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, dige
     }
 
 
-def _unscanned_values() -> dict[str, Any]:
+def unscanned_values() -> dict[str, Any]:
     """The state of an item whose content has to be looked at."""
     return {"status": "pending", "content_sha256": None, "shard_id": None, "model_id": None, "faces": None}
 

@@ -276,8 +276,13 @@ def open_templates(
     return matrix, [row.template_id for row in rows], [row.subject_id for row in rows]
 
 
-def load_gallery(workspace: Workspace, connection: Connection, *, subject_ids: Collection[str]) -> Gallery:
-    """The gallery of these subjects and the canary, at the registry version this transaction sees."""
+def load_gallery(
+    workspace: Workspace, connection: Connection, *, subject_ids: Collection[str], upto: int | None = None
+) -> Gallery:
+    """The gallery of these subjects and the canary, at the registry version this transaction sees.
+
+    Or at version ``upto``, where the subjects are those up to that version and not all.
+    """
     model_id = workspace.models.model_id
     vectors, template_ids, owners = open_templates(
         connection, workspace.sealer, subject_ids=subject_ids, model_id=model_id
@@ -289,7 +294,7 @@ def load_gallery(workspace: Workspace, connection: Connection, *, subject_ids: C
         template_ids=[*template_ids, canary.template_id],
         subject_ids=[*owners, canary.subject_id],
         model_id=model_id,
-        registry_version=registry_version(connection),
+        registry_version=registry_version(connection) if upto is None else upto,
     )
     canary.require_found(gallery, workspace.thresholds)
     return gallery

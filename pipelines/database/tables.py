@@ -121,8 +121,15 @@ shards = sa.Table(
     sa.Column("covered_version", sa.Integer, nullable=False),
     sa.Column("covered_threshold", sa.Float),
     sa.Column("seal", sa.String(64), nullable=False),
+    sa.Column("vector_salt", sa.String(64)),
+    sa.Column("vector_bytes", sa.BigInteger),
+    sa.Column("dead_since", UTCDateTime),
 )
-"""The manifest: readers open only the files listed here. ``seal`` is a MAC over the row.
+"""The manifest: readers open only the files listed here. ``seal`` is a MAC over the row but for the two times.
+
+``path`` and ``sha256`` null: nothing is kept of these faces, see :mod:`pipelines.retention`. ``vector_salt``: of the
+file that holds the vectors apart from ``path``. ``created_at``: when the oldest of its faces were embedded.
+``dead_since``: when a compaction first saw that it holds rows of items that are gone.
 
 ``covered_version``: every subject that was active at this registry version has been compared with every face of the
 shard, at ``covered_threshold`` or lower.

@@ -8,7 +8,17 @@ import platform
 import resource
 from pathlib import Path
 
-VERSIONS = ("onnxruntime", "opencv-python", "faiss-cpu", "numpy", "pyarrow", "simplejpeg", "pillow", "sqlalchemy")
+VERSIONS = (
+    "onnxruntime",
+    "opencv-python",
+    "faiss-cpu",
+    "numkong",
+    "numpy",
+    "pyarrow",
+    "simplejpeg",
+    "pillow",
+    "sqlalchemy",
+)
 
 
 def describe_machine() -> dict[str, object]:

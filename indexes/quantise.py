@@ -23,6 +23,7 @@ knows arrays only: not where they are kept, nor what multiplies them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,11 +122,11 @@ def least_products(
     return np.floor((fixed - slope * residuals.astype(np.float64)) / (probe_scale * scales.astype(np.float64))) - 1.0
 
 
-def least_product(worst: Worst, *, probe_scale: float, probe_residual: float, threshold: float) -> float:
+def least_product(worst: Worst, *, probe_scale: float, probe_residual: float, threshold: float) -> int:
     """No row of a block with these worst values has a smaller one of :func:`least_products`."""
     fixed, slope = _reach(probe_residual, threshold)
     reach = fixed - slope * worst.residual
-    return float(np.floor(reach / (probe_scale * (worst.scale if reach >= 0 else worst.least_scale))) - 1.0)
+    return math.floor(reach / (probe_scale * (worst.scale if reach >= 0 else worst.least_scale))) - 1
 
 
 def _reach(probe_residual: float, threshold: float) -> tuple[float, float]:

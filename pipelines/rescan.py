@@ -16,7 +16,7 @@ from pipelines.database import get_state, set_state
 from pipelines.database.tables import hits, items
 from pipelines.judging import judge_pending, live_hits
 from pipelines.ledger import Scope, count_outdated
-from pipelines.manifest import list_shards, uncovered
+from pipelines.manifest import list_shards, named_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects
@@ -95,7 +95,7 @@ def complete_covered_requests(workspace: Workspace) -> int:
     completed = 0
     with workspace.database.write() as tx:
         versions = active_versions(tx, now=workspace.now())
-        named = set(tx.execute(sa.select(items.c.shard_id).where(items.c.live).distinct()).scalars())
+        named = named_shards(tx)
         listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
         missing = uncovered(tx, listed, versions, threshold=workspace.thresholds.review)
         waiting = frozenset[str]().union(*missing.values())

@@ -99,11 +99,12 @@ items = sa.Table(
     sa.Column("faces_dropped", sa.Integer),
     sa.Column("pdq", sa.String(64)),
     sa.Column("model_id", sa.String),
-    sa.Column("shard_id", sa.String, index=True),
+    sa.Column("shard_id", sa.String),
     sa.Column("first_seen", UTCDateTime, nullable=False),
     sa.Column("scanned_at", UTCDateTime),
     sa.Index("ix_items_day_status", "day", "status"),
     sa.Index("ix_items_content_model", "content_sha256", "model_id"),
+    sa.Index("ix_items_shard", "shard_id", "live", "status", "model_id", "faces"),  # coverage without a row's record
 )
 """The ledger: one row per item ever listed, with exactly one status (I1)."""
 

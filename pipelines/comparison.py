@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from embeddings.errors import CorruptionError
+from embeddings.errors import CorruptionError, NotReadyError
 from embeddings.types import vectors_of
+from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry, corpus_schema
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.policy import band_of
@@ -59,7 +60,7 @@ def _compare_kept(workspace: Workspace, gallery: Gallery, entry: ShardEntry) -> 
     Vectors that lie apart are streamed, read and opened ahead of the comparison; their other columns are read only
     if something was found.
     """
-    key, threshold = workspace.sealer.shard_key(entry.shard_id), workspace.thresholds.review
+    key, threshold = workspace.sealer.shard_key(entry.shard_id), bands_of(workspace, gallery).review
     if entry.vector_salt is None:
         table = workspace.corpus.read(entry, key=key)
         vectors = vectors_of(table["vector"], entry.dimension)
@@ -79,7 +80,7 @@ def _compare_again(workspace: Workspace, gallery: Gallery, entry: ShardEntry, fo
     faces, rows, leaving = 0, list[dict[str, Any]](), list[Leaving]()
     for table, some in embed_again(workspace, entry.shard_id):
         vectors = vectors_of(table["vector"], entry.dimension)
-        matches = gallery.match(vectors, model_id=entry.model_id, threshold=workspace.thresholds.review)
+        matches = gallery.match(vectors, model_id=entry.model_id, threshold=bands_of(workspace, gallery).review)
         matched = table.take(pa.array(np.asarray(matches.probe)))
         rows += _hit_rows(workspace, gallery, matched, matches, shard_id=entry.shard_id, found_by=found_by)
         faces += len(table)
@@ -97,7 +98,7 @@ def _hit_rows(
     found_by: FoundBy,
 ) -> list[dict[str, Any]]:
     """Hit rows of everything but the canary, ordered by face and subject; ``matched`` has a face for each match."""
-    thresholds = workspace.thresholds
+    thresholds = bands_of(workspace, gallery)
     now = workspace.now()
     common = {
         "tier": "face",
@@ -131,3 +132,11 @@ def _hit_rows(
             }
         )
     return rows
+
+
+def bands_of(workspace: Workspace, gallery: Gallery) -> Thresholds:
+    """The thresholds for the models that made this gallery."""
+    thresholds = workspace.thresholds_of(gallery.model_id)
+    if thresholds is None:
+        raise NotReadyError(f"there are no thresholds for {gallery.model_id}")
+    return thresholds

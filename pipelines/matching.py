@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
 from indexes.gallery import Gallery
-from pipelines.comparison import Comparison, FoundBy, compare_shard
+from pipelines.comparison import Comparison, FoundBy, bands_of, compare_shard
 from pipelines.database import insert_missing
 from pipelines.database.tables import hits, items, shards
 from pipelines.manifest import (
@@ -34,6 +34,7 @@ from pipelines.progress import Pace, Progress, silent
 from pipelines.reembedding import leave
 from pipelines.registry import active_versions, load_gallery, registry_version, require_active
 from pipelines.retention import let_go
+from pipelines.templates import subjects_with
 from pipelines.workspace import Workspace
 
 
@@ -71,25 +72,35 @@ def match_pending(
     the subjects it lacks (``subject_ids`` limits them). Raises :class:`NotReadyError` for an empty registry (I7).
     """
     total, subjects = MatchCounts(), set[str]()
-    while True:
-        let_go(workspace)
-        plan = plan_matching(workspace, found_by=found_by, subject_ids=subject_ids)
-        counts, again = _compare_planned(workspace, plan, found_by, progress)
-        subjects.update(plan.versions)
-        total = MatchCounts(
-            shards=total.shards + counts.shards,
-            faces=total.faces + counts.faces,
-            subjects=len(subjects),
-            hits=total.hits + counts.hits,
-        )
-        if not (plan.left or again):
-            return total
+    for model_id in _models(workspace, found_by):
+        again = True
+        while again:
+            let_go(workspace)
+            plan = plan_matching(workspace, found_by=found_by, subject_ids=subject_ids, model_id=model_id)
+            counts, again = _compare_planned(workspace, plan, found_by, progress)
+            subjects.update(plan.versions)
+            total = MatchCounts(
+                shards=total.shards + counts.shards,
+                faces=total.faces + counts.faces,
+                subjects=len(subjects),
+                hits=total.hits + counts.hits,
+            )
+    return total
+
+
+def _models(workspace: Workspace, found_by: FoundBy) -> list[str]:
+    """The models in force; for a rescan also earlier ones whose vectors no backfill has replaced yet."""
+    current = workspace.models.model_id
+    with workspace.database.read() as connection:
+        listed = {shard.entry.model_id for shard in list_shards(connection, workspace.sealer) if shard.entry.path}
+    earlier = [model_id for model_id in sorted(listed - {current}) if workspace.thresholds_of(model_id)]
+    return [current, *(earlier if found_by == "rescan" else [])]
 
 
 def _compare_planned(
     workspace: Workspace, plan: MatchPlan, found_by: FoundBy, progress: Progress
 ) -> tuple[MatchCounts, bool]:
-    """Compare and commit shard by shard. Also whether a shard was compacted away meanwhile, and its faces wait."""
+    """Compare and commit shard by shard. Also whether that left something: by plan, or compacted away meanwhile."""
     if plan.gallery is None:
         progress("match", 0, 0)
         return MatchCounts(), False
@@ -103,8 +114,8 @@ def _compare_planned(
         faces += compared.faces
         found += commit_comparison(workspace, plan, plan.gallery, shard, compared)
         pace.step()
-    gone = superseded > 0 or _unlisted(workspace, plan.shards)
-    return MatchCounts(shards=len(plan.shards), faces=faces, hits=found), gone
+    left = plan.left or superseded > 0 or _unlisted(workspace, plan.shards)
+    return MatchCounts(shards=len(plan.shards), faces=faces, hits=found), left
 
 
 def _unlisted(workspace: Workspace, planned: Sequence[ListedShard]) -> bool:
@@ -113,25 +124,51 @@ def _unlisted(workspace: Workspace, planned: Sequence[ListedShard]) -> bool:
     return any(shard.entry.shard_id not in listed for shard in planned)
 
 
-def plan_matching(workspace: Workspace, *, found_by: FoundBy, subject_ids: Collection[str] | None = None) -> MatchPlan:
-    """Read registry, manifest and coverage in one transaction and decide what to compare with what."""
-    threshold = workspace.thresholds.review
+def plan_matching(
+    workspace: Workspace,
+    *,
+    found_by: FoundBy,
+    subject_ids: Collection[str] | None = None,
+    model_id: str | None = None,
+) -> MatchPlan:
+    """Read registry, manifest and coverage in one transaction and decide what to compare with what.
+
+    ``model_id``: the models in force, unless given. Of earlier models those vectors are compared that are still there,
+    with the subjects that have templates by them: all others wait for the backfill.
+    """
+    model_id = model_id or workspace.models.model_id
     with workspace.database.read() as connection:
         versions = active_versions(connection, now=workspace.now())
         require_active(workspace, versions)
         if subject_ids is not None:
             versions = _limited(versions, subject_ids)
-        listed = list_shards(connection, workspace.sealer, model_id=workspace.models.model_id)
+        listed = list_shards(connection, workspace.sealer, model_id=model_id)
         require_not_ahead(registry_version(connection), listed)
+        bands = workspace.thresholds_of(model_id)
+        if model_id != workspace.models.model_id:
+            known = subjects_with(connection, model_id=model_id)
+            versions = {subject_id: version for subject_id, version in versions.items() if subject_id in known}
+            listed = [shard for shard in listed if shard.entry.path and versions]
+        if bands is None or not (listed or model_id == workspace.models.model_id):
+            return MatchPlan((), None, {})
         if found_by == "sweep":
             todo = [shard for shard in listed if shard.covered_threshold is None]
             wanted, upto, left = frozenset(versions), None, False
         else:
-            missing = uncovered(connection, listed, versions, threshold=threshold)
+            missing = uncovered(connection, listed, versions, threshold=bands.review)
             todo, wanted, upto = _one_pass(listed, missing, versions, most=workspace.config.corpus.merged_subjects)
             left = len(todo) < len(missing) or upto is not None
-        gallery = load_gallery(workspace, connection, subject_ids=wanted, upto=upto)
+        gallery = _gallery(workspace, connection, wanted, model_id, upto)
     return MatchPlan(tuple(todo), gallery if todo else None, {key: versions[key] for key in wanted}, left)
+
+
+def _gallery(
+    workspace: Workspace, connection: Connection, wanted: Collection[str], model_id: str, upto: int | None
+) -> Gallery | None:
+    """Loaded even for nobody, so that the canary is looked for; but earlier models have none."""
+    if not wanted and model_id != workspace.models.model_id:
+        return None
+    return load_gallery(workspace, connection, subject_ids=wanted, model_id=model_id, upto=upto)
 
 
 def _one_pass(
@@ -230,7 +267,7 @@ def _commit_coverage(
 
     Only then can the shard's pending items be called clean. Returns whether it is so.
     """
-    threshold, now = workspace.thresholds.review, workspace.now()
+    threshold, now = bands_of(workspace, gallery).review, workspace.now()
     known = {subject_id: version for subject_id, version in active.items() if version <= gallery.registry_version}
     missing = uncovered(tx, [shard], known, threshold=threshold).get(shard.entry.shard_id, frozenset())
     if any(plan.versions.get(subject_id) != known[subject_id] for subject_id in missing):

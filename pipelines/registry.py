@@ -30,6 +30,9 @@ from pipelines.takedown.outbox import withdraw as withdraw_messages
 from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
 from pipelines.workspace import Workspace, new_id
 
+SAME_VECTOR = 0.99
+"""A unit vector's score with itself, less more than its norm may lack."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -277,26 +280,38 @@ def open_templates(
 
 
 def load_gallery(
-    workspace: Workspace, connection: Connection, *, subject_ids: Collection[str], upto: int | None = None
+    workspace: Workspace,
+    connection: Connection,
+    *,
+    subject_ids: Collection[str],
+    model_id: str | None = None,
+    upto: int | None = None,
 ) -> Gallery:
-    """The gallery of these subjects and the canary, at the registry version this transaction sees.
+    """The gallery of these subjects by the models in force, or others, at the registry version this transaction sees.
 
-    Or at version ``upto``, where the subjects are those up to that version and not all.
+    Or at version ``upto``, where the subjects are those up to that version and not all. The canary is in it and is
+    found before anything else is searched for; other models can make none here: they must find a template of theirs.
     """
-    model_id = workspace.models.model_id
+    model_id = model_id or workspace.models.model_id
     vectors, template_ids, owners = open_templates(
         connection, workspace.sealer, subject_ids=subject_ids, model_id=model_id
     )
+    current = model_id == workspace.models.model_id
     canary = workspace.canary
-    stacked = np.concatenate([vectors.reshape(-1, canary.template.shape[1]), canary.template])
+    if current:
+        vectors = np.concatenate([vectors.reshape(-1, canary.template.shape[1]), canary.template])
+        template_ids, owners = [*template_ids, canary.template_id], [*owners, canary.subject_id]
     gallery = Gallery(
-        check_unit(stacked, workspace.models.dimension),
-        template_ids=[*template_ids, canary.template_id],
-        subject_ids=[*owners, canary.subject_id],
+        check_unit(vectors, workspace.models.dimension if current else None),
+        template_ids=template_ids,
+        subject_ids=owners,
         model_id=model_id,
         registry_version=registry_version(connection) if upto is None else upto,
     )
-    canary.require_found(gallery, workspace.thresholds)
+    if current:
+        canary.require_found(gallery, workspace.thresholds)
+    elif not len(gallery.match(vectors[:1], model_id=model_id, threshold=SAME_VECTOR)):
+        raise NotReadyError("a gallery of earlier models does not find its own template: nothing was compared")
     return gallery
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 
@@ -16,7 +16,7 @@ from pipelines.database import get_state, set_state
 from pipelines.database.tables import hits, items
 from pipelines.judging import judge_pending, live_hits
 from pipelines.ledger import Scope, count_outdated
-from pipelines.manifest import list_shards, named_shards, uncovered
+from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects
@@ -97,13 +97,24 @@ def complete_covered_requests(workspace: Workspace) -> int:
         versions = active_versions(tx, now=workspace.now())
         named = named_shards(tx)
         listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
-        missing = uncovered(tx, listed, versions, threshold=workspace.thresholds.review)
-        waiting = frozenset[str]().union(*missing.values())
+        waiting = _waiting(tx, workspace, listed, versions)
         for request in list_requests(tx, state="accepted"):
             if request.subject_id in versions and request.subject_id not in waiting:
                 complete_request(tx, request.request_id, now=workspace.now())
                 completed += 1
     return completed
+
+
+def _waiting(
+    connection: Connection, workspace: Workspace, listed: Sequence[ListedShard], versions: Mapping[str, int]
+) -> frozenset[str]:
+    """Subjects that a shard was not compared with, each shard held to the threshold of its own models."""
+    waiting: frozenset[str] = frozenset()
+    for model_id in {shard.entry.model_id for shard in listed}:
+        threshold = (workspace.thresholds_of(model_id) or workspace.thresholds).review
+        of_model = [shard for shard in listed if shard.entry.model_id == model_id]
+        waiting = waiting.union(*uncovered(connection, of_model, versions, threshold=threshold).values())
+    return waiting
 
 
 def wanted_rescans(workspace: Workspace) -> WantedRescans:

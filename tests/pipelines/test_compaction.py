@@ -14,10 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError
-from pipelines.backfill import backfill
+from pipelines.backfill import backfill, backfill_templates
 from pipelines.compaction import compact, hold
 from pipelines.database import tables
+from pipelines.hits import list_hits
 from pipelines.matching import match_pending
+from pipelines.requests import accept_request, get_request
 from pipelines.rescan import rescan
 from pipelines.status import read_status
 from pipelines.sweep import sweep
@@ -27,7 +29,7 @@ from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import fake_canary, fake_models, person, picture, vectors_of_colours
 from tests.pipelines.durability_process import run_compaction
 from tests.pipelines.test_privacy import forms_of_vector
-from tests.platform_actions import enrol, source_of, upload
+from tests.platform_actions import ask_for_removal, enrol, source_of, upload
 
 
 def cut(workspace: Workspace, *, shard_items: int = 2, **corpus: Any) -> Workspace:
@@ -124,6 +126,40 @@ def test_i4_shards_of_two_models_are_never_merged(workspace: Workspace, uploads:
     compact(workspace)
     assert sorted((held.shard.entry.model_id, held.live) for held in hold(workspace)) == [("fake-1", 2), ("fake-2", 10)]
     assert all_hold(workspace)
+
+
+def test_i4_vectors_of_two_models_are_each_searched_with_their_own_gallery(workspace: Workspace, uploads: Path) -> None:
+    cut(workspace)
+    workspace.models = fake_models("opencv-zoo-0")  # type: ignore[misc]
+    workspace.canary = fake_canary("opencv-zoo-0")  # type: ignore[misc]
+    enrol(workspace, person(0))
+    fill(workspace, uploads)
+    compact(workspace)
+    known_to_both = ask_for_removal(workspace, person(1))
+    accept_request(workspace, known_to_both.request_id, actor="tester")
+    workspace.models = fake_models("opencv-zoo-1")  # type: ignore[misc]
+    workspace.canary = fake_canary("opencv-zoo-1")  # type: ignore[misc]
+    backfill_templates(workspace, actor="tester")
+    new = enrol(workspace, person(2))
+    upload(uploads, "new.png", picture(person(1), person(2)))
+    sweep(workspace, source_of(uploads), day=None)
+    rescan(workspace)
+    with workspace.database.read() as connection:
+        by_model = {(hit.subject_id, hit.item_id, hit.model_id) for hit in list_hits(connection)}
+        assert get_request(connection, known_to_both.request_id).state == "completed"
+    subject_id = known_to_both.subject_id
+    assert {row for row in by_model if row[0] in (subject_id, new)} == {
+        (subject_id, "01.png", "opencv-zoo-0"),
+        (subject_id, "04.png", "opencv-zoo-0"),
+        (subject_id, "new.png", "opencv-zoo-1"),
+        (new, "new.png", "opencv-zoo-1"),  # and by the old models not at all: they have no template of this person
+    }
+    backfill(workspace, actor="tester")
+    compact(workspace)
+    with workspace.database.read() as connection:
+        found_now = {(hit.subject_id, hit.item_id) for hit in list_hits(connection) if hit.model_id == "opencv-zoo-1"}
+    assert {row for row in found_now if row[0] == new} == {(new, name) for name in ("02.png", "05.png", "new.png")}
+    assert [held.shard.entry.model_id for held in hold(workspace)] == ["opencv-zoo-1"]
 
 
 def test_i2_what_only_some_shards_were_compared_with_is_compared_again_after_they_were_merged(

@@ -24,12 +24,13 @@ STAGES = {
     "list": ((sweep, "list_source"),),
     "fetch": ((scan, "fetch_until"),),
     "embed": ((scan, "embed_shard"),),
-    "shards": ((scan, "_merge"), (scan, "_corpus_rows"), (scan, "_write_shard")),
+    "shards": ((scan, "merge"), (scan, "corpus_rows"), (scan, "_write_shard")),
     "database": ((sweep, "begin_run"), (scan, "_known"), (scan, "_commit"), (sweep, "summarise")),
     "match": ((sweep, "match_pending"),),
     "judge": ((sweep, "judge_pending"),),
 }
-"""Functions of each stage. None of them calls another, and none waits for a turn."""
+"""Functions of each stage. None of them calls another, and none waits for a turn. The next batch is fetched beside the
+others, on a thread of its own."""
 
 
 def time_stages() -> dict[str, float]:
@@ -68,7 +69,7 @@ def main() -> None:
         started = mark = seat.clock()
         cpu_before = time.process_time()
 
-        def progress(stage: str, done: int, total: int) -> None:
+        def progress(stage: str, done: int, total: int, detail: str = "") -> None:
             nonlocal mark
             if stage == "embed" and done:
                 seat.answer(done=done, seconds=seat.clock() - mark)

@@ -1,39 +1,86 @@
-"""The corpus: face embeddings of live items in sealed Parquet shards (DESIGN 5).
+"""The corpus: face embeddings of live items in sealed shards (DESIGN 5).
 
 A shard is written to a temporary name, fsynced, renamed, and exists for readers only once the manifest lists it. It is
 sealed by Parquet Modular Encryption (AES-256-GCM, one key per shard, the shard's identity as associated data) and
 checked whole against the manifest's digest whenever it is read: anything else than what was written is a
 :class:`CorruptionError`, never an empty answer.
+
+A shard has one of three forms. A scan writes one Parquet file. Compaction writes two (*apart*): the vectors in a file
+made for the join (:mod:`indexes.sealed`), everything else in Parquet, which a search opens only for what it found. And
+a shard may keep *nothing*: then its entry names no file, and its faces are embedded again when they are needed.
+The vectors are the same float32 in both forms, so no score depends on the form (I3).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 
-from embeddings.errors import CorruptionError, ModelMismatchError
-from embeddings.types import check_unit, face_schema, vectors_of
+from embeddings.errors import CorruptionError, ModelMismatchError, StateError
+from embeddings.types import check_unit, face_schema, vector_column, vectors_of
+from indexes.sealed import SealedEntry, SealedVectors, write_sealed
+
+PREFETCHED = 1 << 25
+"""Bytes of the next shard that are read ahead: what a pass needs until the read-ahead within the shard takes over."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """What the manifest says about one shard. ``path`` is relative to the corpus folder."""
+    """What the manifest says about one shard. ``path`` is relative to the corpus folder, None if nothing is kept.
+
+    ``vector_salt``, in hex, names the writing of the file that holds the vectors apart; None if they are in ``path``.
+    """
 
     shard_id: str
     model_id: str
     dimension: int
-    path: str
-    sha256: str
+    path: str | None
+    sha256: str | None
     bytes: int
     faces: int
+    vector_salt: str | None = None
+    vector_bytes: int = 0
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of its files in the corpus folder."""
+        if self.path is None:
+            return ()
+        return (self.path,) if self.vector_salt is None else (self.path, f"{self.shard_id}.vectors")
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of all its files."""
+        return self.bytes + self.vector_bytes if self.path else 0
+
+    def without_files(self) -> ShardEntry:
+        """The same faces, of which nothing is kept."""
+        return replace(self, path=None, sha256=None, bytes=0, vector_salt=None, vector_bytes=0)
+
+    def sealed(self) -> SealedEntry:
+        """The file of the vectors, for :mod:`indexes.sealed`."""
+        if self.vector_salt is None:
+            raise StateError(f"shard {self.shard_id} has no file of vectors")
+        return SealedEntry(
+            shard_id=self.shard_id,
+            model_id=self.model_id,
+            dimension=self.dimension,
+            rows=self.faces,
+            path=f"{self.shard_id}.vectors",
+            salt=bytes.fromhex(self.vector_salt),
+            bytes=self.vector_bytes,
+            vector_type="float32",
+        )
 
 
 def corpus_schema(dimension: int) -> pa.Schema:
@@ -65,16 +112,31 @@ class Corpus:
         dimension: int,
         key: bytes,
         before_rename: Callable[[], None],
+        apart: bool = False,
     ) -> ShardEntry:
         """Write one shard durably and return its manifest entry. ``faces`` has :func:`corpus_schema`.
 
-        The same ``shard_id`` written again replaces the file: a shard that a crash kept out of the manifest leaves
-        nothing behind once its batch is done again. Raises :class:`VectorError` for vectors that are not unit.
+        ``apart``: with the vectors in a file of their own. The same ``shard_id`` written again replaces the files: a
+        shard that a crash kept out of the manifest leaves nothing behind once its batch is done again. Raises
+        :class:`VectorError` for vectors that are not unit.
         """
         if faces.schema != self.schema(dimension):
             raise ModelMismatchError("these rows do not have the corpus schema of this dimension")
-        check_unit(vectors_of(faces["vector"], dimension))
+        vectors = check_unit(vectors_of(faces["vector"], dimension))
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        salt, vector_bytes = None, 0
+        if apart:
+            sealed = write_sealed(
+                self.folder,
+                vectors,
+                shard_id=shard_id,
+                model_id=model_id,
+                key=key,
+                vector_type="float32",
+                before_rename=before_rename,
+            )
+            salt, vector_bytes = sealed.salt.hex(), sealed.bytes
+            faces = faces.drop_columns(["vector"])
         name = f"{shard_id}.parquet"
         temporary = self.folder / f".{name}.{os.getpid()}.tmp"
         try:
@@ -85,18 +147,23 @@ class Corpus:
             temporary.unlink(missing_ok=True)
             raise
         _fsync_folder(self.folder)
-        return ShardEntry(
-            shard_id=shard_id,
-            model_id=model_id,
-            dimension=dimension,
-            path=name,
-            sha256=digest,
-            bytes=size,
-            faces=len(faces),
-        )
+        return ShardEntry(shard_id, model_id, dimension, name, digest, size, len(faces), salt, vector_bytes)
 
     def read(self, entry: ShardEntry, *, key: bytes) -> pa.Table:
         """The shard's rows, or :class:`CorruptionError` unless they are exactly what the manifest lists."""
+        table = self.read_rows(entry, key=key)
+        schema = self.schema(entry.dimension)
+        if entry.vector_salt is not None:
+            with self.open_vectors(entry, key=key) as sealed:
+                vectors = sealed.vectors(np.arange(entry.faces, dtype=np.int64))
+            table = table.append_column("vector", vector_column(vectors)).select(schema.names).cast(schema)
+        check_unit(vectors_of(table["vector"], entry.dimension))
+        return table
+
+    def read_rows(self, entry: ShardEntry, *, key: bytes) -> pa.Table:
+        """:meth:`read` without the column ``vector`` where the vectors are apart: for what a search found."""
+        if entry.path is None:
+            raise StateError(f"nothing is kept of shard {entry.shard_id}")
         path = self.folder / entry.path
         try:
             data = path.read_bytes()
@@ -111,12 +178,37 @@ class Corpus:
         except (OSError, pa.ArrowException) as error:
             raise CorruptionError(f"shard {entry.shard_id} cannot be opened: its seal or the key differs") from error
         table = table.replace_schema_metadata(None)
-        if "view" in self.schema(entry.dimension).names:
+        schema = self.schema(entry.dimension)
+        if entry.vector_salt is not None:
+            schema = schema.remove(schema.get_field_index("vector"))
+        elif "view" in schema.names:
             table = with_view(table)
-        if table.schema != self.schema(entry.dimension) or len(table) != entry.faces:
+        if table.schema != schema or len(table) != entry.faces:
             raise CorruptionError(f"shard {entry.shard_id} does not hold the rows the manifest lists")
-        check_unit(vectors_of(table["vector"], entry.dimension))
         return table
+
+    def open_vectors(self, entry: ShardEntry, *, key: bytes) -> SealedVectors:
+        """The vectors that lie apart, row for row those of :meth:`read_rows`, as a side of a join. Close it."""
+        return SealedVectors(self.folder, entry.sealed(), key=key)
+
+    def prefetch(self, entry: ShardEntry) -> None:
+        """Ask the system to read a shard's files while another one is compared."""
+        for name in entry.files:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(self.folder / name, os.O_RDONLY)
+                try:
+                    if hasattr(os, "posix_fadvise"):
+                        os.posix_fadvise(descriptor, 0, PREFETCHED, os.POSIX_FADV_WILLNEED)
+                finally:
+                    os.close(descriptor)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete files, durably, if they are there. What a file system, a snapshot or a backup keeps is not ours."""
+        names = list(names)
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+        if names and self.folder.exists():
+            _fsync_folder(self.folder)
 
     def unlisted(self, listed: set[str]) -> list[Path]:
         """Files in the folder that the manifest does not list: leavings of interrupted writes."""

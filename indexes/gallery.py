@@ -16,7 +16,7 @@ from embeddings.types import Float32, check_unit
 from indexes.first_pass import Probes, pack_probes
 from indexes.join import Pairs, join_pairs
 from indexes.quantise import quantise_unit
-from indexes.stored import FreshVectors, Int64, ResidentCodes
+from indexes.stored import FreshVectors, Int64, ResidentCodes, Stored
 
 PACKED_TEMPLATES = 4096
 """Up to this many templates are also kept packed, so that a larger number of probes is streamed past them."""
@@ -102,7 +102,16 @@ class Gallery:
 
     def match(self, probes: Float32, *, model_id: str, threshold: float) -> GalleryMatches:
         """Per probe and subject the best template at or above ``threshold``; ties go to the earlier template."""
-        pairs = self.pairs(probes, model_id=model_id, threshold=threshold)
+        return self._best(self.pairs(probes, model_id=model_id, threshold=threshold))
+
+    def match_stored(self, stored: Stored, *, model_id: str, threshold: float) -> GalleryMatches:
+        """:meth:`match` for vectors that are stored for the join; ``probe`` is then the number of the stored row."""
+        if model_id != self.model_id:
+            raise ModelMismatchError(f"the gallery holds vectors of {self.model_id}, the probes are of {model_id}")
+        packed = self._packed if self._packed is not None else pack_probes(self.vectors)
+        return self._best(join_pairs([stored], packed, threshold=threshold))
+
+    def _best(self, pairs: Pairs) -> GalleryMatches:
         subject = self._subject_of_row[pairs.right]
         order = np.lexsort((pairs.right, -pairs.scores, subject, pairs.left))
         probe, subject = pairs.left[order], subject[order]

@@ -186,11 +186,12 @@ def logged_progress(log: logging.Logger) -> Progress:
     """Tell Dagster's log how far a stage is, every now and then and at its end."""
     last = time.monotonic()
 
-    def progress(stage: str, done: int, total: int) -> None:
+    def progress(stage: str, done: int, total: int, detail: str = "") -> None:
         nonlocal last
         if time.monotonic() - last >= _PROGRESS_SECONDS or (total and done == total):
             last = time.monotonic()
-            log.info(f"{stage}: {done} of {total}" if total else f"{stage}: {done}")
+            words = f"{stage}: {done} of {total}" if total else f"{stage}: {done}"
+            log.info(f"{words}, {detail}" if detail else words)
 
     return progress
 

@@ -1,6 +1,7 @@
 """When things run: jobs, schedules and sensors.
 
     nightly_schedule   02:00 UTC  -> nightly    one run for each day from the watermark to yesterday
+    compaction_schedule  05:00 UTC -> compaction  merges shards, deletes what must not be kept
     removal_requests   every 30 s -> rescan     one run for everything that is newly wanted
     dispatch_schedule  every 5 min -> dispatch  when messages are due
     pack_changes       every 60 s -> backfill   one run when something has vectors of other models than those in force
@@ -15,6 +16,7 @@ keys and cursors, which keep Dagster from asking twice. Run keys, tags and run c
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -50,6 +52,7 @@ from pipelines import audit
 from pipelines.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, deliver_due, logged_progress
 from pipelines.backfill import backfill as backfill_stage
 from pipelines.backfill_state import wanted_backfill
+from pipelines.compaction import compact as compact_stage
 from pipelines.report import write_report
 from pipelines.rescan import days_with_new_hits, retry_rescan, wanted_rescans
 from pipelines.rescan import rescan as rescan_stage
@@ -146,6 +149,23 @@ def backfill() -> None:
     reembed_outdated()
 
 
+@op(description="Merge small shards; delete from the disk what is not searched any more.")
+def compact_corpus(context: OpExecutionContext, home: Home) -> None:
+    """In turns with the sweeps."""
+    summary = compact_stage(home.workspace(), run_id=context.run_id, progress=logged_progress(context.log))
+    context.add_output_metadata({name: value for name, value in asdict(summary).items() if name != "run_id"})
+
+
+@job(
+    executor_def=in_process_executor,
+    tags={JOB_TAG: "compaction"} | _ONCE,
+    description="Keep the corpus in few large shards, and what is gone off the disk. `likeness status` shows both.",
+)
+def compaction() -> None:
+    """What the end of the night sets off; a failed one is made up for by the next."""
+    compact_corpus()
+
+
 @job(
     executor_def=in_process_executor,
     tags={JOB_TAG: "dispatch"} | _ONCE,
@@ -195,6 +215,16 @@ def dispatch_schedule(context: ScheduleEvaluationContext, home: Home) -> RunRequ
     if _unfinished(context.instance, dispatch.name):
         return SkipReason("the last delivery run is not finished")
     return RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+@schedule(
+    job=compaction, cron_schedule="0 5 * * *", execution_timezone="UTC", default_status=DefaultScheduleStatus.RUNNING
+)
+def compaction_schedule(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+    """One compaction a day, when the night's sweep is usually over; where it is not, they take turns."""
+    if _unfinished(context.instance, compaction.name):
+        return SkipReason("the last compaction is not finished")
+    return RunRequest(run_key=context.scheduled_execution_time.date().isoformat())
 
 
 @sensor(job=rescan, minimum_interval_seconds=30, default_status=DefaultSensorStatus.RUNNING)
@@ -265,7 +295,9 @@ def rescan_config(keys: Sequence[str]) -> dict[str, Any]:
     return {"ops": {rescan_corpus.name: {"config": {"asked": list(keys)}}}}
 
 
-@run_failure_sensor(monitored_jobs=[nightly, rescan, dispatch, backfill], default_status=DefaultSensorStatus.RUNNING)
+@run_failure_sensor(
+    monitored_jobs=[nightly, rescan, dispatch, backfill, compaction], default_status=DefaultSensorStatus.RUNNING
+)
 def failed_runs(context: RunFailureSensorContext, home: Home) -> None:
     """Record a failed run in the audit chain. If it was a rescan, its attempts are counted and wanted again."""
     run = context.dagster_run

@@ -19,9 +19,10 @@ from pipelines.assets import day_scope, matches, scanned_items, takedowns, verdi
 from pipelines.calibration.fit import read_fit
 from pipelines.database import get_state
 from pipelines.delivery import compare_with_service
+from pipelines.galleries import load_gallery
 from pipelines.judging import hit_rate
 from pipelines.ledger import count_statuses
-from pipelines.registry import active_versions, load_gallery
+from pipelines.registry import active_versions
 from pipelines.resources import Home
 from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
 from pipelines.takedown.outbox import counts_by_state

@@ -65,6 +65,26 @@ class SweepConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CorpusConfig:
+    """What is kept of faces, and how (:mod:`pipelines.retention`, :mod:`pipelines.compaction`).
+
+    ``mode``: ``stored`` keeps vectors sealed; ``none`` keeps nothing once a shard is compared, and a rescan embeds
+    again. ``max_age_days``: faces embedded longer ago are not kept either; 0: no limit. Compaction merges shards up to
+    ``shard_bytes``, and rewrites one of which ``dead_ratio`` of the rows, or any for ``grace_days``, are of items that
+    are gone. ``merged_subjects``: most people that one pass of a rescan compares with everything; up to a few dozen
+    they cost little more than one, beyond this each costs its full share (``benchmarks.rescan``).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    mode: Literal["stored", "none"] = "stored"
+    max_age_days: Annotated[int, Field(ge=0)] = 0
+    shard_bytes: Positive = 128 * 2**20
+    dead_ratio: Unit = 0.2
+    grace_days: Annotated[float, Field(ge=0)] = 7.0
+    merged_subjects: Positive = 256
+
+
+@dataclass(frozen=True, slots=True)
 class FetchConfig:
     """How items behind URLs are fetched. No host is allowed until it is listed.
 
@@ -174,7 +194,6 @@ class Config:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     source: str = ""
     policy: str = ""
-    corpus: Literal["sealed"] = "sealed"
     engine: Literal["local", "ray"] = "local"
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
@@ -182,6 +201,7 @@ class Config:
     models: ModelsConfig = field(default_factory=ModelsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)

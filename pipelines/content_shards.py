@@ -106,7 +106,7 @@ def remove_superseded(workspace: Workspace) -> None:
     with workspace.database.write() as tx:
         tx.execute(sa.delete(content_shards).where(content_shards.c.shard_id.not_in(named)))
     with workspace.database.read() as connection:
-        listed = {entry.path for entry in list_content_shards(connection, workspace.sealer)}
+        listed = {name for entry in list_content_shards(connection, workspace.sealer) for name in entry.files}
     for path in workspace.content_corpus.unlisted(listed):
         if path.suffix in (".parquet", ".tmp"):
             path.unlink(missing_ok=True)
@@ -122,7 +122,7 @@ def _shard_id(workspace: Workspace, model_id: str, digests: list[str]) -> str:
 
 
 def _seal(sealer: Sealer, entry: ShardEntry) -> str:
-    fields: list[str | int] = [
+    fields: list[str | int | float | None] = [
         "content",
         entry.shard_id,
         entry.model_id,

@@ -10,6 +10,8 @@ from dagster import DagsterInstance, Definitions, RunRequest, build_schedule_con
 from pipelines.assets import ASSETS
 from pipelines.automation import (
     backfill,
+    compaction,
+    compaction_schedule,
     dispatch,
     dispatch_schedule,
     failed_runs,
@@ -28,8 +30,8 @@ home = LikenessHome()
 defs = Definitions(
     assets=ASSETS,
     asset_checks=CHECKS,
-    jobs=[nightly, rescan, dispatch, backfill],
-    schedules=[nightly_schedule, dispatch_schedule],
+    jobs=[nightly, rescan, dispatch, backfill, compaction],
+    schedules=[nightly_schedule, dispatch_schedule, compaction_schedule],
     sensors=[removal_requests, pack_changes, failed_runs],
     resources={"home": home},
 )

@@ -16,6 +16,8 @@ NAMES = (
     "after_manifest_commit",
     "before_content_commit",
     "after_content_commit",
+    "before_compaction_commit",
+    "after_compaction_commit",
     "during_comparison",
     "before_match_commit",
     "after_match_commit",

@@ -16,6 +16,9 @@ from embeddings.types import Content
 from pipelines.sources import Item, ItemSource, open_source
 from pipelines.workspace import Workspace
 
+OPERATORS_REASONS = ("host_not_allowed", "address_not_allowed")
+"""Fetches that fail until a setting is changed: they use up no attempt, so that the change brings the items in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -21,51 +22,97 @@ from pipelines.sealing import Sealer
 
 @dataclass(frozen=True, slots=True)
 class ListedShard:
-    """A shard's file and its coverage: all subjects up to ``covered_version``, at ``covered_threshold``."""
+    """A shard's files and its coverage: all subjects up to ``covered_version``, at ``covered_threshold``."""
 
     entry: ShardEntry
     covered_version: int
     covered_threshold: float | None
+    created_at: datetime
+    dead_since: datetime | None = None
+
+    def is_again(self, other: ListedShard | None) -> bool:
+        """Whether ``other`` is this shard, now. Ids come back: an item may change back to what it was."""
+        mine = (self.entry.shard_id, self.created_at)
+        return other is not None and mine == (other.entry.shard_id, other.created_at)
 
 
 def list_shards(connection: Connection, sealer: Sealer, *, model_id: str | None = None) -> list[ListedShard]:
     """All listed shards (of one model), oldest first. Raises :class:`CorruptionError` for an altered or lost row."""
     _require_complete(connection)
-    listed = []
-    for row in connection.execute(sa.select(shards).order_by(shards.c.created_at, shards.c.shard_id)):
-        entry = ShardEntry(
-            shard_id=row.shard_id,
-            model_id=row.model_id,
-            dimension=row.dimension,
-            path=row.path,
-            sha256=row.sha256,
-            bytes=row.bytes,
-            faces=row.faces,
-        )
-        if row.seal != _seal(sealer, entry, row.covered_version, row.covered_threshold):
-            raise CorruptionError("a manifest row is not what was written: restore the database from a backup")
-        if model_id is None or entry.model_id == model_id:
-            listed.append(ListedShard(entry, row.covered_version, row.covered_threshold))
-    return listed
+    rows = connection.execute(sa.select(shards).order_by(shards.c.created_at, shards.c.shard_id))
+    listed = [_listed(row, sealer) for row in rows]
+    return [shard for shard in listed if model_id is None or shard.entry.model_id == model_id]
 
 
-def insert_shard(tx: Connection, sealer: Sealer, entry: ShardEntry, *, now: datetime) -> None:
-    """List a shard that has been written; nothing has been compared with it yet."""
+def find_shard(connection: Connection, sealer: Sealer, shard_id: str) -> ListedShard | None:
+    """The shard as it is listed now. Raises :class:`CorruptionError` for an altered row."""
+    row = connection.execute(sa.select(shards).where(shards.c.shard_id == shard_id)).first()
+    return _listed(row, sealer) if row else None
+
+
+def _listed(row: sa.Row[Any], sealer: Sealer) -> ListedShard:
+    entry = ShardEntry(
+        shard_id=row.shard_id,
+        model_id=row.model_id,
+        dimension=row.dimension,
+        path=row.path,
+        sha256=row.sha256,
+        bytes=row.bytes,
+        faces=row.faces,
+        vector_salt=row.vector_salt,
+        vector_bytes=row.vector_bytes or 0,
+    )
+    if row.seal != _seal(sealer, entry, row.covered_version, row.covered_threshold):
+        raise CorruptionError("a manifest row is not what was written: restore the database from a backup")
+    return ListedShard(entry, row.covered_version, row.covered_threshold, row.created_at, row.dead_since)
+
+
+def insert_shard(
+    tx: Connection,
+    sealer: Sealer,
+    entry: ShardEntry,
+    *,
+    now: datetime,
+    covered_version: int = 0,
+    covered_threshold: float | None = None,
+) -> None:
+    """List a shard that has been written, with what has been compared with it: by default nothing yet."""
     tx.execute(
         sa.insert(shards).values(
             shard_id=entry.shard_id,
             model_id=entry.model_id,
             dimension=entry.dimension,
-            path=entry.path,
-            sha256=entry.sha256,
-            bytes=entry.bytes,
             faces=entry.faces,
             created_at=now,
-            covered_version=0,
-            covered_threshold=None,
-            seal=_seal(sealer, entry, 0, None),
+            covered_version=covered_version,
+            covered_threshold=covered_threshold,
+            **_files(sealer, entry, covered_version, covered_threshold),
         )
     )
+
+
+def keep_nothing(tx: Connection, sealer: Sealer, shard: ListedShard) -> tuple[str, ...]:
+    """Let a shard name no file any more; its coverage stays. Returns the files, to be deleted after the commit."""
+    values = _files(sealer, shard.entry.without_files(), shard.covered_version, shard.covered_threshold)
+    tx.execute(sa.update(shards).where(shards.c.shard_id == shard.entry.shard_id).values(**values, dead_since=None))
+    return shard.entry.files
+
+
+def unlist(tx: Connection, shard_ids: Sequence[str]) -> None:
+    """Take shards off the manifest, with their coverage. No item may name them any more."""
+    tx.execute(sa.delete(coverage).where(coverage.c.shard_id.in_(shard_ids)))
+    tx.execute(sa.delete(shards).where(shards.c.shard_id.in_(shard_ids)))
+
+
+def _files(sealer: Sealer, entry: ShardEntry, version: int, threshold: float | None) -> dict[str, Any]:
+    return {
+        "path": entry.path,
+        "sha256": entry.sha256,
+        "bytes": entry.bytes,
+        "vector_salt": entry.vector_salt,
+        "vector_bytes": entry.vector_bytes or None,
+        "seal": _seal(sealer, entry, version, threshold),
+    }
 
 
 def mark_covered(tx: Connection, sealer: Sealer, entry: ShardEntry, *, version: int, threshold: float) -> None:
@@ -158,27 +205,32 @@ def require_not_ahead(registry_version: int, listed: Sequence[ListedShard]) -> N
         raise CorruptionError("the registry is older than what was compared with it: restore the database backup")
 
 
+def named_shards(connection: Connection) -> set[str]:
+    """Ids of the shards that items name, found by one step in the index for each, however many items there are."""
+    first = sa.select(sa.func.min(items.c.shard_id).label("shard_id")).cte("named", recursive=True)
+    following = sa.select(sa.func.min(items.c.shard_id)).where(items.c.shard_id > first.c.shard_id).scalar_subquery()
+    named = first.union_all(sa.select(following).where(first.c.shard_id.is_not(None)))
+    return set(connection.execute(sa.select(named.c.shard_id).where(named.c.shard_id.is_not(None))).scalars())
+
+
 def _require_complete(connection: Connection) -> None:
-    lost = connection.execute(
-        sa.select(sa.func.count())
-        .select_from(items.outerjoin(shards, shards.c.shard_id == items.c.shard_id))
-        .where(items.c.shard_id.is_not(None), shards.c.shard_id.is_(None))
-    ).scalar_one()
+    lost = named_shards(connection).difference(connection.execute(sa.select(shards.c.shard_id)).scalars())
     if lost:
-        raise CorruptionError(f"{lost} items name shards that the manifest does not list: restore from a backup")
+        raise CorruptionError(f"items name {len(lost)} shards that the manifest does not list: restore from a backup")
 
 
 def _seal(sealer: Sealer, entry: ShardEntry, version: int, threshold: float | None) -> str:
-    return sealer.manifest_seal(
-        [
-            entry.shard_id,
-            entry.model_id,
-            entry.dimension,
-            entry.path,
-            entry.sha256,
-            entry.bytes,
-            entry.faces,
-            version,
-            threshold,
-        ]
-    )
+    fields: list[str | int | float | None] = [
+        entry.shard_id,
+        entry.model_id,
+        entry.dimension,
+        entry.path,
+        entry.sha256,
+        entry.bytes,
+        entry.faces,
+        version,
+        threshold,
+    ]
+    if entry.vector_salt is not None:  # seals from before there were such files stay
+        fields += [entry.vector_salt, entry.vector_bytes]
+    return sealer.manifest_seal(fields)

@@ -7,32 +7,38 @@ coverage together, so that work cut off anywhere is simply found uncovered again
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import zip_longest
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
-from embeddings.types import vectors_of
 from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry
-from indexes.gallery import Gallery, GalleryMatches
+from indexes.gallery import Gallery
+from pipelines.comparison import Comparison, FoundBy, Side, compare_shard
 from pipelines.database import insert_missing
-from pipelines.database.tables import hits, items
-from pipelines.manifest import ListedShard, list_shards, mark_covered, record_coverage, require_not_ahead, uncovered
-from pipelines.policy import band_of
-from pipelines.progress import Progress, silent
-from pipelines.registry import active_versions, load_gallery, registry_version, require_active
+from pipelines.database.tables import hits, items, shards
+from pipelines.galleries import load_gallery
+from pipelines.manifest import (
+    ListedShard,
+    find_shard,
+    keep_nothing,
+    list_shards,
+    mark_covered,
+    record_coverage,
+    require_not_ahead,
+    uncovered,
+)
+from pipelines.progress import Pace, Progress, silent
+from pipelines.reembedding import leave
+from pipelines.registry import active_versions, registry_version, require_active
+from pipelines.retention import let_go
+from pipelines.templates import subjects_with
 from pipelines.workspace import Workspace
-
-FoundBy = Literal["sweep", "rescan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,15 @@ class MatchPlan:
     versions: Mapping[str, int]
     thresholds: Thresholds
     """In force when the plan was made, and for all of it: coverage states the threshold that was compared at."""
+    upto: int | None = None
+    """The registry version up to which all subjects are among them, where one pass does not take all."""
+    left: bool = False
+    """Whether there is more to compare than one pass takes."""
+
+    def side(self, found_by: FoundBy, gallery: Gallery) -> Side:
+        """The plan's gallery in terms that any process can make it of."""
+        subject_ids = tuple(sorted(self.versions))
+        return Side(found_by, gallery.model_id, subject_ids, gallery.registry_version, self.upto, self.thresholds)
 
 
 def match_pending(
@@ -68,40 +83,132 @@ def match_pending(
     ``sweep`` takes the shards that were never compared, with every active subject; ``rescan`` takes every shard, with
     the subjects it lacks (``subject_ids`` limits them). Raises :class:`NotReadyError` for an empty registry (I7).
     """
-    plan = plan_matching(workspace, found_by=found_by, subject_ids=subject_ids)
-    progress("match", 0, len(plan.shards))
-    faces = found = 0
-    if plan.gallery is not None:
-        side = Side(found_by, tuple(sorted(plan.versions)), plan.gallery.registry_version, plan.thresholds)
-        workspace.galleries = {side: plan.gallery}
-        entries = [shard.entry for shard in plan.shards]
-        compared = workspace.engine.map(compare_shard, workspace, side, entries)
-        for done, (shard, comparison) in enumerate(zip(plan.shards, compared, strict=True), start=1):
-            faces += comparison.faces
-            found += commit_comparison(workspace, plan, plan.gallery, shard, comparison)
-            progress("match", done, len(plan.shards))
-    return MatchCounts(shards=len(plan.shards), faces=faces, subjects=len(plan.versions), hits=found)
+    total, subjects = MatchCounts(), set[str]()
+    for model_id in _models(workspace, found_by):
+        again = True
+        while again:
+            let_go(workspace)
+            plan = plan_matching(workspace, found_by=found_by, subject_ids=subject_ids, model_id=model_id)
+            counts, again = _compare_planned(workspace, plan, found_by, progress)
+            subjects.update(plan.versions)
+            total = MatchCounts(
+                shards=total.shards + counts.shards,
+                faces=total.faces + counts.faces,
+                subjects=len(subjects),
+                hits=total.hits + counts.hits,
+            )
+    return total
 
 
-def plan_matching(workspace: Workspace, *, found_by: FoundBy, subject_ids: Collection[str] | None = None) -> MatchPlan:
-    """Read registry, manifest and coverage in one transaction and decide what to compare with what."""
+def _models(workspace: Workspace, found_by: FoundBy) -> list[str]:
+    """The models in force; for a rescan also earlier ones whose vectors no backfill has replaced yet."""
+    current = workspace.models.model_id
     with workspace.database.read() as connection:
-        thresholds = workspace.thresholds_at(connection)
+        listed = {shard.entry.model_id for shard in list_shards(connection, workspace.sealer) if shard.entry.path}
+        earlier = [one for one in sorted(listed - {current}) if workspace.thresholds_of(connection, one)]
+    return [current, *(earlier if found_by == "rescan" else [])]
+
+
+def _compare_planned(
+    workspace: Workspace, plan: MatchPlan, found_by: FoundBy, progress: Progress
+) -> tuple[MatchCounts, bool]:
+    """Compare and commit shard by shard. Also whether that left something: by plan, or compacted away meanwhile."""
+    if plan.gallery is None:
+        progress("match", 0, 0)
+        return MatchCounts(), False
+    pace = Pace("match", [shard.entry.faces for shard in plan.shards], progress)
+    faces = found = superseded = 0
+    side = plan.side(found_by, plan.gallery)
+    workspace.galleries = {side: plan.gallery}
+    comparisons = workspace.engine.map(compare_shard, workspace, side, _entries(workspace, plan.shards))
+    for shard, compared in zip(plan.shards, comparisons, strict=True):
+        superseded += compared.superseded
+        faces += compared.faces
+        found += commit_comparison(workspace, plan, plan.gallery, shard, compared)
+        pace.step()
+    left = plan.left or superseded > 0 or _unlisted(workspace, plan.shards)
+    return MatchCounts(shards=len(plan.shards), faces=faces, hits=found), left
+
+
+def _entries(workspace: Workspace, planned: Sequence[ListedShard]) -> Iterator[ShardEntry]:
+    """What is to be compared, the next one being read ahead where it is compared here."""
+    for shard, following in zip_longest(planned, planned[1:]):
+        if following is not None and not workspace.engine.remote:
+            workspace.corpus.prefetch(following.entry)
+        yield shard.entry
+
+
+def _unlisted(workspace: Workspace, planned: Sequence[ListedShard]) -> bool:
+    with workspace.database.read() as connection:
+        listed = set(connection.execute(sa.select(shards.c.shard_id)).scalars())
+    return any(shard.entry.shard_id not in listed for shard in planned)
+
+
+def plan_matching(
+    workspace: Workspace,
+    *,
+    found_by: FoundBy,
+    subject_ids: Collection[str] | None = None,
+    model_id: str | None = None,
+) -> MatchPlan:
+    """Read registry, manifest and coverage in one transaction and decide what to compare with what.
+
+    ``model_id``: the models in force, unless given. Of earlier models those vectors are compared that are still there,
+    with the subjects that have templates by them: all others wait for the backfill.
+    """
+    model_id = model_id or workspace.models.model_id
+    with workspace.database.read() as connection:
+        thresholds = workspace.thresholds_of(connection, model_id)
         versions = active_versions(connection, now=workspace.now())
         require_active(workspace, versions)
         if subject_ids is not None:
             versions = _limited(versions, subject_ids)
-        listed = list_shards(connection, workspace.sealer, model_id=workspace.models.model_id)
+        listed = list_shards(connection, workspace.sealer, model_id=model_id)
         require_not_ahead(registry_version(connection), listed)
+        if model_id != workspace.models.model_id:
+            known = subjects_with(connection, model_id=model_id)
+            versions = {subject_id: version for subject_id, version in versions.items() if subject_id in known}
+            listed = [shard for shard in listed if shard.entry.path and versions]
+        if thresholds is None or not (listed or model_id == workspace.models.model_id):
+            return MatchPlan((), None, {}, workspace.thresholds_at(connection))
         if found_by == "sweep":
             todo = [shard for shard in listed if shard.covered_threshold is None]
-            wanted: Collection[str] = versions
+            wanted, upto, left = frozenset(versions), None, False
         else:
             missing = uncovered(connection, listed, versions, threshold=thresholds.review)
-            todo = [shard for shard in listed if shard.entry.shard_id in missing]
-            wanted = frozenset[str]().union(*missing.values())
-        gallery = load_gallery(workspace, connection, subject_ids=wanted)
-    return MatchPlan(tuple(todo), gallery if todo else None, {key: versions[key] for key in wanted}, thresholds)
+            todo, wanted, upto = _one_pass(listed, missing, versions, most=workspace.config.corpus.merged_subjects)
+            left = len(todo) < len(missing) or upto is not None
+        gallery = _gallery(workspace, connection, wanted, model_id, upto)
+    compared = {key: versions[key] for key in wanted}
+    return MatchPlan(tuple(todo), gallery if todo else None, compared, thresholds, upto, left)
+
+
+def _gallery(
+    workspace: Workspace, connection: Connection, wanted: Collection[str], model_id: str, upto: int | None
+) -> Gallery | None:
+    """Loaded even for nobody, so that the canary is looked for; but earlier models have none."""
+    if not wanted and model_id != workspace.models.model_id:
+        return None
+    return load_gallery(workspace, connection, subject_ids=wanted, model_id=model_id, upto=upto)
+
+
+def _one_pass(
+    listed: Sequence[ListedShard], missing: Mapping[str, frozenset[str]], versions: Mapping[str, int], *, most: int
+) -> tuple[list[ListedShard], frozenset[str], int | None]:
+    """What one pass compares: shards, subjects, and the version up to which all subjects are among them, if not all.
+
+    New shards come first, with everybody, as a sweep would take them. Then the whole store with the ``most`` subjects
+    that wait longest: those beyond would cost their full share, and keep the first ones waiting for their answer.
+    """
+    todo = [shard for shard in listed if shard.entry.shard_id in missing]
+    new = [shard for shard in todo if shard.covered_threshold is None]
+    todo = new or todo
+    wanted = frozenset[str]().union(*(missing[shard.entry.shard_id] for shard in todo))
+    if new or len(wanted) <= most:
+        return todo, wanted, None
+    upto = sorted(versions[subject_id] for subject_id in wanted)[most - 1]
+    wanted = frozenset(subject_id for subject_id in wanted if versions[subject_id] <= upto)
+    return [shard for shard in todo if missing[shard.entry.shard_id] & wanted], wanted, upto
 
 
 def _limited(versions: Mapping[str, int], subject_ids: Collection[str]) -> dict[str, int]:
@@ -111,120 +218,52 @@ def _limited(versions: Mapping[str, int], subject_ids: Collection[str]) -> dict[
     return {subject_id: versions[subject_id] for subject_id in subject_ids}
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """What every shard of a plan is compared with, in terms that any process can make a gallery of."""
-
-    found_by: FoundBy
-    subject_ids: tuple[str, ...]
-    registry_version: int
-    thresholds: Thresholds
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What comparing one shard with a gallery found, not yet committed: opaque ids, boxes and scores, no vectors."""
-
-    shard_id: str
-    faces: int
-    rows: tuple[dict[str, Any], ...]
-    """Rows of the table of hits."""
-
-
-def compare_shard(workspace: Workspace, side: Side, entry: ShardEntry) -> Comparison:
-    """Compare the faces of a shard's live items with the gallery of ``side``: a task of an engine.
-
-    Reads only; repeating it changes nothing. Raises :class:`StateError` for a registry older than the plan's.
-    """
-    gallery = _gallery_of(workspace, side)
-    with workspace.database.read() as connection:
-        live = _items_of(connection, entry.shard_id)
-    table = workspace.corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
-    faces = table.filter(pc.is_in(table["item_id"], value_set=pa.array(list(live), type=pa.string())))
-    vectors = vectors_of(faces["vector"], entry.dimension)
-    matches = gallery.match(vectors, model_id=entry.model_id, threshold=side.thresholds.review)
-    rows = _hit_rows(workspace, gallery, faces, matches, side=side, shard_id=entry.shard_id)
-    workspace.failpoints.pass_by("during_comparison")
-    return Comparison(entry.shard_id, len(faces), tuple(rows))
-
-
-def _gallery_of(workspace: Workspace, side: Side) -> Gallery:
-    """The plan's gallery, made anew (and kept for the next shard) where this process did not make the plan.
-
-    A newer registry serves as well: whoever changed has a newer version than the plan's coverage will claim.
-    """
-    if side not in workspace.galleries:
-        with workspace.database.read() as connection:
-            gallery = load_gallery(workspace, connection, subject_ids=side.subject_ids)
-        if gallery.registry_version < side.registry_version:
-            raise StateError("this worker reads an older registry than the plan was made of: is it another database?")
-        workspace.galleries = {side: gallery}
-    return workspace.galleries[side]
-
-
 def commit_comparison(
     workspace: Workspace, plan: MatchPlan, gallery: Gallery, shard: ListedShard, found: Comparison
 ) -> int:
-    """Write hits, statuses and coverage of one shard in one transaction. Returns new hits."""
+    """Write hits, statuses and coverage of one shard in one transaction. Returns new hits.
+
+    None of it when the shard is not listed any more: what took its place has the coverage that it had.
+    """
+    if found.superseded:
+        return 0
+    files: tuple[str, ...] = ()
     with workspace.database.write() as tx:
+        current = find_shard(tx, workspace.sealer, shard.entry.shard_id)
+        if current is None or not shard.is_again(current):
+            return 0
         active = active_versions(tx, now=workspace.now())
+        leave(tx, shard.entry.shard_id, found.leaving)
         new = _commit_hits(tx, shard.entry.shard_id, found.rows, active)
-        _commit_coverage(tx, workspace, plan, gallery, shard, active)
+        if _commit_coverage(tx, workspace, plan, gallery, current, active):
+            files = _keep_no_longer(tx, workspace, shard.entry.shard_id)
         workspace.failpoints.pass_by("before_match_commit")
     workspace.failpoints.pass_by("after_match_commit")
+    workspace.corpus.delete(files)
     return new
 
 
-def _items_of(connection: Connection, shard_id: str) -> dict[str, str]:
-    """Item id -> content digest of the live items whose faces this shard holds now."""
-    query = sa.select(items.c.item_id, items.c.content_sha256).where(items.c.shard_id == shard_id, items.c.live)
-    return {str(item_id): str(digest) for item_id, digest in connection.execute(query)}
+def _keep_no_longer(tx: Connection, workspace: Workspace, shard_id: str) -> tuple[str, ...]:
+    """Let go of a shard that everybody was compared with, where nothing is to be kept; its files."""
+    shard = find_shard(tx, workspace.sealer, shard_id)
+    if workspace.config.corpus.mode != "none" or shard is None or shard.entry.path is None:
+        return ()
+    return keep_nothing(tx, workspace.sealer, shard)
 
 
-def _hit_rows(
-    workspace: Workspace, gallery: Gallery, faces: pa.Table, matches: GalleryMatches, *, side: Side, shard_id: str
-) -> list[dict[str, Any]]:
-    """Hit rows of everything but the canary, ordered by face and subject."""
-    thresholds = side.thresholds
-    now = workspace.now()
-    common = {
-        "tier": "face",
-        "threshold": thresholds.review,
-        "threshold_source": thresholds.source,
-        "calibration_id": thresholds.calibration_id,
-        "model_id": gallery.model_id,
-        "policy_version": workspace.policy.version,
-        "shard_id": shard_id,
-        "found_by": side.found_by,
-        "found_at": now,
-    }
-    matched = faces.drop_columns(["vector"]).take(pa.array(np.asarray(matches.probe))).to_pylist()
-    rows = []
-    for face, template, score in zip(matched, matches.template, matches.scores, strict=True):
-        subject_id = gallery.subject_ids[template]
-        if subject_id == workspace.canary.subject_id:
-            continue
-        content = face.pop("content_sha256").hex()
-        identity = json.dumps([face["item_id"], content, subject_id, gallery.model_id, face["face"]])
-        rows.append(
-            {
-                "hit_id": f"hit_{hashlib.sha256(identity.encode()).hexdigest()[:32]}",
-                "content_sha256": content,
-                "subject_id": subject_id,
-                "template_id": gallery.template_ids[template],
-                "score": float(score),
-                "band": band_of(float(score), thresholds),
-                "detector_score": face.pop("score"),
-                **face,
-                **common,
-            }
-        )
-    return rows
+def _live_items(connection: Connection, shard_id: str, among: Collection[str]) -> dict[str, str]:
+    """Item id -> content digest of those items that are live and whose faces this shard holds now."""
+    live, wanted = dict[str, str](), sorted(among)
+    here = sa.select(items.c.item_id, items.c.content_sha256).where(items.c.shard_id == shard_id, items.c.live)
+    for start in range(0, len(wanted), 500):
+        part = here.where(items.c.item_id.in_(wanted[start : start + 500]))
+        live.update((str(item_id), str(digest)) for item_id, digest in connection.execute(part))
+    return live
 
 
 def _commit_hits(tx: Connection, shard_id: str, rows: Sequence[dict[str, Any]], active: Collection[str]) -> int:
     """Write the hits that are still true: the item is live with that content, the subject is still active."""
-    live = _items_of(tx, shard_id)
+    live = _live_items(tx, shard_id, {row["item_id"] for row in rows})
     true = [row for row in rows if live.get(row["item_id"]) == row["content_sha256"] and row["subject_id"] in active]
     hit_items = sorted({row["item_id"] for row in true})
     for start in range(0, len(hit_items), 500):
@@ -244,10 +283,10 @@ def _commit_coverage(
     gallery: Gallery,
     shard: ListedShard,
     active: Mapping[str, int],
-) -> None:
+) -> bool:
     """Enter what has been compared: in the shard's own row once that is everybody up to the plan's version.
 
-    Only then can the shard's pending items be called clean.
+    Only then can the shard's pending items be called clean. Returns whether it is so.
     """
     threshold, now = plan.thresholds.review, workspace.now()
     known = {subject_id: version for subject_id, version in active.items() if version <= gallery.registry_version}
@@ -255,7 +294,9 @@ def _commit_coverage(
     if any(plan.versions.get(subject_id) != known[subject_id] for subject_id in missing):
         policy_version = workspace.policy.version
         record_coverage(tx, shard.entry, plan.versions, threshold=threshold, policy_version=policy_version, now=now)
-        return
+        return False
     mark_covered(tx, workspace.sealer, shard.entry, version=gallery.registry_version, threshold=threshold)
-    compared = sa.and_(items.c.shard_id == shard.entry.shard_id, items.c.status == "pending")
-    tx.execute(sa.update(items).where(compared).values(status="clean"))
+    if shard.covered_threshold is None:  # later none of its items is pending, and looking for them takes long
+        compared = sa.and_(items.c.shard_id == shard.entry.shard_id, items.c.status == "pending")
+        tx.execute(sa.update(items).where(compared).values(status="clean"))
+    return True

@@ -17,9 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, StateError
-from embeddings.types import Float32, check_unit
-from indexes.clustered import make_gallery
-from indexes.gallery import Gallery
+from embeddings.types import Float32
 from pipelines import audit
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import requests, subject_keys, subjects, templates
@@ -28,7 +26,7 @@ from pipelines.ledger import recompute_status
 from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.takedown.outbox import cancel_unsent
 from pipelines.takedown.outbox import withdraw as withdraw_messages
-from pipelines.templates import insert_template, open_subject_key, reference_weights, require_templates, template_aad
+from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
 from pipelines.workspace import Workspace, new_id
 
 
@@ -275,28 +273,6 @@ def open_templates(
         raise CorruptionError("a template does not have the dimension its row states")
     matrix: Float32 = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
     return matrix, [row.template_id for row in rows], [row.subject_id for row in rows]
-
-
-def load_gallery(workspace: Workspace, connection: Connection, *, subject_ids: Collection[str]) -> Gallery:
-    """The gallery of these subjects and the canary, at the registry version this transaction sees."""
-    model_id = workspace.models.model_id
-    vectors, template_ids, owners = open_templates(
-        connection, workspace.sealer, subject_ids=subject_ids, model_id=model_id
-    )
-    canary, thresholds = workspace.canary, workspace.thresholds_at(connection)
-    stacked = np.concatenate([vectors.reshape(-1, canary.template.shape[1]), canary.template])
-    gallery = make_gallery(
-        check_unit(stacked, workspace.models.dimension),
-        template_ids=[*template_ids, canary.template_id],
-        subject_ids=[*owners, canary.subject_id],
-        weights=np.array([*reference_weights(connection, template_ids, model_id=model_id), 1.0]),
-        model_id=model_id,
-        registry_version=registry_version(connection),
-        threshold=thresholds.review,
-        margin=workspace.config.matching.margin(),
-    )
-    canary.require_found(gallery, thresholds)
-    return gallery
 
 
 def _require_state(tx: Connection, subject_id: str, allowed: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 
@@ -16,7 +16,7 @@ from pipelines.database import get_state, set_state
 from pipelines.database.tables import hits, items
 from pipelines.judging import judge_pending, live_hits
 from pipelines.ledger import Scope, count_outdated
-from pipelines.manifest import list_shards, uncovered
+from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects
@@ -96,15 +96,26 @@ def complete_covered_requests(workspace: Workspace) -> int:
     completed = 0
     with workspace.database.write() as tx:
         versions = active_versions(tx, now=workspace.now())
-        named = set(tx.execute(sa.select(items.c.shard_id).where(items.c.live).distinct()).scalars())
+        named = named_shards(tx)
         listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
-        missing = uncovered(tx, listed, versions, threshold=workspace.thresholds_at(tx).review)
-        waiting = frozenset[str]().union(*missing.values())
+        waiting = _waiting(tx, workspace, listed, versions)
         for request in list_requests(tx, state="accepted"):
             if request.subject_id in versions and request.subject_id not in waiting:
                 complete_request(tx, request.request_id, now=workspace.now())
                 completed += 1
     return completed
+
+
+def _waiting(
+    connection: Connection, workspace: Workspace, listed: Sequence[ListedShard], versions: Mapping[str, int]
+) -> frozenset[str]:
+    """Subjects that a shard was not compared with, each shard held to the threshold of its own models."""
+    waiting: frozenset[str] = frozenset()
+    for model_id in {shard.entry.model_id for shard in listed}:
+        thresholds = workspace.thresholds_of(connection, model_id) or workspace.thresholds_at(connection)
+        of_model = [shard for shard in listed if shard.entry.model_id == model_id]
+        waiting = waiting.union(*uncovered(connection, of_model, versions, threshold=thresholds.review).values())
+    return waiting
 
 
 def wanted_rescans(workspace: Workspace) -> WantedRescans:
@@ -172,7 +183,7 @@ def _left_to_backfill(workspace: Workspace, connection: Connection, subject_ids:
     active = active_versions(connection, now=workspace.now())
     versions = {subject_id: active[subject_id] for subject_id in subject_ids if subject_id in active}
     listed = list_shards(connection, workspace.sealer, model_id=workspace.model_id)
-    missing = uncovered(connection, listed, versions, threshold=workspace.thresholds.review)
+    missing = uncovered(connection, listed, versions, threshold=workspace.thresholds_at(connection).review)
     return versions.keys() - frozenset[str]().union(*missing.values())
 
 

@@ -11,34 +11,29 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass
-from itertools import groupby
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from embeddings.shard import embed_shard
-from embeddings.types import ShardEmbeddings, face_schema
-from indexes.corpus import ShardEntry, corpus_schema
+from embeddings.types import face_schema
+from indexes.corpus import ShardEntry
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
-from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until
+from pipelines.embedded import Scanned, corpus_rows, merge
+from pipelines.fetch import OPERATORS_REASONS, Fetched, ahead, fetch_item, fetch_until
 from pipelines.ledger import Scope, Work, outdated, status_after_scan, unscanned
-from pipelines.manifest import insert_shard, list_shards
+from pipelines.manifest import find_shard, insert_shard
 from pipelines.progress import Progress, silent
+from pipelines.retention import let_go, read_kept
 from pipelines.sources import ItemSource
+from pipelines.turns import remove_leavings, turn
 from pipelines.workspace import Workspace
-
-LEAVINGS_SECONDS = 3600.0
-OPERATORS_REASONS = ("host_not_allowed", "address_not_allowed")
-"""Fetches that fail until a setting is changed: they use up no attempt, so that the change brings the items in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +68,15 @@ def scan_in_turns(
     Each item is tried once, however many turns there are. The lock is free while the caller has the counts.
     """
     counts, total = ScanCounts(), 0
+    let_go(workspace)
     condition = _needs_scan(workspace, scope, work)
     remote = workspace.engine.remote
     waiting: Iterator[Any] = _ids(workspace, condition) if remote else _batches(workspace, condition)
-    for turn in itertools.count():
+    for number in itertools.count():
         taken = 0
-        with _turn(workspace):
-            if turn == 0:
-                _remove_leavings(workspace)
+        with turn(workspace):
+            if number == 0:
+                remove_leavings(workspace)
                 total = _count(workspace, condition)
                 progress("embed", 0, total)
             part = itertools.islice(waiting, batches)
@@ -104,26 +100,6 @@ def scan_items(workspace: Workspace, wanted: tuple[Scope, Work], item_ids: Seque
     scope, work = wanted
     condition = sa.and_(_needs_scan(workspace, scope, work), items.c.item_id.in_(item_ids))
     return sum((_scan_batch(workspace, batch) for batch in ahead(_batches(workspace, condition))), ScanCounts())
-
-
-@contextmanager
-def _turn(workspace: Workspace) -> Iterator[None]:
-    """Scan alone. Who waits holds the second lock, so that who gives the first one back cannot be there before."""
-    with ExitStack() as held:
-        with workspace.database.exclusive("scan-next"):
-            held.enter_context(workspace.database.exclusive("scan"))
-        yield
-
-
-def _remove_leavings(workspace: Workspace) -> None:
-    """Delete what interrupted writes left: files of ours that the manifest does not list. Only the scan writes them."""
-    with workspace.database.read() as connection:
-        listed = {shard.entry.path for shard in list_shards(connection, workspace.sealer)}
-    # A lost connection frees PostgreSQL's lock while its holder may still be writing: there, only old files go.
-    oldest = time.time() - (0 if workspace.database.is_sqlite else LEAVINGS_SECONDS)
-    for path in workspace.corpus.unlisted(listed):
-        if path.suffix in (".parquet", ".tmp") and path.stat().st_mtime <= oldest:
-            path.unlink(missing_ok=True)
 
 
 def _count(workspace: Workspace, condition: sa.ColumnElement[bool]) -> int:
@@ -173,8 +149,8 @@ def _scan_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
     workers = workspace.config.embedding.worker_count()
     describer = describer_for(workspace, [content.sha256 for content in fresh])
     result = embed_shard(fresh, workspace.models, limits=workspace.limits, workers=workers, describer=describer)
-    scanned = _merge(known, result, workspace.models.dimension)
-    faces = _corpus_rows(batch, scanned, workspace.models.dimension)
+    scanned = merge(known, result, workspace.models.dimension)
+    faces = corpus_rows([(one.item_id, one.content) for one in batch], scanned, workspace.models.dimension)
     entry = _write_shard(workspace, batch, faces) if len(faces) else None
     _commit(workspace, batch, scanned, entry)
     enter_descriptions(workspace, result.descriptions)
@@ -185,14 +161,6 @@ def _scan_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
         faces=len(faces),
         shards=int(entry is not None),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """Per content digest: its status row, and its faces (face schema)."""
-
-    statuses: dict[bytes, dict[str, Any]]
-    faces: dict[bytes, pa.Table]
 
 
 _STATUS_COLUMNS = ("format", "width", "height", "frames", "frames_total", "faces", "faces_dropped")
@@ -207,53 +175,33 @@ def _known(workspace: Workspace, digests: Sequence[bytes]) -> Scanned:
     wanted: dict[str, dict[str, bytes]] = {}  # shard -> item -> content
     with workspace.database.read() as connection:
         query = sa.select(*columns).where(
-            items.c.content_sha256.in_([digest.hex() for digest in digests]), items.c.model_id == model_id, items.c.live
+            items.c.content_sha256.in_([digest.hex() for digest in digests]),
+            items.c.model_id == model_id,
+            items.c.live,
+            items.c.status.not_like("fetch_failed:%"),
         )
-        for row in connection.execute(query):
-            digest = bytes.fromhex(row.content_sha256)
-            if digest in statuses:
-                continue
-            statuses[digest] = {name: row._mapping[name] for name in _STATUS_COLUMNS}
-            statuses[digest]["pdq"] = bytes.fromhex(row.pdq) if row.pdq else None
-            statuses[digest]["status"] = "faces" if row.shard_id else row.status
-            faces[digest] = face_schema(dimension).empty_table()
-            if row.shard_id:
-                wanted.setdefault(row.shard_id, {})[row.item_id] = digest
-        shards = list_shards(connection, workspace.sealer) if wanted else []
-    listed = {shard.entry.shard_id: shard.entry for shard in shards}
-    for shard_id, donors in wanted.items():
-        table = workspace.corpus.read(listed[shard_id], key=workspace.sealer.shard_key(shard_id))
-        for item_id, digest in donors.items():
-            faces[digest] = table.filter(pc.equal(table["item_id"], item_id)).drop_columns(["item_id"])
-    return Scanned(statuses, faces)
-
-
-def _merge(known: Scanned, result: ShardEmbeddings, dimension: int) -> Scanned:
-    statuses = dict(known.statuses)
-    faces = dict(known.faces)
-    for row in result.statuses.to_pylist():
-        digest = row.pop("content_sha256")
-        statuses[digest] = row
+        found = connection.execute(query).all()
+        with_faces = {row.shard_id for row in found if row.shard_id}
+        listed = {id_: find_shard(connection, workspace.sealer, id_) for id_ in with_faces}
+    for row in found:
+        digest, shard = bytes.fromhex(row.content_sha256), listed.get(row.shard_id)
+        if digest in statuses or (row.shard_id and (shard is None or shard.entry.path is None)):
+            continue
+        statuses[digest] = {name: row._mapping[name] for name in _STATUS_COLUMNS}
+        statuses[digest]["pdq"] = bytes.fromhex(row.pdq) if row.pdq else None
+        statuses[digest]["status"] = "faces" if shard else row.status
         faces[digest] = face_schema(dimension).empty_table()
-    start = 0
-    for digest, rows in groupby(result.faces["content_sha256"].to_pylist()):  # faces come in order of their contents
-        count = sum(1 for _ in rows)
-        faces[digest] = result.faces.slice(start, count)
-        start += count
+        if shard:
+            wanted.setdefault(row.shard_id, {})[row.item_id] = digest
+    for shard_id, donors in wanted.items():
+        shard = listed[shard_id]
+        table = read_kept(workspace, shard.entry) if shard else None
+        for item_id, digest in donors.items():
+            if table is None:  # let go of meanwhile
+                del statuses[digest], faces[digest]
+            else:
+                faces[digest] = table.filter(pc.equal(table["item_id"], item_id)).drop_columns(["item_id"])
     return Scanned(statuses, faces)
-
-
-def _corpus_rows(batch: Sequence[Fetched], scanned: Scanned, dimension: int) -> pa.Table:
-    """The batch's faces, once per item."""
-    tables, owners, counts = [face_schema(dimension).empty_table()], [], []
-    for fetched in batch:
-        if fetched.content and len(faces := scanned.faces[fetched.content.sha256]):
-            tables.append(faces)
-            owners.append(fetched.item_id)
-            counts.append(len(faces))
-    joined = pa.concat_tables(tables).combine_chunks()
-    item_ids = pa.array(np.repeat(np.array(owners, dtype=object), counts), type=pa.string())
-    return pa.Table.from_arrays([item_ids, *joined.columns], schema=corpus_schema(dimension))
 
 
 def _write_shard(workspace: Workspace, batch: Sequence[Fetched], faces: pa.Table) -> ShardEntry:

@@ -7,17 +7,18 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from embeddings.errors import WeightsError
 from embeddings.runtimes import choose_runtime, inspect_machine
 from pipelines.backfill_state import BackfillProgress, watch_backfill
 from pipelines.calibration.fit import GalleryFit, read_fit
+from pipelines.compaction import held_shards
 from pipelines.content import ContentCoverage, measure_content
 from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.ledger import Scope, count_statuses
-from pipelines.manifest import list_shards
 from pipelines.registry import active_versions, registry_version
 from pipelines.requests import list_requests
 from pipelines.sweep import measure_coverage
@@ -34,6 +35,19 @@ class RequestClock:
     state: str
     due_at: datetime
     hours_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusStatus:
+    """What is kept of faces. ``faces``: of live items, in files. ``dead_rows``: in files, until a compaction."""
+
+    shards: int
+    faces: int
+    bytes: int
+    dead_rows: int
+    dead_since: datetime | None
+    shards_without_vectors: int
+    faces_without_vectors: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +68,7 @@ class Status:
     registry_version: int
     subjects: dict[str, int]
     subjects_active: int
-    shards: int
-    corpus_faces: int
-    corpus_bytes: int
+    corpus: CorpusStatus
     content: ContentCoverage
     calibration: GalleryFit
     gallery_outgrown: bool
@@ -72,7 +84,6 @@ def read_status(workspace: Workspace) -> Status:
     with workspace.database.read() as connection:
         statuses = count_statuses(connection, Scope(None, None))
         coverage = measure_coverage(connection, workspace, Scope(None, None))
-        listed = list_shards(connection, workspace.sealer)
         by_state = connection.execute(sa.select(subjects.c.state, sa.func.count()).group_by(subjects.c.state))
         recent = connection.execute(sa.select(runs).order_by(runs.c.started_at.desc()).limit(5)).mappings()
         fit = read_fit(connection, workspace)
@@ -92,9 +103,7 @@ def read_status(workspace: Workspace) -> Status:
             registry_version=registry_version(connection),
             subjects={str(state): int(count) for state, count in by_state},
             subjects_active=len(active_versions(connection, now=now)),
-            shards=len(listed),
-            corpus_faces=sum(shard.entry.faces for shard in listed),
-            corpus_bytes=sum(shard.entry.bytes for shard in listed),
+            corpus=_corpus(connection, workspace),
             content=measure_content(connection, workspace, Scope(None, None)),
             calibration=fit,
             gallery_outgrown=fit.outgrown,
@@ -114,6 +123,22 @@ def read_status(workspace: Workspace) -> Status:
                 {name: row[name] for name in ("run_id", "kind", "day", "started_at", "finished_at")} for row in recent
             ),
         )
+
+
+def _corpus(connection: Connection, workspace: Workspace) -> CorpusStatus:
+    held = held_shards(connection, workspace)
+    kept = [one for one in held if one.shard.entry.path]
+    without = [one for one in held if not one.shard.entry.path]
+    noticed = [one.shard.dead_since for one in kept if one.shard.dead_since is not None]
+    return CorpusStatus(
+        shards=len(kept),
+        faces=sum(one.live for one in kept),
+        bytes=sum(one.shard.entry.stored_bytes for one in kept),
+        dead_rows=sum(one.dead for one in kept),
+        dead_since=min(noticed, default=None),
+        shards_without_vectors=len(without),
+        faces_without_vectors=sum(one.live for one in without),
+    )
 
 
 def _runtime(workspace: Workspace) -> str:

@@ -258,13 +258,14 @@ def count_verdicts(connection: Connection, scope: Scope) -> dict[str, int]:
 def measure_coverage(connection: Connection, workspace: Workspace, scope: Scope) -> Coverage:
     """Count settled pairs of live items in scope and active subjects (I1, I2)."""
     versions = active_versions(connection, now=workspace.now())
-    total = sum(count_statuses(connection, scope).values())
     listed = list_shards(connection, workspace.sealer)
     missing = uncovered(connection, listed, versions, threshold=workspace.thresholds_at(connection).review)
-    unsettled = count_outdated(connection, scope, model_id=workspace.model_id) * len(versions)
-    current = sa.func.coalesce(sa.not_(outdated(model_id=workspace.model_id)), sa.true())
-    query = sa.select(items.c.shard_id, items.c.status, sa.func.count()).where(*scope.where(), current)
+    old = count_outdated(connection, scope, model_id=workspace.model_id)
+    current = [sa.func.coalesce(sa.not_(outdated(model_id=workspace.model_id)), sa.true())] if old else []
+    total, unsettled = old, old * len(versions)
+    query = sa.select(items.c.shard_id, items.c.status, sa.func.count()).where(*scope.where(), *current)
     for shard_id, status, count in connection.execute(query.group_by(items.c.shard_id, items.c.status)):
+        total += int(count)
         if shard_id is None:
             unsettled += int(count) * len(versions) * (status == "pending")
         else:

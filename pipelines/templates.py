@@ -111,3 +111,9 @@ def open_subject_key(connection: Connection, sealer: Sealer, subject_id: str) ->
     if wrapped is None:
         raise CorruptionError("this subject's key is missing")
     return sealer.subject_key(wrapped, subject_id)
+
+
+def subjects_with(connection: Connection, *, model_id: str) -> set[str]:
+    """Ids of the subjects that have a template of these models."""
+    owners = sa.select(templates.c.subject_id).where(templates.c.model_id == model_id).distinct()
+    return {str(subject_id) for subject_id in connection.execute(owners).scalars()}

@@ -18,6 +18,7 @@ from pipelines.judging import live_hits, unjudged_count
 from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
 from pipelines.registry import open_templates, registry_version
+from pipelines.retention import read_kept
 from pipelines.workspace import Workspace
 
 _STATUSES = ("pending", "clean", "hit", "no_face")
@@ -123,21 +124,31 @@ def _statuses(workspace: Workspace) -> str:
 
 def _shards(workspace: Workspace) -> str:
     """Digest, seal, row count; and that every live item's faces are really there."""
-    faces = 0
+    faces = kept = moved = 0
     with workspace.database.read() as connection:
         listed = list_shards(connection, workspace.sealer)
-        for shard in listed:
-            entry = shard.entry
-            table = workspace.corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
-            faces += len(table)
-            counted = {row["values"]: row["counts"] for row in pc.value_counts(table["item_id"]).to_pylist()}
-            query = sa.select(items.c.item_id, items.c.faces).where(items.c.shard_id == entry.shard_id, items.c.live)
+    for entry in (shard.entry for shard in listed if shard.entry.path):
+        table = read_kept(workspace, entry)
+        if table is None:
+            moved += 1  # compacted while this was looking: the shard in its place was checked when it was written
+            continue
+        if entry.vector_salt is not None:
+            with workspace.corpus.open_vectors(entry, key=workspace.sealer.shard_key(entry.shard_id)) as sealed:
+                sealed.codes()  # what a search streams
+        kept, faces = kept + 1, faces + len(table)
+        counted = {row["values"]: row["counts"] for row in pc.value_counts(table["item_id"]).to_pylist()}
+        query = sa.select(items.c.item_id, items.c.faces).where(items.c.shard_id == entry.shard_id, items.c.live)
+        with workspace.database.read() as connection:
             for row in connection.execute(query):
                 if counted.get(row.item_id, 0) != row.faces:
                     raise CorruptionError(f"shard {entry.shard_id} lacks faces that the ledger counts")
-    unlisted = workspace.corpus.unlisted({shard.entry.path for shard in listed})
-    extra = f"; {len(unlisted)} unlisted files left by interrupted writes" if unlisted else ""
-    return f"{len(listed)} shards, {faces} faces, digests and seals match{extra}"
+    without = len(listed) - kept - moved
+    unlisted = workspace.corpus.unlisted({name for shard in listed for name in shard.entry.files})
+    parts = [f"{kept} shards, {faces} faces, digests and seals match"]
+    parts += [f"{without} shards of which nothing is kept"] if without else []
+    parts += [f"{moved} compacted meanwhile"] if moved else []
+    parts += [f"{len(unlisted)} unlisted files left by interrupted writes"] if unlisted else []
+    return "; ".join(parts)
 
 
 def _content_shards(workspace: Workspace) -> str:

@@ -123,6 +123,15 @@ class Workspace:
         """The configured pack, as thresholds are keyed."""
         return find_pack(self.config.embedding.pack).name
 
+    def thresholds_of(self, connection: Connection, model_id: str) -> Thresholds | None:
+        """The bands for vectors of these models, in force or earlier ones; None for a pack without any."""
+        if model_id == self.model_id:
+            return self.thresholds_at(connection)
+        try:
+            return self.policy.thresholds(model_id.rpartition("-")[0])
+        except NotReadyError:
+            return None
+
     @property
     def limits(self) -> ImageLimits:
         """What the decoder accepts."""

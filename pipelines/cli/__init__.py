@@ -31,6 +31,7 @@ for command in (
     operations.reconcile,
     operations.receiver,
     operations.report,
+    operations.compact,
     operations.status,
     operations.verify,
 ):

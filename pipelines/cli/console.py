@@ -90,6 +90,7 @@ def progress(as_json: bool) -> Iterator[Progress]:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
         )
         with RichProgress(*columns, console=_STDERR, transient=True) as bars:
             yield _bars(bars)
@@ -102,10 +103,10 @@ def progress(as_json: bool) -> Iterator[Progress]:
 def _bars(bars: RichProgress) -> Progress:
     tasks: dict[str, Any] = {}
 
-    def report(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int, detail: str = "") -> None:
         if stage not in tasks:
-            tasks[stage] = bars.add_task(stage)
-        bars.update(tasks[stage], completed=done, total=total or None)
+            tasks[stage] = bars.add_task(stage, detail="")
+        bars.update(tasks[stage], completed=done, total=total or None, detail=detail)
 
     return report
 
@@ -113,11 +114,12 @@ def _bars(bars: RichProgress) -> Progress:
 def _lines() -> Progress:
     last: dict[str, float] = {}
 
-    def report(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()
         if done and (done == total or now - last.get(stage, 0.0) >= LINE_SECONDS):
             last[stage] = now
-            click.echo(f"{stage}: {done}/{total}" if total else f"{stage}: {done}", err=True)
+            words = f"{stage}: {done}/{total}" if total else f"{stage}: {done}"
+            click.echo(f"{words}, {detail}" if detail else words, err=True)
 
     return report
 

@@ -11,6 +11,7 @@ import click
 
 from embeddings.errors import ConfigError
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, shown_warnings, to_plain
+from pipelines.compaction import compact as run_compact
 from pipelines.delivery import compare_with_service, deliver, intervene
 from pipelines.environment import Environment
 from pipelines.report import write_report
@@ -84,6 +85,16 @@ def report(environment: Environment, as_json: bool, day: date | None, out: Path 
     with opened(environment) as workspace:
         files = write_report(workspace, day=day, folder=out or workspace.home / "reports")
     emit(files, as_json=as_json)
+
+
+@click.command()
+@click.option("--purge", is_flag=True, help="Rewrite every shard that holds a row of an item that is gone, now.")
+@command_options
+def compact(environment: Environment, as_json: bool, purge: bool) -> None:
+    """Merge small shards, and delete from the disk what is not searched any more. Safe to repeat and to interrupt."""
+    with opened(environment) as workspace, progress(as_json) as report_progress:
+        summary = run_compact(workspace, purge=purge, progress=report_progress)
+    emit(summary, as_json=as_json)
 
 
 @click.command()

@@ -11,13 +11,13 @@ import click
 from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, to_plain
 from pipelines.enrolment import Reference, read_references, resembling_subjects
 from pipelines.environment import Environment
+from pipelines.galleries import load_gallery
 from pipelines.registry import (
     Identity,
     active_versions,
     erase,
     insert_subject,
     list_subjects,
-    load_gallery,
     show_identity,
     withdraw,
 )

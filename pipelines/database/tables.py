@@ -6,53 +6,9 @@ and hold what :mod:`pipelines.sealing` made. Identifiers are opaque strings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
 
-from embeddings.errors import CorruptionError
-
-
-class UTCDateTime(sa.types.TypeDecorator[datetime]):
-    """An aware UTC datetime, on databases with and without time zones."""
-
-    impl = sa.DateTime
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
-        """Use ``timestamptz`` on PostgreSQL."""
-        return dialect.type_descriptor(sa.DateTime(timezone=dialect.name == "postgresql"))
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive datetimes: they are how a deadline moves by a time zone."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a stored time must carry its time zone")
-        moment = value.astimezone(UTC)
-        return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return an aware UTC datetime."""
-        if value is None:
-            return None
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
-        """Refuse what is no time: SQLite would hand a damaged page's bytes to the parser."""
-        process = super().result_processor(dialect, coltype)
-
-        def checked(value: Any) -> Any:
-            try:
-                return process(value) if process else value
-            except (TypeError, ValueError):
-                raise CorruptionError("a stored time is not one: the database file is damaged") from None
-
-        return checked
-
+from pipelines.database.times import UTCDateTime as UTCDateTime
 
 metadata = sa.MetaData(
     naming_convention={
@@ -99,11 +55,12 @@ items = sa.Table(
     sa.Column("faces_dropped", sa.Integer),
     sa.Column("pdq", sa.String(64)),
     sa.Column("model_id", sa.String),
-    sa.Column("shard_id", sa.String, index=True),
+    sa.Column("shard_id", sa.String),
     sa.Column("first_seen", UTCDateTime, nullable=False),
     sa.Column("scanned_at", UTCDateTime),
     sa.Index("ix_items_day_status", "day", "status"),
     sa.Index("ix_items_content_model", "content_sha256", "model_id"),
+    sa.Index("ix_items_shard", "shard_id", "live", "status", "model_id", "faces"),  # coverage without a row's record
 )
 """The ledger: one row per item ever listed, with exactly one status (I1)."""
 
@@ -121,11 +78,16 @@ shards = sa.Table(
     sa.Column("covered_version", sa.Integer, nullable=False),
     sa.Column("covered_threshold", sa.Float),
     sa.Column("seal", sa.String(64), nullable=False),
+    sa.Column("vector_salt", sa.String(64)),
+    sa.Column("vector_bytes", sa.BigInteger),
+    sa.Column("dead_since", UTCDateTime),
 )
-"""The manifest: readers open only the files listed here. ``seal`` is a MAC over the row.
+"""The manifest: readers open only the files listed here. ``seal`` is a MAC over the row but for the two times.
 
-``covered_version``: every subject that was active at this registry version has been compared with every face of the
-shard, at ``covered_threshold`` or lower.
+``path`` null: nothing is kept of its faces (:mod:`pipelines.retention`). ``vector_salt``: of the file that holds the
+vectors apart. ``created_at``: when its oldest faces were embedded. ``dead_since``: when a compaction first saw rows of
+items that are gone. ``covered_version``: every subject that was active at this registry version has been compared with
+every face of the shard, at ``covered_threshold`` or lower.
 """
 
 content_shards = sa.Table(

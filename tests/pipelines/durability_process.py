@@ -1,10 +1,10 @@
 """One night in a process of its own: ``python -m tests.pipelines.durability_process --home HOME UPLOADS``.
 
 Sweeps, rescans, judges and dispatches with the models that see colours, under the command line's own error handling;
-with ``--new-pack`` it does a backfill to that pack instead. ``--later`` sets the clock forward, so that a dead
-process's leases have run out. ``--most-bytes`` is a disk that is full: no file may grow beyond it, either while a shard
-is written or all the time. The failpoint to die at, the database and the takedown service come by the environment, as
-always.
+with ``--new-pack`` it does a backfill to that pack instead, with ``--compact`` a compaction that purges. ``--later``
+sets the clock forward, so that a dead process's leases have run out. ``--most-bytes`` is a disk that is full: no file
+may grow beyond it, either while a shard is written or all the time. The failpoint to die at, the database and the
+takedown service come by the environment, as always.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import click
 
 from pipelines.backfill import backfill
 from pipelines.cli.console import command_options
+from pipelines.compaction import compact
 from pipelines.delivery import deliver
 from pipelines.environment import Environment
 from pipelines.rescan import rescan
@@ -43,6 +44,12 @@ def run_night(
     """Run one night to its end, whatever that is."""
     command = [sys.executable, "-m", __name__, "--home", str(home), str(uploads), *options]
     return subprocess.run(command, env=os.environ | dict(variables), capture_output=True, text=True, timeout=120)
+
+
+def run_compaction(home: Path, variables: Mapping[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a compaction to its end; ``--most-bytes`` is how far a shard's file may grow."""
+    more = ("--full", "shards", *options) if options else ()
+    return run_night(home, home, variables, "--compact", *more)
 
 
 def backfill_to(workspace: Workspace, model_id: str) -> None:
@@ -90,6 +97,7 @@ def _write_shards_to_a_full_disk(workspace: Workspace, most_bytes: int) -> None:
 @click.option("--full", type=click.Choice(["shards", "everything"]), help="What meets a full disk.")
 @click.option("--most-bytes", type=int, default=0)
 @click.option("--new-pack", help="The model id of a pack to backfill to.")
+@click.option("--compact", "compacting", is_flag=True)
 @command_options
 def main(
     environment: Environment,
@@ -99,12 +107,15 @@ def main(
     full: str | None,
     most_bytes: int,
     new_pack: str | None,
+    compacting: bool,
 ) -> None:
     with open_workspace(environment, now=lambda: utc_now() + timedelta(seconds=later)) as workspace:
         if full == "shards":
             _write_shards_to_a_full_disk(workspace, most_bytes)
         with full_disk(most_bytes) if full == "everything" else contextlib.nullcontext():
-            if new_pack:
+            if compacting:
+                compact(use_fakes(workspace), purge=True)
+            elif new_pack:
                 backfill_to(use_fakes(workspace), new_pack)
             else:
                 night(use_fakes(workspace), uploads)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 # Dagster's own sensors pass an argument that Dagster calls beta.
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `owners` of initializer:dagster.BetaWarning")
 NIGHTLY_ORDER = ["uploads", "scanned_items", "matches", "verdicts", "takedowns", "match_report"]
-JOBS = ("nightly", "rescan", "dispatch", "backfill")
+JOBS = ("nightly", "rescan", "dispatch", "backfill", "compaction")
 BLOCKING = {
     "matches_canary_is_found": "verdicts",
     "matches_hit_rate_is_plausible": "verdicts",

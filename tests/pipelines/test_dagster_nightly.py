@@ -12,7 +12,7 @@ import skimage
 import sqlalchemy as sa
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, DagsterInstance, ExecuteInProcessResult
 
-from pipelines import registry
+from pipelines import galleries, registry
 from pipelines.database import get_state, set_state, tables
 from pipelines.definitions import defs, home
 from pipelines.enrolment import read_references
@@ -298,7 +298,7 @@ def test_a_missed_canary_stops_the_night_before_its_verdicts(
     def blind_load(*args: object, **options: object) -> object:
         with monkeypatch.context() as patch:
             patch.setattr("indexes.clustered.Gallery", BlindGallery)
-            return registry.load_gallery(*args, **options)  # type: ignore[arg-type]
+            return galleries.load_gallery(*args, **options)  # type: ignore[arg-type]
 
     enrol(place, person(1))
     upload(uploads, "a.png", picture(person(1)), received=MONDAY)

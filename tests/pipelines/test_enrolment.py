@@ -13,13 +13,13 @@ from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, St
 from pipelines.config import RegistryConfig
 from pipelines.database import tables
 from pipelines.enrolment import Reference, read_references, resembling_subjects
+from pipelines.galleries import load_gallery
 from pipelines.registry import (
     Identity,
     active_versions,
     erase,
     insert_subject,
     list_subjects,
-    load_gallery,
     registry_version,
     show_identity,
 )

@@ -27,13 +27,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from embeddings.errors import NotReadyError
+from pipelines import reembedding
 from pipelines.backfill import backfill
+from pipelines.compaction import compact, hold
+from pipelines.comparison import FoundBy
 from pipelines.database import tables
 from pipelines.hits import list_hits
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
-from pipelines.matching import FoundBy, match_pending
+from pipelines.matching import match_pending
 from pipelines.registry import active_versions, erase, withdraw
 from pipelines.requests import accept_request, get_request, reject_request
 from pipelines.rescan import rescan
@@ -195,6 +198,9 @@ class Platform:
     def judge(self) -> None:
         judge_pending(self.workspace)
 
+    def compact(self, *, purge: bool = False) -> None:
+        compact(self.workspace, purge=purge)
+
     @contextlib.contextmanager
     def unless_empty(self) -> Iterator[None]:
         """The registry's emptiness, and nothing else, is an error (I7)."""
@@ -217,22 +223,27 @@ class Platform:
     @contextlib.contextmanager
     def meanwhile(self, moment: str, event: Callable[[], object]) -> Iterator[None]:
         """Let ``event`` happen once in the middle of a stage: when a batch is embedded and its shard not yet written
-        (``write``), or when a comparison is planned, its items are read, and nothing is committed (``read``).
+        (``write``), when a comparison is planned and nothing is committed (``read``), or when its shard is read or
+        embedded again and nothing is committed (``compared``).
         """
-        corpus = self.workspace.corpus
-        original = getattr(corpus, moment)
         waiting = [event]
 
-        def first(*args: Any, **options: Any) -> Any:
-            if waiting:
-                waiting.pop()()
-            return original(*args, **options)
+        def once(original: Callable[..., Any], *, late: bool) -> Callable[..., Any]:
+            def first(*args: Any, **options: Any) -> Any:
+                result = original(*args, **options) if late else None
+                if waiting:
+                    waiting.pop()()
+                return result if late else original(*args, **options)
 
-        setattr(corpus, moment, first)
-        try:
+            return first
+
+        places: list[tuple[Any, str]] = [(self.workspace.corpus, "write")]
+        if moment != "write":
+            places = [(self.workspace.corpus, "read"), (self.workspace.corpus, "open_vectors"), (reembedding, "_items")]
+        with pytest.MonkeyPatch.context() as patched:
+            for place, name in places:
+                patched.setattr(place, name, once(getattr(place, name), late=moment == "compared"))
             yield
-        finally:
-            delattr(corpus, moment)
 
     def elsewhere(self) -> Platform:
         """The same platform, worked on by the other process."""
@@ -298,6 +309,8 @@ class Platform:
         self.sweep()
         self.rescan()
         self.check_at_any_time()
+        self.compact(purge=True)
+        self._check_what_is_kept()
         active = self.active()
         found = self.listed_hits()
         assert {pair for pair in found if pair[1] in active} == self.expected()
@@ -331,6 +344,18 @@ class Platform:
         left_behind = any(item_id == name for item_id, _ in found)  # of a subject whose consent has run out
         return status if left_behind and status in ("hit", "clean") else "clean"
 
+    def _check_what_is_kept(self) -> None:
+        """Files of live items' faces, none too old, and no others; no file at all where nothing is to be kept."""
+        held = hold(self.workspace)
+        kept = [one.shard for one in held if one.shard.entry.path]
+        config = self.workspace.config.corpus
+        assert [one for one in held if one.dead or not one.live] == []
+        assert self.workspace.corpus.unlisted({name for shard in kept for name in shard.entry.files}) == []
+        if config.max_age_days:
+            assert all(shard.created_at > self.clock() - timedelta(days=config.max_age_days) for shard in kept)
+        if config.mode == "none":
+            assert kept == []
+
     def _check_takedowns(self) -> None:
         """One key per effect (I5); and nothing that the policy wants was missed on the way here."""
         with self.workspace.database.read() as connection:
@@ -350,6 +375,10 @@ def small_shards(workspace: Workspace, items: int) -> None:
     workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=items))
 
 
+def keep(workspace: Workspace, **corpus: Any) -> None:
+    workspace.config = replace(workspace.config, corpus=replace(workspace.config.corpus, **corpus))
+
+
 def hurry(workspace: Workspace) -> Workspace:
     """Do not wait for the disk: here the process never dies."""
 
@@ -361,8 +390,8 @@ def hurry(workspace: Workspace) -> Workspace:
 
 
 @contextlib.contextmanager
-def platform_in(folder: Path, *, shard_items: int = 2) -> Iterator[Platform]:
-    """A platform of its own on SQLite."""
+def platform_in(folder: Path, *, shard_items: int = 2, **corpus: Any) -> Iterator[Platform]:
+    """A platform of its own on SQLite. ``corpus``: settings of what is kept."""
     clock, environment = Clock(), environment_for(folder / "home")
     uploads = folder / "uploads"
     uploads.mkdir()
@@ -372,13 +401,24 @@ def platform_in(folder: Path, *, shard_items: int = 2) -> Iterator[Platform]:
     ):
         for one in (workspace, other):
             small_shards(hurry(use_fakes(one)), shard_items)
+            keep(one, **corpus)
         yield Platform(workspace, other, uploads, clock)
 
 
 people = st.integers(0, PEOPLE - 1)
 PARENTS = (None, "m", "n")
 seeds = st.integers(0, 2**64 - 1)
-STEPS = ("sweep", "rescan", "rescan one", "list", "scan", "list and scan", "match sweep", "match rescan", "judge")
+STEPS = (
+    *("sweep", "rescan", "rescan one", "list", "scan", "list and scan", "match sweep", "match rescan", "judge"),
+    *("compact", "purge"),
+)
+RETENTION: tuple[dict[str, Any], ...] = (
+    {},
+    {"merged_subjects": 1, "shard_bytes": 3000},
+    {"max_age_days": 1},
+    {"mode": "none"},
+)
+"""What a platform may keep of faces."""
 DEEDS = (
     *("upload", "upload", "replace", "replace", "delete", "enrol", "enrol for a day", "request", "request and accept"),
     *("accept", "reject", "withdraw", "erase", "wait"),
@@ -388,6 +428,7 @@ RACING_DEEDS = ("replace", "delete", "enrol", "request and accept", "accept", "w
 CUTS = (
     *("before_shard_rename", "after_shard_rename", "before_manifest_commit", "after_manifest_commit"),
     *("before_match_commit", "after_match_commit", "before_outbox_commit", "after_outbox_commit"),
+    *("before_compaction_commit", "after_compaction_commit"),
 )
 
 
@@ -412,12 +453,19 @@ def drawn_deed(chance: Random, kinds: Sequence[str] = DEEDS) -> Deed:
     return Deed(chance.choice(kinds), chance.choice([0, 0, 0, 1, 2, 3, 4, 5]), crowd, chance.choice(PARENTS))
 
 
-@pytest.fixture
-def platform(workspace: Workspace, open_again: Callable[[], Workspace], uploads: Path, clock: Clock) -> Platform:
-    """A platform on each kind of database."""
+@pytest.fixture(params=[{}, {"mode": "none"}], ids=["stored", "none"])
+def platform(
+    request: pytest.FixtureRequest,
+    workspace: Workspace,
+    open_again: Callable[[], Workspace],
+    uploads: Path,
+    clock: Clock,
+) -> Platform:
+    """A platform on each kind of database, that keeps faces or does not."""
     other = open_again()
     for one in (workspace, other):
         small_shards(one, 2)
+        keep(one, **request.param)
     return Platform(workspace, other, uploads, clock)
 
 
@@ -564,17 +612,20 @@ worlds = st.builds(
 )
 
 
-def hits_of(world: World, *, shard_items: int = 2, late: int = 0, backwards: bool = False) -> set[tuple[Any, ...]]:
-    """(content, person, score) of every hit when the last ``late`` subjects come after the sweep."""
+def hits_of(
+    world: World, *, shard_items: int = 2, late: int = 0, backwards: bool = False, **corpus: Any
+) -> set[tuple[Any, ...]]:
+    """(content, person, score) of every hit when the last ``late`` subjects come after the sweep and a compaction."""
     folder = Path(tempfile.mkdtemp(prefix="likeness-"))
     try:
-        with platform_in(folder, shard_items=shard_items) as platform:
+        with platform_in(folder, shard_items=shard_items, **corpus) as platform:
             early = len(world.subjects) - late
             for crowd in reversed(world.crowds) if backwards else world.crowds:
                 platform.upload(crowd)
             for who in world.subjects[:early]:
                 platform.enrol(who)
             platform.sweep()
+            platform.compact()
             for who in world.subjects[early:]:
                 platform.enrol(who)
             platform.complete()
@@ -593,6 +644,15 @@ def test_i3_order_shard_size_and_time_of_enrolment_change_no_hit_and_no_score(
     plain = hits_of(world)
     late = data.draw(st.integers(0, len(world.subjects) - 1))
     assert hits_of(world, shard_items=shard_items, late=late, backwards=True) == plain
+
+
+@settings(max_examples=8 * max(THOROUGH, 1), **COMMON)
+@given(world=worlds, data=st.data())
+def test_i3_what_is_kept_of_faces_changes_no_hit_and_no_score(world: World, data: st.DataObject) -> None:
+    late = data.draw(st.integers(0, len(world.subjects) - 1))
+    stored = hits_of(world, late=late)
+    assert hits_of(world, late=late, mode="none") == stored
+    assert hits_of(world, late=late, merged_subjects=1, shard_bytes=2000) == stored
 
 
 @settings(max_examples=8 * max(THOROUGH, 1), **COMMON)
@@ -615,7 +675,9 @@ class Interleavings(RuleBasedStateMachine):
         self.seeds = [seed]
         self.folder = Path(tempfile.mkdtemp(prefix="likeness-"))
         self.home = contextlib.ExitStack()
-        self.platform = self.home.enter_context(platform_in(self.folder, shard_items=chance.randint(1, 3)))
+        self.platform = self.home.enter_context(
+            platform_in(self.folder, shard_items=chance.randint(1, 3), **chance.choice(RETENTION))
+        )
         for _ in range(chance.randint(1, 3)):
             self.platform.upload(drawn_crowd(chance), chance.choice(PARENTS))
         self.platform.enrol(0)
@@ -638,7 +700,7 @@ class Interleavings(RuleBasedStateMachine):
     def something_happens(self, seed: int) -> None:
         self.seeds.append(seed)  # all of them count, because hypothesis likes to repeat one
         chance = Random(str(self.seeds))
-        acts = [self.deed, self.work, self.cut_off, self.while_comparing, self.while_embedding]
+        acts = [self.deed, self.work, self.cut_off, self.while_comparing, self.while_embedding, self.while_compacting]
         chance.choice(acts * 2 + [self.completed])(chance)
 
     def completed(self, _: Random) -> None:
@@ -667,8 +729,9 @@ class Interleavings(RuleBasedStateMachine):
         self.platform.upload(drawn_crowd(chance), chance.choice(PARENTS))
         work(self.platform, "list and scan", 0)
         step = chance.choice(["sweep", "match sweep", "rescan", "match rescan"])
-        other = chance.choice(["", "list", "list", "match sweep", "match rescan"])
-        with self.platform.meanwhile("read", lambda: self.together(chance, other)):
+        other = chance.choice(["", "list", "list", "match sweep", "match rescan", "compact", "purge"])
+        moment = chance.choice(["read", "compared"])
+        with self.platform.meanwhile(moment, lambda: self.together(chance, other)):
             work(self.platform, step, 0)
         note(f"... while {step}")
 
@@ -679,6 +742,18 @@ class Interleavings(RuleBasedStateMachine):
         with self.platform.meanwhile("write", lambda: self.together(chance, "list")):
             work(self.platform, step, 0)
         note(f"... while {step}")
+
+    def while_compacting(self, chance: Random) -> None:
+        """There is something to merge, and what matches does so at any time."""
+        for _ in range(2):
+            self.platform.upload(drawn_crowd(chance), chance.choice(PARENTS))
+            self.platform.sweep()
+        other = chance.choice(["", "list", "match sweep", "match rescan"])
+        with self.platform.meanwhile(
+            chance.choice(["read", "compared", "write"]), lambda: self.together(chance, other)
+        ):
+            work(self.platform, chance.choice(["compact", "purge"]), 0)
+        note("... while compacting")
 
     def together(self, chance: Random, other: str) -> None:
         """A deed, and what the other process makes of it at once."""
@@ -750,6 +825,10 @@ def work(platform: Platform, step: str, pick: int) -> None:
             platform.match("rescan")
         case "judge":
             platform.judge()
+        case "compact":
+            platform.compact()
+        case "purge":
+            platform.compact(purge=True)
 
 
 SUBJECT_STATES = ("pending", "active", "withdrawn", "erased", "rejected")

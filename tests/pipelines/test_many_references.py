@@ -15,8 +15,9 @@ from indexes.gallery import Gallery, GalleryMatches
 from pipelines.config import Config, MatchingConfig
 from pipelines.database.tables import templates
 from pipelines.enrolment import Reference
+from pipelines.galleries import load_gallery
 from pipelines.policy import BandSettings
-from pipelines.registry import Identity, insert_subject, load_gallery
+from pipelines.registry import Identity, insert_subject
 from pipelines.workspace import Workspace
 from tests.fakes import DIMENSION
 

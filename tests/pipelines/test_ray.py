@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from benchmarks.synthetic import real_references
 from embeddings.errors import NotReadyError
 from embeddings.types import vectors_of
+from pipelines.comparison import Side, compare_shard
 from pipelines.config import RayConfig
 from pipelines.database.tables import hits, items, shards
 from pipelines.engine import open_engine
 from pipelines.environment import read_environment
 from pipelines.manifest import list_shards
-from pipelines.matching import Side, compare_shard
 from pipelines.registry import active_versions
 from pipelines.sample.variants import generate_variants
 from pipelines.sweep import sweep
@@ -105,7 +105,9 @@ def test_i6_a_worker_that_dies_too_often_is_an_error_and_a_repetition_goes_on(
 def test_i8_what_a_task_is_given_and_returns_holds_no_vector(expected: Workspace) -> None:
     with expected.database.read() as connection:
         (shard, *_) = list_shards(connection, expected.sealer)
-        side = Side("rescan", tuple(active_versions(connection, now=expected.now())), 1)
+        subjects = tuple(active_versions(connection, now=expected.now()))
+        thresholds = expected.thresholds_at(connection)
+    side = Side("rescan", expected.models.model_id, subjects, 1, None, thresholds)
     table = expected.corpus.read(shard.entry, key=expected.sealer.shard_key(shard.entry.shard_id))
     vectors = vectors_of(table["vector"], shard.entry.dimension)
     sent = pickle.dumps((side, shard.entry, compare_shard(expected, side, shard.entry)))

@@ -5,7 +5,7 @@ from alembic import op
 
 from pipelines.database.tables import UTCDateTime
 
-revision = "0004_calibrations"
+revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None

@@ -1,0 +1,285 @@
+"""Compaction: many small shards become few large ones, and rows of items that are gone leave the disk.
+
+A row is dead when its item does not name its shard any more: deleted, changed, embedded by other models, or too old.
+A dead row is never found, from the transaction that made it dead on. Compaction makes it physical:
+
+- a shard without a live row is unlisted and deleted by the next compaction;
+- one with rows that are too old (``max_age_days``) is rewritten by the next compaction;
+- so is one of which ``dead_ratio`` is dead, or anything at all since ``grace_days``, counted from the compaction that
+  first saw it; with ``purge``, every one that has a dead row;
+- small shards of one model are merged up to ``shard_bytes``, those compared with everybody apart from the others.
+
+One transaction lists the new shard, moves the items that are still there, and unlists the old shards; then their files
+are deleted. A process that dies before it leaves new files that nobody lists, one that dies after it old ones: the next
+turn deletes either. What a file system, a snapshot or a backup keeps of a deleted file is out of reach from here; it
+is sealed under a key per shard, derived from the master key, so that it stays as secret as that key.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import CorruptionError
+from indexes.corpus import ShardEntry, corpus_schema
+from pipelines.database.tables import hits, items, shards, subjects
+from pipelines.manifest import (
+    ListedShard,
+    find_shard,
+    insert_shard,
+    list_shards,
+    record_coverage,
+    uncovered,
+    unlist,
+)
+from pipelines.progress import Progress, silent
+from pipelines.retention import expiry, let_go, read_kept
+from pipelines.sweep import begin_run, finish_run
+from pipelines.turns import remove_leavings, turn
+from pipelines.workspace import Workspace
+
+SMALL = 0.5
+"""A shard below this part of ``shard_bytes`` is merged with others."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionSummary:
+    """What a compaction did. ``dead_rows``: gone from the disk; ``bytes_*``: of all listed shards."""
+
+    run_id: str
+    shards_before: int
+    shards_after: int
+    rewritten: int
+    written: int
+    dead_rows: int
+    bytes_before: int
+    bytes_after: int
+    leavings: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A shard, and how many of its rows are of items that name it."""
+
+    shard: ListedShard
+    live: int
+
+    @property
+    def dead(self) -> int:
+        """Rows on disk that nothing names."""
+        return self.shard.entry.faces - self.live if self.shard.entry.path else 0
+
+    @property
+    def live_bytes(self) -> int:
+        """What its live rows take, about."""
+        return self.shard.entry.stored_bytes * self.live // max(self.shard.entry.faces, 1)
+
+
+def compact(
+    workspace: Workspace, *, purge: bool = False, run_id: str | None = None, progress: Progress = silent
+) -> CompactionSummary:
+    """Merge and rewrite what the rules of this module say. Safe to repeat; cut off anywhere it loses nothing.
+
+    A sweep that waits has its turn after each shard that is written.
+    """
+    started = time.monotonic()
+    run_id = begin_run(workspace, kind="compaction", day=None, run_id=run_id)
+    let_go(workspace)
+    with turn(workspace):
+        leavings = remove_leavings(workspace)
+        before = hold(workspace)
+        _note_dead(workspace, before)
+        dead_rows = _remove_empty(workspace, [held.shard for held in before if not held.live])
+    bins = choose(workspace, [held for held in before if held.live], purge=purge)
+    progress("compact", 0, len(bins))
+    written = 0
+    for done, sources in enumerate(bins, start=1):
+        with turn(workspace):
+            gone = merge_shards(workspace, sources)
+        written += gone is not None
+        dead_rows += gone or 0
+        progress("compact", done, len(bins))
+    after = hold(workspace)
+    summary = CompactionSummary(
+        run_id=run_id,
+        shards_before=len(before),
+        shards_after=len(after),
+        rewritten=sum(map(len, bins)),
+        written=written,
+        dead_rows=dead_rows,
+        bytes_before=sum(held.shard.entry.stored_bytes for held in before),
+        bytes_after=sum(held.shard.entry.stored_bytes for held in after),
+        leavings=leavings,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    finish_run(workspace, run_id, asdict(summary))
+    return summary
+
+
+def hold(workspace: Workspace) -> list[Held]:
+    """Every listed shard with its live rows."""
+    with workspace.database.read() as connection:
+        return held_shards(connection, workspace)
+
+
+def held_shards(connection: Connection, workspace: Workspace) -> list[Held]:
+    """:func:`hold` in a transaction of the caller's."""
+    query = sa.select(items.c.shard_id, sa.func.sum(items.c.faces)).where(items.c.live, items.c.shard_id.is_not(None))
+    live = {shard_id: int(faces or 0) for shard_id, faces in connection.execute(query.group_by(items.c.shard_id))}
+    return [Held(shard, live.get(shard.entry.shard_id, 0)) for shard in list_shards(connection, workspace.sealer)]
+
+
+def choose(workspace: Workspace, held: Sequence[Held], *, purge: bool) -> list[list[ListedShard]]:
+    """Which shards become one, oldest first: those of one model, compared with everybody or not, that are to be
+    rewritten or are small, as long as they fit; nothing that would only be copied."""
+    config = workspace.config.corpus
+    waiting: dict[tuple[str, bool], tuple[list[Held], int]] = {}
+    bins = []
+    for one in held:
+        entry = one.shard.entry
+        rewrite = one.dead > 0 and (purge or _is_due(workspace, one))
+        if entry.path is None or not (rewrite or one.live_bytes < SMALL * config.shard_bytes):
+            continue
+        key = (entry.model_id, one.shard.covered_threshold is not None)
+        together, size = waiting.get(key, ([], 0))
+        if together and size + one.live_bytes > config.shard_bytes:
+            bins.append(together)
+            together, size = [], 0
+        waiting[key] = ([*together, one], size + one.live_bytes)
+    bins += [together for together, _ in waiting.values()]
+    return [
+        [one.shard for one in together]
+        for together in bins
+        if len(together) > 1 or (together[0].dead and (purge or _is_due(workspace, together[0])))
+    ]
+
+
+def _is_due(workspace: Workspace, one: Held) -> bool:
+    """Whether a shard with dead rows is to be rewritten for their sake."""
+    config, limit = workspace.config.corpus, expiry(workspace)
+    noticed = one.shard.dead_since
+    return (
+        one.dead >= config.dead_ratio * one.shard.entry.faces
+        or (noticed is not None and noticed + timedelta(days=config.grace_days) <= workspace.now())
+        or (limit is not None and one.shard.created_at <= limit)
+    )
+
+
+def _note_dead(workspace: Workspace, held: Sequence[Held]) -> None:
+    """Remember since when a shard has dead rows."""
+    new = [one.shard.entry.shard_id for one in held if one.dead and one.shard.dead_since is None]
+    with workspace.database.write() as tx:
+        for start in range(0, len(new), 500):
+            some = shards.c.shard_id.in_(new[start : start + 500])
+            tx.execute(sa.update(shards).where(some).values(dead_since=workspace.now()))
+
+
+def _remove_empty(workspace: Workspace, empty: Sequence[ListedShard]) -> int:
+    """Unlist and delete shards that no item names; their rows. No item can come to name them: only new ones."""
+    for start in range(0, len(empty), 500):
+        some = empty[start : start + 500]
+        with workspace.database.write() as tx:
+            _release(tx, [shard.entry.shard_id for shard in some], new_id=None)
+            unlist(tx, [shard.entry.shard_id for shard in some])
+            workspace.failpoints.pass_by("before_compaction_commit")
+        workspace.failpoints.pass_by("after_compaction_commit")
+        workspace.corpus.delete(name for shard in some for name in shard.entry.files)
+    return sum(shard.entry.faces for shard in empty if shard.entry.path)
+
+
+def merge_shards(workspace: Workspace, sources: Sequence[ListedShard]) -> int | None:
+    """Write the live rows of ``sources`` as one shard in their place. Only in a turn.
+
+    Returns how many rows were left out; None when the sources are not listed like this any more, and all stays.
+    """
+    copied = _live_rows(workspace, sources)
+    if copied is None:
+        return None
+    faces, oldest = copied
+    model, shard_id = sources[0].entry, secrets.token_hex(16)
+    entry = workspace.corpus.write(
+        faces,
+        shard_id=shard_id,
+        model_id=model.model_id,
+        dimension=model.dimension,
+        key=workspace.sealer.shard_key(shard_id),
+        before_rename=lambda: workspace.failpoints.pass_by("before_shard_rename"),
+        apart=True,
+    )
+    workspace.failpoints.pass_by("after_shard_rename")
+    with workspace.database.write() as tx:
+        current = [find_shard(tx, workspace.sealer, source.entry.shard_id) for source in sources]
+        listed = [shard for shard in current if shard is not None]
+        unchanged = [shard.entry for shard in listed] == [source.entry for source in sources]
+        if unchanged:
+            _put_in_place(tx, workspace, listed, entry, oldest=oldest)
+            workspace.failpoints.pass_by("before_compaction_commit")
+    if not unchanged:
+        workspace.corpus.delete(entry.files)
+        return None
+    workspace.failpoints.pass_by("after_compaction_commit")
+    workspace.corpus.delete(name for source in sources for name in source.entry.files)
+    return sum(source.entry.faces for source in sources) - len(faces)
+
+
+def _live_rows(workspace: Workspace, sources: Sequence[ListedShard]) -> tuple[pa.Table, datetime] | None:
+    """The rows of items that name their shard now, and when the oldest were embedded. None if a shard was let go of."""
+    parts, oldest = [], []
+    for source in sources:
+        here = sa.and_(items.c.shard_id == source.entry.shard_id, items.c.live)
+        with workspace.database.read() as connection:
+            rows = connection.execute(sa.select(items.c.item_id, items.c.scanned_at).where(here)).all()
+        oldest += [row.scanned_at or source.created_at for row in rows]
+        table = read_kept(workspace, source.entry)
+        if table is None:
+            return None
+        live = pa.array([row.item_id for row in rows], type=pa.string())
+        parts.append(table.filter(pc.is_in(table["item_id"], value_set=live)))
+    merged = pa.concat_tables(parts).combine_chunks().cast(corpus_schema(sources[0].entry.dimension))
+    return merged, min(oldest, default=sources[0].created_at)
+
+
+def _put_in_place(
+    tx: Connection, workspace: Workspace, sources: Sequence[ListedShard], entry: ShardEntry, *, oldest: datetime
+) -> None:
+    """List the new shard with the coverage that all sources have, and let it take their place."""
+    shard_ids = [source.entry.shard_id for source in sources]
+    thresholds = [source.covered_threshold for source in sources]
+    common = None if None in thresholds else max(value for value in thresholds if value is not None)
+    if common is None and any(value is not None for value in thresholds):
+        raise CorruptionError("shards that were compared and shards that were not do not become one")
+    review, now = workspace.thresholds.review, workspace.now()
+    state = sa.select(subjects.c.subject_id, subjects.c.version).where(subjects.c.state == "active")
+    versions = {str(row.subject_id): int(row.version) for row in tx.execute(state)}
+    # The very question that a search asks: whom it would leave out for all sources, it may leave out for all of them.
+    lacking = frozenset[str]().union(*uncovered(tx, list(sources), versions, threshold=review).values())
+    version = min(source.covered_version for source in sources)
+    insert_shard(tx, workspace.sealer, entry, now=oldest, covered_version=version, covered_threshold=common)
+    single = {key: value for key, value in versions.items() if key not in lacking and value > version}
+    if common is None or common > review:
+        single = {key: value for key, value in versions.items() if key not in lacking}
+    policy_version = workspace.policy.version
+    record_coverage(tx, entry, single, threshold=review, policy_version=policy_version, now=now)
+    _release(tx, shard_ids, new_id=entry.shard_id)
+    unlist(tx, shard_ids)
+
+
+def _release(tx: Connection, shard_ids: Sequence[str], *, new_id: str | None) -> None:
+    """Let the items that still name these shards, all of them copied before, name the new one; and their hits."""
+    here = items.c.shard_id.in_(shard_ids)
+    if new_id is None:
+        if tx.execute(sa.select(items.c.item_id).where(here, items.c.live).limit(1)).first():
+            raise CorruptionError("an item names a shard that none named: nothing names an old shard anew")
+    else:
+        tx.execute(sa.update(items).where(here, items.c.live).values(shard_id=new_id))
+        tx.execute(sa.update(hits).where(hits.c.shard_id.in_(shard_ids)).values(shard_id=new_id))
+    tx.execute(sa.update(items).where(here).values(shard_id=None))

@@ -1,0 +1,62 @@
+"""The gallery of one model, rebuilt in memory from sealed templates whenever something is compared; never written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import NotReadyError
+from embeddings.types import check_unit
+from indexes.clustered import make_gallery
+from indexes.gallery import Gallery
+from pipelines.registry import open_templates, registry_version
+from pipelines.templates import reference_weights
+from pipelines.workspace import Workspace
+
+SAME_VECTOR = 0.99
+"""A unit vector's score with itself, less more than its norm may lack."""
+
+
+def load_gallery(
+    workspace: Workspace,
+    connection: Connection,
+    *,
+    subject_ids: Collection[str],
+    model_id: str | None = None,
+    upto: int | None = None,
+) -> Gallery:
+    """The gallery of these subjects by the models in force, or others, at the registry version this transaction sees.
+
+    Or at version ``upto``, where the subjects are those up to that version and not all. The canary is in it and is
+    found before anything else is searched for; other models can make none here: they must find a template of theirs.
+    """
+    model_id = model_id or workspace.models.model_id
+    vectors, template_ids, owners = open_templates(
+        connection, workspace.sealer, subject_ids=subject_ids, model_id=model_id
+    )
+    current = model_id == workspace.models.model_id
+    canary, thresholds = workspace.canary, workspace.thresholds_of(connection, model_id)
+    if thresholds is None:
+        raise NotReadyError(f"there are no thresholds for {model_id}: nothing was compared")
+    weights = reference_weights(connection, template_ids, model_id=model_id)
+    if current:
+        vectors = np.concatenate([vectors.reshape(-1, canary.template.shape[1]), canary.template])
+        template_ids, owners = [*template_ids, canary.template_id], [*owners, canary.subject_id]
+        weights = [*weights, 1.0]
+    gallery = make_gallery(
+        check_unit(vectors, workspace.models.dimension if current else None),
+        template_ids=template_ids,
+        subject_ids=owners,
+        weights=np.array(weights),
+        model_id=model_id,
+        registry_version=registry_version(connection) if upto is None else upto,
+        threshold=thresholds.review,
+        margin=workspace.config.matching.margin(),
+    )
+    if current:
+        canary.require_found(gallery, thresholds)
+    elif not len(gallery.match(vectors[:1], model_id=model_id, threshold=SAME_VECTOR)):
+        raise NotReadyError("a gallery of earlier models does not find its own template")
+    return gallery

@@ -1,0 +1,111 @@
+"""Comparing a shard of which nothing is kept: its items are fetched and embedded again, in memory, and forgotten.
+
+The same bytes and the same models give the same vectors, so the hits are those that stored vectors would give. An item
+that does not give what it gave before leaves the shard, so that it holds up nobody: when its content cannot be had it
+says so in its status, and is tried again like any other; when its content is another one, it waits for the scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import NotReadyError
+from embeddings.shard import embed_shard
+from pipelines.database.tables import items
+from pipelines.embedded import Scanned, corpus_rows, merge
+from pipelines.fetch import OPERATORS_REASONS, Fetched, ahead, fetch_item, fetch_until
+from pipelines.ledger import unscanned_values
+from pipelines.sources import ItemSource
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """An item that goes out of its shard. ``status`` None: to be scanned anew; else what keeps its content away."""
+
+    item_id: str
+    source_digest: str
+    status: str | None
+    counted: bool
+
+
+def embed_again(workspace: Workspace, shard_id: str) -> Iterator[tuple[pa.Table, list[Leaving]]]:
+    """The faces of the shard's live items (corpus schema), a batch at a time, and the items that leave it.
+
+    Raises :class:`NotReadyError` when no content of a whole shard can be had: that is an outage, and says nothing of
+    the items.
+    """
+    rows = _items(workspace, shard_id)
+    failed = 0
+    for batch in ahead(_batches(workspace, rows)):
+        failed += sum(fetched.problem is not None for fetched, _ in batch)
+        yield _embed(workspace, batch)
+    if failed == len(rows) >= workspace.config.sweep.hit_rate_items:
+        raise NotReadyError(f"none of the {failed} items of shard {shard_id} could be fetched: is the source down?")
+
+
+def leave(tx: Connection, shard_id: str, leaving: Sequence[Leaving]) -> None:
+    """Take items out of a shard, unless they changed meanwhile."""
+    for one in leaving:
+        values: Mapping[str, Any] = unscanned_values()
+        if one.status is not None:  # what is known of its content, and hits on it, stand
+            attempts = items.c.attempts + int(one.counted)
+            values = {"status": one.status, "shard_id": None, "attempts": attempts}
+        same = (items.c.shard_id == shard_id, items.c.source_digest == one.source_digest)
+        tx.execute(sa.update(items).where(items.c.item_id == one.item_id, *same).values(**values))
+
+
+Row = sa.Row[Any]
+
+
+def _items(workspace: Workspace, shard_id: str) -> Sequence[Row]:
+    names = ("item_id", "source_digest", "sealed_record", "content_sha256", "faces")
+    columns = [*(items.c[name] for name in names), sa.false().label("outdated")]
+    here = sa.select(*columns).where(items.c.shard_id == shard_id, items.c.live).order_by(items.c.item_id)
+    with workspace.database.read() as connection:
+        return connection.execute(here).all()
+
+
+def _batches(workspace: Workspace, rows: Sequence[Row]) -> Iterator[list[tuple[Fetched, Row]]]:
+    config = workspace.config.sweep
+    sources: dict[str, ItemSource] = {}
+    done = 0
+    with ThreadPoolExecutor(config.fetch_threads, thread_name_prefix="fetch") as pool:
+        while done < len(rows):
+            some = rows[done : done + config.shard_items]
+            batch = fetch_until(workspace, some, sources, pool, fetch_item)
+            yield list(zip(batch, some, strict=False))  # a batch may end early, by bytes
+            done += len(batch)
+
+
+def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[pa.Table, list[Leaving]]:
+    contents = {fetched.content.sha256: fetched.content for fetched, _ in batch if fetched.content}
+    workers = workspace.config.embedding.worker_count()
+    result = embed_shard(list(contents.values()), workspace.models, limits=workspace.limits, workers=workers)
+    scanned = merge(Scanned({}, {}), result, workspace.models.dimension)
+    same, leaving = [], []
+    for fetched, row in batch:
+        if fetched.content is None:
+            problem = fetched.problem
+            status = problem.status if problem else "fetch_failed:unknown"
+            counted = problem is None or problem.reason not in OPERATORS_REASONS
+            leaving.append(Leaving(fetched.item_id, fetched.source_digest, status, counted))
+        elif _is_as_before(fetched, row, scanned):
+            same.append((fetched.item_id, fetched.content))
+        else:
+            leaving.append(Leaving(fetched.item_id, fetched.source_digest, None, counted=False))
+    return corpus_rows(same, scanned, workspace.models.dimension), leaving
+
+
+def _is_as_before(fetched: Fetched, row: Row, scanned: Scanned) -> bool:
+    content = fetched.content
+    if content is None or content.sha256.hex() != row.content_sha256:
+        return False
+    return len(scanned.faces[content.sha256]) == int(row.faces)

@@ -1,0 +1,38 @@
+"""Who may write to the corpus: one process at a time, in turns; and what interrupted writes left behind.
+
+The scan and the compaction write here, each holding its turn from the first byte of a file to the transaction that
+lists it. So a file that is not listed, seen by whoever has the turn, is a leaving.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from pipelines.manifest import list_shards
+from pipelines.workspace import Workspace
+
+LEAVINGS_SECONDS = 3600.0
+SUFFIXES = (".parquet", ".vectors", ".tmp")
+
+
+@contextmanager
+def turn(workspace: Workspace) -> Iterator[None]:
+    """Write alone. Who waits holds the second lock, so that who gives the first one back cannot be there before."""
+    with ExitStack() as held:
+        with workspace.database.exclusive("scan-next"):
+            held.enter_context(workspace.database.exclusive("scan"))
+        yield
+
+
+def remove_leavings(workspace: Workspace) -> int:
+    """Delete files of ours that the manifest does not list; how many. Only in a turn."""
+    with workspace.database.read() as connection:
+        listed = {name for shard in list_shards(connection, workspace.sealer) for name in shard.entry.files}
+    # A lost connection frees PostgreSQL's lock while its holder may still be writing: there, only old files go.
+    oldest = time.time() - (0 if workspace.database.is_sqlite else LEAVINGS_SECONDS)
+    left = [path for path in workspace.corpus.unlisted(listed) if path.suffix in SUFFIXES]
+    gone = [path.name for path in left if path.stat().st_mtime <= oldest]
+    workspace.corpus.delete(gone)
+    return len(gone)

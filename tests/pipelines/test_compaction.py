@@ -302,7 +302,7 @@ def test_i7_a_damaged_file_of_a_compacted_shard_stops_the_rescan_and_is_found_by
         (file,) = workspace.corpus.folder.glob(f"*{suffix}")
         data = bytearray(file.read_bytes())
         if damage == "flip":
-            data[len(data) // 2] ^= 1
+            data[200] ^= 1  # of the vectors' file: in the codes, which every search reads
         if damage == "older":  # another sealing of other faces under the very same name
             (held,) = hold(workspace)
             entry = held.shard.entry
@@ -328,24 +328,29 @@ def test_i7_a_damaged_file_of_a_compacted_shard_stops_the_rescan_and_is_found_by
             rescan(workspace)
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("limited", [False, True], ids=["everybody", "one-of-two"])
 def test_i6_a_compaction_while_somebody_searches_costs_no_pair(
-    workspace: Workspace, uploads: Path, open_again: Callable[[], Workspace]
+    workspace: Workspace, uploads: Path, open_again: Callable[[], Workspace], moment: str, limited: bool
 ) -> None:
     cut(workspace)
     enrol(workspace, person(0))
     fill(workspace, uploads)
-    late = enrol(workspace, person(1))
+    late, other = enrol(workspace, person(1)), enrol(workspace, person(2))
     read = workspace.corpus.read
 
     def slow(*arguments: Any, **options: Any) -> Any:
         workspace.corpus.read = read  # type: ignore[method-assign]
+        table = read(*arguments, **options) if moment == "after" else None
         compact(cut(open_again()))
-        return read(*arguments, **options)
+        return table if moment == "after" else read(*arguments, **options)
 
     workspace.corpus.read = slow  # type: ignore[method-assign]
-    summary = rescan(workspace)
-    assert summary.coverage == 1.0
+    match_pending(workspace, found_by="rescan", subject_ids=[late] if limited else None)
     assert {row[1] for row in found(workspace) if late in row} == {"01.png", "04.png"}
+    assert {row[1] for row in found(workspace) if other in row} == (set() if limited else {"02.png", "05.png"})
+    assert rescan(workspace).coverage == 1.0
+    assert {row[1] for row in found(workspace) if other in row} == {"02.png", "05.png"}
 
 
 KILLS = [

@@ -257,7 +257,8 @@ def _put_in_place(
     common = None if None in thresholds else max(value for value in thresholds if value is not None)
     if common is None and any(value is not None for value in thresholds):
         raise CorruptionError("shards that were compared and shards that were not do not become one")
-    review, now = workspace.thresholds.review, workspace.now()
+    review = (workspace.thresholds_of(tx, entry.model_id) or workspace.thresholds_at(tx)).review
+    now = workspace.now()
     state = sa.select(subjects.c.subject_id, subjects.c.version).where(subjects.c.state == "active")
     versions = {str(row.subject_id): int(row.version) for row in tx.execute(state)}
     # The very question that a search asks: whom it would leave out for all sources, it may leave out for all of them.

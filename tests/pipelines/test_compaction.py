@@ -19,6 +19,7 @@ from pipelines.compaction import compact, hold
 from pipelines.database import tables
 from pipelines.hits import list_hits
 from pipelines.matching import match_pending
+from pipelines.policy import BandSettings
 from pipelines.requests import accept_request, get_request
 from pipelines.rescan import rescan
 from pipelines.status import read_status
@@ -175,6 +176,20 @@ def test_i2_what_only_some_shards_were_compared_with_is_compared_again_after_the
     rescan(workspace)
     assert {row[1] for row in found(workspace) if late in row} == {"01.png", "04.png"}
     assert read_status(workspace).coverage == 1.0
+
+
+def test_i2_a_merged_shard_counts_as_compared_at_the_highest_threshold_of_its_sources(
+    workspace: Workspace, uploads: Path
+) -> None:
+    cut(workspace)
+    enrol(workspace, person(0))
+    fill(workspace, uploads, items=2)
+    settings = replace(workspace.policy.settings, bands={"opencv-zoo": BandSettings(review=0.2, strong=0.5)})
+    workspace.policy = replace(workspace.policy, settings=settings, version="lower")  # type: ignore[misc]
+    fill(workspace, uploads, items=2, first=2)
+    assert read_status(workspace).pairs_missing == 2
+    compact(workspace)
+    assert read_status(workspace).pairs_missing == 4
 
 
 def test_a_shard_that_was_never_compared_is_not_merged_with_those_that_were(

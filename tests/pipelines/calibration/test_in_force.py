@@ -107,7 +107,7 @@ def test_i2_a_threshold_lowered_during_a_comparison_counts_as_not_compared(
     upload(uploads, "lookalike.png", picture(person(LOOKALIKE)))
     lowered: list[int] = []
 
-    def lower(stage: str, done: int, _total: int) -> None:
+    def lower(stage: str, done: int, _total: int, _detail: str = "") -> None:
         if stage == "match" and done == 0 and not lowered:
             lowered.append(done)
             in_force(workspace, review=likeness - 0.01)

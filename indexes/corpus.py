@@ -28,6 +28,7 @@ import pyarrow.parquet.encryption as pe
 
 from embeddings.errors import CorruptionError, ModelMismatchError, StateError
 from embeddings.types import check_unit, face_schema, vector_column, vectors_of
+from indexes.durable import durable_file, fsync_folder
 from indexes.sealed import SealedEntry, SealedVectors, write_sealed
 
 PREFETCHED = 1 << 25
@@ -123,7 +124,6 @@ class Corpus:
         if faces.schema != self.schema(dimension):
             raise ModelMismatchError("these rows do not have the corpus schema of this dimension")
         vectors = check_unit(vectors_of(faces["vector"], dimension))
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         salt, vector_bytes = None, 0
         if apart:
             sealed = write_sealed(
@@ -138,15 +138,10 @@ class Corpus:
             salt, vector_bytes = sealed.salt.hex(), sealed.bytes
             faces = faces.drop_columns(["vector"])
         name = f"{shard_id}.parquet"
-        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
-        try:
-            digest, size = _write_sealed(temporary, faces, _identity(shard_id, model_id, dimension, len(faces)), key)
-            before_rename()
-            temporary.replace(self.folder / name)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _fsync_folder(self.folder)
+        data = _sealed_bytes(faces, _identity(shard_id, model_id, dimension, len(faces)), key)
+        with durable_file(self.folder / name, before_rename=before_rename) as file:
+            file.write(data)
+        digest, size = hashlib.sha256(data).hexdigest(), data.size
         return ShardEntry(shard_id, model_id, dimension, name, digest, size, len(faces), salt, vector_bytes)
 
     def read(self, entry: ShardEntry, *, key: bytes) -> pa.Table:
@@ -208,7 +203,7 @@ class Corpus:
         for name in names:
             (self.folder / name).unlink(missing_ok=True)
         if names and self.folder.exists():
-            _fsync_folder(self.folder)
+            fsync_folder(self.folder)
 
     def unlisted(self, listed: set[str]) -> list[Path]:
         """Files in the folder that the manifest does not list: leavings of interrupted writes."""
@@ -221,24 +216,10 @@ def _identity(shard_id: str, model_id: str, dimension: int, faces: int) -> bytes
     return json.dumps([shard_id, model_id, dimension, faces]).encode()
 
 
-def _write_sealed(path: Path, faces: pa.Table, identity: bytes, key: bytes) -> tuple[str, int]:
+def _sealed_bytes(faces: pa.Table, identity: bytes, key: bytes) -> pa.Buffer:
     properties = pe.create_encryption_properties(footer_key=key, aad_prefix=identity, store_aad_prefix=False)
     sink = pa.BufferOutputStream()
     pq.write_table(
         faces, sink, compression="none", use_dictionary=False, write_statistics=False, encryption_properties=properties
     )
-    data = sink.getvalue()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return hashlib.sha256(data).hexdigest(), len(data)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return sink.getvalue()

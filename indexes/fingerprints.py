@@ -17,11 +17,11 @@ import numpy.typing as npt
 from embeddings.errors import ModelMismatchError, NotReadyError, VectorError
 from embeddings.fingerprints import PDQ_BYTES
 from embeddings.types import UInt8
-from indexes.ranges import Int64, spread
+from indexes.ranges import spread
+from indexes.stored import Int64
 
 Int32 = npt.NDArray[np.int32]
 
-DIGEST_BYTES = 32
 SEGMENT_ROWS = 1 << 14
 """Hashes in one FAISS index: half a megabyte, which stays in a core's cache while a block of probes passes. Twice as
 fast as one index of a million (benchmarks.fingerprints)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from indexes.quantise import quantise_unit
 from indexes.stored import FreshVectors, Int64, ResidentCodes, Stored
 
 PACKED_TEMPLATES = 4096
-"""Up to this many templates are also kept packed, so that a larger number of probes is streamed past them."""
+"""Up to this many templates are packed where there are more probes, which are then streamed past them."""
 
 PROBES_AT_ONCE = 4096
 TEMPLATES_PER_BLOCK = 1024
@@ -70,9 +71,17 @@ class Gallery:
         self.registry_version = registry_version
         names, self._subject_of_row = np.unique(np.array(self.subject_ids), return_inverse=True)
         self.subjects: tuple[str, ...] = tuple(str(name) for name in names)
+
+    @cached_property
+    def _codes(self) -> ResidentCodes:
+        """The templates as the side that faces are streamed past."""
         codes = quantise_unit(self.vectors, one_scale=False)
-        self._stored = ResidentCodes(codes, fetch=self.vectors.__getitem__, block_rows=TEMPLATES_PER_BLOCK)
-        self._packed: Probes | None = pack_probes(self.vectors) if len(self) <= PACKED_TEMPLATES else None
+        return ResidentCodes(codes, fetch=self.vectors.__getitem__, block_rows=TEMPLATES_PER_BLOCK)
+
+    @cached_property
+    def _packed(self) -> Probes:
+        """The templates as the side that is streamed past stored faces."""
+        return pack_probes(self.vectors)
 
     @property
     def dimension(self) -> int:
@@ -89,12 +98,12 @@ class Gallery:
         model or dimension.
         """
         self._require(model_id, probes)
-        if self._packed is not None and len(probes) > len(self):
+        if len(self) <= PACKED_TEMPLATES and len(probes) > len(self):
             return join_pairs([FreshVectors(probes)], self._packed, threshold=threshold)
         parts = []
         for start in range(0, max(len(probes), 1), PROBES_AT_ONCE):
             packed = pack_probes(probes[start : start + PROBES_AT_ONCE])
-            found = join_pairs([self._stored], packed, threshold=threshold)
+            found = join_pairs([self._codes], packed, threshold=threshold)
             order = np.lexsort((found.left, found.right))
             parts.append((found.right[order] + start, found.left[order], found.scores[order]))
         left, right, scores = (np.concatenate(side) for side in zip(*parts, strict=True))
@@ -108,8 +117,7 @@ class Gallery:
         """:meth:`match` for vectors that are stored for the join; ``probe`` is then the number of the stored row."""
         if model_id != self.model_id:
             raise ModelMismatchError(f"the gallery holds vectors of {self.model_id}, the probes are of {model_id}")
-        packed = self._packed if self._packed is not None else pack_probes(self.vectors)
-        return self._best(join_pairs([stored], packed, threshold=threshold))
+        return self._best(join_pairs([stored], self._packed, threshold=threshold))
 
     def _best(self, pairs: Pairs) -> GalleryMatches:
         subject = self._subject_of_row[pairs.right]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Int64 = npt.NDArray[np.int64]
+from indexes.stored import Int64
 
 
 def spread(first: Int64, counts: Int64) -> Int64:

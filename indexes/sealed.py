@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from embeddings.errors import CorruptionError
 from embeddings.types import Float32, check_unit
+from indexes.durable import durable_file
 from indexes.quantise import Codes, Worst, quantise_unit
 from indexes.stored import Block, Int64
 
@@ -76,7 +77,7 @@ def write_sealed(
     vector_type: VectorType,
     before_rename: Callable[[], None],
 ) -> SealedEntry:
-    """Seal unit vectors float32 (n, d) durably in ``folder``: temporary name, fsync, rename.
+    """Seal unit vectors float32 (n, d) durably in ``folder``.
 
     Scores are defined on the vectors as stored: with ``float16``, on the rounded ones widened again, as
     :func:`stored_form` gives them. Raises :class:`VectorError` for vectors that are not unit before or after (I4).
@@ -94,31 +95,15 @@ def write_sealed(
         vector_type=vector_type,
     )
     layout = _Layout(entry)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = folder / f".{entry.path}.{os.getpid()}.tmp"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(layout.header)
-            cipher = layout.cipher(key)
-            for number, start in enumerate(range(0, len(vectors), ROWS_PER_BLOCK)):
-                plain = _block_bytes(quantise_unit(vectors[start : start + ROWS_PER_BLOCK], one_scale=False))
-                file.write(cipher.encrypt(_nonce(0, number), plain, layout.identity))
-            for number, start in enumerate(range(0, len(vectors), VECTORS_PER_CHUNK)):
-                chunk = vectors[start : start + VECTORS_PER_CHUNK].astype(f"<{layout.letter}")
-                file.write(cipher.encrypt(_nonce(1, number), chunk.tobytes(), layout.identity))
-            file.flush()
-            os.fsync(file.fileno())
-        before_rename()
-        temporary.replace(folder / entry.path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    cipher = layout.cipher(key)
+    with durable_file(folder / entry.path, before_rename=before_rename) as file:
+        file.write(layout.header)
+        for number, start in enumerate(range(0, len(vectors), ROWS_PER_BLOCK)):
+            plain = _block_bytes(quantise_unit(vectors[start : start + ROWS_PER_BLOCK], one_scale=False))
+            file.write(cipher.encrypt(_nonce(0, number), plain, layout.identity))
+        for number, start in enumerate(range(0, len(vectors), VECTORS_PER_CHUNK)):
+            chunk = vectors[start : start + VECTORS_PER_CHUNK].astype(f"<{layout.letter}")
+            file.write(cipher.encrypt(_nonce(1, number), chunk.tobytes(), layout.identity))
     return replace(entry, bytes=layout.size)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings.types import UNIT_TOLERANCE, Float32
-from indexes.ranges import Int64
+from indexes.stored import Int64
 
 Float64 = npt.NDArray[np.float64]
 

@@ -207,25 +207,31 @@ def _describe_batch(workspace: Workspace, batch: Sequence[_Fetched], counts: Con
 
 
 def describer_for(workspace: Workspace, digests: Sequence[bytes]) -> Describer | None:
-    """What a scan describes these contents by: every model at hand, except contents that were looked at before."""
-    models = workspace.content_models
-    models.offer_clip()
-    needs = _Needs(models.rating_model_id is not None, models.clip_model_id is not None)
-    if not digests or not (needs.rating or needs.clip):
+    """What a scan describes these contents by: every model at hand, except contents that were looked at before.
+
+    Loads no model when there is nothing to describe, as in a backfill.
+    """
+    workspace.content_models.offer_clip()
+    needs = _at_hand(workspace)
+    if not (needs.rating or needs.clip):
         return None
     query = sa.select(contents.c.content_sha256).where(contents.c.content_sha256.in_([one.hex() for one in digests]))
     with workspace.database.read() as connection:
         known = frozenset(bytes.fromhex(digest) for digest in connection.execute(query).scalars())
-    return replace(_describer(workspace, needs), known=known)
+    return replace(_describer(workspace, needs), known=known) if set(digests) - known else None
 
 
 def enter_descriptions(workspace: Workspace, described: Sequence[Description]) -> None:
     """Store what a scan described with a describer of :func:`describer_for`; a transaction of its own."""
-    models = workspace.content_models
-    needs = _Needs(models.rating_model_id is not None, models.clip_model_id is not None)
+    needs = _at_hand(workspace)
     batch = [_Fetched(one.sha256.hex(), needs, None, None) for one in described]
     if batch:
         _enter(workspace, batch, {one.sha256.hex(): one for one in described})
+
+
+def _at_hand(workspace: Workspace) -> _Needs:
+    models = workspace.content_models
+    return _Needs(models.rating_model_id is not None, models.clip_model_id is not None)
 
 
 def _describer(workspace: Workspace, needs: _Needs) -> Describer:
@@ -240,15 +246,9 @@ def _describer(workspace: Workspace, needs: _Needs) -> Describer:
 def _enter(workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description]) -> None:
     """Write the batch's shard and list it. Alone: who tidies up must not find a shard that is not listed yet."""
     with workspace.database.exclusive("content-shards"):
-        entry = _write(workspace, list(described.values()))
+        model_id = workspace.content_models.clip_model_id
+        entry = write_content_shard(workspace, list(described.values()), model_id=model_id) if model_id else None
         _commit(workspace, batch, described, entry)
-
-
-def _write(workspace: Workspace, described: Sequence[Description]) -> ShardEntry | None:
-    models = workspace.content_models
-    if models.clip_model_id is None or not any(len(one.vectors) for one in described):
-        return None
-    return write_content_shard(workspace, described, model_id=models.clip_model_id, dimension=models.encoder.dimension)
 
 
 def _commit(

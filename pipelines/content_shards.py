@@ -62,9 +62,7 @@ def insert_content_shard(tx: Connection, sealer: Sealer, entry: ShardEntry, *, n
     )
 
 
-def write_content_shard(
-    workspace: Workspace, described: Sequence[Description], *, model_id: str, dimension: int
-) -> ShardEntry | None:
+def write_content_shard(workspace: Workspace, described: Sequence[Description], *, model_id: str) -> ShardEntry | None:
     """Write the vectors of ``described`` as one sealed shard; None when there are none.
 
     Its id follows from the contents, so that a repeat after a crash replaces the file.
@@ -72,13 +70,15 @@ def write_content_shard(
     with_vectors = [one for one in described if len(one.vectors)]
     if not with_vectors:
         return None
+    vectors = np.concatenate([one.vectors for one in with_vectors])
+    dimension = vectors.shape[1]
     counts = [len(one.vectors) for one in with_vectors]
     digests = np.repeat(np.array([one.sha256.hex() for one in with_vectors]), counts)
     rows = pa.Table.from_arrays(
         [
             pa.array([bytes.fromhex(digest) for digest in digests], type=pa.binary(32)),
             pa.array([frame for one in with_vectors for frame in one.frames], type=pa.int32()),
-            vector_column(np.concatenate([one.vectors for one in with_vectors])),
+            vector_column(vectors),
         ],
         schema=content_schema(dimension),
     )

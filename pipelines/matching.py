@@ -103,10 +103,11 @@ def match_pending(
 def _models(workspace: Workspace, found_by: FoundBy) -> list[str]:
     """The models in force; for a rescan also earlier ones whose vectors no backfill has replaced yet."""
     current = workspace.models.model_id
+    if found_by == "sweep":
+        return [current]
     with workspace.database.read() as connection:
         listed = {shard.entry.model_id for shard in list_shards(connection, workspace.sealer) if shard.entry.path}
-        earlier = [one for one in sorted(listed - {current}) if workspace.thresholds_of(connection, one)]
-    return [current, *(earlier if found_by == "rescan" else [])]
+        return [current, *(one for one in sorted(listed - {current}) if workspace.thresholds_of(connection, one))]
 
 
 def _compare_planned(

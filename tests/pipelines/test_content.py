@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, WeightsError
 from embeddings.types import vectors_of
-from pipelines.content import describe_pending, measure_content
+from pipelines.content import describe_pending, describer_for, measure_content
 from pipelines.content_models import ContentModels
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents, items
@@ -274,3 +274,14 @@ def test_without_weights_torch_is_never_imported(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "no weights for CLIP" in done.stderr
+
+
+def test_contents_that_were_described_need_no_model_when_they_are_scanned_again(
+    workspace: Workspace, uploads: Path
+) -> None:
+    digest = bytes.fromhex(upload(uploads, "a.png", picture(person(1))))
+    swept(use(workspace, CLIP), uploads)
+    assert describer_for(workspace, [digest]) is None
+    describer = describer_for(workspace, [digest, bytes(32)])
+    assert describer is not None
+    assert describer.known == {digest}

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import peak_mb
-from benchmarks.opencv_loop import Found, save_found
+from benchmarks.opencv_loop import Found, serve
 from benchmarks.turns import Seat
 from embeddings.models import load_models
 from embeddings.shard import embed_shard
@@ -55,22 +53,15 @@ def main() -> None:
     settings = config.faces()
     models = load_models(config.pack, cache_dir=options.cache, settings=settings, runtime=config.runtime_settings())
     workers, limits = config.worker_count(), ImagesConfig().limits()
-    found: dict[str, Found] = {}
-    seat = Seat()
-    message = seat.answer(runtime=models.runtime, workers=workers)
-    cpu_before = time.process_time()
-    while True:
-        if "save" in message:
-            save_found(Path(message["save"]), found)
-            message = seat.answer(peak_mb=peak_mb(), cpu_seconds=time.process_time() - cpu_before)
-            continue
-        before = seat.clock()
-        data = [(options.folder / name).read_bytes() for name in message["files"]]
+
+    def look(names: Sequence[str]) -> dict[str, Found]:
+        data = [(options.folder / name).read_bytes() for name in names]
         contents = [Content(hashlib.sha256(one).digest(), one) for one in data]
         result = embed_shard(contents, models, limits=limits, workers=workers)
-        seconds = seat.clock() - before
-        found |= found_by_name(message["files"], contents, result, dimension=models.dimension)
-        message = seat.answer(seconds=seconds, faces=len(result.faces))
+        return found_by_name(names, contents, result, dimension=models.dimension)
+
+    seat = Seat()
+    serve(seat, seat.answer(runtime=models.runtime, workers=workers), look)
 
 
 if __name__ == "__main__":

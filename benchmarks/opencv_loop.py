@@ -13,16 +13,17 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import peak_mb
-from benchmarks.turns import Seat
+from benchmarks.turns import Message, Seat
 
 Float32 = npt.NDArray[np.float32]
 
@@ -91,6 +92,21 @@ def load_found(path: Path) -> dict[str, Found]:
         return {str(name): Found(*part) for name, part in zip(saved["names"], parts, strict=True)}
 
 
+def serve(seat: Seat, message: Message, look: Callable[[Sequence[str]], Mapping[str, Found]]) -> NoReturn:
+    """Answer turns from the first ``message`` on, until the parent is gone: ``look`` finds the faces of named files."""
+    found: dict[str, Found] = {}
+    cpu_before = time.process_time()
+    while True:
+        if "save" in message:
+            save_found(Path(message["save"]), found)
+            message = seat.answer(peak_mb=peak_mb(), cpu_seconds=time.process_time() - cpu_before)
+            continue
+        before = seat.clock()
+        new = look(message["files"])
+        found |= new
+        message = seat.answer(seconds=seat.clock() - before, faces=sum(len(one.boxes) for one in new.values()))
+
+
 def main() -> None:
     """Serve turns until the parent is gone."""
     parser = argparse.ArgumentParser(prog="benchmarks.opencv_loop")
@@ -100,19 +116,8 @@ def main() -> None:
     parser.add_argument("--long-side", type=int)
     options = parser.parse_args()
     loop = OpenCvLoop(min_score=options.min_score, nms_iou=options.nms_iou, long_side=options.long_side)
-    found: dict[str, Found] = {}
     seat = Seat()
-    message = seat.answer()
-    cpu_before = time.process_time()
-    while True:
-        if "save" in message:
-            save_found(Path(message["save"]), found)
-            message = seat.answer(peak_mb=peak_mb(), cpu_seconds=time.process_time() - cpu_before)
-            continue
-        before = seat.clock()
-        for name in message["files"]:
-            found[name] = loop.faces((options.folder / name).read_bytes())
-        message = seat.answer(seconds=seat.clock() - before, faces=sum(len(found[n].boxes) for n in message["files"]))
+    serve(seat, seat.answer(), lambda names: {name: loop.faces((options.folder / name).read_bytes()) for name in names})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.sources import Item
@@ -168,6 +168,7 @@ def test_a_time_beyond_the_calendar_does_not_stop_the_listing(tmp_path: Path) ->
 
 @settings(deadline=None)  # touches the file system
 @given(st.lists(DOCUMENTS, max_size=4))
+@example([b"\x89PNG\r\n\x1a\n"])  # a picture in disguise is an upload of its own
 def test_whatever_side_cars_contain_each_file_is_one_item_that_can_be_stored_and_fetched(sidecars: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -175,7 +176,8 @@ def test_whatever_side_cars_contain_each_file_is_one_item_that_can_be_stored_and
             (root / f"{number}.png").write_bytes(b"x")
             (root / f"{number}.png.json").write_bytes(sidecar)
         items = list(items_of(root).values())
-        assert len(items) == len(sidecars)
+        assert len([item for item in items if item.locator.endswith(".png")]) == len(sidecars)
         for item in items:
             json.dumps(item.to_record(), ensure_ascii=False).encode()
-            assert source_of(root).fetch(Item.from_record(item.to_record()), max_bytes=1) == b"x"
+            content = source_of(root).fetch(Item.from_record(item.to_record()), max_bytes=100_000)
+            assert content == (root / item.locator).read_bytes()

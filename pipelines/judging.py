@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from indexes.calibration import Thresholds
+from pipelines.database.evidence import decisions
 from pipelines.database.tables import hits, items, outbox, requests, subjects, verdicts
 from pipelines.ledger import Scope, count_statuses
 from pipelines.policy import FaceEvidence, Judgement, band_of, judge
@@ -83,13 +84,32 @@ def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> Judge
 def live_hits() -> sa.Select[Any]:
     """Hits that count: the item is live with that very content, and the subject is active. Joined with the item.
 
-    A hit of earlier models no longer counts once the models of the item's present vectors have found the same person
-    in the same content, no less strongly. See :mod:`pipelines.backfill`.
+    A text counts while the item has it, everything else while the item has that content; nothing that somebody rejected
+    counts. ``content_key`` is what a verdict names: the content, or the text of an item without any.
+
+    A face hit of earlier models no longer counts once the models of the item's present vectors have found the same
+    person in the same content, no less strongly. See :mod:`pipelines.backfill`.
     """
-    same = sa.and_(items.c.item_id == hits.c.item_id, items.c.content_sha256 == hits.c.content_sha256, items.c.live)
+    digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
+    same = sa.and_(items.c.item_id == hits.c.item_id, digest == hits.c.content_sha256, items.c.live)
     active = sa.and_(subjects.c.subject_id == hits.c.subject_id, subjects.c.state == "active")
-    counted = sa.select(hits, items.c.pdq, items.c.parent_model)
-    return counted.select_from(hits.join(items, same).join(subjects, active)).where(~_taken_over())
+    counted = sa.select(hits, items.c.pdq, items.c.parent_model, content_key().label("content_key"))
+    return counted.select_from(hits.join(items, same).join(subjects, active)).where(~_taken_over(), ~_rejected())
+
+
+def content_key() -> sa.ColumnElement[str]:
+    """What a verdict or a takedown of an item is about: its content, or its text where no content could be read."""
+    return sa.func.coalesce(items.c.content_sha256, items.c.text_digest)
+
+
+def _rejected() -> sa.ColumnElement[bool]:
+    """Condition on ``hits``: somebody said of this subject, content and model that it is not so."""
+    said = sa.select(decisions.c.decision_id).where(
+        *(decisions.c[name] == hits.c[name] for name in ("subject_id", "content_sha256", "model_id")),
+        decisions.c.decision == "reject",
+        decisions.c.reversed_at.is_(None),
+    )
+    return said.correlate(hits).exists()
 
 
 def _taken_over() -> sa.ColumnElement[bool]:
@@ -97,10 +117,11 @@ def _taken_over() -> sa.ColumnElement[bool]:
     newer = hits.alias("newer")
     found = sa.select(newer.c.hit_id).where(
         *(newer.c[name] == hits.c[name] for name in _KEY),
+        newer.c.tier == "face",
         newer.c.model_id == items.c.model_id,
         sa.or_(newer.c.band == "strong", hits.c.band == "review"),
     )
-    return sa.and_(hits.c.model_id != items.c.model_id, found.correlate(hits, items).exists())
+    return sa.and_(hits.c.tier == "face", hits.c.model_id != items.c.model_id, found.correlate(hits, items).exists())
 
 
 def earlier_hits_count(connection: Connection, *, model_id: str, scope: Scope | None = None) -> int:
@@ -208,6 +229,9 @@ def _store_verdicts(tx: Connection, workspace: Workspace, judged: Sequence[Judge
                 "calibration_id": entry.judgement.reasons["calibration_id"],
                 "reasons": json.dumps(entry.judgement.reasons, sort_keys=True),
                 "judged_at": now,
+                "tiers": "face",
+                "decided_by": "automated",
+                "priority": 0,
             }
             for entry in judged
         ],

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import hits, items, shards, subjects
+from pipelines.rating import platform_level
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
 from pipelines.takedown.outbox import cancel_unsent
@@ -177,7 +178,7 @@ def recompute_status(tx: Connection, *, subject_id: str) -> None:
         .join(subjects, subjects.c.subject_id == hits.c.subject_id)
         .where(
             hits.c.item_id == items.c.item_id,
-            hits.c.content_sha256 == items.c.content_sha256,
+            hits.c.content_sha256.in_((items.c.content_sha256, items.c.text_digest)),
             subjects.c.state == "active",
         )
         .exists()
@@ -207,8 +208,16 @@ def _item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, dige
         "source_id": source_id(source_uri),
         "source_digest": digest,
         "content_digest": _digest([item.locator, item.revision, item.received_at.isoformat(), item.kind]),
+        "text_digest": _text_digest(sealer, item),
+        "platform_level": platform_level(item.nsfw_level),
         "sealed_record": sealer.seal_record({"source": source_uri, "item": item.to_record()}, item_id),
     }
+
+
+def _text_digest(sealer: Sealer, item: Item) -> str | None:
+    """Changes with the texts that a name may stand in; a MAC, because short texts could be guessed from a digest."""
+    texts = [item.title, item.prompt, item.tags, item.trigger_words]
+    return sealer.text_mac(json.dumps(texts)) if any(texts) else None
 
 
 def unscanned_values() -> dict[str, Any]:

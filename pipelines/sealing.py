@@ -96,7 +96,9 @@ class Sealer:
     """Holds the keys derived from the master key."""
 
     def __init__(self, master_key: bytes) -> None:
-        self._keys = {label: _derive(master_key, label) for label in ("items", "corpus", "manifest", "audit", "wrap")}
+        self._keys = {
+            label: _derive(master_key, label) for label in ("items", "corpus", "manifest", "audit", "wrap", "text")
+        }
         self.fingerprint = _derive(master_key, "fingerprint").hex()[:32]
 
     def seal_record(self, record: dict[str, Any], item_id: str) -> bytes:
@@ -119,6 +121,10 @@ class Sealer:
     def audit_mac(self, text: str) -> str:
         """A MAC over one audit row, which names the row before it."""
         return self._mac("audit", text)
+
+    def text_mac(self, text: str) -> str:
+        """A MAC over an item's texts, by which a change of them shows and nothing can be guessed."""
+        return self._mac("text", text)
 
     def new_subject_key(self, subject_id: str) -> tuple[bytes, bytes]:
         """A fresh data key and its wrapped form."""

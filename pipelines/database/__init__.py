@@ -25,6 +25,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError, StateError
 from pipelines.database import calibrations as calibrations  # completes the metadata
+from pipelines.database import evidence as evidence  # completes the metadata
 from pipelines.database import tables
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -56,13 +56,19 @@ items = sa.Table(
     sa.Column("pdq", sa.String(64)),
     sa.Column("model_id", sa.String),
     sa.Column("shard_id", sa.String),
+    sa.Column("text_digest", sa.String(64)),
+    sa.Column("platform_level", sa.Integer),
     sa.Column("first_seen", UTCDateTime, nullable=False),
     sa.Column("scanned_at", UTCDateTime),
     sa.Index("ix_items_day_status", "day", "status"),
     sa.Index("ix_items_content_model", "content_sha256", "model_id"),
     sa.Index("ix_items_shard", "shard_id", "live", "status", "model_id", "faces"),  # coverage without a row's record
 )
-"""The ledger: one row per item ever listed, with exactly one status (I1)."""
+"""The ledger: one row per item ever listed, with exactly one status (I1).
+
+``text_digest``: a MAC of its texts as listed (title, prompt, tags, trigger words), which changes when they do; null: it
+has none. ``platform_level``: the platform's own rating as 0 none, 1 suggestive, 2 mature, 3 explicit; null: none given.
+"""
 
 shards = sa.Table(
     "shards",
@@ -116,11 +122,14 @@ contents = sa.Table(
     sa.Column("clip_model_id", sa.String),
     sa.Column("clip_shard_id", sa.String, index=True),
     sa.Column("described_at", UTCDateTime, nullable=False),
+    sa.Column("concepts_id", sa.String),
+    sa.Column("concepts", sa.Text),
 )
 """What content shows, once per content however many items have it. A null model id: missing, to be filled later.
 ``attempts``: failed fetches since it was last described.
 
 ``clip_shard_id`` names the row of ``content_shards`` that has the vectors; null for content that cannot be decoded.
+``concepts``: JSON, concept -> score; ``concepts_id``: of which list of concepts with which CLIP weights; null: of none.
 """
 
 coverage = sa.Table(
@@ -182,8 +191,11 @@ requests = sa.Table(
     sa.Column("due_at", UTCDateTime, nullable=False),
     sa.Column("accepted_at", UTCDateTime),
     sa.Column("completed_at", UTCDateTime),
+    sa.Column("first_approval", sa.String),
+    sa.Column("impact", sa.Text),
 )
-"""Removal requests. ``completed`` means that every live item has been compared with the subject."""
+"""Removal requests. ``completed`` means that every live item has been compared with the subject. ``impact``: JSON, what
+of today's platform the subject would hit; ``first_approval``: who approved one that needs two."""
 
 hits = sa.Table(
     "hits",
@@ -192,8 +204,8 @@ hits = sa.Table(
     sa.Column("item_id", sa.String, nullable=False, index=True),
     sa.Column("content_sha256", sa.String(64), nullable=False),
     sa.Column("subject_id", sa.String, nullable=False, index=True),
-    sa.Column("template_id", sa.String, nullable=False),
-    sa.Column("tier", sa.String, nullable=False),
+    sa.Column("template_id", sa.String),
+    sa.Column("tier", sa.String, nullable=False),  # face, exact, header, text
     sa.Column("band", sa.String, nullable=False),
     sa.Column("score", sa.Float, nullable=False),
     sa.Column("threshold", sa.Float, nullable=False),
@@ -201,20 +213,30 @@ hits = sa.Table(
     sa.Column("calibration_id", sa.String),  # by which it was found; null: by none
     sa.Column("model_id", sa.String, nullable=False),
     sa.Column("policy_version", sa.String, nullable=False),
-    sa.Column("frame", sa.Integer, nullable=False),
-    sa.Column("face", sa.Integer, nullable=False),
-    sa.Column("x1", sa.Float, nullable=False),
-    sa.Column("y1", sa.Float, nullable=False),
-    sa.Column("x2", sa.Float, nullable=False),
-    sa.Column("y2", sa.Float, nullable=False),
-    sa.Column("detector_score", sa.Float, nullable=False),
+    sa.Column("frame", sa.Integer),
+    sa.Column("face", sa.Integer),
+    sa.Column("x1", sa.Float),
+    sa.Column("y1", sa.Float),
+    sa.Column("x2", sa.Float),
+    sa.Column("y2", sa.Float),
+    sa.Column("detector_score", sa.Float),
     sa.Column("view", sa.String),  # by which view the face was found, see embeddings.views; null: not recorded
-    sa.Column("shard_id", sa.String, nullable=False),
+    sa.Column("shard_id", sa.String),
+    sa.Column("place", sa.String),
+    sa.Column("match", sa.String),
+    sa.Column("sealed_term", sa.LargeBinary),
+    sa.Column("seed_id", sa.String),
     sa.Column("found_by", sa.String, nullable=False),  # sweep or rescan
     sa.Column("found_at", UTCDateTime, nullable=False),
     sa.Column("judged_at", UTCDateTime),
 )
-"""Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do."""
+"""Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do.
+
+``content_sha256``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``.
+Only a face has template, frame, box and shard. ``place``: where a name stands (``title``, ``header:ss_output_name``) or
+which fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the very words,
+sealed under the subject's key. ``model_id``: of the face pack, the matcher of names, or the hash.
+"""
 
 verdicts = sa.Table(
     "verdicts",
@@ -224,21 +246,26 @@ verdicts = sa.Table(
     sa.Column("subject_id", sa.String, primary_key=True),
     sa.Column("verdict", sa.String, nullable=False),  # takedown, review, clear
     sa.Column("rule", sa.String, nullable=False),
-    sa.Column("best_score", sa.Float, nullable=False),
+    sa.Column("best_score", sa.Float),
     sa.Column("distinct_images", sa.Integer, nullable=False),
     sa.Column("policy_version", sa.String, nullable=False),
     sa.Column("reasons", sa.Text, nullable=False),
     sa.Column("calibration_id", sa.String),
     sa.Column("judged_at", UTCDateTime, nullable=False),
+    sa.Column("tiers", sa.String, nullable=False),
+    sa.Column("decided_by", sa.String, nullable=False),  # automated or human
+    sa.Column("priority", sa.Integer, nullable=False),
     sa.Index("ix_verdicts_subject", "subject_id"),
 )
+"""What the policy makes of an item and a subject. ``content_sha256``: the item's content, or its ``text_digest`` if it
+has no content that could be read. ``best_score``: of its faces; null without. ``priority``: higher is sooner."""
 
 outbox = sa.Table(
     "outbox",
     metadata,
     sa.Column("message_id", sa.String, primary_key=True),
     sa.Column("key", sa.String(64), nullable=False, unique=True),
-    sa.Column("action", sa.String, nullable=False),  # takedown or withdrawal
+    sa.Column("action", sa.String, nullable=False),  # takedown, generator.block or withdrawal
     sa.Column("withdraws_key", sa.String(64)),
     sa.Column("item_id", sa.String, nullable=False, index=True),
     sa.Column("content_sha256", sa.String(64), nullable=False),
@@ -255,6 +282,8 @@ outbox = sa.Table(
     sa.Column("leased_until", UTCDateTime),
     sa.Column("last_result", sa.String),
     sa.Column("finished_at", UTCDateTime),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("decided_by", sa.String, nullable=False),  # automated or human
     sa.Index("ix_outbox_state_next", "state", "next_attempt_at"),
 )
 """Messages to the takedown service, written in the transaction that decided them."""

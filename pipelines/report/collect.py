@@ -32,6 +32,7 @@ from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING, TAKEDOWN, WIT
 from pipelines.workspace import Workspace
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
+_NOT_SHOWN: Final = ("template_id", "shard_id", "place", "match", "sealed_term", "seed_id")
 UNFINISHED: Final = (PENDING, HELD, LEASED, DEAD)
 """States in which a message has not had its effect."""
 
@@ -71,7 +72,7 @@ def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
     opinion = (verdicts.c.verdict, verdicts.c.rule, verdicts.c.distinct_images)
     query = (
         found.with_only_columns(
-            *(column for column in hits.c if column.name not in ("template_id", "shard_id")),
+            *(column for column in hits.c if column.name not in _NOT_SHOWN),
             hits.c.template_id.label("reference_id"),
             *columns,
             *opinion,

@@ -204,6 +204,8 @@ def _row(
         "attempts": 0,
         "created_at": now,
         "next_attempt_at": now,
+        "priority": 0,
+        "decided_by": "automated",
     }
 
 

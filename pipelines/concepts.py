@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ from pipelines.workspace import Workspace
 
 DIGITS = 4
 """Decimals kept of a score: finer than what a re-encoding of the picture changes."""
-ROWS_PER_TRANSACTION = 4096
+ROWS_AT_ONCE = 4096
+"""Vectors in one product, whose contents are entered in one transaction: what an interruption can cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class ConceptCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _Shard:
     """What is due in one shard, and its rows."""
 
     entry: ShardEntry
@@ -61,26 +63,16 @@ def apply_concepts(workspace: Workspace, *, progress: Progress = silent) -> Conc
 
     Raises :class:`CorruptionError` when a listed shard is not what was written, or lacks a content that names it.
     """
-    scored = waiting = 0
+    scored = 0
     with workspace.database.exclusive("content"):  # so that nobody tidies away the shards that are being read
-        plan: list[tuple[ShardEntry, int]] = []
-        heads: dict[str, Heads] = {}
-        for model_id, shards in _due_shards(workspace).items():
-            found = heads_for(workspace, model_id)
-            if found is None:
-                waiting += sum(count for _, count in shards)
-                continue
-            heads[model_id] = found
-            plan += shards
+        due = _due_shards(workspace)
+        heads = {model_id: heads_for(workspace, model_id) for model_id in due}
+        waiting = sum(count for model_id, shards in due.items() if not heads[model_id] for _, count in shards)
+        plan = [shard for model_id, shards in due.items() if heads[model_id] for shard in shards]
         pace = Pace("concepts", [count for _, count in plan], progress)
-        updates: list[dict[str, str]] = []
-        for batch in ahead(_read(workspace, [entry for entry, _ in plan])):
-            updates += _scored(workspace, batch, heads[batch.entry.model_id])
-            if len(updates) >= ROWS_PER_TRANSACTION:
-                scored += _enter(workspace, updates)
-                updates = []
-            pace.step()
-        scored += _enter(workspace, updates)
+        for model_id, shards in groupby(ahead(_read(workspace, [entry for entry, _ in plan])), key=_model_id):
+            if (found := heads[model_id]) is not None:
+                scored += _apply(workspace, shards, found, pace)
     return ConceptCounts(scored, waiting)
 
 
@@ -89,10 +81,10 @@ def concept_values(workspace: Workspace, heads: Heads | None, described: Descrip
     if heads is None or not len(described.vectors):
         return {"concepts_id": None, "concepts": None}
     frames = concept_scores(described.vectors, heads, model_id=heads.model_id)
-    (scores,) = content_scores(frames, np.zeros(1, dtype=np.int64), heads)
+    scores = content_scores(frames, np.zeros(1, dtype=np.int64), heads)
     return {
         "concepts_id": workspace.concept_list.concepts_id(heads.model_id),
-        "concepts": _as_json(heads.names, [scores.tolist()])[0],
+        "concepts": _as_json(heads.names, scores)[0],
     }
 
 
@@ -153,38 +145,53 @@ def _due_shards(workspace: Workspace) -> Mapping[str, list[tuple[ShardEntry, int
     return shards
 
 
-def _read(workspace: Workspace, entries: Sequence[ShardEntry]) -> Iterator[_Batch]:
+def _read(workspace: Workspace, entries: Sequence[ShardEntry]) -> Iterator[_Shard]:
     for entry in entries:
         condition = is_due(workspace, [entry.model_id])
         query = sa.select(contents.c.content_sha256).where(contents.c.clip_shard_id == entry.shard_id, condition)
         with workspace.database.read() as connection:
             due = frozenset(connection.execute(query).scalars())
-        yield _Batch(entry, due, clip_vectors(workspace, entry))
+        yield _Shard(entry, due, clip_vectors(workspace, entry))
 
 
-def _scored(workspace: Workspace, batch: _Batch, heads: Heads) -> list[dict[str, str]]:
+def _model_id(shard: _Shard) -> str:
+    return shard.entry.model_id
+
+
+def _apply(workspace: Workspace, shards: Iterator[_Shard], heads: Heads, pace: Pace) -> int:
+    """Score shards of the weights of ``heads``, some of them at once; how many contents."""
+    scored = 0
+    together: list[_Shard] = []
+    for shard in shards:
+        together.append(shard)
+        if sum(len(one.rows) for one in together) >= ROWS_AT_ONCE:
+            scored += _enter(workspace, _scored(workspace, together, heads))
+            together = []
+        pace.step()
+    return scored + (_enter(workspace, _scored(workspace, together, heads)) if together else 0)
+
+
+def _scored(workspace: Workspace, shards: Sequence[_Shard], heads: Heads) -> list[dict[str, str]]:
     """The rows to enter: parameters of :func:`_enter`'s statement."""
-    entry = batch.entry
-    digests = [digest.hex() for digest in batch.rows["content_sha256"].to_pylist()]
-    starts = [at for at, digest in enumerate(digests) if at == 0 or digests[at - 1] != digest]
-    frames = concept_scores(vectors_of(batch.rows["vector"], entry.dimension), heads, model_id=entry.model_id)
-    scores = content_scores(frames, np.array(starts, dtype=np.int64), heads)
-    texts = _as_json(heads.names, scores.tolist())
-    named = [(digests[start], text) for start, text in zip(starts, texts, strict=True)]
-    if batch.due - {digest for digest, _ in named}:
-        raise CorruptionError(f"shard {entry.shard_id} lacks vectors that the database counts")
-    concepts_id = workspace.concept_list.concepts_id(entry.model_id)
+    rows = [
+        (shard.entry.shard_id, digest.hex()) for shard in shards for digest in shard.rows["content_sha256"].to_pylist()
+    ]
+    starts = [at for at, row in enumerate(rows) if at == 0 or rows[at - 1] != row]
+    vectors = np.concatenate([vectors_of(shard.rows["vector"], shard.entry.dimension) for shard in shards])
+    scores = content_scores(concept_scores(vectors, heads, model_id=heads.model_id), np.array(starts), heads)
+    found = dict(zip((rows[start] for start in starts), _as_json(heads.names, scores), strict=True))
+    due = {(shard.entry.shard_id, digest) for shard in shards for digest in shard.due}
+    if not due <= found.keys():
+        raise CorruptionError("a shard lacks vectors that the database counts: restore it from a backup")
+    concepts_id = workspace.concept_list.concepts_id(heads.model_id)
     return [
-        {"this_content": digest, "this_shard": entry.shard_id, "new_id": concepts_id, "new_scores": text}
-        for digest, text in named
-        if digest in batch.due
+        {"this_content": digest, "this_shard": shard_id, "new_id": concepts_id, "new_scores": found[shard_id, digest]}
+        for shard_id, digest in sorted(due)
     ]
 
 
 def _enter(workspace: Workspace, updates: Sequence[Mapping[str, str]]) -> int:
-    """Write the scores of contents that still have those vectors."""
-    if not updates:
-        return 0
+    """Write the scores of contents that still have those vectors; how many."""
     same = sa.and_(
         contents.c.content_sha256 == sa.bindparam("this_content"),
         contents.c.clip_shard_id == sa.bindparam("this_shard"),
@@ -199,11 +206,10 @@ def _enter(workspace: Workspace, updates: Sequence[Mapping[str, str]]) -> int:
     return len(updates)
 
 
-def _as_json(names: Sequence[str], rows: Sequence[Sequence[float]]) -> list[str]:
-    return [
-        json.dumps({name: round(score, DIGITS) for name, score in zip(names, row, strict=True)}, separators=(",", ":"))
-        for row in rows
-    ]
+def _as_json(names: Sequence[str], scores: Float32) -> list[str]:
+    """One JSON object per row of ``scores`` (n, k); written out here, where a million of them take seconds."""
+    form = "{" + ",".join(f'"{name}":%r' for name in names) + "}"  # a name is plain letters, see the list's schema
+    return [form % tuple(row) for row in np.round(scores.astype(np.float64), DIGITS).tolist()]
 
 
 def _read_directions(path: Path, count: int) -> Float32 | None:

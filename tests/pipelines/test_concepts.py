@@ -143,7 +143,7 @@ def test_each_change_that_decides_a_score_is_another_id_and_no_other_change_is(t
 def test_i6_a_run_that_is_cut_off_goes_on_with_what_is_left(
     workspace: Workspace, open_again: Callable[[], Workspace], uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(concepts, "ROWS_PER_TRANSACTION", 2)
+    monkeypatch.setattr(concepts, "ROWS_AT_ONCE", 2)
     workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=2))
     described(workspace, uploads)
     use_list(workspace, CHANGED)

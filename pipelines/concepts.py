@@ -67,9 +67,9 @@ def apply_concepts(workspace: Workspace, *, progress: Progress = silent) -> Conc
     with workspace.database.exclusive("content"):  # so that nobody tidies away the shards that are being read
         due = _due_shards(workspace)
         heads = {model_id: heads_for(workspace, model_id) for model_id in due}
-        waiting = sum(count for model_id, shards in due.items() if not heads[model_id] for _, count in shards)
-        plan = [shard for model_id, shards in due.items() if heads[model_id] for shard in shards]
-        pace = Pace("concepts", [count for _, count in plan], progress)
+        waiting = sum(count for model_id, shards in due.items() if heads[model_id] is None for _, count in shards)
+        plan = [shard for model_id, shards in due.items() if heads[model_id] is not None for shard in shards]
+        pace = Pace("concepts", [count for _, count in plan], progress, unit="contents")
         for model_id, shards in groupby(ahead(_read(workspace, [entry for entry, _ in plan])), key=_model_id):
             if (found := heads[model_id]) is not None:
                 scored += _apply(workspace, shards, found, pace)

@@ -254,17 +254,22 @@ def _describer(workspace: Workspace, needs: _Needs) -> Describer:
 
 def _enter(workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description]) -> None:
     """Write the batch's shard and list it. Alone: who tidies up must not find a shard that is not listed yet."""
+    model_id = workspace.content_models.clip_model_id
+    encoded = any(len(one.vectors) for one in described.values())
+    heads = heads_for(workspace, model_id) if model_id and encoded else None
     with workspace.database.exclusive("content-shards"):
-        model_id = workspace.content_models.clip_model_id
         entry = write_content_shard(workspace, list(described.values()), model_id=model_id) if model_id else None
-        _commit(workspace, batch, described, entry)
+        _commit(workspace, batch, described, entry, heads)
 
 
 def _commit(
-    workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description], entry: ShardEntry | None
+    workspace: Workspace,
+    batch: Sequence[_Fetched],
+    described: dict[str, Description],
+    entry: ShardEntry | None,
+    heads: Heads | None,
 ) -> None:
     now = workspace.now()
-    heads = heads_for(workspace, entry.model_id) if entry else None
     with workspace.database.write() as tx:
         if entry is not None:
             insert_content_shard(tx, workspace.sealer, entry, now=now)

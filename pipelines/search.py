@@ -138,7 +138,7 @@ def _shards(workspace: Workspace, model_id: str, progress: Progress) -> Iterator
     while moved:
         moved = False
         entries = [entry for entry in _listed(workspace) if entry.model_id == model_id and entry.shard_id not in seen]
-        pace = Pace("search", [entry.faces for entry in entries], progress)
+        pace = Pace("search", [entry.faces for entry in entries], progress, unit="vectors")
         for entry in entries:
             seen.add(entry.shard_id)
             try:

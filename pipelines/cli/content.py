@@ -15,6 +15,8 @@ from pipelines.environment import Environment
 from pipelines.search import search_image, search_text
 
 STDIN = "-"
+MOST_CHARACTERS = 4096
+"""Read of standard input: many times what a text tower reads."""
 
 
 @click.group()
@@ -104,7 +106,7 @@ def search(environment: Environment, as_json: bool, text: str | None, image: Pat
                 data = file.read(workspace.limits.max_bytes + 1)
             result = search_image(workspace, data, limit=limit, actor=actor(), progress=report)
         else:
-            words = sys.stdin.read() if text == STDIN else str(text)
+            words = sys.stdin.read(MOST_CHARACTERS) if text == STDIN else str(text)
             result = search_text(workspace, words, limit=limit, actor=actor(), progress=report)
     if as_json:
         emit(result, as_json=True)

@@ -24,6 +24,7 @@ for command in (
     scanning.sweep,
     scanning.rescan,
     scanning.hits,
+    scanning.verdicts,
     models.models,
     calibration.calibrate,
     calibration.calibration,

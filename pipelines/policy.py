@@ -25,6 +25,7 @@ from pipelines.config_embedding import Positive
 Verdict = Literal["takedown", "review", "clear"]
 Band = Literal["strong", "review"]
 Similarity = Annotated[float, Field(gt=-1, lt=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 _FORBID = ConfigDict(extra="forbid")
 
 
@@ -48,6 +49,20 @@ class TakedownSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EnrolmentSettings:
+    """How much of today's platform a new subject may hit before a second person has to agree, or nobody may.
+
+    Shares are of the scannable items, and count from ``min_items`` of them.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    second_approval_items: Positive = 1000
+    second_approval_share: Fraction = 0.01
+    refuse_share: Fraction = 0.05
+    min_items: Positive = 200
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFile:
     """The file's schema."""
 
@@ -55,6 +70,7 @@ class PolicyFile:
     version: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
     takedown: TakedownSettings
     bands: dict[str, BandSettings] = field(default_factory=dict)
+    enrolment: EnrolmentSettings = field(default_factory=EnrolmentSettings)
 
 
 @dataclass(frozen=True, slots=True)

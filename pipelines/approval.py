@@ -1,7 +1,7 @@
 """How many people must agree before somebody is enrolled: one, two, or none may.
 
-A preview (:mod:`pipelines.impact`) is weighed by the policy's ``[enrolment]``. A candidate that would be found in more
-than ``refuse_share`` of the platform is no person but a wrong template, or a poisoned one. What cannot be previewed
+A preview (:mod:`pipelines.impact`) is weighed by the policy's ``[enrolment]``. A candidate that would be found in
+``refuse_share`` of the platform is no person but a wrong template, or a poisoned one. What cannot be previewed
 is not waved through: it needs a second person. Every preview is an audit row, with counts and no names.
 """
 
@@ -16,7 +16,7 @@ from pipelines import audit
 from pipelines.enrolment import Reference
 from pipelines.galleries import candidate_gallery, load_gallery
 from pipelines.impact import Impact, measure_impact
-from pipelines.policy import EnrolmentSettings
+from pipelines.policy.schema import EnrolmentSettings
 from pipelines.progress import Progress, silent
 from pipelines.registry import Identity, insert_subject, open_identity
 from pipelines.workspace import Workspace
@@ -27,13 +27,12 @@ _COUNTS = ("items", "faces", "uploaders", "models", "scannable", "unseen", "expe
 
 def approvals_needed(impact: Impact, settings: EnrolmentSettings) -> Approvals:
     """What the policy asks for. Shares say nothing of a platform with fewer than ``min_items`` scannable items."""
-    shares_count = impact.scannable >= settings.min_items
-    if shares_count and impact.share > settings.refuse_share:
+    share = impact.share if impact.scannable >= settings.min_items else 0.0
+    if impact.items and share >= settings.refuse_share:
         return "refused"
-    above = shares_count and impact.share > settings.second_approval_share
-    if above or impact.expected_items > settings.second_approval_items or not impact.measured:
+    if not impact.measured or impact.expected_items >= settings.second_approval_items:
         return "two"
-    return "one"
+    return "two" if impact.items and share >= settings.second_approval_share else "one"
 
 
 def preview_subject(

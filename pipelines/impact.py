@@ -26,6 +26,7 @@ from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery
 from pipelines.comparison import compare_kept
 from pipelines.database.tables import items, shards
+from pipelines.judging import model_of_item
 from pipelines.manifest import list_shards
 from pipelines.progress import Progress, silent
 from pipelines.retention import expiry, is_kept
@@ -38,10 +39,10 @@ _AT_ONCE = 500
 class Impact:
     """What a candidate would hit, of the live items that have been scanned (``scannable``).
 
-    ``items``: found, by ``faces`` or by a name; ``models``: they belong to, or are. ``unseen``: items with faces whose
-    vectors are not stored; ``expected_items``: those found, and as many of the unseen as of the seen; ``share``: that
-    of all scannable items, 0 to 1; ``largest_uploader_share``: of the items found. ``measured`` false: too little of
-    the platform could be looked at to say anything.
+    ``items``: found, by ``faces`` or by a name; ``models``: models and bounties that they belong to, or are.
+    ``unseen``: items with faces whose vectors are not stored; ``expected_items``: those found, and as many of the
+    unseen as of the seen; ``share``: that of all scannable items, 0 to 1; ``largest_uploader_share``: of the items
+    found. ``measured`` false: too little of the platform could be looked at to say anything.
     """
 
     items: int
@@ -142,7 +143,7 @@ def _still_there(
     for start in range(0, len(wanted), _AT_ONCE):
         for row in connection.execute(here.where(items.c.item_id.in_(wanted[start : start + _AT_ONCE]))):
             if count := faces.get((row.item_id, row.content_sha256)):
-                yield row.item_id, FoundItem(row.uploader, _model_of(row), count)
+                yield row.item_id, FoundItem(row.uploader, row.model, count)
 
 
 def _found_by_name(connection: Connection, names: Sequence[str]) -> dict[str, FoundItem]:
@@ -150,14 +151,9 @@ def _found_by_name(connection: Connection, names: Sequence[str]) -> dict[str, Fo
     return {}
 
 
-_OF_ITEM = [items.c[name] for name in ("item_id", "content_sha256", "uploader", "kind", "parent_model")]
+_OF_ITEM = (items.c.item_id, items.c.content_sha256, items.c.uploader, model_of_item().label("model"))
 _WITH_VECTORS = sa.and_(items.c.live, items.c.shard_id.is_not(None))
 _SCANNED = sa.and_(items.c.live, sa.or_(items.c.shard_id.is_not(None), items.c.status.in_(("clean", "hit", "no_face"))))
-
-
-def _model_of(row: sa.Row[tuple[str, ...]]) -> str | None:
-    own = row.item_id if row.kind == "model" else None
-    return str(row.parent_model or own) if row.parent_model or own else None
 
 
 def _not_expired(workspace: Workspace) -> list[sa.ColumnElement[bool]]:

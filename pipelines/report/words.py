@@ -175,7 +175,9 @@ def rule_words(hit: ReportHit) -> str:
         return f"strong face in {number(hit.distinct_images, 'distinct image')}"
     known = {
         "strong_face_uncorroborated": "strong face, no second distinct image",
+        "strong_face_with_name": "strong face, and the person's name",
         "face_above_review_threshold": "face above the review threshold",
+        "copy_of_confirmed": "copy of confirmed content",
     }
     return known.get(hit.rule, hit.rule.replace("_", " "))
 

@@ -28,7 +28,7 @@ from pipelines.enrolment import Reference
 from pipelines.galleries import candidate_gallery
 from pipelines.hits import list_hits
 from pipelines.impact import Impact, measure_impact
-from pipelines.policy import EnrolmentSettings
+from pipelines.policy.schema import EnrolmentSettings
 from pipelines.registry import Identity, list_subjects
 from pipelines.requests import accept_request, get_request, open_request, preview_request, reject_request
 from pipelines.rescan import rescan
@@ -40,12 +40,13 @@ from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.test_compaction import cut
 from tests.platform_actions import NAME, ask_for_removal, enrol, references, source_of, upload
 
+LIMITS = EnrolmentSettings(min_items=200, second_approval_items=1000, second_approval_share=0.01, refuse_share=0.05)
 NOTHING = Impact(0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, measured=True)
 
 
 def limit(workspace: Workspace, **values: Any) -> None:
     """Put these limits of the policy in force; shares count from the first item on unless ``min_items`` is given."""
-    settings = replace(EnrolmentSettings(min_items=1), **values)
+    settings = replace(LIMITS, **{"min_items": 1, **values})
     file = replace(workspace.policy.settings, enrolment=settings)
     workspace.policy = replace(workspace.policy, settings=file)  # type: ignore[misc]
 
@@ -266,7 +267,7 @@ def test_two_approvals_by_one_person_do_not_count(workspace: Workspace, uploads:
 
 def test_a_subject_that_needs_two_people_is_sent_to_a_request(workspace: Workspace, uploads: Path) -> None:
     fill(workspace, uploads)
-    limit(workspace, second_approval_items=2, refuse_share=1.0, second_approval_share=1.0)
+    limit(workspace, second_approval_items=3, refuse_share=1.0, second_approval_share=1.0)
     with pytest.raises(EnrolmentError, match="likeness request open") as caught:
         enrol_subject(
             workspace,
@@ -325,7 +326,7 @@ impacts = st.builds(
 @given(impacts, st.integers(0, 3000), st.floats(0, 1))
 def test_hitting_more_never_needs_fewer_people(impact: Impact, items: int, share: float) -> None:
     order = ("one", "two", "refused")
-    settings = EnrolmentSettings()
+    settings = LIMITS
     more = replace(impact, expected_items=impact.expected_items + items, share=max(impact.share, share))
     needed, needed_by_more = (order.index(approvals_needed(one, settings)) for one in (impact, more))
     assert needed <= needed_by_more
@@ -333,7 +334,7 @@ def test_hitting_more_never_needs_fewer_people(impact: Impact, items: int, share
 
 
 def test_shares_say_nothing_of_a_small_platform() -> None:
-    settings = EnrolmentSettings(min_items=200)
+    settings = LIMITS
     broad = replace(NOTHING, items=150, expected_items=150, scannable=199, share=0.75)
     assert approvals_needed(broad, settings) == "one"
     assert approvals_needed(replace(broad, scannable=200), settings) == "refused"

@@ -21,7 +21,7 @@ from pipelines.ledger import Scope
 from pipelines.report import PageLimits, write_report
 from pipelines.report.export import MODEL_SCHEMA
 from pipelines.sweep import summarise
-from pipelines.takedown.outbox import enqueue_takedown
+from pipelines.takedown.outbox import enqueue
 from pipelines.verdicts import ModelVerdict, list_model_verdicts, list_verdicts
 from pipelines.verify import verify
 from pipelines.workspace import Workspace
@@ -61,7 +61,7 @@ def filled(workspace: Workspace) -> Workspace:
         add_item(tx, "bounty", **(file | {"kind": "bounty"}), content_sha256=None, text_digest=text_of("bounty"))
         add_evidence(tx, workspace, "bounty", "sub_a", tier="text", place="title", verdict="takedown", sealed_term=TERM)
         ids = {"item_id": "bounty", "content_sha256": text_of("bounty"), "subject_id": "sub_a"}
-        enqueue_takedown(tx, **ids, policy_version="policy-1", due_at=NOW, reasons={}, now=NOW)
+        enqueue(tx, action="takedown", **ids, policy_version="policy-1", due_at=NOW, reasons={}, now=NOW)
         add_model_verdict(tx, workspace, "model", "sub_a")
         add_model_verdict(tx, workspace, "bounty", "sub_a", verdict="suspected", priority=30, generator_block=False)
     return workspace

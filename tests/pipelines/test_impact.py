@@ -153,6 +153,15 @@ def test_several_references_are_searched_together_and_a_face_counts_once(workspa
     assert (one.scannable, one.share, one.largest_uploader_share) == (12, 0.25, 1.0)
 
 
+def test_a_picture_of_the_canary_is_nobodys_hit(workspace: Workspace, uploads: Path) -> None:
+    fill(workspace, uploads)
+    before = measure(workspace, references(workspace, person(1)))
+    upload(uploads, "canary.png", picture((255, 0, 255)))
+    sweep(workspace, source_of(uploads), day=None)
+    after = measure(workspace, references(workspace, person(1)))
+    assert (after.items, after.scannable) == (before.items, before.scannable + 1)
+
+
 def test_a_platform_without_items_is_measured_and_holds_nothing(workspace: Workspace) -> None:
     assert measure(workspace, references(workspace, person(1))) == NOTHING
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import hits, items, shards, subjects
-from pipelines.rating import platform_level
+from pipelines.levels import platform_level
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
 from pipelines.takedown.outbox import cancel_unsent

@@ -26,6 +26,7 @@ for command in (
     scanning.hits,
     content.search,
     content.concepts,
+    scanning.verdicts,
     models.models,
     calibration.calibrate,
     calibration.calibration,

@@ -13,8 +13,9 @@ from indexes.calibration import Thresholds
 from pipelines.database.evidence import decisions
 from pipelines.database.tables import hits, items, subjects
 from pipelines.ledger import Scope
+from pipelines.levels import LEVELS, UNKNOWN
 from pipelines.policy import BOUNTIES, Band, Context, Evidence, Policy, band_of
-from pipelines.rating import LEVELS, UNKNOWN, Rating, ratings_of
+from pipelines.rating import Rating, ratings_of
 from pipelines.workspace import Workspace
 
 KEY = ("item_id", "content_sha256", "subject_id")

@@ -231,15 +231,16 @@ def safety_checker(vectors: Float32, heads: Heads) -> list[dict[int, float]]:
     """Scores a batch at a time, in a loop over images and concepts."""
     import torch
 
+    torch.set_num_threads(1)  # two only wait for each other over a product this small
     directions = torch.nn.functional.normalize(torch.from_numpy(heads.directions))
+    margins = [np.flatnonzero(against).tolist() for against in heads.against]
     kept = []
     for start in range(0, len(vectors), LOOP_BATCH):
         images = torch.nn.functional.normalize(torch.from_numpy(vectors[start : start + LOOP_BATCH]))
-        for cosines in torch.mm(images, directions.t()).numpy():
+        for cosines in torch.mm(images, directions.t()).tolist():
             scores: dict[int, float] = {}
-            for number in range(len(heads.names)):
-                margin = max(cosines[other] for other in np.flatnonzero(heads.against[number]))
-                scores[number] = round(float(cosines[number] - margin), 4)
+            for number, against in enumerate(margins):
+                scores[number] = round(cosines[number] - max(cosines[other] for other in against), 4)
             kept.append(scores)
     return kept
 

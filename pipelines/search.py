@@ -124,8 +124,9 @@ def _search(
         searched += len(shard.named)
         _keep_best(best, shard, queries, limit)
     found = _items_with(workspace, best)
+    with workspace.database.read() as connection:
+        missing = measure_content(connection, workspace, Scope(None, None)).clip_missing
     with workspace.database.write() as tx:
-        missing = measure_content(tx, workspace, Scope(None, None)).clip_missing
         facts: dict[str, str | int] = {"query": kind, "contents": searched, "found": len(found)}
         audit.append(tx, workspace.sealer, actor=actor, action="content.search", now=workspace.now(), **facts)
     return SearchResult(searched, missing, tuple(found))

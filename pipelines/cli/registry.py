@@ -37,7 +37,7 @@ class ReferenceFiles(click.Command):
         for arg in args:
             name, equals, value = arg.partition("=")
             if arg.startswith("-"):
-                current = name if name in ("--reference", "--alias") else None
+                current = name if name in ("--reference", "--alias", "--exclude") else None
                 expanded += [name, value] if current and equals else [arg]
             elif current and expanded[-1] != current:
                 expanded += [current, arg]
@@ -54,6 +54,7 @@ def subject() -> None:
 @subject.command("add", cls=ReferenceFiles)
 @click.option("--name", required=True, help="The person's name; sealed in storage.")
 @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
 @click.option(
     "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
 )
@@ -65,6 +66,7 @@ def add_subject(
     as_json: bool,
     name: str,
     aliases: tuple[str, ...],
+    exclusions: tuple[str, ...],
     references: tuple[Path, ...],
     consent: str,
     expires: date | None,
@@ -78,7 +80,7 @@ def add_subject(
             subject_id, template_ids = insert_subject(
                 tx,
                 workspace,
-                identity=Identity(names=(name, *aliases), consent=consent, contact=None),
+                identity=Identity((name, *aliases), consent=consent, contact=None, exclusions=exclusions),
                 references=read,
                 expires_at=end_of(expires) if expires else workspace.now() + timedelta(days=days),
                 active=True,
@@ -136,6 +138,7 @@ def request() -> None:
 @request.command("open", cls=ReferenceFiles)
 @click.option("--name", required=True, help="The person's name; sealed in storage.")
 @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
 @click.option(
     "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
 )
@@ -147,6 +150,7 @@ def open_command(
     as_json: bool,
     name: str,
     aliases: tuple[str, ...],
+    exclusions: tuple[str, ...],
     references: tuple[Path, ...],
     contact: str,
     consent: str | None,
@@ -156,7 +160,13 @@ def open_command(
         read = _read_references(workspace, references)
         resembling = _resembling(workspace, read)
         opened_request = open_request(
-            workspace, names=(name, *aliases), references=read, contact=contact, consent=consent, actor=actor()
+            workspace,
+            names=(name, *aliases),
+            exclusions=exclusions,
+            references=read,
+            contact=contact,
+            consent=consent,
+            actor=actor(),
         )
     _warn(resembling)
     emit(to_plain(opened_request) | {"resembles": resembling}, as_json=as_json)

@@ -1,7 +1,6 @@
 """The nightly sweep: new items against all subjects. The stages here are what the command line and Dagster both call.
 
     list_source -> scan_pending -> describe_pending -> match_pending -> examine_pending -> judge_pending
-    (then: dispatch, report)
 
 Each stage finds its own work in the database and may be repeated or cut off at any point.
 """
@@ -72,8 +71,7 @@ class Coverage:
 class SweepSummary:
     """What is true of the swept scope after the sweep, and how fast this run was.
 
-    ``outdated``: items whose result is of earlier models; it stands until a backfill has come to them. ``unexamined``:
-    items whose texts and fingerprints were not compared with every name and seed there is.
+    ``outdated``: items whose result is of earlier models. ``unexamined``: items not compared with every name and seed.
     """
 
     run_id: str
@@ -289,10 +287,8 @@ def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
         left = unexamined_count(connection, workspace, scope=scope)
         waiting = unjudged_count(connection, scope)
     if coverage.settled != coverage.pairs or left or waiting:
-        raise NotReadyError(
-            f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared, {left} items not "
-            f"examined, {waiting} hits not judged"
-        )
+        missing = f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared"
+        raise NotReadyError(f"{missing}, {left} items not examined, {waiting} hits not judged")
     return coverage
 
 

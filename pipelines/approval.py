@@ -12,13 +12,15 @@ from datetime import datetime
 from typing import Literal
 
 from embeddings.errors import EnrolmentError
+from indexes.name_rules import SubjectNames
 from pipelines import audit
 from pipelines.enrolment import Reference
-from pipelines.galleries import candidate_gallery, load_gallery
+from pipelines.galleries import CANDIDATE, candidate_gallery, load_gallery
+from pipelines.identities import Identity, open_names
 from pipelines.impact import Impact, measure_impact
 from pipelines.policy.schema import EnrolmentSettings
 from pipelines.progress import Progress, silent
-from pipelines.registry import Identity, insert_subject, open_identity
+from pipelines.registry import insert_subject
 from pipelines.workspace import Workspace
 
 Approvals = Literal["one", "two", "refused"]
@@ -35,11 +37,16 @@ def approvals_needed(impact: Impact, settings: EnrolmentSettings) -> Approvals:
     return "two" if impact.items and share >= settings.second_approval_share else "one"
 
 
+def names_of_candidate(names: Sequence[str], exclusions: Sequence[str] = ()) -> SubjectNames:
+    """The names of somebody who is not in the registry, as the matcher takes them."""
+    return SubjectNames(CANDIDATE, tuple(names), tuple(exclusions))
+
+
 def preview_subject(
     workspace: Workspace,
     references: Sequence[Reference],
     *,
-    names: Sequence[str],
+    names: SubjectNames,
     actor: str,
     progress: Progress = silent,
 ) -> Impact:
@@ -60,7 +67,7 @@ def preview_pending(
     """
     with workspace.database.read() as connection:
         gallery = load_gallery(workspace, connection, subject_ids=(subject_id,))
-        names = open_identity(connection, workspace, subject_id).names
+        (names,) = open_names(connection, workspace.sealer, (subject_id,))
     impact = measure_impact(workspace, gallery, names=names, progress=progress)
     _record(workspace, impact, actor=actor, action="request.preview", request_id=request_id, subject_id=subject_id)
     return impact
@@ -79,7 +86,8 @@ def enrol_subject(
 
     Raises :class:`EnrolmentError`, ``refused`` or ``second_approval``, and stores nothing otherwise.
     """
-    impact = preview_subject(workspace, references, names=identity.names, actor=actor, progress=progress)
+    names = names_of_candidate(identity.names, identity.exclusions)
+    impact = preview_subject(workspace, references, names=names, actor=actor, progress=progress)
     needed = approvals_needed(impact, workspace.policy.settings.enrolment)
     if needed == "refused":
         raise refusal(impact)

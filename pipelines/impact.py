@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +24,16 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError
 from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery
+from indexes.name_rules import SubjectNames
+from indexes.names import NameMatcher
 from pipelines.comparison import compare_kept
 from pipelines.database.tables import items, shards
+from pipelines.item_texts import by_place, header_texts, texts_of
 from pipelines.judging import model_of_item
 from pipelines.manifest import list_shards
 from pipelines.progress import Progress, silent
 from pipelines.retention import expiry, is_kept
+from pipelines.sources import Item
 from pipelines.workspace import Workspace
 
 _AT_ONCE = 500
@@ -67,7 +71,7 @@ class FoundItem:
 
 
 def measure_impact(
-    workspace: Workspace, gallery: Gallery, *, names: Sequence[str] = (), progress: Progress = silent
+    workspace: Workspace, gallery: Gallery, *, names: SubjectNames | None = None, progress: Progress = silent
 ) -> Impact:
     """Search everything that is stored for the one person in ``gallery`` (beside the canary), and for their names.
 
@@ -75,8 +79,9 @@ def measure_impact(
     """
     found = _found_by_face(workspace, gallery, progress)
     by_face = len(found)
+    if names is not None:
+        found = _found_by_name(workspace, names, progress) | found
     with workspace.database.read() as connection:
-        found |= {key: item for key, item in _found_by_name(connection, names).items() if key not in found}
         scannable = _count(connection, _SCANNED)
         unseen = _count(connection, _WITH_VECTORS, _unseen(workspace))
         seen = _count(connection, _WITH_VECTORS) - unseen
@@ -90,7 +95,7 @@ def measure_impact(
         scannable=scannable,
         unseen=unseen,
         expected_items=expected,
-        share=expected / scannable if scannable else 0.0,
+        share=min(1.0, expected / scannable) if scannable else 0.0,  # names also stand by what cannot be scanned
         largest_uploader_share=max(uploaders.values(), default=0) / max(1, len(found)),
         measured=not unseen or seen >= workspace.policy.settings.enrolment.min_items,
     )
@@ -146,9 +151,27 @@ def _still_there(
                 yield row.item_id, FoundItem(row.uploader, row.model, count)
 
 
-def _found_by_name(connection: Connection, names: Sequence[str]) -> dict[str, FoundItem]:
-    """Item id -> an item whose texts hold one of the names. Here the matcher of names is to be asked."""
-    return {}
+def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress) -> dict[str, FoundItem]:
+    """Item id -> an item whose texts or file header name the candidate, as :mod:`pipelines.examine` finds it."""
+    matcher = NameMatcher([names], settings=workspace.config.names.settings())
+    found: dict[str, FoundItem] = {}
+    done, after = 0, ""
+    following = sa.select(*_OF_ITEM, items.c.sealed_record).where(items.c.live).order_by(items.c.item_id)
+    with workspace.database.read() as connection:
+        total = _count(connection, items.c.live)
+    while True:
+        with workspace.database.read() as connection:
+            rows = connection.execute(following.where(items.c.item_id > after).limit(_AT_ONCE)).all()
+            headers = header_texts(connection, workspace.sealer, {row.content_sha256 for row in rows} - {None})
+        if not rows:
+            return found
+        for row in rows:
+            item = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"])
+            texts = [*texts_of(item).values(), *by_place(headers.get(row.content_sha256, ())).values()]
+            if any(matcher.find(text) for text in texts):
+                found[row.item_id] = FoundItem(row.uploader, row.model, 0)
+        done, after = done + len(rows), rows[-1].item_id
+        progress("names", done, max(total, done))
 
 
 _OF_ITEM = (items.c.item_id, items.c.content_sha256, items.c.uploader, model_of_item().label("model"))

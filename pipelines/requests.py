@@ -52,12 +52,14 @@ def open_request(
     contact: str,
     consent: str | None,
     actor: str,
+    exclusions: Sequence[str] = (),
 ) -> RemovalRequest:
     """Record a request and its pending subject. Without a consent record of its own, the request is the record."""
     now = workspace.now()
     config = workspace.config.registry
     request_id = new_id("req")
-    identity = Identity(names=tuple(names), consent=consent or f"request:{request_id}", contact=contact)
+    record = consent or f"request:{request_id}"
+    identity = Identity(names=tuple(names), consent=record, contact=contact, exclusions=tuple(exclusions))
     with workspace.database.write() as tx:
         subject_id, _ = insert_subject(
             tx,

@@ -1,6 +1,6 @@
 """The nightly sweep: new items against all subjects. The stages here are what the command line and Dagster both call.
 
-    list_source -> scan_pending -> describe_pending -> match_pending -> judge_pending    (then: dispatch, report)
+    list_source -> scan_pending -> describe_pending -> match_pending -> examine_pending -> judge_pending
 
 Each stage finds its own work in the database and may be repeated or cut off at any point.
 """
@@ -23,6 +23,8 @@ from embeddings.errors import ConfigError, NotReadyError
 from pipelines.content import describe_pending, measure_content
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
+from pipelines.examine import examine_pending
+from pipelines.examined import unexamined_count
 from pipelines.judging import judge_pending, live_hits, unjudged_count
 from pipelines.ledger import (
     ListedCounts,
@@ -70,7 +72,7 @@ class Coverage:
 class SweepSummary:
     """What is true of the swept scope after the sweep, and how fast this run was.
 
-    ``outdated``: items whose result is of earlier models; it stands until a backfill has come to them.
+    ``outdated``: items whose result is of earlier models. ``unexamined``: items not compared with every name and seed.
     """
 
     run_id: str
@@ -88,6 +90,7 @@ class SweepSummary:
     takedowns: int
     review: int
     coverage: float
+    unexamined: int
     listed: int
     embedded: int
     reused: int
@@ -110,6 +113,7 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
     scanned = scan_pending(workspace, scope, work="all" if day else "new", progress=progress)
     describe_pending(workspace, scope, progress=progress)
     match_pending(workspace, found_by="sweep", progress=progress)
+    examine_pending(workspace, found_by="sweep", progress=progress)
     judge_pending(workspace, progress=progress)
     seconds = time.monotonic() - started
     summary = summarise(workspace, scope, run_id=run_id, listed=listed.listed, scanned=scanned, seconds=seconds)
@@ -205,6 +209,7 @@ def summarise(
         faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
         judged = count_verdicts(connection, scope)
         coverage = measure_coverage(connection, workspace, scope)
+        not_examined = unexamined_count(connection, workspace, scope=scope)
         outdated_items = count_outdated(connection, scope, model_id=workspace.model_id)
         content = measure_content(connection, workspace, scope)
     family: dict[str, int] = {}
@@ -227,6 +232,7 @@ def summarise(
         takedowns=judged.get("takedown", 0),
         review=judged.get("review", 0),
         coverage=coverage.fraction,
+        unexamined=not_examined,
         listed=listed,
         embedded=scanned.embedded,
         reused=scanned.reused,
@@ -264,14 +270,14 @@ def measure_coverage(connection: Connection, workspace: Workspace, scope: Scope)
 
 
 def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
-    """Raise :class:`NotReadyError` unless every pair in scope is settled and every hit has a verdict."""
+    """Raise :class:`NotReadyError` unless every pair in scope is settled, every item examined, every hit judged."""
     with workspace.database.read() as connection:
         coverage = measure_coverage(connection, workspace, scope)
+        left = unexamined_count(connection, workspace, scope=scope)
         waiting = unjudged_count(connection, scope)
-    if coverage.settled != coverage.pairs or waiting:
-        raise NotReadyError(
-            f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared, {waiting} hits not judged"
-        )
+    if coverage.settled != coverage.pairs or left or waiting:
+        missing = f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared"
+        raise NotReadyError(f"{missing}, {left} items not examined, {waiting} hits not judged")
     return coverage
 
 

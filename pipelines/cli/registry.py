@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.approval import approvals_needed, enrol_subject, in_words, preview_subject
+from pipelines.approval import approvals_needed, enrol_subject, in_words, names_of_candidate, preview_subject
 from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, to_plain
 from pipelines.enrolment import Reference, read_references, resembling_subjects
 from pipelines.environment import Environment
@@ -37,7 +37,7 @@ class ReferenceFiles(click.Command):
         for arg in args:
             name, equals, value = arg.partition("=")
             if arg.startswith("-"):
-                current = name if name in ("--reference", "--alias") else None
+                current = name if name in ("--reference", "--alias", "--exclude") else None
                 expanded += [name, value] if current and equals else [arg]
             elif current and expanded[-1] != current:
                 expanded += [current, arg]
@@ -54,6 +54,7 @@ def subject() -> None:
 @subject.command("add", cls=ReferenceFiles)
 @click.option("--name", required=True, help="The person's name; sealed in storage.")
 @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
 @click.option(
     "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
 )
@@ -65,6 +66,7 @@ def add_subject(
     as_json: bool,
     name: str,
     aliases: tuple[str, ...],
+    exclusions: tuple[str, ...],
     references: tuple[Path, ...],
     consent: str,
     expires: date | None,
@@ -77,7 +79,7 @@ def add_subject(
         with progress(as_json) as report:
             subject_id, template_ids, impact = enrol_subject(
                 workspace,
-                identity=Identity(names=(name, *aliases), consent=consent, contact=None),
+                identity=Identity((name, *aliases), consent=consent, contact=None, exclusions=exclusions),
                 references=read,
                 expires_at=end_of(expires) if expires else workspace.now() + timedelta(days=days),
                 actor=actor(),
@@ -91,17 +93,24 @@ def add_subject(
 @subject.command("preview", cls=ReferenceFiles)
 @click.option("--name", required=True, help="The person's name; not stored.")
 @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
 @click.option(
     "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
 )
 @command_options
 def preview_command(
-    environment: Environment, as_json: bool, name: str, aliases: tuple[str, ...], references: tuple[Path, ...]
+    environment: Environment,
+    as_json: bool,
+    name: str,
+    aliases: tuple[str, ...],
+    exclusions: tuple[str, ...],
+    references: tuple[Path, ...],
 ) -> None:
     """Say what of today's platform a person would hit. Stores nothing but an audit row of the counts."""
     with opened(environment) as workspace, progress(as_json) as report:
         read = _read_references(workspace, references)
-        impact = preview_subject(workspace, read, names=(name, *aliases), actor=actor(), progress=report)
+        names = names_of_candidate((name, *aliases), exclusions)
+        impact = preview_subject(workspace, read, names=names, actor=actor(), progress=report)
         approvals = approvals_needed(impact, workspace.policy.settings.enrolment)
         resembling = _resembling(workspace, read)
     _warn(resembling)
@@ -156,6 +165,7 @@ def request() -> None:
 @request.command("open", cls=ReferenceFiles)
 @click.option("--name", required=True, help="The person's name; sealed in storage.")
 @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
 @click.option(
     "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
 )
@@ -167,6 +177,7 @@ def open_command(
     as_json: bool,
     name: str,
     aliases: tuple[str, ...],
+    exclusions: tuple[str, ...],
     references: tuple[Path, ...],
     contact: str,
     consent: str | None,
@@ -176,7 +187,13 @@ def open_command(
         read = _read_references(workspace, references)
         resembling = _resembling(workspace, read)
         opened_request = open_request(
-            workspace, names=(name, *aliases), references=read, contact=contact, consent=consent, actor=actor()
+            workspace,
+            names=(name, *aliases),
+            exclusions=exclusions,
+            references=read,
+            contact=contact,
+            consent=consent,
+            actor=actor(),
         )
     _warn(resembling)
     emit(to_plain(opened_request) | {"resembles": resembling}, as_json=as_json)

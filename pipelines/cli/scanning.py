@@ -77,7 +77,7 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
             "earlier models, whose results stand until then: run `likeness models backfill`",
             err=True,
         )
-    elif summary.coverage < 1:
+    elif summary.coverage < 1 or summary.unexamined:
         click.echo("some items are not compared with everybody yet: run `likeness rescan --pending`", err=True)
 
 

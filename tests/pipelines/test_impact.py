@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from embeddings.errors import CorruptionError, EnrolmentError, StateError
 from pipelines import audit
-from pipelines.approval import approvals_needed, enrol_subject, preview_subject
+from pipelines.approval import approvals_needed, enrol_subject, names_of_candidate, preview_subject
 from pipelines.cli import main
 from pipelines.compaction import compact
 from pipelines.database import tables
@@ -41,6 +41,7 @@ from tests.pipelines.test_compaction import cut
 from tests.platform_actions import NAME, ask_for_removal, enrol, references, source_of, upload
 
 LIMITS = EnrolmentSettings(min_items=200, second_approval_items=1000, second_approval_share=0.01, refuse_share=0.05)
+CANDIDATES = ("Nora Nullname", "Ada Firstname", "Bela Secondname", "Cora Thirdname", "Dina Fourthname")
 NOTHING = Impact(0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, measured=True)
 
 
@@ -51,10 +52,10 @@ def limit(workspace: Workspace, **values: Any) -> None:
     workspace.policy = replace(workspace.policy, settings=file)  # type: ignore[misc]
 
 
-def measure(workspace: Workspace, read: Sequence[Reference]) -> Impact:
+def measure(workspace: Workspace, read: Sequence[Reference], *names: str) -> Impact:
     with workspace.database.read() as connection:
         gallery = candidate_gallery(workspace, connection, read)
-    return measure_impact(workspace, gallery)
+    return measure_impact(workspace, gallery, names=names_of_candidate(names) if names else None)
 
 
 def average(*numbers: int) -> list[Reference]:
@@ -84,6 +85,7 @@ def fill_at_random(workspace: Workspace, uploads: Path, seed: int) -> None:
             ]
             more: dict[str, Any] = {"uploader": f"user-{random.integers(4)}"} if random.random() < 0.8 else {}
             more |= {"parent_model": f"model-{random.integers(3)}"} if random.random() < 0.7 else {}
+            more |= {"prompt": f"a portrait of {random.choice(CANDIDATES)}"} if random.random() < 0.3 else {}
             upload(uploads, f"{part}-{number}.png", picture(*shown), **more)
         sweep(workspace, source_of(uploads), day=None)
     for number in range(2):
@@ -102,7 +104,7 @@ def what_is_hit(workspace: Workspace, subject_id: str) -> dict[str, int]:
         uploaders = {row.item_id: row.uploader for row in connection.execute(sa.select(tables.items))}
     return {
         "items": len({hit.item_id for hit in found}),
-        "faces": len(found),
+        "faces": sum(hit.tier == "face" for hit in found),
         "uploaders": len({uploaders[hit.item_id] for hit in found} - {None}),
         "models": len({hit.parent_model for hit in found} - {None}),
     }
@@ -131,9 +133,9 @@ def test_a_preview_counts_exactly_what_the_rescan_then_finds(workspace: Workspac
     fill_at_random(workspace, uploads, seed)
     seen = []
     for candidate in range(1, 5):
-        request = ask_for_removal(workspace, person(candidate))
+        request = ask_for_removal(workspace, person(candidate), name=CANDIDATES[candidate])
         impact, approvals = preview_request(workspace, request.request_id, actor="tester")
-        assert impact == measure(workspace, references(workspace, person(candidate)))
+        assert impact == measure(workspace, references(workspace, person(candidate)), CANDIDATES[candidate])
         assert (approvals, impact.measured, impact.unseen) == ("one", True, 0)
         accepted = accept_request(workspace, request.request_id, actor="tester")
         assert accepted.impact == impact
@@ -151,6 +153,18 @@ def test_several_references_are_searched_together_and_a_face_counts_once(workspa
     assert one == both
     assert counts_of(one) == {"items": 3, "faces": 3, "uploaders": 1, "models": 0}
     assert (one.scannable, one.share, one.largest_uploader_share) == (12, 0.25, 1.0)
+
+
+def test_a_name_that_half_the_platform_says_is_measured_like_a_face(workspace: Workspace, uploads: Path) -> None:
+    for number in range(6):
+        upload(uploads, f"prompt-{number}.png", picture(person(90)), prompt="masterpiece, best quality", uploader="one")
+    fill(workspace, uploads, items=6)
+    upload(uploads, "broken.png", b"not a picture", prompt="Best Quality render")
+    sweep(workspace, source_of(uploads), day=None)
+    impact = measure(workspace, references(workspace, person(80)), "Best Quality")
+    assert (impact.items, impact.faces, impact.scannable, impact.share) == (7, 0, 12, 7 / 12)
+    limit(workspace, refuse_share=0.5)
+    assert approvals_needed(impact, workspace.policy.settings.enrolment) == "refused"
 
 
 def test_a_picture_of_the_canary_is_nobodys_hit(workspace: Workspace, uploads: Path) -> None:
@@ -179,7 +193,7 @@ def test_i8_a_preview_leaves_one_audit_row_of_counts_and_no_trace_of_the_person(
 ) -> None:
     fill(workspace, uploads)
     before = everything(workspace)
-    preview_subject(workspace, references(workspace, person(1)), names=[NAME], actor="curious")
+    preview_subject(workspace, references(workspace, person(1)), names=names_of_candidate([NAME]), actor="curious")
     after = everything(workspace)
     assert {name for name in before if before[name] != after[name]} == {"audit", "state"}
     (row,) = audit_rows(workspace, "subject.preview")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipelines.cli import calibration, models, operations, registry, scanning
+from pipelines.cli import calibration, models, operations, policy, registry, scanning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,6 +27,7 @@ for command in (
     models.models,
     calibration.calibrate,
     calibration.calibration,
+    policy.policy,
     operations.dispatch,
     operations.reconcile,
     operations.receiver,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -194,6 +194,12 @@ def _end_hits(tx: Connection, among: sa.ColumnElement[bool]) -> None:
     )
     without = sa.case((items.c.faces == 0, "no_face"), (compared, "clean"), else_="pending")
     tx.execute(sa.update(items).where(items.c.status == "hit", among, ~still_hit).values(status=without))
+
+
+def judge_anew(tx: Connection, contents: Collection[str]) -> None:
+    """What these contents are rated has changed: the hits of items that have them are weighed again."""
+    having = sa.select(items.c.item_id).where(items.c.content_sha256.in_(contents), items.c.status == "hit")
+    tx.execute(sa.update(hits).where(hits.c.item_id.in_(having)).values(judged_at=None))
 
 
 def _item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, digest: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import islice
@@ -41,7 +40,7 @@ from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects, registry_version, require_active
 from pipelines.scan import ScanCounts, scan_pending
-from pipelines.sources import Item, open_source
+from pipelines.sources import open_source
 from pipelines.templates import require_templates, subjects_without
 from pipelines.workspace import Workspace, new_id
 
@@ -150,16 +149,12 @@ def list_source(
     """Enter everything the source lists into the ledger, in batches."""
     source = open_source(source_uri, settings=workspace.config.fetch.settings())
     total = ListedCounts(0, 0, 0, 0)
-    for batch in _batched(source.items(day), LISTING_BATCH):
+    listed = source.items(day)
+    for batch in iter(lambda: list(islice(listed, LISTING_BATCH)), []):
         with workspace.database.write() as tx:
             total += record_listing(tx, workspace.sealer, batch, source_uri=source_uri, now=workspace.now())
         progress("list", total.listed, 0)
     return total
-
-
-def _batched(listed: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    while batch := list(islice(listed, size)):
-        yield batch
 
 
 def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str | None = None) -> str:

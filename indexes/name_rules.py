@@ -91,7 +91,7 @@ class Form:
 def require_usable(names: Sequence[str], exclusions: Sequence[str], *, settings: NameSettings) -> None:
     """Raise :class:`EnrolmentError` for a name that would be found everywhere or nowhere, naming it by its position."""
     for position, name in enumerate(names, start=1):
-        if not is_usable(name, settings=settings):
+        if not is_usable(read_name(name), settings=settings):
             raise EnrolmentError(
                 "short_name",
                 f"name {position} has fewer than {settings.least_letters} letters (2 in Chinese, Japanese or Korean): "
@@ -102,29 +102,33 @@ def require_usable(names: Sequence[str], exclusions: Sequence[str], *, settings:
             raise EnrolmentError("empty_exclusion", f"exclusion {position} has no letters")
 
 
-def is_usable(name: str, *, settings: NameSettings) -> bool:
+def read_name(name: str) -> Reading:
+    """A name as it is looked for; the sign before somebody's handle is no part of it."""
+    return read_text(name.strip().lstrip("@").rstrip("!"), figures=True)
+
+
+def is_usable(name: Reading, *, settings: NameSettings) -> bool:
     """Whether a name has letters enough to be looked for."""
-    letters = [letter for letter in read_text(_stripped(name), figures=True).letters if not continues_letter(letter)]
+    letters = [letter for letter in name.letters if not continues_letter(letter)]
     spelled = sum(letter not in FIGURES for letter in letters)
     without_spaces = bool(letters) and all(map(is_without_spaces, letters))
     return len(letters) >= (2 if without_spaces else settings.least_letters) and spelled > 0
 
 
-def forms_of(name: str, *, primary: bool) -> list[Form]:
+def forms_of(name: Reading, *, primary: bool) -> list[Form]:
     """The forms of one name: as given, and with its words turned round or reversed."""
-    reading = read_text(_stripped(name), figures=True)
-    words = _words(reading)
+    words = _words(name)
     orders = [words]
     if 1 < len(words) <= MOST_TURNED:
         orders += [words[turn:] + words[:turn] for turn in range(1, len(words))] + [words[::-1]]
-    anywhere = all(is_without_spaces(letter) for letter in reading.letters)
+    anywhere = all(map(is_without_spaces, name.letters))
     forms: dict[tuple[str, frozenset[int]], Form] = {}
     for number, order in enumerate(orders):
         given: Rule = "full_name" if primary else "alias"
         rule: Rule = "reordered" if number else given if len(words) > 1 or anywhere else "token"
         form = _form(order, rule, anywhere)
         forms.setdefault((form.letters, form.cuts), form)
-    return list(forms.values()) if reading.letters else []
+    return list(forms.values()) if name.letters else []
 
 
 def phrase_of(text: str) -> Form:
@@ -132,10 +136,6 @@ def phrase_of(text: str) -> Form:
     reading = read_text(text, figures=True)
     anywhere = all(is_without_spaces(letter) for letter in reading.letters)
     return _form(_words(reading), "full_name", anywhere)
-
-
-def _stripped(name: str) -> str:
-    return name.strip().lstrip("@").rstrip("!")
 
 
 def _words(reading: Reading) -> list[tuple[str, bytes]]:
@@ -230,7 +230,7 @@ def brute_force_names(subjects: Sequence[SubjectNames], text: str, *, settings: 
     best: dict[str, NameMatch] = {}
     for subject in subjects:
         phrases = [phrase_of(phrase) for phrase in subject.exclusions]
-        for position, name in enumerate(subject.names):
+        for position, name in enumerate(map(read_name, subject.names)):
             usable = is_usable(name, settings=settings)
             for form in forms_of(name, primary=position == 0) if usable else ():
                 for reading in readings:

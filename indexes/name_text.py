@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 WALL: Final = "\x1e"
 """Between texts that are searched as one: no name goes across it."""
@@ -46,18 +46,21 @@ _WITHOUT_SPACES: Final = (
 )
 
 
-class Table(dict[int, str]):
-    """A table for ``str.translate`` that is worked out as characters turn up."""
+_Made = TypeVar("_Made")
 
-    def __init__(self, rule: Callable[[str], str]) -> None:
+
+class Table(dict[int, _Made]):
+    """A table by code point, such as ``str.translate`` takes, that is worked out as characters turn up."""
+
+    def __init__(self, rule: Callable[[str], _Made]) -> None:
         super().__init__({point: rule(chr(point)) for point in range(128)})
         self._rule = rule
 
-    def __missing__(self, point: int) -> str:
-        folded = self._rule(chr(point))
+    def __missing__(self, point: int) -> _Made:
+        made: _Made = self._rule(chr(point))
         if len(self) < _MEMORY:
-            self[point] = folded
-        return folded
+            self[point] = made
+        return made
 
 
 def _fold(character: str) -> str:
@@ -97,7 +100,8 @@ def _is_letterlike(mark: str) -> bool:
 
 def is_without_spaces(letter: str) -> bool:
     """Whether a folded letter is of a script that is written without spaces, or with endings at the word."""
-    return any(first <= ord(letter) <= last for first, last in _WITHOUT_SPACES)
+    point = ord(letter)
+    return point >= _WITHOUT_SPACES[0][0] and any(first <= point <= last for first, last in _WITHOUT_SPACES)
 
 
 def continues_letter(letter: str) -> bool:
@@ -114,15 +118,15 @@ def skeleton(letters: str) -> str:
     return letters.translate(_SKELETON)
 
 
-def _skeleton_table(*, figures: bool, separator: str, apostrophe: str) -> Table:
+def _skeleton_table(*, figures: bool, separator: str, apostrophe: str) -> Table[str | None]:
     """Characters to the skeletons of their letters, and what becomes of all others."""
 
-    def rule(character: str) -> str:
+    def rule(character: str) -> str | None:
         kept = []
         for letter in FOLDED[ord(character)]:
             separates = letter in (" ", WALL) or (letter in FIGURES and not figures)
             kept.append(apostrophe if letter == "'" else separator if separates else skeleton(letter))
-        return "".join(kept)
+        return "".join(kept) or None  # an empty text would do, and take three times as long
 
     return Table(rule)
 
@@ -134,12 +138,15 @@ WORDS_ALONE: Final = _skeleton_table(figures=False, separator=" ", apostrophe=""
 PIECES: Final = _skeleton_table(figures=False, separator=" ", apostrophe=" ")
 
 
-def _kinds(character: str) -> str:
+def _kinds(character: str) -> str | None:
     """As ``PIECES``, letter by letter: A upper case, a any other, x of a script without spaces; or ``'`` or a space."""
     cased = "A" if character.isupper() else "a"
-    return "".join(
-        letter if letter == "'" else " " if letter in " \x1e" or letter in FIGURES else _kind(letter, cased)
-        for letter in FOLDED[ord(character)]
+    return (
+        "".join(
+            letter if letter == "'" else " " if letter in " \x1e" or letter in FIGURES else _kind(letter, cased)
+            for letter in FOLDED[ord(character)]
+        )
+        or None
     )
 
 
@@ -168,10 +175,11 @@ def read_text(text: str, *, figures: bool) -> Reading:
     """Read a text, ``figures`` as letters or else as separators."""
     letters: list[str] = []
     sources: list[int] = []
-    cased: list[bool] = []
+    kinds: list[str] = []
     boundaries = bytearray()
     between = EDGE
     for index, character in enumerate(text):
+        cased = "A" if character.isupper() else "a"
         for letter in FOLDED[ord(character)]:
             if letter == "'":
                 between = max(between, SOFT)
@@ -181,28 +189,25 @@ def read_text(text: str, *, figures: bool) -> Reading:
                 boundaries.append(between)
                 letters.append(letter)
                 sources.append(index)
-                cased.append(character.isupper())
+                kinds.append("1" if letter in FIGURES else _kind(letter, cased))
                 between = NONE
     boundaries.append(EDGE)
-    _mark_soft(letters, cased, boundaries)
+    _mark_soft("".join(kinds), boundaries)
     return Reading("".join(letters), bytes(boundaries), sources, _worded(letters, boundaries))
 
 
-def _mark_soft(letters: Sequence[str], cased: Sequence[bool], boundaries: bytearray) -> None:
-    for here in range(1, len(letters)):
-        if boundaries[here] != NONE:
+def _mark_soft(kinds: str, boundaries: bytearray) -> None:
+    """Where kinds change within a word; but a capital belongs to what follows it (``AIJane``, ``Jane``)."""
+    for here in range(1, len(kinds)):
+        pair = kinds[here - 1 : here + 1]
+        if pair in _ALIKE or boundaries[here] != NONE:
             continue
-        before, letter = letters[here - 1], letters[here]
-        joined = here + 1 < len(letters) and boundaries[here + 1] == NONE
-        kinds = _kind_at(letters, cased, here - 1) + _kind_at(letters, cased, here)
-        begins = kinds == "aA" or (kinds == "AA" and joined and _kind_at(letters, cased, here + 1) == "a")
-        figure = before in FIGURES or letter in FIGURES
-        if begins or figure or (kinds[0] == "x") != (kinds[1] == "x"):
-            boundaries[here] = SOFT
+        if pair == "AA" and (boundaries[here + 1] != NONE or kinds[here + 1 : here + 2] != "a"):
+            continue
+        boundaries[here] = SOFT
 
 
-def _kind_at(letters: Sequence[str], cased: Sequence[bool], here: int) -> str:
-    return "1" if letters[here] in FIGURES else _kind(letters[here], "A" if cased[here] else "a")
+_ALIKE: Final = frozenset(("aa", "Aa", "xx"))
 
 
 def _worded(letters: Sequence[str], boundaries: Sequence[int]) -> bytes:

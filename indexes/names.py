@@ -25,6 +25,7 @@ from indexes.name_rules import (
     is_usable,
     match_at,
     phrase_of,
+    read_name,
     skeleton_of,
     spans_of_words,
 )
@@ -73,7 +74,7 @@ class NameMatcher:
         self._mononyms: dict[str, list[_Entry]] = {}
         self._patterns: dict[str, list[_Entry]] = {}
         for number, subject in enumerate(subjects):
-            for position, name in enumerate(subject.names):
+            for position, name in enumerate(map(read_name, subject.names)):
                 self._add(number, name, primary=position == 0)
         self._automaton = _automaton(self._patterns)
 
@@ -92,7 +93,7 @@ class NameMatcher:
         named = bool(self._mononyms) and self._has_mononym(text)
         return self._decide(text, found, named) if found or named else ()
 
-    def _add(self, number: int, name: str, *, primary: bool) -> None:
+    def _add(self, number: int, name: Reading, *, primary: bool) -> None:
         if not is_usable(name, settings=self.settings):
             self.unusable += 1
             return

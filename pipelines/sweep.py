@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import islice
@@ -40,7 +40,7 @@ from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects, registry_version, require_active
 from pipelines.scan import ScanCounts, scan_pending
-from pipelines.sources import Item, open_source
+from pipelines.sources import open_source
 from pipelines.templates import require_templates, subjects_without
 from pipelines.verdicts import verdicts_in_force
 from pipelines.workspace import Workspace, new_id
@@ -52,7 +52,7 @@ NIGHTLY = "nightly"
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of (live item, active subject) is settled.
+    """How much of (live item, active subject) is settled, as to faces.
 
     An item is unsettled while it is ``pending`` or its result is of other models than those in force, and for every
     subject its shard has not been compared with; ``unscannable``, ``no_face`` and ``fetch_failed`` are settled, and
@@ -109,7 +109,7 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
     scope = Scope(source_id(source_uri), day)
     run_id = begin_run(workspace, kind="sweep", day=day)
     listed = list_source(workspace, source_uri, day=day, progress=progress)
-    # A day is completed, also with new models; everything there ever was is left to the backfill.
+    # A day is completed, also with new models; all the rest is left to the backfill.
     scanned = scan_pending(workspace, scope, work="all" if day else "new", progress=progress)
     describe_pending(workspace, scope, progress=progress)
     match_pending(workspace, found_by="sweep", progress=progress)
@@ -150,16 +150,12 @@ def list_source(
     """Enter everything the source lists into the ledger, in batches."""
     source = open_source(source_uri, settings=workspace.config.fetch.settings())
     total = ListedCounts(0, 0, 0, 0)
-    for batch in _batched(source.items(day), LISTING_BATCH):
+    listed = source.items(day)
+    for batch in iter(lambda: list(islice(listed, LISTING_BATCH)), []):
         with workspace.database.write() as tx:
             total += record_listing(tx, workspace.sealer, batch, source_uri=source_uri, now=workspace.now())
         progress("list", total.listed, 0)
     return total
-
-
-def _batched(listed: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    while batch := list(islice(listed, size)):
-        yield batch
 
 
 def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str | None = None) -> str:
@@ -204,28 +200,27 @@ def summarise(
     scanned = scanned or ScanCounts()
     with workspace.database.read() as connection:
         statuses = count_statuses(connection, scope)
-        found = live_hits().where(*scope.where()).subquery()
-        hit_count = connection.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()
+        found = sa.select(sa.func.count()).select_from(live_hits().where(*scope.where()).subquery())
+        hit_count = connection.execute(found).scalar_one()
         faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
         judged = count_verdicts(connection, scope)
         coverage = measure_coverage(connection, workspace, scope)
         not_examined = unexamined_count(connection, workspace, scope=scope)
         outdated_items = count_outdated(connection, scope, model_id=workspace.model_id)
         content = measure_content(connection, workspace, scope)
-    family: dict[str, int] = {}
+    family: Counter[str] = Counter()
     for status, count in statuses.items():
-        name = status.partition(":")[0]
-        family[name] = family.get(name, 0) + count
+        family[status.partition(":")[0]] += count
     return SweepSummary(
         run_id=run_id,
         items=sum(statuses.values()),
         faces=int(faces or 0),
-        clean=family.get("clean", 0),
-        hit=family.get("hit", 0),
-        no_face=family.get("no_face", 0),
-        unscannable=family.get("unscannable", 0),
-        fetch_failed=family.get("fetch_failed", 0),
-        pending=family.get("pending", 0),
+        clean=family["clean"],
+        hit=family["hit"],
+        no_face=family["no_face"],
+        unscannable=family["unscannable"],
+        fetch_failed=family["fetch_failed"],
+        pending=family["pending"],
         outdated=outdated_items,
         statuses=statuses,
         hits=int(hit_count),
@@ -276,8 +271,8 @@ def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
         left = unexamined_count(connection, workspace, scope=scope)
         waiting = unjudged_count(connection, scope)
     if coverage.settled != coverage.pairs or left or waiting:
-        missing = f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared"
-        raise NotReadyError(f"{missing}, {left} items not examined, {waiting} hits not judged")
+        pairs = f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared"
+        raise NotReadyError(f"{pairs}, {left} items not examined, {waiting} hits not judged")
     return coverage
 
 

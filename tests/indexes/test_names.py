@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from embeddings.errors import EnrolmentError
 from indexes import names
-from indexes.name_rules import NameSettings, SubjectNames, brute_force_names, fits, forms_of, require_usable
+from indexes.name_rules import NameSettings, SubjectNames, brute_force_names, fits, forms_of, read_name, require_usable
 from indexes.name_text import join_texts, read_text
 from indexes.names import NameMatcher, matcher_id
 
@@ -243,5 +243,5 @@ def test_a_text_made_to_be_slow_is_decided_at_no_more_places_than_it_has_letters
     monkeypatch.setattr(names, "fits", counted)
     text = unit * (20_000 // len(unit))
     matcher.find(text)
-    forms = sum(len(forms_of(name, primary=True)) for person in people for name in person.names)
+    forms = sum(len(forms_of(read_name(name), primary=True)) for person in people for name in person.names)
     assert tried <= 2 * forms * len(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -28,9 +29,10 @@ from pipelines.registry import Identity, erase, insert_subject, show_identity, w
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import complete_covered_requests, rescan
 from pipelines.sweep import list_source, require_complete, sweep
-from pipelines.workspace import Workspace
-from tests.conftest import Clock
+from pipelines.workspace import Workspace, create_workspace, open_workspace
+from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import WHITE, person, picture
+from tests.pipelines.durability_process import run_night
 from tests.pipelines.test_interleavings import CutAt, CutOffError
 from tests.platform_actions import references, source_of, upload
 
@@ -418,6 +420,46 @@ def test_i6_a_run_cut_off_anywhere_and_repeated_ends_like_an_undisturbed_one(
         for number in range(6)
         for rest in (("title", "full_name"), ("prompt", "reordered"))
     }
+
+
+def test_two_workers_share_the_work_and_write_every_hit_once(
+    workspace: Workspace, open_again: Callable[[], Workspace], uploads: Path
+) -> None:
+    jane = join(workspace, "Jane Doe")
+    for number in range(12):
+        upload(uploads, f"{number:02}.png", picture(WHITE), title="jane doe")
+    list_source(workspace, source_of(uploads), day=None)
+    workers = [open_again(), open_again()]
+    for worker in workers:
+        worker.config = replace(worker.config, sweep=replace(worker.config.sweep, shard_items=2))
+    with ThreadPoolExecutor(2) as pool:
+        counts = list(pool.map(lambda worker: examine_pending(worker, found_by="sweep"), workers))
+    assert sum(one.items for one in counts) == sum(one.hits for one in counts) == 12
+    assert found(workspace) == {(f"{number:02}.png", jane, "title", "full_name") for number in range(12)}
+
+
+@pytest.mark.parametrize("name", ["before_examine_commit:2", "after_examine_commit:1"])
+def test_i6_a_killed_process_leaves_nothing_that_the_next_run_does_not_put_right(tmp_path: Path, name: str) -> None:
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    for number in range(7):
+        upload(uploads, f"{number}.png", picture(WHITE), title="jane doe", tags=["doe jane"])
+    with create_workspace(environment_for(tmp_path / "home")) as opened:
+        jane = join(use_fakes(opened), "Jane Doe")
+    killed = run_night(tmp_path / "home", uploads, {"LIKENESS_KEY": KEY, "LIKENESS_FAILPOINT": name})
+    assert killed.returncode == -9, killed.stderr[-2000:]
+    with use_fakes(open_workspace(environment_for(tmp_path / "home"))) as opened:
+        assert missing(opened) > 0
+        night(opened, uploads)
+        assert found(opened) == {
+            (f"{number}.png", jane, *rest)
+            for number in range(7)
+            for rest in (("title", "full_name"), ("tags", "reordered"))
+        }
+        assert set(statuses(opened).values()) == {"hit"}
+        assert missing(opened) == 0
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file())
+    assert b"jane doe" not in stored.lower()
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])

@@ -20,6 +20,7 @@ from pipelines.config_embedding import (
     ContentConfig,
     EmbeddingConfig,
     ImagesConfig,
+    ModelFilesConfig,
     ModelsConfig,
     Positive,
     Seconds,
@@ -35,6 +36,7 @@ __all__ = [
     "ContentConfig",
     "EmbeddingConfig",
     "ImagesConfig",
+    "ModelFilesConfig",
     "ModelsConfig",
     "ViewsConfig",
     "explain",
@@ -200,6 +202,7 @@ class Config:
     content: ContentConfig = field(default_factory=ContentConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
+    model_files: ModelFilesConfig = field(default_factory=ModelFilesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)

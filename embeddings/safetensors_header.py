@@ -94,7 +94,7 @@ def parse_header(data: bytes, *, file_bytes: int | None, limits: HeaderLimits) -
     except UnicodeDecodeError:
         raise UnscannableError("corrupt") from None
     max_parts = _PARTS_PER_TENSOR * limits.max_tensors + _PARTS_OF_METADATA
-    fields = parse_strictly(text, max_parts=max_parts, naturals=True)
+    fields = parse_strictly(text, max_parts=max_parts)
     if not isinstance(fields, dict):
         raise UnscannableError("corrupt")
     metadata = _metadata(fields.pop(METADATA, {}))
@@ -161,4 +161,5 @@ def _extent(tensor: object) -> tuple[int, int]:
 
 
 def _are_numbers(value: object) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(type(entry) is int for entry in value)
+    """Whether it is a list of integers from 0 on; true and false are none."""
+    return isinstance(value, list) and all(type(entry) is int and entry >= 0 for entry in value)

@@ -15,27 +15,20 @@ from embeddings.errors import UnscannableError
 _STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """Possessive, and content without a closing quote: in time linear in the text, whatever it is."""
 _SEPARATORS: Final = (",", "[", "{")
-_MAX_DIGITS: Final = 20
-"""As many as a 64-bit number has. Python's own limit is a setting of the process."""
 
 
-def parse_strictly(text: str, *, max_parts: int, naturals: bool = False) -> object:
-    """The value of ``text``: no key twice in one object, no NaN or infinities, no integer of more than 20 digits.
+def parse_strictly(text: str, *, max_parts: int) -> object:
+    """The value of ``text``: no key twice in one object, no NaN or infinities, no integer of more digits than the
+    interpreter allows (``sys.get_int_max_str_digits``).
 
     ``max_parts``: most commas and opening brackets outside strings; a parsed value takes at most some 300 bytes each,
-    beyond its strings. ``naturals``: no other numbers than integers from 0 on. Raises :class:`UnscannableError`
-    ``corrupt``, or ``too_complex`` for more parts or deeper nesting than the interpreter's recursion limit.
+    beyond its strings. Raises :class:`UnscannableError` ``corrupt``, or ``too_complex`` for more parts or deeper
+    nesting than the interpreter's recursion limit.
     """
     if _count(text) > max_parts and _count(_STRING.sub("", text)) > max_parts:
         raise UnscannableError("too_complex")
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=_without_repeats,
-            parse_int=_natural if naturals else _integer,
-            parse_float=_refuse if naturals else float,
-            parse_constant=_refuse,
-        )
+        return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse)
     except RecursionError:
         raise UnscannableError("too_complex") from None
     except ValueError:
@@ -53,17 +46,5 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise ValueError("not a 64-bit number")
-    return int(digits)
-
-
-def _natural(digits: str) -> int:
-    if digits[0] == "-":
-        raise ValueError("a sign")
-    return _integer(digits)
-
-
-def _refuse(text: str) -> NoReturn:
-    raise ValueError("a number that may not be here")
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError("NaN and infinities are not JSON")

@@ -146,7 +146,7 @@ def measure(*, quick: bool, repeats: int) -> list[dict[str, Any]]:
     }
     with tempfile.TemporaryDirectory(prefix="headers") as folder:
         paths = write_files(Path(folder), QUICK if quick else FILES)
-        mean = statistics.mean(header_length(path.open("rb").read(8), limits=_CONFIG.header_limits()) for path in paths)
+        mean = statistics.mean(parse(path).bytes for path in paths)
         correct = sum(is_correct(path) for path in paths) == len(paths)
         spent: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(repeats):

@@ -9,6 +9,8 @@ A dead row is never found, from the transaction that made it dead on. Compaction
   first saw it; with ``purge``, every one that has a dead row;
 - small shards of one model are merged up to ``shard_bytes``, those compared with everybody apart from the others.
 
+What the headers of model files said goes with the last live item that has them.
+
 One transaction lists the new shard, moves the items that are still there, and unlists the old shards; then their files
 are deleted. A process that dies before it leaves new files that nobody lists, one that dies after it old ones: the next
 turn deletes either. What a file system, a snapshot or a backup keeps of a deleted file is out of reach from here; it
@@ -40,6 +42,7 @@ from pipelines.manifest import (
     uncovered,
     unlist,
 )
+from pipelines.model_files import forget_model_files
 from pipelines.progress import Progress, silent
 from pipelines.retention import expiry, let_go, read_kept
 from pipelines.sweep import begin_run, finish_run
@@ -99,6 +102,8 @@ def compact(
         before = hold(workspace)
         _note_dead(workspace, before)
         dead_rows = _remove_empty(workspace, [held.shard for held in before if not held.live])
+        with workspace.database.write() as tx:
+            forget_model_files(tx)
     bins = choose(workspace, [held for held in before if held.live], purge=purge)
     progress("compact", 0, len(bins))
     written = 0

@@ -21,6 +21,7 @@ from pipelines.config_embedding import (
     ContentConfig,
     EmbeddingConfig,
     ImagesConfig,
+    ModelFilesConfig,
     ModelsConfig,
     Positive,
     Seconds,
@@ -36,6 +37,7 @@ __all__ = [
     "ContentConfig",
     "EmbeddingConfig",
     "ImagesConfig",
+    "ModelFilesConfig",
     "ModelsConfig",
     "ViewsConfig",
     "explain",
@@ -219,6 +221,7 @@ class Config:
     content: ContentConfig = field(default_factory=ContentConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
+    model_files: ModelFilesConfig = field(default_factory=ModelFilesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)

@@ -1,4 +1,4 @@
-"""Settings of what turns bytes into vectors: ``[embedding]``, ``[content]``, ``[models]`` and ``[images]``.
+"""Settings of what becomes of bytes: ``[embedding]``, ``[content]``, ``[models]``, ``[images]`` and ``[model_files]``.
 
 See :mod:`pipelines.config`, which reads them.
 """
@@ -11,7 +11,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from embeddings.header_evidence import TextLimits
 from embeddings.runtimes import RuntimeSettings
+from embeddings.safetensors_header import HeaderLimits
 from embeddings.types import FaceSettings, ImageLimits, ViewSettings
 
 Positive = Annotated[int, Field(gt=0)]
@@ -158,3 +160,34 @@ class ImagesConfig:
             max_frames=self.max_frames,
             max_animation_pixels=self.max_animation_pixels,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFilesConfig:
+    """What is read of uploaded model files (:mod:`pipelines.model_reading`); they are never held in memory.
+
+    ``payload``: ``stream`` reads a file to its end once, for the SHA-256 of the file and of its tensors, if these are
+    no larger than ``max_payload_bytes`` and come in ``payload_timeout_seconds``; ``off`` reads headers alone. A header
+    is read up to ``max_header_bytes`` and ``max_tensors``, the image in it up to ``thumbnail_max_bytes``, and of its
+    texts ``max_text`` characters from each place, with the ``top_tags`` most frequent tags. A tag on
+    ``identity_share`` of a folder's images is taken for what the folder shows.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    payload: Literal["stream", "off"] = "stream"
+    max_payload_bytes: Positive = 32 * 2**30
+    payload_timeout_seconds: Seconds = 600.0
+    max_header_bytes: Positive = 16 * 2**20
+    max_tensors: Positive = 100_000
+    thumbnail_max_bytes: Positive = 8 * 2**20
+    max_text: Positive = 20_000
+    top_tags: Positive = 200
+    identity_share: Annotated[float, Field(gt=0, le=1)] = 0.9
+
+    def header_limits(self) -> HeaderLimits:
+        """The part that decides which headers are read."""
+        return HeaderLimits(max_bytes=self.max_header_bytes, max_tensors=self.max_tensors)
+
+    def text_limits(self) -> TextLimits:
+        """The part that decides what is taken of one."""
+        return TextLimits(max_chars=self.max_text, top_tags=self.top_tags, identity_share=self.identity_share)

@@ -9,7 +9,6 @@ leaves the whole batch undone or done (I6). What is missing stays missing in the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -27,8 +26,9 @@ from indexes.heads import Heads
 from pipelines.concepts import apply_concepts, concept_values, heads_for, is_due, stored_model_ids
 from pipelines.content_shards import insert_content_shard, remove_superseded, write_content_shard
 from pipelines.database.tables import contents, items
-from pipelines.fetch import ahead, fetch_until
+from pipelines.fetch import ahead, fetch_until, find_content
 from pipelines.ledger import Scope, judge_anew
+from pipelines.model_reading import SAFETENSORS
 from pipelines.progress import Progress, silent
 from pipelines.sources import Item, ItemSource
 from pipelines.workspace import Workspace
@@ -111,8 +111,12 @@ def _number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 
 
 def _scannable(scope: Scope) -> sa.Select[Any]:
-    """The distinct contents of live items in scope that the scan could decode, each with one item that has it."""
-    decoded = items.c.status.in_(("pending", "clean", "hit", "no_face"))
+    """The distinct contents of live items in scope that the scan could decode, each with one item that has it.
+
+    A model file without an image in its header has nothing to decode.
+    """
+    scanned = items.c.status.in_(("pending", "clean", "hit", "no_face"))
+    decoded = sa.and_(scanned, items.c.format.is_distinct_from(SAFETENSORS))
     return (
         sa.select(items.c.content_sha256, sa.func.min(items.c.item_id).label("item_id"))
         .where(*scope.where(), items.c.content_sha256.is_not(None), decoded)
@@ -180,13 +184,11 @@ def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[_Fetched]]:
 
 def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _Fetched:
     """The bytes that the ledger's digest is of; other bytes are a problem: the item will be listed anew."""
-    item, source = opened
     content: Content | None = None
     problem: ItemError | None = None
     try:
-        data = source.fetch(item, max_bytes=workspace.limits.max_bytes)
-        content = Content(hashlib.sha256(data).digest(), data)
-        if content.sha256.hex() != row.content_sha256:
+        content = find_content(workspace, opened, known=row.content_sha256).content
+        if content is None or content.sha256.hex() != row.content_sha256:
             raise FetchError("changed", "the content is no longer what was scanned")
     except ItemError as error:
         content, problem = None, error

@@ -5,7 +5,6 @@ Knows sources and sealed records; must not know models or what a shard is.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.types import Content
+from pipelines.model_files import known_file
+from pipelines.model_reading import Found, ModelFile, read_again, read_bytes, read_model
 from pipelines.sources import Item, ItemSource, open_source
 from pipelines.workspace import Workspace
 
@@ -22,7 +23,7 @@ OPERATORS_REASONS = ("host_not_allowed", "address_not_allowed")
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One item of a batch: its ledger position, and either its content or what went wrong."""
+    """One item of a batch: its ledger position, and what went wrong, or its content, or a model file, or both."""
 
     item_id: str
     source_digest: str
@@ -30,6 +31,7 @@ class Fetched:
     problem: ItemError | None
     outdated: bool
     """Has a result of earlier models, which stands if the content cannot be had now."""
+    model_file: ModelFile | None = None
 
 
 class HasContent(Protocol):
@@ -86,21 +88,37 @@ def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) ->
 
 
 def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> Fetched:
-    """The item's content, or what is wrong with it."""
-    item, source = opened
-    content: Content | None = None
-    problem: ItemError | None = None
+    """The item's content, or what is wrong with it. ``row.content_sha256``: what it was before, or None."""
+    found, problem = Found(None), None
     try:
-        data = _content_of(item, source, max_bytes=workspace.limits.max_bytes)
-        content = Content(sha256=hashlib.sha256(data).digest(), data=data)
+        found = find_content(workspace, opened, known=row.content_sha256)
     except ItemError as error:
         problem = error
-    return Fetched(row.item_id, row.source_digest, content, problem, outdated=bool(row.outdated))
+    outdated = bool(row.outdated)
+    return Fetched(row.item_id, row.source_digest, found.content, problem, outdated, found.model_file)
 
 
-def _content_of(item: Item, source: ItemSource, *, max_bytes: int) -> bytes:
+def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:
+    """What an item's bytes are. ``known``: the content that it is thought to be, if any; of a model file that is still
+    the same only the header is read then.
+
+    Raises :class:`ItemError`.
+    """
+    item, source = opened
     if not item.has_content and item.problem == "row_invalid":
         raise FetchError("row_invalid", "the listing's row could not be read")
     if not item.has_content:
         raise UnscannableError("no_content", "nothing but text")
-    return source.fetch(item, max_bytes=max_bytes)
+    config, max_bytes = workspace.config.model_files, workspace.limits.max_bytes
+    if item.kind != "model":
+        return read_bytes(source.fetch(item, max_bytes=max_bytes), config=config)
+    if known is not None:
+        with workspace.database.read() as connection:
+            before = known_file(connection, workspace.sealer, known)
+        if before is not None:
+            with source.open(item, whole=False) as reading:
+                found = read_again(reading, before, config=config)
+            if found is not None:
+                return found
+    with source.open(item, whole=config.payload == "stream") as reading:
+        return read_model(reading, config=config, max_image_bytes=max_bytes)

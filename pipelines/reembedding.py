@@ -92,11 +92,9 @@ def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[
     scanned = merge(Scanned({}, {}), result, workspace.models.dimension)
     same, leaving = [], []
     for fetched, row in batch:
-        if fetched.content is None:
-            problem = fetched.problem
-            status = problem.status if problem else "fetch_failed:unknown"
-            counted = problem is None or problem.reason not in OPERATORS_REASONS
-            leaving.append(Leaving(fetched.item_id, fetched.source_digest, status, counted))
+        if fetched.problem is not None:
+            counted = fetched.problem.reason not in OPERATORS_REASONS
+            leaving.append(Leaving(fetched.item_id, fetched.source_digest, fetched.problem.status, counted))
         elif _is_as_before(fetched, row, scanned):
             same.append((fetched.item_id, fetched.content))
         else:

@@ -29,6 +29,7 @@ from pipelines.embedded import Scanned, corpus_rows, merge
 from pipelines.fetch import OPERATORS_REASONS, Fetched, ahead, fetch_item, fetch_until
 from pipelines.ledger import Scope, Work, outdated, status_after_scan, unscanned
 from pipelines.manifest import find_shard, insert_shard
+from pipelines.model_files import enter_model_files
 from pipelines.progress import Progress, silent
 from pipelines.retention import let_go, read_kept
 from pipelines.sources import ItemSource
@@ -133,7 +134,7 @@ def _batches(workspace: Workspace, condition: sa.ColumnElement[bool]) -> Iterato
 def _page(workspace: Workspace, condition: sa.ColumnElement[bool], *, after: Any) -> Sequence[Any]:
     """The rows of the next ``shard_items`` items, by arrival and then id; ``after``: the last row that was taken."""
     other_model = outdated(model_id=workspace.models.model_id).label("outdated")
-    columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "sealed_record")]
+    columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "sealed_record", "content_sha256")]
     query = sa.select(*columns, other_model).where(condition).order_by(items.c.received_at, items.c.item_id)
     if after is not None:
         same_time = sa.and_(items.c.received_at == after.received_at, items.c.item_id > after.item_id)
@@ -233,11 +234,14 @@ def _shard_id(workspace: Workspace, parts: list[list[str]]) -> str:
 
 def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, entry: ShardEntry | None) -> None:
     now = workspace.now()
-    updates = [_item_update(fetched, scanned, entry) for fetched in batch if fetched.content or not fetched.outdated]
+    wanted = (fetched for fetched in batch if fetched.problem is None or not fetched.outdated)
+    updates = [_item_update(fetched, scanned, entry) for fetched in wanted]
+    model_files = [fetched.model_file for fetched in batch if fetched.model_file]
     model_id = workspace.models.model_id
     with workspace.database.write() as tx:
         if entry is not None:
             insert_shard(tx, workspace.sealer, entry, now=now)
+        enter_model_files(tx, workspace.sealer, model_files, now=now)
         statement = (
             sa.update(items)
             .where(items.c.item_id == sa.bindparam("this_item"), items.c.source_digest == sa.bindparam("this_digest"))
@@ -260,9 +264,9 @@ _UPDATED = ("status", "content_sha256", "shard_id", "pdq", *_STATUS_COLUMNS)
 
 def _item_update(fetched: Fetched, scanned: Scanned, entry: ShardEntry | None) -> dict[str, Any]:
     values: dict[str, Any] = dict.fromkeys(_UPDATED)
-    if fetched.content is None:
-        values["status"] = fetched.problem.status if fetched.problem else "fetch_failed:unknown"
-    else:
+    if fetched.problem is not None:
+        values["status"] = fetched.problem.status
+    elif fetched.content is not None:
         row = scanned.statuses[fetched.content.sha256]
         has_faces = row["status"] == "faces"
         values |= {name: row[name] for name in _STATUS_COLUMNS}
@@ -270,6 +274,11 @@ def _item_update(fetched: Fetched, scanned: Scanned, entry: ShardEntry | None) -
         values["content_sha256"] = fetched.content.sha256.hex()
         values["status"] = "pending" if has_faces else row["status"]
         values["shard_id"] = entry.shard_id if has_faces and entry else None
+    elif fetched.model_file is not None:  # without an image to look at
+        values["status"], values["format"] = fetched.model_file.item_status, fetched.model_file.format
+        values["content_sha256"], values["faces"] = fetched.model_file.identity.hex(), 0
+    else:
+        raise AssertionError("neither a content nor a problem")
     return {
         "this_item": fetched.item_id,
         "counted": int(fetched.problem is None or fetched.problem.reason not in OPERATORS_REASONS),

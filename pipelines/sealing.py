@@ -110,6 +110,16 @@ class Sealer:
         record: dict[str, Any] = json.loads(unseal(self._keys["items"], sealed, associated_data("item", item_id)))
         return record
 
+    def seal_header(self, header: dict[str, Any], content_sha256: str) -> bytes:
+        """Seal what the header of a model file says."""
+        return seal(self._keys["items"], json.dumps(header).encode(), associated_data("header", content_sha256))
+
+    def unseal_header(self, sealed: bytes, content_sha256: str) -> dict[str, Any]:
+        """What :meth:`seal_header` sealed for this very content."""
+        plain = unseal(self._keys["items"], sealed, associated_data("header", content_sha256))
+        header: dict[str, Any] = json.loads(plain)
+        return header
+
     def shard_key(self, shard_id: str) -> bytes:
         """The key of one corpus shard; each shard has its own."""
         return _derive(self._keys["corpus"], shard_id)

@@ -46,6 +46,10 @@ class Deadline(threading.local):
 
     at: float = float("inf")
 
+    def set(self, seconds: float) -> None:
+        """It must be over in ``seconds`` from now."""
+        self.at = time.monotonic() + seconds
+
     def remaining(self) -> float:
         """Seconds left. Raises :class:`FetchError` ``timeout`` when there are none."""
         left = self.at - time.monotonic()

@@ -11,6 +11,8 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from embeddings.errors import FetchError, UnscannableError
@@ -18,6 +20,7 @@ from embeddings.errors import FetchError, UnscannableError
 _STEP: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE: Final = 1 << 20
 
 _ESCAPE = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 
@@ -71,13 +74,45 @@ def read_file(root: bytes, path: bytes, *, max_bytes: int) -> bytes:
         os.close(descriptor)
 
 
+class FileReading:
+    """An open file, from where its descriptor stands. See :class:`pipelines.sources.reading.Reading`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+
+    def read(self, count: int) -> bytes:
+        """See :class:`Reading`."""
+        parts: list[bytes] = []
+        try:
+            while count > 0 and (part := os.read(self._descriptor, min(count, _PIECE))):
+                parts.append(part)
+                count -= len(part)
+        except OSError as error:
+            raise FetchError(_reason(error)) from None
+        return b"".join(parts)
+
+    def allow(self, seconds: float) -> None:
+        """A file takes the time it takes."""
+
+
+@contextmanager
+def reading_file(root: bytes, path: bytes) -> Iterator[FileReading]:
+    """The file at ``path``, opened to be read piece by piece. Raises :class:`FetchError` as :func:`open_file`."""
+    descriptor = open_file(root, path)
+    try:
+        yield FileReading(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _read(descriptor: int, *, expected: int, max_bytes: int) -> bytes:
     chunks: list[bytes] = []
     left, step = max_bytes + 1, expected + 1
     while left > 0 and (chunk := os.read(descriptor, min(step, left))):
         chunks.append(chunk)
         left -= len(chunk)
-        step = 1 << 20
+        step = _PIECE
     if left <= 0:
         raise UnscannableError("too_large")
     return b"".join(chunks)

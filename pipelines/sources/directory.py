@@ -11,13 +11,14 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from embeddings.containers import sniff
 from embeddings.errors import ConfigError, FetchError, ItemError, UnscannableError
-from pipelines.sources.contained import open_file, open_folder, path_bytes, path_text, read_file
+from pipelines.sources.contained import open_file, open_folder, path_bytes, path_text, read_file, reading_file
 from pipelines.sources.item import Item
 from pipelines.sources.metadata import (
     FIELDS,
@@ -29,6 +30,7 @@ from pipelines.sources.metadata import (
     parse_object,
     read_metadata,
 )
+from pipelines.sources.reading import Reading
 
 _JSON = b".json"
 
@@ -79,6 +81,10 @@ class DirectorySource:
     def fetch(self, item: Item, *, max_bytes: int) -> bytes:
         """The file's bytes. See :class:`ItemSource`."""
         return read_file(self._root, path_bytes(item.locator), max_bytes=max_bytes)
+
+    def open(self, item: Item, *, whole: bool) -> AbstractContextManager[Reading]:
+        """The file itself. See :class:`ItemSource`."""
+        return reading_file(self._root, path_bytes(item.locator))
 
     def _walk(self) -> Iterator[tuple[_File, bytes | None]]:
         """Each file with the path of its side-car, if it has one."""

@@ -6,8 +6,9 @@ and credentials from the environment, decompression. Errors carry a fixed word a
 
 from __future__ import annotations
 
-import time
 import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 import httpcore
@@ -17,10 +18,11 @@ from embeddings.errors import ConfigError, FetchError, UnscannableError
 from pipelines.sources.addresses import CheckedBackend, Deadline
 from pipelines.sources.item import FetchSettings
 from pipelines.sources.metadata import MAX_LOCATOR
+from pipelines.sources.ranges import RangeReading, StreamReading, check_answer, content_length, fetch_errors
+from pipelines.sources.reading import Reading
 
 _PORTS: Final = {"http": 80, "https": 443}
 _VALID_PORTS: Final = range(1, 65536)
-_REASONS: Final = {401: "denied", 403: "denied", 404: "missing", 410: "missing"}
 _HEADERS: Final = [(b"User-Agent", b"likeness"), (b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]
 _IDLE_SECONDS: Final = 30.0
 _IDLE_CONNECTIONS: Final = 32
@@ -53,15 +55,37 @@ class Downloader:
         :class:`UnscannableError` ``too_large``.
         """
         target = self._checked(url)
-        self._deadline.at = time.monotonic() + self._timeout
+        with self._in_time(), self._pool.stream("GET", target, headers=_HEADERS) as response:
+            check_answer(response, 200)
+            if (content_length(response) or 0) > max_bytes:
+                raise UnscannableError("too_large")
+            return _read_body(response, self._deadline, max_bytes)
+
+    @contextmanager
+    def open(self, url: str, *, whole: bool) -> Iterator[Reading]:
+        """The body of ``url``, to be read piece by piece: of one answer, or a range of it per piece.
+
+        Opening and reading raise :class:`FetchError` as :meth:`fetch` does, ``range`` for a server that answers with
+        another range, and ``changed`` where the content changed between two requests.
+        """
+        target = self._checked(url)
+        with self._in_time(), ExitStack() as answers:
+            if whole:
+                response = answers.enter_context(self._pool.stream("GET", target, headers=_HEADERS))
+                check_answer(response, 200)
+                yield StreamReading(response, self._deadline)
+            else:
+                yield RangeReading(
+                    lambda more: self._pool.stream("GET", target, headers=_HEADERS + more), self._deadline, answers
+                )
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """The deadline of one fetch, for this thread; and only errors of our own."""
+        self._deadline.set(self._timeout)
         try:
-            with self._pool.stream("GET", target, headers=_HEADERS) as response:
-                _check_head(response, max_bytes)
-                return _read_body(response, self._deadline, max_bytes)
-        except httpcore.TimeoutException:
-            raise FetchError("timeout") from None
-        except (httpcore.NetworkError, httpcore.ProtocolError):
-            raise FetchError("connection") from None
+            with fetch_errors():
+                yield
         finally:
             self._deadline.at = float("inf")
 
@@ -94,20 +118,6 @@ def _allowed_host(entry: str) -> tuple[bytes, int | None]:
     if parsed is None or not parsed.raw_host or not plain or not port_known:
         raise ConfigError(f'allowed_hosts: {entry!r} is not a host such as "cdn.example" or "cdn.example:8443"')
     return parsed.raw_host, parsed.port
-
-
-def _check_head(response: httpcore.Response, max_bytes: int) -> None:
-    status = response.status
-    if 300 <= status < 400:
-        raise FetchError("redirect", str(status))
-    if status != 200:
-        raise FetchError(_REASONS.get(status, "http_status"), str(status))
-    headers = [(name.lower(), value.strip().lower()) for name, value in response.headers]
-    if any(name == b"content-encoding" and value not in (b"", b"identity") for name, value in headers):
-        raise FetchError("encoding")
-    lengths = [value for name, value in headers if name == b"content-length" and value.isdigit()]
-    if any(len(value) > 18 or int(value) > max_bytes for value in lengths):
-        raise UnscannableError("too_large")
 
 
 def _read_body(response: httpcore.Response, deadline: Deadline, max_bytes: int) -> bytes:

@@ -6,11 +6,13 @@ Owns the vocabulary of sources. Knows no file system, no network and no database
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final, Literal, Protocol, cast, get_args
 
 from embeddings.errors import ConfigError, CorruptionError
+from pipelines.sources.reading import Reading
 
 Kind = Literal["model", "image", "bounty", "bounty_entry"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -138,6 +140,14 @@ class ItemSource(Protocol):
         """The item's content. Depends on ``item.locator`` alone, so a stored item can be fetched again.
 
         Raises :class:`FetchError`, or :class:`UnscannableError` ``too_large`` beyond ``max_bytes``.
+        """
+        ...
+
+    def open(self, item: Item, *, whole: bool) -> AbstractContextManager[Reading]:
+        """The item's content, to be read piece by piece; what is not read is not held, nor fetched if that can be had.
+
+        ``whole``: most of it is going to be read, so it is asked for at once; else a range of it per piece. Opening
+        and reading raise :class:`FetchError`.
         """
         ...
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from embeddings.errors import ConfigError, CorruptionError, FetchError
-from pipelines.sources.contained import path_text, read_file
+from pipelines.sources.contained import path_text, read_file, reading_file
 from pipelines.sources.download import Downloader
 from pipelines.sources.item import FetchSettings, Item, Kind
 from pipelines.sources.metadata import MAX_ID, MAX_LOCATOR, UNREADABLE, default_kind, is_storable, read_metadata
+from pipelines.sources.reading import Reading
 from pipelines.sources.rows import Row, read_json_lines, read_parquet
 
 _JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
@@ -70,12 +72,17 @@ class ManifestSource:
 
         An item without a locator raises :class:`FetchError` ``row_invalid`` or ``missing``.
         """
-        locator = item.locator
-        if not locator:
-            raise FetchError("row_invalid" if item.problem == "row_invalid" else "missing")
+        locator = _located(item)
         if "://" in locator:
             return self._downloader.fetch(locator, max_bytes=max_bytes)
-        return read_file(self._root, locator.encode("utf-8", "surrogatepass"), max_bytes=max_bytes)
+        return read_file(self._root, _path(locator), max_bytes=max_bytes)
+
+    def open(self, item: Item, *, whole: bool) -> AbstractContextManager[Reading]:
+        """The same, to be read piece by piece. See :class:`ItemSource`."""
+        locator = _located(item)
+        if "://" in locator:
+            return self._downloader.open(locator, whole=whole)
+        return reading_file(self._root, _path(locator))
 
     def _item(self, row: Row, written: datetime, seen: set[str]) -> tuple[Item, bool]:
         """The item of a row, and whether the row said when it was received."""
@@ -106,6 +113,16 @@ class ManifestSource:
             problem=problem,
         )
         return item, metadata.received_at is not None
+
+
+def _located(item: Item) -> str:
+    if not item.locator:
+        raise FetchError("row_invalid" if item.problem == "row_invalid" else "missing")
+    return item.locator
+
+
+def _path(locator: str) -> bytes:
+    return locator.encode("utf-8", "surrogatepass")
 
 
 def _locator(fields: Mapping[str, object]) -> tuple[str, bool]:

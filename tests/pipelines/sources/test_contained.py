@@ -179,3 +179,16 @@ def test_an_error_names_no_file(tmp_path: Path) -> None:
         source_of(tmp_path).fetch(item, max_bytes=1)
     assert str(raised.value) == "missing"
     assert raised.value.__suppress_context__
+
+
+def test_reading_piece_by_piece_leads_nowhere_else(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.write_bytes(b"secret")
+    (root / "out").symlink_to(outside)
+    (root / "file").write_bytes(b"0123456789")
+    source, items = source_of(root), items_of(root)
+    with source.open(items["file"], whole=True) as reading:
+        assert (reading.size, reading.read(4), reading.read(100), reading.read(1)) == (10, b"0123", b"456789", b"")
+    with pytest.raises(FetchError, match="outside_source"), source.open(items["out"], whole=False):
+        pass

@@ -90,6 +90,31 @@ def test_the_deadline_holds_however_slowly_the_bytes_come(path: str, host: str) 
     assert time.monotonic() - begun < 2
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_reading_piece_by_piece_is_held_to_the_same_rules(
+    whole: bool, server: tuple[str, list[dict[str, str]]]
+) -> None:
+    host, asked = server
+    count = len(asked)
+
+    def reason(loader: Downloader, url: str) -> str:
+        with pytest.raises(ItemError) as raised, loader.open(url, whole=whole) as reading:
+            reading.read(10**6)
+        assert "token" not in str(raised.value)
+        assert raised.value.__cause__ is None
+        return raised.value.reason
+
+    assert reason(downloader(), f"http://{host}/ok?token=1") == "host_not_allowed"
+    assert reason(downloader(host, private=False), f"http://{host}/ok?token=1") == "address_not_allowed"
+    assert len(asked) == count
+    loader = downloader(host, seconds=0.5)
+    for path, expected in {"302": "redirect", "silent": "timeout", "slowbody": "timeout", "gzip": "encoding"}.items():
+        assert reason(loader, f"http://{host}/{path}?token=1") == expected
+    with loader.open(f"http://{host}/ok", whole=whole) as reading:
+        assert [reading.read(4), reading.read(4), reading.read(4)] == [BODY[:4], BODY[4:8], BODY[8:]]
+        assert (reading.size, reading.read(4)) == (len(BODY), b"")
+
+
 def test_a_fetch_after_a_failed_one_has_a_deadline_of_its_own(host: str) -> None:
     loader = downloader(host, seconds=0.5)
     for _ in range(2):

@@ -1,0 +1,165 @@
+"""What a safetensors file says of itself: its metadata, and where its tensors lie. No tensor is ever built.
+
+The file is a length N (u64, little-endian), N bytes of JSON, and the tensors, which have to fill the rest without a
+hole or an overlap. The bytes are an attacker's (I9), so this is stricter than the loaders: two readers must not see
+two headers in one file. White space before the JSON is let pass, as the loaders do.
+
+Format: huggingface/safetensors, README "Format"; element sizes as its version 0.8 knows them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeGuard
+
+from embeddings.errors import UnscannableError
+from embeddings.strict_json import parse_strictly
+
+LENGTH_BYTES: Final = 8
+SNIFFED_BYTES: Final = LENGTH_BYTES + 1
+"""How much of a file :func:`is_safetensors` looks at."""
+METADATA: Final = "__metadata__"
+MAX_NAME: Final = 1_024
+"""Characters of a tensor's name or of a key of the metadata."""
+MAX_RANK: Final = 32
+_LOADABLE: Final = 100_000_000
+"""Longer headers are taken by no loader: what claims one is another format."""
+_PARTS_PER_TENSOR: Final = 12
+_PARTS_OF_METADATA: Final = 10_000
+_BITS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderLimits:
+    """What is accepted. Anything beyond is an :class:`UnscannableError`."""
+
+    max_bytes: int
+    """Size of the JSON in bytes."""
+    max_tensors: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Header:
+    """A header that holds. ``repr`` shows nothing of the metadata, which may name people."""
+
+    metadata: Mapping[str, str]
+    tensors: int
+    bytes: int
+    """Size of the JSON."""
+    payload_bytes: int
+    """Size of all tensors: what follows the JSON, to the end of the file."""
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the whole file."""
+        return LENGTH_BYTES + self.bytes + self.payload_bytes
+
+
+def is_safetensors(first: bytes) -> bool:
+    """Whether a file that begins with ``first`` (``SNIFFED_BYTES`` or more) claims to be one."""
+    if len(first) < SNIFFED_BYTES or first[LENGTH_BYTES] not in b"{ \t\r\n":
+        return False
+    return 0 < _length(first) <= _LOADABLE
+
+
+def header_length(first: bytes, *, limits: HeaderLimits) -> int:
+    """Bytes of JSON that follow the first eight. Raises ``truncated``, or ``too_large`` beyond the limit."""
+    if len(first) < LENGTH_BYTES:
+        raise UnscannableError("truncated")
+    length = _length(first)
+    if length > limits.max_bytes:
+        raise UnscannableError("too_large")
+    return length
+
+
+def parse_header(data: bytes, *, file_bytes: int | None, limits: HeaderLimits) -> Header:
+    """The header whose JSON is ``data``, in a file of ``file_bytes`` in all; None: not known, and then not checked.
+
+    Raises :class:`UnscannableError`: ``too_large``; ``too_complex`` (tensors, nesting, dimensions, names);
+    ``truncated`` where tensors are missing; ``corrupt`` for anything else that is not as the format says.
+    """
+    if len(data) > limits.max_bytes:
+        raise UnscannableError("too_large")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UnscannableError("corrupt") from None
+    max_parts = _PARTS_PER_TENSOR * limits.max_tensors + _PARTS_OF_METADATA
+    fields = parse_strictly(text, max_parts=max_parts)
+    if not isinstance(fields, dict):
+        raise UnscannableError("corrupt")
+    metadata = _metadata(fields.pop(METADATA, {}))
+    if len(fields) > limits.max_tensors or any(len(name) > MAX_NAME for name in fields):
+        raise UnscannableError("too_complex")
+    header = Header(metadata, len(fields), len(data), _payload_bytes(fields))
+    if file_bytes is not None and file_bytes != header.file_bytes:
+        raise UnscannableError("truncated" if file_bytes < header.file_bytes else "corrupt")
+    return header
+
+
+def read_header(data: bytes, *, limits: HeaderLimits) -> Header:
+    """The header of a whole file in memory. Raises as :func:`parse_header`, and ``format`` for another format."""
+    if not is_safetensors(data):
+        raise UnscannableError("format")
+    end = LENGTH_BYTES + header_length(data, limits=limits)
+    if end > len(data):
+        raise UnscannableError("truncated")
+    return parse_header(data[LENGTH_BYTES:end], file_bytes=len(data), limits=limits)
+
+
+def _length(first: bytes) -> int:
+    (length,) = struct.unpack_from("<Q", first)
+    return int(length)
+
+
+def _metadata(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise UnscannableError("corrupt")
+    metadata = {key: text for key, text in value.items() if isinstance(text, str)}
+    if len(metadata) != len(value):
+        raise UnscannableError("corrupt")
+    if any(len(key) > MAX_NAME for key in metadata):
+        raise UnscannableError("too_complex")
+    return metadata
+
+
+def _payload_bytes(tensors: Mapping[str, object]) -> int:
+    """Where the last tensor ends. Raises ``corrupt`` unless they lie one after the other from 0 on."""
+    end = 0
+    for start, stop in sorted(_extent(tensor) for tensor in tensors.values()):
+        if start != end:
+            raise UnscannableError("corrupt")
+        end = stop
+    return end
+
+
+def _extent(tensor: object) -> tuple[int, int]:
+    """Where a tensor begins and ends. Keys that the format does not know are passed over, as the loaders do."""
+    if not isinstance(tensor, dict):
+        raise UnscannableError("corrupt")
+    dtype, offsets = tensor.get("dtype"), tensor.get("data_offsets")
+    shape, bits = tensor.get("shape"), _BITS.get(dtype) if isinstance(dtype, str) else None
+    if bits is None or not _are_numbers(shape) or not _are_numbers(offsets) or len(offsets) != 2:
+        raise UnscannableError("corrupt")
+    if len(shape) > MAX_RANK:
+        raise UnscannableError("too_complex")
+    for side in shape:
+        bits *= side
+    start, stop = offsets
+    if bits % 8 or stop - start != bits // 8:
+        raise UnscannableError("corrupt")
+    return start, stop
+
+
+def _are_numbers(value: object) -> TypeGuard[list[int]]:
+    """Whether it is a list of integers from 0 on; true and false are none."""
+    return isinstance(value, list) and all(type(entry) is int and entry >= 0 for entry in value)

@@ -1,0 +1,50 @@
+"""JSON from a file that an attacker wrote, read strictly and within bounds of memory.
+
+What a parser builds can be far larger than its text: an empty list takes two bytes of JSON and sixty of memory. So the
+parts of the text are counted before anything is built. Knows nothing of what the JSON means.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final, NoReturn
+
+from embeddings.errors import UnscannableError
+
+_STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""Possessive, and content without a closing quote: in time linear in the text, whatever it is."""
+_SEPARATORS: Final = (",", "[", "{")
+
+
+def parse_strictly(text: str, *, max_parts: int) -> object:
+    """The value of ``text``: no key twice in one object, no NaN or infinities, no integer of more digits than the
+    interpreter allows (``sys.get_int_max_str_digits``).
+
+    ``max_parts``: most commas and opening brackets outside strings; a parsed value takes at most some 300 bytes each,
+    beyond its strings. Raises :class:`UnscannableError` ``corrupt``, or ``too_complex`` for more parts or deeper
+    nesting than the interpreter's recursion limit.
+    """
+    if _count(text) > max_parts and _count(_STRING.sub("", text)) > max_parts:
+        raise UnscannableError("too_complex")
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse)
+    except RecursionError:
+        raise UnscannableError("too_complex") from None
+    except ValueError:
+        raise UnscannableError("corrupt") from None
+
+
+def _count(text: str) -> int:
+    return sum(text.count(separator) for separator in _SEPARATORS)
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return fields
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError("NaN and infinities are not JSON")

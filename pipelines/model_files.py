@@ -1,0 +1,87 @@
+"""The table of model files: what their headers say, kept once per content, sealed like an item's own texts.
+
+A row is written in the transaction that enters what a scan made of the item (I6), and goes when no live item has the
+content any more. Knows no formats; :mod:`pipelines.model_reading` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.header_evidence import HeaderText
+from pipelines.database.evidence import model_files
+from pipelines.database.tables import items
+from pipelines.model_reading import READ, KnownFile, ModelFile
+from pipelines.sealing import Sealer
+
+__all__ = ["HeaderText", "enter_model_files", "forget_model_files", "header_texts", "known_file"]
+
+_AT_ONCE = 500
+
+
+def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ModelFile], *, now: datetime) -> None:
+    """Write what was read of these files; the latest reading of a content counts, but one of the header alone."""
+    rows = {file.identity.hex(): _row(sealer, file, now) for file in files if not file.again}
+    if rows:
+        tx.execute(sa.delete(model_files).where(model_files.c.content_sha256.in_(list(rows))))
+        tx.execute(sa.insert(model_files), list(rows.values()))
+
+
+def header_texts(
+    connection: Connection, sealer: Sealer, contents: Collection[str]
+) -> dict[str, tuple[HeaderText, ...]]:
+    """The texts in the headers of these contents, as far as they are model files whose header was read."""
+    wanted, texts = sorted(contents), {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        part = wanted[start : start + _AT_ONCE]
+        query = sa.select(model_files.c.content_sha256, model_files.c.sealed_header).where(
+            model_files.c.content_sha256.in_(part), model_files.c.sealed_header.is_not(None)
+        )
+        for row in connection.execute(query):
+            opened = sealer.unseal_header(row.sealed_header, row.content_sha256)
+            texts[row.content_sha256] = tuple(HeaderText(place, text) for place, text in opened["texts"])
+    return texts
+
+
+def known_file(connection: Connection, sealer: Sealer, content_sha256: str) -> KnownFile | None:
+    """How to know this content again by its header; None if it is no model file with a header."""
+    query = sa.select(model_files.c.sealed_header).where(
+        model_files.c.content_sha256 == content_sha256, model_files.c.status == READ
+    )
+    sealed = connection.execute(query).scalar()
+    if sealed is None:
+        return None
+    opened = sealer.unseal_header(sealed, content_sha256)
+    return KnownFile(bytes.fromhex(content_sha256), bytes.fromhex(opened["header_sha256"]))
+
+
+def forget_model_files(tx: Connection) -> int:
+    """Delete the rows of contents that no live item has. Returns how many."""
+    alive = (
+        sa.select(items.c.item_id)
+        .where(items.c.content_sha256 == model_files.c.content_sha256, items.c.live)
+        .correlate(model_files)
+        .exists()
+    )
+    return tx.execute(sa.delete(model_files).where(~alive)).rowcount
+
+
+def _row(sealer: Sealer, file: ModelFile, now: datetime) -> dict[str, object]:
+    content_sha256, sealed = file.identity.hex(), None
+    if file.header_sha256 is not None:
+        texts = [[one.place, one.text] for one in file.texts]
+        sealed = sealer.seal_header({"header_sha256": file.header_sha256.hex(), "texts": texts}, content_sha256)
+    return {
+        "content_sha256": content_sha256,
+        "status": file.status,
+        "format": file.format,
+        "header_bytes": file.header_bytes,
+        "tensors": file.tensors,
+        "payload_sha256": file.payload_sha256.hex() if file.payload_sha256 else None,
+        "sealed_header": sealed,
+        "read_at": now,
+    }

@@ -1,0 +1,214 @@
+"""Reading a model file without holding it: what it is, what its header says, and digests of what follows.
+
+A content's identity is the SHA-256 of the whole file where that was streamed, else one of its header and size. The
+image in a header stands for the file wherever a picture is looked for: its bytes, under the file's identity. Nothing is
+unpickled; of any other format than safetensors nothing is read but the bytes that are hashed. Knows no database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass, replace
+from typing import Final
+
+from embeddings.containers import sniff
+from embeddings.errors import FetchError, UnscannableError
+from embeddings.header_evidence import HeaderText, evident_texts, thumbnail
+from embeddings.safetensors_header import LENGTH_BYTES, Header, header_length, is_safetensors, parse_header
+from embeddings.types import Content
+from pipelines.config import ModelFilesConfig
+from pipelines.sources.reading import BytesReading, Reading
+
+READ: Final = "read"
+SAFETENSORS: Final = "safetensors"
+_PEEK: Final = 16
+"""Bytes that tell every format apart."""
+_PIECE: Final = 1 << 20
+_MAGIC: Final = {
+    b"PK\x03\x04": "zip",
+    b"GGUF": "gguf",
+    b"\x80\x02": "pickle",
+    b"\x80\x03": "pickle",
+    b"\x80\x04": "pickle",
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ModelFile:
+    """What one reading of a file gave. ``repr`` shows nothing of it."""
+
+    identity: bytes
+    """The content's digest."""
+    status: str
+    """Of the header: ``read`` or ``unscannable:<reason>``."""
+    item_status: str
+    """What an item is whose file has no image to look at: ``no_face`` or ``unscannable:<reason>``."""
+    format: str | None
+    header_sha256: bytes | None = None
+    """By which a later reading of the header alone knows the file again; None without a header."""
+    header_bytes: int | None = None
+    tensors: int | None = None
+    payload_sha256: bytes | None = None
+    texts: tuple[HeaderText, ...] = ()
+    again: bool = False
+    """What was stored of this content stands: its tensors were not read this time."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Found:
+    """What an item's bytes are: an image to look at, a model file, or a model file with an image in its header."""
+
+    content: Content | None
+    model_file: ModelFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A model file that was read before."""
+
+    identity: bytes
+    header_sha256: bytes
+
+
+def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: int) -> Found:
+    """What ``reading`` is, whatever it claims to be. Holds an image, or a header and the piece being hashed.
+
+    Raises :class:`FetchError`, and :class:`UnscannableError` for what cannot be read and has no identity either.
+    """
+    tape = _Tape(reading)
+    if _is_image(tape.head):
+        data = tape.read(max_image_bytes + 1)
+        if len(data) > max_image_bytes:
+            raise UnscannableError("too_large")
+        return Found(Content(tape.sha256.digest(), data))
+    try:
+        header, header_sha256 = _read_header(tape, reading, config)
+    except UnscannableError as error:
+        if _payload_sha256(tape, reading, config) is None:
+            raise
+        return _unreadable(tape, error)
+    payload = _payload_sha256(tape, reading, config, size=header.payload_bytes)
+    if payload is not None and tape.at != header.file_bytes:
+        if reading.size is not None:
+            raise FetchError("changed", "while it was read")
+        return _unreadable(tape, UnscannableError("truncated" if tape.at < header.file_bytes else "corrupt"))
+    identity = header_sha256 if payload is None else tape.sha256.digest()
+    return _readable(header, identity, header_sha256, payload, config=config)
+
+
+def read_again(reading: Reading, known: KnownFile, *, config: ModelFilesConfig) -> Found | None:
+    """The file that was read before, by its header and size; None when it is another one."""
+    try:
+        header, header_sha256 = _read_header(_Tape(reading), reading, config)
+    except UnscannableError:
+        return None
+    if header_sha256 != known.header_sha256:
+        return None
+    return _readable(header, known.identity, header_sha256, None, config=config, again=True)
+
+
+def read_bytes(data: bytes, *, config: ModelFilesConfig) -> Found:
+    """What bytes are that came as an image: the same file is the same content, whatever kind of item it came as."""
+    if not is_safetensors(data):
+        return Found(Content(hashlib.sha256(data).digest(), data))
+    whole = replace(config, payload="stream", max_payload_bytes=max(len(data), 1))
+    return read_model(BytesReading(data), config=whole, max_image_bytes=len(data))
+
+
+class _Tape:
+    """Everything that is read, hashed on the way."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._ahead = self.head = reading.read(_PEEK)
+        self.sha256 = hashlib.sha256()
+        self.at = 0
+        if not self.head:
+            raise UnscannableError("empty")
+
+    def read(self, count: int) -> bytes:
+        """The next ``count`` bytes, fewer at the end."""
+        data, self._ahead = self._ahead[:count], self._ahead[count:]
+        if count > len(data):
+            data += self._reading.read(count - len(data))
+        self.sha256.update(data)
+        self.at += len(data)
+        return data
+
+
+def _is_image(head: bytes) -> bool:
+    try:
+        return bool(sniff(head))
+    except UnscannableError:
+        return False
+
+
+def _read_header(tape: _Tape, reading: Reading, config: ModelFilesConfig) -> tuple[Header, bytes]:
+    """The header, and a digest of it and of the file's size."""
+    if not is_safetensors(tape.head):
+        raise UnscannableError("format")
+    length = header_length(tape.head, limits=config.header_limits())
+    data = tape.read(LENGTH_BYTES + length)[LENGTH_BYTES:]
+    if len(data) < length:
+        raise UnscannableError("truncated")
+    header = parse_header(data, file_bytes=reading.size, limits=config.header_limits())
+    named = (b"likeness/header\0", data, struct.pack("<Q", header.file_bytes))
+    return header, hashlib.sha256(b"".join(named)).digest()
+
+
+def _payload_sha256(
+    tape: _Tape, reading: Reading, config: ModelFilesConfig, *, size: int | None = None
+) -> bytes | None:
+    """Hash what is left; None if it is not wanted, too large, or slower than it may be."""
+    if size is None and reading.size is not None:
+        size = reading.size - tape.at
+    if config.payload == "off" or (size or 0) > config.max_payload_bytes:
+        return None
+    digest, end = hashlib.sha256(), tape.at + config.max_payload_bytes
+    reading.allow(config.payload_timeout_seconds)
+    try:
+        while piece := tape.read(_PIECE):
+            digest.update(piece)
+            if tape.at > end:
+                return None
+    except FetchError as error:
+        if error.reason != "timeout":
+            raise
+        return None
+    return digest.digest()
+
+
+def _unreadable(tape: _Tape, problem: UnscannableError) -> Found:
+    known = (name for magic, name in _MAGIC.items() if tape.head.startswith(magic))
+    name = SAFETENSORS if is_safetensors(tape.head) else next(known, None)
+    return Found(None, ModelFile(tape.sha256.digest(), problem.status, problem.status, name))
+
+
+def _readable(
+    header: Header,
+    identity: bytes,
+    header_sha256: bytes,
+    payload: bytes | None,
+    *,
+    config: ModelFilesConfig,
+    again: bool = False,
+) -> Found:
+    item_status, image = "no_face", None
+    try:
+        image = thumbnail(header.metadata, max_bytes=config.thumbnail_max_bytes)
+    except UnscannableError as error:
+        item_status = error.status
+    model_file = ModelFile(
+        identity=identity,
+        status=READ,
+        item_status=item_status,
+        format=SAFETENSORS,
+        header_sha256=header_sha256,
+        header_bytes=header.bytes,
+        tensors=header.tensors,
+        payload_sha256=payload,
+        texts=evident_texts(header.metadata, limits=config.text_limits()),
+        again=again,
+    )
+    return Found(None if image is None else Content(identity, image), model_file)

@@ -1,0 +1,152 @@
+"""What a server sends, read piece by piece: from one answer as it comes, or by asking for ranges of it.
+
+Range requests: RFC 9110, section 14. A server that is asked for a range and answers with everything is read from
+the beginning, and cut off when nothing more is wanted. Knows what answers have to look like, not where one may connect.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Final
+
+import httpcore
+
+from embeddings.errors import FetchError
+from pipelines.sources.addresses import Deadline
+
+REASONS: Final = {401: "denied", 403: "denied", 404: "missing", 410: "missing"}
+_CONTENT_RANGE: Final = re.compile(rb"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_VALIDATORS: Final = (b"etag", b"last-modified")
+
+Ask = Callable[[list[tuple[bytes, bytes]]], AbstractContextManager[httpcore.Response]]
+"""Sends the request with further headers."""
+
+
+@contextmanager
+def fetch_errors() -> Iterator[None]:
+    """What httpcore raises, as :class:`FetchError` ``timeout`` or ``connection``."""
+    try:
+        yield
+    except httpcore.TimeoutException:
+        raise FetchError("timeout") from None
+    except (httpcore.NetworkError, httpcore.ProtocolError):
+        raise FetchError("connection") from None
+
+
+def check_answer(response: httpcore.Response, *accepted: int) -> None:
+    """Raise :class:`FetchError` for another status than those, for a redirect, and for an encoded body."""
+    status = response.status
+    if 300 <= status < 400:
+        raise FetchError("redirect", str(status))
+    if status not in accepted:
+        raise FetchError(REASONS.get(status, "http_status"), str(status))
+    if any(value.lower() not in (b"", b"identity") for value in header(response, b"content-encoding")):
+        raise FetchError("encoding")
+
+
+def header(response: httpcore.Response, wanted: bytes) -> list[bytes]:
+    """The values of a header, whose ``wanted`` name is in lower case."""
+    return [value.strip() for name, value in response.headers if name.lower() == wanted]
+
+
+def content_length(response: httpcore.Response) -> int | None:
+    """The largest length that the answer claims, in bytes; None if it claims none."""
+    lengths = [value for value in header(response, b"content-length") if value.isdigit()]
+    return max((int(value[:19]) for value in lengths), default=None)
+
+
+class StreamReading:
+    """The body of one answer, as it comes."""
+
+    def __init__(self, response: httpcore.Response, deadline: Deadline) -> None:
+        self.size = content_length(response)
+        self._chunks = response.iter_stream()
+        self._deadline = deadline
+        self._waiting = memoryview(b"")
+
+    def read(self, count: int) -> bytes:
+        """See :class:`Reading`."""
+        parts: list[memoryview] = []
+        while count > 0:
+            if not self._waiting:
+                with fetch_errors():
+                    chunk = next(self._chunks, None)
+                self._deadline.remaining()
+                if chunk is None:
+                    break
+                self._waiting = memoryview(chunk)
+            part, self._waiting = self._waiting[:count], self._waiting[count:]
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def allow(self, seconds: float) -> None:
+        """See :class:`Reading`."""
+        self._deadline.set(seconds)
+
+
+class RangeReading:
+    """A request per :meth:`read`. Raises :class:`FetchError` ``range`` for an answer that is not what was asked for,
+    and ``changed`` where two answers are of two contents.
+    """
+
+    def __init__(self, ask: Ask, deadline: Deadline, open_answers: ExitStack) -> None:
+        self._ask = ask
+        self._deadline = deadline
+        self._open_answers = open_answers
+        self._whole: StreamReading | None = None
+        self._content: tuple[list[bytes], ...] | None = None
+        self._size: int | None = None
+        self._at = 0
+
+    @property
+    def size(self) -> int | None:
+        """See :class:`Reading`."""
+        return self._whole.size if self._whole else self._size
+
+    def read(self, count: int) -> bytes:
+        """See :class:`Reading`."""
+        if self._whole:
+            return self._whole.read(count)
+        if self._size is not None:
+            count = min(count, self._size - self._at)
+        if count <= 0:
+            return b""
+        with ExitStack() as answer:
+            wanted = b"bytes=%d-%d" % (self._at, self._at + count - 1)
+            response = answer.enter_context(self._ask([(b"Range", wanted)]))
+            if response.status == 416 and self._at == 0 and header(response, b"content-range") == [b"bytes */0"]:
+                self._size = 0
+                return b""
+            check_answer(response, 200, 206)
+            if response.status == 206:
+                return self._part(response, count)
+            if self._at:
+                raise FetchError("range", "a part, then everything")
+            self._open_answers.push(answer.pop_all())
+            self._whole = StreamReading(response, self._deadline)
+        return self._whole.read(count)
+
+    def _part(self, response: httpcore.Response, count: int) -> bytes:
+        """The body of an answer that has to be the next ``count`` bytes, or all there are."""
+        ranges = header(response, b"content-range")
+        told = _CONTENT_RANGE.fullmatch(ranges[0]) if len(ranges) == 1 else None
+        if told is None:
+            raise FetchError("range")
+        first, last, size = (int(number) for number in told.groups())
+        content = tuple(header(response, name) for name in _VALIDATORS)
+        if self._content is not None and (content, size) != (self._content, self._size):
+            raise FetchError("changed", "between two requests")
+        if (first, last) != (self._at, min(self._at + count, size) - 1):
+            raise FetchError("range")
+        body = StreamReading(response, self._deadline).read(last - first + 2)
+        if len(body) != last - first + 1:
+            raise FetchError("range" if len(body) > last - first + 1 else "connection")
+        self._content, self._size, self._at = content, size, last + 1
+        return body
+
+    def allow(self, seconds: float) -> None:
+        """See :class:`Reading`."""
+        self._deadline.set(seconds)

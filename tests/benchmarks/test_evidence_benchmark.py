@@ -1,0 +1,24 @@
+"""The benchmark of evidence runs, checks what it measures, and notices a wrong answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import evidence, evidence_headers
+
+
+def test_headers_are_read_as_the_library_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evidence.main(["--rows", "headers", "--quick", "--repeats", "1", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["correct"]
+    assert row["files"] == evidence_headers.QUICK
+
+
+def test_a_header_without_the_planted_token_is_not_correct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = evidence_headers.write_files(tmp_path, 1)
+    assert evidence_headers.is_correct(path)
+    monkeypatch.setattr(evidence_headers, "TOKEN", "somebody else")
+    assert not evidence_headers.is_correct(path)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.tables import hits, items, shards, subjects
+from pipelines.database.tables import hits, items
 from pipelines.rating import platform_level
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
@@ -165,34 +165,6 @@ def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:
     """Live items in scope by status."""
     query = sa.select(items.c.status, sa.func.count()).where(*scope.where()).group_by(items.c.status)
     return {str(status): int(count) for status, count in connection.execute(query.order_by(items.c.status))}
-
-
-def recompute_status(tx: Connection, *, subject_id: str) -> None:
-    """After a subject ended: items whose only hits were of that subject are ``clean`` again.
-
-    Or ``pending``, where a rescan found the hit in a shard that no sweep has compared with everybody yet.
-    """
-    hit_items = sa.select(hits.c.item_id).where(hits.c.subject_id == subject_id)
-    still_hit = (
-        sa.select(hits.c.hit_id)
-        .join(subjects, subjects.c.subject_id == hits.c.subject_id)
-        .where(
-            hits.c.item_id == items.c.item_id,
-            hits.c.content_sha256.in_((items.c.content_sha256, items.c.text_digest)),
-            subjects.c.state == "active",
-        )
-        .exists()
-    )
-    compared = (
-        sa.select(shards.c.shard_id)
-        .where(shards.c.shard_id == items.c.shard_id, shards.c.covered_threshold.is_not(None))
-        .exists()
-    )
-    tx.execute(
-        sa.update(items)
-        .where(items.c.status == "hit", items.c.item_id.in_(hit_items), ~still_hit)
-        .values(status=sa.case((compared, "clean"), else_="pending"))
-    )
 
 
 def _item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, digest: str) -> dict[str, Any]:

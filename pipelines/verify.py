@@ -14,6 +14,7 @@ from pipelines import audit
 from pipelines.calibration.store import verify_calibrations
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import contents, items, outbox, subjects, templates, verdicts
+from pipelines.decision_record import verify_decisions
 from pipelines.judging import live_hits, unjudged_count
 from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
@@ -39,6 +40,7 @@ def verify(workspace: Workspace, *, progress: Progress = silent) -> list[Finding
         ("database integrity", _database),
         ("model files", _weights),
         ("audit chain", _audit),
+        ("decisions", _decisions),
         ("calibrations", _calibrations),
         ("registry", _registry),
         ("templates", _templates),
@@ -73,6 +75,11 @@ def _weights(workspace: Workspace) -> str:
 def _audit(workspace: Workspace) -> str:
     with workspace.database.read() as connection:
         return f"{audit.verify(connection, workspace.sealer)} rows in an unbroken chain"
+
+
+def _decisions(workspace: Workspace) -> str:
+    with workspace.database.read() as connection:
+        return verify_decisions(connection)
 
 
 def _calibrations(workspace: Workspace) -> str:

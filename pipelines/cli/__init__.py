@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipelines.cli import calibration, models, operations, registry, scanning
+from pipelines.cli import calibration, decisions, models, operations, registry, scanning, statements
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,6 +24,11 @@ for command in (
     scanning.sweep,
     scanning.rescan,
     scanning.hits,
+    decisions.decide,
+    decisions.decisions,
+    decisions.look,
+    statements.statement,
+    statements.transparency,
     models.models,
     calibration.calibrate,
     calibration.calibration,
@@ -36,3 +41,4 @@ for command in (
     operations.verify,
 ):
     main.add_command(command)
+scanning.hits.add_command(decisions.show_hit)

@@ -181,8 +181,11 @@ def require_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
         assert found[name] == wanted[name], name
 
 
+OF_A_NIGHT = [name for name in failpoints.NAMES if "compaction" not in name and "decision" not in name]
+
+
 @pytest.mark.parametrize("passage", [1, 2])
-@pytest.mark.parametrize("name", [name for name in failpoints.NAMES if "compaction" not in name])
+@pytest.mark.parametrize("name", OF_A_NIGHT)
 def test_i6_a_night_that_is_killed_and_repeated_ends_like_an_undisturbed_one(
     place: Place, undisturbed: dict[str, Any], name: str, passage: int
 ) -> None:

@@ -1,0 +1,109 @@
+"""Seeds: fingerprints of content that a person confirmed to show a subject, by which it is known when it comes back.
+
+Only a confirmation seeds. A seed names no item and does not depend on one, so it outlives the content that it was taken
+of; erasing the subject deletes it. Each confirmation has seeds of its own, also where another has the same fingerprint:
+what one of them says ends with it and no sooner.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.fingerprints import PDQ_MODEL_ID
+from pipelines.database import get_state, set_state
+from pipelines.database.evidence import model_files, seeds
+from pipelines.database.tables import hits, items
+from pipelines.workspace import new_id
+
+Kind = Literal["sha256", "payload", "pdq"]
+
+SHA256_MODEL_ID: Final = "sha256-1"
+PAYLOAD_MODEL_ID: Final = "safetensors-payload-1"
+MODEL_IDS: Final[dict[Kind, str]] = {"sha256": SHA256_MODEL_ID, "payload": PAYLOAD_MODEL_ID, "pdq": PDQ_MODEL_ID}
+"""Which hash made the digests of each kind; seeds of another are not compared (I4)."""
+
+_VERSION: Final = "seed_version"
+_SAME: Final = ("subject_id", "kind", "digest", "model_id")
+
+
+def seed_version(connection: Connection) -> int:
+    """The version of the newest seed there ever was, 0 before the first. It never falls, whatever is deleted."""
+    return int(get_state(connection, _VERSION) or 0)
+
+
+def sow(tx: Connection, *, decision_id: str, subject_id: str, item_id: str, now: datetime) -> int:
+    """Enter the fingerprints of an item's content as seeds of a new confirmation; how many. None without content."""
+    query = (
+        sa.select(items.c.content_sha256, model_files.c.payload_sha256, items.c.pdq)
+        .select_from(items.outerjoin(model_files, model_files.c.content_sha256 == items.c.content_sha256))
+        .where(items.c.item_id == item_id, items.c.content_sha256.is_not(None))
+    )
+    row = tx.execute(query).first()
+    digests: dict[Kind, str | None] = {"sha256": row[0], "payload": row[1], "pdq": row[2]} if row else {}
+    known = [(kind, digest) for kind, digest in digests.items() if digest is not None]
+    rows: list[dict[str, Any]] = [
+        {
+            "seed_id": new_id("seed"),
+            "version": version,
+            "subject_id": subject_id,
+            "kind": kind,
+            "digest": digest,
+            "model_id": MODEL_IDS[kind],
+            "decision_id": decision_id,
+            "created_at": now,
+        }
+        for version, (kind, digest) in zip(_next_versions(tx, len(known)), known, strict=True)
+    ]
+    if rows:
+        tx.execute(sa.insert(seeds), rows)
+    return len(rows)
+
+
+def revoke(tx: Connection, *, decision_id: str, now: datetime) -> int:
+    """End the seeds of a confirmation that does not stand any more; how many. Hits on them count no longer."""
+    own = sa.and_(seeds.c.decision_id == decision_id, seeds.c.revoked_at.is_(None))
+    return tx.execute(sa.update(seeds).where(own).values(revoked_at=now)).rowcount
+
+
+def restore(tx: Connection, *, decision_id: str) -> int:
+    """Put the seeds of a confirmation that stands again in force; how many. What came meanwhile is due for them."""
+    own = sa.and_(seeds.c.decision_id == decision_id, seeds.c.revoked_at.is_not(None))
+    seed_ids = tx.execute(sa.select(seeds.c.seed_id).where(own).order_by(seeds.c.version)).scalars().all()
+    for seed_id, version in zip(seed_ids, _next_versions(tx, len(seed_ids)), strict=True):
+        tx.execute(sa.update(seeds).where(seeds.c.seed_id == seed_id).values(revoked_at=None, version=version))
+    return len(seed_ids)
+
+
+def is_revoked() -> sa.ColumnElement[bool]:
+    """Condition on ``hits``: it matches a seed that is not in force, and no other confirmation stands for the same."""
+    own, other = seeds.alias("own_seed"), seeds.alias("other_seed")
+    standing = (
+        sa.select(own.c.seed_id)
+        .join(other, sa.and_(*(own.c[name] == other.c[name] for name in _SAME), other.c.revoked_at.is_(None)))
+        .where(own.c.seed_id == hits.c.seed_id)
+    )
+    return sa.and_(hits.c.seed_id.is_not(None), ~standing.correlate(hits).exists())
+
+
+def hit_by(connection: Connection, decision_id: str) -> set[tuple[str, str]]:
+    """The (item, subject) pairs with a hit on a fingerprint that this decision seeded, in force or not."""
+    own, other = seeds.alias("own_seed"), seeds.alias("other_seed")
+    query = (
+        sa.select(hits.c.item_id, hits.c.subject_id)
+        .join(other, other.c.seed_id == hits.c.seed_id)
+        .join(own, sa.and_(*(own.c[name] == other.c[name] for name in _SAME)))
+        .where(own.c.decision_id == decision_id)
+    )
+    return {(str(item_id), str(subject_id)) for item_id, subject_id in connection.execute(query)}
+
+
+def _next_versions(tx: Connection, count: int) -> range:
+    """The next ``count`` versions, taken for good."""
+    first = seed_version(tx) + 1
+    if count:
+        set_state(tx, _VERSION, str(first + count - 1))
+    return range(first, first + count)

@@ -15,7 +15,7 @@ from pipelines.config import EmbeddingConfig
 from pipelines.database import set_state
 from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
 from pipelines.manifest import insert_shard, mark_covered
-from pipelines.takedown.outbox import enqueue_takedown
+from pipelines.takedown.outbox import enqueue
 from pipelines.workspace import Workspace
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -164,7 +164,7 @@ def add_takedown(
     """The message for an item and a person, due in ``hours``; ``values`` replace columns (``state="dead"``)."""
     ids = {"item_id": item_id, "content_sha256": content_of(item_id), "subject_id": subject_id}
     due_at = NOW + timedelta(hours=hours)
-    enqueue_takedown(tx, **ids, policy_version=policy, due_at=due_at, reasons={}, now=NOW)
+    enqueue(tx, action="takedown", **ids, policy_version=policy, due_at=due_at, reasons={}, now=NOW)
     message_id = f"msg_{content_of(f'{item_id}|{subject_id}|{policy}')[:32]}"
     same = sa.and_(*(outbox.c[name] == value for name, value in ids.items()), outbox.c.policy_version == policy)
     tx.execute(sa.update(outbox).where(same).values(message_id=message_id, **values))

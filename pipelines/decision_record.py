@@ -23,7 +23,7 @@ from pipelines import audit
 from pipelines.database import tables
 from pipelines.database.evidence import decisions, seeds
 from pipelines.sealing import associated_data, seal, unseal
-from pipelines.templates import open_subject_key
+from pipelines.templates import open_subject_key, require_kept
 from pipelines.workspace import Workspace
 
 _MADE: Final = ("decision.confirm", "decision.reject", "decision.unsure")
@@ -96,7 +96,10 @@ def record_restored(tx: Connection, workspace: Workspace, decision_id: str, *, a
 
 
 def open_note(workspace: Workspace, decision_id: str, *, actor: str) -> str | None:
-    """The note of a decision, or None. The look is an audit row. Raises :class:`StateError` for an unknown decision."""
+    """The note of a decision, or None. The look is an audit row.
+
+    Raises :class:`StateError` for an unknown decision, or when its subject was erased.
+    """
     with workspace.database.write() as tx:
         own = sa.select(decisions.c.subject_id).where(decisions.c.decision_id == decision_id)
         subject_id = tx.execute(own).scalar()
@@ -105,6 +108,7 @@ def open_note(workspace: Workspace, decision_id: str, *, actor: str) -> str | No
         sealed = _made_facts(tx, decision_id).get("sealed_note")
         if sealed is None:
             return None
+        require_kept(tx, subject_id)
         key = open_subject_key(tx, workspace.sealer, subject_id)
         try:
             note = unseal(key, base64.b64decode(sealed, validate=True), _note_aad(decision_id)).decode()

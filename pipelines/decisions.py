@@ -25,7 +25,7 @@ from pipelines.database.tables import hits, outbox
 from pipelines.decision_record import record_made, record_restored, record_reversed
 from pipelines.judging import live_hits, rejudge
 from pipelines.statuses import settle_statuses
-from pipelines.takedown.outbox import TAKEDOWN, WITHDRAWN
+from pipelines.takedown.outbox import TAKEDOWN, not_taken_back
 from pipelines.workspace import Workspace, new_id
 
 Word = Literal["confirm", "reject", "unsure"]
@@ -114,7 +114,11 @@ def decide(
 
     A hit that was rejected may be decided anew, if it would count but for that.
     """
-    answer = Answer(decision, reason, actor, note)
+    return decide_as(workspace, hit_ids, Answer(decision, reason, actor, note))
+
+
+def decide_as(workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> DecisionSummary:
+    """As :func:`decide`."""
     with workspace.database.write() as tx:
         summary = decide_in(tx, workspace, hit_ids, answer)
         workspace.failpoints.pass_by("before_decision_commit")
@@ -123,7 +127,7 @@ def decide(
 
 
 def decide_in(tx: Connection, workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> DecisionSummary:
-    """As :func:`decide`, in the caller's writing transaction, which must not commit if this raises."""
+    """As :func:`decide_as`, in the caller's writing transaction, which must not commit if this raises."""
     named: dict[Scope, list[Row[Any]]] = {}
     for hit in _named(tx, hit_ids):
         named.setdefault(_scope(hit), []).append(hit)
@@ -300,10 +304,8 @@ def _messages(tx: Connection, scopes: Iterable[Scope]) -> set[str]:
     """The takedowns of these subjects that stand."""
     found: set[str] = set()
     for part in _parts(sorted({scope.subject_id for scope in scopes})):
-        stands = sa.and_(outbox.c.action == TAKEDOWN, outbox.c.state != WITHDRAWN, outbox.c.subject_id.in_(part))
-        event = outbox.alias("event")
-        taken_back = sa.select(event.c.key).where(event.c.withdraws_key == outbox.c.key)
-        found.update(tx.execute(sa.select(outbox.c.message_id).where(stands, ~taken_back.exists())).scalars())
+        of_subjects = sa.and_(outbox.c.action == TAKEDOWN, outbox.c.subject_id.in_(part), not_taken_back())
+        found.update(tx.execute(sa.select(outbox.c.message_id).where(of_subjects)).scalars())
     return found
 
 

@@ -27,7 +27,7 @@ from pipelines.decision_record import Decision, decisions_on
 from pipelines.fetch import open_item
 from pipelines.judging import content_key, live_hits
 from pipelines.sealing import associated_data, unseal
-from pipelines.templates import open_crops, open_subject_key
+from pipelines.templates import open_crops, open_subject_key, require_kept
 from pipelines.workspace import Workspace
 
 MARGIN: Final = 0.5
@@ -100,6 +100,7 @@ def open_term(workspace: Workspace, hit_id: str, *, actor: str) -> str:
     if row.sealed_term is None:
         raise StateError("this hit has no term: it is not of a text")
     with workspace.database.read() as connection:
+        require_kept(connection, row.subject_id)
         key = open_subject_key(connection, workspace.sealer, row.subject_id)
     return unseal(key, row.sealed_term, term_aad(row.subject_id, row.hit_id)).decode()
 

@@ -20,6 +20,7 @@ from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
 from pipelines.registry import open_templates, registry_version
 from pipelines.retention import read_kept
+from pipelines.takedown.outbox import not_taken_back
 from pipelines.workspace import Workspace
 
 _STATUSES = ("pending", "clean", "hit", "no_face")
@@ -186,7 +187,7 @@ def _outbox(workspace: Workspace) -> str:
         outbox.c.content_sha256 == verdicts.c.content_sha256,
         outbox.c.subject_id == verdicts.c.subject_id,
         outbox.c.action == "takedown",
-        outbox.c.state != "withdrawn",
+        not_taken_back(),
     )
     active = sa.and_(subjects.c.subject_id == verdicts.c.subject_id, subjects.c.state == "active")
     present = sa.and_(

@@ -11,8 +11,7 @@ from pipelines.bulk import HitQuery, decide_chosen
 from pipelines.bulk import preview as preview_chosen
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, to_plain
 from pipelines.decision_record import list_decisions, open_note
-from pipelines.decisions import REASONS, Answer, Word, undo
-from pipelines.decisions import decide as decide_hits
+from pipelines.decisions import REASONS, Answer, Word, decide_as, undo
 from pipelines.environment import Environment
 from pipelines.looks import explain_hit, open_term
 from pipelines.looks import look as look_at
@@ -68,8 +67,7 @@ def decide(
             return
         answer = _answer(decision, reason, note)
         if hit_ids:
-            words = {"decision": answer.decision, "reason": answer.reason, "actor": answer.actor, "note": answer.note}
-            emit(decide_hits(workspace, hit_ids, **words), as_json=as_json)
+            emit(decide_as(workspace, hit_ids, answer), as_json=as_json)
         elif yes and expect is not None:
             emit(decide_chosen(workspace, query, answer, expect=expect), as_json=as_json)
         else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -19,19 +20,17 @@ from pipelines.bulk import HitQuery, choose, decide_chosen, preview
 from pipelines.database import evidence, tables
 from pipelines.decision_record import list_decisions, open_note
 from pipelines.decisions import REASONS, Answer, DecisionSummary, decide, undo
-from pipelines.delivery import deliver
 from pipelines.hits import list_hits
 from pipelines.judging import judge_pending
 from pipelines.registry import erase, withdraw
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
-from pipelines.takedown.receiver import Receiver
 from pipelines.verify import verify
 from pipelines.workspace import Workspace
 from tests import fakes
 from tests.fakes import WHITE, person, picture
-from tests.pipelines.takedown.delivering import SECRET
+from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
 from tests.platform_actions import DAY, ask_for_removal, enrol, source_of, upload
 
 WINDOW = timedelta(minutes=10)
@@ -289,57 +288,46 @@ def test_undoing_a_rejection_brings_the_hit_back_to_review(workspace: Workspace,
     assert all_hold(workspace)
 
 
-@pytest.fixture
-def receiver(tmp_path: Path, workspace: Workspace) -> Iterator[Receiver]:
-    """A takedown service that the workspace delivers to; its clock is the workspace's."""
-    with Receiver("127.0.0.1", 0, [SECRET], log_path=tmp_path / "cases.jsonl", now=workspace.now) as opened:
-        from dataclasses import replace
-
-        workspace.environment = replace(
-            workspace.environment, takedown_url=opened.url, takedown_secrets=(SECRET,)
-        )
-        yield opened
+def sent(workspace: Workspace, client: ScriptedClient) -> list[str]:
+    """Send what is due; the types of all events that ever arrived."""
+    dispatch_once(workspace.database, client, workspace.now)
+    return [json.loads(message.body)["type"] for message in client.sent]
 
 
 def test_inside_the_window_nothing_is_sent_and_undoing_sends_nothing(
-    workspace: Workspace, one: tuple[str, str], receiver: Receiver, clock
+    workspace: Workspace, one: tuple[str, str], clock
 ) -> None:
-    summary = say(workspace, "confirm", one[0])
+    client, summary = ScriptedClient(), say(workspace, "confirm", one[0])
     clock.forward(minutes=9)
-    assert deliver(workspace).sent == 0
+    assert sent(workspace, client) == []
     undo(workspace, str(summary.batch_id), actor="ann")
     clock.forward(days=2)
-    deliver(workspace)
-    assert receiver.cases() == []
+    assert sent(workspace, client) == []
     assert messages(workspace) == [("takedown", "a.png", "withdrawn")]
     assert all_hold(workspace)
 
 
-def test_undoing_after_the_delivery_sends_a_withdrawal(
-    workspace: Workspace, one: tuple[str, str], receiver: Receiver, clock
-) -> None:
-    summary = say(workspace, "confirm", one[0])
-    clock.forward(minutes=11)
-    assert deliver(workspace).sent == 1
+def test_undoing_after_the_delivery_sends_a_withdrawal(workspace: Workspace, one: tuple[str, str], clock) -> None:
+    client, summary = ScriptedClient(), say(workspace, "confirm", one[0])
+    clock.forward(minutes=10)
+    assert sent(workspace, client) == ["takedown.requested"]
     assert undo(workspace, str(summary.batch_id), actor="ann").withdrawn == 1
-    assert deliver(workspace).withdrawn == 1
-    assert [case["open"] for case in receiver.cases()] == [False]
+    assert sent(workspace, client) == ["takedown.requested", "takedown.withdrawn"]
     assert all_hold(workspace)
 
 
-def test_confirming_again_after_a_withdrawal_is_another_case(
-    workspace: Workspace, one: tuple[str, str], receiver: Receiver, clock
-) -> None:
+def test_confirming_again_after_a_withdrawal_is_another_case(workspace: Workspace, one: tuple[str, str], clock) -> None:
+    client = ScriptedClient()
     say(workspace, "confirm", one[0])
-    clock.forward(minutes=11)
-    deliver(workspace)
+    clock.forward(minutes=10)
+    sent(workspace, client)
     say(workspace, "reject", one[0])
     clock.forward(minutes=1)
-    deliver(workspace)
+    sent(workspace, client)
     assert say(workspace, "confirm", one[0]).takedowns == 1
-    clock.forward(minutes=11)
-    deliver(workspace)
-    assert sorted(case["open"] for case in receiver.cases()) == [False, True]
+    clock.forward(minutes=10)
+    assert sent(workspace, client) == ["takedown.requested", "takedown.withdrawn", "takedown.requested"]
+    assert len({message.key for message in client.sent}) == 3
     assert all_hold(workspace)
 
 
@@ -380,7 +368,9 @@ def test_a_hit_of_a_subject_that_has_left_cannot_be_decided(workspace: Workspace
         say(workspace, "confirm", one[0])
 
 
-@pytest.mark.parametrize(("decision", "reason"), [("confirm", "other_person"), ("reject", ""), ("maybe", "same_person")])
+@pytest.mark.parametrize(
+    ("decision", "reason"), [("confirm", "other_person"), ("reject", ""), ("maybe", "same_person")]
+)
 def test_a_decision_needs_one_of_its_fixed_reasons(workspace: Workspace, decision: Any, reason: str) -> None:
     with pytest.raises(ValueError, match="fixed reasons"):
         decide(workspace, ["hit_0"], decision=decision, reason=reason, actor="ann")
@@ -489,9 +479,7 @@ def test_the_act_is_refused_when_something_came_in_since_the_preview(workspace: 
         ({"verdict": "review", "most": 2}, 2),
     ],
 )
-def test_each_filter_chooses_its_own(
-    workspace: Workspace, uploads: Path, query: dict[str, Any], count: int
-) -> None:
+def test_each_filter_chooses_its_own(workspace: Workspace, uploads: Path, query: dict[str, Any], count: int) -> None:
     crowd(workspace, uploads)
     with workspace.database.read() as connection:
         assert len(choose(connection, HitQuery(**query))) == count
@@ -528,7 +516,7 @@ def test_erasing_the_subject_makes_its_notes_unreadable(workspace: Workspace, on
     with workspace.database.read() as connection:
         (decision,) = list_decisions(connection)
     erase(workspace, one[1], actor="tester")
-    with pytest.raises(StateError, match="no longer"):
+    with pytest.raises(StateError, match="nothing personal is kept"):
         open_note(workspace, decision.decision_id, actor="bob")
 
 

@@ -29,7 +29,9 @@ from pipelines.sweep import sweep
 from pipelines.verify import verify
 from pipelines.workspace import Workspace
 from tests import fakes
+from tests.conftest import KEY
 from tests.fakes import WHITE, person, picture
+from tests.pipelines.durability_process import run_night
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
 from tests.platform_actions import DAY, ask_for_removal, enrol, source_of, upload
 
@@ -374,6 +376,31 @@ def test_a_hit_of_a_subject_that_has_left_cannot_be_decided(workspace: Workspace
 def test_a_decision_needs_one_of_its_fixed_reasons(workspace: Workspace, decision: Any, reason: str) -> None:
     with pytest.raises(ValueError, match="fixed reasons"):
         decide(workspace, ["hit_0"], decision=decision, reason=reason, actor="ann")
+
+
+def written(workspace: Workspace) -> dict[str, int]:
+    """Rows of everything that a decision writes."""
+    of = (evidence.decisions, evidence.seeds, tables.outbox, tables.audit)
+    with workspace.database.read() as connection:
+        return {
+            table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() for table in of
+        }
+
+
+@pytest.mark.parametrize(("point", "done"), [("before_decision_commit", False), ("after_decision_commit", True)])
+def test_i6_a_process_killed_while_deciding_has_decided_all_or_nothing(
+    workspace: Workspace, tmp_path: Path, database_url: str, one: tuple[str, str], point: str, done: bool
+) -> None:
+    before = written(workspace)
+    variables = {"LIKENESS_KEY": KEY, "LIKENESS_DATABASE_URL": database_url, "LIKENESS_FAILPOINT": point}
+    killed = run_night(workspace.home, tmp_path, variables, "--confirm", one[0])
+    assert killed.returncode == -9, killed.stderr[-2000:]
+    added = {name: count - before[name] for name, count in written(workspace).items()}
+    assert (added["decisions"], added["outbox"] > 0, added["seeds"] > 0, added["audit"]) == (done, done, done, done)
+    assert verdicts_of(workspace)["a.png"][0] == ("takedown" if done else "review")
+    say(workspace, "confirm", one[0], actor="tester")
+    assert [state for _, _, state in messages(workspace)] == ["pending"]
+    assert all_hold(workspace)
 
 
 def test_two_analysts_at_once_leave_one_decision_and_one_takedown(

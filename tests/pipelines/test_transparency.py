@@ -54,7 +54,7 @@ def three_days(workspace: Workspace, uploads: Path, clock) -> str:
     made = decide(workspace, [hit.hit_id], decision="confirm", reason="same_person", actor="ann")
     clock.forward(minutes=15)
     dispatch_once(workspace.database, client, workspace.now)
-    undo(workspace, str(made.decisions and made.batch_id), actor="ann")
+    undo(workspace, str(made.batch_id), actor="ann")
     return subject
 
 

@@ -112,11 +112,14 @@ class Workspace:
         with self.database.read() as connection:
             return self.thresholds_at(connection)
 
-    def thresholds_at(self, connection: Connection) -> Thresholds:
-        """The bands as a transaction sees them. Raises :class:`CorruptionError` for an altered calibration."""
+    def thresholds_at(self, connection: Connection, *, policy: Policy | None = None) -> Thresholds:
+        """The bands as a transaction sees them, by the policy in force or another one.
+
+        Raises :class:`CorruptionError` for an altered calibration.
+        """
         calibration = calibration_in_force(connection, self.sealer, model_id=self.model_id)
         calibrated = calibration.thresholds() if calibration else None
-        return self.policy.thresholds(self.pack_name, calibrated=calibrated)
+        return (policy or self.policy).thresholds(self.pack_name, calibrated=calibrated)
 
     @property
     def pack_name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipelines.cli import calibration, decisions, models, operations, registry, scanning, statements
+from pipelines.cli import calibration, decisions, models, operations, policy, registry, scanning, statements
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,6 +32,7 @@ for command in (
     models.models,
     calibration.calibrate,
     calibration.calibration,
+    policy.policy,
     operations.dispatch,
     operations.reconcile,
     operations.receiver,

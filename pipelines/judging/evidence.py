@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from indexes.calibration import Thresholds
 from pipelines.database.evidence import decisions
 from pipelines.database.tables import contents, hits, items, subjects
 from pipelines.ledger import Scope
-from pipelines.policy import BOUNTIES, Band, Context, Evidence, band_of
+from pipelines.policy import BOUNTIES, Band, Context, Evidence, Policy, band_of
 from pipelines.rating import LEVELS
 from pipelines.seeds import is_revoked
 from pipelines.workspace import Workspace
@@ -114,7 +114,22 @@ def items_of(groups: Collection[Group]) -> sa.ColumnElement[bool]:
     return sa.or_(items.c.parent_model.in_(models), items.c.item_id.in_(models | single))
 
 
-def evidence_of(tx: Connection, groups: Sequence[Group], workspace: Workspace) -> dict[Group, list[Evidence]]:
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """What evidence is weighed by: a policy, and the thresholds it puts in force for the present models."""
+
+    policy: Policy
+    thresholds: Thresholds
+    model_id: str
+
+
+def weighing(workspace: Workspace, connection: Connection, policy: Policy | None = None) -> Weighing:
+    """By the policy in force, or by another one."""
+    policy = policy or workspace.policy
+    return Weighing(policy, workspace.thresholds_at(connection, policy=policy), workspace.model_id)
+
+
+def evidence_of(tx: Connection, groups: Sequence[Group], by: Weighing) -> dict[Group, list[Evidence]]:
     """All hits that count, of each group, by item and hit; an empty list where there is nothing (any more)."""
     found: dict[Group, list[Evidence]] = {group: [] for group in groups}
     confirmed = said("confirm").label("confirmed")
@@ -123,22 +138,21 @@ def evidence_of(tx: Connection, groups: Sequence[Group], workspace: Workspace) -
         .add_columns(confirmed)
         .where(hits.c.subject_id.in_({group.subject_id for group in groups}), items_of(groups))
     )
-    thresholds = workspace.thresholds_at(tx)
     for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id)):
         if (group := group_of(row)) in found:
-            found[group].append(_evidence(row, _band(row, workspace, thresholds)))
+            found[group].append(_evidence(row, _band(row, by)))
     return found
 
 
-def _band(row: Any, workspace: Workspace, thresholds: Thresholds) -> Band | None:
-    """The band as the policy in force sees it; the hit's own row keeps what was in force when it was found.
+def _band(row: Any, by: Weighing) -> Band | None:
+    """The band as the policy sees it; the hit's own row keeps what was in force when it was found.
 
     Of a hit of earlier models today's thresholds say nothing, so its band stays (I4).
     """
     if row.tier in ("header", "text"):
-        return workspace.policy.text_band(row.place, row.match)
-    if row.tier == "face" and row.model_id == workspace.model_id:
-        return band_of(row.score, thresholds) if row.score >= thresholds.review else None
+        return by.policy.text_band(row.place, row.match)
+    if row.tier == "face" and row.model_id == by.model_id:
+        return band_of(row.score, by.thresholds) if row.score >= by.thresholds.review else None
     band: Band = row.band
     return band
 
@@ -161,7 +175,7 @@ class Member:
     context: Context
 
 
-def members_of(tx: Connection, groups: Collection[Group], workspace: Workspace) -> dict[str, list[Member]]:
+def members_of(tx: Connection, groups: Collection[Group], policy: Policy) -> dict[str, list[Member]]:
     """The live items of groups, by model; those that belong to none under their own id."""
     query = sa.select(
         items.c.item_id,
@@ -178,28 +192,24 @@ def members_of(tx: Connection, groups: Collection[Group], workspace: Workspace) 
     for row in tx.execute(query.where(items.c.live, items_of(groups)).order_by(items.c.item_id)):
         # A model file without a thumbnail is no picture; nor is a bounty that is text alone.
         picture = bool(row.readable) and (row.kind == "image" or bool(row.pdq or row.faces))
-        context = context_of(row.platform_level, workspace)
+        context = context_of(row.platform_level, policy)
         member = Member(row.item_id, row.kind, row.content_key, picture, context)
         members.setdefault(row.model or row.item_id, []).append(member)
     return members
 
 
-def context_of(level: int | None, workspace: Workspace) -> Context:
-    """A rating as the policy in force weighs it."""
+def context_of(level: int | None, policy: Policy) -> Context:
+    """A rating as the policy weighs it."""
     if level is None:
         return Context()
-    return Context(LEVELS[level], mature=level >= LEVELS.index(workspace.policy.settings.mature.level))
+    return Context(LEVELS[level], mature=level >= LEVELS.index(policy.settings.mature.level))
 
 
-def most_mature(contexts: Mapping[str, Context] | Sequence[Context]) -> Context:
+def most_mature(contexts: Sequence[Context]) -> Context:
     """The context of a whole model: the highest rating of any of its items."""
-    of = list(contexts.values()) if isinstance(contexts, Mapping) else list(contexts)
-    known = [context for context in of if context.level != "unknown"]
+    known = [context for context in contexts if context.level != "unknown"]
     if not known:
         return Context()
     level = max((context.level for context in known), key=LEVELS.index)
-    mature, minor = (
-        any(context.mature for context in of),
-        any(context.mature and context.minor_looking for context in of),
-    )
-    return Context(level, mature=mature, minor_looking=minor)
+    minor = any(context.mature and context.minor_looking for context in known)
+    return Context(level, mature=any(context.mature for context in known), minor_looking=minor)

@@ -18,6 +18,7 @@ from pipelines.judging.evidence import (
     KEY,
     Group,
     Member,
+    Weighing,
     evidence_of,
     group_of,
     items_of,
@@ -25,9 +26,10 @@ from pipelines.judging.evidence import (
     members_of,
     model_of_item,
     most_mature,
+    weighing,
 )
 from pipelines.judging.messages import Wanted, send, stands, take_back
-from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, judge, judge_model
+from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Policy, judge, judge_model
 from pipelines.progress import Progress, silent
 from pipelines.takedown.outbox import BLOCK, TAKEDOWN
 from pipelines.workspace import Workspace
@@ -121,17 +123,16 @@ def groups_to_judge(connection: Connection, policy_version: str, calibration_id:
 
 
 def judge_groups(
-    tx: Connection, workspace: Workspace, groups: Sequence[Group]
+    tx: Connection, groups: Sequence[Group], by: Weighing
 ) -> tuple[list[Judged], dict[Group, ModelJudgement]]:
     """The verdicts on whole groups: their evidence in one query. Writes nothing."""
     judged: list[Judged] = []
     models: dict[Group, ModelJudgement] = {}
-    calibration_id = workspace.thresholds_at(tx).calibration_id
-    members = members_of(tx, groups, workspace)
-    for group, evidence in evidence_of(tx, groups, workspace).items():
+    members = members_of(tx, groups, by.policy)
+    for group, evidence in evidence_of(tx, groups, by).items():
         of_group = members.get(group.model or group.item_id or "", [])
         if group.model is not None:
-            models[group] = _judge_model(group.model, evidence, of_group, workspace)
+            models[group] = _judge_model(group.model, evidence, of_group, by.policy)
         contexts = {member.item_id: member.context for member in of_group}
         by_item: dict[str, list[Evidence]] = {}
         for hit in evidence:
@@ -140,26 +141,24 @@ def judge_groups(
             judgement = judge(
                 own,
                 known=evidence,
-                policy=workspace.policy,
+                policy=by.policy,
                 context=contexts.get(item_id),
                 likeness_model=group in models and models[group].verdict == "likeness_model",
-                calibration_id=calibration_id,
+                calibration_id=by.thresholds.calibration_id,
             )
             hit_ids = tuple(hit.hit_id for hit in own)
             judged.append(Judged(group, item_id, own[0].content_sha256, hit_ids, judgement))
     return judged, models
 
 
-def _judge_model(
-    model: str, evidence: Sequence[Evidence], of: Sequence[Member], workspace: Workspace
-) -> ModelJudgement:
+def _judge_model(model: str, evidence: Sequence[Evidence], of: Sequence[Member], policy: Policy) -> ModelJudgement:
     return judge_model(
         model,
         evidence,
         images=sum(member.picture for member in of),
         context=most_mature([member.context for member in of]),
         bounty=any(member.item_id == model and member.kind in BOUNTIES for member in of),
-        policy=workspace.policy,
+        policy=policy,
     )
 
 
@@ -170,7 +169,7 @@ def _judge_groups(
 
     Only people do that (``by_person``).
     """
-    judged, models = judge_groups(tx, workspace, groups)
+    judged, models = judge_groups(tx, groups, weighing(workspace, tx))
     if by_person:
         _clear(tx, workspace, groups, judged)
         _take_back(tx, workspace, judged, models)

@@ -179,7 +179,10 @@ def cancel_unsent(tx: Connection, *, item_id: str | None = None, subject_id: str
 
 
 def not_taken_back() -> sa.ColumnElement[bool]:
-    """Condition on ``outbox``: a message that opens a case, and that was not taken back."""
+    """Condition on ``outbox``: a message that opens a case, and that was not taken back.
+
+    One that was delivered stays ``done`` when it is withdrawn, and has an event that says so.
+    """
     event = outbox.alias("event")
     taken_back = sa.select(event.c.key).where(
         event.c.item_id == outbox.c.item_id, event.c.withdraws_key == outbox.c.key

@@ -24,6 +24,7 @@ from pipelines.database.evidence import decisions
 from pipelines.database.tables import hits, outbox
 from pipelines.decision_record import record_made, record_restored, record_reversed
 from pipelines.judging import live_hits, rejudge
+from pipelines.seeds import Confirmed
 from pipelines.statuses import settle_statuses
 from pipelines.takedown.outbox import TAKEDOWN, not_taken_back
 from pipelines.workspace import Workspace, new_id
@@ -141,9 +142,7 @@ def decide_in(tx: Connection, workspace: Workspace, hit_ids: Sequence[str], answ
             tally.replaced += 1
     _require_in_force(tx, [hit.hit_id for scope in new for hit in named[scope]])
     batch_id = new_id("batch")
-    for scope, decision_id in new.items():
-        ids = {"decision_id": decision_id, "batch_id": batch_id, **scope._asdict()}
-        _make(tx, workspace, ids, named[scope][0], answer, tally)
+    _make(tx, workspace, {new[scope]: named[scope][0] for scope in new}, answer, batch_id=batch_id, tally=tally)
     items = _judge_again(tx, workspace, tally.touched)
     after = _messages(tx, named)
     minutes = workspace.policy.settings.decisions.undo_minutes
@@ -201,29 +200,26 @@ def undo(workspace: Workspace, which: str, *, actor: str) -> DecisionSummary:
 
 
 def _make(
-    tx: Connection, workspace: Workspace, ids: dict[str, str], hit: Row[Any], answer: Answer, tally: _Tally
+    tx: Connection, workspace: Workspace, new: dict[str, Row[Any]], answer: Answer, *, batch_id: str, tally: _Tally
 ) -> None:
-    """Write one decision with its audit row and its seeds."""
-    row = ids | {
-        "decision": answer.decision,
-        "reason": answer.reason,
-        "hit_id": hit.hit_id,
-        "item_id": hit.item_id,
-        "actor": answer.actor,
-        "decided_at": workspace.now(),
-    }
-    tx.execute(sa.insert(decisions).values(**row))
-    record_made(tx, workspace, row, note=answer.note)
+    """Write decisions with their audit rows and seeds; ``new``: the hit that each is made on."""
+    now = workspace.now()
+    said = {"batch_id": batch_id, "decision": answer.decision, "reason": answer.reason, "actor": answer.actor}
+    rows = [
+        {"decision_id": decision_id, "hit_id": hit.hit_id, "item_id": hit.item_id, "decided_at": now}
+        | _scope(hit)._asdict()
+        | said
+        for decision_id, hit in new.items()
+    ]
+    if rows:
+        tx.execute(sa.insert(decisions), rows)
+    for row in rows:
+        record_made(tx, workspace, row, note=answer.note)
     if answer.decision == "confirm":
-        tally.seeds += seeds.sow(
-            tx,
-            decision_id=ids["decision_id"],
-            subject_id=hit.subject_id,
-            item_id=hit.item_id,
-            now=workspace.now(),
-        )
-    tally.touched.append((ids["decision_id"], _scope(hit)))
-    tally.decisions += 1
+        confirmed = [Confirmed(decision_id, hit.subject_id, hit.item_id) for decision_id, hit in new.items()]
+        tally.seeds += seeds.sow(tx, confirmed, now=now)
+    tally.touched += [(decision_id, _scope(hit)) for decision_id, hit in new.items()]
+    tally.decisions += len(new)
 
 
 def _reverse(
@@ -252,14 +248,13 @@ def _restore_replaced(tx: Connection, workspace: Workspace, undone: Row[Any], *,
 def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple[str, Scope]]) -> int:
     """Judge every item that these decisions speak for, and those that match what they seeded; how many."""
     pairs: set[tuple[str, str]] = set()
-    for part in _parts([scope for _, scope in touched]):
-        pairs.update((row.item_id, row.subject_id) for row in tx.execute(_within(hits, part)))
-    for decision_id, _ in touched:
-        pairs |= seeds.hit_by(tx, decision_id)
+    for scopes in _parts([scope for _, scope in touched]):
+        pairs.update((row.item_id, row.subject_id) for row in tx.execute(_within(hits, scopes)))
+    pairs |= seeds.hit_by(tx, [decision_id for decision_id, _ in touched])
+    for part in _parts(sorted(pairs)):
+        rejudge(tx, workspace, pairs=part)
     item_ids = {item_id for item_id, _ in pairs}
-    if pairs:
-        rejudge(tx, workspace, pairs=sorted(pairs))
-        settle_statuses(tx, item_ids)
+    settle_statuses(tx, item_ids)
     return len(item_ids)
 
 

@@ -102,12 +102,12 @@ def open_term(workspace: Workspace, hit_id: str, *, actor: str) -> str:
     with workspace.database.read() as connection:
         require_kept(connection, row.subject_id)
         key = open_subject_key(connection, workspace.sealer, row.subject_id)
-    return unseal(key, row.sealed_term, term_aad(row.subject_id, row.hit_id)).decode()
+    return unseal(key, row.sealed_term, term_aad(row.hit_id, row.subject_id)).decode()
 
 
-def term_aad(subject_id: str, hit_id: str) -> bytes:
+def term_aad(hit_id: str, subject_id: str) -> bytes:
     """What a sealed term is bound to."""
-    return associated_data("term", subject_id, hit_id)
+    return associated_data("term", hit_id, subject_id)
 
 
 def look(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> bytes:

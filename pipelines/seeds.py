@@ -7,6 +7,8 @@ what one of them says ends with it and no sooner.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -27,6 +29,7 @@ MODEL_IDS: Final[dict[Kind, str]] = {"sha256": SHA256_MODEL_ID, "payload": PAYLO
 """Which hash made the digests of each kind; seeds of another are not compared (I4)."""
 
 _VERSION: Final = "seed_version"
+_CHUNK: Final = 300
 _SAME: Final = ("subject_id", "kind", "digest", "model_id")
 
 
@@ -35,32 +38,52 @@ def seed_version(connection: Connection) -> int:
     return int(get_state(connection, _VERSION) or 0)
 
 
-def sow(tx: Connection, *, decision_id: str, subject_id: str, item_id: str, now: datetime) -> int:
-    """Enter the fingerprints of an item's content as seeds of a new confirmation; how many. None without content."""
-    query = (
-        sa.select(items.c.content_sha256, model_files.c.payload_sha256, items.c.pdq)
-        .select_from(items.outerjoin(model_files, model_files.c.content_sha256 == items.c.content_sha256))
-        .where(items.c.item_id == item_id, items.c.content_sha256.is_not(None))
-    )
-    row = tx.execute(query).first()
-    digests: dict[Kind, str | None] = {"sha256": row[0], "payload": row[1], "pdq": row[2]} if row else {}
-    known = [(kind, digest) for kind, digest in digests.items() if digest is not None]
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What a confirmation said: whom the content of which item shows."""
+
+    decision_id: str
+    subject_id: str
+    item_id: str
+
+
+def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime) -> int:
+    """Enter the fingerprints of these items' contents as seeds of new confirmations; how many.
+
+    An item without content, a bounty that is text alone, gives none.
+    """
+    known = _fingerprints(tx, sorted({one.item_id for one in confirmed}))
+    wanted = [(one, kind, digest) for one in confirmed for kind, digest in known.get(one.item_id, ())]
     rows: list[dict[str, Any]] = [
         {
             "seed_id": new_id("seed"),
             "version": version,
-            "subject_id": subject_id,
+            "subject_id": one.subject_id,
             "kind": kind,
             "digest": digest,
             "model_id": MODEL_IDS[kind],
-            "decision_id": decision_id,
+            "decision_id": one.decision_id,
             "created_at": now,
         }
-        for version, (kind, digest) in zip(_next_versions(tx, len(known)), known, strict=True)
+        for version, (one, kind, digest) in zip(_next_versions(tx, len(wanted)), wanted, strict=True)
     ]
     if rows:
         tx.execute(sa.insert(seeds), rows)
     return len(rows)
+
+
+def _fingerprints(connection: Connection, item_ids: Sequence[str]) -> dict[str, list[tuple[Kind, str]]]:
+    """Item id -> kind and digest of each fingerprint of its content."""
+    found: dict[str, list[tuple[Kind, str]]] = {}
+    query = sa.select(items.c.item_id, items.c.content_sha256, model_files.c.payload_sha256, items.c.pdq).select_from(
+        items.outerjoin(model_files, model_files.c.content_sha256 == items.c.content_sha256)
+    )
+    for start in range(0, len(item_ids), _CHUNK):
+        part = items.c.item_id.in_(item_ids[start : start + _CHUNK])
+        for row in connection.execute(query.where(part, items.c.content_sha256.is_not(None))):
+            digests: dict[Kind, str | None] = {"sha256": row[1], "payload": row[2], "pdq": row[3]}
+            found[row.item_id] = [(kind, digest) for kind, digest in digests.items() if digest is not None]
+    return found
 
 
 def revoke(tx: Connection, *, decision_id: str, now: datetime) -> int:
@@ -89,16 +112,19 @@ def is_revoked() -> sa.ColumnElement[bool]:
     return sa.and_(hits.c.seed_id.is_not(None), ~standing.correlate(hits).exists())
 
 
-def hit_by(connection: Connection, decision_id: str) -> set[tuple[str, str]]:
-    """The (item, subject) pairs with a hit on a fingerprint that this decision seeded, in force or not."""
+def hit_by(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str, str]]:
+    """The (item, subject) pairs with a hit on a fingerprint that these decisions seeded, in force or not."""
     own, other = seeds.alias("own_seed"), seeds.alias("other_seed")
     query = (
         sa.select(hits.c.item_id, hits.c.subject_id)
         .join(other, other.c.seed_id == hits.c.seed_id)
         .join(own, sa.and_(*(own.c[name] == other.c[name] for name in _SAME)))
-        .where(own.c.decision_id == decision_id)
     )
-    return {(str(item_id), str(subject_id)) for item_id, subject_id in connection.execute(query)}
+    found: set[tuple[str, str]] = set()
+    for start in range(0, len(decision_ids), _CHUNK):
+        part = query.where(own.c.decision_id.in_(decision_ids[start : start + _CHUNK]))
+        found.update((str(item_id), str(subject_id)) for item_id, subject_id in connection.execute(part))
+    return found
 
 
 def _next_versions(tx: Connection, count: int) -> range:

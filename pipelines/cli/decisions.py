@@ -36,7 +36,14 @@ _LISTED = ("decision_id", "batch_id", "decision", "reason", "hit_id", "actor", "
 @click.option("--tier", type=click.Choice(["exact", "face", "header", "text"]), help="... of this tier.")
 @click.option("--band", type=click.Choice(["strong", "review"]), help="... in this band.")
 @click.option("--verdict", type=click.Choice(["takedown", "review", "clear"]), help="... with this verdict.")
-@click.option("--max", "most", type=click.IntRange(min=1), help="At most so many, the best first.")
+@click.option(
+    "--max",
+    "most",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="At most so many, the best first.",
+)
 @click.option("--yes", is_flag=True, help="Decide what is chosen; without it, only show what that would do.")
 @click.option("--expect", type=click.IntRange(min=1), help="With --yes: the number of hits that the preview showed.")
 @click.option("--undo", "undone", metavar="BATCH|DECISION", help="Take a decision or a whole batch back.")
@@ -87,12 +94,12 @@ def _require_one_way(
 ) -> None:
     """Hits by name, hits by query, or something to undo; usage errors otherwise."""
     if undone is not None:
-        if hit_ids or decision or query != HitQuery():
+        if hit_ids or decision or not query.is_open():
             raise click.UsageError("--undo goes alone")
         return
     if decision is None:
         raise click.UsageError("say confirm, reject or unsure, after the hits or the options that choose them")
-    if hit_ids and query != HitQuery():
+    if hit_ids and not query.is_open():
         raise click.UsageError("name hits, or choose them by options: not both")
     if not hit_ids and query.is_open():
         raise click.UsageError("name hits, or choose them with --subject, --item, --tier and the like")

@@ -123,7 +123,7 @@ def test_a_hit_that_does_not_exist_leaves_no_trace(workspace: Workspace, hit: Hi
 def test_a_term_is_opened_by_name_of_who_opens_it(workspace: Workspace, hit: Hit) -> None:
     with workspace.database.read() as connection:
         key = open_subject_key(connection, workspace.sealer, hit.subject_id)
-    change(workspace, hit, sealed_term=seal(key, b"testina", term_aad(hit.subject_id, hit.hit_id)))
+    change(workspace, hit, sealed_term=seal(key, b"testina", term_aad(hit.hit_id, hit.subject_id)))
     assert open_term(workspace, hit.hit_id, actor="bob") == "testina"
     assert looks(workspace) == [("term.view", "bob")]
     with workspace.database.read() as connection:

@@ -139,8 +139,9 @@ def match_report(context: AssetExecutionContext, home: Home) -> MaterializeResul
     with workspace.database.read() as connection:
         outbox = counts_by_state(connection)
     counts: dict[str, Any] = asdict(files.counts)
-    statuses = counts.pop("statuses")
+    statuses, tiers = counts.pop("statuses"), counts.pop("hits_by_tier")
     tables = {"outbox": count_table("state", outbox), "statuses": count_table("status", statuses)}
+    tables["hits_by_tier"] = count_table("tier", tiers)
     return MaterializeResult(metadata=counts | tables | {"report": MetadataValue.path(files.html)})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import hits, items
-from pipelines.rating import platform_level
+from pipelines.levels import platform_level
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
 from pipelines.takedown.outbox import cancel_unsent
@@ -165,6 +165,12 @@ def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:
     """Live items in scope by status."""
     query = sa.select(items.c.status, sa.func.count()).where(*scope.where()).group_by(items.c.status)
     return {str(status): int(count) for status, count in connection.execute(query.order_by(items.c.status))}
+
+
+def judge_anew(tx: Connection, contents: Collection[str]) -> None:
+    """What these contents are rated has changed: the hits of items that have them are weighed again."""
+    having = sa.select(items.c.item_id).where(items.c.content_sha256.in_(contents), items.c.status == "hit")
+    tx.execute(sa.update(hits).where(hits.c.item_id.in_(having)).values(judged_at=None))
 
 
 def _item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, digest: str) -> dict[str, Any]:

@@ -212,16 +212,22 @@ def list_subjects(connection: Connection) -> list[SubjectRow]:
 def show_identity(workspace: Workspace, subject_id: str, *, actor: str) -> Identity:
     """Open a subject's identity for an operator. The look is an audit row."""
     with workspace.database.write() as tx:
-        row = tx.execute(sa.select(subjects).where(subjects.c.subject_id == subject_id)).first()
-        if row is None:
-            raise StateError("there is no such subject")
-        if row.sealed_identity is None:
-            raise StateError(f"this subject is {row.state}: nothing personal is kept")
-        key = open_subject_key(tx, workspace.sealer, subject_id)
-        record = json.loads(unseal(key, row.sealed_identity, associated_data("identity", subject_id)))
+        identity = open_identity(tx, workspace, subject_id)
         audit.append(
             tx, workspace.sealer, actor=actor, action="subject.view", now=workspace.now(), subject_id=subject_id
         )
+    return identity
+
+
+def open_identity(connection: Connection, workspace: Workspace, subject_id: str) -> Identity:
+    """A subject's identity for a computation that shows it to nobody: :func:`show_identity` is for operators."""
+    row = connection.execute(sa.select(subjects).where(subjects.c.subject_id == subject_id)).first()
+    if row is None:
+        raise StateError("there is no such subject")
+    if row.sealed_identity is None:
+        raise StateError(f"this subject is {row.state}: nothing personal is kept")
+    key = open_subject_key(connection, workspace.sealer, subject_id)
+    record = json.loads(unseal(key, row.sealed_identity, associated_data("identity", subject_id)))
     return Identity(names=tuple(record["names"]), consent=record["consent"], contact=record["contact"])
 
 

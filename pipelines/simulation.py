@@ -74,7 +74,7 @@ def simulate(
         progress("simulate", 0, len(groups))
         for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
             part = groups[start : start + GROUPS_PER_TRANSACTION]
-            judged, models = judge_groups(connection, part, by)
+            judged, models = judge_groups(connection, workspace, part, by)
             before = _verdicts(connection, {group.subject_id for group in part})
             by_rule.update(one.judgement.rule for one in judged)
             judged_items, judged_models = judged_items + len(judged), judged_models + len(models)

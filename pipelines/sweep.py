@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import ConfigError, NotReadyError
 from pipelines.content import describe_pending, measure_content
 from pipelines.database import get_state, set_state
-from pipelines.database.tables import hits, items, runs, verdicts
+from pipelines.database.tables import items, runs, verdicts
 from pipelines.judging import judge_pending, live_hits, unjudged_count
 from pipelines.ledger import (
     ListedCounts,
@@ -40,6 +40,7 @@ from pipelines.registry import active_versions, expire_subjects, registry_versio
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sources import Item, open_source
 from pipelines.templates import require_templates, subjects_without
+from pipelines.verdicts import verdicts_in_force
 from pipelines.workspace import Workspace, new_id
 
 LISTING_BATCH = 500
@@ -239,19 +240,7 @@ def summarise(
 
 def count_verdicts(connection: Connection, scope: Scope) -> dict[str, int]:
     """Verdicts in force for live items in scope and active subjects, by verdict."""
-    in_force = (
-        live_hits()
-        .where(*scope.where())
-        .with_only_columns(hits.c.item_id, hits.c.content_sha256, hits.c.subject_id)
-        .distinct()
-        .subquery()
-    )
-    same = sa.and_(*(verdicts.c[name] == in_force.c[name] for name in in_force.c.keys()))  # noqa: SIM118
-    query = (
-        sa.select(verdicts.c.verdict, sa.func.count())
-        .select_from(verdicts.join(in_force, same))
-        .group_by(verdicts.c.verdict)
-    )
+    query = verdicts_in_force(verdicts.c.verdict, sa.func.count(), scope=scope).group_by(verdicts.c.verdict)
     return {str(verdict): int(count) for verdict, count in connection.execute(query)}
 
 

@@ -23,6 +23,7 @@ from indexes.corpus import Corpus
 from indexes.gallery import Gallery
 from pipelines.calibration.store import calibration_in_force
 from pipelines.canary import Canary, make_canary
+from pipelines.concept_list import ConceptList, load_concepts
 from pipelines.config import Config, load_config
 from pipelines.content_models import ContentModels, content_schema
 from pipelines.database import Database, get_state, set_state
@@ -69,6 +70,12 @@ class Workspace:
         """The policy in force."""
         name = self.config.policy
         return load_policy(self.home / name if name else None)
+
+    @cached_property
+    def concept_list(self) -> ConceptList:
+        """The list of concepts in force."""
+        name = self.config.content.concepts
+        return load_concepts(self.home / name if name else None)
 
     @cached_property
     def models(self) -> FaceModels:

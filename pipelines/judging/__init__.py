@@ -11,7 +11,7 @@ again for that subject, because a second picture can corroborate the first.
 
 from __future__ import annotations
 
-from pipelines.judging.evidence import content_key, earlier_hits_count, live_hits, unjudged_count
+from pipelines.judging.evidence import content_key, earlier_hits_count, live_hits, model_of_item, unjudged_count
 from pipelines.judging.groups import JudgeCounts, judge_pending, rejudge
 from pipelines.judging.messages import hit_rate
 
@@ -22,6 +22,7 @@ __all__ = [
     "hit_rate",
     "judge_pending",
     "live_hits",
+    "model_of_item",
     "rejudge",
     "unjudged_count",
 ]

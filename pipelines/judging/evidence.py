@@ -11,10 +11,11 @@ from sqlalchemy.engine import Connection
 
 from indexes.calibration import Thresholds
 from pipelines.database.evidence import decisions
-from pipelines.database.tables import contents, hits, items, subjects
+from pipelines.database.tables import hits, items, subjects
 from pipelines.ledger import Scope
+from pipelines.levels import LEVELS, UNKNOWN
 from pipelines.policy import BOUNTIES, Band, Context, Evidence, Policy, band_of
-from pipelines.rating import LEVELS
+from pipelines.rating import Rating, ratings_of
 from pipelines.seeds import is_revoked
 from pipelines.workspace import Workspace
 
@@ -175,7 +176,9 @@ class Member:
     context: Context
 
 
-def members_of(tx: Connection, groups: Collection[Group], policy: Policy) -> dict[str, list[Member]]:
+def members_of(
+    tx: Connection, groups: Collection[Group], workspace: Workspace, policy: Policy
+) -> dict[str, list[Member]]:
     """The live items of groups, by model; those that belong to none under their own id."""
     query = sa.select(
         items.c.item_id,
@@ -184,30 +187,31 @@ def members_of(tx: Connection, groups: Collection[Group], policy: Policy) -> dic
         items.c.status.in_(("clean", "hit", "no_face", "pending")).label("readable"),
         items.c.pdq,
         items.c.faces,
-        items.c.platform_level,
-        contents.c.nsfw_score,
         model_of_item().label("model"),
-    ).select_from(items.outerjoin(contents, contents.c.content_sha256 == items.c.content_sha256))
+    )
+    rows = tx.execute(query.where(items.c.live, items_of(groups)).order_by(items.c.item_id)).all()
+    ratings = ratings_of(tx, workspace, [row.item_id for row in rows])
     members: dict[str, list[Member]] = {}
-    for row in tx.execute(query.where(items.c.live, items_of(groups)).order_by(items.c.item_id)):
+    for row in rows:
         # A model file without a thumbnail is no picture; nor is a bounty that is text alone.
         picture = bool(row.readable) and (row.kind == "image" or bool(row.pdq or row.faces))
-        context = context_of(row.platform_level, policy)
+        context = context_of(ratings.get(row.item_id), policy)
         member = Member(row.item_id, row.kind, row.content_key, picture, context)
         members.setdefault(row.model or row.item_id, []).append(member)
     return members
 
 
-def context_of(level: int | None, policy: Policy) -> Context:
+def context_of(rating: Rating | None, policy: Policy) -> Context:
     """A rating as the policy weighs it."""
-    if level is None:
+    if rating is None or rating.level == UNKNOWN:
         return Context()
-    return Context(LEVELS[level], mature=level >= LEVELS.index(policy.settings.mature.level))
+    mature = LEVELS.index(rating.level) >= LEVELS.index(policy.settings.mature.level)
+    return Context(rating.level, mature=mature, minor_looking=bool(rating.minor_looking))
 
 
 def most_mature(contexts: Sequence[Context]) -> Context:
     """The context of a whole model: the highest rating of any of its items."""
-    known = [context for context in contexts if context.level != "unknown"]
+    known = [context for context in contexts if context.level != UNKNOWN]
     if not known:
         return Context()
     level = max((context.level for context in known), key=LEVELS.index)

@@ -123,12 +123,12 @@ def groups_to_judge(connection: Connection, policy_version: str, calibration_id:
 
 
 def judge_groups(
-    tx: Connection, groups: Sequence[Group], by: Weighing
+    tx: Connection, workspace: Workspace, groups: Sequence[Group], by: Weighing
 ) -> tuple[list[Judged], dict[Group, ModelJudgement]]:
     """The verdicts on whole groups: their evidence in one query. Writes nothing."""
     judged: list[Judged] = []
     models: dict[Group, ModelJudgement] = {}
-    members = members_of(tx, groups, by.policy)
+    members = members_of(tx, groups, workspace, by.policy)
     for group, evidence in evidence_of(tx, groups, by).items():
         of_group = members.get(group.model or group.item_id or "", [])
         if group.model is not None:
@@ -169,7 +169,7 @@ def _judge_groups(
 
     Only people do that (``by_person``).
     """
-    judged, models = judge_groups(tx, groups, weighing(workspace, tx))
+    judged, models = judge_groups(tx, workspace, groups, weighing(workspace, tx))
     if by_person:
         _clear(tx, workspace, groups, judged)
         _take_back(tx, workspace, judged, models)

@@ -113,7 +113,7 @@ def undisturbed(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> di
     assert len(end["corpus"]) == 5
     actions = [(action, state) for _, action, state, *_ in end["outbox"]]
     assert actions.count(("takedown", "done")) >= 12
-    assert actions.count(("withdrawal", "done")) == 5
+    assert actions.count(("withdrawal", "done")) == 6  # of five items and of the block of their model
     return end
 
 

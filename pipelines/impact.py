@@ -28,9 +28,10 @@ from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
 from pipelines.comparison import compare_kept
 from pipelines.database.tables import items, shards
-from pipelines.item_texts import by_place, header_texts, texts_of
+from pipelines.item_texts import by_place, texts_of
 from pipelines.judging import model_of_item
 from pipelines.manifest import list_shards
+from pipelines.model_files import header_texts
 from pipelines.progress import Progress, silent
 from pipelines.retention import expiry, is_kept
 from pipelines.sources import Item

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError
 from embeddings.fingerprints import PDQ_MODEL_ID
+from embeddings.header_evidence import HeaderText
 from pipelines import examine, item_texts
 from pipelines.database.evidence import decisions, examined, model_files, seeds
 from pipelines.database.tables import audit, hits, items
@@ -22,7 +23,6 @@ from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
 from pipelines.found_hits import open_term
 from pipelines.identities import open_names
-from pipelines.item_texts import HeaderText
 from pipelines.judging import live_hits
 from pipelines.ledger import Scope
 from pipelines.registry import Identity, erase, insert_subject, show_identity, withdraw
@@ -151,7 +151,7 @@ def test_a_header_that_could_only_be_read_later_is_examined_then(
     clock.forward(hours=1)
     content = column(workspace, "a.png", "content_sha256")
     record = {"texts": [["header:modelspec.title", "Jane Doe"]]}
-    sealed = workspace.sealer.seal_record(record, content)
+    sealed = workspace.sealer.seal_header(record, content)
     with workspace.database.write() as tx:
         values = {"content_sha256": content, "status": "read", "sealed_header": sealed, "read_at": workspace.now()}
         tx.execute(sa.insert(model_files).values(values))

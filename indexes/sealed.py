@@ -52,6 +52,8 @@ VECTORS_PER_CHUNK = 4
 """Vectors opened together: one page of 4 kB at 512 float16. Candidates are few and far apart."""
 CHUNKS_AT_ONCE = 1024
 """Chunks whose vectors are in memory at once: 4 MB at 512 float16."""
+AHEAD = 1 << 24
+"""Bytes that the system is asked to read before they are needed: from a disk that saves a quarter of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,6 @@ class SealedVectors:
         if os.fstat(self._file).st_size != self._layout.size or header != self._layout.header:
             os.close(self._file)
             raise CorruptionError(f"shard {entry.shard_id} is not the file that the manifest lists")
-        if hasattr(os, "posix_fadvise"):
-            # Not WILLNEED: Linux then fills its cache page by page, and copies out of single pages at half the rate.
-            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def __enter__(self) -> SealedVectors:
         return self
@@ -148,6 +147,8 @@ class SealedVectors:
     def block(self, number: int) -> Block:
         """Read and open one block; the same thread's next call overwrites it."""
         offset, size, rows = self._layout.block(number)
+        if number % max(AHEAD // size, 1) == 0:
+            self._read_ahead(offset)
         plain = self._plain(size - TAG)
         self._open(0, number, offset, plain.data)
         numbers = plain[: 12 + 8 * rows].view("<f4")
@@ -204,6 +205,10 @@ class SealedVectors:
             memory = self._local.plain = np.empty(size + 64, dtype=np.uint8)
         skip = -int(memory.ctypes.data) % 64
         return memory[skip : skip + size]
+
+    def _read_ahead(self, offset: int) -> None:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file, offset, 2 * AHEAD, os.POSIX_FADV_WILLNEED)
 
 
 class _Layout:

@@ -281,6 +281,8 @@ def _release(tx: Connection, shard_ids: Sequence[str], *, new_id: str | None) ->
         if tx.execute(sa.select(items.c.item_id).where(here, items.c.live).limit(1)).first():
             raise CorruptionError("an item names a shard that none named: nothing names an old shard anew")
     else:
+        # By item, for which there is an index: a platform has many hits, and this is done for each shard written.
+        theirs = hits.c.item_id.in_(sa.select(items.c.item_id).where(here))
+        tx.execute(sa.update(hits).where(theirs, hits.c.shard_id.in_(shard_ids)).values(shard_id=new_id))
         tx.execute(sa.update(items).where(here, items.c.live).values(shard_id=new_id))
-        tx.execute(sa.update(hits).where(hits.c.shard_id.in_(shard_ids)).values(shard_id=new_id))
     tx.execute(sa.update(items).where(here).values(shard_id=None))

@@ -25,9 +25,9 @@ from pipelines import audit
 from pipelines.database.tables import hits, items, templates, verdicts
 from pipelines.decision_record import Decision, decisions_on
 from pipelines.fetch import open_item
+from pipelines.found_hits import open_term
 from pipelines.judging import content_key, live_hits
-from pipelines.sealing import associated_data, unseal
-from pipelines.templates import open_crops, open_subject_key, require_kept
+from pipelines.templates import open_crops, require_kept
 from pipelines.workspace import Workspace
 
 MARGIN: Final = 0.5
@@ -45,7 +45,7 @@ class HitExplained:
     """Everything that explains a hit (I10), whether or not it is in force.
 
     ``facts``: the hit's own row; ``reasons``: of the verdict on its item and subject, if there is one; ``decisions``:
-    what people said of it, the newest first; ``has_term``: whether :func:`open_term` has words to show.
+    what people said of it, the newest first; ``has_term``: whether :func:`reveal_term` has words to show.
     """
 
     facts: dict[str, Any]
@@ -94,20 +94,15 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
     )
 
 
-def open_term(workspace: Workspace, hit_id: str, *, actor: str) -> str:
+def reveal_term(workspace: Workspace, hit_id: str, *, actor: str) -> str:
     """The very words that were taken for a name. The look is an audit row. Raises :class:`StateError` without any."""
     row = _recorded(workspace, hit_id, action="term.view", actor=actor)
     if row.sealed_term is None:
         raise StateError("this hit has no term: it is not of a text")
     with workspace.database.read() as connection:
         require_kept(connection, row.subject_id)
-        key = open_subject_key(connection, workspace.sealer, row.subject_id)
-    return unseal(key, row.sealed_term, term_aad(row.hit_id, row.subject_id)).decode()
-
-
-def term_aad(hit_id: str, subject_id: str) -> bytes:
-    """What a sealed term is bound to."""
-    return associated_data("term", hit_id, subject_id)
+        named = {"hit_id": row.hit_id, "subject_id": row.subject_id, "sealed_term": row.sealed_term}
+        return open_term(connection, workspace.sealer, **named)
 
 
 def look(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> bytes:

@@ -13,7 +13,7 @@ from pipelines.cli.console import actor, command_options, emit, opened, parse_da
 from pipelines.decision_record import list_decisions, open_note
 from pipelines.decisions import REASONS, Answer, Word, decide_as, undo
 from pipelines.environment import Environment
-from pipelines.looks import explain_hit, open_term
+from pipelines.looks import explain_hit, reveal_term
 from pipelines.looks import look as look_at
 from pipelines.report.publish import publish
 
@@ -166,7 +166,7 @@ def show_hit(environment: Environment, as_json: bool, hit_id: str, reveal: bool)
     with opened(environment) as workspace:
         with workspace.database.read() as connection:
             explained = explain_hit(connection, hit_id)
-        term = open_term(workspace, hit_id, actor=actor()) if reveal else None
+        term = reveal_term(workspace, hit_id, actor=actor()) if reveal else None
     facts = to_plain(explained)
     facts |= {"term": term} if reveal else {}
     if not as_json:

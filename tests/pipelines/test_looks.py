@@ -17,14 +17,12 @@ from pipelines import audit
 from pipelines.database import tables
 from pipelines.decisions import decide
 from pipelines.hits import Hit, list_hits
-from pipelines.looks import LONG_SIDE, explain_hit, look, open_term, term_aad
+from pipelines.looks import LONG_SIDE, explain_hit, look, reveal_term
 from pipelines.registry import erase
-from pipelines.sealing import seal
 from pipelines.sweep import sweep
-from pipelines.templates import open_subject_key
 from pipelines.workspace import Workspace
 from tests.fakes import SIDE, person, picture
-from tests.platform_actions import enrol, source_of, upload
+from tests.platform_actions import NAME, enrol, source_of, upload
 
 
 @pytest.fixture
@@ -114,30 +112,32 @@ def test_a_deleted_item_is_not_shown(workspace: Workspace, uploads: Path, hit: H
 
 
 def test_a_hit_that_does_not_exist_leaves_no_trace(workspace: Workspace, hit: Hit) -> None:
-    for act in (look, open_term):
+    for act in (look, reveal_term):
         with pytest.raises(StateError, match="no such hit"):
             act(workspace, "hit_0", actor="ann")
     assert looks(workspace) == []
 
 
-def test_a_term_is_opened_by_name_of_who_opens_it(workspace: Workspace, hit: Hit) -> None:
+def test_a_term_is_opened_by_name_of_who_opens_it(workspace: Workspace, uploads: Path) -> None:
+    subject = enrol(workspace, person(1))
+    upload(uploads, "t.png", picture(person(2)), title=f"Portrait of {NAME}")
+    sweep(workspace, source_of(uploads), day=None)
     with workspace.database.read() as connection:
-        key = open_subject_key(connection, workspace.sealer, hit.subject_id)
-    change(workspace, hit, sealed_term=seal(key, b"testina", term_aad(hit.hit_id, hit.subject_id)))
-    assert open_term(workspace, hit.hit_id, actor="bob") == "testina"
+        (text,) = list_hits(connection)
+        explained = explain_hit(connection, text.hit_id)
+    assert (explained.has_term, explained.facts["place"]) == (True, "title")
+    assert NAME not in repr(explained)
+    assert looks(workspace) == []
+    assert reveal_term(workspace, text.hit_id, actor="bob") == NAME
     assert looks(workspace) == [("term.view", "bob")]
-    with workspace.database.read() as connection:
-        explained = explain_hit(connection, hit.hit_id)
-    assert explained.has_term
-    assert "testina" not in repr(explained)
-    erase(workspace, hit.subject_id, actor="tester")
+    erase(workspace, subject, actor="tester")
     with pytest.raises(StateError, match="nothing personal is kept"):
-        open_term(workspace, hit.hit_id, actor="bob")
+        reveal_term(workspace, text.hit_id, actor="bob")
 
 
 def test_a_face_has_no_term(workspace: Workspace, hit: Hit) -> None:
     with pytest.raises(StateError, match="no term"):
-        open_term(workspace, hit.hit_id, actor="ann")
+        reveal_term(workspace, hit.hit_id, actor="ann")
 
 
 def test_i10_a_hit_explains_itself_before_and_after_a_decision(workspace: Workspace, hit: Hit) -> None:

@@ -14,11 +14,12 @@ from pipelines.database import evidence, tables
 from pipelines.decisions import REASONS, DecisionSummary, decide, undo
 from pipelines.hits import list_hits
 from pipelines.judging import judge_pending, live_hits
+from pipelines.registry import erase
 from pipelines.sweep import sweep
 from pipelines.verify import verify
 from pipelines.workspace import Workspace
 from tests.fakes import person, picture
-from tests.platform_actions import enrol, source_of, upload
+from tests.platform_actions import NAME, enrol, source_of, upload
 
 PDQ, PAYLOAD = "5a" * 32, "c3" * 32
 
@@ -199,3 +200,45 @@ def test_versions_never_fall_even_when_seeds_are_deleted(workspace: Workspace, s
         tx.execute(sa.delete(evidence.seeds))
     say(workspace, "confirm")
     assert [row.version for row in all_seeds(workspace)] == [3, 4]
+
+
+# --- With the stages that find copies and names ---
+
+
+def test_a_text_that_was_confirmed_finds_copies_of_its_picture_anywhere(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "named.png", picture(person(2)), title=f"{NAME}, portrait")
+    sweep(workspace, source_of(uploads), day=None)
+    assert verdict_of(workspace, "named.png")[0] == "review"
+    summary = say(workspace, "confirm", item_id="named.png", tier="text")
+    upload(uploads, "copy.png", picture(person(2)))
+    sweep(workspace, source_of(uploads), day=None)
+    assert verdict_of(workspace, "copy.png") == ("takedown", "copy_of_confirmed")
+    undo(workspace, str(summary.batch_id), actor="ann")
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.read() as connection:
+        assert [hit.item_id for hit in list_hits(connection)] == ["named.png"]
+    assert [finding.check for finding in verify(workspace) if not finding.ok] in ([], ["model files"])
+
+
+def test_a_rejected_name_comes_back_with_another_text_only(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "named.png", picture(person(2)), title=f"{NAME}, portrait")
+    sweep(workspace, source_of(uploads), day=None)
+    say(workspace, "reject", item_id="named.png", tier="text")
+    upload(uploads, "named.png", picture(person(2)), title=f"{NAME}, portrait", uploader="u-9")
+    upload(uploads, "other.png", picture(person(4)), title=f"{NAME}, portrait")
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.read() as connection:
+        assert list_hits(connection) == []
+    upload(uploads, "named.png", picture(person(2)), title=f"{NAME}, painted")
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.read() as connection:
+        assert [hit.item_id for hit in list_hits(connection)] == ["named.png"]
+
+
+def test_erasing_the_subject_deletes_its_seeds(workspace: Workspace, subject: str) -> None:
+    say(workspace, "confirm")
+    erase(workspace, subject, actor="tester")
+    assert all_seeds(workspace, standing=False) == []
+    assert [finding.check for finding in verify(workspace) if not finding.ok] in ([], ["model files"])

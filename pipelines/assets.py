@@ -32,6 +32,8 @@ from dagster import (
 from pipelines.backfill import backfill_templates
 from pipelines.content import describe_pending
 from pipelines.delivery import deliver
+from pipelines.examine import examine_pending
+from pipelines.examined import unexamined_count
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope, count_statuses, source_id
 from pipelines.matching import match_pending
@@ -87,13 +89,16 @@ def scanned_items(context: AssetExecutionContext, home: Home) -> MaterializeResu
 
 @asset(partitions_def=DAYS, deps=[scanned_items], group_name="likeness")
 def matches(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """New faces compared with every active subject: hits, and coverage."""
+    """New faces compared with every active subject, texts with names, fingerprints with seeds: hits, and coverage."""
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
     counts = match_pending(workspace, found_by="sweep", progress=logged_progress(context.log))
+    examined = examine_pending(workspace, found_by="sweep", progress=logged_progress(context.log))
     with workspace.database.read() as connection:
         coverage = measure_coverage(connection, workspace, scope)
-    metadata: dict[str, Any] = asdict(counts) | {"coverage": coverage.fraction, "pairs": coverage.pairs}
+        unexamined = unexamined_count(connection, workspace, scope=scope)
+    found = {"examined": examined.items, "examined_hits": examined.hits, "unexamined": unexamined}
+    metadata: dict[str, Any] = asdict(counts) | found | {"coverage": coverage.fraction, "pairs": coverage.pairs}
     return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
 
 
@@ -139,8 +144,9 @@ def match_report(context: AssetExecutionContext, home: Home) -> MaterializeResul
     with workspace.database.read() as connection:
         outbox = counts_by_state(connection)
     counts: dict[str, Any] = asdict(files.counts)
-    statuses = counts.pop("statuses")
+    statuses, tiers = counts.pop("statuses"), counts.pop("hits_by_tier")
     tables = {"outbox": count_table("state", outbox), "statuses": count_table("status", statuses)}
+    tables["hits_by_tier"] = count_table("tier", tiers)
     return MaterializeResult(metadata=counts | tables | {"report": MetadataValue.path(files.html)})
 
 

@@ -31,6 +31,7 @@ from embeddings.errors import CorruptionError
 from pipelines import audit
 from pipelines.backfill_state import BACKFILL, STATES, BackfillState, read_backfill, record_progress
 from pipelines.database.tables import templates
+from pipelines.examine import examine_pending
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope
 from pipelines.matching import match_pending
@@ -92,6 +93,7 @@ def _backfill_items(workspace: Workspace, run_id: str, progress: Progress) -> tu
     batches = workspace.config.sweep.backfill_batches
     for counts in scan_in_turns(workspace, Scope(None, None), work="outdated", batches=batches, progress=progress):
         hits += match_pending(workspace, found_by="rescan", progress=progress).hits
+        hits += examine_pending(workspace, found_by="rescan", progress=progress).hits
         judge_pending(workspace, progress=progress)
         items = counts.items
         record_progress(workspace, run_id, items=items)

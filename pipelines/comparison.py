@@ -62,7 +62,7 @@ def compare_shard(workspace: Workspace, side: Side, entry: ShardEntry) -> Compar
     if entry.path is None:
         return _compare_again(workspace, gallery, entry, side)
     try:
-        faces, matched, matches = _compare_kept(workspace, gallery, entry, threshold=side.thresholds.review)
+        faces, matched, matches = compare_kept(workspace, gallery, entry, threshold=side.thresholds.review)
     except CorruptionError:
         if is_kept(workspace, entry):
             raise
@@ -88,7 +88,7 @@ def _gallery_of(workspace: Workspace, side: Side) -> Gallery:
     return workspace.galleries[side]
 
 
-def _compare_kept(
+def compare_kept(
     workspace: Workspace, gallery: Gallery, entry: ShardEntry, *, threshold: float
 ) -> tuple[int, pa.Table, GalleryMatches]:
     """Faces compared, the faces that matched, and what they matched, row for row. Those of dead items are among them.

@@ -15,6 +15,7 @@ import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError
+from indexes.name_rules import NameSettings
 from pipelines.config_embedding import (
     FORBID,
     ContentConfig,
@@ -154,6 +155,24 @@ class MatchingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class NamesConfig:
+    """How short a name may be, in letters (:mod:`indexes.name_rules`): at all, joined (``janedoe``), joined inside a
+    longer word. A change has all texts searched again.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    least_letters: Annotated[int, Field(ge=2)] = 3
+    joined_letters: Annotated[int, Field(ge=2)] = 6
+    inside_letters: Annotated[int, Field(ge=4)] = 8
+
+    def settings(self) -> NameSettings:
+        """As the matcher takes it."""
+        return NameSettings(
+            least_letters=self.least_letters, joined_letters=self.joined_letters, inside_letters=self.inside_letters
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TakedownConfig:
     """Delivery: DESIGN 10. Back-off doubles from ``backoff_seconds`` up to ``backoff_cap_seconds``."""
 
@@ -209,6 +228,7 @@ class Config:
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
+    names: NamesConfig = field(default_factory=NamesConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
     ray: RayConfig = field(default_factory=RayConfig)
 

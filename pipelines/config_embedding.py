@@ -105,6 +105,10 @@ class ContentConfig:
     a folder as open_clip publishes them, relative to the home folder. Without it the weights of ``clip_pretrained`` are
     used if they were downloaded before; with ``clip_download`` a run downloads them itself. ``max_frames`` of an
     animation are looked at.
+
+    ``concepts``: a list of concepts of one's own (:mod:`pipelines.concept_list`), relative to the home folder. An image
+    whose Open-NSFW score reaches ``suggestive_score``, ``mature_score`` or ``explicit_score`` is at least that. The
+    first two are the bounds that the network's publisher gives for "not safe" and "certainly not"; the third is ours.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -117,6 +121,15 @@ class ContentConfig:
     clip_device: str = "auto"
     clip_compile: bool = False
     max_frames: Positive = 8
+    concepts: str = ""
+    suggestive_score: Unit = 0.2
+    mature_score: Unit = 0.8
+    explicit_score: Unit = 0.95
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that contradict each other."""
+        if not self.suggestive_score <= self.mature_score <= self.explicit_score:
+            raise ValueError("suggestive_score, mature_score and explicit_score have to ascend")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,12 @@ from embeddings.content import Describer, describe_contents
 from embeddings.errors import FetchError, ItemError
 from embeddings.types import DESCRIBED, Content, Description
 from indexes.corpus import ShardEntry
+from indexes.heads import Heads
+from pipelines.concepts import apply_concepts, concept_values, heads_for, is_due, stored_model_ids
 from pipelines.content_shards import insert_content_shard, remove_superseded, write_content_shard
 from pipelines.database.tables import contents, items
 from pipelines.fetch import ahead, fetch_until, find_content
-from pipelines.ledger import Scope
+from pipelines.ledger import Scope, judge_anew
 from pipelines.model_reading import SAFETENSORS
 from pipelines.progress import Progress, silent
 from pipelines.sources import Item, ItemSource
@@ -40,16 +42,21 @@ class ContentCounts:
     rated: int = 0
     clip_embedded: int = 0
     content_failed: int = 0
+    concepts_scored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ContentCoverage:
-    """The distinct contents of live scannable items: how many are rated, have CLIP vectors, and lack wanted ones."""
+    """The distinct contents of live scannable items: how many are rated, have CLIP vectors, and lack wanted ones.
+
+    ``concepts_missing``: have vectors, and no scores of them by the list of concepts in force.
+    """
 
     contents: int
     rated: int
     clip_embedded: int
     clip_missing: int
+    concepts_missing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class _Needs:
 def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress = silent) -> ContentCounts:
     """Rate and embed every content in scope that needs it; one worker at a time per database, others wait.
 
+    Then score whatever stored vectors the list of concepts has not been applied to.
     Without CLIP weights it says so once and does the rest, or raises :class:`WeightsError` if they are ``required``.
     A content that cannot be fetched or decoded costs itself; a bad database, disk or model ends the run with
     everything before it kept.
@@ -77,7 +85,7 @@ def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress =
         for batch in ahead(_batches(workspace, scope)):
             counts = _describe_batch(workspace, batch, counts)
             progress("content", counts.contents, total)
-    return counts
+    return replace(counts, concepts_scored=apply_concepts(workspace, progress=progress).scored)
 
 
 def measure_content(connection: Connection, workspace: Workspace, scope: Scope) -> ContentCoverage:
@@ -91,10 +99,11 @@ def measure_content(connection: Connection, workspace: Workspace, scope: Scope) 
     if models.clip_model_id is not None:
         lacking = sa.or_(lacking, contents.c.clip_model_id != models.clip_model_id)
     embedded = sa.and_(contents.c.clip_shard_id.is_not(None), ~lacking)
-    counted = [sa.func.count(), *(_number_of(part) for part in (rated, embedded, lacking))]
+    unscored = is_due(workspace, stored_model_ids(connection))
+    counted = [sa.func.count(), *(_number_of(part) for part in (rated, embedded, lacking, unscored))]
     row = tuple(connection.execute(sa.select(*counted).select_from(joined)).one())
-    total, done, encoded, missing = (int(value or 0) for value in row)
-    return ContentCoverage(total, done, encoded, missing if models.clip_wanted else 0)
+    total, done, encoded, missing, due = (int(value or 0) for value in row)
+    return ContentCoverage(total, done, encoded, missing if models.clip_wanted else 0, due)
 
 
 def _number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
@@ -247,14 +256,20 @@ def _describer(workspace: Workspace, needs: _Needs) -> Describer:
 
 def _enter(workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description]) -> None:
     """Write the batch's shard and list it. Alone: who tidies up must not find a shard that is not listed yet."""
+    model_id = workspace.content_models.clip_model_id
+    encoded = any(len(one.vectors) for one in described.values())
+    heads = heads_for(workspace, model_id) if model_id and encoded else None
     with workspace.database.exclusive("content-shards"):
-        model_id = workspace.content_models.clip_model_id
         entry = write_content_shard(workspace, list(described.values()), model_id=model_id) if model_id else None
-        _commit(workspace, batch, described, entry)
+        _commit(workspace, batch, described, entry, heads)
 
 
 def _commit(
-    workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description], entry: ShardEntry | None
+    workspace: Workspace,
+    batch: Sequence[_Fetched],
+    described: dict[str, Description],
+    entry: ShardEntry | None,
+    heads: Heads | None,
 ) -> None:
     now = workspace.now()
     with workspace.database.write() as tx:
@@ -263,7 +278,7 @@ def _commit(
         query = sa.select(contents.c.content_sha256).where(contents.c.content_sha256.in_([one.sha256 for one in batch]))
         known = set(tx.execute(query).scalars())
         for one in batch:
-            values = _values(workspace, one, described.get(one.sha256), entry) | {"described_at": now}
+            values = _values(workspace, one, described.get(one.sha256), entry, heads) | {"described_at": now}
             if one.sha256 in known:
                 change = sa.update(contents).where(contents.c.content_sha256 == one.sha256)
                 failed = 0 if one.sha256 in described else contents.c.attempts + 1
@@ -271,12 +286,17 @@ def _commit(
             else:
                 failed = int(one.sha256 not in described)
                 tx.execute(sa.insert(contents).values(content_sha256=one.sha256, attempts=failed, **values))
+        judge_anew(tx, sorted(known & described.keys()))
         workspace.failpoints.pass_by("before_content_commit")
     workspace.failpoints.pass_by("after_content_commit")
 
 
 def _values(
-    workspace: Workspace, fetched: _Fetched, description: Description | None, entry: ShardEntry | None
+    workspace: Workspace,
+    fetched: _Fetched,
+    description: Description | None,
+    entry: ShardEntry | None,
+    heads: Heads | None,
 ) -> dict[str, Any]:
     """What to enter for one content: only what it was looked at for, so that nothing known is lost."""
     if description is None:
@@ -291,5 +311,5 @@ def _values(
         values |= {
             "clip_model_id": workspace.content_models.clip_model_id,
             "clip_shard_id": entry.shard_id if entry and len(description.vectors) else None,
-        }
+        } | concept_values(workspace, heads, description)
     return values

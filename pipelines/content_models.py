@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from embeddings.clip import ImageEncoder, load_clip
+from embeddings.clip import OpenClipEncoder, load_clip
+from embeddings.clip_text import TextEncoder
 from embeddings.clip_weights import ClipSettings, ClipWeights, clip_model_id, clip_terms, find_weights, pull_weights
 from embeddings.errors import WeightsError
 from embeddings.ratings import Rater, load_rater, rating_model_id
@@ -121,9 +122,14 @@ class ContentModels:
         return load_rater()
 
     @cached_property
-    def encoder(self) -> ImageEncoder:
+    def encoder(self) -> OpenClipEncoder:
         """The CLIP towers. Raises :class:`WeightsError` without weights."""
         return load_clip(self._weights(), device=self._config.clip_device, compiled=self._config.clip_compile)
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """The text tower of the same weights."""
+        return self.encoder
 
     def _weights(self) -> ClipWeights:
         weights = find_weights(self._settings, folder=self._folder)

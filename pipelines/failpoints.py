@@ -21,6 +21,8 @@ NAMES = (
     "during_comparison",
     "before_match_commit",
     "after_match_commit",
+    "before_examine_commit",
+    "after_examine_commit",
     "before_outbox_commit",
     "after_outbox_commit",
     "before_http_send",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import NotReadyError
-from embeddings.types import check_unit
+from embeddings.types import Float32, check_unit
 from indexes.clustered import make_gallery
 from indexes.gallery import Gallery
+from pipelines.enrolment import Reference
 from pipelines.registry import open_templates, registry_version
-from pipelines.templates import reference_weights
+from pipelines.templates import LEAST_WEIGHT, reference_weights
 from pipelines.workspace import Workspace
 
+CANDIDATE = "candidate"
+"""Whose templates a gallery holds that is only looked at."""
 SAME_VECTOR = 0.99
 """A unit vector's score with itself, less more than its norm may lack."""
 
@@ -36,11 +39,36 @@ def load_gallery(
     vectors, template_ids, owners = open_templates(
         connection, workspace.sealer, subject_ids=subject_ids, model_id=model_id
     )
+    weights = reference_weights(connection, template_ids, model_id=model_id)
+    version = registry_version(connection) if upto is None else upto
+    return _make(workspace, connection, vectors, template_ids, owners, weights, model_id=model_id, version=version)
+
+
+def candidate_gallery(workspace: Workspace, connection: Connection, references: Sequence[Reference]) -> Gallery:
+    """The gallery of somebody who is not in the registry, by the models in force; the canary is in it and is found."""
+    vectors = np.stack([reference.vector for reference in references])
+    weights = [max(reference.detector_score, LEAST_WEIGHT) for reference in references]
+    ids = [f"{CANDIDATE}:{number}" for number in range(len(references))]
+    owners, version = [CANDIDATE] * len(references), registry_version(connection)
+    model_id = workspace.models.model_id
+    return _make(workspace, connection, vectors, ids, owners, weights, model_id=model_id, version=version)
+
+
+def _make(
+    workspace: Workspace,
+    connection: Connection,
+    vectors: Float32,
+    template_ids: list[str],
+    owners: list[str],
+    weights: list[float],
+    *,
+    model_id: str,
+    version: int,
+) -> Gallery:
     current = model_id == workspace.models.model_id
     canary, thresholds = workspace.canary, workspace.thresholds_of(connection, model_id)
     if thresholds is None:
         raise NotReadyError(f"there are no thresholds for {model_id}: nothing was compared")
-    weights = reference_weights(connection, template_ids, model_id=model_id)
     if current:
         vectors = np.concatenate([vectors.reshape(-1, canary.template.shape[1]), canary.template])
         template_ids, owners = [*template_ids, canary.template_id], [*owners, canary.subject_id]
@@ -51,7 +79,7 @@ def load_gallery(
         subject_ids=owners,
         weights=np.array(weights),
         model_id=model_id,
-        registry_version=registry_version(connection) if upto is None else upto,
+        registry_version=version,
         threshold=thresholds.review,
         margin=workspace.config.matching.margin(),
     )

@@ -9,12 +9,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import hits, items, verdicts
-from pipelines.judging import live_hits
+from pipelines.judging import content_key, live_hits
+
+TIERS = ("exact", "face", "header", "text")
+"""Tiers of evidence, the weightiest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One hit in force. ``face_box``: (x1, y1, x2, y2) in pixels of the upright image; ``verdict`` None: not judged."""
+    """One hit in force. ``verdict`` None: not judged.
+
+    Only a face has a reference, frame, face number, detector score and ``face_box``: (x1, y1, x2, y2) in pixels of the
+    upright image. ``place``: where a name stands or which fingerprint matched; ``match``: by which rule; ``seed_id``:
+    the confirmed content that an exact hit matches. The term itself stays sealed.
+    """
 
     hit_id: str
     item_id: str
@@ -26,12 +34,15 @@ class Hit:
     threshold: float
     threshold_source: str
     calibration_id: str | None
-    reference_id: str
-    frame: int
-    face: int
-    face_box: tuple[float, float, float, float]
-    detector_score: float
+    reference_id: str | None
+    frame: int | None
+    face: int | None
+    face_box: tuple[float, float, float, float] | None
+    detector_score: float | None
     view: str | None
+    place: str | None
+    match: str | None
+    seed_id: str | None
     model_id: str
     policy_version: str
     verdict: str | None
@@ -45,13 +56,14 @@ def list_hits(
     *,
     subject_id: str | None = None,
     item_id: str | None = None,
+    tier: str | None = None,
     day: date | None = None,
     verdict: str | None = None,
 ) -> list[Hit]:
     """Hits in force (live item, active subject), best score first. Every filter is optional; ``day`` is the item's."""
     judged = sa.and_(
         verdicts.c.item_id == hits.c.item_id,
-        verdicts.c.content_sha256 == hits.c.content_sha256,
+        verdicts.c.content_sha256 == content_key(),
         verdicts.c.subject_id == hits.c.subject_id,
     )
     found = live_hits()
@@ -64,6 +76,8 @@ def list_hits(
         query = query.where(hits.c.subject_id == subject_id)
     if item_id is not None:
         query = query.where(hits.c.item_id == item_id)
+    if tier is not None:
+        query = query.where(hits.c.tier == tier)
     if day is not None:
         query = query.where(items.c.day == day.isoformat())
     if verdict is not None:
@@ -73,4 +87,5 @@ def list_hits(
 
 def _hit(row: sa.RowMapping) -> Hit:
     same = {name: row[name] for name in Hit.__dataclass_fields__ if name not in ("face_box", "reference_id")}
-    return Hit(**same, reference_id=row["template_id"], face_box=(row["x1"], row["y1"], row["x2"], row["y2"]))
+    box = None if row["x1"] is None else (row["x1"], row["y1"], row["x2"], row["y2"])
+    return Hit(**same, reference_id=row["template_id"], face_box=box)

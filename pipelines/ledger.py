@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import hits, items, shards, subjects
-from pipelines.rating import platform_level
+from pipelines.levels import platform_level
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
 from pipelines.takedown.outbox import cancel_unsent
@@ -168,19 +168,23 @@ def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:
 
 
 def recompute_status(tx: Connection, *, subject_id: str) -> None:
-    """After a subject ended: items whose only hits were of that subject are ``clean`` again.
+    """After a subject ended: items whose only hits were of that subject are what they were without."""
+    _end_hits(tx, items.c.item_id.in_(sa.select(hits.c.item_id).where(hits.c.subject_id == subject_id)))
 
-    Or ``pending``, where a rescan found the hit in a shard that no sweep has compared with everybody yet.
-    """
-    hit_items = sa.select(hits.c.item_id).where(hits.c.subject_id == subject_id)
+
+def recompute_items(tx: Connection, item_ids: Sequence[str]) -> None:
+    """After their texts or hits changed: those of the items that have no hit any more are what they were without."""
+    _end_hits(tx, items.c.item_id.in_(item_ids))
+
+
+def _end_hits(tx: Connection, among: sa.ColumnElement[bool]) -> None:
+    """``clean`` or ``no_face`` again; or ``pending``, where a rescan found the hit in a shard that no sweep has
+    compared with everybody yet."""
+    digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
     still_hit = (
         sa.select(hits.c.hit_id)
         .join(subjects, subjects.c.subject_id == hits.c.subject_id)
-        .where(
-            hits.c.item_id == items.c.item_id,
-            hits.c.content_sha256.in_((items.c.content_sha256, items.c.text_digest)),
-            subjects.c.state == "active",
-        )
+        .where(hits.c.item_id == items.c.item_id, hits.c.content_sha256 == digest, subjects.c.state == "active")
         .exists()
     )
     compared = (
@@ -188,11 +192,14 @@ def recompute_status(tx: Connection, *, subject_id: str) -> None:
         .where(shards.c.shard_id == items.c.shard_id, shards.c.covered_threshold.is_not(None))
         .exists()
     )
-    tx.execute(
-        sa.update(items)
-        .where(items.c.status == "hit", items.c.item_id.in_(hit_items), ~still_hit)
-        .values(status=sa.case((compared, "clean"), else_="pending"))
-    )
+    without = sa.case((items.c.faces == 0, "no_face"), (compared, "clean"), else_="pending")
+    tx.execute(sa.update(items).where(items.c.status == "hit", among, ~still_hit).values(status=without))
+
+
+def judge_anew(tx: Connection, contents: Collection[str]) -> None:
+    """What these contents are rated has changed: the hits of items that have them are weighed again."""
+    having = sa.select(items.c.item_id).where(items.c.content_sha256.in_(contents), items.c.status == "hit")
+    tx.execute(sa.update(hits).where(hits.c.item_id.in_(having)).values(judged_at=None))
 
 
 def _item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, digest: str) -> dict[str, Any]:
@@ -208,13 +215,13 @@ def _item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, dige
         "source_id": source_id(source_uri),
         "source_digest": digest,
         "content_digest": _digest([item.locator, item.revision, item.received_at.isoformat(), item.kind]),
-        "text_digest": _text_digest(sealer, item),
+        "text_digest": text_digest(sealer, item),
         "platform_level": platform_level(item.nsfw_level),
         "sealed_record": sealer.seal_record({"source": source_uri, "item": item.to_record()}, item_id),
     }
 
 
-def _text_digest(sealer: Sealer, item: Item) -> str | None:
+def text_digest(sealer: Sealer, item: Item) -> str | None:
     """Changes with the texts that a name may stand in; a MAC, because short texts could be guessed from a digest."""
     texts = [item.title, item.prompt, item.tags, item.trigger_words]
     return sealer.text_mac(json.dumps(texts)) if any(texts) else None

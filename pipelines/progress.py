@@ -22,8 +22,9 @@ def silent(stage: str, done: int, total: int, detail: str = "") -> None:
 class Pace:
     """Reports a stage whose parts differ in size: parts done, faces per second, and the time left at that pace."""
 
-    def __init__(self, stage: str, sizes: Sequence[int], progress: Progress) -> None:
-        """``sizes``: faces in each part, in the order in which they will be done."""
+    def __init__(self, stage: str, sizes: Sequence[int], progress: Progress, *, unit: str = "faces") -> None:
+        """``sizes``: faces (or whatever ``unit`` says) in each part, in the order in which they will be done."""
+        self._unit = unit
         self._stage, self._sizes, self._progress = stage, sizes, progress
         self._done = self._faces = 0
         self._started = time.monotonic()
@@ -38,7 +39,7 @@ class Pace:
     def _words(self, seconds: float) -> str:
         rate = self._faces / max(seconds, 1e-9)
         left = (sum(self._sizes) - self._faces) / rate if rate else 0.0
-        return f"{_counted(rate)} faces/s, {_duration(left)} left"
+        return f"{_counted(rate)} {self._unit}/s, {_duration(left)} left"
 
 
 def _counted(number: float) -> str:

@@ -1,39 +1,108 @@
-"""How mature content is: what the platform says of it, in one scale.
+"""How mature content is: what the platform, Open-NSFW and the concepts say of it, in one scale.
 
-Knows no database and no model.
+The highest of them counts. A platform's own rating can raise the level and never lowers it: the uploader may have given
+it. :func:`rate` is that rule, pure; :func:`ratings_of` reads what it needs of items.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
-LEVELS: Final = ("none", "suggestive", "mature", "explicit")
-"""The scale; a position in it is what ``items.platform_level`` holds."""
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-_WORDS: Final = {
-    "none": 0,
-    "safe": 0,
-    "pg": 0,
-    "soft": 1,
-    "suggestive": 1,
-    "pg13": 1,
-    "pg-13": 1,
-    "mature": 2,
-    "r": 2,
-    "nsfw": 2,
-    "x": 3,
-    "xxx": 3,
-    "explicit": 3,
-    "blocked": 3,
-}
-_BITS: Final = ((0b111000, 3), (0b100, 2), (0b10, 1))
-"""Civitai's levels as bits: PG 1, PG-13 2, R 4, X 8, XXX 16, blocked 32; the highest one set counts."""
+from pipelines.concept_list import ConceptList
+from pipelines.concepts import parse_scores
+from pipelines.config_embedding import ContentConfig
+from pipelines.database.tables import contents, items
+from pipelines.levels import LEVELS, UNKNOWN
+from pipelines.workspace import Workspace
+
+_AT_ONCE = 500
 
 
-def platform_level(given: str | None) -> int | None:
-    """The platform's own rating as a position in :data:`LEVELS`: a word or a number of bits. None for anything else."""
-    word = (given or "").strip().lower()
-    if word.isascii() and word.isdigit() and len(word) <= 9:
-        bits = int(word)
-        return next((level for mask, level in _BITS if bits & mask), 0 if bits in (0, 1) else None)
-    return _WORDS.get(word)
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What is known of one item's content.
+
+    ``level``: of :data:`LEVELS`, or :data:`UNKNOWN`. ``sources``: what gave that level: ``platform``, ``open_nsfw`` or
+    ``concept:<name>``. The three marks are None while no concept was looked for, or the list has none of that name.
+    """
+
+    level: str
+    minor_looking: bool | None
+    drawing: bool | None
+    violence: bool | None
+    sources: tuple[str, ...]
+
+
+def rate(
+    *,
+    nsfw_score: float | None,
+    concepts: Mapping[str, float] | None,
+    platform: int | None,
+    concept_list: ConceptList,
+    config: ContentConfig,
+) -> Rating:
+    """Combine what is known; None is not known.
+
+    ``nsfw_score``: of Open-NSFW, in [0, 1]. ``concepts``: scores by ``concept_list``. ``platform``: position in
+    :data:`LEVELS`. The level is the highest that any of them gives, so it never falls when one of them rises or comes.
+    """
+    said: dict[str, int] = {}
+    if platform is not None:
+        said["platform"] = platform
+    if nsfw_score is not None:
+        bounds = (config.suggestive_score, config.mature_score, config.explicit_score)
+        said["open_nsfw"] = sum(nsfw_score >= bound for bound in bounds)
+    present = concept_list.present(concepts or {})
+    for name, entry in concept_list.settings.concepts.items():
+        if concepts is not None and name in concepts and entry.level:
+            said[f"concept:{name}"] = LEVELS.index(entry.level) if name in present else 0
+    level = max(said.values(), default=None)
+    minor_looking, drawing, violence = (
+        name in present if concepts is not None and name in concepts else None
+        for name in ("minor_looking", "drawing", "violence")
+    )
+    return Rating(
+        level=UNKNOWN if level is None else LEVELS[level],
+        minor_looking=minor_looking,
+        drawing=drawing,
+        violence=violence,
+        sources=tuple(name for name, given in said.items() if given == level),
+    )
+
+
+def ratings_of(connection: Connection, workspace: Workspace, item_ids: Collection[str]) -> dict[str, Rating]:
+    """The rating of each of these items that the ledger knows. Loads no model.
+
+    Scores count that the list of concepts in force gave the vectors the content has now; what another list or other
+    weights gave does not, until :func:`pipelines.concepts.apply_concepts` has come to it: thresholds say nothing of it.
+    An item without described content has what the platform says of it. Raises :class:`CorruptionError` for scores that
+    were altered.
+    """
+    listed = workspace.concept_list
+    wanted = sorted(set(item_ids))
+    columns = (contents.c[name] for name in ("nsfw_score", "clip_model_id", "concepts_id", "concepts"))
+    query = sa.select(items.c.item_id, items.c.platform_level, *columns).select_from(
+        items.outerjoin(contents, contents.c.content_sha256 == items.c.content_sha256)
+    )
+    found: dict[str, Rating] = {}
+    in_force: dict[str, str] = {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        for row in connection.execute(query.where(items.c.item_id.in_(wanted[start : start + _AT_ONCE]))):
+            scores = None
+            if row.concepts is not None and row.clip_model_id is not None:
+                if row.clip_model_id not in in_force:
+                    in_force[row.clip_model_id] = listed.concepts_id(row.clip_model_id)
+                if row.concepts_id == in_force[row.clip_model_id]:
+                    scores = parse_scores(row.concepts)
+            found[row.item_id] = rate(
+                nsfw_score=row.nsfw_score,
+                concepts=scores,
+                platform=row.platform_level,
+                concept_list=listed,
+                config=workspace.config.content,
+            )
+    return found

@@ -7,7 +7,6 @@ version numbers (I2). Names, consent records, contacts, vectors and crops are se
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,25 +17,20 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, StateError
 from embeddings.types import Float32
+from indexes.name_rules import require_usable
 from pipelines import audit
 from pipelines.database import get_state, set_state
+from pipelines.database.evidence import seeds
 from pipelines.database.tables import requests, subject_keys, subjects, templates
 from pipelines.enrolment import Reference
+from pipelines.identities import Identity as Identity
+from pipelines.identities import seal_identity, unseal_identity
 from pipelines.ledger import recompute_status
-from pipelines.sealing import Sealer, associated_data, seal, unseal
+from pipelines.sealing import Sealer, unseal
 from pipelines.takedown.outbox import cancel_unsent
 from pipelines.takedown.outbox import withdraw as withdraw_messages
 from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
 from pipelines.workspace import Workspace, new_id
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What an operator knows of a subject. Sealed in storage; never logged."""
-
-    names: tuple[str, ...]
-    consent: str
-    contact: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +70,16 @@ def insert_subject(
     active: bool,
     actor: str,
 ) -> tuple[str, tuple[str, ...]]:
-    """Store a subject with its sealed templates; returns the subject id and the template ids."""
+    """Store a subject with its sealed templates; returns the subject id and the template ids.
+
+    Raises :class:`EnrolmentError` for a name too short to be looked for, and for a consent that is over.
+    """
     now = workspace.now()
+    require_usable(identity.names, identity.exclusions, settings=workspace.config.names.settings())
     if expires_at <= now:
         raise EnrolmentError("expired", "the consent would have expired already")
     subject_id = new_id("sub")
     key, wrapped = workspace.sealer.new_subject_key(subject_id)
-    record = json.dumps({"names": identity.names, "consent": identity.consent, "contact": identity.contact})
     tx.execute(
         sa.insert(subjects).values(
             subject_id=subject_id,
@@ -90,7 +87,7 @@ def insert_subject(
             version=raise_version(tx) if active else 0,
             expires_at=expires_at,
             created_at=now,
-            sealed_identity=seal(key, record.encode(), associated_data("identity", subject_id)),
+            sealed_identity=seal_identity(key, identity, subject_id),
         )
     )
     tx.execute(sa.insert(subject_keys).values(subject_id=subject_id, wrapped_key=wrapped))
@@ -189,7 +186,8 @@ def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state:
 
 
 def destroy(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
-    """Delete key, templates and identity. The opaque id stays, so that the history still adds up."""
+    """Delete key, templates, identity and seeds. The opaque id stays, so that the history still adds up."""
+    tx.execute(sa.delete(seeds).where(seeds.c.subject_id == subject_id))
     tx.execute(sa.delete(templates).where(templates.c.subject_id == subject_id))
     tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))
     tx.execute(sa.update(subjects).where(subjects.c.subject_id == subject_id).values(state=state, sealed_identity=None))
@@ -218,11 +216,11 @@ def show_identity(workspace: Workspace, subject_id: str, *, actor: str) -> Ident
         if row.sealed_identity is None:
             raise StateError(f"this subject is {row.state}: nothing personal is kept")
         key = open_subject_key(tx, workspace.sealer, subject_id)
-        record = json.loads(unseal(key, row.sealed_identity, associated_data("identity", subject_id)))
+        identity = unseal_identity(key, row.sealed_identity, subject_id)
         audit.append(
             tx, workspace.sealer, actor=actor, action="subject.view", now=workspace.now(), subject_id=subject_id
         )
-    return Identity(names=tuple(record["names"]), consent=record["consent"], contact=record["contact"])
+    return identity
 
 
 def active_versions(connection: Connection, *, now: datetime) -> dict[str, int]:

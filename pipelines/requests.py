@@ -1,29 +1,36 @@
 """Removal requests: opened with references, accepted or rejected by an operator, completed by a rescan.
 
 Accepting activates the subject; coverage then shows which shards have not been compared with it, and the rescan works
-those off. The deadline counts from the opening.
+those off. The deadline counts from the opening. What the subject would hit of today's platform is measured first:
+above the policy's limits a second person has to accept as well, or nobody may (:mod:`pipelines.approval`).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import StateError
 from pipelines import audit
+from pipelines.approval import Approvals, approvals_needed, in_words, preview_pending, refusal
 from pipelines.database.tables import requests
 from pipelines.enrolment import Reference
+from pipelines.impact import Impact
+from pipelines.progress import Progress, silent
 from pipelines.registry import Identity, activate, destroy, end_subject, insert_subject
 from pipelines.workspace import Workspace, new_id
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalRequest:
-    """A request without anything personal."""
+    """A request without anything personal. ``first_approval``: who accepted one that needs two; ``impact``: what the
+    last attempt to accept it measured."""
 
     request_id: str
     subject_id: str
@@ -33,6 +40,8 @@ class RemovalRequest:
     due_at: datetime
     accepted_at: datetime | None
     completed_at: datetime | None
+    first_approval: str | None
+    impact: Impact | None
 
 
 def open_request(
@@ -43,12 +52,14 @@ def open_request(
     contact: str,
     consent: str | None,
     actor: str,
+    exclusions: Sequence[str] = (),
 ) -> RemovalRequest:
     """Record a request and its pending subject. Without a consent record of its own, the request is the record."""
     now = workspace.now()
     config = workspace.config.registry
     request_id = new_id("req")
-    identity = Identity(names=tuple(names), consent=consent or f"request:{request_id}", contact=contact)
+    record = consent or f"request:{request_id}"
+    identity = Identity(names=tuple(names), consent=record, contact=contact, exclusions=tuple(exclusions))
     with workspace.database.write() as tx:
         subject_id, _ = insert_subject(
             tx,
@@ -73,14 +84,38 @@ def open_request(
         return get_request(tx, request_id)
 
 
-def accept_request(workspace: Workspace, request_id: str, *, actor: str) -> RemovalRequest:
-    """Accept: the subject becomes active, and everything on the platform is due for comparison with it."""
+def preview_request(
+    workspace: Workspace, request_id: str, *, actor: str, progress: Progress = silent
+) -> tuple[Impact, Approvals]:
+    """What the subject of an open request would hit now, and how many people have to accept it."""
+    with workspace.database.read() as connection:
+        request = _require_open(connection, request_id)
+    impact = preview_pending(workspace, request.subject_id, request_id=request_id, actor=actor, progress=progress)
+    return impact, approvals_needed(impact, workspace.policy.settings.enrolment)
+
+
+def accept_request(workspace: Workspace, request_id: str, *, actor: str, progress: Progress = silent) -> RemovalRequest:
+    """Accept: the subject becomes active, and everything on the platform is due for comparison with it.
+
+    Where two people have to agree, the first is put on record and the request stays open. Raises
+    :class:`StateError` when the same person accepts again, :class:`EnrolmentError` (``refused``) where nobody may.
+    """
+    impact, needed = preview_request(workspace, request_id, actor=actor, progress=progress)
     with workspace.database.write() as tx:
         request = _require_open(tx, request_id)
-        activate(tx, workspace, request.subject_id, actor=actor)
-        _update(tx, request_id, state="accepted", accepted_at=workspace.now())
-        _audit(tx, workspace, actor, "request.accept", request_id, request.subject_id)
-        return get_request(tx, request_id)
+        _update(tx, request_id, impact=json.dumps(asdict(impact), sort_keys=True))
+        if needed == "two" and request.first_approval is None:
+            _update(tx, request_id, first_approval=actor)
+            _audit(tx, workspace, actor, "request.first_approval", request_id, request.subject_id)
+            return get_request(tx, request_id)
+        if needed == "one" or (needed == "two" and request.first_approval != actor):
+            activate(tx, workspace, request.subject_id, actor=actor)
+            _update(tx, request_id, state="accepted", accepted_at=workspace.now())
+            _audit(tx, workspace, actor, "request.accept", request_id, request.subject_id)
+            return get_request(tx, request_id)
+    if needed == "refused":
+        raise refusal(impact)
+    raise StateError(f"{in_words(impact)}; you accepted it already: now somebody else has to")
 
 
 def reject_request(workspace: Workspace, request_id: str, *, reason: str, actor: str) -> RemovalRequest:
@@ -139,12 +174,14 @@ def list_requests(connection: Connection, *, state: str | None = None) -> list[R
     return [_from_row(row) for row in connection.execute(query)]
 
 
-def _from_row(row: Row[tuple[object, ...]]) -> RemovalRequest:
-    return RemovalRequest(**{name: row._mapping[name] for name in RemovalRequest.__dataclass_fields__})
+def _from_row(row: Row[Any]) -> RemovalRequest:
+    values = {name: row._mapping[name] for name in RemovalRequest.__dataclass_fields__}
+    values["impact"] = Impact(**json.loads(values["impact"])) if values["impact"] else None
+    return RemovalRequest(**values)
 
 
-def _require_open(tx: Connection, request_id: str) -> RemovalRequest:
-    request = get_request(tx, request_id)
+def _require_open(connection: Connection, request_id: str) -> RemovalRequest:
+    request = get_request(connection, request_id)
     if request.state != "open":
         raise StateError(f"this request is {request.state} already")
     return request

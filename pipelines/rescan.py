@@ -14,6 +14,8 @@ from embeddings.errors import StateError
 from pipelines import audit
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import hits, items
+from pipelines.examine import examine_pending
+from pipelines.examined import is_examined_for, unexamined_count
 from pipelines.judging import judge_pending, live_hits
 from pipelines.ledger import Scope, count_outdated
 from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
@@ -41,6 +43,7 @@ class RescanSummary:
     takedowns: int
     completed_requests: int
     coverage: float
+    unexamined: int
     seconds: float
 
 
@@ -60,7 +63,7 @@ class WantedRescans:
 def rescan(
     workspace: Workspace, *, request_id: str | None = None, run_id: str | None = None, progress: Progress = silent
 ) -> RescanSummary:
-    """Compare the subject of one request, or every subject that is not covered yet, with all stored faces.
+    """Compare the subject of one request, or every subject that is not covered yet, with everything on the platform.
 
     Items that arrive meanwhile are compared with the subject by their own sweep, which reads the registry later.
     """
@@ -69,6 +72,7 @@ def rescan(
     subject_ids = _subjects_of(workspace, request_id)
     run_id = begin_run(workspace, kind="rescan", day=None, run_id=run_id)
     matched = match_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)
+    found = examine_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)
     judged = judge_pending(workspace, progress=progress)
     completed = complete_covered_requests(workspace)
     summary = RescanSummary(
@@ -77,10 +81,11 @@ def rescan(
         shards=matched.shards,
         faces=matched.faces,
         hits=_count_hits(workspace, subject_ids),
-        new_hits=matched.hits,
+        new_hits=matched.hits + found.hits,
         takedowns=judged.takedowns,
         completed_requests=completed,
         coverage=_coverage(workspace).fraction,
+        unexamined=_unexamined(workspace),
         seconds=round(time.monotonic() - started, 3),
     )
     finish_run(workspace, run_id, asdict(summary))
@@ -88,7 +93,7 @@ def rescan(
 
 
 def complete_covered_requests(workspace: Workspace) -> int:
-    """Complete the accepted requests whose subject has been compared with the stored faces of every live item.
+    """Complete the accepted requests whose subject has been compared with every live item: faces, texts, fingerprints.
 
     A shard that no live item names any more (all its items changed, went, or have newer models' vectors) holds up
     nothing: other models' shards are never compared again.
@@ -100,7 +105,8 @@ def complete_covered_requests(workspace: Workspace) -> int:
         listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
         waiting = _waiting(tx, workspace, listed, versions)
         for request in list_requests(tx, state="accepted"):
-            if request.subject_id in versions and request.subject_id not in waiting:
+            compared = request.subject_id in versions and request.subject_id not in waiting
+            if compared and is_examined_for(tx, workspace, request.subject_id):
                 complete_request(tx, request.request_id, now=workspace.now())
                 completed += 1
     return completed
@@ -208,3 +214,8 @@ def _count_hits(workspace: Workspace, subject_ids: Collection[str] | None) -> in
 def _coverage(workspace: Workspace) -> Coverage:
     with workspace.database.read() as connection:
         return measure_coverage(connection, workspace, Scope(None, None))
+
+
+def _unexamined(workspace: Workspace) -> int:
+    with workspace.database.read() as connection:
+        return unexamined_count(connection, workspace)

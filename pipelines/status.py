@@ -17,6 +17,7 @@ from pipelines.compaction import held_shards
 from pipelines.content import ContentCoverage, measure_content
 from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
+from pipelines.examined import unexamined_count
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.ledger import Scope, count_statuses
 from pipelines.registry import active_versions, registry_version
@@ -62,6 +63,7 @@ class Status:
     statuses: dict[str, int]
     coverage: float
     pairs_missing: int
+    items_unexamined: int
     backfill: BackfillProgress
     hits_by_earlier_models: int
     hits_unjudged: int
@@ -97,6 +99,7 @@ def read_status(workspace: Workspace) -> Status:
             statuses=statuses,
             coverage=coverage.fraction,
             pairs_missing=coverage.pairs - coverage.settled,
+            items_unexamined=unexamined_count(connection, workspace),
             backfill=watch_backfill(connection, workspace),
             hits_by_earlier_models=earlier_hits_count(connection, model_id=workspace.model_id),
             hits_unjudged=unjudged_count(connection),

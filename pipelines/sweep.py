@@ -1,6 +1,6 @@
 """The nightly sweep: new items against all subjects. The stages here are what the command line and Dagster both call.
 
-    list_source -> scan_pending -> describe_pending -> match_pending -> judge_pending    (then: dispatch, report)
+    list_source -> scan_pending -> describe_pending -> match_pending -> examine_pending -> judge_pending
 
 Each stage finds its own work in the database and may be repeated or cut off at any point.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import islice
@@ -22,7 +22,9 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import ConfigError, NotReadyError
 from pipelines.content import describe_pending, measure_content
 from pipelines.database import get_state, set_state
-from pipelines.database.tables import hits, items, runs, verdicts
+from pipelines.database.tables import items, runs, verdicts
+from pipelines.examine import examine_pending
+from pipelines.examined import unexamined_count
 from pipelines.judging import judge_pending, live_hits, unjudged_count
 from pipelines.ledger import (
     ListedCounts,
@@ -38,8 +40,9 @@ from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects, registry_version, require_active
 from pipelines.scan import ScanCounts, scan_pending
-from pipelines.sources import Item, open_source
+from pipelines.sources import open_source
 from pipelines.templates import require_templates, subjects_without
+from pipelines.verdicts import verdicts_in_force
 from pipelines.workspace import Workspace, new_id
 
 LISTING_BATCH = 500
@@ -49,7 +52,7 @@ NIGHTLY = "nightly"
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of (live item, active subject) is settled.
+    """How much of (live item, active subject) is settled, as to faces.
 
     An item is unsettled while it is ``pending`` or its result is of other models than those in force, and for every
     subject its shard has not been compared with; ``unscannable``, ``no_face`` and ``fetch_failed`` are settled, and
@@ -69,7 +72,7 @@ class Coverage:
 class SweepSummary:
     """What is true of the swept scope after the sweep, and how fast this run was.
 
-    ``outdated``: items whose result is of earlier models; it stands until a backfill has come to them.
+    ``outdated``: items whose result is of earlier models. ``unexamined``: items not compared with every name and seed.
     """
 
     run_id: str
@@ -87,6 +90,7 @@ class SweepSummary:
     takedowns: int
     review: int
     coverage: float
+    unexamined: int
     listed: int
     embedded: int
     reused: int
@@ -105,10 +109,11 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
     scope = Scope(source_id(source_uri), day)
     run_id = begin_run(workspace, kind="sweep", day=day)
     listed = list_source(workspace, source_uri, day=day, progress=progress)
-    # A day is completed, also with new models; everything there ever was is left to the backfill.
+    # A day is completed, also with new models; all the rest is left to the backfill.
     scanned = scan_pending(workspace, scope, work="all" if day else "new", progress=progress)
     describe_pending(workspace, scope, progress=progress)
     match_pending(workspace, found_by="sweep", progress=progress)
+    examine_pending(workspace, found_by="sweep", progress=progress)
     judge_pending(workspace, progress=progress)
     seconds = time.monotonic() - started
     summary = summarise(workspace, scope, run_id=run_id, listed=listed.listed, scanned=scanned, seconds=seconds)
@@ -145,16 +150,12 @@ def list_source(
     """Enter everything the source lists into the ledger, in batches."""
     source = open_source(source_uri, settings=workspace.config.fetch.settings())
     total = ListedCounts(0, 0, 0, 0)
-    for batch in _batched(source.items(day), LISTING_BATCH):
+    listed = source.items(day)
+    for batch in iter(lambda: list(islice(listed, LISTING_BATCH)), []):
         with workspace.database.write() as tx:
             total += record_listing(tx, workspace.sealer, batch, source_uri=source_uri, now=workspace.now())
         progress("list", total.listed, 0)
     return total
-
-
-def _batched(listed: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    while batch := list(islice(listed, size)):
-        yield batch
 
 
 def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str | None = None) -> str:
@@ -199,33 +200,34 @@ def summarise(
     scanned = scanned or ScanCounts()
     with workspace.database.read() as connection:
         statuses = count_statuses(connection, scope)
-        found = live_hits().where(*scope.where()).subquery()
-        hit_count = connection.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()
+        found = sa.select(sa.func.count()).select_from(live_hits().where(*scope.where()).subquery())
+        hit_count = connection.execute(found).scalar_one()
         faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
         judged = count_verdicts(connection, scope)
         coverage = measure_coverage(connection, workspace, scope)
+        not_examined = unexamined_count(connection, workspace, scope=scope)
         outdated_items = count_outdated(connection, scope, model_id=workspace.model_id)
         content = measure_content(connection, workspace, scope)
-    family: dict[str, int] = {}
+    family: Counter[str] = Counter()
     for status, count in statuses.items():
-        name = status.partition(":")[0]
-        family[name] = family.get(name, 0) + count
+        family[status.partition(":")[0]] += count
     return SweepSummary(
         run_id=run_id,
         items=sum(statuses.values()),
         faces=int(faces or 0),
-        clean=family.get("clean", 0),
-        hit=family.get("hit", 0),
-        no_face=family.get("no_face", 0),
-        unscannable=family.get("unscannable", 0),
-        fetch_failed=family.get("fetch_failed", 0),
-        pending=family.get("pending", 0),
+        clean=family["clean"],
+        hit=family["hit"],
+        no_face=family["no_face"],
+        unscannable=family["unscannable"],
+        fetch_failed=family["fetch_failed"],
+        pending=family["pending"],
         outdated=outdated_items,
         statuses=statuses,
         hits=int(hit_count),
         takedowns=judged.get("takedown", 0),
         review=judged.get("review", 0),
         coverage=coverage.fraction,
+        unexamined=not_examined,
         listed=listed,
         embedded=scanned.embedded,
         reused=scanned.reused,
@@ -239,19 +241,7 @@ def summarise(
 
 def count_verdicts(connection: Connection, scope: Scope) -> dict[str, int]:
     """Verdicts in force for live items in scope and active subjects, by verdict."""
-    in_force = (
-        live_hits()
-        .where(*scope.where())
-        .with_only_columns(hits.c.item_id, hits.c.content_sha256, hits.c.subject_id)
-        .distinct()
-        .subquery()
-    )
-    same = sa.and_(*(verdicts.c[name] == in_force.c[name] for name in in_force.c.keys()))  # noqa: SIM118
-    query = (
-        sa.select(verdicts.c.verdict, sa.func.count())
-        .select_from(verdicts.join(in_force, same))
-        .group_by(verdicts.c.verdict)
-    )
+    query = verdicts_in_force(verdicts.c.verdict, sa.func.count(), scope=scope).group_by(verdicts.c.verdict)
     return {str(verdict): int(count) for verdict, count in connection.execute(query)}
 
 
@@ -275,14 +265,14 @@ def measure_coverage(connection: Connection, workspace: Workspace, scope: Scope)
 
 
 def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
-    """Raise :class:`NotReadyError` unless every pair in scope is settled and every hit has a verdict."""
+    """Raise :class:`NotReadyError` unless every pair in scope is settled, every item examined, every hit judged."""
     with workspace.database.read() as connection:
         coverage = measure_coverage(connection, workspace, scope)
+        left = unexamined_count(connection, workspace, scope=scope)
         waiting = unjudged_count(connection, scope)
-    if coverage.settled != coverage.pairs or waiting:
-        raise NotReadyError(
-            f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared, {waiting} hits not judged"
-        )
+    if coverage.settled != coverage.pairs or left or waiting:
+        pairs = f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared"
+        raise NotReadyError(f"{pairs}, {left} items not examined, {waiting} hits not judged")
     return coverage
 
 

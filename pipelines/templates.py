@@ -16,7 +16,8 @@ from pipelines.database.tables import subject_keys, subjects, templates
 from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.workspace import Workspace, new_id
 
-_LEAST_WEIGHT = 1e-3
+LEAST_WEIGHT = 1e-3
+"""Of a reference in a centroid, however poor its photograph."""
 
 
 def subjects_without(connection: Connection, *, model_id: str, states: Collection[str]) -> list[str]:
@@ -43,7 +44,7 @@ def reference_weights(connection: Connection, template_ids: Sequence[str], *, mo
     """How much each of these templates of one model counts in a centroid: its photograph's detector score."""
     query = sa.select(templates.c.template_id, templates.c.detector_score).where(templates.c.model_id == model_id)
     scores = {str(row.template_id): float(row.detector_score) for row in connection.execute(query)}
-    return [max(scores[template_id], _LEAST_WEIGHT) for template_id in template_ids]
+    return [max(scores[template_id], LEAST_WEIGHT) for template_id in template_ids]
 
 
 def open_crops(connection: Connection, sealer: Sealer, rows: Sequence[sa.Row[Any]]) -> list[bytes]:

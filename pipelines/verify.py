@@ -14,7 +14,7 @@ from pipelines import audit
 from pipelines.calibration.store import verify_calibrations
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import contents, items, outbox, subjects, templates, verdicts
-from pipelines.judging import live_hits, unjudged_count
+from pipelines.judging import content_key, live_hits, unjudged_count
 from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
 from pipelines.registry import open_templates, registry_version
@@ -182,9 +182,7 @@ def _outbox(workspace: Workspace) -> str:
         outbox.c.state != "withdrawn",
     )
     active = sa.and_(subjects.c.subject_id == verdicts.c.subject_id, subjects.c.state == "active")
-    present = sa.and_(
-        items.c.item_id == verdicts.c.item_id, items.c.content_sha256 == verdicts.c.content_sha256, items.c.live
-    )
+    present = sa.and_(items.c.item_id == verdicts.c.item_id, verdicts.c.content_sha256 == content_key(), items.c.live)
     query = sa.select(sa.func.count()).select_from(verdicts.join(subjects, active).join(items, present))
     wanted = query.where(verdicts.c.verdict == "takedown")
     missing = wanted.where(~sa.select(outbox.c.key).where(message).exists())

@@ -23,6 +23,7 @@ from indexes.corpus import Corpus
 from indexes.gallery import Gallery
 from pipelines.calibration.store import calibration_in_force
 from pipelines.canary import Canary, make_canary
+from pipelines.concept_list import ConceptList, load_concepts
 from pipelines.config import Config, load_config
 from pipelines.content_models import ContentModels, content_schema
 from pipelines.database import Database, get_state, set_state
@@ -71,6 +72,12 @@ class Workspace:
         return load_policy(self.home / name if name else None)
 
     @cached_property
+    def concept_list(self) -> ConceptList:
+        """The list of concepts in force."""
+        name = self.config.content.concepts
+        return load_concepts(self.home / name if name else None)
+
+    @cached_property
     def models(self) -> FaceModels:
         """Detector and recogniser, loaded on first use. Raises :class:`WeightsError` before terms are accepted."""
         from pipelines.licences import require_accepted  # it works on workspaces
@@ -112,11 +119,14 @@ class Workspace:
         with self.database.read() as connection:
             return self.thresholds_at(connection)
 
-    def thresholds_at(self, connection: Connection) -> Thresholds:
-        """The bands as a transaction sees them. Raises :class:`CorruptionError` for an altered calibration."""
+    def thresholds_at(self, connection: Connection, *, policy: Policy | None = None) -> Thresholds:
+        """The bands as a transaction sees them, by the policy in force or another one.
+
+        Raises :class:`CorruptionError` for an altered calibration.
+        """
         calibration = calibration_in_force(connection, self.sealer, model_id=self.model_id)
         calibrated = calibration.thresholds() if calibration else None
-        return self.policy.thresholds(self.pack_name, calibrated=calibrated)
+        return (policy or self.policy).thresholds(self.pack_name, calibrated=calibrated)
 
     @property
     def pack_name(self) -> str:

@@ -6,7 +6,9 @@ halves shows two people. Different colours are strangers: their vectors are near
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -106,6 +108,14 @@ class ColourEncoder:
         """As :class:`ColourRecognizer`."""
         return vectors_of_colours([tuple(int(c) for c in image[4, 4]) for image in pixels])
 
+    def encode_texts(self, texts: Sequence[str]) -> Float32:
+        """A text that names a colour, such as ``person 7``, lies where pictures of it do; any other by itself."""
+        named = [re.fullmatch(r"person (\d+)", text) for text in texts]
+        seeds = [tuple(hashlib.sha256(text.encode()).digest()[:8]) for text in texts]
+        return vectors_of_colours(
+            [person(int(found[1])) if found else seed for found, seed in zip(named, seeds, strict=True)]
+        )
+
 
 class FakeContentModels:
     """What :class:`pipelines.content_models.ContentModels` offers; CLIP is off unless it is given an id."""
@@ -116,6 +126,7 @@ class FakeContentModels:
         self.clip_wanted = clip_wanted or clip_model_id is not None
         self.rater = MeanRater()
         self.encoder = ColourEncoder()
+        self.text_encoder = self.encoder
 
     def offer_clip(self) -> None:
         """Fetch nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipelines.cli import calibration, models, operations, registry, scanning
+from pipelines.cli import calibration, content, models, operations, policy, registry, scanning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,9 +24,13 @@ for command in (
     scanning.sweep,
     scanning.rescan,
     scanning.hits,
+    content.search,
+    content.concepts,
+    scanning.verdicts,
     models.models,
     calibration.calibrate,
     calibration.calibration,
+    policy.policy,
     operations.dispatch,
     operations.reconcile,
     operations.receiver,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, to_plain
+from pipelines.approval import approvals_needed, enrol_subject, in_words, names_of_candidate, preview_subject
+from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, to_plain
 from pipelines.enrolment import Reference, read_references, resembling_subjects
 from pipelines.environment import Environment
 from pipelines.galleries import load_gallery
@@ -16,12 +17,11 @@ from pipelines.registry import (
     Identity,
     active_versions,
     erase,
-    insert_subject,
     list_subjects,
     show_identity,
     withdraw,
 )
-from pipelines.requests import accept_request, list_requests, open_request, reject_request
+from pipelines.requests import accept_request, list_requests, open_request, preview_request, reject_request
 from pipelines.workspace import Workspace
 
 _FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
@@ -37,7 +37,7 @@ class ReferenceFiles(click.Command):
         for arg in args:
             name, equals, value = arg.partition("=")
             if arg.startswith("-"):
-                current = name if name in ("--reference", "--alias") else None
+                current = name if name in ("--reference", "--alias", "--exclude") else None
                 expanded += [name, value] if current and equals else [arg]
             elif current and expanded[-1] != current:
                 expanded += [current, arg]
@@ -54,6 +54,7 @@ def subject() -> None:
 @subject.command("add", cls=ReferenceFiles)
 @click.option("--name", required=True, help="The person's name; sealed in storage.")
 @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
 @click.option(
     "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
 )
@@ -65,6 +66,7 @@ def add_subject(
     as_json: bool,
     name: str,
     aliases: tuple[str, ...],
+    exclusions: tuple[str, ...],
     references: tuple[Path, ...],
     consent: str,
     expires: date | None,
@@ -74,18 +76,45 @@ def add_subject(
         read = _read_references(workspace, references)
         resembling = _resembling(workspace, read)
         days = workspace.config.registry.consent_days
-        with workspace.database.write() as tx:
-            subject_id, template_ids = insert_subject(
-                tx,
+        with progress(as_json) as report:
+            subject_id, template_ids, impact = enrol_subject(
                 workspace,
-                identity=Identity(names=(name, *aliases), consent=consent, contact=None),
+                identity=Identity((name, *aliases), consent=consent, contact=None, exclusions=exclusions),
                 references=read,
                 expires_at=end_of(expires) if expires else workspace.now() + timedelta(days=days),
-                active=True,
                 actor=actor(),
+                progress=report,
             )
     _warn(resembling)
-    emit({"subject_id": subject_id, "reference_ids": template_ids, "resembles": resembling}, as_json=as_json)
+    added = {"subject_id": subject_id, "reference_ids": template_ids, "resembles": resembling, "impact": impact}
+    emit(added, as_json=as_json)
+
+
+@subject.command("preview", cls=ReferenceFiles)
+@click.option("--name", required=True, help="The person's name; not stored.")
+@click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
+@click.option(
+    "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
+)
+@command_options
+def preview_command(
+    environment: Environment,
+    as_json: bool,
+    name: str,
+    aliases: tuple[str, ...],
+    exclusions: tuple[str, ...],
+    references: tuple[Path, ...],
+) -> None:
+    """Say what of today's platform a person would hit. Stores nothing but an audit row of the counts."""
+    with opened(environment) as workspace, progress(as_json) as report:
+        read = _read_references(workspace, references)
+        names = names_of_candidate((name, *aliases), exclusions)
+        impact = preview_subject(workspace, read, names=names, actor=actor(), progress=report)
+        approvals = approvals_needed(impact, workspace.policy.settings.enrolment)
+        resembling = _resembling(workspace, read)
+    _warn(resembling)
+    emit(to_plain(impact) | {"approvals": approvals, "resembles": resembling}, as_json=as_json)
 
 
 @subject.command("list")
@@ -136,6 +165,7 @@ def request() -> None:
 @request.command("open", cls=ReferenceFiles)
 @click.option("--name", required=True, help="The person's name; sealed in storage.")
 @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
 @click.option(
     "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
 )
@@ -147,6 +177,7 @@ def open_command(
     as_json: bool,
     name: str,
     aliases: tuple[str, ...],
+    exclusions: tuple[str, ...],
     references: tuple[Path, ...],
     contact: str,
     consent: str | None,
@@ -156,7 +187,13 @@ def open_command(
         read = _read_references(workspace, references)
         resembling = _resembling(workspace, read)
         opened_request = open_request(
-            workspace, names=(name, *aliases), references=read, contact=contact, consent=consent, actor=actor()
+            workspace,
+            names=(name, *aliases),
+            exclusions=exclusions,
+            references=read,
+            contact=contact,
+            consent=consent,
+            actor=actor(),
         )
     _warn(resembling)
     emit(to_plain(opened_request) | {"resembles": resembling}, as_json=as_json)
@@ -167,16 +204,34 @@ def open_command(
 def list_requests_command(environment: Environment, as_json: bool) -> None:
     """List requests, the most urgent first."""
     with opened(environment) as workspace, workspace.database.read() as connection:
-        emit(list_requests(connection), as_json=as_json)
+        rows = to_plain(list_requests(connection))
+    shown = [{name: value for name, value in row.items() if name != "impact"} for row in rows]
+    emit(rows if as_json else shown, as_json=as_json)
+
+
+@request.command("preview")
+@click.argument("request_id", metavar="ID")
+@command_options
+def preview_request_command(environment: Environment, as_json: bool, request_id: str) -> None:
+    """Say what of today's platform the person would hit, and how many people have to accept the request."""
+    with opened(environment) as workspace, progress(as_json) as report:
+        impact, approvals = preview_request(workspace, request_id, actor=actor(), progress=report)
+    emit(to_plain(impact) | {"approvals": approvals}, as_json=as_json)
 
 
 @request.command("accept")
 @click.argument("request_id", metavar="ID")
 @command_options
 def accept_command(environment: Environment, as_json: bool, request_id: str) -> None:
-    """Accept a request. The sensor starts its rescan; without Dagster run `likeness rescan --pending`."""
-    with opened(environment) as workspace:
-        emit(accept_request(workspace, request_id, actor=actor()), as_json=as_json)
+    """Accept a request. The sensor starts its rescan; without Dagster run `likeness rescan --pending`.
+
+    One that would hit much of the platform, or cannot be previewed, stays open until another person accepts it too.
+    """
+    with opened(environment) as workspace, progress(as_json) as report:
+        accepted = accept_request(workspace, request_id, actor=actor(), progress=report)
+    if accepted.state == "open" and accepted.impact:
+        click.echo(f"not in force yet: {in_words(accepted.impact)}; another person has to accept it too", err=True)
+    emit(accepted, as_json=as_json)
 
 
 @request.command("reject")

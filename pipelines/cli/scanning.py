@@ -1,4 +1,4 @@
-"""``likeness sweep``, ``rescan`` and ``hits``."""
+"""``likeness sweep``, ``rescan``, ``hits`` and ``verdicts``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,28 @@ from pipelines.backfill import backfill_templates
 from pipelines.backfill_state import read_backfill
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, to_plain
 from pipelines.environment import Environment
-from pipelines.hits import list_hits
+from pipelines.hits import TIERS, list_hits
 from pipelines.rescan import rescan as run_rescan
 from pipelines.sweep import SweepSummary, configured_source
 from pipelines.sweep import sweep as run_sweep
+from pipelines.verdicts import list_model_verdicts, list_verdicts
 from pipelines.workspace import Workspace
 
-_SHOWN = ("hit_id", "item_id", "subject_id", "band", "score", "threshold", "view", "model_id", "verdict", "rule")
+_SHOWN = (
+    "hit_id",
+    "item_id",
+    "subject_id",
+    "tier",
+    "place",
+    "band",
+    "score",
+    "threshold",
+    "view",
+    "model_id",
+    "verdict",
+)
+_SHOWN_OF_MODEL = ("model", "subject_id", "verdict", "rule", "generator_block", "priority", "tiers", "distinct_images")
+_SHOWN_OF_ITEM = ("item_id", "parent_model", "subject_id", "verdict", "rule", "priority", "tiers", "decided_by")
 
 
 @click.command()
@@ -62,7 +77,7 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
             "earlier models, whose results stand until then: run `likeness models backfill`",
             err=True,
         )
-    elif summary.coverage < 1:
+    elif summary.coverage < 1 or summary.unexamined:
         click.echo("some items are not compared with everybody yet: run `likeness rescan --pending`", err=True)
 
 
@@ -82,6 +97,7 @@ def rescan(environment: Environment, as_json: bool, request_id: str | None, pend
 @click.command()
 @click.option("--subject", "subject_id", help="Only hits of this subject.")
 @click.option("--item", "item_id", help="Only hits of this item.")
+@click.option("--tier", type=click.Choice(TIERS), help="Only evidence of this tier.")
 @click.option("--day", callback=parse_day, help="Only items received on this UTC day.")
 @click.option("--verdict", type=click.Choice(["takedown", "review", "clear"]), help="Only hits with this verdict.")
 @command_options
@@ -90,13 +106,36 @@ def hits(
     as_json: bool,
     subject_id: str | None,
     item_id: str | None,
+    tier: str | None,
     day: date | None,
     verdict: str | None,
 ) -> None:
     """List hits in force, best score first. --json gives every field that explains them."""
     with opened(environment) as workspace, workspace.database.read() as connection:
-        found = list_hits(connection, subject_id=subject_id, item_id=item_id, day=day, verdict=verdict)
+        found = list_hits(connection, subject_id=subject_id, item_id=item_id, tier=tier, day=day, verdict=verdict)
     if as_json:
         emit(found, as_json=True)
     else:
         emit([{name: row[name] for name in _SHOWN} for row in to_plain(found)], as_json=False)
+
+
+@click.command()
+@click.option("--model", "of_models", is_flag=True, help="Verdicts on models instead of on items.")
+@click.option("--subject", "subject_id", help="Only verdicts about this subject.")
+@click.option(
+    "--verdict", help="Only this verdict: takedown, review, clear; of a model likeness_model, suspected, clear."
+)
+@command_options
+def verdicts(
+    environment: Environment, as_json: bool, of_models: bool, subject_id: str | None, verdict: str | None
+) -> None:
+    """List verdicts in force on items, or on models, the most pressing first."""
+    known = ("likeness_model", "suspected", "clear") if of_models else ("takedown", "review", "clear")
+    if verdict is not None and verdict not in known:
+        raise click.UsageError(f"--verdict is one of {', '.join(known)} here")
+    with opened(environment) as workspace, workspace.database.read() as connection:
+        reading = list_model_verdicts if of_models else list_verdicts
+        found = reading(connection, subject_id=subject_id, verdict=verdict)
+    shown = _SHOWN_OF_MODEL if of_models else _SHOWN_OF_ITEM
+    rows = to_plain(found)
+    emit(rows if as_json else [{name: row[name] for name in shown} for row in rows], as_json=as_json)

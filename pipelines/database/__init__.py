@@ -140,7 +140,7 @@ class Database:
         """
         if not self.is_sqlite:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                for table in (tables.subject_keys, tables.templates, tables.subjects):
+                for table in (tables.subject_keys, tables.templates, tables.subjects, evidence.seeds):
                     connection.execute(sa.text(f"VACUUM {table.name}"))
         else:
             with self.engine.connect() as connection:

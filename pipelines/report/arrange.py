@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import groupby
 
+from pipelines.hits import TIERS
 from pipelines.report.facts import ReportHit
 from pipelines.takedown.outbox import DEAD, HELD
 
@@ -68,17 +69,18 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is decided together: the hits of one item (with one content) and one person, best score first."""
+    """What is decided together: the hits of one item and one person, the strongest evidence first."""
 
     subject_id: str
     urgency: Urgency
     hits: tuple[ReportHit, ...]
 
     @property
-    def place(self) -> tuple[Urgency, float, str, str]:
-        """Sorts cases: urgency, then the best score, then ids, so that the order never depends on the database."""
+    def place(self) -> tuple[Urgency, int, float, str, str]:
+        """Sorts cases: urgency, then the policy's priority, then the best score, then ids, so that the order never
+        depends on the database."""
         best = self.hits[0]
-        return self.urgency, -best.score, best.item_id, self.subject_id
+        return self.urgency, -(best.priority or 0), -best.score, best.item_id, self.subject_id
 
 
 def arrange(hits: Iterable[ReportHit], *, limit: int) -> tuple[Person, ...]:
@@ -104,12 +106,18 @@ def _place_of(person: Person) -> tuple[int, int, int, str]:
 def _cases(hits: Iterable[ReportHit]) -> Iterable[Case]:
     together = sorted(hits, key=_case_key)
     for key, group in groupby(together, key=_case_key):
-        own = tuple(sorted(group, key=lambda hit: (-hit.score, hit.frame, hit.face, hit.hit_id)))
+        own = tuple(sorted(group, key=_strength))
         yield Case(subject_id=key[0], urgency=urgency_of(own), hits=own)
 
 
-def _case_key(hit: ReportHit) -> tuple[str, str, str]:
-    return hit.subject_id, hit.item_id, hit.content_sha256
+def _case_key(hit: ReportHit) -> tuple[str, str]:
+    return hit.subject_id, hit.item_id
+
+
+def _strength(hit: ReportHit) -> tuple[bool, int, float, int, int, str, str]:
+    """Sorts the hits of a case: by band and tier first, because scores of different tiers say nothing of each other."""
+    tier = TIERS.index(hit.tier) if hit.tier in TIERS else len(TIERS)
+    return hit.band != "strong", tier, -hit.score, hit.frame or 0, hit.face or 0, hit.place or "", hit.hit_id
 
 
 def urgency_of(hits: Sequence[ReportHit]) -> Urgency:

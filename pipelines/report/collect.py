@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +14,7 @@ from sqlalchemy.engine import Connection
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
-from pipelines.judging import live_hits
+from pipelines.judging import content_key, live_hits
 from pipelines.ledger import Scope, count_statuses
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions, registry_version
@@ -28,11 +30,13 @@ from pipelines.report.facts import (
 )
 from pipelines.requests import RemovalRequest, list_requests
 from pipelines.sweep import count_verdicts, measure_coverage
-from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWN
+from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN
+from pipelines.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.workspace import Workspace
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
-_NOT_SHOWN: Final = ("template_id", "shard_id", "place", "match", "sealed_term", "seed_id")
+_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term")
+_OF_VERDICT: Final = ("verdict", "rule", "distinct_images", "tiers", "decided_by", "priority")
 UNFINISHED: Final = (PENDING, HELD, LEASED, DEAD)
 """States in which a message has not had its effect."""
 
@@ -41,6 +45,7 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
     """Read everything a report says of the scope, as this transaction sees it."""
     now = workspace.now()
     found = read_hits(connection, scope)
+    models = tuple(list_model_verdicts(connection, scope=scope))
     coverage = read_coverage(connection, workspace, scope)
     return ReportFacts(
         day=scope.day,
@@ -52,10 +57,11 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
         thresholds=workspace.thresholds_at(connection),
         calibration=calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id),
         fit=read_fit(connection, workspace),
-        counts=_counts(connection, workspace, scope, found, coverage),
+        counts=_counts(connection, workspace, scope, found, models, coverage),
         coverage=coverage,
         partial=read_partial(connection, scope),
         hits=found,
+        models=models,
         expiries=_expiries(connection, {hit.subject_id for hit in found}),
         unscanned=read_unscanned(connection, scope),
         runs=read_runs(connection, scope, limit=max_runs),
@@ -66,26 +72,31 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
 
 def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
     """Hits in force of the live items in scope, by hit id."""
-    judged = sa.and_(*(verdicts.c[name] == hits.c[name] for name in ("item_id", "content_sha256", "subject_id")))
+    judged = sa.and_(
+        verdicts.c.item_id == hits.c.item_id,
+        verdicts.c.content_sha256 == content_key(),
+        verdicts.c.subject_id == hits.c.subject_id,
+    )
     found = live_hits().where(*scope.where())
-    columns = (items.c.kind, items.c.parent_model, items.c.width, items.c.height)
-    opinion = (verdicts.c.verdict, verdicts.c.rule, verdicts.c.distinct_images)
     query = (
         found.with_only_columns(
+            content_key().label("content_key"),
             *(column for column in hits.c if column.name not in _NOT_SHOWN),
             hits.c.template_id.label("reference_id"),
-            *columns,
-            *opinion,
+            *(items.c[name] for name in ("kind", "parent_model", "width", "height")),
+            *(verdicts.c[name] for name in _OF_VERDICT),
         )
         .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
         .order_by(hits.c.hit_id)
     )
     standing = _standing_takedowns(connection, scope)
+    return tuple(_report_hit(dict(row), standing) for row in connection.execute(query).mappings())
+
+
+def _report_hit(row: dict[str, Any], standing: Mapping[tuple[str, str, str], dict[str, Any]]) -> ReportHit:
     nothing = {"takedown_id": None, "takedown_state": None, "takedown_due_at": None}
-    return tuple(
-        ReportHit(**row, **standing.get((row["item_id"], row["content_sha256"], row["subject_id"]), nothing))
-        for row in connection.execute(query).mappings()
-    )
+    key = (row["item_id"], row.pop("content_key"), row["subject_id"])
+    return ReportHit(**row, **standing.get(key, nothing))
 
 
 def _standing_takedowns(connection: Connection, scope: Scope) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -181,7 +192,7 @@ def _run(row: sa.RowMapping) -> RunFacts:
 def count_messages(connection: Connection, scope: Scope, *, now: datetime) -> tuple[MessageCount, ...]:
     """Messages about the items received in scope, gone ones included, by action and state."""
     # A withdrawal is due at once, so being late says nothing about it.
-    late = sa.and_(outbox.c.action == TAKEDOWN, outbox.c.state.in_(UNFINISHED), outbox.c.due_at < now)
+    late = sa.and_(outbox.c.action != WITHDRAWAL, outbox.c.state.in_(UNFINISHED), outbox.c.due_at < now)
     query = sa.select(
         outbox.c.action, outbox.c.state, sa.func.count(), sa.func.sum(sa.case((late, 1), else_=0))
     ).select_from(outbox.join(items, items.c.item_id == outbox.c.item_id))
@@ -205,10 +216,16 @@ def _expiries(connection: Connection, subject_ids: set[str]) -> dict[str, dateti
 
 
 def _counts(
-    connection: Connection, workspace: Workspace, scope: Scope, found: tuple[ReportHit, ...], coverage: CoverageFacts
+    connection: Connection,
+    workspace: Workspace,
+    scope: Scope,
+    found: tuple[ReportHit, ...],
+    models: tuple[ModelVerdict, ...],
+    coverage: CoverageFacts,
 ) -> ReportCounts:
     statuses = count_statuses(connection, scope)
     judged = count_verdicts(connection, scope)
+    of_models = Counter(model.verdict for model in models)
     faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
     return ReportCounts(
         items=sum(statuses.values()),
@@ -216,11 +233,14 @@ def _counts(
         statuses=statuses,
         faces=int(faces or 0),
         hits=len(found),
+        hits_by_tier=dict(sorted(Counter(hit.tier for hit in found).items())),
         hit_items=len({hit.item_id for hit in found}),
-        hits_by_earlier_models=sum(hit.model_id != workspace.model_id for hit in found),
+        hits_by_earlier_models=sum(hit.tier == "face" and hit.model_id != workspace.model_id for hit in found),
         persons=len({hit.subject_id for hit in found}),
         takedowns=judged.get("takedown", 0),
         review=judged.get("review", 0),
+        likeness_models=of_models["likeness_model"],
+        suspected_models=of_models["suspected"],
         unjudged=sum(hit.judged_at is None for hit in found),
         pairs=coverage.pairs,
         settled=coverage.settled,

@@ -1,6 +1,7 @@
-"""Hits as CSV and Parquet, one row per hit in force with everything that explains it; items not looked at as CSV.
+"""Hits and verdicts on models as CSV and Parquet, a row each with all that explains it; items not looked at as CSV.
 
-Both forms have the fields of :class:`ReportHit` as columns, in that order, and the rows by hit id. Parquet keeps types
+Both forms have the fields of :class:`ReportHit` as columns, in that order, and the rows by hit id; or those of
+:class:`ModelVerdict`, the most pressing first. Parquet keeps types
 and exact text. A CSV is opened in spreadsheets, which run a cell that begins like a formula, and item ids are an
 uploader's (I9): such a cell gets an apostrophe in front, and so does one that begins with an apostrophe, so that
 removing one leading apostrophe always gives the exact text back.
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.report.facts import ReportHit, UnscannedItem
+from pipelines.verdicts import ModelVerdict
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
@@ -35,14 +37,17 @@ HIT_SCHEMA: Final = pa.schema(
         pa.field("threshold", pa.float64(), nullable=False),
         pa.field("threshold_source", pa.string(), nullable=False),
         pa.field("calibration_id", pa.string()),
-        pa.field("reference_id", pa.string(), nullable=False),
-        pa.field("frame", pa.int32(), nullable=False),
-        pa.field("face", pa.int32(), nullable=False),
-        pa.field("x1", pa.float64(), nullable=False),
-        pa.field("y1", pa.float64(), nullable=False),
-        pa.field("x2", pa.float64(), nullable=False),
-        pa.field("y2", pa.float64(), nullable=False),
-        pa.field("detector_score", pa.float64(), nullable=False),
+        pa.field("reference_id", pa.string()),
+        pa.field("place", pa.string()),
+        pa.field("match", pa.string()),
+        pa.field("seed_id", pa.string()),
+        pa.field("frame", pa.int32()),
+        pa.field("face", pa.int32()),
+        pa.field("x1", pa.float64()),
+        pa.field("y1", pa.float64()),
+        pa.field("x2", pa.float64()),
+        pa.field("y2", pa.float64()),
+        pa.field("detector_score", pa.float64()),
         pa.field("view", pa.string()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
@@ -51,6 +56,9 @@ HIT_SCHEMA: Final = pa.schema(
         pa.field("verdict", pa.string()),
         pa.field("rule", pa.string()),
         pa.field("distinct_images", pa.int32()),
+        pa.field("tiers", pa.string()),
+        pa.field("decided_by", pa.string()),
+        pa.field("priority", pa.int32()),
         pa.field("found_by", pa.string(), nullable=False),
         pa.field("found_at", _TIME, nullable=False),
         pa.field("judged_at", _TIME),
@@ -59,27 +67,56 @@ HIT_SCHEMA: Final = pa.schema(
         pa.field("takedown_due_at", _TIME),
     ]
 )
-"""The Parquet file's schema. Null verdict: not judged; null takedown: none was ever asked for."""
+"""The Parquet file's schema. Null verdict: not judged; null takedown: none was ever asked for; null frame, face and
+box: the evidence is no face."""
+
+MODEL_SCHEMA: Final = pa.schema(
+    [
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("subject_id", pa.string(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("generator_block", pa.bool_(), nullable=False),
+        pa.field("priority", pa.int32(), nullable=False),
+        pa.field("rating", pa.string(), nullable=False),
+        pa.field("tiers", pa.string(), nullable=False),
+        pa.field("images", pa.int32(), nullable=False),
+        pa.field("images_with_face", pa.int32(), nullable=False),
+        pa.field("distinct_images", pa.int32(), nullable=False),
+        pa.field("best_score", pa.float64()),
+        pa.field("median_score", pa.float64()),
+        pa.field("policy_version", pa.string(), nullable=False),
+        pa.field("judged_at", _TIME, nullable=False),
+    ]
+)
+"""The Parquet file of verdicts on models. Null scores: no face was found in its images."""
 
 UNSCANNED_COLUMNS: Final = tuple(UnscannedItem.__dataclass_fields__)
 
 
 def write_hits_parquet(file: BinaryIO, hits: Sequence[ReportHit]) -> None:
     """Write the hits with :data:`HIT_SCHEMA`."""
-    columns = [[getattr(hit, field.name) for hit in hits] for field in HIT_SCHEMA]
-    arrays = [pa.array(values, type=field.type) for values, field in zip(columns, HIT_SCHEMA, strict=True)]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=HIT_SCHEMA), file, compression="zstd")
+    _write_parquet(file, HIT_SCHEMA, hits)
 
 
 def write_hits_csv(file: BinaryIO, hits: Iterable[ReportHit]) -> None:
     """Write the same rows and columns as UTF-8 CSV with a header line; null is an empty cell, times are ISO 8601."""
-    names = tuple(field.name for field in HIT_SCHEMA)
-    _write_csv(file, names, ([getattr(hit, name) for name in names] for hit in hits))
+    _write_fields(file, HIT_SCHEMA.names, hits)
+
+
+def write_models_parquet(file: BinaryIO, models: Sequence[ModelVerdict]) -> None:
+    """Write the verdicts on models with :data:`MODEL_SCHEMA`."""
+    _write_parquet(file, MODEL_SCHEMA, models)
+
+
+def write_models_csv(file: BinaryIO, models: Iterable[ModelVerdict]) -> None:
+    """Write the same rows and columns as CSV."""
+    _write_fields(file, MODEL_SCHEMA.names, models)
 
 
 def write_unscanned_csv(file: BinaryIO, unscanned: Iterable[UnscannedItem]) -> None:
     """Write the items that were not looked at, with the reason."""
-    _write_csv(file, UNSCANNED_COLUMNS, ([getattr(item, name) for name in UNSCANNED_COLUMNS] for item in unscanned))
+    _write_fields(file, UNSCANNED_COLUMNS, unscanned)
 
 
 def neutralised(text: str) -> str:
@@ -90,6 +127,15 @@ def neutralised(text: str) -> str:
     first = text.lstrip()[:1]
     dangerous = first in ("=", "+", "-", "@", "＝", "＋", "－", "＠", "'") if first else False
     return f"'{text}" if dangerous or text[:1] in ("\t", "\r", "\n") else text
+
+
+def _write_parquet(file: BinaryIO, schema: pa.Schema, rows: Sequence[object]) -> None:
+    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in schema]
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), file, compression="zstd")
+
+
+def _write_fields(file: BinaryIO, names: Sequence[str], rows: Iterable[object]) -> None:
+    _write_csv(file, names, ([getattr(row, name) for name in names] for row in rows))
 
 
 def _write_csv(file: BinaryIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

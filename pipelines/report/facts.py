@@ -10,6 +10,7 @@ from indexes.calibration import Thresholds
 from pipelines.calibration.fit import GalleryFit
 from pipelines.calibration.store import Calibration
 from pipelines.requests import RemovalRequest
+from pipelines.verdicts import ModelVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class PageLimits:
 
     hits: int = 500
     unscanned: int = 500
+    models: int = 200
     requests: int = 100
     runs: int = 10
 
@@ -26,9 +28,11 @@ class PageLimits:
 class ReportHit:
     """One hit in force with everything that explains it (I10). The fields, in this order, are the exported columns.
 
-    Boxes are in pixels of the upright picture of ``width`` x ``height``. ``judged_at`` None: no verdict has weighed
-    this hit yet; ``verdict`` is then that of the item's earlier hits, or None. ``takedown_*``: the message that stands
-    for this item and person, if there ever was one.
+    Only a face has a reference, frame and box, in pixels of the upright picture of ``width`` x ``height``. ``place``:
+    where a name stands or which fingerprint matched, ``match``: by which rule; the term itself is never read here.
+    ``judged_at`` None: no verdict has weighed this hit yet; ``verdict`` is then that of the item's earlier hits, or
+    None. ``tiers``: of all evidence behind the verdict. ``takedown_*``: the message that stands for this item and
+    person, if there ever was one.
     """
 
     hit_id: str
@@ -43,14 +47,17 @@ class ReportHit:
     threshold: float
     threshold_source: str
     calibration_id: str | None
-    reference_id: str
-    frame: int
-    face: int
-    x1: float
-    y1: float
-    x2: float
-    y2: float
-    detector_score: float
+    reference_id: str | None
+    place: str | None
+    match: str | None
+    seed_id: str | None
+    frame: int | None
+    face: int | None
+    x1: float | None
+    y1: float | None
+    x2: float | None
+    y2: float | None
+    detector_score: float | None
     view: str | None
     width: int | None
     height: int | None
@@ -59,6 +66,9 @@ class ReportHit:
     verdict: str | None
     rule: str | None
     distinct_images: int | None
+    tiers: str | None
+    decided_by: str | None
+    priority: int | None
     found_by: str
     found_at: datetime
     judged_at: datetime | None
@@ -139,7 +149,8 @@ class MessageCount:
 class ReportCounts:
     """The report in numbers, for logs and metadata. ``persons`` and ``hit_items``: distinct, over all hits in force.
 
-    ``hits_by_earlier_models``: those of them that the models in force have not made.
+    ``hits_by_earlier_models``: faces among them that the models in force have not found. ``likeness_models`` and
+    ``suspected_models``: pairs of a model and a person, as ``takedowns`` and ``review`` are of an item and a person.
     """
 
     items: int
@@ -147,11 +158,14 @@ class ReportCounts:
     statuses: dict[str, int]
     faces: int
     hits: int
+    hits_by_tier: dict[str, int]
     hit_items: int
     hits_by_earlier_models: int
     persons: int
     takedowns: int
     review: int
+    likeness_models: int
+    suspected_models: int
     unjudged: int
     pairs: int
     settled: int
@@ -160,7 +174,8 @@ class ReportCounts:
 
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
-    """Everything on the page, read in one transaction. ``hits`` and ``unscanned`` are complete, in no special order."""
+    """Everything on the page, read in one transaction. ``hits`` and ``unscanned`` are complete, in no special
+    order; ``models``: every verdict on a model in scope, the most pressing first."""
 
     day: date | None
     source_id: str | None
@@ -176,6 +191,7 @@ class ReportFacts:
     coverage: CoverageFacts
     partial: PartialFacts
     hits: tuple[ReportHit, ...]
+    models: tuple[ModelVerdict, ...]
     expiries: Mapping[str, datetime]
     unscanned: tuple[UnscannedItem, ...]
     runs: tuple[RunFacts, ...]

@@ -24,6 +24,7 @@ from pipelines.calibration.plot import draw_det
 from pipelines.report import words
 from pipelines.report.arrange import Person, Urgency, arrange
 from pipelines.report.facts import PageLimits, ReportFacts, ReportHit
+from pipelines.verdicts import ModelVerdict
 
 FAMILIES: Final = ("hit", "clean", "no_face", "unscannable", "fetch_failed", "pending")
 """Statuses in the order of the bar: found, looked at, not looked at."""
@@ -37,6 +38,8 @@ class FileNames:
 
     csv: str
     parquet: str
+    models_csv: str
+    models_parquet: str
     unscanned_csv: str
 
 
@@ -84,6 +87,8 @@ def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> 
             persons=persons,
             urgencies=tuple(urgency for urgency in Urgency if any(person.items[urgency] for person in persons)),
             sources=_threshold_notes(persons),
+            models=shown_models(facts)[: limits.models],
+            model_count=len(shown_models(facts)),
             unscanned=facts.unscanned[: limits.unscanned],
             requests=facts.requests[: limits.requests],
             limits=limits,
@@ -109,6 +114,9 @@ def _environment(facts: ReportFacts) -> jinja2.Environment:
         "number": words.number,
         "percent": words.percent,
         "rule_words": words.rule_words,
+        "model_rule_words": words.model_rule_words,
+        "evidence_words": words.evidence_words,
+        "match_words": words.match_words,
         "miniature": miniature,
         "time_left": lambda due_at: words.time_left(due_at, facts.written_at),
         "strong_of": lambda hit: strong_threshold(hit, facts.thresholds, facts.policy_version),
@@ -138,14 +146,18 @@ def status_rows(statuses: Mapping[str, int]) -> tuple[StatusRow, ...]:
 
 def strong_threshold(hit: ReportHit, thresholds: Thresholds, policy_version: str) -> float | None:
     """The strong threshold a hit was banded by, if that is still the one in force; it is not stored with the hit."""
+    if hit.tier != "face":
+        return None
     same = hit.policy_version == policy_version and hit.threshold_source == thresholds.source
     return thresholds.strong if same else None
 
 
 def miniature(hit: ReportHit) -> Miniature | None:
-    """Frame and face to scale, the face clipped to the frame. None when the frame's size is not known."""
-    values = (hit.x1, hit.y1, hit.x2, hit.y2)
-    if not hit.width or not hit.height or not all(map(math.isfinite, values)):
+    """Frame and face to scale, the face clipped to the frame. None without a face or when its frame's size is not
+    known."""
+    if hit.x1 is None or hit.y1 is None or hit.x2 is None or hit.y2 is None:
+        return None
+    if not hit.width or not hit.height or not all(map(math.isfinite, (hit.x1, hit.y1, hit.x2, hit.y2))):
         return None
     ratio = min(MINIATURE[0] / hit.width, MINIATURE[1] / hit.height)
     width, height = max(hit.width * ratio, 2.0), max(hit.height * ratio, 2.0)
@@ -153,6 +165,11 @@ def miniature(hit: ReportHit) -> Miniature | None:
     y1, y2 = (min(max(y * ratio, 0.0), height) for y in (hit.y1, hit.y2))
     sides = (round(max(side, 1.5), 2) for side in (x2 - x1, y2 - y1))
     return Miniature(round(width, 2), round(height, 2), round(x1, 2), round(y1, 2), *sides)
+
+
+def shown_models(facts: ReportFacts) -> tuple[ModelVerdict, ...]:
+    """Those models on which somebody may have to act."""
+    return tuple(model for model in facts.models if model.verdict != "clear")
 
 
 def visible(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from pipelines.report.facts import CoverageFacts, PartialFacts, ReportFacts, ReportHit
 from pipelines.takedown.outbox import DEAD, HELD, TAKEDOWN
+from pipelines.verdicts import ModelVerdict
 
 Tone = Literal["danger", "warning"]
 
@@ -20,6 +21,13 @@ MESSAGE_STATES: Final = {
     "done": "acknowledged",
     "dead": "could not be delivered",
     "withdrawn": "withdrawn",
+}
+
+
+_FINGERPRINTS: Final = {
+    "sha256": "same file (SHA-256) as confirmed content",
+    "payload": "same tensors (payload hash) as confirmed content",
+    "pdq": "near-duplicate (PDQ) of confirmed content",
 }
 
 
@@ -62,6 +70,8 @@ def headline(facts: ReportFacts) -> str:
         parts.append(f"{persons} found in {number(counts.hit_items, 'item')}")
         parts.append(number(counts.takedowns, "takedown"))
         parts.append(f"{counts.review:,} for review")
+        if counts.likeness_models:
+            parts.append(number(counts.likeness_models, "likeness model"))
     else:
         parts.append("nobody found" if facts.coverage.complete else "nobody found so far")
     return f"{', '.join(parts)}, {coverage_phrase(facts.coverage)}."
@@ -165,9 +175,29 @@ def rule_words(hit: ReportHit) -> str:
         return f"strong face in {number(hit.distinct_images, 'distinct image')}"
     known = {
         "strong_face_uncorroborated": "strong face, no second distinct image",
+        "strong_face_with_name": "strong face, and the person's name",
         "face_above_review_threshold": "face above the review threshold",
+        "copy_of_confirmed": "copy of confirmed content",
     }
     return known.get(hit.rule, hit.rule.replace("_", " "))
+
+
+def model_rule_words(model: ModelVerdict) -> str:
+    """Why the policy decided so of a model."""
+    return model.rule.replace("_", " ")
+
+
+def evidence_words(hit: ReportHit) -> str:
+    """What a hit that is no face found, and where: never the term itself."""
+    if hit.tier == "exact":
+        return _FINGERPRINTS.get(hit.place or "", "same fingerprint")
+    place = (hit.place or "unknown place").removeprefix("header:")
+    return f"name in the header: {place}" if hit.tier == "header" else f"name in the {place.replace('_', ' ')}"
+
+
+def match_words(hit: ReportHit) -> str:
+    """By which rule it was found."""
+    return (hit.match or "").replace("_", " ")
 
 
 def time_left(due_at: datetime, now: datetime) -> str:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from pipelines.ledger import Scope
 from pipelines.report.collect import collect_facts
-from pipelines.report.export import write_hits_csv, write_hits_parquet, write_unscanned_csv
+from pipelines.report.export import (
+    write_hits_csv,
+    write_hits_parquet,
+    write_models_csv,
+    write_models_parquet,
+    write_unscanned_csv,
+)
 from pipelines.report.facts import PageLimits, ReportCounts
 from pipelines.report.publish import publish
 from pipelines.report.render import FileNames, render_page
@@ -18,11 +24,13 @@ from pipelines.workspace import Workspace
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
     """Where the report lies, and what it says in numbers. ``csv`` and ``parquet`` hold every hit, the page the most
-    urgent ones; ``unscanned_csv`` holds every item that was not looked at."""
+    urgent ones; ``models_*`` every verdict on a model; ``unscanned_csv`` every item that was not looked at."""
 
     html: Path
     csv: Path
     parquet: Path
+    models_csv: Path
+    models_parquet: Path
     unscanned_csv: Path
     counts: ReportCounts
 
@@ -48,14 +56,18 @@ def write_report(
         html=folder / f"{stem}.html",
         csv=folder / f"{stem}.csv",
         parquet=folder / f"{stem}.parquet",
+        models_csv=folder / f"{stem}-models.csv",
+        models_parquet=folder / f"{stem}-models.parquet",
         unscanned_csv=folder / f"{stem}-unscanned.csv",
         counts=facts.counts,
     )
-    names = FileNames(csv=files.csv.name, parquet=files.parquet.name, unscanned_csv=files.unscanned_csv.name)
+    names = FileNames(**{name: getattr(files, name).name for name in FileNames.__dataclass_fields__})
     page = render_page(facts, limits=limits, names=names).encode("utf-8")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     publish(files.parquet, lambda file: write_hits_parquet(file, facts.hits))
     publish(files.csv, lambda file: write_hits_csv(file, facts.hits))
+    publish(files.models_parquet, lambda file: write_models_parquet(file, facts.models))
+    publish(files.models_csv, lambda file: write_models_csv(file, facts.models))
     publish(files.unscanned_csv, lambda file: write_unscanned_csv(file, facts.unscanned))
     publish(files.html, lambda file: file.write(page))
     return files

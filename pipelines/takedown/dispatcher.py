@@ -93,8 +93,9 @@ def dispatch(
 
 
 def _each_due(database: Database, now: Callable[[], datetime], *, page: int) -> Iterator[str]:
-    """Every due message once, by deadline. Looks again until a whole pass finds nothing new: an acknowledged takedown
-    can free its withdrawal.
+    """Every due message once, the urgent first.
+
+    Looks again until a whole pass finds nothing new: an acknowledged takedown can free its withdrawal.
     """
     seen: set[str] = set()
     after: Position | None = None
@@ -102,7 +103,7 @@ def _each_due(database: Database, now: Callable[[], datetime], *, page: int) -> 
     while True:
         with database.read() as connection:
             found = leases.due(connection, now=now(), limit=page, after=after)
-        for _, message_id in found:
+        for *_, message_id in found:
             if message_id not in seen:
                 fresh = True
                 seen.add(message_id)

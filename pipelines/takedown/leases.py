@@ -23,8 +23,8 @@ from pipelines.takedown.outbox import DEAD, DONE, LEASED, PENDING, WITHDRAWN
 
 _STOPPED: Final = "endpoint_stopped"
 
-Position = tuple[datetime, str]
-"""Where a message stands in the queue: deadline, then id."""
+Position = tuple[int, datetime, str]
+"""Where a message stands in the queue: what is urgent first, then by deadline, then by id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,14 @@ class Settlement:
 
 
 def due(connection: Connection, *, now: datetime, limit: int, after: Position | None) -> list[Position]:
-    """Up to ``limit`` messages that may be claimed at ``now``, by deadline, from behind ``after`` on."""
-    place = (outbox.c.due_at, outbox.c.message_id)
+    """Up to ``limit`` messages that may be claimed at ``now``, the urgent first, from behind ``after`` on."""
+    urgency = (-outbox.c.priority).label("urgency")
+    place = (urgency, outbox.c.due_at, outbox.c.message_id)
     query = sa.select(*place).where(_claimable(now)).order_by(*place).limit(limit)
     if after is not None:
         behind = [sa.literal(value, column.type) for value, column in zip(after, place, strict=True)]
         query = query.where(sa.tuple_(*place) > sa.tuple_(*behind))
-    return [(row.due_at, row.message_id) for row in connection.execute(query)]
+    return [(row.urgency, row.due_at, row.message_id) for row in connection.execute(query)]
 
 
 def claim(tx: Connection, message_id: str, *, owner: str, lease_seconds: float, now: datetime) -> Claim | None:

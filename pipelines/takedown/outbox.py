@@ -40,8 +40,13 @@ WITHDRAWN: Final = "withdrawn"
 STATES: Final = (PENDING, HELD, LEASED, DONE, DEAD, WITHDRAWN)
 
 TAKEDOWN: Final = "takedown"
+BLOCK: Final = "generator.block"
 WITHDRAWAL: Final = "withdrawal"
-_EVENT_TYPES: Final = {TAKEDOWN: "takedown.requested", WITHDRAWAL: "takedown.withdrawn"}
+EFFECTS: Final = (TAKEDOWN, BLOCK)
+"""Actions that open a case at the service, and that a withdrawal can close."""
+RELEASED: Final = "released"
+"""The last result of a message that somebody released: no circuit breaker holds it again."""
+_EVENT_TYPES: Final = {TAKEDOWN: "takedown.requested", BLOCK: "generator.block", WITHDRAWAL: "takedown.withdrawn"}
 _WORD: Final = re.compile(r"[a-z0-9_.:-]{1,64}")
 
 
@@ -73,9 +78,10 @@ def withdrawal_key(key: str) -> str:
     return _digest(WITHDRAWAL, key)
 
 
-def enqueue_takedown(
+def enqueue(
     tx: Connection,
     *,
+    action: str,
     item_id: str,
     content_sha256: str,
     subject_id: str,
@@ -83,13 +89,17 @@ def enqueue_takedown(
     due_at: datetime,
     reasons: Mapping[str, Any] | Sequence[Any],
     now: datetime,
+    not_before: datetime | None = None,
     held: str | None = None,
     occurrence: int = 0,
+    priority: int = 0,
+    decided_by: str = "automated",
 ) -> bool:
-    """Write one takedown, or return False when its key was ever written before (even if withdrawn since).
+    """Write one takedown or block, or return False when its key was ever written before (even if withdrawn since).
 
     ``reasons`` are JSON facts (rule, scores, thresholds, model ids), opaque here and sent as they are. ``held`` is the
     fixed word of the circuit breaker that wants a second pair of eyes: the row then waits for :func:`release_held`.
+    ``not_before``: when the first attempt may be made; ``priority``: higher is sent sooner.
     Raises ``ValueError`` for times without a zone, reasons that are not JSON, or a ``held`` that is not a fixed word.
     """
     ids = {
@@ -99,22 +109,31 @@ def enqueue_takedown(
         "policy_version": policy_version,
     }
     row = _row(
-        TAKEDOWN,
-        takedown_key(action=TAKEDOWN, **ids, occurrence=occurrence),
+        action,
+        takedown_key(action=action, **ids, occurrence=occurrence),
         ids,
         due_at=due_at,
         reasons=reasons,
         now=now,
     )
+    row |= {"next_attempt_at": not_before or now, "priority": priority, "decided_by": decided_by}
     if held is not None:
         row |= {"state": HELD, "last_result": f"held:{_fixed_word(held)}"}
     return _insert_once(tx, row)
 
 
 def withdraw(
-    tx: Connection, *, subject_id: str | None = None, item_id: str | None = None, reason: str, now: datetime
+    tx: Connection,
+    *,
+    subject_id: str | None = None,
+    item_id: str | None = None,
+    action: str | None = None,
+    reason: str,
+    now: datetime,
 ) -> WithdrawCounts:
-    """Withdraw every takedown of a subject, of an item, or of their pair. Repeating it changes nothing.
+    """Withdraw every takedown and block (or those of one ``action``) of a subject, of an item, or of their pair.
+
+    Repeating it changes nothing.
 
     ``reason`` is a fixed word (``consent_withdrawn``) and travels in the event. Raises ``ValueError`` when neither
     subject nor item is given, so that a missing id never withdraws everything.
@@ -122,7 +141,7 @@ def withdraw(
     if subject_id is None and item_id is None:
         raise ValueError("withdraw needs a subject_id or an item_id")
     facts = {"reason": _fixed_word(reason)}
-    chosen = sa.and_(outbox.c.action == TAKEDOWN, outbox.c.state != WITHDRAWN)
+    chosen = sa.and_(outbox.c.action.in_([action] if action else EFFECTS), outbox.c.state != WITHDRAWN)
     if subject_id is not None:
         chosen &= outbox.c.subject_id == subject_id
     if item_id is not None:
@@ -141,10 +160,17 @@ def withdraw(
 
 
 def cancel_unsent(tx: Connection, *, item_id: str | None = None, subject_id: str | None = None, now: datetime) -> int:
-    """Withdraw the takedowns of an item or a subject that were certainly never sent; how many. Sent ones stand."""
+    """Withdraw an item's takedowns, or a subject's messages, that were certainly never sent; how many.
+
+    Sent ones stand. A block is about a model's name, not about what its file holds, so no change of an item cancels it.
+    """
     if subject_id is None and item_id is None:
         raise ValueError("cancel_unsent needs a subject_id or an item_id")
-    chosen = sa.and_(outbox.c.action == TAKEDOWN, outbox.c.state.in_((PENDING, HELD)), outbox.c.attempts == 0)
+    chosen = sa.and_(
+        outbox.c.action.in_([TAKEDOWN] if item_id else EFFECTS),
+        outbox.c.state.in_((PENDING, HELD)),
+        outbox.c.attempts == 0,
+    )
     if subject_id is not None:
         chosen &= outbox.c.subject_id == subject_id
     if item_id is not None:
@@ -160,7 +186,7 @@ def counts_by_state(connection: Connection) -> dict[str, int]:
 
 def release_held(tx: Connection, message_id: str) -> bool:
     """Let a held message be sent. False when it is not held (any more)."""
-    return _move(tx, message_id, HELD, {"state": PENDING, "last_result": None})
+    return _move(tx, message_id, HELD, {"state": PENDING, "last_result": RELEASED})
 
 
 def revive(tx: Connection, message_id: str) -> bool:
@@ -193,6 +219,7 @@ def _row(
     data: dict[str, Any] = {**ids, "message_id": message_id, "key": key, "action": action, "due_at": _iso(due_at)}
     data["reasons"] = reasons
     data["withdraws"] = withdraws and {"key": withdraws.key, "message_id": withdraws.message_id}
+    # A withdrawal comes as soon as what it withdraws would have: whoever was wronged waits no longer than others.
     return ids | {
         "message_id": message_id,
         "key": key,
@@ -204,8 +231,8 @@ def _row(
         "attempts": 0,
         "created_at": now,
         "next_attempt_at": now,
-        "priority": 0,
-        "decided_by": "automated",
+        "priority": withdraws.priority if withdraws else 0,
+        "decided_by": withdraws.decided_by if withdraws else "automated",
     }
 
 

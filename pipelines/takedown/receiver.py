@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 from embeddings.errors import ConfigError
 from pipelines.takedown import signing
 from pipelines.takedown.client import IDEMPOTENCY_HEADER
-from pipelines.takedown.outbox import TAKEDOWN, WITHDRAWAL
+from pipelines.takedown.outbox import BLOCK, EFFECTS, TAKEDOWN, WITHDRAWAL
 
 TOLERANCE_SECONDS: Final = 300  # Standard Webhooks' own libraries allow five minutes
 MAX_BODY_BYTES: Final = 256 * 1024  # a thin body is a few hundred bytes
@@ -66,7 +66,7 @@ class CaseLog:
         with self._lock:
             kept = [dict(case) for case in self._cases.values()]
         withdrawn = {case["withdraws_key"] for case in kept if case["action"] == WITHDRAWAL}
-        return [case | {"open": case["action"] == TAKEDOWN and case["key"] not in withdrawn} for case in kept]
+        return [case | {"open": case["action"] in EFFECTS and case["key"] not in withdrawn} for case in kept]
 
     def answer(self) -> dict[str, Any]:
         """What ``GET /cases`` says."""
@@ -74,6 +74,7 @@ class CaseLog:
         actions = [case["action"] for case in cases]
         counts = {
             "takedowns": actions.count(TAKEDOWN),
+            "blocks": actions.count(BLOCK),
             "withdrawals": actions.count(WITHDRAWAL),
             "open": sum(case["open"] for case in cases),
             "repeats": self._repeats,
@@ -201,7 +202,7 @@ def _receive(log: CaseLog, secrets: Sequence[str], headers: dict[str, str], body
         data = json.loads(body)["data"]
         case = {name: str(data[name]) for name in _KEPT}
         case["withdraws_key"] = str(data["withdraws"]["key"]) if data["action"] == WITHDRAWAL else ""
-        if data["key"] != key or data["action"] not in (TAKEDOWN, WITHDRAWAL):
+        if data["key"] != key or data["action"] not in (*EFFECTS, WITHDRAWAL):
             return 400, "inconsistent"
     except (ValueError, KeyError, TypeError, RecursionError):
         return 400, "malformed"

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import NotReadyError
 from pipelines.database.tables import outbox
-from pipelines.takedown.outbox import DONE, TAKEDOWN, WITHDRAWN
+from pipelines.takedown.outbox import DONE, EFFECTS, WITHDRAWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Reconciliation:
     """Keys by what is wrong with them; each tuple is sorted."""
 
     wanted: int
-    """takedowns acknowledged to us and not withdrawn"""
+    """takedowns and blocks acknowledged to us and not withdrawn"""
     missing: tuple[str, ...]
     """wanted, but the service has no open case"""
     unexpected: tuple[str, ...]
@@ -42,7 +42,7 @@ def reconcile(connection: Connection, acknowledged_keys: Iterable[str]) -> Recon
     event = outbox.alias("event")
     joined = outbox.outerjoin(event, event.c.withdraws_key == outbox.c.key)
     query = sa.select(outbox.c.key, outbox.c.state, event.c.state.label("withdrawal")).select_from(joined)
-    rows = connection.execute(query.where(outbox.c.action == TAKEDOWN)).all()
+    rows = connection.execute(query.where(outbox.c.action.in_(EFFECTS))).all()
     wanted = {row.key for row in rows if row.state == DONE and row.withdrawal is None}
     over = {row.key for row in rows if row.state in (DONE, WITHDRAWN) and row.withdrawal in (None, DONE)} - wanted
     ours = {row.key for row in rows}
@@ -57,11 +57,11 @@ def reconcile(connection: Connection, acknowledged_keys: Iterable[str]) -> Recon
 
 
 def open_keys(answer: Mapping[str, Any]) -> set[str]:
-    """The keys of the open takedown cases in the answer of ``GET /cases``.
+    """The keys of the open cases in the answer of ``GET /cases``.
 
     Raises :class:`NotReadyError` when it is not such an answer: an unreadable list is not an empty one (I7).
     """
     try:
-        return {str(case["key"]) for case in answer["cases"] if case["action"] == TAKEDOWN and case["open"]}
+        return {str(case["key"]) for case in answer["cases"] if case["action"] in EFFECTS and case["open"]}
     except (KeyError, TypeError):
         raise NotReadyError("the takedown service's list of cases is not readable") from None

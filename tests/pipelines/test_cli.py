@@ -244,12 +244,12 @@ def test_lists_and_plain_output_for_people(filled: Home, story: dict[str, Any]) 
 
 def test_withdrawing_and_erasing_and_rejecting(filled: Home, story: dict[str, Any]) -> None:
     reference = ("--reference", filled.photograph("b.png"))
-    added = filled.done("subject", "add", "--name", "N", *reference, "--consent", "c", "--expires", "2999-12-31")
+    added = filled.done("subject", "add", "--name", "Nobody", *reference, "--consent", "c", "--expires", "2999-12-31")
     assert filled.done("subject", "withdraw", added["subject_id"])["state"] == "withdrawn"
     assert filled.done("subject", "erase", added["subject_id"])["state"] == "erased"
     refused = filled.run("subject", "show", added["subject_id"])
     assert (refused.exit_code, refused.stderr) == (1, "error: this subject is erased: nothing personal is kept\n")
-    opened = filled.done("request", "open", "--name", "N", *reference, "--contact", "case-2")
+    opened = filled.done("request", "open", "--name", "Nobody", *reference, "--contact", "case-2")
     assert filled.done("request", "reject", opened["request_id"], "--reason", "no proof")["state"] == "rejected"
     assert filled.run("request", "accept", opened["request_id"]).exit_code == 1
 
@@ -263,7 +263,7 @@ FAILURES = {
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_reference_that_is_no_portrait_fails_with_a_word_for_it(filled: Home, case: str) -> None:
     (name,), word = FAILURES[case]
-    result = filled.run("subject", "add", "--name", "N", "--reference", filled.photograph(name), "--consent", "c")
+    result = filled.run("subject", "add", "--name", "Nobody", "--reference", filled.photograph(name), "--consent", "c")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {word}")
 
@@ -276,7 +276,7 @@ def test_two_references_of_two_people_fail(filled: Home) -> None:
     group = Image.open(Path(str(spec.origin)).parent / "data/images/t1.jpg")
     group.crop((60, 60, 280, 400)).save(filled.folder / "other.png")
     references = ("--reference", filled.photograph("a.png"), filled.photograph("other.png"))
-    result = filled.run("subject", "add", "--name", "N", *references, "--consent", "c")
+    result = filled.run("subject", "add", "--name", "Nobody", *references, "--consent", "c")
     assert (result.exit_code, result.stderr[:15]) == (1, "error: disagree")
 
 
@@ -289,9 +289,18 @@ USAGE = {
     "two ways to rescan": ("rescan", "--pending", "--request", "req_1"),
     "an unknown command": ("swoop",),
     "an unknown option": ("status", "--loud"),
-    "a missing reference": ("subject", "add", "--name", "N", "--consent", "c"),
-    "a reference that is not there": ("subject", "add", "--name", "N", "--consent", "c", "--reference", "nowhere.png"),
-    "a bad expiry": ("subject", "add", "--name", "N", "--consent", "c", "--reference", "a", "--expires", "soon"),
+    "a missing reference": ("subject", "add", "--name", "Nobody", "--consent", "c"),
+    "a reference that is not there": (
+        "subject",
+        "add",
+        "--name",
+        "Nobody",
+        "--consent",
+        "c",
+        "--reference",
+        "nowhere.png",
+    ),
+    "a bad expiry": ("subject", "add", "--name", "Nobody", "--consent", "c", "--reference", "a", "--expires", "soon"),
     "an unknown verdict": ("hits", "--verdict", "guilty"),
     "a configuration that is not there": ("status", "--config", "nowhere.toml"),
 }

@@ -69,7 +69,8 @@ def hits_of(workspace: Workspace) -> list[Hit]:
 
 def messages(workspace: Workspace) -> list[tuple[str, str]]:
     with workspace.database.read() as connection:
-        rows = connection.execute(sa.select(outbox.c.item_id, outbox.c.state).order_by(outbox.c.item_id))
+        takedowns = sa.select(outbox.c.item_id, outbox.c.state).where(outbox.c.action == "takedown")
+        rows = connection.execute(takedowns.order_by(outbox.c.item_id))
         return [(row.item_id, row.state) for row in rows]
 
 

@@ -13,9 +13,11 @@ from embeddings.weights import find_pack, model_id
 from indexes.corpus import ShardEntry
 from pipelines.config import EmbeddingConfig
 from pipelines.database import set_state
+from pipelines.database.evidence import model_verdicts
 from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
+from pipelines.judging import content_key
 from pipelines.manifest import insert_shard, mark_covered
-from pipelines.takedown.outbox import enqueue_takedown
+from pipelines.takedown.outbox import enqueue
 from pipelines.workspace import Workspace
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -27,6 +29,11 @@ SHARD = "shard-1"
 
 def content_of(item_id: str) -> str:
     return hashlib.sha256(item_id.encode()).hexdigest()
+
+
+def text_of(item_id: str) -> str:
+    """The text digest of an item whose builder was given one."""
+    return hashlib.sha256(f"text of {item_id}".encode()).hexdigest()
 
 
 def add_shard(tx: Connection, workspace: Workspace, *, covered_version: int | None, shard_id: str = SHARD) -> None:
@@ -128,8 +135,54 @@ def add_hit(
     }
     tx.execute(sa.insert(hits).values(**(row | values)))
     if verdict and not _judged(tx, item_id, subject_id):
-        _add_verdict(tx, workspace, item_id, subject_id, verdict, band, score)
+        _add_verdict(tx, workspace, item_id, subject_id, verdict=verdict, band=band, score=score)
     return hit_id
+
+
+def add_evidence(
+    tx: Connection,
+    workspace: Workspace,
+    item_id: str,
+    subject_id: str,
+    *,
+    tier: str,
+    place: str,
+    verdict: str | None = "review",
+    priority: int = 0,
+    **values: Any,
+) -> str:
+    """A hit that is no face, with its verdict unless ``verdict`` is None. Returns the hit's id."""
+    hit_id = f"hit_{content_of(f'{item_id}|{subject_id}|{tier}|{place}')[:20]}"
+    row: dict[str, Any] = {
+        "hit_id": hit_id,
+        "item_id": item_id,
+        "content_sha256": text_of(item_id) if tier == "text" else content_of(item_id),
+        "subject_id": subject_id,
+        "tier": tier,
+        "band": "strong",
+        "score": 1.0,
+        "threshold": 1.0,
+        "threshold_source": f"policy {workspace.policy.version}",
+        "model_id": "seeds-1" if tier == "exact" else "names-1",
+        "policy_version": workspace.policy.version,
+        "place": place,
+        "match": None if tier == "exact" else "full_name",
+        "sealed_term": None if tier == "exact" else b"sealed",
+        "seed_id": f"seed_{content_of(subject_id)[:20]}" if tier == "exact" else None,
+        "found_by": "sweep",
+        "found_at": NOW,
+        "judged_at": NOW if verdict else None,
+    }
+    tx.execute(sa.insert(hits).values(**(row | values)))
+    if verdict and not _judged(tx, item_id, subject_id):
+        same: dict[str, Any] = {"verdict": verdict, "band": "strong", "score": None}
+        _add_verdict(tx, workspace, item_id, subject_id, **same, tiers=tier, priority=priority)
+    return hit_id
+
+
+def _content_key(tx: Connection, item_id: str) -> str:
+    """What a verdict on the item is about."""
+    return str(tx.execute(sa.select(content_key()).where(items.c.item_id == item_id)).scalar_one())
 
 
 def _judged(tx: Connection, item_id: str, subject_id: str) -> bool:
@@ -138,14 +191,23 @@ def _judged(tx: Connection, item_id: str, subject_id: str) -> bool:
 
 
 def _add_verdict(
-    tx: Connection, workspace: Workspace, item_id: str, subject_id: str, verdict: str, band: str, score: float
+    tx: Connection,
+    workspace: Workspace,
+    item_id: str,
+    subject_id: str,
+    *,
+    verdict: str,
+    band: str,
+    score: float | None,
+    tiers: str = "face",
+    priority: int = 0,
 ) -> None:
     rules = {"takedown": "strong_face_in_distinct_images", "clear": "remembered_negative"}
     unsure = "strong_face_uncorroborated" if band == "strong" else "face_above_review_threshold"
     tx.execute(
         sa.insert(verdicts).values(
             item_id=item_id,
-            content_sha256=content_of(item_id),
+            content_sha256=_content_key(tx, item_id),
             subject_id=subject_id,
             verdict=verdict,
             rule=rules.get(verdict, unsure),
@@ -154,8 +216,34 @@ def _add_verdict(
             policy_version=workspace.policy.version,
             reasons="{}",
             judged_at=NOW,
+            tiers=tiers,
+            decided_by="automated",
+            priority=priority,
         )
     )
+
+
+def add_model_verdict(tx: Connection, workspace: Workspace, model: str, subject_id: str, **values: Any) -> None:
+    """What the policy says of a model and a person; a likeness model unless ``values`` say otherwise."""
+    row: dict[str, Any] = {
+        "model": model,
+        "subject_id": subject_id,
+        "verdict": "likeness_model",
+        "rule": "face_in_distinct_images",
+        "images": 12,
+        "images_with_face": 9,
+        "distinct_images": 7,
+        "best_score": 0.8125,
+        "median_score": 0.71,
+        "tiers": "face header",
+        "rating": "mature",
+        "generator_block": True,
+        "priority": 100,
+        "policy_version": workspace.policy.version,
+        "reasons": "{}",
+        "judged_at": NOW,
+    }
+    tx.execute(sa.insert(model_verdicts).values(**(row | values)))
 
 
 def add_takedown(
@@ -164,7 +252,7 @@ def add_takedown(
     """The message for an item and a person, due in ``hours``; ``values`` replace columns (``state="dead"``)."""
     ids = {"item_id": item_id, "content_sha256": content_of(item_id), "subject_id": subject_id}
     due_at = NOW + timedelta(hours=hours)
-    enqueue_takedown(tx, **ids, policy_version=policy, due_at=due_at, reasons={}, now=NOW)
+    enqueue(tx, action="takedown", **ids, policy_version=policy, due_at=due_at, reasons={}, now=NOW)
     message_id = f"msg_{content_of(f'{item_id}|{subject_id}|{policy}')[:32]}"
     same = sa.and_(*(outbox.c[name] == value for name, value in ids.items()), outbox.c.policy_version == policy)
     tx.execute(sa.update(outbox).where(same).values(message_id=message_id, **values))

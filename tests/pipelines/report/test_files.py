@@ -111,7 +111,8 @@ def test_writing_again_replaces_and_leaves_nothing_else(workspace: Workspace, fo
     write_report(workspace, day=DAY, folder=folder)
     assert first.html.read_bytes() != before
     stem = f"report-{DAY}"
-    names = {f"{stem}.html", f"{stem}.csv", f"{stem}.parquet", f"{stem}-unscanned.csv"}
+    names = {f"{stem}{end}" for end in (".html", ".csv", ".parquet", "-unscanned.csv")}
+    names |= {f"{stem}-models.csv", f"{stem}-models.parquet"}
     assert {path.name for path in folder.iterdir()} == names
 
 

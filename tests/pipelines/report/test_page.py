@@ -275,7 +275,7 @@ def test_the_same_state_gives_the_same_bytes(workspace: Workspace, folder: Path)
     fill(workspace, covered_version=1)
     first = write_report(workspace, day=DAY, folder=folder / "first")
     second = write_report(workspace, day=DAY, folder=folder / "second")
-    for name in ("html", "csv", "parquet", "unscanned_csv"):
+    for name in ("html", "csv", "parquet", "models_csv", "models_parquet", "unscanned_csv"):
         assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes(), name
     workspace.now = lambda: NOW + timedelta(seconds=7)
     later = write_report(workspace, day=DAY, folder=folder / "later")

@@ -17,7 +17,7 @@ from pipelines.database.tables import outbox
 from pipelines.failpoints import Failpoints
 from pipelines.takedown.client import Delivery, HttpTakedownClient, Message, Outcome, TakedownClient
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
-from pipelines.takedown.outbox import enqueue_takedown
+from pipelines.takedown.outbox import enqueue as enqueue_message
 
 SECRET = "whsec_c29tZSBieXRlcyBmb3IgdGhlIHRlc3RzIG9ubHkh"
 OTHER_SECRET = "whsec_b3RoZXIgYnl0ZXMgZm9yIHRoZSB0ZXN0cyBvbmx5"
@@ -66,7 +66,7 @@ def enqueue(database: Database, item_id: str = "item-1", *, now: datetime = STAR
         "reasons": [{"rule": "strong_face", "score": 0.61, "threshold": 0.5}],
     }
     with database.write() as tx:
-        return enqueue_takedown(tx, item_id=item_id, now=now, **(values | changes))
+        return enqueue_message(tx, action="takedown", item_id=item_id, now=now, **(values | changes))
 
 
 def http_client(url: str, *, timeout_seconds: float = 20.0, now: Callable[[], datetime] | None = None) -> Any:

@@ -39,7 +39,7 @@ def post(
 
 def test_a_repeat_is_answered_like_the_first_and_opens_no_second_case(receiver: Receiver) -> None:
     assert [post(receiver, message()) for _ in range(3)] == [200, 200, 200]
-    assert receiver.answer()["counts"] == {"takedowns": 1, "withdrawals": 0, "open": 1, "repeats": 2}
+    assert receiver.answer()["counts"] == {"takedowns": 1, "blocks": 0, "withdrawals": 0, "open": 1, "repeats": 2}
 
 
 def test_another_body_under_the_same_key_is_a_conflict(receiver: Receiver) -> None:
@@ -92,7 +92,7 @@ def test_other_paths_are_not_found(receiver: Receiver) -> None:
 def test_a_withdrawal_closes_its_case_in_either_order(receiver: Receiver) -> None:
     for body in (message("first"), withdrawal("first"), withdrawal("second"), message("second")):
         assert post(receiver, body) == 200
-    assert receiver.answer()["counts"] == {"takedowns": 2, "withdrawals": 2, "open": 0, "repeats": 0}
+    assert receiver.answer()["counts"] == {"takedowns": 2, "blocks": 0, "withdrawals": 2, "open": 0, "repeats": 0}
 
 
 def test_the_cases_can_be_listed_over_http(receiver: Receiver) -> None:

@@ -52,7 +52,7 @@ class Race(RuleBasedStateMachine):
     @rule(number=st.integers(0, 3))
     def claim(self, number: int) -> None:
         with self.database.write() as tx:
-            due = {message_id for _, message_id in leases.due(tx, now=self.clock(), limit=10, after=None)}
+            due = {message_id for *_, message_id in leases.due(tx, now=self.clock(), limit=10, after=None)}
             # Ids are random, and with them the order of equal deadlines; hypothesis needs the same choice every time.
             chosen = outbox.c.message_id.in_(due)
             found = tx.scalars(sa.select(outbox.c.message_id).where(chosen).order_by(outbox.c.key)).all()
@@ -115,7 +115,7 @@ class Race(RuleBasedStateMachine):
                 found = leases.due(tx, now=self.clock(), limit=1, after=None)
                 if not found:
                     break
-                claim = leases.claim(tx, found[0][1], owner="x", lease_seconds=LEASE_SECONDS, now=self.clock())
+                claim = leases.claim(tx, found[0][-1], owner="x", lease_seconds=LEASE_SECONDS, now=self.clock())
                 assert claim is not None
                 self.arrived.append(claim.message.key)
                 assert leases.settle(tx, claim, Settlement(DONE, "200"), now=self.clock()) is not None

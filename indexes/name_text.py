@@ -1,0 +1,234 @@
+"""How a text is read before names are looked for in it: folded characters, and where a word may begin or end.
+
+Upper and lower case, accents, full width, ligatures, invisible characters and letters that look like Latin ones make no
+difference. The idea of the look-alikes is that of Unicode's TR39 (confusables); the selection below is our own. Figures
+and ``@ $ !`` stand for letters or between them (``j4ne_d0e``, ``jane2doe``), so every text has two readings. Knows no
+names; work is linear in the text, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+WALL: Final = "\x1e"
+"""Between texts that are searched as one: no name goes across it."""
+NONE, SOFT, HARD, EDGE = range(4)
+"""What lies between two letters: nothing; a change of case, kind or script; a separator; a wall or the text's end."""
+LEET: Final = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"}
+"""What a figure or sign may stand for in a word that has a letter."""
+FIGURES: Final = frozenset("0123456789@$!")
+_APOSTROPHES: Final = frozenset("'`\u2019\u2018\u02bc\u00b4\uff07\u2032")
+_IGNORED: Final = frozenset("\u115f\u1160\u3164\uffa0\u034f") | {chr(point) for point in range(0x180B, 0x1810)}
+_MEMORY: Final = 1 << 16  # code points a table remembers: all that texts use, and no more than an attacker may fill
+
+_PAIRS: Final = (
+    # Cyrillic, Greek, Armenian
+    "аa вb еe һh нh іi јj кk мm оo рp сc ѕs тt уy хx ԁd ԛq ԝw ӏl ғf αa βb γy εe ζz ηn ιi κk μu νv οo ρp τt υu χx ωw "
+    "օo սu հh ոn ցg "
+    # Latin that does not decompose, and small capitals
+    "ıi łl øo đd ðd ħh ŧt ɑa ɡg ɩi ƒf ɨi ƚl ᴀa ʙb ᴄc ᴅd ᴇe ꜰf ɢg ʜh ɪi ᴊj ᴋk ʟl ᴍm ɴn ᴏo ᴘp ʀr ꜱs ᴛt ᴜu ᴠv ᴡw ʏy ᴢz"
+)
+_LOOK_ALIKES: Final = {pair[0]: pair[1] for pair in _PAIRS.split()} | {"æ": "ae", "œ": "oe"}
+_LETTERED: Final = (0x1F150, 0x1F170, 0x1F1E6)  # letters on black circles, on black squares, and of flags
+_WITHOUT_SPACES: Final = (
+    (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
+    (0x1000, 0x109F),  # Myanmar
+    (0x1100, 0x11FF),  # Hangul, decomposed
+    (0x1780, 0x17FF),  # Khmer
+    (0x3005, 0x3007),
+    (0x3040, 0x30FF),  # kana
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0x20000, 0x3FFFF),
+)
+
+
+_Made = TypeVar("_Made")
+
+
+class Table(dict[int, _Made]):
+    """A table by code point, such as ``str.translate`` takes, that is worked out as characters turn up."""
+
+    def __init__(self, rule: Callable[[str], _Made]) -> None:
+        super().__init__({point: rule(chr(point)) for point in range(128)})
+        self._rule = rule
+
+    def __missing__(self, point: int) -> _Made:
+        made: _Made = self._rule(chr(point))
+        if len(self) < _MEMORY:
+            self[point] = made
+        return made
+
+
+def _fold(character: str) -> str:
+    """Letters and figures; a space for what separates, ``'`` for an apostrophe, nothing for what cannot be seen."""
+    if character == WALL or character in _APOSTROPHES:
+        return WALL if character == WALL else "'"
+    point = ord(character)
+    for first in _LETTERED:
+        if first <= point < first + 26:
+            return chr(ord("a") + point - first)
+    # Twice, because what a ligature or a styled letter decomposes to may itself have a case.
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+    return "".join(map(_fold_decomposed, folded))
+
+
+def _fold_decomposed(character: str) -> str:
+    if character in FIGURES or ("a" <= character <= "z"):
+        return character
+    if character in _IGNORED or character in _APOSTROPHES:
+        return "'" if character in _APOSTROPHES else ""
+    category = unicodedata.category(character)
+    if category[0] == "L" or category == "Mc":
+        return _LOOK_ALIKES.get(character, character)
+    if category == "Mn":
+        return character if _is_letterlike(character) else ""
+    if category == "Nd":
+        return str(unicodedata.digit(character))
+    spaced = character.isspace() or category not in ("Cc", "Cf", "Me")
+    return " " if spaced else ""
+
+
+def _is_letterlike(mark: str) -> bool:
+    """Marks that spell (vowel signs, the voicing of kana), unlike accents, points and selectors of variants."""
+    selector = 0xFE00 <= ord(mark) <= 0xFE0F or ord(mark) >= 0xE0000
+    return not selector and unicodedata.combining(mark) in (0, 7, 8, 9)
+
+
+def is_without_spaces(letter: str) -> bool:
+    """Whether a folded letter is of a script that is written without spaces, or with endings at the word."""
+    point = ord(letter)
+    return point >= _WITHOUT_SPACES[0][0] and any(first <= point <= last for first, last in _WITHOUT_SPACES)
+
+
+def continues_letter(letter: str) -> bool:
+    """Whether a folded letter belongs to the one before it: a vowel or final of Hangul, a voicing mark of kana."""
+    return "\u1160" <= letter <= "\u11ff" or letter in "\u3099\u309a"
+
+
+FOLDED: Final = Table(_fold)
+_SKELETON: Final = str.maketrans("l013457@$!", "ioieastasi")
+
+
+def skeleton(letters: str) -> str:
+    """Letters with all that a figure could stand for made one: what matches has equal skeletons, not the reverse."""
+    return letters.translate(_SKELETON)
+
+
+def _skeleton_table(*, figures: bool, separator: str, apostrophe: str) -> Table[str | None]:
+    """Characters to the skeletons of their letters, and what becomes of all others."""
+
+    def rule(character: str) -> str | None:
+        kept = []
+        for letter in FOLDED[ord(character)]:
+            separates = letter in (" ", WALL) or (letter in FIGURES and not figures)
+            kept.append(apostrophe if letter == "'" else separator if separates else skeleton(letter))
+        return "".join(kept) or None  # an empty text would do, and take three times as long
+
+    return Table(rule)
+
+
+LETTERS_AND_FIGURES: Final = _skeleton_table(figures=True, separator="", apostrophe="")
+LETTERS_ALONE: Final = _skeleton_table(figures=False, separator="", apostrophe="")
+WORDS_AND_FIGURES: Final = _skeleton_table(figures=True, separator=" ", apostrophe="")
+WORDS_ALONE: Final = _skeleton_table(figures=False, separator=" ", apostrophe="")
+PIECES: Final = _skeleton_table(figures=False, separator=" ", apostrophe=" ")
+
+
+def _kinds(character: str) -> str | None:
+    """As ``PIECES``, letter by letter: A upper case, a any other, x of a script without spaces; or ``'`` or a space."""
+    cased = "A" if character.isupper() else "a"
+    return (
+        "".join(
+            letter if letter == "'" else " " if letter in " \x1e" or letter in FIGURES else _kind(letter, cased)
+            for letter in FOLDED[ord(character)]
+        )
+        or None
+    )
+
+
+def _kind(letter: str, cased: str) -> str:
+    return "x" if is_without_spaces(letter) else cased
+
+
+KINDS: Final = Table(_kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read a text: n letters, and n + 1 boundaries around them.
+
+    ``sources``: for each letter the index in the text of the character it comes from. ``worded``: whether its word has
+    a letter that is no figure, so that its figures may stand for letters.
+    """
+
+    letters: str
+    boundaries: bytes
+    sources: Sequence[int]
+    worded: bytes
+
+
+def read_text(text: str, *, figures: bool) -> Reading:
+    """Read a text, ``figures`` as letters or else as separators."""
+    letters: list[str] = []
+    sources: list[int] = []
+    kinds: list[str] = []
+    boundaries = bytearray()
+    between = EDGE
+    for index, character in enumerate(text):
+        cased = "A" if character.isupper() else "a"
+        for letter in FOLDED[ord(character)]:
+            if letter == "'":
+                between = max(between, SOFT)
+            elif letter in (" ", WALL) or (letter in FIGURES and not figures):
+                between = max(between, EDGE if letter == WALL else HARD)
+            else:
+                boundaries.append(between)
+                letters.append(letter)
+                sources.append(index)
+                kinds.append("1" if letter in FIGURES else _kind(letter, cased))
+                between = NONE
+    boundaries.append(EDGE)
+    _mark_soft("".join(kinds), boundaries)
+    return Reading("".join(letters), bytes(boundaries), sources, _worded(letters, boundaries))
+
+
+def _mark_soft(kinds: str, boundaries: bytearray) -> None:
+    """Where kinds change within a word; but a capital belongs to what follows it (``AIJane``, ``Jane``)."""
+    for here in range(1, len(kinds)):
+        pair = kinds[here - 1 : here + 1]
+        if pair in _ALIKE or boundaries[here] != NONE:
+            continue
+        if pair == "AA" and (boundaries[here + 1] != NONE or kinds[here + 1 : here + 2] != "a"):
+            continue
+        boundaries[here] = SOFT
+
+
+_ALIKE: Final = frozenset(("aa", "Aa", "xx"))
+
+
+def _worded(letters: Sequence[str], boundaries: Sequence[int]) -> bytes:
+    flags = bytearray(len(letters))
+    start, spelled = 0, False
+    for here, letter in enumerate(letters):
+        if boundaries[here] >= HARD:
+            start, spelled = here, False
+        spelled = spelled or letter not in FIGURES
+        if boundaries[here + 1] >= HARD and spelled:
+            flags[start : here + 1] = b"\x01" * (here + 1 - start)
+    return bytes(flags)
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    """Several texts as one, so that no name is found across two of them."""
+    return WALL.join(text.replace(WALL, " ") for text in texts)
+
+
+def end_as_written(text: str, end: int) -> int:
+    """The end moved past what belongs to the last letter and is not seen by itself, such as its accent."""
+    while end < len(text) and not FOLDED[ord(text[end])]:
+        end += 1
+    return end

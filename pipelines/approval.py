@@ -1,0 +1,140 @@
+"""How many people must agree before somebody is enrolled: one, two, or none may.
+
+A preview (:mod:`pipelines.impact`) is weighed by the policy's ``[enrolment]``. A candidate that would be found in
+``refuse_share`` of the platform is no person but a wrong template, or a poisoned one. What cannot be previewed
+is not waved through: it needs a second person. Every preview is an audit row, with counts and no names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from embeddings.errors import EnrolmentError
+from indexes.name_rules import SubjectNames
+from pipelines import audit
+from pipelines.enrolment import Reference
+from pipelines.galleries import CANDIDATE, candidate_gallery, load_gallery
+from pipelines.identities import Identity, open_names
+from pipelines.impact import Impact, measure_impact
+from pipelines.policy.schema import EnrolmentSettings
+from pipelines.progress import Progress, silent
+from pipelines.registry import insert_subject
+from pipelines.workspace import Workspace
+
+Approvals = Literal["one", "two", "refused"]
+_COUNTS = ("items", "faces", "uploaders", "models", "scannable", "unseen", "expected_items")
+
+
+def approvals_needed(impact: Impact, settings: EnrolmentSettings) -> Approvals:
+    """What the policy asks for. Shares say nothing of a platform with fewer than ``min_items`` scannable items."""
+    share = impact.share if impact.scannable >= settings.min_items else 0.0
+    if impact.items and share >= settings.refuse_share:
+        return "refused"
+    if not impact.measured or impact.expected_items >= settings.second_approval_items:
+        return "two"
+    return "two" if impact.items and share >= settings.second_approval_share else "one"
+
+
+def names_of_candidate(names: Sequence[str], exclusions: Sequence[str] = ()) -> SubjectNames:
+    """The names of somebody who is not in the registry, as the matcher takes them."""
+    return SubjectNames(CANDIDATE, tuple(names), tuple(exclusions))
+
+
+def preview_subject(
+    workspace: Workspace,
+    references: Sequence[Reference],
+    *,
+    names: SubjectNames,
+    actor: str,
+    progress: Progress = silent,
+) -> Impact:
+    """What a person with these references and names would hit. Stores nothing of them."""
+    with workspace.database.read() as connection:
+        gallery = candidate_gallery(workspace, connection, references)
+    impact = measure_impact(workspace, gallery, names=names, progress=progress)
+    _record(workspace, impact, actor=actor, action="subject.preview")
+    return impact
+
+
+def preview_pending(
+    workspace: Workspace, subject_id: str, *, request_id: str, actor: str, progress: Progress = silent
+) -> Impact:
+    """What the subject of a request, pending so far, would hit.
+
+    Raises :class:`NotReadyError` if it has no template of the models in force.
+    """
+    with workspace.database.read() as connection:
+        gallery = load_gallery(workspace, connection, subject_ids=(subject_id,))
+        (names,) = open_names(connection, workspace.sealer, (subject_id,))
+    impact = measure_impact(workspace, gallery, names=names, progress=progress)
+    _record(workspace, impact, actor=actor, action="request.preview", request_id=request_id, subject_id=subject_id)
+    return impact
+
+
+def enrol_subject(
+    workspace: Workspace,
+    *,
+    identity: Identity,
+    references: Sequence[Reference],
+    expires_at: datetime,
+    actor: str,
+    progress: Progress = silent,
+) -> tuple[str, tuple[str, ...], Impact]:
+    """Add an active subject that one person may add; returns its id, its templates' ids and what it was seen to hit.
+
+    Raises :class:`EnrolmentError`, ``refused`` or ``second_approval``, and stores nothing otherwise.
+    """
+    names = names_of_candidate(identity.names, identity.exclusions)
+    impact = preview_subject(workspace, references, names=names, actor=actor, progress=progress)
+    needed = approvals_needed(impact, workspace.policy.settings.enrolment)
+    if needed == "refused":
+        raise refusal(impact)
+    if needed == "two":
+        raise EnrolmentError(
+            "second_approval",
+            f"{in_words(impact)}; two people have to agree: open a request with `likeness request open`",
+        )
+    with workspace.database.write() as tx:
+        subject_id, template_ids = insert_subject(
+            tx,
+            workspace,
+            identity=identity,
+            references=references,
+            expires_at=expires_at,
+            active=True,
+            actor=actor,
+        )
+    return subject_id, template_ids, impact
+
+
+def refusal(impact: Impact) -> EnrolmentError:
+    """Why nobody may enrol this candidate."""
+    return EnrolmentError(
+        "refused", f"{in_words(impact)}; that is no one person: check the references for mixed or generated faces"
+    )
+
+
+def in_words(impact: Impact) -> str:
+    """The preview in one clause, for people who decide by it."""
+    if not impact.measured:
+        return f"of {impact.scannable} items {impact.unseen} cannot be searched, so nobody knows how many would be hit"
+    found = f"{impact.items} of {impact.scannable} items ({100 * impact.share:.3g} %)"
+    unseen = f", {impact.unseen} more not searched" if impact.unseen else ""
+    return f"it would hit {found} of {impact.uploaders} uploaders{unseen}"
+
+
+def _record(workspace: Workspace, impact: Impact, *, actor: str, action: str, **ids: str) -> None:
+    counts = {name: getattr(impact, name) for name in _COUNTS}
+    with workspace.database.write() as tx:
+        audit.append(
+            tx,
+            workspace.sealer,
+            actor=actor,
+            action=action,
+            now=workspace.now(),
+            needed=approvals_needed(impact, workspace.policy.settings.enrolment),
+            **ids,
+            **counts,
+        )

@@ -1,0 +1,116 @@
+"""``likeness concepts`` and ``likeness search``: what pictures show, beside faces."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from pipelines.cli.console import actor, command_options, emit, opened, progress, to_plain
+from pipelines.concept_list import load_concepts
+from pipelines.concept_scores import concept_coverage, list_scores
+from pipelines.concepts import apply_concepts
+from pipelines.environment import Environment
+from pipelines.search import search_image, search_text
+
+STDIN = "-"
+MOST_CHARACTERS = 4096
+"""Read of standard input: many times what a text tower reads."""
+
+
+@click.group()
+def concepts() -> None:
+    """The concepts that every picture is scored for: the list, its scores, and scoring anew."""
+
+
+@concepts.command("list")
+@command_options
+def list_concepts(environment: Environment, as_json: bool) -> None:
+    """List the concepts in force: what is asked, from which score on, and what follows."""
+    with opened(environment) as workspace:
+        coverage = concept_coverage(workspace)
+        listed = workspace.concept_list
+    rows = [
+        {
+            "concept": name,
+            "prompts": len(entry.prompts),
+            "weight": entry.weight,
+            "threshold": entry.threshold,
+            "against": list(entry.against) or "neutral",
+            "frames": entry.frames,
+            "level": entry.level,
+        }
+        for name, entry in listed.settings.concepts.items()
+    ]
+    if as_json:
+        emit({"version": listed.version, "concepts": rows} | to_plain(coverage), as_json=True)
+        return
+    emit(rows, as_json=False)
+    click.echo(
+        f"version {listed.version}: {coverage.scored} contents scored, {coverage.due} with vectors still to be scored",
+        err=True,
+    )
+
+
+@concepts.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@command_options
+def check(environment: Environment, as_json: bool, file: Path) -> None:
+    """Read FILE as a list of concepts, and say what is wrong with it. Changes nothing and needs no home."""
+    del environment
+    listed = load_concepts(file)
+    neutral = list(listed.settings.neutral)
+    texts = sum(len(group) for group in listed.texts())
+    facts = {"version": listed.version, "concepts": list(listed.names), "neutral": neutral, "texts": texts}
+    emit(facts, as_json=as_json)
+
+
+@concepts.command()
+@command_options
+def apply(environment: Environment, as_json: bool) -> None:
+    """Score stored vectors that the list in force was not applied to. A sweep does so as well; safe to interrupt."""
+    with opened(environment) as workspace, progress(as_json) as report:
+        counts = apply_concepts(workspace, progress=report)
+    emit(counts, as_json=as_json)
+
+
+@concepts.command()
+@click.argument("concept")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="Items at most, best first.")
+@click.option("--at-most", type=float, help="Only scores up to this one: for looking around a threshold.")
+@command_options
+def scores(environment: Environment, as_json: bool, concept: str, limit: int, at_most: float | None) -> None:
+    """List live items by their score for CONCEPT: what a threshold is chosen by."""
+    with opened(environment) as workspace:
+        found = list_scores(workspace, concept, limit=limit, at_most=at_most)
+    emit(found, as_json=as_json)
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("--image", type=click.Path(path_type=Path, dir_okay=False), help="Search by this picture instead.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Contents at most.")
+@command_options
+def search(environment: Environment, as_json: bool, text: str | None, image: Path | None, limit: int) -> None:
+    """List the live items whose pictures show what TEXT describes, nearest first. Needs CLIP weights.
+
+    With - as TEXT it is read from standard input, so that it stays out of the shell's history. What was searched for is
+    not kept; that somebody searched is an audit row.
+    """
+    if (text is None) == (image is None):
+        raise click.UsageError("give either a text or --image FILE")
+    with opened(environment) as workspace, progress(as_json) as report:
+        if image is not None:
+            with image.open("rb") as file:
+                data = file.read(workspace.limits.max_bytes + 1)
+            result = search_image(workspace, data, limit=limit, actor=actor(), progress=report)
+        else:
+            words = sys.stdin.read(MOST_CHARACTERS) if text == STDIN else str(text)
+            result = search_text(workspace, words, limit=limit, actor=actor(), progress=report)
+    if as_json:
+        emit(result, as_json=True)
+        return
+    emit(to_plain(result.found), as_json=False)
+    if result.contents_missing:
+        click.echo(f"{result.contents_missing} contents have no vectors by these weights: not searched", err=True)

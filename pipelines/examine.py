@@ -1,0 +1,220 @@
+"""The examining stage: texts against names, fingerprints against seeds, for whatever coverage does not show.
+
+A sweep (new items, all subjects) and a rescan (all items, new subjects) are the same work here, batch by batch. Each
+batch ends in one transaction that writes its hits, its coverage and its items' statuses together, so that work cut off
+anywhere is found unexamined again (I2, I6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.fingerprints import PDQ_BYTES
+from indexes.names import NameMatcher, matcher_id
+from pipelines.comparison import FoundBy
+from pipelines.database import insert_missing
+from pipelines.database.evidence import examined
+from pipelines.database.tables import hits, items
+from pipelines.examined import required, unexamined, unexamined_count
+from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
+from pipelines.item_texts import by_place, texts_of
+from pipelines.judging import live_hits
+from pipelines.ledger import Scope, recompute_items, text_digest
+from pipelines.model_files import header_texts
+from pipelines.names_sought import Sought
+from pipelines.progress import Progress, silent
+from pipelines.registry import active_versions
+from pipelines.sources import Item
+from pipelines.workspace import Workspace
+
+EVERYTHING = Scope(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ExamineCounts:
+    """What one run of the stage did. ``hits``: new ones."""
+
+    items: int = 0
+    hits: int = 0
+
+    def __add__(self, other: ExamineCounts) -> ExamineCounts:
+        """Both together."""
+        return ExamineCounts(self.items + other.items, self.hits + other.hits)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """One item as it was examined, and what was found in it, not yet committed."""
+
+    item_id: str
+    listed_digest: str | None
+    """Of its texts, as the ledger had it; null also where they were listed before there were such digests."""
+    text_digest: str | None
+    content_sha256: str | None
+    examined_at: datetime
+    found: tuple[FoundHit, ...] = field(repr=False)
+
+
+def examine_pending(
+    workspace: Workspace,
+    *,
+    found_by: FoundBy,
+    subject_ids: Collection[str] | None = None,
+    progress: Progress = silent,
+) -> ExamineCounts:
+    """Examine every live item for the subjects and seeds that it was not examined for. Safe to repeat, and at once.
+
+    ``subject_ids``: only items that lack one of these; they are examined for all that they lack, which costs the same.
+    Two processes take batches in turns. Raises :class:`CorruptionError` for a record that cannot be opened (I7).
+    """
+    with workspace.database.read() as connection:
+        total = unexamined_count(connection, workspace, subject_ids=subject_ids)
+    sought, counts, after = Sought(), ExamineCounts(), ""
+    progress("examine", 0, total)
+    while True:
+        with workspace.database.exclusive("examine"):
+            batch = _examine_batch(workspace, sought, subject_ids, after)
+            counts += _commit(workspace, batch, sought, found_by)
+        if not batch and not after:
+            break
+        after = batch[-1].item_id if batch else ""  # once more from the beginning: things may have changed meanwhile
+        progress("examine", counts.items, max(total, counts.items))
+    _settle_statuses(workspace)
+    return counts
+
+
+def _examine_batch(
+    workspace: Workspace, sought: Sought, subject_ids: Collection[str] | None, after: str
+) -> list[Examination]:
+    """Examine the next items by id as one reading transaction sees them; none: there are no more."""
+    with workspace.database.read() as connection:
+        need = required(connection, workspace, subject_ids=subject_ids)
+        following = unexamined(need, EVERYTHING).where(items.c.item_id > after).order_by(items.c.item_id)
+        rows = connection.execute(following.limit(workspace.config.sweep.shard_items)).all()
+        if not rows:
+            return []
+        sought.refresh(connection, workspace)
+        since = {row.item_id: (need.texts_since(row), need.header_since(row)) for row in rows}
+        matchers = {
+            item_id: tuple(sought.matcher(connection, workspace, since=version) for version in versions)
+            for item_id, versions in since.items()
+        }
+        listed = _open_items(connection, workspace, [key for key, (texts, _) in matchers.items() if texts])
+        headed = {row.content_sha256 for row in rows if row.content_sha256 and matchers[row.item_id][1]}
+        headers = header_texts(connection, workspace.sealer, headed)
+    distance = workspace.policy.settings.takedown.duplicate_distance
+    seeds = sought.seeds.compare(rows, distance=distance)
+    now = workspace.now()
+    batch = []
+    for row in rows:
+        texts, header = matchers[row.item_id]
+        item = listed.get(row.item_id)
+        digest = text_digest(workspace.sealer, item) if item else row.text_digest
+        found = _names_in(row.item_id, digest, texts_of(item) if item else {}, texts)
+        found += _names_in(row.item_id, row.content_sha256, by_place(headers.get(row.content_sha256, ())), header)
+        near = 1 - distance / (8 * PDQ_BYTES)
+        found += [seed_hit(row.item_id, row.content_sha256, one, near=near) for one in seeds.get(row.item_id, ())]
+        examined_at = max(now, row.read_at or now)  # clocks differ, and what was read is read
+        batch.append(Examination(row.item_id, row.text_digest, digest, row.content_sha256, examined_at, tuple(found)))
+    return batch
+
+
+def _open_items(connection: Connection, workspace: Workspace, item_ids: Sequence[str]) -> dict[str, Item]:
+    query = sa.select(items.c.item_id, items.c.sealed_record).where(items.c.item_id.in_(item_ids))
+    return {
+        str(item_id): Item.from_record(workspace.sealer.unseal_record(sealed, item_id)["item"])
+        for item_id, sealed in connection.execute(query)
+    }
+
+
+def _names_in(
+    item_id: str, digest: str | None, texts: Mapping[str, str], matcher: NameMatcher | None
+) -> list[FoundHit]:
+    """The best match of each subject at each place."""
+    if matcher is None or digest is None:
+        return []
+    return [
+        name_hit(item_id, digest, place, text, match, matcher_id=matcher.matcher_id)
+        for place, text in texts.items()
+        for match in matcher.find(text)
+    ]
+
+
+def _commit(workspace: Workspace, batch: Sequence[Examination], sought: Sought, found_by: FoundBy) -> ExamineCounts:
+    """Write hits, coverage and statuses of those items that are still what was examined. Returns what is new."""
+    if not batch:
+        return ExamineCounts()
+    with workspace.database.write() as tx:
+        current = _unchanged(tx, batch)
+        active = active_versions(tx, now=workspace.now())
+        found = [hit for one in current for hit in one.found if hit.subject_id in active]
+        new = insert_missing(tx, hits, hit_rows(tx, workspace, found, found_by))
+        _enter_digests(tx, current)
+        _enter_coverage(tx, workspace, current, sought)
+        item_ids = [one.item_id for one in current]
+        recompute_items(tx, item_ids)
+        tx.execute(sa.update(items).where(_is_hit_unnoticed(item_ids)).values(status="hit"))
+        workspace.failpoints.pass_by("before_examine_commit")
+    workspace.failpoints.pass_by("after_examine_commit")
+    return ExamineCounts(items=len(current), hits=new)
+
+
+def _unchanged(tx: Connection, batch: Sequence[Examination]) -> list[Examination]:
+    query = sa.select(items.c.item_id, items.c.text_digest, items.c.content_sha256).where(
+        items.c.item_id.in_([one.item_id for one in batch]), items.c.live
+    )
+    now = {row.item_id: (row.text_digest, row.content_sha256) for row in tx.execute(query)}
+    return [one for one in batch if now.get(one.item_id) == (one.listed_digest, one.content_sha256)]
+
+
+def _enter_digests(tx: Connection, current: Sequence[Examination]) -> None:
+    """Give items that were listed before there were digests of texts theirs."""
+    late = [
+        {"this_item": one.item_id, "this_digest": one.text_digest}
+        for one in current
+        if one.listed_digest != one.text_digest
+    ]
+    if late:
+        without = sa.update(items).where(items.c.item_id == sa.bindparam("this_item"))
+        tx.execute(without.values(text_digest=sa.bindparam("this_digest")), late)
+
+
+def _enter_coverage(tx: Connection, workspace: Workspace, current: Sequence[Examination], sought: Sought) -> None:
+    tx.execute(sa.delete(examined).where(examined.c.item_id.in_([one.item_id for one in current])))
+    rows = [
+        {
+            "item_id": one.item_id,
+            "text_digest": one.text_digest,
+            "content_sha256": one.content_sha256,
+            "matcher_id": matcher_id(workspace.config.names.settings()),
+            "registry_version": sought.registry_version,
+            "seed_version": sought.seed_version,
+            "examined_at": one.examined_at,
+        }
+        for one in current
+    ]
+    if rows:
+        tx.execute(sa.insert(examined), rows)
+
+
+def _is_hit_unnoticed(item_ids: Sequence[str] | None = None) -> sa.ColumnElement[bool]:
+    """Condition on ``items``, all or these: called clean, or without a face, while a hit counts that is no face."""
+    counted = live_hits().where(hits.c.tier != "face", items.c.status.in_(("clean", "no_face")))
+    if item_ids is not None:
+        counted = counted.where(hits.c.item_id.in_(item_ids))
+    return items.c.item_id.in_(sa.select(counted.with_only_columns(hits.c.item_id).subquery()))
+
+
+def _settle_statuses(workspace: Workspace) -> None:
+    """Items that were examined before their faces were compared, and called clean since, are hits all the same."""
+    with workspace.database.read() as connection:
+        late = list(connection.execute(sa.select(items.c.item_id).where(_is_hit_unnoticed())).scalars())
+    for start in range(0, len(late), 500):
+        with workspace.database.write() as tx:
+            part = _is_hit_unnoticed(late[start : start + 500])
+            tx.execute(sa.update(items).where(part).values(status="hit"))

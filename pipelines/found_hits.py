@@ -1,0 +1,128 @@
+"""Hits of the examining stage: a name in a text, or content that has (nearly) the fingerprint of a seed.
+
+The words found are sealed under their subject's key, bound to the hit; erasing the subject makes them unreadable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy.engine import Connection
+
+from indexes.name_rules import NameMatch
+from pipelines.comparison import FoundBy
+from pipelines.database.tables import hits
+from pipelines.names_sought import SeedMatch
+from pipelines.sealing import Sealer, associated_data, seal, unseal
+from pipelines.templates import open_subject_key
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class FoundHit:
+    """One reason to suspect an item. ``digest``: of the text for tier ``text``, else of the content."""
+
+    item_id: str
+    digest: str
+    subject_id: str
+    tier: Literal["text", "header", "exact"]
+    place: str
+    model_id: str
+    score: float = 1.0
+    threshold: float = 1.0
+    match: str | None = None
+    term: str | None = field(default=None, repr=False)
+    seed_id: str | None = None
+    seed_digest: str | None = None
+
+    @property
+    def hit_id(self) -> str:
+        """The same for the same finding, however often it is found."""
+        named = [self.tier, self.item_id, self.digest, self.subject_id, self.place, self.model_id, self.seed_digest]
+        return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:32]
+
+
+def name_hit(item_id: str, digest: str, place: str, text: str, match: NameMatch, *, matcher_id: str) -> FoundHit:
+    """A name at a place of an item."""
+    return FoundHit(
+        item_id=item_id,
+        digest=digest,
+        subject_id=match.subject_id,
+        tier="header" if place.startswith("header:") else "text",
+        place=place,
+        model_id=matcher_id,
+        match=match.rule,
+        term=text[match.start : match.end],
+    )
+
+
+def seed_hit(item_id: str, content: str, match: SeedMatch, *, near: float) -> FoundHit:
+    """A fingerprint of an item; ``near``: from which score on pictures are the same."""
+    return FoundHit(
+        item_id=item_id,
+        digest=content,
+        subject_id=match.seed.subject_id,
+        tier="exact",
+        place=match.seed.kind,
+        model_id=match.seed.model_id,
+        score=match.score,
+        threshold=near if match.seed.kind == "pdq" else 1.0,
+        seed_id=match.seed.seed_id,
+        seed_digest=match.seed.digest,
+    )
+
+
+def hit_rows(
+    tx: Connection, workspace: Workspace, found: Sequence[FoundHit], found_by: FoundBy
+) -> list[dict[str, Any]]:
+    """Rows of the table of hits, their words sealed. The subjects' keys must still be there."""
+    keys = {
+        subject_id: open_subject_key(tx, workspace.sealer, subject_id)
+        for subject_id in sorted({hit.subject_id for hit in found if hit.term is not None})
+    }
+    nothing: dict[str, Any] = {column.name: None for column in hits.columns}
+    now = workspace.now()
+    return [
+        nothing
+        | {
+            "hit_id": hit.hit_id,
+            "item_id": hit.item_id,
+            "content_sha256": hit.digest,
+            "subject_id": hit.subject_id,
+            "tier": hit.tier,
+            "band": workspace.policy.text_band(hit.place, hit.match) if hit.match else "strong",
+            "score": hit.score,
+            "threshold": hit.threshold,
+            "threshold_source": "names" if hit.match else "seed",
+            "model_id": hit.model_id,
+            "policy_version": workspace.policy.version,
+            "place": hit.place,
+            "match": hit.match,
+            "sealed_term": _sealed(keys, hit),
+            "seed_id": hit.seed_id,
+            "found_by": found_by,
+            "found_at": now,
+        }
+        for hit in found
+    ]
+
+
+def open_term(connection: Connection, sealer: Sealer, *, hit_id: str, subject_id: str, sealed_term: bytes) -> str:
+    """The words of a hit as they were written. Raises :class:`CorruptionError` once the subject is erased."""
+    key = open_subject_key(connection, sealer, subject_id)
+    return unseal(key, sealed_term, _term_aad(hit_id, subject_id)).decode()
+
+
+def _sealed(keys: dict[str, bytes], hit: FoundHit) -> bytes | None:
+    if hit.term is None:
+        return None
+    words = hit.term.encode("utf-8", "replace")
+    return seal(keys[hit.subject_id], words, _term_aad(hit.hit_id, hit.subject_id))
+
+
+def _term_aad(hit_id: str, subject_id: str) -> bytes:
+    return associated_data("term", hit_id, subject_id)

@@ -1,0 +1,78 @@
+"""Who a subject is: names, exclusions, consent and contact, sealed under the subject's own key.
+
+A person who looks at an identity leaves an audit row (:func:`pipelines.registry.show_identity`). A machine that opens
+names to look for them in texts shows them to nobody and leaves none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import CorruptionError
+from indexes.name_rules import SubjectNames
+from pipelines.database.tables import subject_keys, subjects
+from pipelines.sealing import Sealer, associated_data, seal, unseal
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an operator knows of a subject: the full name first, then aliases. Sealed in storage; never logged.
+
+    ``exclusions``: phrases in which a name does not count, because they mean something else.
+    """
+
+    names: tuple[str, ...] = field(repr=False)
+    consent: str = field(repr=False)
+    contact: str | None = field(repr=False)
+    exclusions: tuple[str, ...] = field(default=(), repr=False)
+
+
+def seal_identity(key: bytes, identity: Identity, subject_id: str) -> bytes:
+    """Seal an identity under its subject's key."""
+    record = {
+        "names": identity.names,
+        "consent": identity.consent,
+        "contact": identity.contact,
+        "exclusions": identity.exclusions,
+    }
+    return seal(key, json.dumps(record).encode(), associated_data("identity", subject_id))
+
+
+def unseal_identity(key: bytes, sealed: bytes, subject_id: str) -> Identity:
+    """The identity that :func:`seal_identity` sealed for this very subject. Raises :class:`CorruptionError`."""
+    record = json.loads(unseal(key, sealed, associated_data("identity", subject_id)))
+    return Identity(
+        names=tuple(record["names"]),
+        consent=record["consent"],
+        contact=record["contact"],
+        exclusions=tuple(record.get("exclusions", ())),
+    )
+
+
+def open_names(connection: Connection, sealer: Sealer, subject_ids: Collection[str]) -> list[SubjectNames]:
+    """The names of these subjects, ordered by subject id, for a machine to look for. Writes no audit row.
+
+    Raises :class:`CorruptionError` when one cannot be opened: who is not looked for must not pass as not found (I7).
+    """
+    wanted = set(subject_ids)
+    query = (
+        sa.select(subjects.c.subject_id, subjects.c.sealed_identity, subject_keys.c.wrapped_key)
+        .join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
+        .where(subjects.c.sealed_identity.is_not(None))
+        .order_by(subjects.c.subject_id)
+    )
+    if len(wanted) <= 500:
+        query = query.where(subjects.c.subject_id.in_(wanted))
+    names = []
+    for subject_id, sealed, wrapped in connection.execute(query):
+        if subject_id in wanted:
+            identity = unseal_identity(sealer.subject_key(wrapped, subject_id), sealed, subject_id)
+            names.append(SubjectNames(subject_id, identity.names, identity.exclusions))
+    if len(names) != len(wanted):
+        raise CorruptionError("the identity or the key of an active subject is missing")
+    return names

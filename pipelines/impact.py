@@ -1,0 +1,198 @@
+"""What of today's platform a person who is not enrolled yet would be found in. Reads only.
+
+A wrong template accuses strangers: an average of many faces, a poster with a crowd, a name that is also a word. So the
+stored corpus is searched for a candidate as a rescan would search it, at the thresholds in force, before anything is
+compared in earnest. What the store does not have (:mod:`pipelines.retention`, vectors of earlier models) cannot be
+looked at here; a rescan fetches and embeds it again, which is no preview. It is counted as unseen, and what was seen
+speaks for it only where that is enough to speak for anything.
+
+Knows nothing of approvals: :mod:`pipelines.approval` weighs the answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import CorruptionError
+from indexes.corpus import ShardEntry
+from indexes.gallery import Gallery
+from indexes.name_rules import SubjectNames
+from indexes.names import NameMatcher
+from pipelines.comparison import compare_kept
+from pipelines.database.tables import items, shards
+from pipelines.item_texts import by_place, texts_of
+from pipelines.judging import model_of_item
+from pipelines.manifest import list_shards
+from pipelines.model_files import header_texts
+from pipelines.progress import Progress, silent
+from pipelines.retention import expiry, is_kept
+from pipelines.sources import Item
+from pipelines.workspace import Workspace
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What a candidate would hit, of the live items that have been scanned (``scannable``).
+
+    ``items``: found, by ``faces`` or by a name; ``models``: models and bounties that they belong to, or are.
+    ``unseen``: items with faces whose vectors are not stored; ``expected_items``: those found, and as many of the
+    unseen as of the seen; ``share``: that of all scannable items, 0 to 1; ``largest_uploader_share``: of the items
+    found. ``measured`` false: too little of the platform could be looked at to say anything.
+    """
+
+    items: int
+    faces: int
+    uploaders: int
+    models: int
+    scannable: int
+    unseen: int
+    expected_items: int
+    share: float
+    largest_uploader_share: float
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoundItem:
+    """One item that a candidate would hit. ``model``: the one it belongs to or is; ``faces``: how many match."""
+
+    uploader: str | None
+    model: str | None
+    faces: int
+
+
+def measure_impact(
+    workspace: Workspace, gallery: Gallery, *, names: SubjectNames | None = None, progress: Progress = silent
+) -> Impact:
+    """Search everything that is stored for the one person in ``gallery`` (beside the canary), and for their names.
+
+    Raises :class:`CorruptionError` when a shard or the manifest is not what was written (I7).
+    """
+    found = _found_by_face(workspace, gallery, progress)
+    by_face = len(found)
+    if names is not None:
+        found = _found_by_name(workspace, names, progress) | found
+    with workspace.database.read() as connection:
+        scannable = _count(connection, _SCANNED)
+        unseen = _count(connection, _WITH_VECTORS, _unseen(workspace))
+        seen = _count(connection, _WITH_VECTORS) - unseen
+    expected = len(found) + (math.ceil(by_face * unseen / seen) if seen else 0)
+    uploaders = Counter(item.uploader for item in found.values() if item.uploader is not None)
+    return Impact(
+        items=len(found),
+        faces=sum(item.faces for item in found.values()),
+        uploaders=len(uploaders),
+        models=len({item.model for item in found.values() if item.model is not None}),
+        scannable=scannable,
+        unseen=unseen,
+        expected_items=expected,
+        share=min(1.0, expected / scannable) if scannable else 0.0,  # names also stand by what cannot be scanned
+        largest_uploader_share=max(uploaders.values(), default=0) / max(1, len(found)),
+        measured=not unseen or seen >= workspace.policy.settings.enrolment.min_items,
+    )
+
+
+def _found_by_face(workspace: Workspace, gallery: Gallery, progress: Progress) -> dict[str, FoundItem]:
+    """Item id -> what was found in it, over every stored vector of the gallery's models."""
+    with workspace.database.read() as connection:
+        threshold = workspace.thresholds_at(connection).review
+    found: dict[str, FoundItem] = {}
+    done: set[ShardEntry] = set()
+    while todo := [entry for entry in _searchable(workspace, gallery.model_id) if entry not in done]:
+        for entry in todo:  # a compaction meanwhile lists others, with the same items
+            found |= _found_in(workspace, gallery, entry, threshold=threshold)
+            done.add(entry)
+            progress("preview", len(done), max(len(todo), len(done)))
+    return found
+
+
+def _searchable(workspace: Workspace, model_id: str) -> list[ShardEntry]:
+    """The shards of these models that the store may still have."""
+    keeps_none = workspace.config.corpus.mode == "none"
+    with workspace.database.read() as connection:
+        listed = list_shards(connection, workspace.sealer, model_id=model_id)
+    let_go = {shard.entry for shard in listed if keeps_none and shard.covered_threshold is not None}
+    return [shard.entry for shard in listed if shard.entry.path and shard.entry not in let_go]
+
+
+def _found_in(workspace: Workspace, gallery: Gallery, entry: ShardEntry, *, threshold: float) -> dict[str, FoundItem]:
+    try:
+        _, matched, matches = compare_kept(workspace, gallery, entry, threshold=threshold)
+    except CorruptionError:
+        if is_kept(workspace, entry):
+            raise
+        return {}
+    subjects = np.array(gallery.subject_ids)[matches.template]
+    rows = matched.filter(pa.array(subjects != workspace.canary.subject_id))
+    columns = (rows[name].to_pylist() for name in ("item_id", "content_sha256", "face"))
+    faces = Counter((item_id, digest.hex()) for item_id, digest, _ in set(zip(*columns, strict=True)))
+    with workspace.database.read() as connection:
+        return dict(_still_there(connection, workspace, entry, faces))
+
+
+def _still_there(
+    connection: Connection, workspace: Workspace, entry: ShardEntry, faces: Mapping[tuple[str, str], int]
+) -> Iterator[tuple[str, FoundItem]]:
+    """Those of the items that are live with that content, and whose faces this shard holds and may hold now."""
+    wanted = sorted({item_id for item_id, _ in faces})
+    here = sa.select(*_OF_ITEM).where(items.c.shard_id == entry.shard_id, items.c.live, *_not_expired(workspace))
+    for start in range(0, len(wanted), _AT_ONCE):
+        for row in connection.execute(here.where(items.c.item_id.in_(wanted[start : start + _AT_ONCE]))):
+            if count := faces.get((row.item_id, row.content_sha256)):
+                yield row.item_id, FoundItem(row.uploader, row.model, count)
+
+
+def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress) -> dict[str, FoundItem]:
+    """Item id -> an item whose texts or file header name the candidate, as :mod:`pipelines.examine` finds it."""
+    matcher = NameMatcher([names], settings=workspace.config.names.settings())
+    found: dict[str, FoundItem] = {}
+    done, after = 0, ""
+    following = sa.select(*_OF_ITEM, items.c.sealed_record).where(items.c.live).order_by(items.c.item_id)
+    with workspace.database.read() as connection:
+        total = _count(connection, items.c.live)
+    while True:
+        with workspace.database.read() as connection:
+            rows = connection.execute(following.where(items.c.item_id > after).limit(_AT_ONCE)).all()
+            headers = header_texts(connection, workspace.sealer, {row.content_sha256 for row in rows} - {None})
+        if not rows:
+            return found
+        for row in rows:
+            item = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"])
+            texts = [*texts_of(item).values(), *by_place(headers.get(row.content_sha256, ())).values()]
+            if any(matcher.find(text) for text in texts):
+                found[row.item_id] = FoundItem(row.uploader, row.model, 0)
+        done, after = done + len(rows), rows[-1].item_id
+        progress("names", done, max(total, done))
+
+
+_OF_ITEM = (items.c.item_id, items.c.content_sha256, items.c.uploader, model_of_item().label("model"))
+_WITH_VECTORS = sa.and_(items.c.live, items.c.shard_id.is_not(None))
+_SCANNED = sa.and_(items.c.live, sa.or_(items.c.shard_id.is_not(None), items.c.status.in_(("clean", "hit", "no_face"))))
+
+
+def _not_expired(workspace: Workspace) -> list[sa.ColumnElement[bool]]:
+    limit = expiry(workspace)
+    return [items.c.scanned_at > limit] if limit else []
+
+
+def _unseen(workspace: Workspace) -> sa.ColumnElement[bool]:
+    """Condition on ``items`` with faces: their vectors are gone, must not be used any more, or are of other models."""
+    away = [shards.c.path.is_(None), shards.c.model_id != workspace.models.model_id]
+    if workspace.config.corpus.mode == "none":
+        away.append(shards.c.covered_threshold.is_not(None))
+    lost = items.c.shard_id.in_(sa.select(shards.c.shard_id).where(sa.or_(*away)))
+    return sa.or_(lost, *(sa.not_(condition) for condition in _not_expired(workspace)))
+
+
+def _count(connection: Connection, *conditions: sa.ColumnElement[bool]) -> int:
+    return int(connection.execute(sa.select(sa.func.count()).select_from(items).where(*conditions)).scalar_one())

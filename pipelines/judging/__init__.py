@@ -1,0 +1,28 @@
+"""The judging stage: hits that no verdict has weighed yet -> verdicts on items and models, and messages in the outbox.
+
+::
+
+    hits, decisions, ratings ──> evidence ──> groups (policy: items, models) ──> verdicts
+                                                                            └──> messages ──> breakers ──> outbox
+
+Verdict and outbox row are written in one transaction (I5, I6). When a hit arrives, every item of its model is judged
+again for that subject, because a second picture can corroborate the first.
+"""
+
+from __future__ import annotations
+
+from pipelines.judging.evidence import content_key, earlier_hits_count, live_hits, model_of_item, unjudged_count
+from pipelines.judging.groups import JudgeCounts, judge_pending, rejudge
+from pipelines.judging.messages import hit_rate
+
+__all__ = [
+    "JudgeCounts",
+    "content_key",
+    "earlier_hits_count",
+    "hit_rate",
+    "judge_pending",
+    "live_hits",
+    "model_of_item",
+    "rejudge",
+    "unjudged_count",
+]

@@ -1,0 +1,216 @@
+"""Which hits count, what is judged together, and the evidence of it as the policy sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from indexes.calibration import Thresholds
+from pipelines.database.evidence import decisions
+from pipelines.database.tables import hits, items, subjects
+from pipelines.ledger import Scope
+from pipelines.levels import LEVELS, UNKNOWN
+from pipelines.policy import BOUNTIES, Band, Context, Evidence, Policy, band_of
+from pipelines.rating import Rating, ratings_of
+from pipelines.workspace import Workspace
+
+KEY = ("item_id", "content_sha256", "subject_id")
+"""What a verdict and a takedown are about."""
+
+MODELS = ("model", *BOUNTIES)
+"""Kinds of items that pictures may belong to."""
+
+
+def live_hits() -> sa.Select[Any]:
+    """Hits that count: the item is live with that very content, and the subject is active. Joined with the item.
+
+    A text counts while the item has it, everything else while the item has that content; nothing that somebody rejected
+    counts. ``content_key`` is what a verdict names: the content, or the text of an item without any; ``model`` is what
+    the item belongs to.
+
+    A face hit of earlier models no longer counts once the models of the item's present vectors have found the same
+    person in the same content, no less strongly. See :mod:`pipelines.backfill`.
+    """
+    digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
+    same = sa.and_(items.c.item_id == hits.c.item_id, digest == hits.c.content_sha256, items.c.live)
+    active = sa.and_(subjects.c.subject_id == hits.c.subject_id, subjects.c.state == "active")
+    of_item = (items.c.pdq, items.c.parent_model, items.c.kind)
+    counted = sa.select(hits, *of_item, content_key().label("content_key"), model_of_item().label("model"))
+    return counted.select_from(hits.join(items, same).join(subjects, active)).where(~_taken_over(), ~said("reject"))
+
+
+def content_key() -> sa.ColumnElement[str]:
+    """What a verdict or a takedown of an item is about: its content, or its text where no content could be read."""
+    return sa.func.coalesce(items.c.content_sha256, items.c.text_digest)
+
+
+def model_of_item() -> sa.ColumnElement[str | None]:
+    """What an item is judged with: the model or bounty it belongs to, or that it is; null for a picture by itself."""
+    return sa.func.coalesce(items.c.parent_model, sa.case((items.c.kind.in_(MODELS), items.c.item_id)))
+
+
+def said(decision: str) -> sa.ColumnElement[bool]:
+    """Condition on ``hits``: somebody decided so on this subject, content and model, and nobody reversed it."""
+    same = (decisions.c[name] == hits.c[name] for name in ("subject_id", "content_sha256", "model_id"))
+    query = sa.select(decisions.c.decision_id).where(
+        *same, decisions.c.decision == decision, decisions.c.reversed_at.is_(None)
+    )
+    return query.correlate(hits).exists()
+
+
+def _taken_over() -> sa.ColumnElement[bool]:
+    """Condition on ``hits`` joined with ``items``: a hit of the item's present models, no weaker, says the same."""
+    newer = hits.alias("newer")
+    found = sa.select(newer.c.hit_id).where(
+        *(newer.c[name] == hits.c[name] for name in KEY),
+        newer.c.tier == "face",
+        newer.c.model_id == items.c.model_id,
+        sa.or_(newer.c.band == "strong", hits.c.band == "review"),
+    )
+    return sa.and_(hits.c.tier == "face", hits.c.model_id != items.c.model_id, found.correlate(hits, items).exists())
+
+
+def earlier_hits_count(connection: Connection, *, model_id: str, scope: Scope | None = None) -> int:
+    """Face hits that count and were made by other models than ``model_id``, of everything or of a scope."""
+    query = live_hits().where(hits.c.tier == "face", hits.c.model_id != model_id, *(scope.where() if scope else ()))
+    return int(connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one())
+
+
+def unjudged_count(connection: Connection, scope: Scope | None = None) -> int:
+    """Hits that count and await a verdict, of everything or of a scope."""
+    query = live_hits().where(hits.c.judged_at.is_(None), *(scope.where() if scope else ())).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(query)).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What is judged together: one subject in a model and its pictures, or in one item that belongs to none."""
+
+    subject_id: str
+    model: str | None
+    item_id: str | None
+
+    @property
+    def order(self) -> tuple[str, str, str]:
+        """Sorts groups."""
+        return self.subject_id, self.model or "", self.item_id or ""
+
+
+def group_of(row: Any) -> Group:
+    """The group of a row of :func:`live_hits`."""
+    return Group(row.subject_id, row.model, None if row.model else row.item_id)
+
+
+def items_of(groups: Collection[Group]) -> sa.ColumnElement[bool]:
+    """Condition on ``items``: belongs to one of the groups, whoever the subject is."""
+    models = {group.model for group in groups if group.model}
+    single = {group.item_id for group in groups if group.item_id}
+    return sa.or_(items.c.parent_model.in_(models), items.c.item_id.in_(models | single))
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """What evidence is weighed by: a policy, and the thresholds it puts in force for the present models."""
+
+    policy: Policy
+    thresholds: Thresholds
+    model_id: str
+
+
+def weighing(workspace: Workspace, connection: Connection, policy: Policy | None = None) -> Weighing:
+    """By the policy in force, or by another one."""
+    policy = policy or workspace.policy
+    return Weighing(policy, workspace.thresholds_at(connection, policy=policy), workspace.model_id)
+
+
+def evidence_of(tx: Connection, groups: Sequence[Group], by: Weighing) -> dict[Group, list[Evidence]]:
+    """All hits that count, of each group, by item and hit; an empty list where there is nothing (any more)."""
+    found: dict[Group, list[Evidence]] = {group: [] for group in groups}
+    confirmed = said("confirm").label("confirmed")
+    query = (
+        live_hits()
+        .add_columns(confirmed)
+        .where(hits.c.subject_id.in_({group.subject_id for group in groups}), items_of(groups))
+    )
+    for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id)):
+        if (group := group_of(row)) in found:
+            found[group].append(_evidence(row, _band(row, by)))
+    return found
+
+
+def _band(row: Any, by: Weighing) -> Band | None:
+    """The band as the policy sees it; the hit's own row keeps what was in force when it was found.
+
+    Of a hit of earlier models today's thresholds say nothing, so its band stays (I4).
+    """
+    if row.tier in ("header", "text"):
+        return by.policy.text_band(row.place, row.match)
+    if row.tier == "face" and row.model_id == by.model_id:
+        return band_of(row.score, by.thresholds) if row.score >= by.thresholds.review else None
+    band: Band = row.band
+    return band
+
+
+def _evidence(row: Any, band: Band | None) -> Evidence:
+    same = ("hit_id", "item_id", "kind", "tier", "score", "threshold", "threshold_source", "model_id", "pdq")
+    more = ("template_id", "place", "match", "seed_id")
+    values = {name: row._mapping[name] for name in (*same, *more)}
+    return Evidence(**values, content_sha256=row.content_key, band=band, confirmed=bool(row.confirmed))
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A live item of a group: whether it has a picture that could be looked at, and how mature it is."""
+
+    item_id: str
+    kind: str
+    content_key: str | None
+    picture: bool
+    context: Context
+
+
+def members_of(
+    tx: Connection, groups: Collection[Group], workspace: Workspace, policy: Policy
+) -> dict[str, list[Member]]:
+    """The live items of groups, by model; those that belong to none under their own id."""
+    query = sa.select(
+        items.c.item_id,
+        items.c.kind,
+        content_key().label("content_key"),
+        items.c.status.in_(("clean", "hit", "no_face", "pending")).label("readable"),
+        items.c.pdq,
+        items.c.faces,
+        model_of_item().label("model"),
+    )
+    rows = tx.execute(query.where(items.c.live, items_of(groups)).order_by(items.c.item_id)).all()
+    ratings = ratings_of(tx, workspace, [row.item_id for row in rows])
+    members: dict[str, list[Member]] = {}
+    for row in rows:
+        # A model file without a thumbnail is no picture; nor is a bounty that is text alone.
+        picture = bool(row.readable) and (row.kind == "image" or bool(row.pdq or row.faces))
+        context = context_of(ratings.get(row.item_id), policy)
+        member = Member(row.item_id, row.kind, row.content_key, picture, context)
+        members.setdefault(row.model or row.item_id, []).append(member)
+    return members
+
+
+def context_of(rating: Rating | None, policy: Policy) -> Context:
+    """A rating as the policy weighs it."""
+    if rating is None or rating.level == UNKNOWN:
+        return Context()
+    mature = LEVELS.index(rating.level) >= LEVELS.index(policy.settings.mature.level)
+    return Context(rating.level, mature=mature, minor_looking=bool(rating.minor_looking))
+
+
+def most_mature(contexts: Sequence[Context]) -> Context:
+    """The context of a whole model: the highest rating of any of its items."""
+    known = [context for context in contexts if context.level != UNKNOWN]
+    if not known:
+        return Context()
+    level = max((context.level for context in known), key=LEVELS.index)
+    minor = any(context.mature and context.minor_looking for context in known)
+    return Context(level, mature=any(context.mature for context in known), minor_looking=minor)

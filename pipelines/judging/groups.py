@@ -1,0 +1,278 @@
+"""Groups of evidence -> verdicts on items and models, and the messages that follow, in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from pipelines.database.evidence import model_verdicts
+from pipelines.database.tables import hits, items, verdicts
+from pipelines.judging.breakers import trip
+from pipelines.judging.evidence import (
+    KEY,
+    Group,
+    Member,
+    Weighing,
+    evidence_of,
+    group_of,
+    items_of,
+    live_hits,
+    members_of,
+    model_of_item,
+    most_mature,
+    weighing,
+)
+from pipelines.judging.messages import Wanted, send, stands, take_back
+from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Policy, judge, judge_model
+from pipelines.progress import Progress, silent
+from pipelines.takedown.outbox import BLOCK, TAKEDOWN
+from pipelines.workspace import Workspace
+
+GROUPS_PER_TRANSACTION = 100
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCounts:
+    """What one run of the stage did. ``takedowns``, ``blocks``: messages newly written; ``held``: by a breaker."""
+
+    judged: int = 0
+    takedowns: int = 0
+    blocks: int = 0
+    held: int = 0
+
+    def __add__(self, other: JudgeCounts) -> JudgeCounts:
+        """Both together."""
+        return JudgeCounts(
+            self.judged + other.judged,
+            self.takedowns + other.takedowns,
+            self.blocks + other.blocks,
+            self.held + other.held,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One item and one subject with the verdict on them."""
+
+    group: Group
+    item_id: str
+    content_sha256: str
+    hit_ids: tuple[str, ...]
+    judgement: Judgement
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What the verdict is about."""
+        values = (self.item_id, self.content_sha256, self.group.subject_id)
+        return dict(zip(KEY, values, strict=True))
+
+
+def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> JudgeCounts:
+    """Judge every group that has an unjudged hit. Safe to repeat and to run twice at once."""
+    began, counts = workspace.now(), JudgeCounts()
+    with workspace.database.read() as connection:
+        calibration_id = workspace.thresholds_at(connection).calibration_id
+        groups = groups_to_judge(connection, workspace.policy.version, calibration_id)
+    progress("judge", 0, len(groups))
+    for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
+        part = groups[start : start + GROUPS_PER_TRANSACTION]
+        with workspace.database.write() as tx:
+            counts += _judge_groups(tx, workspace, part, began=began)
+            workspace.failpoints.pass_by("before_outbox_commit")
+        workspace.failpoints.pass_by("after_outbox_commit")
+        progress("judge", start + len(part), len(groups))
+    return counts
+
+
+def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str, str]]) -> JudgeCounts:
+    """Judge the groups of these (item, subject) pairs again, after a person has decided, in the caller's transaction.
+
+    Unlike :func:`judge_pending` this also takes back: an item whose evidence was rejected becomes ``clear``, and
+    messages that the remaining evidence does not carry are withdrawn.
+    """
+    of_pairs = items.c.item_id.in_({item_id for item_id, _ in pairs})
+    query = sa.select(items.c.item_id, model_of_item().label("model")).where(of_pairs)
+    found: dict[str, str | None] = {row.item_id: row.model for row in tx.execute(query)}
+    groups = {
+        Group(subject_id, found.get(item_id), None if found.get(item_id) else item_id) for item_id, subject_id in pairs
+    }
+    return _judge_groups(
+        tx, workspace, sorted(groups, key=lambda one: one.order), began=workspace.now(), by_person=True
+    )
+
+
+def groups_to_judge(connection: Connection, policy_version: str, calibration_id: str | None) -> list[Group]:
+    """Groups with a hit that no verdict has weighed, or only one by another policy or calibration."""
+    live = live_hits()
+    by_this_policy = sa.and_(
+        verdicts.c.item_id == hits.c.item_id,
+        verdicts.c.subject_id == hits.c.subject_id,
+        verdicts.c.content_sha256 == live.selected_columns.content_key,
+        verdicts.c.policy_version == policy_version,
+        verdicts.c.calibration_id.is_not_distinct_from(calibration_id),
+    )
+    todo = sa.or_(hits.c.judged_at.is_(None), ~sa.select(verdicts.c.rule).where(by_this_policy).exists())
+    groups = {group_of(row) for row in connection.execute(live.where(todo))}
+    return sorted(groups, key=lambda group: group.order)
+
+
+def judge_groups(
+    tx: Connection, workspace: Workspace, groups: Sequence[Group], by: Weighing
+) -> tuple[list[Judged], dict[Group, ModelJudgement]]:
+    """The verdicts on whole groups: their evidence in one query. Writes nothing."""
+    judged: list[Judged] = []
+    models: dict[Group, ModelJudgement] = {}
+    members = members_of(tx, groups, workspace, by.policy)
+    for group, evidence in evidence_of(tx, groups, by).items():
+        of_group = members.get(group.model or group.item_id or "", [])
+        if group.model is not None:
+            models[group] = _judge_model(group.model, evidence, of_group, by.policy)
+        contexts = {member.item_id: member.context for member in of_group}
+        by_item: dict[str, list[Evidence]] = {}
+        for hit in evidence:
+            by_item.setdefault(hit.item_id, []).append(hit)
+        for item_id, own in by_item.items():
+            judgement = judge(
+                own,
+                known=evidence,
+                policy=by.policy,
+                context=contexts.get(item_id),
+                likeness_model=group in models and models[group].verdict == "likeness_model",
+                calibration_id=by.thresholds.calibration_id,
+            )
+            hit_ids = tuple(hit.hit_id for hit in own)
+            judged.append(Judged(group, item_id, own[0].content_sha256, hit_ids, judgement))
+    return judged, models
+
+
+def _judge_model(model: str, evidence: Sequence[Evidence], of: Sequence[Member], policy: Policy) -> ModelJudgement:
+    return judge_model(
+        model,
+        evidence,
+        images=sum(member.picture for member in of),
+        context=most_mature([member.context for member in of]),
+        bounty=any(member.item_id == model and member.kind in BOUNTIES for member in of),
+        policy=policy,
+    )
+
+
+def _judge_groups(
+    tx: Connection, workspace: Workspace, groups: Sequence[Group], *, began: datetime, by_person: bool = False
+) -> JudgeCounts:
+    """Judge, store and send. A takedown that stands is not undone because what corroborated it has gone.
+
+    Only people do that (``by_person``).
+    """
+    judged, models = judge_groups(tx, workspace, groups, weighing(workspace, tx))
+    if by_person:
+        _clear(tx, workspace, groups, judged)
+        _take_back(tx, workspace, judged, models)
+    standing = [one for one in judged if one.judgement.verdict != "takedown" and stands(tx, TAKEDOWN, one.key)]
+    _store(tx, workspace, [one for one in judged if one not in standing])
+    _store_models(tx, workspace, models)
+    own = [{"this_hit": hit_id} for one in judged for hit_id in one.hit_ids]
+    if own:
+        unjudged = sa.and_(hits.c.hit_id == sa.bindparam("this_hit"), hits.c.judged_at.is_(None))
+        tx.execute(sa.update(hits).where(unjudged).values(judged_at=workspace.now()), own)
+    takedowns = send(tx, workspace, [_takedown(one) for one in judged if one.judgement.verdict == "takedown"])
+    blocks = send(tx, workspace, [_block(group, one, judged) for group, one in models.items() if one.generator_block])
+    held = trip(tx, workspace, run_began=began) if takedowns or blocks else 0
+    return JudgeCounts(len(judged), takedowns, blocks, held)
+
+
+def _takedown(one: Judged) -> Wanted:
+    said = one.judgement
+    return Wanted(
+        TAKEDOWN,
+        **one.key,
+        hours=said.hours,
+        priority=said.priority,
+        decided_by=said.decided_by,
+        reasons=said.reasons,
+        because_of=(one.item_id,),
+    )
+
+
+def _block(group: Group, said: ModelJudgement, judged: Sequence[Judged]) -> Wanted:
+    return Wanted(
+        BLOCK,
+        item_id=group.model or "",
+        content_sha256="",
+        subject_id=group.subject_id,
+        hours=said.hours,
+        priority=said.priority,
+        decided_by="human" if said.rule == "confirmed_by_person" else "automated",
+        reasons=said.reasons,
+        because_of=tuple(sorted(one.item_id for one in judged if one.group == group)),
+    )
+
+
+def _clear(tx: Connection, workspace: Workspace, groups: Sequence[Group], judged: Sequence[Judged]) -> None:
+    """Items that had a verdict and have no evidence left: people rejected it."""
+    left = {(one.item_id, one.group.subject_id) for one in judged}
+    query = (
+        sa.select(verdicts.c.item_id, verdicts.c.subject_id)
+        .join(items, items.c.item_id == verdicts.c.item_id)
+        .where(verdicts.c.subject_id.in_({group.subject_id for group in groups}), items_of(groups))
+    )
+    gone = sorted({(row.item_id, row.subject_id) for row in tx.execute(query)} - left)
+    for item_id, subject_id in gone:
+        values = {"verdict": "clear", "rule": "rejected_by_person", "decided_by": "human", "priority": 0}
+        reasons = {**values, "decided_by": "a person", "policy_version": workspace.policy.version}
+        of_pair = sa.and_(verdicts.c.item_id == item_id, verdicts.c.subject_id == subject_id)
+        values |= {"reasons": json.dumps(reasons, sort_keys=True), "judged_at": workspace.now()}
+        tx.execute(sa.update(verdicts).where(of_pair).values(**values))
+    take_back(tx, workspace, gone, action=TAKEDOWN)
+
+
+def _take_back(
+    tx: Connection, workspace: Workspace, judged: Sequence[Judged], models: dict[Group, ModelJudgement]
+) -> None:
+    """Withdraw what the evidence that is left does not carry."""
+    lost = {(one.item_id, one.group.subject_id) for one in judged if one.judgement.verdict != "takedown"}
+    take_back(tx, workspace, lost, action=TAKEDOWN)
+    unblocked = {(group.model or "", group.subject_id) for group, one in models.items() if not one.generator_block}
+    take_back(tx, workspace, unblocked, action=BLOCK)
+
+
+def _store(tx: Connection, workspace: Workspace, judged: Sequence[Judged]) -> None:
+    """Replace the verdicts."""
+    if not judged:
+        return
+    now = workspace.now()
+    same = sa.and_(*(verdicts.c[name] == sa.bindparam(f"this_{name}") for name in KEY))
+    tx.execute(
+        sa.delete(verdicts).where(same), [{f"this_{name}": value for name, value in one.key.items()} for one in judged]
+    )
+    rows = [one.key | _columns(one.judgement, verdicts) | {"judged_at": now} for one in judged]
+    for row in rows:
+        row |= {"policy_version": workspace.policy.version, "calibration_id": row["reasons"]["calibration_id"]}
+        row["reasons"] = json.dumps(row["reasons"], sort_keys=True)
+    tx.execute(sa.insert(verdicts), rows)
+
+
+def _store_models(tx: Connection, workspace: Workspace, models: dict[Group, ModelJudgement]) -> None:
+    """Replace the verdicts on models. One that stands as a likeness model stays so until a person undoes it."""
+    now = workspace.now()
+    for group, one in models.items():
+        key = {"model": group.model or "", "subject_id": group.subject_id}
+        about = sa.and_(*(model_verdicts.c[name] == value for name, value in key.items()))
+        blocked = {"item_id": key["model"], "content_sha256": "", "subject_id": group.subject_id}
+        if one.verdict != "likeness_model" and stands(tx, BLOCK, blocked):
+            continue
+        tx.execute(sa.delete(model_verdicts).where(about))
+        values = _columns(one, model_verdicts)
+        values["reasons"] = json.dumps(one.reasons, sort_keys=True)
+        stated = {"policy_version": workspace.policy.version, "judged_at": now}
+        tx.execute(sa.insert(model_verdicts).values(**key, **values, **stated))
+
+
+def _columns(judgement: Judgement | ModelJudgement, table: sa.Table) -> dict[str, Any]:
+    """The fields of a judgement that are columns of a table."""
+    return {name: getattr(judgement, name) for name in judgement.__dataclass_fields__ if name in table.c}

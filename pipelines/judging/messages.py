@@ -1,0 +1,146 @@
+"""From verdicts to messages: which are wanted, which stand already, by when they are due, and what is implausible."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from pipelines.database.tables import items, outbox, requests
+from pipelines.ledger import Scope, count_statuses
+from pipelines.takedown.outbox import BLOCK, TAKEDOWN, enqueue, withdraw
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A message that a verdict calls for. A block names a model only, so its ``content_sha256`` is empty.
+
+    ``because_of``: the items that the evidence is in.
+    """
+
+    action: str
+    item_id: str
+    content_sha256: str
+    subject_id: str
+    hours: int
+    priority: int
+    decided_by: str
+    reasons: Mapping[str, Any]
+    because_of: tuple[str, ...]
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What it is about."""
+        return {"item_id": self.item_id, "content_sha256": self.content_sha256, "subject_id": self.subject_id}
+
+
+def send(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
+    """Write the messages that do not stand already; how many.
+
+    What a person decided waits until it cannot be undone any more; what is implausible is held.
+    """
+    now = workspace.now()
+    new = [one for one in wanted if not stands(tx, one.action, one.key)]
+    automated = [one for one in new if one.decided_by != "human"]
+    implausible = _implausible(tx, workspace, sorted({item_id for one in automated for item_id in one.because_of}))
+    undo = timedelta(minutes=workspace.policy.settings.decisions.undo_minutes)
+    written = 0
+    for one in new:
+        human = one.decided_by == "human"
+        written += enqueue(
+            tx,
+            action=one.action,
+            **one.key,
+            policy_version=workspace.policy.version,
+            due_at=_due_at(tx, workspace, one),
+            reasons=one.reasons,
+            now=now,
+            not_before=now + undo if human else now,
+            held="hit_rate" if not human and implausible.intersection(one.because_of) else None,
+            occurrence=_earlier(tx, one),
+            priority=one.priority,
+            decided_by=one.decided_by,
+        )
+    return written
+
+
+def take_back(tx: Connection, workspace: Workspace, pairs: Collection[tuple[str, str]], *, action: str) -> None:
+    """Withdraw the messages of these (item, subject) pairs: a person has decided otherwise."""
+    for item_id, subject_id in sorted(pairs):
+        now = workspace.now()
+        withdraw(tx, item_id=item_id, subject_id=subject_id, action=action, reason="decision_changed", now=now)
+
+
+def stands(tx: Connection, action: str, key: Mapping[str, str]) -> bool:
+    """A message of this effect was written and not withdrawn, since the item was uploaded (again).
+
+    One that was delivered stays ``done`` when it is withdrawn, and has an event that says so.
+    """
+    event = outbox.alias("event")
+    of_it = sa.and_(event.c.item_id == outbox.c.item_id, event.c.withdraws_key == outbox.c.key)
+    withdrawn = sa.select(event.c.key).where(of_it).correlate(outbox).exists()
+    live_since = sa.or_(items.c.live_since.is_(None), outbox.c.created_at >= items.c.live_since)
+    query = (
+        sa.select(outbox.c.message_id)
+        .select_from(outbox.outerjoin(items, items.c.item_id == outbox.c.item_id))
+        .where(live_since, *_about(action, key), outbox.c.state != "withdrawn", ~withdrawn)
+    )
+    return tx.execute(query.limit(1)).first() is not None
+
+
+def _earlier(tx: Connection, one: Wanted) -> int:
+    """How many messages there were of this effect, withdrawn ones included."""
+    query = sa.select(sa.func.count()).select_from(outbox).where(*_about(one.action, one.key))
+    return int(tx.execute(query).scalar_one())
+
+
+def _about(action: str, key: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    # A model is blocked by its name: what its file holds, or that it is not listed at all, makes no other case.
+    names = ("item_id", "subject_id") if action == BLOCK else tuple(key)
+    return [outbox.c.action == action, *(outbox.c[name] == key[name] for name in names)]
+
+
+def _due_at(tx: Connection, workspace: Workspace, one: Wanted) -> datetime:
+    """The policy's deadline, or a running removal request's if that is sooner."""
+    now = workspace.now()
+    deadline = now + timedelta(hours=one.hours)
+    query = sa.select(sa.func.min(requests.c.due_at)).where(
+        requests.c.subject_id == one.subject_id,
+        requests.c.state.in_(("accepted", "completed")),
+        requests.c.due_at > now,
+    )
+    requested: datetime | None = tx.execute(query).scalar()
+    return min(deadline, requested) if requested else deadline
+
+
+def _implausible(tx: Connection, workspace: Workspace, item_ids: Sequence[str]) -> set[str]:
+    """Items of a day on which more of the scannable items are hits than ``sweep.max_hit_rate``.
+
+    That is a fault of models or registry until somebody has looked: their takedowns are held.
+    """
+    config = workspace.config.sweep
+    by_day: dict[tuple[str, str], set[str]] = {}
+    query = sa.select(items.c.item_id, items.c.source_id, items.c.day).where(items.c.item_id.in_(item_ids))
+    for item_id, source, day in tx.execute(query):
+        by_day.setdefault((source, day), set()).add(item_id)
+    found: set[str] = set()
+    for (source, day), of_day in by_day.items():
+        rate = hit_rate(count_statuses(tx, Scope(source, date.fromisoformat(day))), at_least=config.hit_rate_items)
+        if rate is not None and rate > config.max_hit_rate:
+            found |= of_day
+    return found
+
+
+def hit_rate(statuses: Mapping[str, int], *, at_least: int) -> float | None:
+    """Share of hits among scannable items; None among fewer than ``at_least``, where a share says nothing."""
+    hit = statuses.get("hit", 0)
+    scannable = hit + statuses.get("clean", 0) + statuses.get("no_face", 0)
+    return hit / scannable if scannable >= max(1, at_least) else None
+
+
+__all__ = ["BLOCK", "TAKEDOWN", "Wanted", "hit_rate", "send", "stands", "take_back"]

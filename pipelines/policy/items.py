@@ -1,0 +1,184 @@
+"""The rules for one item and one person, in the order in which they are asked. The first that holds gives the verdict.
+
+Pure: the evidence comes in, a verdict with the rule's name and a statement of its facts goes out (I10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pipelines.policy.evidence import BOUNTIES, Context, Evidence, count_distinct, of_tier, tiers_of
+from pipelines.policy.schema import Policy, PolicyFile, Verdict
+
+_MOST_NAMED: Final = 20
+"""Hits that a statement lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the policy says of one item and one person. ``hours``: the deadline; ``best_score``: of its faces."""
+
+    verdict: Verdict
+    rule: str
+    best_score: float | None
+    distinct_images: int
+    tiers: str
+    decided_by: Literal["automated", "human"]
+    priority: int
+    hours: int
+    reasons: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What the rules look at. ``own``: of the item; ``known``: of everything that belongs to the same model."""
+
+    own: Sequence[Evidence]
+    known: Sequence[Evidence]
+    distinct: int
+    context: Context
+    settings: PolicyFile
+
+    @property
+    def strong_face(self) -> bool:
+        return bool(of_tier(self.own, "face", strong=True))
+
+    @property
+    def named(self) -> bool:
+        return bool(of_tier(self.known, "header", "text", strong=True))
+
+    @property
+    def asked_for(self) -> bool:
+        return any(hit.kind in BOUNTIES for hit in of_tier(self.own, "text", strong=True))
+
+    def copies(self, *, taken_down: bool) -> bool:
+        exact = self.settings.takedown.exact
+        return any((hit.place in exact) == taken_down for hit in of_tier(self.own, "exact"))
+
+
+_Rule = tuple[str, Callable[[_Case], Verdict | None]]
+
+_RULES: Final[tuple[_Rule, ...]] = (
+    ("confirmed_by_person", lambda case: "takedown" if any(hit.confirmed for hit in case.own) else None),
+    ("copy_of_confirmed", lambda case: "takedown" if case.copies(taken_down=True) else None),
+    (
+        "strong_face_in_distinct_images",
+        lambda case: (
+            "takedown" if case.strong_face and case.distinct >= case.settings.takedown.distinct_images else None
+        ),
+    ),
+    (
+        "strong_face_with_name",
+        lambda case: "takedown" if case.strong_face and case.named and case.settings.takedown.named else None,
+    ),
+    (
+        "strong_face_in_mature_context",
+        lambda case: (
+            "takedown" if case.strong_face and case.context.mature and case.settings.mature.strong_face_alone else None
+        ),
+    ),
+    ("bounty_names_person", lambda case: case.settings.bounty.named if case.asked_for else None),
+    ("strong_face_uncorroborated", lambda case: "review" if case.strong_face else None),
+    ("face_above_review_threshold", lambda case: "review" if _counted(case.own, "face") else None),
+    ("resembles_confirmed", lambda case: "review" if case.copies(taken_down=False) else None),
+    ("name_in_header", lambda case: "review" if of_tier(case.own, "header", strong=True) else None),
+    ("name_in_text", lambda case: "review" if of_tier(case.own, "text", strong=True) else None),
+    (
+        "weak_name_alone",
+        lambda case: case.settings.text.weak_alone if of_tier(case.own, "header", "text") else None,
+    ),
+    ("below_review_threshold", lambda case: "clear"),
+)
+
+RULES: Final = (*(name for name, _ in _RULES), "rejected_by_person")
+"""Every rule that a verdict may name. The last is no rule of the policy: it stands where people rejected everything."""
+
+
+def _counted(evidence: Sequence[Evidence], tier: Literal["face"]) -> bool:
+    return any(hit.band is not None for hit in of_tier(evidence, tier))
+
+
+def judge(
+    evidence: Sequence[Evidence],
+    *,
+    known: Sequence[Evidence],
+    policy: Policy,
+    context: Context | None = None,
+    likeness_model: bool = False,
+    calibration_id: str | None = None,
+) -> Judgement:
+    """Judge one item for one person. ``calibration_id``: whose thresholds gave the bands; it is stated only.
+
+    ``evidence``: the item's own hits (at least one). ``known``: all hits of the same person in what belongs to the
+    same model, this item's included; without a model, the item's own. ``likeness_model``: what was made of the model.
+    """
+    settings, context = policy.settings, context or Context()
+    strong = of_tier(known, "face", strong=True)
+    distinct = count_distinct(strong, duplicate_distance=settings.takedown.duplicate_distance)
+    case = _Case(evidence, known, distinct, context, settings)
+    rule, verdict = next((name, found) for name, asked in _RULES if (found := asked(case)) is not None)
+    leading = max(evidence, key=lambda hit: _weight(hit, rule))
+    decided_by: Literal["automated", "human"] = "human" if rule == "confirmed_by_person" else "automated"
+    faces = of_tier(evidence, "face")
+    return Judgement(
+        verdict=verdict,
+        rule=rule,
+        best_score=max((hit.score for hit in faces), default=None),
+        distinct_images=distinct,
+        tiers=tiers_of(evidence),
+        decided_by=decided_by,
+        priority=priority_of(context, likeness_model=likeness_model),
+        hours=settings.mature.hours if context.mature else settings.takedown.hours,
+        reasons=_statement(leading, evidence, verdict, rule, policy)
+        | {
+            "decided_by": "a person" if decided_by == "human" else "automated means",
+            "distinct_images": distinct,
+            "distinct_images_needed": settings.takedown.distinct_images,
+            "rating": context.level,
+            "likeness_model": likeness_model,
+            "calibration_id": calibration_id,
+        },
+    )
+
+
+def priority_of(context: Context, *, likeness_model: bool) -> int:
+    """Higher is sooner: somebody who looks like a minor in mature content, mature content, likeness models."""
+    return 4 * (context.mature and context.minor_looking) + 2 * context.mature + likeness_model
+
+
+_LEADING_TIER: Final = {"copy_of_confirmed": "exact", "resembles_confirmed": "exact", "bounty_names_person": "text"}
+_ORDER: Final = ("face", "exact", "header", "text")
+
+
+def _weight(hit: Evidence, rule: str) -> tuple[bool, bool, int, bool, float, str]:
+    """By what the rule speaks of, then by band: between hits of two models, their scores alone decide nothing."""
+    speaks = hit.confirmed if rule == "confirmed_by_person" else hit.tier == _LEADING_TIER.get(rule, "face")
+    return speaks, hit.band is not None, -_ORDER.index(hit.tier), hit.band == "strong", hit.score, hit.hit_id
+
+
+def _statement(
+    leading: Evidence, evidence: Sequence[Evidence], verdict: Verdict, rule: str, policy: Policy
+) -> dict[str, Any]:
+    """The facts: opaque ids, numbers and fixed words only (I8)."""
+    return {
+        "verdict": verdict,
+        "rule": rule,
+        "ground": "likeness of a person who opted out",
+        "tier": leading.tier,
+        "tiers": tiers_of(evidence).split(),
+        "hit_id": leading.hit_id,
+        "hit_ids": sorted(hit.hit_id for hit in evidence)[:_MOST_NAMED],
+        "hits": len(evidence),
+        "reference_id": leading.template_id,
+        "seed_id": leading.seed_id,
+        "place": leading.place,
+        "match": leading.match,
+        "score": round(leading.score, 4),
+        "threshold": leading.threshold,
+        "threshold_source": leading.threshold_source,
+        "band": leading.band,
+        "model_id": leading.model_id,
+        "policy_version": policy.version,
+    }

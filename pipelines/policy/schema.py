@@ -1,0 +1,220 @@
+"""The policy file: its schema, reading it, and what its sections say of bands.
+
+Knows no database and no evidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from embeddings.errors import ConfigError, NotReadyError
+from indexes.calibration import Thresholds, published_thresholds
+from pipelines.config import explain
+from pipelines.config_embedding import Positive
+
+Verdict = Literal["takedown", "review", "clear"]
+Band = Literal["strong", "review"]
+Level = Literal["suggestive", "mature", "explicit"]
+Similarity = Annotated[float, Field(gt=-1, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Limit = Annotated[int, Field(ge=0)]
+_FORBID = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class BandSettings:
+    """Thresholds that replace a pack's published ones."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    review: Similarity
+    strong: Similarity
+
+
+@dataclass(frozen=True, slots=True)
+class TextSettings:
+    """Which names are strong evidence, and what becomes of the others where there is nothing else."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    strong_places: frozenset[str]
+    strong_matches: frozenset[str]
+    weak_alone: Literal["review", "clear"]
+
+
+@dataclass(frozen=True, slots=True)
+class TakedownSettings:
+    """When a takedown is automatic, and by when it has to be done."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    distinct_images: Positive
+    duplicate_distance: Annotated[int, Field(ge=0, le=128)]
+    hours: Positive
+    named: bool
+    exact: frozenset[Literal["sha256", "payload", "pdq"]]
+
+
+@dataclass(frozen=True, slots=True)
+class MatureSettings:
+    """From which rating on a context is mature, and what follows."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    level: Level
+    hours: Positive
+    strong_face_alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What makes a model a likeness model."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    distinct_images: Positive
+    share: Share
+    named: bool
+    generator_block: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BountySettings:
+    """What becomes of a bounty that asks for somebody registered."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    named: Literal["review", "takedown"]
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """How many automatic messages may be sent within ``hours``. 0: any number."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    hours: Positive
+    subject: Limit
+    uploader: Limit
+    run: Limit
+    day: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentSettings:
+    """How much of the platform a new person may hit."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    min_items: Positive
+    second_approval_items: Positive
+    second_approval_share: Share
+    refuse_share: Share
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionSettings:
+    """How long a decision can be undone before anything is sent."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    undo_minutes: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class StatementSettings:
+    """The operator's own words in a statement of reasons."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    ground: str
+    territorial_scope: str
+    redress: str
+    contact: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """The file's schema."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    version: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+    text: TextSettings
+    takedown: TakedownSettings
+    mature: MatureSettings
+    model: ModelSettings
+    bounty: BountySettings
+    breakers: BreakerSettings
+    enrolment: EnrolmentSettings
+    decisions: DecisionSettings
+    statement: StatementSettings
+    bands: dict[str, BandSettings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A loaded policy. ``version``: the file's own word for it and 12 hex digits of the SHA-256 of what is in force."""
+
+    version: str
+    settings: PolicyFile
+
+    def has_thresholds(self, pack: str) -> bool:
+        """Whether there are any for a pack that is not calibrated."""
+        try:
+            self.thresholds(pack)
+        except NotReadyError:
+            return False
+        return True
+
+    def thresholds(self, pack: str, *, calibrated: Thresholds | None = None) -> Thresholds:
+        """The bands in force for a pack, with where they come from: the policy's own, else the calibration's, else
+        the published ones."""
+        bands = self.settings.bands.get(pack)
+        if bands is None:
+            return calibrated or published_thresholds(pack)
+        return Thresholds(review=bands.review, strong=bands.strong, source=f"policy {self.version}")
+
+    def text_band(self, place: str, match: str) -> Band:
+        """Whether a name at this place, found in this way, is strong."""
+        text = self.settings.text
+        return "strong" if place in text.strong_places and match in text.strong_matches else "review"
+
+
+def load_policy(path: Path | None) -> Policy:
+    """The policy in ``path``, or the packaged default. Raises ``ConfigError`` saying which entry is wrong."""
+    name = str(path) if path else "the packaged policy"
+    packaged = resources.files("pipelines.policy").joinpath("default.toml").read_bytes()
+    try:
+        data = path.read_bytes() if path else packaged
+        own = tomllib.loads(data.decode("utf-8"))
+        missing = {key: value for key, value in tomllib.loads(packaged.decode()).items() if key not in own}
+        settings = TypeAdapter(PolicyFile).validate_python(own | _sections(missing))
+    except OSError as error:
+        raise ConfigError(f"cannot read the policy {name}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name} is not valid TOML: {error}") from error
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{name}: {explain(error)}") from None
+    _require_sense(name, settings)
+    digest = hashlib.sha256(data + (packaged if _sections(missing) else b"")).hexdigest()
+    return Policy(version=f"{settings.version}-{digest[:12]}", settings=settings)
+
+
+def _sections(entries: dict[str, Any]) -> dict[str, Any]:
+    """What a file may leave to the packaged one: whole sections, never the version."""
+    return {key: value for key, value in entries.items() if key not in ("version", "bands")}
+
+
+def _require_sense(name: str, settings: PolicyFile) -> None:
+    for pack, bands in settings.bands.items():
+        if bands.strong < bands.review:
+            raise ConfigError(f"{name}: bands.{pack}: strong ({bands.strong}) is below review ({bands.review})")
+    enrolment = settings.enrolment
+    if enrolment.refuse_share < enrolment.second_approval_share:
+        raise ConfigError(
+            f"{name}: enrolment: refuse_share ({enrolment.refuse_share}) is below second_approval_share "
+            f"({enrolment.second_approval_share}): nobody could approve"
+        )
+
+
+def band_of(score: float, thresholds: Thresholds) -> Band:
+    """Which band a score at or above ``thresholds.review`` falls in."""
+    return "strong" if score >= thresholds.strong else "review"

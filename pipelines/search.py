@@ -1,0 +1,198 @@
+"""Search by what pictures show: a text, or a picture, against every stored CLIP vector of live items.
+
+Exact (I3): every vector is compared in float32 as :func:`indexes.join.pair_scores` defines, a shard at a time, and the
+best are kept; memory grows neither with the corpus nor with the matches. What was searched for is neither stored nor
+logged, because an analyst may type a name: the audit row says that somebody searched, by what kind, and over how much.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+
+from embeddings.content import Describer, describe_contents
+from embeddings.errors import ConfigError, CorruptionError, UnscannableError, WeightsError
+from embeddings.types import Content, Float32, vectors_of
+from indexes.corpus import ShardEntry
+from indexes.join import pair_scores
+from pipelines import audit
+from pipelines.content import measure_content
+from pipelines.content_shards import clip_vectors, list_content_shards
+from pipelines.database.tables import contents, items
+from pipelines.fetch import ahead
+from pipelines.ledger import Scope
+from pipelines.progress import Pace, Progress, silent
+from pipelines.rating import ratings_of
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One live item that shows it. ``score``: cosine, of an animation's best frame. ``rating``: its level."""
+
+    item_id: str
+    score: float
+    frame: int
+    kind: str
+    parent_model: str | None
+    rating: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """``contents_searched``: distinct contents of live items. ``contents_missing``: such that could be read and have no
+    vectors by the weights in use, so that nothing can be said of them (I1)."""
+
+    contents_searched: int
+    contents_missing: int
+    found: tuple[Found, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """One shard, and the contents of live items whose vectors it has."""
+
+    entry: ShardEntry
+    named: frozenset[str]
+    rows: pa.Table
+
+
+_Best = dict[str, tuple[float, int]]
+"""Content digest -> score and frame."""
+
+
+def search_text(
+    workspace: Workspace, text: str, *, limit: int, actor: str, progress: Progress = silent
+) -> SearchResult:
+    """The ``limit`` contents nearest to what ``text`` describes, as the live items that have them, nearest first.
+
+    Raises :class:`WeightsError` without CLIP weights, ``ConfigError`` for an empty text.
+    """
+    if not text.strip():
+        raise ConfigError("the text to search for is empty")
+    _require_weights(workspace)
+    queries = workspace.content_models.text_encoder.encode_texts([text])
+    return _search(workspace, queries, kind="text", limit=limit, actor=actor, progress=progress)
+
+
+def search_image(
+    workspace: Workspace, data: bytes, *, limit: int, actor: str, progress: Progress = silent
+) -> SearchResult:
+    """The same, nearest to a picture; to the nearest frame of an animation.
+
+    Raises :class:`WeightsError` without CLIP weights, :class:`UnscannableError` for bytes that are no picture.
+    """
+    _require_weights(workspace)
+    (seen,) = describe_contents(
+        [Content(hashlib.sha256(data).digest(), data)],
+        Describer(None, workspace.content_models.encoder, workspace.config.content.max_frames),
+        limits=workspace.limits,
+        long_side=max(workspace.config.embedding.scales),
+        workers=1,
+    )
+    if not len(seen.vectors):
+        raise UnscannableError(seen.status.partition(":")[2], "the picture to search for cannot be read")
+    return _search(workspace, seen.vectors, kind="image", limit=limit, actor=actor, progress=progress)
+
+
+def _require_weights(workspace: Workspace) -> None:
+    if workspace.content_models.clip_model_id is None:
+        raise WeightsError(
+            "a search needs the CLIP weights that made the stored vectors, and content.clip is off or they are not "
+            "here: run `likeness models pull clip`, or set content.clip_checkpoint to a local file"
+        )
+
+
+def _search(
+    workspace: Workspace,
+    queries: Float32,
+    *,
+    kind: Literal["text", "image"],
+    limit: int,
+    actor: str,
+    progress: Progress,
+) -> SearchResult:
+    best: _Best = {}
+    searched = 0
+    for shard in ahead(_shards(workspace, str(workspace.content_models.clip_model_id), progress)):
+        searched += len(shard.named)
+        _keep_best(best, shard, queries, limit)
+    found = _items_with(workspace, best)
+    with workspace.database.read() as connection:
+        missing = measure_content(connection, workspace, Scope(None, None)).clip_missing
+    with workspace.database.write() as tx:
+        facts: dict[str, str | int] = {"query": kind, "contents": searched, "found": len(found)}
+        audit.append(tx, workspace.sealer, actor=actor, action="content.search", now=workspace.now(), **facts)
+    return SearchResult(searched, missing, tuple(found))
+
+
+def _shards(workspace: Workspace, model_id: str, progress: Progress) -> Iterator[_Shard]:
+    """Every shard of these weights. What is described anew meanwhile moves to other shards: those are read as well."""
+    seen: set[str] = set()
+    moved = True
+    while moved:
+        moved = False
+        entries = [entry for entry in _listed(workspace) if entry.model_id == model_id and entry.shard_id not in seen]
+        pace = Pace("search", [entry.faces for entry in entries], progress, unit="vectors")
+        for entry in entries:
+            seen.add(entry.shard_id)
+            try:
+                rows = clip_vectors(workspace, entry)
+            except CorruptionError:
+                if entry in _listed(workspace):
+                    raise
+                moved = True
+            else:
+                yield _Shard(entry, _live_contents(workspace, entry.shard_id), rows)
+            pace.step()
+
+
+def _listed(workspace: Workspace) -> list[ShardEntry]:
+    with workspace.database.read() as connection:
+        return list_content_shards(connection, workspace.sealer)
+
+
+def _live_contents(workspace: Workspace, shard_id: str) -> frozenset[str]:
+    query = (
+        sa.select(contents.c.content_sha256)
+        .join(items, items.c.content_sha256 == contents.c.content_sha256)
+        .where(contents.c.clip_shard_id == shard_id, items.c.live)
+    )
+    with workspace.database.read() as connection:
+        return frozenset(connection.execute(query).scalars())
+
+
+def _keep_best(best: _Best, shard: _Shard, queries: Float32, limit: int) -> None:
+    """Put into ``best`` what of this shard is among the ``limit`` best so far; of equal ones the lesser digest."""
+    vectors = vectors_of(shard.rows["vector"], shard.entry.dimension)
+    scores = np.max([pair_scores(vectors, np.broadcast_to(query, vectors.shape)) for query in queries], axis=0)
+    floor = min((score for score, _ in best.values()), default=-np.inf) if len(best) >= limit else -np.inf
+    near = np.flatnonzero(scores >= floor)
+    near_rows = shard.rows.select(["content_sha256", "frame"]).take(pa.array(near))
+    for score, row in zip(scores[near].tolist(), near_rows.to_pylist(), strict=True):
+        digest = row["content_sha256"].hex()
+        if digest in shard.named and (digest not in best or score > best[digest][0]):
+            best[digest] = (score, row["frame"])
+    for digest in sorted(best, key=lambda digest: (-best[digest][0], digest))[limit:]:
+        del best[digest]
+
+
+def _items_with(workspace: Workspace, best: _Best) -> list[Found]:
+    """The live items that have these contents, best first."""
+    columns = (items.c[name] for name in ("item_id", "content_sha256", "kind", "parent_model"))
+    query = sa.select(*columns).where(items.c.live, items.c.content_sha256.in_(list(best)))
+    with workspace.database.read() as connection:
+        rows = connection.execute(query).all()
+        ratings = ratings_of(connection, workspace, [row.item_id for row in rows])
+    rows = sorted(rows, key=lambda row: (-best[row.content_sha256][0], row.content_sha256, row.item_id))
+    return [
+        Found(row.item_id, score, frame, row.kind, row.parent_model, ratings[row.item_id].level)
+        for row in rows
+        for score, frame in [best[row.content_sha256]]
+    ]

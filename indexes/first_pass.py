@@ -154,7 +154,7 @@ def pack_probes(vectors: Float32, *, kernel: Kernel | None = None) -> Probes:
     """Quantise and pack unit vectors float32 (q, d). Raises :class:`VectorError` for others (I4)."""
     check_unit(vectors)
     kernel = kernel or choose_kernel()
-    codes = quantise_unit(vectors, one_scale=True)
+    codes = quantise_unit(vectors)
     size = kernel.probes_per_pack
     packs = tuple((start, kernel.pack(codes.codes[start : start + size])) for start in range(0, len(codes), size))
     worst = codes.worst() if len(codes) else None

@@ -75,7 +75,7 @@ class Gallery:
     @cached_property
     def _codes(self) -> ResidentCodes:
         """The templates as the side that faces are streamed past."""
-        codes = quantise_unit(self.vectors, one_scale=False)
+        codes = quantise_unit(self.vectors)
         return ResidentCodes(codes, fetch=self.vectors.__getitem__, block_rows=TEMPLATES_PER_BLOCK)
 
     @cached_property

@@ -17,8 +17,9 @@ from indexes.quantise import Codes, Worst, quantise_unit
 
 Int64 = npt.NDArray[np.int64]
 
-BLOCK_ROWS = 4096
-"""Rows to a block in memory: the more, the fewer calls a search for one probe makes (benchmarks.search)."""
+BLOCK_ROWS = 16384
+"""Rows to a block in memory, 8 MB at 512 dimensions: with a quarter of that the threads of a search for one probe hand
+the interpreter to each other so often that it takes a sixth longer (benchmarks.search)."""
 
 FRESH_ROWS = 512
 """Rows to a block of vectors quantised on the way: small, so that a few thousand occupy every core."""
@@ -77,7 +78,7 @@ class FreshVectors:
     def block(self, number: int) -> Block:
         """See :class:`Stored`."""
         part = self._vectors[number * self.block_rows : (number + 1) * self.block_rows]
-        codes = quantise_unit(part, one_scale=False)
+        codes = quantise_unit(part)
         return Block(codes, codes.worst())
 
     def vectors(self, rows: Int64) -> Float32:

@@ -7,7 +7,8 @@ A dead row is never found, from the transaction that made it dead on. Compaction
 - one with rows that are too old (``max_age_days``) is rewritten by the next compaction;
 - so is one of which ``dead_ratio`` is dead, or anything at all since ``grace_days``, counted from the compaction that
   first saw it; with ``purge``, every one that has a dead row;
-- small shards of one model are merged up to ``shard_bytes``, those compared with everybody apart from the others.
+- small shards of one model are merged up to ``shard_bytes``, those compared with everybody apart from the others;
+- of those that keep nothing only the rows in the database, up to as many faces as a batch has items.
 
 What the headers of model files said goes with the last live item that has them.
 
@@ -22,7 +23,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -144,22 +145,25 @@ def held_shards(connection: Connection, workspace: Workspace) -> list[Held]:
 
 
 def choose(workspace: Workspace, held: Sequence[Held], *, purge: bool) -> list[list[ListedShard]]:
-    """Which shards become one, oldest first: those of one model, compared with everybody or not, that are to be
-    rewritten or are small, as long as they fit; nothing that would only be copied."""
-    config = workspace.config.corpus
-    waiting: dict[tuple[str, bool], tuple[list[Held], int]] = {}
+    """Which shards become one, oldest first: those of one model, compared with everybody or not, kept or not, that are
+    to be rewritten or are small, as long as they fit; nothing that would only be copied."""
+    waiting: dict[tuple[str, bool, bool], tuple[list[Held], int]] = {}
     bins = []
     for one in held:
         entry = one.shard.entry
         rewrite = one.dead > 0 and (purge or _is_due(workspace, one))
-        if entry.path is None or not (rewrite or one.live_bytes < SMALL * config.shard_bytes):
+        kept = entry.path is not None
+        own, most = one.live_bytes, workspace.config.corpus.shard_bytes
+        if not kept:  # to embed it again is one task: it stays as small as one batch
+            own, most = one.live, workspace.config.sweep.shard_items
+        if not (rewrite or own < SMALL * most):
             continue
-        key = (entry.model_id, one.shard.covered_threshold is not None)
+        key = (entry.model_id, one.shard.covered_threshold is not None, kept)
         together, size = waiting.get(key, ([], 0))
-        if together and size + one.live_bytes > config.shard_bytes:
+        if together and size + own > most:
             bins.append(together)
             together, size = [], 0
-        waiting[key] = ([*together, one], size + one.live_bytes)
+        waiting[key] = ([*together, one], size + own)
     bins += [together for together, _ in waiting.values()]
     return [
         [one.shard for one in together]
@@ -206,6 +210,8 @@ def merge_shards(workspace: Workspace, sources: Sequence[ListedShard]) -> int | 
 
     Returns how many rows were left out; None when the sources are not listed like this any more, and all stays.
     """
+    if sources[0].entry.path is None:
+        return _merge_unkept(workspace, sources)
     copied = _live_rows(workspace, sources)
     if copied is None:
         return None
@@ -222,18 +228,36 @@ def merge_shards(workspace: Workspace, sources: Sequence[ListedShard]) -> int | 
     )
     workspace.failpoints.pass_by("after_shard_rename")
     with workspace.database.write() as tx:
-        current = [find_shard(tx, workspace.sealer, source.entry.shard_id) for source in sources]
-        listed = [shard for shard in current if shard is not None]
-        unchanged = [shard.entry for shard in listed] == [source.entry for source in sources]
-        if unchanged:
+        listed = _unchanged(tx, workspace, sources)
+        if listed:
             _put_in_place(tx, workspace, listed, entry, oldest=oldest)
             workspace.failpoints.pass_by("before_compaction_commit")
-    if not unchanged:
+    if not listed:
         workspace.corpus.delete(entry.files)
         return None
     workspace.failpoints.pass_by("after_compaction_commit")
     workspace.corpus.delete(name for source in sources for name in source.entry.files)
     return sum(source.entry.faces for source in sources) - len(faces)
+
+
+def _merge_unkept(workspace: Workspace, sources: Sequence[ListedShard]) -> int | None:
+    """:func:`merge_shards` of shards that keep nothing."""
+    here = items.c.shard_id.in_([source.entry.shard_id for source in sources])
+    with workspace.database.write() as tx:
+        if not (listed := _unchanged(tx, workspace, sources)):
+            return None
+        faces = tx.execute(sa.select(sa.func.sum(items.c.faces)).where(here, items.c.live)).scalar_one() or 0
+        entry = replace(sources[0].entry, shard_id=secrets.token_hex(16), faces=int(faces))
+        _put_in_place(tx, workspace, listed, entry, oldest=min(source.created_at for source in sources))
+        workspace.failpoints.pass_by("before_compaction_commit")
+    return 0
+
+
+def _unchanged(tx: Connection, workspace: Workspace, sources: Sequence[ListedShard]) -> list[ListedShard]:
+    """The sources with what was compared with them until now; nothing if one is not listed like this any more."""
+    current = [find_shard(tx, workspace.sealer, source.entry.shard_id) for source in sources]
+    listed = [shard for shard in current if shard is not None]
+    return listed if [shard.entry for shard in listed] == [source.entry for source in sources] else []
 
 
 def _live_rows(workspace: Workspace, sources: Sequence[ListedShard]) -> tuple[pa.Table, datetime] | None:
@@ -286,6 +310,8 @@ def _release(tx: Connection, shard_ids: Sequence[str], *, new_id: str | None) ->
         if tx.execute(sa.select(items.c.item_id).where(here, items.c.live).limit(1)).first():
             raise CorruptionError("an item names a shard that none named: nothing names an old shard anew")
     else:
+        # By item, for which there is an index: a platform has many hits, and this is done for each shard written.
+        theirs = hits.c.item_id.in_(sa.select(items.c.item_id).where(here))
+        tx.execute(sa.update(hits).where(theirs, hits.c.shard_id.in_(shard_ids)).values(shard_id=new_id))
         tx.execute(sa.update(items).where(here, items.c.live).values(shard_id=new_id))
-        tx.execute(sa.update(hits).where(hits.c.shard_id.in_(shard_ids)).values(shard_id=new_id))
     tx.execute(sa.update(items).where(here).values(shard_id=None))

@@ -24,12 +24,13 @@ from pipelines.examined import required, unexamined, unexamined_count
 from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
 from pipelines.item_texts import by_place, texts_of
 from pipelines.judging import live_hits
-from pipelines.ledger import Scope, recompute_items, text_digest
+from pipelines.ledger import Scope, text_digest
 from pipelines.model_files import header_texts
 from pipelines.names_sought import Sought
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions
 from pipelines.sources import Item
+from pipelines.statuses import settle_statuses
 from pipelines.workspace import Workspace
 
 EVERYTHING = Scope(None, None)
@@ -156,9 +157,7 @@ def _commit(workspace: Workspace, batch: Sequence[Examination], sought: Sought, 
         new = insert_missing(tx, hits, hit_rows(tx, workspace, found, found_by))
         _enter_digests(tx, current)
         _enter_coverage(tx, workspace, current, sought)
-        item_ids = [one.item_id for one in current]
-        recompute_items(tx, item_ids)
-        tx.execute(sa.update(items).where(_is_hit_unnoticed(item_ids)).values(status="hit"))
+        settle_statuses(tx, [one.item_id for one in current])
         workspace.failpoints.pass_by("before_examine_commit")
     workspace.failpoints.pass_by("after_examine_commit")
     return ExamineCounts(items=len(current), hits=new)
@@ -202,19 +201,11 @@ def _enter_coverage(tx: Connection, workspace: Workspace, current: Sequence[Exam
         tx.execute(sa.insert(examined), rows)
 
 
-def _is_hit_unnoticed(item_ids: Sequence[str] | None = None) -> sa.ColumnElement[bool]:
-    """Condition on ``items``, all or these: called clean, or without a face, while a hit counts that is no face."""
-    counted = live_hits().where(hits.c.tier != "face", items.c.status.in_(("clean", "no_face")))
-    if item_ids is not None:
-        counted = counted.where(hits.c.item_id.in_(item_ids))
-    return items.c.item_id.in_(sa.select(counted.with_only_columns(hits.c.item_id).subquery()))
-
-
 def _settle_statuses(workspace: Workspace) -> None:
     """Items that were examined before their faces were compared, and called clean since, are hits all the same."""
+    unnoticed = live_hits().where(hits.c.tier != "face", items.c.status.in_(("clean", "no_face")))
     with workspace.database.read() as connection:
-        late = list(connection.execute(sa.select(items.c.item_id).where(_is_hit_unnoticed())).scalars())
+        late = sorted(connection.execute(unnoticed.with_only_columns(hits.c.item_id).distinct()).scalars())
     for start in range(0, len(late), 500):
         with workspace.database.write() as tx:
-            part = _is_hit_unnoticed(late[start : start + 500])
-            tx.execute(sa.update(items).where(part).values(status="hit"))
+            settle_statuses(tx, late[start : start + 500])

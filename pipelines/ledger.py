@@ -16,7 +16,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.tables import hits, items, shards, subjects
+from pipelines.database.tables import hits, items
 from pipelines.levels import platform_level
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
@@ -165,35 +165,6 @@ def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:
     """Live items in scope by status."""
     query = sa.select(items.c.status, sa.func.count()).where(*scope.where()).group_by(items.c.status)
     return {str(status): int(count) for status, count in connection.execute(query.order_by(items.c.status))}
-
-
-def recompute_status(tx: Connection, *, subject_id: str) -> None:
-    """After a subject ended: items whose only hits were of that subject are what they were without."""
-    _end_hits(tx, items.c.item_id.in_(sa.select(hits.c.item_id).where(hits.c.subject_id == subject_id)))
-
-
-def recompute_items(tx: Connection, item_ids: Sequence[str]) -> None:
-    """After their texts or hits changed: those of the items that have no hit any more are what they were without."""
-    _end_hits(tx, items.c.item_id.in_(item_ids))
-
-
-def _end_hits(tx: Connection, among: sa.ColumnElement[bool]) -> None:
-    """``clean`` or ``no_face`` again; or ``pending``, where a rescan found the hit in a shard that no sweep has
-    compared with everybody yet."""
-    digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
-    still_hit = (
-        sa.select(hits.c.hit_id)
-        .join(subjects, subjects.c.subject_id == hits.c.subject_id)
-        .where(hits.c.item_id == items.c.item_id, hits.c.content_sha256 == digest, subjects.c.state == "active")
-        .exists()
-    )
-    compared = (
-        sa.select(shards.c.shard_id)
-        .where(shards.c.shard_id == items.c.shard_id, shards.c.covered_threshold.is_not(None))
-        .exists()
-    )
-    without = sa.case((items.c.faces == 0, "no_face"), (compared, "clean"), else_="pending")
-    tx.execute(sa.update(items).where(items.c.status == "hit", among, ~still_hit).values(status=without))
 
 
 def judge_anew(tx: Connection, contents: Collection[str]) -> None:

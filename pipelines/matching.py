@@ -37,6 +37,7 @@ from pipelines.progress import Pace, Progress, silent
 from pipelines.reembedding import leave
 from pipelines.registry import active_versions, registry_version, require_active
 from pipelines.retention import let_go
+from pipelines.statuses import settle_statuses
 from pipelines.templates import subjects_with
 from pipelines.workspace import Workspace
 
@@ -263,18 +264,19 @@ def _live_items(connection: Connection, shard_id: str, among: Collection[str]) -
 
 
 def _commit_hits(tx: Connection, shard_id: str, rows: Sequence[dict[str, Any]], active: Collection[str]) -> int:
-    """Write the hits that are still true: the item is live with that content, the subject is still active."""
+    """Write the hits that are still true: the item is live with that content, the subject is still active.
+
+    What somebody rejected is found again like everything else, and counts no more than before.
+    """
     live = _live_items(tx, shard_id, {row["item_id"] for row in rows})
     true = [row for row in rows if live.get(row["item_id"]) == row["content_sha256"] and row["subject_id"] in active]
-    hit_items = sorted({row["item_id"] for row in true})
-    for start in range(0, len(hit_items), 500):
-        part = hit_items[start : start + 500]
-        tx.execute(sa.update(items).where(items.c.item_id.in_(part)).values(status="hit"))
     # A hit found again belongs to an item that came back, perhaps with another parent: what corroborates it may be new.
     for start in range(0, len(true), 500):
         again = [row["hit_id"] for row in true[start : start + 500]]
         tx.execute(sa.update(hits).where(hits.c.hit_id.in_(again)).values(judged_at=None))
-    return insert_missing(tx, hits, true)
+    new = insert_missing(tx, hits, true)
+    settle_statuses(tx, {row["item_id"] for row in true})
+    return new
 
 
 def _commit_coverage(

@@ -25,8 +25,8 @@ from pipelines.database.tables import requests, subject_keys, subjects, template
 from pipelines.enrolment import Reference
 from pipelines.identities import Identity as Identity
 from pipelines.identities import seal_identity, unseal_identity
-from pipelines.ledger import recompute_status
 from pipelines.sealing import Sealer, unseal
+from pipelines.statuses import settle_subject
 from pipelines.takedown.outbox import cancel_unsent
 from pipelines.takedown.outbox import withdraw as withdraw_messages
 from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
@@ -181,7 +181,7 @@ def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state:
         cancel_unsent(tx, subject_id=subject_id, now=now)
     else:
         withdraw_messages(tx, subject_id=subject_id, reason=f"subject_{state}", now=now)
-    recompute_status(tx, subject_id=subject_id)
+    settle_subject(tx, subject_id)
     audit.append(tx, workspace.sealer, actor=actor, action=f"subject.{state}", now=now, subject_id=subject_id)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import CorruptionError, NotReadyError
+from embeddings.errors import CorruptionError, NotReadyError, StateError
 from embeddings.types import Float32, check_unit
 from pipelines.database.tables import subject_keys, subjects, templates
 from pipelines.sealing import Sealer, associated_data, seal, unseal
@@ -112,6 +112,13 @@ def open_subject_key(connection: Connection, sealer: Sealer, subject_id: str) ->
     if wrapped is None:
         raise CorruptionError("this subject's key is missing")
     return sealer.subject_key(wrapped, subject_id)
+
+
+def require_kept(connection: Connection, subject_id: str) -> None:
+    """Raise :class:`StateError` when what was personal of a subject has been destroyed."""
+    state = connection.execute(sa.select(subjects.c.state).where(subjects.c.subject_id == subject_id)).scalar()
+    if state in ("erased", "rejected"):
+        raise StateError(f"this subject is {state}: nothing personal is kept")
 
 
 def subjects_with(connection: Connection, *, model_id: str) -> set[str]:

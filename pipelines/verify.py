@@ -14,11 +14,13 @@ from pipelines import audit
 from pipelines.calibration.store import verify_calibrations
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import contents, items, outbox, subjects, templates, verdicts
+from pipelines.decision_record import verify_decisions
 from pipelines.judging import content_key, live_hits, unjudged_count
 from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
 from pipelines.registry import open_templates, registry_version
 from pipelines.retention import read_kept
+from pipelines.takedown.outbox import not_taken_back
 from pipelines.workspace import Workspace
 
 _STATUSES = ("pending", "clean", "hit", "no_face")
@@ -39,6 +41,7 @@ def verify(workspace: Workspace, *, progress: Progress = silent) -> list[Finding
         ("database integrity", _database),
         ("model files", _weights),
         ("audit chain", _audit),
+        ("decisions", _decisions),
         ("calibrations", _calibrations),
         ("registry", _registry),
         ("templates", _templates),
@@ -73,6 +76,11 @@ def _weights(workspace: Workspace) -> str:
 def _audit(workspace: Workspace) -> str:
     with workspace.database.read() as connection:
         return f"{audit.verify(connection, workspace.sealer)} rows in an unbroken chain"
+
+
+def _decisions(workspace: Workspace) -> str:
+    with workspace.database.read() as connection:
+        return verify_decisions(connection)
 
 
 def _calibrations(workspace: Workspace) -> str:
@@ -179,7 +187,7 @@ def _outbox(workspace: Workspace) -> str:
         outbox.c.content_sha256 == verdicts.c.content_sha256,
         outbox.c.subject_id == verdicts.c.subject_id,
         outbox.c.action == "takedown",
-        outbox.c.state != "withdrawn",
+        not_taken_back(),
     )
     active = sa.and_(subjects.c.subject_id == verdicts.c.subject_id, subjects.c.state == "active")
     present = sa.and_(items.c.item_id == verdicts.c.item_id, verdicts.c.content_sha256 == content_key(), items.c.live)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import click
 
-from pipelines.cli import calibration, content, models, operations, policy, registry, scanning
+from pipelines.cli import (
+    calibration,
+    content,
+    decisions,
+    models,
+    operations,
+    policy,
+    registry,
+    scanning,
+    statements,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,9 +34,14 @@ for command in (
     scanning.sweep,
     scanning.rescan,
     scanning.hits,
+    scanning.verdicts,
+    decisions.decide,
+    decisions.decisions,
+    decisions.look,
+    statements.statement,
+    statements.transparency,
     content.search,
     content.concepts,
-    scanning.verdicts,
     models.models,
     calibration.calibrate,
     calibration.calibration,
@@ -40,3 +55,4 @@ for command in (
     operations.verify,
 ):
     main.add_command(command)
+scanning.hits.add_command(decisions.show_hit)

@@ -94,7 +94,7 @@ def rescan(environment: Environment, as_json: bool, request_id: str | None, pend
     emit(summary, as_json=as_json)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--subject", "subject_id", help="Only hits of this subject.")
 @click.option("--item", "item_id", help="Only hits of this item.")
 @click.option("--tier", type=click.Choice(TIERS), help="Only evidence of this tier.")
@@ -110,7 +110,12 @@ def hits(
     day: date | None,
     verdict: str | None,
 ) -> None:
-    """List hits in force, best score first. --json gives every field that explains them."""
+    """List hits in force, best score first. --json gives every field that explains them.
+
+    `likeness hits show HIT` explains one.
+    """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     with opened(environment) as workspace, workspace.database.read() as connection:
         found = list_hits(connection, subject_id=subject_id, item_id=item_id, tier=tier, day=day, verdict=verdict)
     if as_json:

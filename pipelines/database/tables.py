@@ -25,7 +25,8 @@ state = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("value", sa.String, nullable=False),
 )
-"""Single facts: ``registry_version``, ``key_check``, ``watermark``, ``endpoint_stopped``, ``calibration:<model>``."""
+"""Single facts: ``registry_version``, ``seed_version``, ``key_check``, ``watermark``, ``endpoint_stopped``,
+``calibration:<model>``."""
 
 items = sa.Table(
     "items",

@@ -16,6 +16,7 @@ from pipelines.ledger import Scope
 from pipelines.levels import LEVELS, UNKNOWN
 from pipelines.policy import BOUNTIES, Band, Context, Evidence, Policy, band_of
 from pipelines.rating import Rating, ratings_of
+from pipelines.seeds import is_revoked
 from pipelines.workspace import Workspace
 
 KEY = ("item_id", "content_sha256", "subject_id")
@@ -28,9 +29,9 @@ MODELS = ("model", *BOUNTIES)
 def live_hits() -> sa.Select[Any]:
     """Hits that count: the item is live with that very content, and the subject is active. Joined with the item.
 
-    A text counts while the item has it, everything else while the item has that content; nothing that somebody rejected
-    counts. ``content_key`` is what a verdict names: the content, or the text of an item without any; ``model`` is what
-    the item belongs to.
+    A text counts while the item has it, everything else while the item has that content. Nothing that somebody rejected
+    counts, nor what matches a seed that was revoked. ``content_key`` is what a verdict names: the content, or the text
+    of an item without any; ``model`` is what the item belongs to.
 
     A face hit of earlier models no longer counts once the models of the item's present vectors have found the same
     person in the same content, no less strongly. See :mod:`pipelines.backfill`.
@@ -40,7 +41,9 @@ def live_hits() -> sa.Select[Any]:
     active = sa.and_(subjects.c.subject_id == hits.c.subject_id, subjects.c.state == "active")
     of_item = (items.c.pdq, items.c.parent_model, items.c.kind)
     counted = sa.select(hits, *of_item, content_key().label("content_key"), model_of_item().label("model"))
-    return counted.select_from(hits.join(items, same).join(subjects, active)).where(~_taken_over(), ~said("reject"))
+    return counted.select_from(hits.join(items, same).join(subjects, active)).where(
+        ~_taken_over(), ~said("reject"), ~is_revoked()
+    )
 
 
 def content_key() -> sa.ColumnElement[str]:

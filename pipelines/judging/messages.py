@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import items, outbox, requests
 from pipelines.ledger import Scope, count_statuses
-from pipelines.takedown.outbox import BLOCK, TAKEDOWN, enqueue, withdraw
+from pipelines.takedown.outbox import BLOCK, TAKEDOWN, enqueue, not_taken_back, withdraw
 from pipelines.workspace import Workspace
 
 
@@ -77,18 +77,12 @@ def take_back(tx: Connection, workspace: Workspace, pairs: Collection[tuple[str,
 
 
 def stands(tx: Connection, action: str, key: Mapping[str, str]) -> bool:
-    """A message of this effect was written and not withdrawn, since the item was uploaded (again).
-
-    One that was delivered stays ``done`` when it is withdrawn, and has an event that says so.
-    """
-    event = outbox.alias("event")
-    of_it = sa.and_(event.c.item_id == outbox.c.item_id, event.c.withdraws_key == outbox.c.key)
-    withdrawn = sa.select(event.c.key).where(of_it).correlate(outbox).exists()
+    """A message of this effect was written and not taken back, since the item was uploaded (again)."""
     live_since = sa.or_(items.c.live_since.is_(None), outbox.c.created_at >= items.c.live_since)
     query = (
         sa.select(outbox.c.message_id)
         .select_from(outbox.outerjoin(items, items.c.item_id == outbox.c.item_id))
-        .where(live_since, *_about(action, key), outbox.c.state != "withdrawn", ~withdrawn)
+        .where(live_since, *_about(action, key), not_taken_back())
     )
     return tx.execute(query.limit(1)).first() is not None
 

@@ -178,6 +178,18 @@ def cancel_unsent(tx: Connection, *, item_id: str | None = None, subject_id: str
     return tx.execute(sa.update(outbox).where(chosen).values(state=WITHDRAWN, finished_at=now)).rowcount
 
 
+def not_taken_back() -> sa.ColumnElement[bool]:
+    """Condition on ``outbox``: a message that opens a case, and that was not taken back.
+
+    One that was delivered stays ``done`` when it is withdrawn, and has an event that says so.
+    """
+    event = outbox.alias("event")
+    taken_back = sa.select(event.c.key).where(
+        event.c.item_id == outbox.c.item_id, event.c.withdraws_key == outbox.c.key
+    )
+    return sa.and_(outbox.c.action.in_(EFFECTS), outbox.c.state != WITHDRAWN, ~taken_back.correlate(outbox).exists())
+
+
 def counts_by_state(connection: Connection) -> dict[str, int]:
     """Number of messages in each state; every state is present."""
     found = connection.execute(sa.select(outbox.c.state, sa.func.count().label("messages")).group_by(outbox.c.state))

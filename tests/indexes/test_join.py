@@ -32,7 +32,7 @@ def kernels() -> list[Kernel]:
 
 
 def resident(vectors: Float32, *, block_rows: int) -> ResidentCodes:
-    return ResidentCodes(quantise(vectors, one_scale=False), fetch=vectors.__getitem__, block_rows=block_rows)
+    return ResidentCodes(quantise(vectors), fetch=vectors.__getitem__, block_rows=block_rows)
 
 
 @settings(max_examples=150, deadline=None)
@@ -157,6 +157,6 @@ def test_only_candidates_have_their_vectors_fetched() -> None:
         fetched.extend(rows.tolist())
         return left[rows]
 
-    stored = ResidentCodes(quantise(left, one_scale=False), fetch=fetch, block_rows=256)
+    stored = ResidentCodes(quantise(left), fetch=fetch, block_rows=256)
     assert join_pairs([stored], pack_probes(right), threshold=0.9).left.tolist() == [1234]
     assert fetched == [1234]

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from embeddings.errors import CorruptionError, VectorError
+from indexes import sealed
 from indexes.first_pass import pack_probes
 from indexes.join import brute_force, join_pairs
 from indexes.sealed import (
+    HEADER,
     ROWS_PER_BLOCK,
     VECTORS_PER_CHUNK,
     SealedEntry,
@@ -95,6 +97,32 @@ def test_i7_chunks_in_another_order_do_not_open(tmp_path: Path) -> None:
         SealedVectors(tmp_path, entry, key=KEY) as stored,
     ):
         stored.vectors(np.arange(64))
+
+
+def test_a_file_with_blocks_of_another_size_is_read_by_what_it_says_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealed, "ROWS_PER_BLOCK", 16)
+    entry = written(tmp_path, 50)
+    monkeypatch.undo()
+    probes = unit(5, 20, 1)
+    expected = listed(brute_force(stored_form(unit(50, 20, 0), "float16"), probes, threshold=0.2, block=512))
+    with SealedVectors(tmp_path, entry, key=KEY) as stored:
+        assert listed(join_pairs([stored], pack_probes(probes), threshold=0.2, workers=2)) == expected
+        assert len(stored.codes()) == 50
+
+
+@pytest.mark.parametrize("block_rows", [0, 2**32 - 1])
+def test_i7_a_file_that_says_it_has_blocks_of_no_or_any_number_of_rows_is_a_loud_error(
+    tmp_path: Path, block_rows: int
+) -> None:
+    entry = written(tmp_path, 50)
+    path = tmp_path / entry.path
+    values = list(HEADER.unpack(path.read_bytes()[: HEADER.size]))
+    values[4] = block_rows
+    path.write_bytes(HEADER.pack(*values) + path.read_bytes()[HEADER.size :])
+    with pytest.raises(CorruptionError, match="not the file"):
+        SealedVectors(tmp_path, entry, key=KEY)
 
 
 @pytest.mark.parametrize("change", [{"model_id": "other"}, {"shard_id": "s2"}])

@@ -1,7 +1,8 @@
 """One night in a process of its own: ``python -m tests.pipelines.durability_process --home HOME UPLOADS``.
 
 Sweeps, rescans, judges and dispatches with the models that see colours, under the command line's own error handling;
-with ``--new-pack`` it does a backfill to that pack instead, with ``--compact`` a compaction that purges. ``--later``
+with ``--new-pack`` it does a backfill to that pack instead, with ``--compact`` a compaction that purges, with
+``--confirm`` somebody confirms a hit. ``--later``
 sets the clock forward, so that a dead process's leases have run out. ``--most-bytes`` is a disk that is full: no file
 may grow beyond it, either while a shard is written or all the time. The failpoint to die at, the database and the
 takedown service come by the environment, as always.
@@ -26,6 +27,7 @@ import click
 from pipelines.backfill import backfill
 from pipelines.cli.console import command_options
 from pipelines.compaction import compact
+from pipelines.decisions import decide
 from pipelines.delivery import deliver
 from pipelines.environment import Environment
 from pipelines.rescan import rescan
@@ -98,6 +100,7 @@ def _write_shards_to_a_full_disk(workspace: Workspace, most_bytes: int) -> None:
 @click.option("--most-bytes", type=int, default=0)
 @click.option("--new-pack", help="The model id of a pack to backfill to.")
 @click.option("--compact", "compacting", is_flag=True)
+@click.option("--confirm", "confirmed", help="A hit to confirm.")
 @command_options
 def main(
     environment: Environment,
@@ -108,6 +111,7 @@ def main(
     most_bytes: int,
     new_pack: str | None,
     compacting: bool,
+    confirmed: str | None,
 ) -> None:
     with open_workspace(environment, now=lambda: utc_now() + timedelta(seconds=later)) as workspace:
         if full == "shards":
@@ -115,6 +119,8 @@ def main(
         with full_disk(most_bytes) if full == "everything" else contextlib.nullcontext():
             if compacting:
                 compact(use_fakes(workspace), purge=True)
+            elif confirmed:
+                decide(workspace, [confirmed], decision="confirm", reason="same_person", actor="tester")
             elif new_pack:
                 backfill_to(use_fakes(workspace), new_pack)
             else:

@@ -280,7 +280,8 @@ class NoCipher:
 
 def pieces_on_disk(workspace: Workspace, who: int) -> set[str]:
     """In which forms pieces of the person's vector lie in any file below the home."""
-    needles = forms_of_vector("", vectors_of_colours([person(who)])[0])
+    everybody = vectors_of_colours([*map(person, range(3)), *map(person, range(50, 56))])
+    needles = forms_of_vector("", vectors_of_colours([person(who)])[0], beside=everybody)
     everything = b"".join(path.read_bytes() for path in workspace.home.rglob("*") if path.is_file())
     return {label.split()[0] for label, needle in needles.items() if needle in everything}
 
@@ -302,6 +303,30 @@ def test_i8_a_deleted_face_lies_on_disk_before_the_compaction_and_in_no_form_aft
     compact(workspace, purge=True)
     assert pieces_on_disk(workspace, 51) == set()
     assert pieces_on_disk(workspace, 52) == {"float32", "int8"}
+
+
+def test_hits_name_the_shard_their_item_is_in_and_are_not_searched_one_by_one_for_it(
+    workspace: Workspace, uploads: Path
+) -> None:
+    cut(workspace)
+    enrol(workspace, person(0))
+    fill(workspace, uploads)
+    statements: list[str] = []
+    engine = workspace.database.engine
+    sa.event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    compact(workspace)
+    with workspace.database.read() as connection:
+        (held,) = hold(workspace)
+        query = sa.select(tables.hits.c.shard_id, tables.items.c.shard_id).join_from(
+            tables.hits, tables.items, tables.hits.c.item_id == tables.items.c.item_id
+        )
+        rows = connection.execute(query).all()
+        assert len(rows) == 2
+        assert {value for row in rows for value in row} == {held.shard.entry.shard_id}
+        (update,) = [text for text in statements if text.startswith("UPDATE hits")]
+        if engine.dialect.name == "sqlite":
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {update}", ("",) * update.count("?")).all()
+            assert not any(row.detail.startswith("SCAN hits") for row in plan)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".vectors"])

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError
 from embeddings.fingerprints import PDQ_MODEL_ID
+from embeddings.header_evidence import HeaderText
 from pipelines import examine, item_texts
 from pipelines.database.evidence import decisions, examined, model_files, seeds
 from pipelines.database.tables import audit, hits, items
@@ -24,7 +25,6 @@ from pipelines.found_hits import open_term
 from pipelines.identities import open_names
 from pipelines.judging import live_hits
 from pipelines.ledger import Scope
-from pipelines.model_files import HeaderText
 from pipelines.registry import Identity, erase, insert_subject, show_identity, withdraw
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import complete_covered_requests, rescan

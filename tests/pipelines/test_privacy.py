@@ -11,7 +11,7 @@ import base64
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -65,15 +65,19 @@ def base64_at_any_place(part: bytes) -> Iterator[bytes]:
         yield encoded[(offset * 8 + 5) // 6 : (offset + len(part)) * 8 // 6]
 
 
-def forms_of_vector(label: str, vector: np.ndarray) -> Needles:
-    """The vector in each number format, in pieces so small that any 32 bytes of it contain one; and as text."""
-    scale = float(np.abs(vector).max()) / 127
+def forms_of_vector(label: str, vector: np.ndarray, *, beside: Sequence[np.ndarray] = ()) -> Needles:
+    """The vector in each number format, in pieces so small that any 32 bytes of it contain one; and as text.
+
+    ``beside``: vectors that it may have been quantised together with, so that one of them decided the scale.
+    """
+    scales = [np.abs(one).max() / np.float32(127) for one in (vector, *beside)]
     formats = {
         "float32": vector.astype("<f4").tobytes(),
         "float64": vector.astype("<f8").tobytes(),
         "float16": vector.astype("<f2").tobytes(),
-        "int8": np.round(vector / scale).astype(np.int8).tobytes(),
     }
+    codes = [np.round(vector / scale) for scale in scales if scale >= scales[0]]
+    formats |= {f"int8 {number}": code.astype(np.int8).tobytes() for number, code in enumerate(codes)}
     needles: Needles = {}
     for name, raw in formats.items():
         needles |= {f"{label} {name} at {at}": raw[at : at + 12] for at in range(0, len(raw) - 11, 12)}

@@ -180,6 +180,24 @@ def test_shards_without_vectors_stay_as_small_as_one_batch(workspace: Workspace,
     assert rescan(workspace).shards == 0
 
 
+def test_small_shards_without_vectors_become_one_that_was_compared_with_the_same_people(
+    workspace: Workspace, uploads: Path
+) -> None:
+    cut(workspace, mode="none", shard_items=5)
+    enrol(workspace, person(0))
+    for number in range(3):
+        fill(workspace, uploads, items=1, first=number)
+    before = found(workspace)
+    compact(workspace)
+    assert sorted(held.live for held in hold(workspace)) == [2, 4]  # a fifth face would be the first of a next batch
+    assert compact(workspace).rewritten == 0
+    assert (rescan(workspace).shards, found(workspace)) == (0, before)
+    late = enrol(workspace, person(1))
+    assert (rescan(workspace).coverage, items_with(workspace, late)) == (1.0, {"01.png"})
+    assert corpus_files(workspace) == []
+    assert all_hold(workspace)
+
+
 def explained(workspace: Workspace) -> set[tuple[Any, ...]]:
     return {row[1:4] for row in found(workspace)}
 

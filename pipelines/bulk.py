@@ -1,0 +1,132 @@
+"""Deciding many hits at once: which hits a query chooses, what deciding them would do, and doing exactly that.
+
+A preview is the decision itself, rolled back: what it counts is what would happen. The act is bound to the number that
+the preview named, so that nobody decides what came in meanwhile unseen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from embeddings.errors import StateError
+from pipelines.database.evidence import decisions
+from pipelines.database.tables import hits, items, verdicts
+from pipelines.decisions import Answer, DecisionSummary, Scope, decide_in
+from pipelines.judging import content_key, live_hits
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class HitQuery:
+    """Which hits: in force, not confirmed yet, and all that is said here; at most ``most``, the best first."""
+
+    subject_id: str | None = None
+    item_id: str | None = None
+    parent_model: str | None = None
+    uploader: str | None = None
+    day: date | None = None
+    tier: str | None = None
+    band: str | None = None
+    verdict: str | None = None
+    most: int | None = None
+
+    def is_open(self) -> bool:
+        """Whether it says nothing of which hits, and so would choose all there are."""
+        return all(getattr(self, name) is None for name in self.__dataclass_fields__ if name != "most")
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What deciding these hits would do. ``hits``: what the act has to be told to expect."""
+
+    hits: int
+    items: int
+    by_tier: dict[str, int]
+    by_band: dict[str, int]
+    by_uploader: dict[str, int]
+    judged_again: int
+    takedowns: int
+    withdrawn: int
+    seeds: int
+
+
+def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
+    """The chosen hits with ``hit_id``, ``item_id``, ``tier``, ``band`` and ``uploader``, the best score first."""
+    judged = sa.and_(
+        verdicts.c.item_id == hits.c.item_id,
+        verdicts.c.content_sha256 == content_key(),
+        verdicts.c.subject_id == hits.c.subject_id,
+    )
+    wanted = {
+        hits.c.subject_id: query.subject_id,
+        hits.c.item_id: query.item_id,
+        items.c.parent_model: query.parent_model,
+        items.c.uploader: query.uploader,
+        items.c.day: query.day.isoformat() if query.day else None,
+        hits.c.tier: query.tier,
+        hits.c.band: query.band,
+        verdicts.c.verdict: query.verdict,
+    }
+    said = sa.select(decisions.c.decision_id).where(
+        *(decisions.c[name] == hits.c[name] for name in Scope._fields),
+        decisions.c.decision == "confirm",
+        decisions.c.reversed_at.is_(None),
+    )
+    found = live_hits()
+    columns = (hits.c.hit_id, hits.c.item_id, hits.c.tier, hits.c.band, items.c.uploader)
+    chosen = (
+        found.with_only_columns(*columns)
+        .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
+        .where(~said.correlate(hits).exists(), *(column == value for column, value in wanted.items() if value))
+        .order_by(hits.c.score.desc(), hits.c.hit_id)
+        .limit(query.most)
+    )
+    return list(connection.execute(chosen))
+
+
+def preview(workspace: Workspace, query: HitQuery, answer: Answer) -> Preview:
+    """What :func:`decide_chosen` would do now. Changes nothing."""
+    with workspace.database.write() as tx:
+        chosen = choose(tx, query)
+        rehearsal = tx.begin_nested()
+        told = decide_in(tx, workspace, _ids(chosen), answer) if chosen else None
+        rehearsal.rollback()
+    return Preview(
+        hits=len(chosen),
+        items=len({row.item_id for row in chosen}),
+        by_tier=_counts([row.tier for row in chosen]),
+        by_band=_counts([row.band for row in chosen]),
+        by_uploader=_counts([row.uploader or "unknown" for row in chosen]),
+        judged_again=told.items if told else 0,
+        takedowns=told.takedowns if told else 0,
+        withdrawn=told.withdrawn if told else 0,
+        seeds=told.seeds if told else 0,
+    )
+
+
+def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expect: int) -> DecisionSummary:
+    """Decide what a query chooses, all or none. Raises :class:`StateError` unless that is ``expect`` hits."""
+    with workspace.database.write() as tx:
+        chosen = choose(tx, query)
+        if len(chosen) != expect:
+            raise StateError(f"{len(chosen)} hits are chosen now, not {expect}: look at the preview again")
+        summary = decide_in(tx, workspace, _ids(chosen), answer)
+        workspace.failpoints.pass_by("before_decision_commit")
+    workspace.failpoints.pass_by("after_decision_commit")
+    return summary
+
+
+def _ids(chosen: Sequence[Row[Any]]) -> list[str]:
+    return [row.hit_id for row in chosen]
+
+
+def _counts(words: Sequence[str]) -> dict[str, int]:
+    """How often each occurs, the most frequent first."""
+    return dict(sorted(Counter(words).items(), key=lambda entry: (-entry[1], entry[0])))

@@ -1,0 +1,174 @@
+"""``likeness decide``, ``decisions``, ``look`` and ``hits show``: what people say about hits, and what they look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from pipelines.bulk import HitQuery, decide_chosen
+from pipelines.bulk import preview as preview_chosen
+from pipelines.cli.console import actor, command_options, emit, opened, parse_day, to_plain
+from pipelines.decision_record import list_decisions, open_note
+from pipelines.decisions import REASONS, Answer, Word, decide_as, undo
+from pipelines.environment import Environment
+from pipelines.looks import explain_hit, open_term
+from pipelines.looks import look as look_at
+from pipelines.report.publish import publish
+
+_WORDS = get_args(Word)
+_LISTED = ("decision_id", "batch_id", "decision", "reason", "hit_id", "actor", "decided_at", "reversed_at")
+
+
+@click.command()
+@click.argument("hit_ids", nargs=-1, metavar="[HIT]...")
+@click.argument("decision", type=click.Choice(_WORDS), required=False, metavar="confirm|reject|unsure")
+@click.option(
+    "--reason", help="Why, in one of the fixed words: " + ", ".join(w for r in REASONS.values() for w in r) + "."
+)
+@click.option("--note", help="Free text for colleagues; sealed in storage.")
+@click.option("--subject", "subject_id", help="Instead of naming hits, choose those of this subject.")
+@click.option("--item", "item_id", help="... of this item.")
+@click.option("--parent-model", help="... of this model's pictures.")
+@click.option("--uploader", help="... of this uploader's items.")
+@click.option("--day", callback=parse_day, help="... of items received on this UTC day.")
+@click.option("--tier", type=click.Choice(["exact", "face", "header", "text"]), help="... of this tier.")
+@click.option("--band", type=click.Choice(["strong", "review"]), help="... in this band.")
+@click.option("--verdict", type=click.Choice(["takedown", "review", "clear"]), help="... with this verdict.")
+@click.option(
+    "--max",
+    "most",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="At most so many, the best first.",
+)
+@click.option("--yes", is_flag=True, help="Decide what is chosen; without it, only show what that would do.")
+@click.option("--expect", type=click.IntRange(min=1), help="With --yes: the number of hits that the preview showed.")
+@click.option("--undo", "undone", metavar="BATCH|DECISION", help="Take a decision or a whole batch back.")
+@command_options
+def decide(
+    environment: Environment,
+    as_json: bool,
+    hit_ids: tuple[str, ...],
+    decision: Word | None,
+    reason: str | None,
+    note: str | None,
+    yes: bool,
+    expect: int | None,
+    undone: str | None,
+    **chosen: Any,
+) -> None:
+    """Say of hits that they are right (confirm), wrong (reject) or unclear (unsure), and let the verdicts follow.
+
+    HIT confirm --reason same_person decides that hit. With --subject, --tier and the like in place of hits it shows
+    what deciding all of them would do; --yes --expect N then does it, if they are still N. A takedown that follows is
+    not sent before the policy's `decisions.undo_minutes` are over, and --undo takes everything back.
+    """
+    query = HitQuery(**chosen)
+    _require_one_way(hit_ids, decision, query, undone, yes=yes, expect=expect)
+    with opened(environment) as workspace:
+        if undone is not None:
+            emit(undo(workspace, undone, actor=actor()), as_json=as_json)
+            return
+        answer = _answer(decision, reason, note)
+        if hit_ids:
+            emit(decide_as(workspace, hit_ids, answer), as_json=as_json)
+        elif yes and expect is not None:
+            emit(decide_chosen(workspace, query, answer, expect=expect), as_json=as_json)
+        else:
+            shown = preview_chosen(workspace, query, answer)
+            emit(shown, as_json=as_json)
+            click.echo(f"nothing is decided yet: add --yes --expect {shown.hits}", err=True)
+
+
+def _require_one_way(
+    hit_ids: tuple[str, ...],
+    decision: str | None,
+    query: HitQuery,
+    undone: str | None,
+    *,
+    yes: bool,
+    expect: int | None,
+) -> None:
+    """Hits by name, hits by query, or something to undo; usage errors otherwise."""
+    if undone is not None:
+        if hit_ids or decision or not query.is_open():
+            raise click.UsageError("--undo goes alone")
+        return
+    if decision is None:
+        raise click.UsageError("say confirm, reject or unsure, after the hits or the options that choose them")
+    if hit_ids and not query.is_open():
+        raise click.UsageError("name hits, or choose them by options: not both")
+    if not hit_ids and query.is_open():
+        raise click.UsageError("name hits, or choose them with --subject, --item, --tier and the like")
+    if not hit_ids and yes and expect is None:
+        raise click.UsageError("--yes needs --expect with the number of hits that the preview showed")
+
+
+def _answer(decision: Word | None, reason: str | None, note: str | None) -> Answer:
+    known = REASONS[decision] if decision else ()
+    if decision is None or reason not in known:
+        raise click.UsageError(f"--reason must be one of {', '.join(known)}")
+    return Answer(decision, reason, actor(), note)
+
+
+@click.group()
+def decisions() -> None:
+    """What people said about hits."""
+
+
+@decisions.command("list")
+@click.option("--subject", "subject_id", help="Only about this subject.")
+@click.option("--item", "item_id", help="Only made on this item.")
+@click.option("--standing", is_flag=True, help="Only those that stand.")
+@command_options
+def list_command(
+    environment: Environment, as_json: bool, subject_id: str | None, item_id: str | None, standing: bool
+) -> None:
+    """List decisions, the newest first. --json gives every field."""
+    with opened(environment) as workspace, workspace.database.read() as connection:
+        found = list_decisions(connection, subject_id=subject_id, item_id=item_id, standing=standing)
+    shown = [{name: row[name] for name in _LISTED} for row in to_plain(found)]
+    emit(found if as_json else shown, as_json=as_json)
+
+
+@decisions.command("note")
+@click.argument("decision_id", metavar="DECISION")
+@command_options
+def note_command(environment: Environment, as_json: bool, decision_id: str) -> None:
+    """Show the note of a decision. The look is recorded."""
+    with opened(environment) as workspace:
+        note = open_note(workspace, decision_id, actor=actor())
+    emit({"decision_id": decision_id, "note": note}, as_json=as_json)
+
+
+@click.command()
+@click.argument("hit_id", metavar="HIT")
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path, dir_okay=False), help="PNG to write.")
+@click.option("--reference", is_flag=True, help="With the reference that matched on its right.")
+@command_options
+def look(environment: Environment, as_json: bool, hit_id: str, target: Path, reference: bool) -> None:
+    """Write the face of a hit, or the whole picture, to a PNG that only its owner can read. The look is recorded."""
+    with opened(environment) as workspace:
+        png = look_at(workspace, hit_id, actor=actor(), reference=reference)
+    publish(target, lambda file: file.write(png))
+    emit({"hit_id": hit_id, "file": target, "bytes": len(png)}, as_json=as_json)
+
+
+@click.command("show")
+@click.argument("hit_id", metavar="HIT")
+@click.option("--reveal", is_flag=True, help="With the words that were taken for a name. The look is recorded.")
+@command_options
+def show_hit(environment: Environment, as_json: bool, hit_id: str, reveal: bool) -> None:
+    """Show everything that explains one hit, in force or not."""
+    with opened(environment) as workspace:
+        with workspace.database.read() as connection:
+            explained = explain_hit(connection, hit_id)
+        term = open_term(workspace, hit_id, actor=actor()) if reveal else None
+    facts = to_plain(explained)
+    facts |= {"term": term} if reveal else {}
+    if not as_json:
+        facts = facts.pop("facts") | facts
+    emit(facts, as_json=as_json)

@@ -1,0 +1,167 @@
+"""The transparency summary: what happened between two days, in counts and durations. No id and nothing personal.
+
+Counts are of what happened in the period, whatever became of it later. Durations are those of removals that the
+takedown service acknowledged in the period.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from statistics import median
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import StateError
+from pipelines.database.evidence import decisions
+from pipelines.database.tables import hits, items, outbox, requests
+from pipelines.takedown.outbox import BLOCK, DONE, TAKEDOWN, WITHDRAWAL, WITHDRAWN
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long something took. ``p95``: 95 of 100 took no longer (nearest rank)."""
+
+    removals: int
+    median_hours: float
+    p95_hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transparency:
+    """A period's figures. Both days are in it; by UTC.
+
+    ``requests``: opened, accepted, completed, rejected and withdrawn. ``hits``: found, by tier. ``decisions``: by what
+    was said, and ``reversed``. ``takedowns`` and ``generator_blocks``: asked for, by who decided. ``withdrawals``: of
+    messages that may have been delivered, and ``unsent``: of those that never left. ``from_request`` (of what was
+    there before the request) and ``from_upload``: to the acknowledged removal, by tier and over ``all``.
+    """
+
+    first_day: date
+    last_day: date
+    requests: dict[str, int]
+    hits: dict[str, int]
+    decisions: dict[str, int]
+    takedowns: dict[str, int]
+    generator_blocks: dict[str, int]
+    removals: int
+    withdrawals: dict[str, int]
+    from_request: dict[str, Durations]
+    from_upload: dict[str, Durations]
+
+
+def summarise_period(connection: Connection, *, first_day: date, last_day: date) -> Transparency:
+    """The figures of these days. Raises :class:`StateError` for a period that ends before it begins."""
+    if last_day < first_day:
+        raise StateError("the period ends before it begins")
+    period = _Period(
+        datetime.combine(first_day, time(), UTC), datetime.combine(last_day, time(), UTC) + timedelta(days=1)
+    )
+    removals = _removals(connection, period)
+    before = [(tier, done - opened) for tier, done, received, opened in removals if opened and received <= opened]
+    return Transparency(
+        first_day=first_day,
+        last_day=last_day,
+        requests=_requests(connection, period),
+        hits=_grouped(connection, hits.c.tier, period.holds(hits.c.found_at)),
+        decisions=_decisions(connection, period),
+        takedowns=_by_decider(connection, TAKEDOWN, period),
+        generator_blocks=_by_decider(connection, BLOCK, period),
+        removals=len(removals),
+        withdrawals=_withdrawals(connection, period),
+        from_request=_durations(before),
+        from_upload=_durations([(tier, done - received) for tier, done, received, _ in removals]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Period:
+    """From a moment, up to another one that is not in it."""
+
+    since: datetime
+    until: datetime
+
+    def holds(self, moment: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        return sa.and_(moment >= self.since, moment < self.until)
+
+
+def _requests(connection: Connection, period: _Period) -> dict[str, int]:
+    moments = {"opened": requests.c.opened_at, "accepted": requests.c.accepted_at}
+    ended = _grouped(connection, requests.c.state, period.holds(requests.c.completed_at))
+    counts = {name: _count(connection, requests, period.holds(moment)) for name, moment in moments.items()}
+    return counts | {name: ended.get(name, 0) for name in ("completed", "rejected", "withdrawn")}
+
+
+def _decisions(connection: Connection, period: _Period) -> dict[str, int]:
+    said = _grouped(connection, decisions.c.decision, period.holds(decisions.c.decided_at))
+    names = {"confirmed": "confirm", "rejected": "reject", "unsure": "unsure"}
+    counts = {name: said.get(word, 0) for name, word in names.items()}
+    return counts | {"reversed": _count(connection, decisions, period.holds(decisions.c.reversed_at))}
+
+
+def _by_decider(connection: Connection, action: str, period: _Period) -> dict[str, int]:
+    asked = sa.and_(outbox.c.action == action, period.holds(outbox.c.created_at))
+    return dict.fromkeys(("automated", "human"), 0) | _grouped(connection, outbox.c.decided_by, asked)
+
+
+def _withdrawals(connection: Connection, period: _Period) -> dict[str, int]:
+    events = sa.and_(outbox.c.action == WITHDRAWAL, period.holds(outbox.c.created_at))
+    unsent = sa.and_(outbox.c.state == WITHDRAWN, outbox.c.attempts == 0, period.holds(outbox.c.finished_at))
+    return {"sent": _count(connection, outbox, events), "unsent": _count(connection, outbox, unsent)}
+
+
+def _removals(connection: Connection, period: _Period) -> list[tuple[str, datetime, datetime, datetime | None]]:
+    """Each acknowledged takedown: tier of its leading evidence, when, when uploaded, and when it was asked for."""
+    asked = (
+        sa.select(sa.func.max(requests.c.opened_at))
+        .where(
+            requests.c.subject_id == outbox.c.subject_id,
+            requests.c.accepted_at.is_not(None),
+            requests.c.opened_at <= outbox.c.created_at,
+        )
+        .correlate(outbox)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(outbox.c.body, outbox.c.finished_at, items.c.received_at, asked.label("opened_at"))
+        .join(items, items.c.item_id == outbox.c.item_id)
+        .where(outbox.c.action == TAKEDOWN, outbox.c.state == DONE, period.holds(outbox.c.finished_at))
+    )
+    return [
+        (_tier(row.body), row.finished_at, row.received_at, row.opened_at) for row in connection.execute(query).all()
+    ]
+
+
+def _tier(body: str) -> str:
+    reasons = json.loads(body)["data"]["reasons"]
+    return str(reasons.get("tier", "unknown"))
+
+
+def _durations(took: Sequence[tuple[str, timedelta]]) -> dict[str, Durations]:
+    """By tier, and ``all`` of them; empty where there was none."""
+    hours: defaultdict[str, list[float]] = defaultdict(list)
+    for tier, span in took:
+        for name in ("all", tier):
+            hours[name].append(span.total_seconds() / 3600)
+    return {name: Durations(len(some), median(some), _p95(some)) for name, some in sorted(hours.items())}
+
+
+def _p95(values: Sequence[float]) -> float:
+    return sorted(values)[math.ceil(0.95 * len(values)) - 1]
+
+
+def _count(connection: Connection, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
+    return int(connection.execute(sa.select(sa.func.count()).select_from(table).where(condition)).scalar_one())
+
+
+def _grouped(
+    connection: Connection, column: sa.ColumnElement[Any], condition: sa.ColumnElement[bool]
+) -> dict[str, int]:
+    query = sa.select(column, sa.func.count()).where(condition).group_by(column).order_by(column)
+    return {str(value): int(count) for value, count in connection.execute(query)}

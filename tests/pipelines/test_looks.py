@@ -1,0 +1,155 @@
+"""Looks: an analyst sees what was found, each look is on record before it happens, and nothing else is shown."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from PIL import Image
+
+from embeddings.errors import FetchError, StateError
+from pipelines import audit
+from pipelines.database import tables
+from pipelines.decisions import decide
+from pipelines.hits import Hit, list_hits
+from pipelines.looks import LONG_SIDE, explain_hit, look, open_term, term_aad
+from pipelines.registry import erase
+from pipelines.sealing import seal
+from pipelines.sweep import sweep
+from pipelines.templates import open_subject_key
+from pipelines.workspace import Workspace
+from tests.fakes import SIDE, person, picture
+from tests.platform_actions import enrol, source_of, upload
+
+
+@pytest.fixture
+def hit(workspace: Workspace, uploads: Path) -> Hit:
+    """The second of two people in a picture."""
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(150), person(1)), uploader="u-1")
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.read() as connection:
+        (found,) = list_hits(connection)
+    return found
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def looks(workspace: Workspace) -> list[tuple[str, str]]:
+    with workspace.database.read() as connection:
+        audit.verify(connection, workspace.sealer)
+        viewed = tables.audit.c.action.in_(("crop.view", "term.view"))
+        return [(row.action, row.actor) for row in connection.execute(sa.select(tables.audit).where(viewed))]
+
+
+def change(workspace: Workspace, hit: Hit, **values: Any) -> None:
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(tables.hits).where(tables.hits.c.hit_id == hit.hit_id).values(**values))
+
+
+def test_a_look_shows_the_face_with_a_margin(workspace: Workspace, hit: Hit) -> None:
+    shown = pixels(look(workspace, hit.hit_id, actor="ann"))
+    assert shown.shape == (SIDE, SIDE + SIDE // 2, 3), "half a face of the neighbour, and no more"
+    assert tuple(shown[SIDE // 2, -1]) == person(1)
+    assert tuple(shown[SIDE // 2, 0]) == person(150)
+    assert looks(workspace) == [("crop.view", "ann")]
+
+
+def test_the_reference_stands_on_the_right(workspace: Workspace, hit: Hit) -> None:
+    shown = pixels(look(workspace, hit.hit_id, actor="ann", reference=True))
+    assert tuple(shown[20, 90]) == person(1)
+    assert tuple(shown[20, 100]) == (255, 255, 255)
+    assert tuple(shown[shown.shape[0] // 2, -20]) == person(1)
+
+
+def test_evidence_that_is_no_face_shows_the_whole_picture(workspace: Workspace, hit: Hit) -> None:
+    change(workspace, hit, tier="exact", x1=None, y1=None, x2=None, y2=None, template_id=None, frame=None)
+    assert pixels(look(workspace, hit.hit_id, actor="ann")).shape == (SIDE, 2 * SIDE, 3)
+    with pytest.raises(StateError, match="no reference"):
+        look(workspace, hit.hit_id, actor="ann", reference=True)
+
+
+def test_a_large_picture_is_shown_reduced(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    wide = Image.open(io.BytesIO(picture(person(1)))).resize((2000, 1500), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    wide.save(buffer, "JPEG", quality=95)
+    upload(uploads, "large.jpg", buffer.getvalue())
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.read() as connection:
+        row = connection.execute(sa.select(tables.items)).one()
+    values = {"item_id": "large.jpg", "content_sha256": row.content_sha256, "hit_id": "hit_1", "subject_id": "sub_1"}
+    more = {"tier": "exact", "band": "strong", "score": 1.0, "threshold": 1.0, "threshold_source": "test"}
+    made = {"model_id": "m", "policy_version": "p", "found_by": "sweep", "found_at": workspace.now()}
+    with workspace.database.write() as tx:
+        tx.execute(sa.insert(tables.hits).values(**values, **more, **made))
+    assert pixels(look(workspace, "hit_1", actor="ann")).shape == (LONG_SIDE * 3 // 4, LONG_SIDE, 3)
+
+
+def test_a_look_is_on_record_even_if_it_then_fails(workspace: Workspace, uploads: Path, hit: Hit) -> None:
+    (uploads / "a.png").unlink()
+    with pytest.raises(FetchError):
+        look(workspace, hit.hit_id, actor="ann")
+    assert looks(workspace) == [("crop.view", "ann")]
+
+
+def test_other_content_under_the_same_name_is_not_shown(workspace: Workspace, uploads: Path, hit: Hit) -> None:
+    (uploads / "a.png").write_bytes(picture(person(1), person(5)))
+    with pytest.raises(StateError, match="not the one"):
+        look(workspace, hit.hit_id, actor="ann")
+
+
+def test_a_deleted_item_is_not_shown(workspace: Workspace, uploads: Path, hit: Hit) -> None:
+    upload(uploads, "a.png", picture(person(150), person(1)), deleted=True)
+    sweep(workspace, source_of(uploads), day=None)
+    with pytest.raises(StateError, match="gone"):
+        look(workspace, hit.hit_id, actor="ann")
+
+
+def test_a_hit_that_does_not_exist_leaves_no_trace(workspace: Workspace, hit: Hit) -> None:
+    for act in (look, open_term):
+        with pytest.raises(StateError, match="no such hit"):
+            act(workspace, "hit_0", actor="ann")
+    assert looks(workspace) == []
+
+
+def test_a_term_is_opened_by_name_of_who_opens_it(workspace: Workspace, hit: Hit) -> None:
+    with workspace.database.read() as connection:
+        key = open_subject_key(connection, workspace.sealer, hit.subject_id)
+    change(workspace, hit, sealed_term=seal(key, b"testina", term_aad(hit.hit_id, hit.subject_id)))
+    assert open_term(workspace, hit.hit_id, actor="bob") == "testina"
+    assert looks(workspace) == [("term.view", "bob")]
+    with workspace.database.read() as connection:
+        explained = explain_hit(connection, hit.hit_id)
+    assert explained.has_term
+    assert "testina" not in repr(explained)
+    erase(workspace, hit.subject_id, actor="tester")
+    with pytest.raises(StateError, match="nothing personal is kept"):
+        open_term(workspace, hit.hit_id, actor="bob")
+
+
+def test_a_face_has_no_term(workspace: Workspace, hit: Hit) -> None:
+    with pytest.raises(StateError, match="no term"):
+        open_term(workspace, hit.hit_id, actor="ann")
+
+
+def test_i10_a_hit_explains_itself_before_and_after_a_decision(workspace: Workspace, hit: Hit) -> None:
+    with workspace.database.read() as connection:
+        before = explain_hit(connection, hit.hit_id)
+    assert (before.in_force, before.verdict, before.uploader, before.decisions) == (True, "review", "u-1", ())
+    assert {"template_id", "score", "threshold", "threshold_source", "model_id", "view", "x1"} <= before.facts.keys()
+    assert before.reasons is not None
+    assert before.reasons["hit_id"] == hit.hit_id
+    decide(workspace, [hit.hit_id], decision="reject", reason="other_person", actor="ann")
+    with workspace.database.read() as connection:
+        after = explain_hit(connection, hit.hit_id)
+    assert (after.in_force, after.verdict) == (False, "clear")
+    assert [(said.decision, said.reason, said.actor) for said in after.decisions] == [("reject", "other_person", "ann")]
+    assert replace(before, in_force=False).facts == after.facts

@@ -1,0 +1,201 @@
+"""Seeds: only confirmations make them, they outlive what they were taken of, and end with the confirmation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from embeddings.fingerprints import PDQ_MODEL_ID
+from pipelines import seeds
+from pipelines.database import evidence, tables
+from pipelines.decisions import REASONS, DecisionSummary, decide, undo
+from pipelines.hits import list_hits
+from pipelines.judging import judge_pending, live_hits
+from pipelines.sweep import sweep
+from pipelines.verify import verify
+from pipelines.workspace import Workspace
+from tests.fakes import person, picture
+from tests.platform_actions import enrol, source_of, upload
+
+PDQ, PAYLOAD = "5a" * 32, "c3" * 32
+
+
+@pytest.fixture
+def subject(workspace: Workspace, uploads: Path) -> str:
+    """Somebody registered whom ``a.png`` shows; ``copy.png`` shows nobody that a scan would find."""
+    subject_id = enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    upload(uploads, "copy.png", picture(person(2)))
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.write() as tx:
+        # The models that see colours see nothing to hash in them.
+        tx.execute(sa.update(tables.items).where(tables.items.c.item_id == "a.png").values(pdq=PDQ))
+    return subject_id
+
+
+def say(workspace: Workspace, decision: Any, *, item_id: str = "a.png", tier: str = "face") -> DecisionSummary:
+    with workspace.database.read() as connection:
+        query = sa.select(tables.hits.c.hit_id).where(tables.hits.c.item_id == item_id, tables.hits.c.tier == tier)
+        hit_ids = connection.execute(query.order_by(tables.hits.c.hit_id)).scalars().all()
+    return decide(workspace, hit_ids, decision=decision, reason=REASONS[decision][0], actor="ann")
+
+
+def all_seeds(workspace: Workspace, *, standing: bool = True) -> list[Any]:
+    with workspace.database.read() as connection:
+        query = sa.select(evidence.seeds).order_by(evidence.seeds.c.version)
+        return [row for row in connection.execute(query) if not standing or row.revoked_at is None]
+
+
+def content_of(workspace: Workspace, item_id: str) -> str:
+    with workspace.database.read() as connection:
+        query = sa.select(tables.items.c.content_sha256).where(tables.items.c.item_id == item_id)
+        return str(connection.execute(query).scalar_one())
+
+
+def add_hit(workspace: Workspace, item_id: str, subject_id: str, *, tier: str, **values: Any) -> str:
+    """A hit as another stage would write it, judged."""
+    hit_id = f"hit_{tier}_{item_id}"
+    row = {
+        "hit_id": hit_id,
+        "item_id": item_id,
+        "subject_id": subject_id,
+        "content_sha256": content_of(workspace, item_id),
+        "tier": tier,
+        "band": "strong",
+        "score": 1.0,
+        "threshold": 1.0,
+        "threshold_source": "test",
+        "model_id": "names-1",
+        "policy_version": workspace.policy.version,
+        "found_by": "sweep",
+        "found_at": workspace.now(),
+    }
+    with workspace.database.write() as tx:
+        tx.execute(sa.insert(tables.hits).values(**(row | values)))
+        tx.execute(sa.update(tables.items).where(tables.items.c.item_id == item_id).values(status="hit"))
+    judge_pending(workspace)
+    return hit_id
+
+
+def match_seed(workspace: Workspace, subject_id: str) -> str:
+    """``copy.png`` turns out to be a copy of what was confirmed."""
+    seed = next(row for row in all_seeds(workspace) if row.kind == "sha256")
+    exact = {"place": "sha256", "seed_id": seed.seed_id, "model_id": seed.model_id}
+    return add_hit(workspace, "copy.png", subject_id, tier="exact", **exact)
+
+
+def counted(workspace: Workspace, hit_id: str) -> bool:
+    with workspace.database.read() as connection:
+        return connection.execute(live_hits().where(tables.hits.c.hit_id == hit_id)).first() is not None
+
+
+def verdict_of(workspace: Workspace, item_id: str) -> tuple[str, str]:
+    with workspace.database.read() as connection:
+        query = sa.select(tables.verdicts).where(tables.verdicts.c.item_id == item_id)
+        row = connection.execute(query).one()
+        return row.verdict, row.rule
+
+
+def test_a_confirmation_seeds_digest_tensors_and_perceptual_hash(workspace: Workspace, subject: str) -> None:
+    content = content_of(workspace, "a.png")
+    with workspace.database.write() as tx:
+        row = {"content_sha256": content, "status": "read", "payload_sha256": PAYLOAD, "read_at": workspace.now()}
+        tx.execute(sa.insert(evidence.model_files).values(**row))
+    assert say(workspace, "confirm").seeds == 3
+    found = {row.kind: (row.digest, row.model_id, row.version) for row in all_seeds(workspace)}
+    assert found == {
+        "sha256": (content, seeds.SHA256_MODEL_ID, 1),
+        "payload": (PAYLOAD, seeds.PAYLOAD_MODEL_ID, 2),
+        "pdq": (PDQ, PDQ_MODEL_ID, 3),
+    }
+
+
+@pytest.mark.parametrize("decision", ["reject", "unsure"])
+def test_nothing_but_a_confirmation_seeds(workspace: Workspace, subject: str, decision: str) -> None:
+    assert say(workspace, decision).seeds == 0
+    assert all_seeds(workspace, standing=False) == []
+
+
+def test_confirming_again_seeds_nothing_more(workspace: Workspace, subject: str) -> None:
+    say(workspace, "confirm")
+    before = all_seeds(workspace)
+    assert say(workspace, "confirm").seeds == 0
+    assert all_seeds(workspace) == before
+
+
+def test_confirming_a_text_seeds_the_content_that_came_with_it(workspace: Workspace, subject: str) -> None:
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(tables.items).where(tables.items.c.item_id == "copy.png").values(text_digest="7e" * 32))
+    text = {"place": "title", "match": "full_name", "content_sha256": "7e" * 32}
+    add_hit(workspace, "copy.png", subject, tier="text", **text)
+    assert say(workspace, "confirm", item_id="copy.png", tier="text").seeds == 1
+    assert [row.digest for row in all_seeds(workspace)] == [content_of(workspace, "copy.png")]
+
+
+def test_a_copy_of_what_was_confirmed_is_a_copy_until_that_is_undone(workspace: Workspace, subject: str) -> None:
+    summary = say(workspace, "confirm")
+    hit_id = match_seed(workspace, subject)
+    assert verdict_of(workspace, "copy.png") == ("takedown", "copy_of_confirmed")
+    undone = undo(workspace, str(summary.batch_id), actor="ann")
+    assert (undone.seeds_revoked, undone.items, undone.withdrawn) == (2, 2, 2)
+    assert not counted(workspace, hit_id)
+    assert verdict_of(workspace, "copy.png")[0] == "clear"
+    with workspace.database.read() as connection:
+        assert [hit.item_id for hit in list_hits(connection)] == ["a.png"]
+    assert [finding.check for finding in verify(workspace) if not finding.ok] in ([], ["model files"])
+
+
+def test_rejecting_after_all_revokes_the_seeds(workspace: Workspace, subject: str) -> None:
+    say(workspace, "confirm")
+    hit_id = match_seed(workspace, subject)
+    say(workspace, "reject")
+    assert all_seeds(workspace) == []
+    assert not counted(workspace, hit_id)
+
+
+def test_a_copy_stays_one_while_another_confirmation_of_the_same_stands(workspace: Workspace, subject: str) -> None:
+    first = say(workspace, "confirm")
+    hit_id = match_seed(workspace, subject)
+    add_hit(workspace, "a.png", subject, tier="header", place="header:ss_output_name", match="joined")
+    say(workspace, "confirm", tier="header")
+    undo(workspace, str(first.batch_id), actor="ann")
+    assert counted(workspace, hit_id)
+
+
+def test_undoing_the_reversal_restores_the_seeds_as_new_ones(workspace: Workspace, subject: str) -> None:
+    say(workspace, "confirm")
+    hit_id = match_seed(workspace, subject)
+    newest = max(row.version for row in all_seeds(workspace))
+    reversal = say(workspace, "reject")
+    undone = undo(workspace, str(reversal.batch_id), actor="ann")
+    assert (undone.restored, undone.seeds) == (1, 2)
+    assert min(row.version for row in all_seeds(workspace)) > newest, "what came meanwhile has to be compared"
+    assert counted(workspace, hit_id)
+
+
+def test_rejecting_a_copy_leaves_the_seed_to_other_copies(workspace: Workspace, subject: str) -> None:
+    say(workspace, "confirm")
+    match_seed(workspace, subject)
+    say(workspace, "reject", item_id="copy.png", tier="exact")
+    assert len(all_seeds(workspace)) == 2
+    assert verdict_of(workspace, "copy.png") == ("clear", "rejected_by_person")
+    assert verdict_of(workspace, "a.png")[0] == "takedown"
+
+
+def test_seeds_outlive_the_item(workspace: Workspace, uploads: Path, subject: str) -> None:
+    say(workspace, "confirm")
+    upload(uploads, "a.png", picture(person(1)), deleted=True)
+    sweep(workspace, source_of(uploads), day=None)
+    assert {row.kind for row in all_seeds(workspace)} == {"sha256", "pdq"}
+
+
+def test_versions_never_fall_even_when_seeds_are_deleted(workspace: Workspace, subject: str) -> None:
+    summary = say(workspace, "confirm")
+    undo(workspace, str(summary.batch_id), actor="ann")
+    with workspace.database.write() as tx:
+        tx.execute(sa.delete(evidence.seeds))
+    say(workspace, "confirm")
+    assert [row.version for row in all_seeds(workspace)] == [3, 4]

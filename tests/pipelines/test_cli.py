@@ -202,16 +202,17 @@ def test_i10_hits_explain_themselves_and_can_be_filtered(filled: Home, story: di
 
 
 def test_i5_dispatch_delivers_each_takedown_once(filled: Home, story: dict[str, Any]) -> None:
-    assert (story["dispatch"]["sent"], story["dispatch"]["pending"]) == (4, 0)
+    assert (story["dispatch"]["sent"], story["dispatch"]["pending"]) == (6, 0)
     assert story["again"]["sent"] == 0
-    keys = [case["key"] for case in filled.receiver.cases() if case["action"] == "takedown"]
-    assert len(keys) == len(set(keys)) == 4
+    for action, number in (("takedown", 4), ("generator.block", 2)):
+        keys = [case["key"] for case in filled.receiver.cases() if case["action"] == action]
+        assert len(keys) == len(set(keys)) == number
 
 
 def test_status_and_verify_agree_that_all_is_well(filled: Home, story: dict[str, Any]) -> None:
     status = story["status"]
     assert (status["items"], status["coverage"], status["pairs_missing"], status["hits_unjudged"]) == (5, 1.0, 0, 0)
-    assert (status["outbox"]["done"], status["subjects_active"]) == (4, 2)
+    assert (status["outbox"]["done"], status["subjects_active"]) == (6, 2)
     assert all(check["ok"] for check in story["verify"])
     for command in ("status", "verify"):
         assert filled.run(command).exit_code == 0

@@ -276,7 +276,7 @@ def test_a_rescan_that_embeds_again_comes_to_the_same_thumbnail(workspace: Works
     sweep(workspace, source_of(uploads), day=None)  # lets go of the vectors
     (uploads / "b.safetensors").write_bytes(model_file())  # no thumbnail any more, before it is listed anew
     request = ask_for_removal(workspace, person(2))
-    for actor in ("tester", "second"):  # what is not kept cannot be previewed
+    for actor in ("tester", "another"):  # what is not stored cannot be previewed, so it takes two
         accept_request(workspace, request.request_id, actor=actor)
     rescan(workspace)
     assert {item_id: row.status for item_id, row in rows(workspace).items()} == {

@@ -1,42 +1,48 @@
-"""Evidence that is no face: what each kind of it costs, beside a named peer in the same run.
+"""Evidence that is no face: every benchmark of it, one after the other, each in a process of its own.
 
-    python -m benchmarks.evidence [--rows headers] [--quick] [--repeats 5] [--json]
+    python -m benchmarks.evidence [--rows headers heads pdq text] [--json]
 
-Each kind is a module of its own, named in ``ROWS``, with ``measure(*, quick, repeats)`` that returns its rows: what was
-measured, ``correct`` (checked in that run), seconds and ratios. ``ratio_*`` is the peer's time divided by ours, median
-of interleaved repeats. ``--quick`` measures less, to see that it works.
+``ROWS`` names them; each can be run by itself, with the options that its module describes, and compares with a named
+peer in the same run. With ``--json`` the last line is one object: row -> what that benchmark printed. Exits with 1 if
+one of them failed or was not correct.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.machine import describe_machine
+ROWS = {
+    "headers": "benchmarks.evidence_headers",
+    "heads": "benchmarks.evidence_heads",
+    "pdq": "benchmarks.evidence_pdq",
+    "text": "benchmarks.evidence_text",
+}
 
-ROWS = {"headers": "benchmarks.evidence_headers"}
+
+def run(module: str) -> tuple[Any, bool]:
+    """What a benchmark printed as JSON, None if it printed nothing, and whether it was content with it."""
+    done = subprocess.run([sys.executable, "-m", module, "--json"], stdout=subprocess.PIPE, text=True, check=False)
+    return (json.loads(done.stdout) if done.stdout.strip() else None), done.returncode == 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.evidence")
     parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), default=list(ROWS))
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    rows: list[dict[str, Any]] = []
+    printed, correct = {}, True
     for name in options.rows:
-        for row in importlib.import_module(ROWS[name]).measure(quick=options.quick, repeats=options.repeats):
-            rows.append({"row": name, **row})
-            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), file=sys.stderr)
-    if options.json:
-        print(json.dumps({"machine": describe_machine(), "rows": rows}))
-    return 0 if all(row["correct"] for row in rows) else 1
+        printed[name], good = run(ROWS[name])
+        correct &= good
+        print(f"{name}: {'done' if good else 'failed or not correct'}", file=sys.stderr)
+    print(json.dumps(printed, indent=None if options.json else 2))
+    return 0 if correct else 1
 
 
 if __name__ == "__main__":

@@ -1,33 +1,38 @@
 """Headers of model files per second, read from disk (from the page cache, after the first repeat) by one thread.
 
+    python -m benchmarks.evidence_headers [--files 3000] [--repeats 5] [--json]
+
 The files are made up: LoRAs as kohya-ss's trainer leaves them, with 792 tensors and the tags of 40 images, and a few
 with a checkpoint's 2,500 tensors; tensors are holes in sparse files. ``ours`` opens, parses strictly, takes the texts
 in which a name may stand and the thumbnail. Peers: ``safetensors.safe_open`` (Rust), asked for the metadata and the
 names of the tensors; and ``json.loads`` of the same bytes. Neither refuses repeated keys or takes any text. Checked in
-the run: metadata and number of tensors are the library's in every file, and the planted token is found.
+the run: metadata and number of tensors are the library's in every file, and the planted token is found. ``ratio_*``:
+the peer's time divided by ours, median of interleaved repeats.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import random
 import statistics
 import struct
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
+from benchmarks.machine import describe_machine
 from embeddings.header_evidence import evident_texts, thumbnail
 from embeddings.safetensors_header import LENGTH_BYTES, Header, header_length, parse_header
 from pipelines.config import ModelFilesConfig
 
 TOKEN = "ohwx testina"
-FILES, QUICK = 3000, 60
 _MODULES = (
     "attn1_to_k",
     "attn1_to_q",
@@ -136,7 +141,7 @@ def is_correct(path: Path) -> bool:
     return (dict(found), tensors) == library(path) and tokens == {TOKEN}
 
 
-def measure(*, quick: bool, repeats: int) -> list[dict[str, Any]]:
+def measure(*, files: int, repeats: int) -> dict[str, Any]:
     """Time ours and the peers in turns."""
     work: dict[str, Callable[[Path], Any]] = {
         "ours": ours,
@@ -145,7 +150,7 @@ def measure(*, quick: bool, repeats: int) -> list[dict[str, Any]]:
         "json": plain,
     }
     with tempfile.TemporaryDirectory(prefix="headers") as folder:
-        paths = write_files(Path(folder), QUICK if quick else FILES)
+        paths = write_files(Path(folder), files)
         mean = statistics.mean(parse(path).bytes for path in paths)
         correct = sum(is_correct(path) for path in paths) == len(paths)
         spent: dict[str, list[float]] = {name: [] for name in work}
@@ -157,4 +162,22 @@ def measure(*, quick: bool, repeats: int) -> list[dict[str, Any]]:
     for peer in ("safe_open", "json"):
         ratios = [theirs / own for theirs, own in zip(spent[peer], spent["ours"], strict=True)]
         row[f"ratio_{peer}"] = round(statistics.median(ratios), 2)
-    return [row]
+    return row
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run and print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.evidence_headers")
+    parser.add_argument("--files", type=int, default=3000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    row = measure(files=options.files, repeats=options.repeats)
+    print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
+    if options.json:
+        print(json.dumps({"machine": describe_machine(), "rows": [row]}))
+    return 0 if row["correct"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

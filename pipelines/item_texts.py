@@ -1,6 +1,6 @@
 """The texts of items in which a name may stand, by place: what the platform lists, and what a model file's header says.
 
-Opened from sealed records for as long as they are searched; nothing here is stored, logged or shown.
+They are there, out of their sealed records, for as long as they are searched; nothing here is stored, logged or shown.
 """
 
 from __future__ import annotations

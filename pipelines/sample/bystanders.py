@@ -66,9 +66,10 @@ def broken_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
 
 def _model_files() -> Iterator[Case]:
     """Weights. Two are the models whose sample images are judged; the third would be loud if it were ever unpickled."""
-    form = "unscannable:format"
     header = {"ss_output_name": "portrait-style", "ss_tag_frequency": '{"1_style": {"portrait": 12}}'}
     for model, day in ((LIKENESS, 0), (SECOND, 1)):
         data = safetensors({**header, "modelspec.title": model})
-        yield Case(f"weights-{model}", ".safetensors", data, day, status=form, kind="model", item_id=model)
-    yield Case("weights-pickle", ".ckpt", loud_pickle(), 1, status=form, kind="model")
+        yield Case(
+            f"weights-{model}", ".safetensors", data, day, status="no_face", faces=0, kind="model", item_id=model
+        )
+    yield Case("weights-pickle", ".ckpt", loud_pickle(), 1, status="unscannable:format", kind="model")

@@ -11,10 +11,22 @@ from benchmarks import evidence, evidence_headers
 
 
 def test_headers_are_read_as_the_library_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
-    assert evidence.main(["--rows", "headers", "--quick", "--repeats", "1", "--json"]) == 0
+    assert evidence_headers.main(["--files", "40", "--repeats", "1", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert row["correct"]
-    assert row["files"] == evidence_headers.QUICK
+    assert row["files"] == 40
+
+
+def test_one_benchmark_that_is_not_correct_is_said_by_all_of_them(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = "json.tool", "no.such.module"
+    monkeypatch.setattr(evidence, "run", lambda module: ({"rows": []}, module == good))
+    monkeypatch.setattr(evidence, "ROWS", {"headers": good, "pdq": good})
+    assert evidence.main(["--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"headers": {"rows": []}, "pdq": {"rows": []}}
+    monkeypatch.setattr(evidence, "ROWS", {"headers": good, "pdq": bad})
+    assert evidence.main(["--json"]) == 1
 
 
 def test_a_header_without_the_planted_token_is_not_correct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,26 @@ def test_a_face_in_the_thumbnail_is_a_hit_on_the_model_file(workspace: Workspace
     assert (item.format, item.width) == ("png", 64)
 
 
+def test_a_name_in_the_header_is_a_hit_on_the_model_file(workspace: Workspace, uploads: Path) -> None:
+    subject = enrol(workspace, person(1), name=NAME)
+    folders = json.dumps({f"10_{NAME.lower()}": {"img_count": 3}})
+    upload(uploads, "a.safetensors", model_file({"ss_dataset_dirs": folders}))
+    upload(uploads, "b.safetensors", model_file({"ss_output_name": "scenery"}))
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.read() as connection:
+        (hit,) = connection.execute(sa.select(tables.hits)).all()
+    assert (hit.item_id, hit.subject_id, hit.tier, hit.place) == (
+        "a.safetensors",
+        subject,
+        "header",
+        "header:ss_dataset_dirs",
+    )
+    assert {item_id: row.status for item_id, row in rows(workspace).items()} == {
+        "a.safetensors": "hit",
+        "b.safetensors": "no_face",
+    }
+
+
 def test_a_photograph_in_a_header_is_found_by_the_real_models(workspace: Workspace, uploads: Path) -> None:
     config = workspace.config
     workspace.models = load_models(  # type: ignore[misc]

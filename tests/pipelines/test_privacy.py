@@ -193,7 +193,11 @@ def test_i8_names_vectors_and_crops_are_nowhere_in_clear_and_an_erased_key_is_no
             likeness(command, "--json")
         likeness("subject", "list")
         likeness("request", "list", "--json")
-        assert (first["hit"], first["takedowns"], len(receiver.cases())) == (2, 4, 4)  # two people, two pictures
+        assert (first["hit"], first["takedowns"], len(receiver.cases())) == (
+            3,
+            4,
+            6,
+        )  # two people, two pictures, a name
 
         subject_ids = (added["subject_id"], opened["subject_id"])
         with open_workspace(environment_for(home)) as workspace:

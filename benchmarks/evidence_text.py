@@ -4,8 +4,8 @@
 
 Texts are titles, prompts and tags drawn from our own lists, a third each. No text holds a name on purpose, so each find
 is a false alarm; they are counted by rule, per 100,000 texts, for these lists of names: ``invented`` (syllables),
-``hard`` (5,000 people called by two ordinary words, such as Rose Hill) and ``mononyms`` (one ordinary word as an alias,
-with and without exclusions). Our lists hold such words on purpose: a platform's texts have fewer.
+``hard`` (thousands of people called by two ordinary words, as Rose Hill is) and ``mononyms`` (one ordinary word as an
+alias, with and without exclusions). Our lists hold such words on purpose: a platform's texts have fewer.
 
 Disguises: one invented name planted in a prompt, written in each way; ``found`` is the share that is found with the
 right person, beside the peers'. Peers, in the same run on the same texts: a compiled ``re`` alternation over the first

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from indexes.names import matcher_id
-from pipelines.database import get_state
 from pipelines.database.evidence import examined, model_files, seeds
 from pipelines.database.tables import items, subjects
 from pipelines.ledger import Scope
@@ -78,12 +77,6 @@ def seeds_in_force(*, now: datetime) -> sa.Select[Any]:
         subjects.c.subject_id == seeds.c.subject_id, subjects.c.state == "active", subjects.c.expires_at > now
     )
     return sa.select(seeds).join(subjects, own).where(seeds.c.revoked_at.is_(None))
-
-
-def newest_seed(connection: Connection) -> int:
-    """The version up to which a comparison with all seeds in force is one with all seeds."""
-    newest = connection.execute(sa.select(sa.func.max(seeds.c.version))).scalar()
-    return max(int(newest or 0), int(get_state(connection, "seed_version") or 0))
 
 
 def unexamined(need: Required, scope: Scope) -> sa.Select[Any]:

@@ -17,9 +17,10 @@ from embeddings.fingerprints import PDQ_MODEL_ID
 from indexes.fingerprints import Fingerprints, hash_matrix
 from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
-from pipelines.examined import newest_seed, seeds_in_force
+from pipelines.examined import seeds_in_force
 from pipelines.identities import open_names
 from pipelines.registry import active_versions, registry_version
+from pipelines.seeds import seed_version
 from pipelines.workspace import Workspace
 
 MOST_SEEDS = 8
@@ -101,7 +102,7 @@ class Sought:
 
     def refresh(self, connection: Connection, workspace: Workspace) -> None:
         """Take over what the registry says now, if that is something new."""
-        version, newest = registry_version(connection), newest_seed(connection)
+        version, newest = registry_version(connection), seed_version(connection)
         query = seeds_in_force(now=workspace.now())
         in_force = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
         if (version, newest, in_force) == (self.registry_version, self.seed_version, self._in_force):

@@ -17,6 +17,7 @@ from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError
 from embeddings.fingerprints import PDQ_MODEL_ID
 from embeddings.header_evidence import HeaderText
 from pipelines import examine, item_texts
+from pipelines.database import set_state
 from pipelines.database.evidence import decisions, examined, model_files, seeds
 from pipelines.database.tables import audit, hits, items
 from pipelines.examine import examine_pending
@@ -89,6 +90,7 @@ def seed(
     }
     with workspace.database.write() as tx:
         tx.execute(sa.insert(seeds).values(row))
+        set_state(tx, "seed_version", str(version))
 
 
 def column(workspace: Workspace, item_id: str, name: str) -> Any:

@@ -8,7 +8,7 @@ logged, because an analyst may type a name: the audit row says that somebody sea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,15 +56,13 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """One shard, and the contents of live items whose vectors it has."""
-
     entry: ShardEntry
-    named: frozenset[str]
     rows: pa.Table
 
 
 _Best = dict[str, tuple[float, int]]
 """Content digest -> score and frame."""
+_AT_ONCE = 500
 
 
 def search_text(
@@ -119,17 +117,15 @@ def _search(
     progress: Progress,
 ) -> SearchResult:
     best: _Best = {}
-    searched = 0
     for shard in ahead(_shards(workspace, str(workspace.content_models.clip_model_id), progress)):
-        searched += len(shard.named)
-        _keep_best(best, shard, queries, limit)
+        _keep_best(workspace, best, shard, queries, limit)
     found = _items_with(workspace, best)
     with workspace.database.read() as connection:
-        missing = measure_content(connection, workspace, Scope(None, None)).clip_missing
+        coverage = measure_content(connection, workspace, Scope(None, None))
     with workspace.database.write() as tx:
-        facts: dict[str, str | int] = {"query": kind, "contents": searched, "found": len(found)}
+        facts: dict[str, str | int] = {"query": kind, "contents": coverage.clip_embedded, "found": len(found)}
         audit.append(tx, workspace.sealer, actor=actor, action="content.search", now=workspace.now(), **facts)
-    return SearchResult(searched, missing, tuple(found))
+    return SearchResult(coverage.clip_embedded, coverage.clip_missing, tuple(found))
 
 
 def _shards(workspace: Workspace, model_id: str, progress: Progress) -> Iterator[_Shard]:
@@ -149,7 +145,7 @@ def _shards(workspace: Workspace, model_id: str, progress: Progress) -> Iterator
                     raise
                 moved = True
             else:
-                yield _Shard(entry, _live_contents(workspace, entry.shard_id), rows)
+                yield _Shard(entry, rows)
             pace.step()
 
 
@@ -158,27 +154,35 @@ def _listed(workspace: Workspace) -> list[ShardEntry]:
         return list_content_shards(connection, workspace.sealer)
 
 
-def _live_contents(workspace: Workspace, shard_id: str) -> frozenset[str]:
-    query = (
-        sa.select(contents.c.content_sha256)
-        .join(items, items.c.content_sha256 == contents.c.content_sha256)
-        .where(contents.c.clip_shard_id == shard_id, items.c.live)
-    )
+def _current(workspace: Workspace, shard_id: str, digests: Sequence[str]) -> set[str]:
+    """Those of the contents that live items have, and whose vectors this shard has and no newer one."""
+    query = sa.select(contents.c.content_sha256).join(items, items.c.content_sha256 == contents.c.content_sha256)
+    query = query.where(contents.c.clip_shard_id == shard_id, items.c.live)
+    found: set[str] = set()
     with workspace.database.read() as connection:
-        return frozenset(connection.execute(query).scalars())
+        for start in range(0, len(digests), _AT_ONCE):
+            some = contents.c.content_sha256.in_(digests[start : start + _AT_ONCE])
+            found.update(connection.execute(query.where(some)).scalars())
+    return found
 
 
-def _keep_best(best: _Best, shard: _Shard, queries: Float32, limit: int) -> None:
-    """Put into ``best`` what of this shard is among the ``limit`` best so far; of equal ones the lesser digest."""
+def _keep_best(workspace: Workspace, best: _Best, shard: _Shard, queries: Float32, limit: int) -> None:
+    """Put into ``best`` what of this shard is among the ``limit`` best so far; of equal ones the lesser digest.
+
+    Only what is near enough is looked up: after the first shards that is next to nothing.
+    """
     vectors = vectors_of(shard.rows["vector"], shard.entry.dimension)
     scores = np.max([pair_scores(vectors, np.broadcast_to(query, vectors.shape)) for query in queries], axis=0)
     floor = min((score for score, _ in best.values()), default=-np.inf) if len(best) >= limit else -np.inf
     near = np.flatnonzero(scores >= floor)
-    near_rows = shard.rows.select(["content_sha256", "frame"]).take(pa.array(near))
-    for score, row in zip(scores[near].tolist(), near_rows.to_pylist(), strict=True):
-        digest = row["content_sha256"].hex()
-        if digest in shard.named and (digest not in best or score > best[digest][0]):
-            best[digest] = (score, row["frame"])
+    if not len(near):
+        return
+    digests, frames = (shard.rows[name].take(pa.array(near)).to_pylist() for name in ("content_sha256", "frame"))
+    names = [digest.hex() for digest in digests]
+    current = _current(workspace, shard.entry.shard_id, sorted(set(names)))
+    for score, name, frame in zip(scores[near].tolist(), names, frames, strict=True):
+        if name in current and (name not in best or score > best[name][0]):
+            best[name] = (score, frame)
     for digest in sorted(best, key=lambda digest: (-best[digest][0], digest))[limit:]:
         del best[digest]
 

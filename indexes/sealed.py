@@ -43,9 +43,9 @@ MAGIC = b"LKJOIN01"
 HEADER = struct.Struct("<8s32sQIIII")
 """Magic, salt, rows, dimension, rows per block, vectors per chunk, bytes per component."""
 TAG = 16
-ROWS_PER_BLOCK = 4096
-"""Of what is written now; a file says itself what it has. At 512 dimensions 2 MB, read, opened and multiplied in the
-processor's last cache: smaller ones would stay nearer to a core, and cost more by the calls (benchmarks.search)."""
+ROWS_PER_BLOCK = 2048
+"""Of what is written now; a file says itself what it has. At 512 dimensions 1 MB. Half of that would stay nearer to a
+core, and costs more by the calls; twice that is slower where cores share a small last cache (benchmarks.search)."""
 MOST_ROWS_PER_BLOCK = 1 << 16
 """A file that says more is not one of ours."""
 VECTORS_PER_CHUNK = 4

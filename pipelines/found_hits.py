@@ -43,7 +43,7 @@ class FoundHit:
     def hit_id(self) -> str:
         """The same for the same finding, however often it is found."""
         named = [self.tier, self.item_id, self.digest, self.subject_id, self.place, self.model_id, self.seed_digest]
-        return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:32]
+        return f"hit_{hashlib.sha256(json.dumps(named).encode()).hexdigest()[:32]}"
 
 
 def name_hit(item_id: str, digest: str, place: str, text: str, match: NameMatch, *, matcher_id: str) -> FoundHit:

@@ -6,6 +6,8 @@ it. :func:`rate` is that rule, pure; :func:`ratings_of` reads what it needs of i
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -72,6 +74,13 @@ def rate(
         violence=violence,
         sources=tuple(name for name, given in said.items() if given == level),
     )
+
+
+def settings_digest(workspace: Workspace) -> str:
+    """Changes with whatever makes another rating of the same scores: bounds, and the list's thresholds and levels."""
+    config = workspace.config.content
+    said = [config.suggestive_score, config.mature_score, config.explicit_score, repr(workspace.concept_list.settings)]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def ratings_of(connection: Connection, workspace: Workspace, item_ids: Collection[str]) -> dict[str, Rating]:

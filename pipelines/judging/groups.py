@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.database import get_state, set_state
 from pipelines.database.evidence import model_verdicts
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.judging.breakers import trip
@@ -31,6 +32,7 @@ from pipelines.judging.evidence import (
 from pipelines.judging.messages import Wanted, send, stands, take_back
 from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Policy, judge, judge_model
 from pipelines.progress import Progress, silent
+from pipelines.rating import settings_digest
 from pipelines.takedown.outbox import BLOCK, TAKEDOWN
 from pipelines.workspace import Workspace
 
@@ -76,6 +78,7 @@ class Judged:
 def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> JudgeCounts:
     """Judge every group that has an unjudged hit. Safe to repeat and to run twice at once."""
     began, counts = workspace.now(), JudgeCounts()
+    _judge_anew_by_other_ratings(workspace)
     with workspace.database.read() as connection:
         calibration_id = workspace.thresholds_at(connection).calibration_id
         groups = groups_to_judge(connection, workspace.policy.version, calibration_id)
@@ -88,6 +91,17 @@ def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> Judge
         workspace.failpoints.pass_by("after_outbox_commit")
         progress("judge", start + len(part), len(groups))
     return counts
+
+
+def _judge_anew_by_other_ratings(workspace: Workspace) -> None:
+    """When the settings that ratings are made by have changed, every hit is to be weighed again."""
+    digest = settings_digest(workspace)
+    with workspace.database.read() as connection:
+        if get_state(connection, "rating_settings") == digest:
+            return
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(hits).where(hits.c.judged_at.is_not(None)).values(judged_at=None))
+        set_state(tx, "rating_settings", digest)
 
 
 def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str, str]]) -> JudgeCounts:

@@ -10,12 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.database.evidence import decisions, model_verdicts
-from pipelines.database.tables import hits, items, outbox, verdicts
+from pipelines.database.tables import contents, hits, items, outbox, verdicts
 from pipelines.judging import judge_pending, rejudge
 from pipelines.registry import withdraw
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import release_held
 from pipelines.workspace import Workspace, new_id
+from tests.conftest import Clock
 from tests.fakes import WHITE, person, picture
 from tests.platform_actions import enrol, source_of, upload
 
@@ -285,3 +286,22 @@ def test_what_no_person_decided_undoes_no_verdict_on_a_model(workspace: Workspac
     sweep(workspace, source_of(uploads), day=None)
     assert of_model(workspace).verdict == "likeness_model"
     assert messages(workspace, "generator.block") == [("m", "pending")]
+
+
+def test_other_bounds_of_ratings_weigh_what_was_judged_again(workspace: Workspace, uploads: Path, clock: Clock) -> None:
+    enrol(workspace, person(1))
+    show(uploads, "a", 1)
+    show(uploads, "b", 1)
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(contents).values(nsfw_score=0.5))
+    judge_pending(workspace)
+    before = of_model(workspace).rating
+    bounds = {"suggestive_score": 0.3, "mature_score": 0.4}
+    workspace.config = replace(workspace.config, content=replace(workspace.config.content, **bounds))
+    judge_pending(workspace)
+    assert (before, of_model(workspace).rating) == ("suggestive", "mature")
+    judged_at = of_model(workspace).judged_at
+    clock.forward(hours=1)
+    judge_pending(workspace)
+    assert of_model(workspace).judged_at == judged_at  # once

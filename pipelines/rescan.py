@@ -13,9 +13,10 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import StateError
 from pipelines import audit
 from pipelines.database import get_state, set_state
+from pipelines.database.evidence import examined
 from pipelines.database.tables import hits, items
 from pipelines.examine import examine_pending
-from pipelines.examined import is_examined_for, unexamined_count
+from pipelines.examined import is_examined_for, required, unexamined_count
 from pipelines.judging import judge_pending, live_hits
 from pipelines.ledger import Scope, count_outdated
 from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
@@ -27,7 +28,9 @@ from pipelines.sweep import Coverage, begin_run, finish_run, measure_coverage
 from pipelines.workspace import Workspace
 
 _REGISTRY = "registry:"
-_RETRIED = "registry_rescan"  # the fact that counts failed rescans for subjects without a request
+_EVIDENCE = "evidence:"
+_RETRIED = {_REGISTRY: "registry_rescan", _EVIDENCE: "evidence_rescan"}
+"""The facts that count failed rescans for subjects without a request, and for names and fingerprints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,9 @@ class WantedRescans:
 
     ``<request id>:<attempt>`` for an accepted request; ``registry:<version>:<attempt>`` for the subjects that became
     active without one, up to that version of the registry; ``registry:<version>@<calibration>:<attempt>`` where
-    thresholds are calibrated, because a lower one makes the same subjects due again.
+    thresholds are calibrated, because a lower one makes the same subjects due again;
+    ``evidence:<version>.<seed>:<attempt>`` for names of such subjects and for what was confirmed since items were
+    examined, so that copies of it are found at once and not by the next sweep.
     """
 
     keys: tuple[str, ...]
@@ -139,7 +144,9 @@ def wanted_rescans(workspace: Workspace) -> WantedRescans:
         if version is not None:
             calibration_id = workspace.thresholds_at(connection).calibration_id
             name = f"{_REGISTRY}{version}" + (f"@{calibration_id}" if calibration_id else "")
-            attempts[name] = _registry_attempt(connection, name)
+            attempts[name] = _attempt(connection, name)
+        elif behind := _behind(workspace, connection, without={request.subject_id for request in accepted}):
+            attempts[behind] = _attempt(connection, behind)
     keys = tuple(sorted(f"{name}:{attempt}" for name, attempt in attempts.items() if attempt <= most))
     return WantedRescans(keys, given_up=len(attempts) - len(keys))
 
@@ -147,22 +154,37 @@ def wanted_rescans(workspace: Workspace) -> WantedRescans:
 def retry_rescan(workspace: Workspace, key: str, *, actor: str) -> bool:
     """Count a failed attempt, so that it is wanted again under the next key. False if it is over or was counted."""
     name, _, attempt = key.rpartition(":")
-    if not name.startswith(_REGISTRY):
+    if not name.startswith(tuple(_RETRIED)):
         return retry_request(workspace, name, attempt=int(attempt), actor=actor)
     with workspace.database.write() as tx:
-        if _registry_attempt(tx, name) != int(attempt):
+        if _attempt(tx, name) != int(attempt):
             return False
-        set_state(tx, _RETRIED, f"{name}:{int(attempt) + 1}")
-        version = int(name.removeprefix(_REGISTRY).partition("@")[0])
-        audit.append(
-            tx, workspace.sealer, actor=actor, action="registry.retry", now=workspace.now(), registry_version=version
-        )
+        set_state(tx, _fact(name), f"{name}:{int(attempt) + 1}")
+        audit.append(tx, workspace.sealer, actor=actor, action="rescan.retry", now=workspace.now(), rescan=name)
     return True
 
 
-def _registry_attempt(connection: Connection, name: str) -> int:
-    known, _, attempt = (get_state(connection, _RETRIED) or "").rpartition(":")
+def _fact(name: str) -> str:
+    return next(fact for prefix, fact in _RETRIED.items() if name.startswith(prefix))
+
+
+def _attempt(connection: Connection, name: str) -> int:
+    known, _, attempt = (get_state(connection, _fact(name)) or "").rpartition(":")
     return int(attempt) if known == name else 1
+
+
+def _behind(workspace: Workspace, connection: Connection, *, without: Collection[str]) -> str | None:
+    """Up to what some item has to be examined again: the newest of the subjects but for these, and the newest seed.
+
+    An item that was never examined is not counted: the sweep that scans it does.
+    """
+    versions = active_versions(connection, now=workspace.now())
+    newest = max((version for subject_id, version in versions.items() if subject_id not in without), default=0)
+    seed = required(connection, workspace).seed_version
+    behind = sa.or_(examined.c.registry_version < newest, examined.c.seed_version < seed)
+    live = sa.and_(items.c.item_id == examined.c.item_id, items.c.live)
+    found = connection.execute(sa.select(examined.c.item_id).join(items, live).where(behind).limit(1)).first()
+    return f"{_EVIDENCE}{newest}.{seed}" if found and versions else None
 
 
 def _uncovered_version(workspace: Workspace, connection: Connection, *, without: Collection[str]) -> int | None:

@@ -18,8 +18,7 @@ from dagster import (
     build_sensor_context,
 )
 
-from indexes.gallery import Gallery
-from pipelines import audit
+from pipelines import audit, matching
 from pipelines.automation import rescan_key
 from pipelines.database import set_state, tables
 from pipelines.definitions import defs
@@ -235,14 +234,14 @@ def test_an_open_or_withdrawn_request_asks_for_nothing(place: Workspace, sensors
 
 @pytest.fixture
 def disk_full(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Make every comparison fail until the returned function is called."""
-    original = Gallery.match
+    """Make every comparison of a shard fail until the returned function is called."""
+    original = matching.compare_shard
 
     def fail(*_: object, **__: object) -> object:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Gallery, "match", fail)
-    return lambda: monkeypatch.setattr(Gallery, "match", original)
+    monkeypatch.setattr(matching, "compare_shard", fail)
+    return lambda: monkeypatch.setattr(matching, "compare_shard", original)
 
 
 def test_a_failed_rescan_is_counted_recorded_and_asked_for_again(

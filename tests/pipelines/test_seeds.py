@@ -15,6 +15,7 @@ from pipelines.decisions import REASONS, DecisionSummary, decide, undo
 from pipelines.hits import list_hits
 from pipelines.judging import judge_pending, live_hits
 from pipelines.registry import erase
+from pipelines.rescan import rescan, retry_rescan, wanted_rescans
 from pipelines.sweep import sweep
 from pipelines.verify import verify
 from pipelines.workspace import Workspace
@@ -242,3 +243,14 @@ def test_erasing_the_subject_deletes_its_seeds(workspace: Workspace, subject: st
     erase(workspace, subject, actor="tester")
     assert all_seeds(workspace, standing=False) == []
     assert [finding.check for finding in verify(workspace) if not finding.ok] in ([], ["model files"])
+
+
+def test_a_confirmation_asks_for_a_rescan_so_that_copies_are_found_at_once(workspace: Workspace, subject: str) -> None:
+    assert wanted_rescans(workspace).keys == ()
+    say(workspace, "confirm")
+    (key,) = wanted_rescans(workspace).keys
+    assert key.startswith("evidence:")
+    assert retry_rescan(workspace, key, actor="tester")
+    assert wanted_rescans(workspace).keys == (f"{key.rpartition(':')[0]}:2",)
+    rescan(workspace)
+    assert wanted_rescans(workspace).keys == ()

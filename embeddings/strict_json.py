@@ -28,7 +28,7 @@ def parse_strictly(text: str, *, max_parts: int) -> object:
     if _count(text) > max_parts and _count(_STRING.sub("", text)) > max_parts:
         raise UnscannableError("too_complex")
     try:
-        return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse)
+        return json.loads(text, object_pairs_hook=without_repeats, parse_constant=refuse_constant)
     except RecursionError:
         raise UnscannableError("too_complex") from None
     except ValueError:
@@ -39,12 +39,14 @@ def _count(text: str) -> int:
     return sum(text.count(separator) for separator in _SEPARATORS)
 
 
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """For ``json.loads(object_pairs_hook=...)``: raises ``ValueError`` when a key occurs twice."""
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise ValueError("a key occurs twice")
     return fields
 
 
-def _refuse(constant: str) -> NoReturn:
+def refuse_constant(constant: str) -> NoReturn:
+    """For ``json.loads(parse_constant=...)``: raises ``ValueError``."""
     raise ValueError("NaN and infinities are not JSON")

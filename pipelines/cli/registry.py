@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -46,18 +48,29 @@ class ReferenceFiles(click.Command):
         return super().parse_args(ctx, expanded)
 
 
+def person_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say who a person is: ``name``, ``aliases``, ``exclusions`` and ``references``."""
+
+    @click.option("--name", required=True, help="The person's name; stored sealed, if at all.")
+    @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
+    @click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
+    @click.option(
+        "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
+    )
+    @functools.wraps(function)
+    def wrapped(**options: Any) -> None:
+        function(**options)
+
+    return wrapped
+
+
 @click.group()
 def subject() -> None:
     """The registry of people who opted out."""
 
 
 @subject.command("add", cls=ReferenceFiles)
-@click.option("--name", required=True, help="The person's name; sealed in storage.")
-@click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
-@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
-@click.option(
-    "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
-)
+@person_options
 @click.option("--consent", required=True, help="Reference of the consent record.")
 @click.option("--expires", callback=parse_day, help="Last day of the consent [a year from now].")
 @command_options
@@ -91,12 +104,7 @@ def add_subject(
 
 
 @subject.command("preview", cls=ReferenceFiles)
-@click.option("--name", required=True, help="The person's name; not stored.")
-@click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
-@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
-@click.option(
-    "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
-)
+@person_options
 @command_options
 def preview_command(
     environment: Environment,
@@ -163,12 +171,7 @@ def request() -> None:
 
 
 @request.command("open", cls=ReferenceFiles)
-@click.option("--name", required=True, help="The person's name; sealed in storage.")
-@click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
-@click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
-@click.option(
-    "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
-)
+@person_options
 @click.option("--contact", required=True, help="Opaque reference of the contact, for example a case number.")
 @click.option("--consent", help="Reference of the consent record [the request itself].")
 @command_options

@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Final, NoReturn, cast
+from typing import Final, cast
 
+from embeddings.strict_json import refuse_constant, without_repeats
 from pipelines.sources.item import KINDS, Kind
 
 MAX_METADATA_BYTES: Final = 1 << 20
@@ -61,7 +62,7 @@ UNREADABLE: Final = Metadata(valid=False)
 def parse_object(data: bytes) -> dict[str, object]:
     """A JSON object, strictly: UTF-8, no repeated keys, no NaN or infinities. Raises :class:`ValueError`."""
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_without_repeats, parse_constant=_refuse)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=without_repeats, parse_constant=refuse_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
@@ -113,17 +114,6 @@ def default_kind(path: str) -> Kind:
 def is_storable(text: str) -> bool:
     """Whether any database stores ``text`` unchanged: no NUL, no lone surrogate."""
     return _UNSTORABLE.search(text) is None
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return fields
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError("NaN and infinities are not JSON")
 
 
 def _unless_empty(value: object) -> object:

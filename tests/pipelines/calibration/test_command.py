@@ -67,7 +67,9 @@ def test_thresholds_from_strangers_are_put_in_force_and_stored_with_the_hits(pla
     with Image.open(made["plot"]) as plot:
         assert plot.format == "PNG"
 
-    place.done("subject", "add", "--name", "T. E.", "--reference", str(place.folder / "portrait.png"), "--consent", "c")
+    place.done(
+        "subject", "add", "--name", "Test E.", "--reference", str(place.folder / "portrait.png"), "--consent", "c"
+    )
     place.done("sweep", "--source", f"directory:{place.folder / 'uploads'}")
     (hit,) = place.done("hits")
     assert hit["calibration_id"] == made["calibration_id"]

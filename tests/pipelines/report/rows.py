@@ -13,7 +13,7 @@ from embeddings.weights import find_pack, model_id
 from indexes.corpus import ShardEntry
 from pipelines.config import EmbeddingConfig
 from pipelines.database import set_state
-from pipelines.database.evidence import model_verdicts
+from pipelines.database.evidence import model_verdicts, seeds
 from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
 from pipelines.judging import content_key
 from pipelines.manifest import insert_shard, mark_covered
@@ -174,10 +174,20 @@ def add_evidence(
         "judged_at": NOW if verdict else None,
     }
     tx.execute(sa.insert(hits).values(**(row | values)))
+    if row["seed_id"] is not None:
+        _add_seed(tx, row["seed_id"], subject_id, kind=place)
     if verdict and not _judged(tx, item_id, subject_id):
         same: dict[str, Any] = {"verdict": verdict, "band": "strong", "score": None}
         _add_verdict(tx, workspace, item_id, subject_id, **same, tiers=tier, priority=priority)
     return hit_id
+
+
+def _add_seed(tx: Connection, seed_id: str, subject_id: str, *, kind: str) -> None:
+    """What somebody confirmed earlier, unless it is there."""
+    if tx.execute(sa.select(seeds.c.seed_id).where(seeds.c.seed_id == seed_id)).first() is None:
+        version = tx.execute(sa.select(sa.func.coalesce(sa.func.max(seeds.c.version), 0))).scalar_one() + 1
+        row = {"seed_id": seed_id, "version": version, "subject_id": subject_id, "kind": kind, "model_id": "seeds-1"}
+        tx.execute(sa.insert(seeds).values(**row, digest=content_of(seed_id), decision_id="dec_1", created_at=NOW))
 
 
 def _content_key(tx: Connection, item_id: str) -> str:

@@ -144,7 +144,7 @@ def judge_groups(
     *,
     but_for: Collection[tuple[str, str]] = (),
 ) -> tuple[list[Judged], dict[Group, ModelJudgement]]:
-    """The verdicts on whole groups, their evidence in one query. Writes nothing. ``but_for``: as :func:`evidence_of`."""
+    """The verdicts on whole groups, their evidence in one query; ``but_for``: see there. Writes nothing."""
     judged: list[Judged] = []
     models: dict[Group, ModelJudgement] = {}
     members = members_of(tx, groups, workspace, by.policy)

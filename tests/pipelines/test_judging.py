@@ -7,11 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from pipelines.database.evidence import decisions, model_verdicts
 from pipelines.database.tables import hits, items, outbox, verdicts
-from pipelines.judging import judge_pending, rejudge
+from pipelines.judging import judge_pending, live_hits, rejudge
+from pipelines.judging.evidence import Group, items_of
 from pipelines.registry import withdraw
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import release_held
@@ -285,3 +287,14 @@ def test_what_no_person_decided_undoes_no_verdict_on_a_model(workspace: Workspac
     sweep(workspace, source_of(uploads), day=None)
     assert of_model(workspace).verdict == "likeness_model"
     assert messages(workspace, "generator.block") == [("m", "pending")]
+
+
+def test_what_is_judged_together_is_looked_up_by_item_however_many_hits_a_person_has(workspace: Workspace) -> None:
+    if not workspace.database.is_sqlite:
+        pytest.skip("PostgreSQL plans by its statistics")
+    query = live_hits().where(items_of([Group("sub", f"m{number}", None) for number in range(100)]))
+    with workspace.database.read() as connection:
+        sql = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")]
+    assert "SEARCH hits USING INDEX ix_hits_item_id (item_id=?)" in plan
+    assert "SEARCH newer USING INDEX ix_hits_item_id (item_id=?)" in plan

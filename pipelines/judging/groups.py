@@ -163,6 +163,7 @@ def judge_groups(
                 policy=by.policy,
                 context=contexts.get(item_id),
                 likeness_model=group in models and models[group].verdict == "likeness_model",
+                distinct=models[group].distinct_images if group in models else None,
                 calibration_id=by.thresholds.calibration_id,
             )
             hit_ids = tuple(hit.hit_id for hit in own)
@@ -202,8 +203,8 @@ def _judge_groups(
         about = {TAKEDOWN: {one.pair for one in judged}, BLOCK: {_pair(group) for group in models}}
         lost = {action: about[action] - carried[action] for action in about}
         take_back_lost(tx, workspace, before=before, now=lost)
-    standing = [one for one in judged if one.judgement.verdict != "takedown" and stands(tx, TAKEDOWN, one.key)]
-    _store(tx, workspace, [one for one in judged if one not in standing])
+    standing = {one.pair for one in judged if one.judgement.verdict != "takedown" and stands(tx, TAKEDOWN, one.key)}
+    _store(tx, workspace, [one for one in judged if one.pair not in standing])
     _store_models(tx, workspace, models)
     own = [{"this_hit": hit_id} for one in judged for hit_id in one.hit_ids]
     if own:

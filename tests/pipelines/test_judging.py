@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipelines.database.evidence import decisions, model_verdicts
 from pipelines.database.tables import hits, items, outbox, verdicts
 from pipelines.judging import judge_pending, live_hits, rejudge
 from pipelines.judging.evidence import Group, items_of
+from pipelines.policy import Evidence, count_distinct
 from pipelines.registry import withdraw
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import release_held
@@ -298,3 +300,22 @@ def test_what_is_judged_together_is_looked_up_by_item_however_many_hits_a_person
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")]
     assert "SEARCH hits USING INDEX ix_hits_item_id (item_id=?)" in plan
     assert "SEARCH newer USING INDEX ix_hits_item_id (item_id=?)" in plan
+
+
+def test_the_pictures_of_a_model_are_compared_with_each_other_once_not_once_for_each(
+    workspace: Workspace, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def count(evidence: Sequence[Evidence], *, duplicate_distance: int) -> int:
+        counted.append(len(evidence))
+        return count_distinct(evidence, duplicate_distance=duplicate_distance)
+
+    monkeypatch.setattr("pipelines.policy.items.count_distinct", count)
+    monkeypatch.setattr("pipelines.policy.models.count_distinct", count)
+    enrol(workspace, person(1))
+    for name in "abcde":
+        show(uploads, name, 1)
+    sweep(workspace, source_of(uploads), day=None)
+    assert counted == [5]
+    assert of_item(workspace, "a.png") == ("takedown", "strong_face_in_distinct_images")

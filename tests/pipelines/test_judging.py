@@ -319,3 +319,17 @@ def test_the_pictures_of_a_model_are_compared_with_each_other_once_not_once_for_
     sweep(workspace, source_of(uploads), day=None)
     assert counted == [5]
     assert of_item(workspace, "a.png") == ("takedown", "strong_face_in_distinct_images")
+
+
+def test_pictures_that_are_removed_hide_no_likeness_model(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    others = (("c", 2), ("d", 3), ("e", 4))
+    for name, who in (("a", 1), ("b", 1), *others):
+        show(uploads, name, who)
+    sweep(workspace, source_of(uploads), day=None)
+    assert of_model(workspace).verdict == "suspected"
+    for name, who in others:
+        show(uploads, name, who, deleted=True)
+    sweep(workspace, source_of(uploads), day=None)
+    assert (of_model(workspace).verdict, of_model(workspace).images) == ("likeness_model", 2)
+    assert messages(workspace, "generator.block") == [("m", "pending")]

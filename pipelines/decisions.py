@@ -251,8 +251,7 @@ def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple
     for scopes in _parts([scope for _, scope in touched]):
         pairs.update((row.item_id, row.subject_id) for row in tx.execute(_within(hits, scopes)))
     pairs |= seeds.hit_by(tx, [decision_id for decision_id, _ in touched])
-    for part in _parts(sorted(pairs)):
-        rejudge(tx, workspace, pairs=part)
+    rejudge(tx, workspace, pairs=pairs)
     item_ids = {item_id for item_id, _ in pairs}
     settle_statuses(tx, item_ids)
     return len(item_ids)

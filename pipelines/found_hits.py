@@ -114,15 +114,16 @@ def hit_rows(
 def open_term(connection: Connection, sealer: Sealer, *, hit_id: str, subject_id: str, sealed_term: bytes) -> str:
     """The words of a hit as they were written. Raises :class:`CorruptionError` once the subject is erased."""
     key = open_subject_key(connection, sealer, subject_id)
-    return unseal(key, sealed_term, _term_aad(hit_id, subject_id)).decode()
+    return unseal(key, sealed_term, term_aad(hit_id, subject_id)).decode()
 
 
 def _sealed(keys: dict[str, bytes], hit: FoundHit) -> bytes | None:
     if hit.term is None:
         return None
     words = hit.term.encode("utf-8", "replace")
-    return seal(keys[hit.subject_id], words, _term_aad(hit.hit_id, hit.subject_id))
+    return seal(keys[hit.subject_id], words, term_aad(hit.hit_id, hit.subject_id))
 
 
-def _term_aad(hit_id: str, subject_id: str) -> bytes:
+def term_aad(hit_id: str, subject_id: str) -> bytes:
+    """What a sealed term is bound to."""
     return associated_data("term", hit_id, subject_id)

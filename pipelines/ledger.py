@@ -78,6 +78,7 @@ def record_listing(
     named = _named(tx, listed, source_uri)
     known = {row.item_id: row for row in tx.execute(sa.select(*_KNOWN).where(items.c.item_id.in_(list(named))))}
     new = changed = deleted = 0
+    left = set[str]()
     for item_id, item in named.items():
         row = known.get(item_id)
         digest = _digest(item.to_record())
@@ -94,11 +95,14 @@ def record_listing(
         else:
             _update(tx, row, item_id, item, values, now=now)
             changed += 1
+            if row.parent_model and row.live and (item.deleted or item.parent_model != row.parent_model):
+                left.add(row.parent_model)
         deleted += item.deleted and (row is None or row.live)
+    _judge_models_anew(tx, left)
     return ListedCounts(listed=len(listed), new=new, changed=changed, deleted=deleted)
 
 
-_KNOWN = [items.c[name] for name in ("item_id", "source_id", "source_digest", "content_digest", "live")]
+_KNOWN = [items.c[name] for name in ("item_id", "source_id", "source_digest", "content_digest", "live", "parent_model")]
 
 
 def _named(tx: Connection, listed: Sequence[Item], source_uri: str) -> dict[str, Item]:
@@ -121,6 +125,14 @@ def _update(tx: Connection, row: Any, item_id: str, item: Item, values: dict[str
         values["live_since"] = now
     tx.execute(sa.update(items).where(items.c.item_id == item_id).values(**values))
     tx.execute(sa.update(hits).where(hits.c.item_id == item_id).values(judged_at=None))
+
+
+def _judge_models_anew(tx: Connection, models: Collection[str]) -> None:
+    """Pictures of these models have gone: the rest may be a larger share of them, and is weighed again."""
+    rest = sa.select(items.c.item_id).where(items.c.parent_model.in_(models), items.c.live)
+    again = sa.and_(hits.c.item_id.in_(rest), hits.c.judged_at.is_not(None))
+    if models:
+        tx.execute(sa.update(hits).where(again).values(judged_at=None))
 
 
 def unscanned(scope: Scope, *, model_id: str, max_attempts: int, work: Work = "all") -> sa.ColumnElement[bool]:

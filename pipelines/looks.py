@@ -6,7 +6,6 @@ first, so that a look that fails afterwards is on record too. Nothing here keeps
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from embeddings.types import UInt8
 from pipelines import audit
 from pipelines.database.tables import hits, items, templates, verdicts
 from pipelines.decision_record import Decision, decisions_on
-from pipelines.fetch import open_item
+from pipelines.fetch import find_content, open_item
 from pipelines.found_hits import open_term
 from pipelines.judging import content_key, live_hits
 from pipelines.templates import open_crops, require_kept
@@ -148,14 +147,12 @@ def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
         raise StateError("the item is gone, or has not been looked at since it changed")
     if row.width is None:
         raise StateError("the item is no picture: there is nothing to look at")
-    item, source = open_item(workspace, row, {})
-    data = source.fetch(item, max_bytes=workspace.limits.max_bytes)
-    if hashlib.sha256(data).hexdigest() != row.content_now or (
-        row.tier != "text" and row.content_now != row.content_sha256
-    ):
+    content = find_content(workspace, open_item(workspace, row, {}), known=row.content_now).content
+    same = content is not None and content.sha256.hex() == row.content_now
+    if content is None or not same or (row.tier != "text" and row.content_now != row.content_sha256):
         raise StateError("the item's content is not the one that the hit was found in")
     box = (0.0, 0.0, float(row.width), float(row.height)) if row.x1 is None else (row.x1, row.y1, row.x2, row.y2)
-    return _cut(_frame(workspace, data, row.frame or 0), _widened(box, row), long_side=LONG_SIDE)
+    return _cut(_frame(workspace, content.data, row.frame or 0), _widened(box, row), long_side=LONG_SIDE)
 
 
 def _frame(workspace: Workspace, data: bytes, index: int) -> Frame:

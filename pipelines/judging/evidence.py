@@ -26,7 +26,7 @@ MODELS = ("model", *BOUNTIES)
 """Kinds of items that pictures may belong to."""
 
 
-def live_hits() -> sa.Select[Any]:
+def live_hits(*, rejected_too: bool = False) -> sa.Select[Any]:
     """Hits that count: the item is live with that very content, and the subject is active. Joined with the item.
 
     A text counts while the item has it, everything else while the item has that content. Nothing that somebody rejected
@@ -35,15 +35,16 @@ def live_hits() -> sa.Select[Any]:
 
     A face hit of earlier models no longer counts once the models of the item's present vectors have found the same
     person in the same content, no less strongly. See :mod:`pipelines.backfill`.
+
+    ``rejected_too``: also what would count if nobody had rejected it.
     """
     digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
     same = sa.and_(items.c.item_id == hits.c.item_id, digest == hits.c.content_sha256, items.c.live)
-    active = sa.and_(subjects.c.subject_id == hits.c.subject_id, subjects.c.state == "active")
+    active = sa.and_(subjects.c.subject_id == _subject_of(hits), subjects.c.state == "active")
     of_item = (items.c.pdq, items.c.parent_model, items.c.kind)
     counted = sa.select(hits, *of_item, content_key().label("content_key"), model_of_item().label("model"))
-    return counted.select_from(hits.join(items, same).join(subjects, active)).where(
-        ~_taken_over(), ~said("reject"), ~is_revoked()
-    )
+    of_people = [] if rejected_too else [~is_rejected()]
+    return counted.select_from(hits.join(items, same).join(subjects, active)).where(~_taken_over(), *of_people)
 
 
 def content_key() -> sa.ColumnElement[str]:
@@ -65,11 +66,25 @@ def said(decision: str) -> sa.ColumnElement[bool]:
     return query.correlate(hits).exists()
 
 
+def _subject_of(some: sa.FromClause) -> sa.ColumnElement[str]:
+    """The subject of hits, not by its index: without statistics SQLite takes a subject's for a few rows, and would go
+    through all hits of one who has a hundred thousand, again and again."""
+    subject: sa.ColumnElement[str] = some.c.subject_id.concat("")
+    return subject
+
+
+def is_rejected() -> sa.ColumnElement[bool]:
+    """Condition on ``hits``: a person said that it is not so, or no more that what it matches is."""
+    return sa.or_(said("reject"), is_revoked())
+
+
 def _taken_over() -> sa.ColumnElement[bool]:
     """Condition on ``hits`` joined with ``items``: a hit of the item's present models, no weaker, says the same."""
     newer = hits.alias("newer")
     found = sa.select(newer.c.hit_id).where(
-        *(newer.c[name] == hits.c[name] for name in KEY),
+        newer.c.item_id == hits.c.item_id,
+        newer.c.content_sha256 == hits.c.content_sha256,
+        _subject_of(newer) == hits.c.subject_id,
         newer.c.tier == "face",
         newer.c.model_id == items.c.model_id,
         sa.or_(newer.c.band == "strong", hits.c.band == "review"),
@@ -130,17 +145,19 @@ def weighing(workspace: Workspace, connection: Connection, policy: Policy | None
     return Weighing(policy, workspace.thresholds_at(connection, policy=policy), workspace.model_id)
 
 
-def evidence_of(tx: Connection, groups: Sequence[Group], by: Weighing) -> dict[Group, list[Evidence]]:
-    """All hits that count, of each group, by item and hit; an empty list where there is nothing (any more)."""
+def evidence_of(
+    tx: Connection, groups: Sequence[Group], by: Weighing, *, but_for: Collection[tuple[str, str]] = ()
+) -> dict[Group, list[Evidence]]:
+    """All hits that count, of each group, by item and hit; an empty list where there is nothing (any more).
+
+    ``but_for``: as if nobody had rejected anything of these (item, subject) pairs.
+    """
     found: dict[Group, list[Evidence]] = {group: [] for group in groups}
-    confirmed = said("confirm").label("confirmed")
-    query = (
-        live_hits()
-        .add_columns(confirmed)
-        .where(hits.c.subject_id.in_({group.subject_id for group in groups}), items_of(groups))
-    )
+    confirmed, rejected = said("confirm").label("confirmed"), is_rejected().label("rejected")
+    query = live_hits(rejected_too=bool(but_for)).add_columns(confirmed, rejected).where(items_of(groups))
     for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id)):
-        if (group := group_of(row)) in found:
+        counts = not row.rejected or (row.item_id, row.subject_id) in but_for
+        if counts and (group := group_of(row)) in found:
             found[group].append(_evidence(row, _band(row, by)))
     return found
 

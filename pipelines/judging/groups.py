@@ -22,14 +22,14 @@ from pipelines.judging.evidence import (
     Weighing,
     evidence_of,
     group_of,
-    items_of,
     live_hits,
     members_of,
     model_of_item,
     most_mature,
     weighing,
 )
-from pipelines.judging.messages import Wanted, send, stands, take_back
+from pipelines.judging.messages import Wanted, send, stands
+from pipelines.judging.retractions import clear_rejected, take_back_lost
 from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Policy, judge, judge_model
 from pipelines.progress import Progress, silent
 from pipelines.rating import settings_digest
@@ -37,6 +37,7 @@ from pipelines.takedown.outbox import BLOCK, TAKEDOWN
 from pipelines.workspace import Workspace
 
 GROUPS_PER_TRANSACTION = 100
+_CHUNK = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class Judged:
         values = (self.item_id, self.content_sha256, self.group.subject_id)
         return dict(zip(KEY, values, strict=True))
 
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The item and the subject."""
+        return self.item_id, self.group.subject_id
+
 
 def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> JudgeCounts:
     """Judge every group that has an unjudged hit. Safe to repeat and to run twice at once."""
@@ -105,20 +111,28 @@ def _judge_anew_by_other_ratings(workspace: Workspace) -> None:
 
 
 def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str, str]]) -> JudgeCounts:
-    """Judge the groups of these (item, subject) pairs again, after a person has decided, in the caller's transaction.
+    """Judge the groups of these (item, subject) pairs again, after a person has decided on all of them, in the
+    caller's transaction.
 
     Unlike :func:`judge_pending` this also takes back: an item whose evidence was rejected becomes ``clear``, and
-    messages that the remaining evidence does not carry are withdrawn.
+    messages that the remaining evidence does not carry for that are withdrawn.
     """
-    of_pairs = items.c.item_id.in_({item_id for item_id, _ in pairs})
-    query = sa.select(items.c.item_id, model_of_item().label("model")).where(of_pairs)
-    found: dict[str, str | None] = {row.item_id: row.model for row in tx.execute(query)}
-    groups = {
-        Group(subject_id, found.get(item_id), None if found.get(item_id) else item_id) for item_id, subject_id in pairs
-    }
-    return _judge_groups(
-        tx, workspace, sorted(groups, key=lambda one: one.order), began=workspace.now(), by_person=True
-    )
+    item_ids, found = sorted({item_id for item_id, _ in pairs}), dict[str, str | None]()
+    query = sa.select(items.c.item_id, model_of_item().label("model"))
+    for start in range(0, len(item_ids), _CHUNK):
+        part = query.where(items.c.item_id.in_(item_ids[start : start + _CHUNK]))
+        found |= {row.item_id: row.model for row in tx.execute(part)}
+    decided: dict[Group, set[tuple[str, str]]] = {}
+    for item_id, subject_id in pairs:
+        group = Group(subject_id, found.get(item_id), None if found.get(item_id) else item_id)
+        decided.setdefault(group, set()).add((item_id, subject_id))
+    began, counts = workspace.now(), JudgeCounts()
+    groups = sorted(decided, key=lambda one: one.order)
+    for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
+        some = groups[start : start + GROUPS_PER_TRANSACTION]
+        of_groups = set().union(*(decided[group] for group in some))
+        counts += _judge_groups(tx, workspace, some, began=began, decided=of_groups)
+    return counts
 
 
 def groups_to_judge(connection: Connection, policy_version: str, calibration_id: str | None) -> list[Group]:
@@ -137,13 +151,18 @@ def groups_to_judge(connection: Connection, policy_version: str, calibration_id:
 
 
 def judge_groups(
-    tx: Connection, workspace: Workspace, groups: Sequence[Group], by: Weighing
+    tx: Connection,
+    workspace: Workspace,
+    groups: Sequence[Group],
+    by: Weighing,
+    *,
+    but_for: Collection[tuple[str, str]] = (),
 ) -> tuple[list[Judged], dict[Group, ModelJudgement]]:
-    """The verdicts on whole groups: their evidence in one query. Writes nothing."""
+    """The verdicts on whole groups, their evidence in one query; ``but_for``: see there. Writes nothing."""
     judged: list[Judged] = []
     models: dict[Group, ModelJudgement] = {}
     members = members_of(tx, groups, workspace, by.policy)
-    for group, evidence in evidence_of(tx, groups, by).items():
+    for group, evidence in evidence_of(tx, groups, by, but_for=but_for).items():
         of_group = members.get(group.model or group.item_id or "", [])
         if group.model is not None:
             models[group] = _judge_model(group.model, evidence, of_group, by.policy)
@@ -158,6 +177,7 @@ def judge_groups(
                 policy=by.policy,
                 context=contexts.get(item_id),
                 likeness_model=group in models and models[group].verdict == "likeness_model",
+                distinct=models[group].distinct_images if group in models else None,
                 calibration_id=by.thresholds.calibration_id,
             )
             hit_ids = tuple(hit.hit_id for hit in own)
@@ -177,18 +197,28 @@ def _judge_model(model: str, evidence: Sequence[Evidence], of: Sequence[Member],
 
 
 def _judge_groups(
-    tx: Connection, workspace: Workspace, groups: Sequence[Group], *, began: datetime, by_person: bool = False
+    tx: Connection,
+    workspace: Workspace,
+    groups: Sequence[Group],
+    *,
+    began: datetime,
+    decided: Collection[tuple[str, str]] = (),
 ) -> JudgeCounts:
     """Judge, store and send. A takedown that stands is not undone because what corroborated it has gone.
 
-    Only people do that (``by_person``).
+    Only people do that, by what they said of the (item, subject) pairs ``decided``.
     """
-    judged, models = judge_groups(tx, workspace, groups, weighing(workspace, tx))
-    if by_person:
-        _clear(tx, workspace, groups, judged)
-        _take_back(tx, workspace, judged, models)
-    standing = [one for one in judged if one.judgement.verdict != "takedown" and stands(tx, TAKEDOWN, one.key)]
-    _store(tx, workspace, [one for one in judged if one not in standing])
+    by = weighing(workspace, tx)
+    judged, models = judge_groups(tx, workspace, groups, by)
+    if decided:
+        clear_rejected(tx, workspace, decided, left={one.pair for one in judged})
+        before = _carried(*judge_groups(tx, workspace, groups, by, but_for=decided))
+        carried = _carried(judged, models)
+        about = {TAKEDOWN: {one.pair for one in judged}, BLOCK: {_pair(group) for group in models}}
+        lost = {action: about[action] - carried[action] for action in about}
+        take_back_lost(tx, workspace, before=before, now=lost)
+    standing = {one.pair for one in judged if one.judgement.verdict != "takedown" and stands(tx, TAKEDOWN, one.key)}
+    _store(tx, workspace, [one for one in judged if one.pair not in standing])
     _store_models(tx, workspace, models)
     own = [{"this_hit": hit_id} for one in judged for hit_id in one.hit_ids]
     if own:
@@ -227,32 +257,16 @@ def _block(group: Group, said: ModelJudgement, judged: Sequence[Judged]) -> Want
     )
 
 
-def _clear(tx: Connection, workspace: Workspace, groups: Sequence[Group], judged: Sequence[Judged]) -> None:
-    """Items that had a verdict and have no evidence left: people rejected it."""
-    left = {(one.item_id, one.group.subject_id) for one in judged}
-    query = (
-        sa.select(verdicts.c.item_id, verdicts.c.subject_id)
-        .join(items, items.c.item_id == verdicts.c.item_id)
-        .where(verdicts.c.subject_id.in_({group.subject_id for group in groups}), items_of(groups))
-    )
-    gone = sorted({(row.item_id, row.subject_id) for row in tx.execute(query)} - left)
-    for item_id, subject_id in gone:
-        values = {"verdict": "clear", "rule": "rejected_by_person", "decided_by": "human", "priority": 0}
-        reasons = {**values, "decided_by": "a person", "policy_version": workspace.policy.version}
-        of_pair = sa.and_(verdicts.c.item_id == item_id, verdicts.c.subject_id == subject_id)
-        values |= {"reasons": json.dumps(reasons, sort_keys=True), "judged_at": workspace.now()}
-        tx.execute(sa.update(verdicts).where(of_pair).values(**values))
-    take_back(tx, workspace, gone, action=TAKEDOWN)
+def _carried(judged: Sequence[Judged], models: dict[Group, ModelJudgement]) -> dict[str, set[tuple[str, str]]]:
+    """Action -> (item or model, subject) pairs that it is wanted for."""
+    return {
+        TAKEDOWN: {one.pair for one in judged if one.judgement.verdict == "takedown"},
+        BLOCK: {_pair(group) for group, one in models.items() if one.generator_block},
+    }
 
 
-def _take_back(
-    tx: Connection, workspace: Workspace, judged: Sequence[Judged], models: dict[Group, ModelJudgement]
-) -> None:
-    """Withdraw what the evidence that is left does not carry."""
-    lost = {(one.item_id, one.group.subject_id) for one in judged if one.judgement.verdict != "takedown"}
-    take_back(tx, workspace, lost, action=TAKEDOWN)
-    unblocked = {(group.model or "", group.subject_id) for group, one in models.items() if not one.generator_block}
-    take_back(tx, workspace, unblocked, action=BLOCK)
+def _pair(group: Group) -> tuple[str, str]:
+    return group.model or "", group.subject_id
 
 
 def _store(tx: Connection, workspace: Workspace, judged: Sequence[Judged]) -> None:

@@ -87,6 +87,13 @@ def stands(tx: Connection, action: str, key: Mapping[str, str]) -> bool:
     return tx.execute(query.limit(1)).first() is not None
 
 
+def stands_by_person(tx: Connection, action: str, pair: tuple[str, str]) -> bool:
+    """A message about this item (or model) and subject was caused by a person and not taken back."""
+    own = (outbox.c.item_id == pair[0], outbox.c.subject_id == pair[1], outbox.c.decided_by == "human")
+    query = sa.select(outbox.c.message_id).where(outbox.c.action == action, *own, not_taken_back())
+    return tx.execute(query.limit(1)).first() is not None
+
+
 def _earlier(tx: Connection, one: Wanted) -> int:
     """How many messages there were of this effect, withdrawn ones included."""
     query = sa.select(sa.func.count()).select_from(outbox).where(*_about(one.action, one.key))
@@ -137,4 +144,4 @@ def hit_rate(statuses: Mapping[str, int], *, at_least: int) -> float | None:
     return hit / scannable if scannable >= max(1, at_least) else None
 
 
-__all__ = ["BLOCK", "TAKEDOWN", "Wanted", "hit_rate", "send", "stands", "take_back"]
+__all__ = ["BLOCK", "TAKEDOWN", "Wanted", "hit_rate", "send", "stands", "stands_by_person", "take_back"]

@@ -107,16 +107,19 @@ def judge(
     policy: Policy,
     context: Context | None = None,
     likeness_model: bool = False,
+    distinct: int | None = None,
     calibration_id: str | None = None,
 ) -> Judgement:
     """Judge one item for one person. ``calibration_id``: whose thresholds gave the bands; it is stated only.
 
     ``evidence``: the item's own hits (at least one). ``known``: all hits of the same person in what belongs to the
     same model, this item's included; without a model, the item's own. ``likeness_model``: what was made of the model.
+    ``distinct``: in how many different pictures of it a strong face is, where that was counted for the model already.
     """
     settings, context = policy.settings, context or Context()
-    strong = of_tier(known, "face", strong=True)
-    distinct = count_distinct(strong, duplicate_distance=settings.takedown.duplicate_distance)
+    if distinct is None:
+        strong = of_tier(known, "face", strong=True)
+        distinct = count_distinct(strong, duplicate_distance=settings.takedown.duplicate_distance)
     case = _Case(evidence, known, distinct, context, settings)
     rule, verdict = next((name, found) for name, asked in _RULES if (found := asked(case)) is not None)
     leading = max(evidence, key=lambda hit: _weight(hit, rule))

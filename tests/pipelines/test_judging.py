@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from pipelines.database.evidence import decisions, model_verdicts
 from pipelines.database.tables import contents, hits, items, outbox, verdicts
-from pipelines.judging import judge_pending, rejudge
+from pipelines.judging import judge_pending, live_hits, rejudge
+from pipelines.judging.evidence import Group, items_of
+from pipelines.policy import Evidence, count_distinct
 from pipelines.registry import withdraw
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import release_held
@@ -305,3 +309,47 @@ def test_other_bounds_of_ratings_weigh_what_was_judged_again(workspace: Workspac
     clock.forward(hours=1)
     judge_pending(workspace)
     assert of_model(workspace).judged_at == judged_at  # once
+
+
+def test_what_is_judged_together_is_looked_up_by_item_however_many_hits_a_person_has(workspace: Workspace) -> None:
+    if not workspace.database.is_sqlite:
+        pytest.skip("PostgreSQL plans by its statistics")
+    query = live_hits().where(items_of([Group("sub", f"m{number}", None) for number in range(100)]))
+    with workspace.database.read() as connection:
+        sql = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")]
+    assert "SEARCH hits USING INDEX ix_hits_item_id (item_id=?)" in plan
+    assert "SEARCH newer USING INDEX ix_hits_item_id (item_id=?)" in plan
+
+
+def test_the_pictures_of_a_model_are_compared_with_each_other_once_not_once_for_each(
+    workspace: Workspace, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def count(evidence: Sequence[Evidence], *, duplicate_distance: int) -> int:
+        counted.append(len(evidence))
+        return count_distinct(evidence, duplicate_distance=duplicate_distance)
+
+    monkeypatch.setattr("pipelines.policy.items.count_distinct", count)
+    monkeypatch.setattr("pipelines.policy.models.count_distinct", count)
+    enrol(workspace, person(1))
+    for name in "abcde":
+        show(uploads, name, 1)
+    sweep(workspace, source_of(uploads), day=None)
+    assert counted == [5]
+    assert of_item(workspace, "a.png") == ("takedown", "strong_face_in_distinct_images")
+
+
+def test_pictures_that_are_removed_hide_no_likeness_model(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    others = (("c", 2), ("d", 3), ("e", 4))
+    for name, who in (("a", 1), ("b", 1), *others):
+        show(uploads, name, who)
+    sweep(workspace, source_of(uploads), day=None)
+    assert of_model(workspace).verdict == "suspected"
+    for name, who in others:
+        show(uploads, name, who, deleted=True)
+    sweep(workspace, source_of(uploads), day=None)
+    assert (of_model(workspace).verdict, of_model(workspace).images) == ("likeness_model", 2)
+    assert messages(workspace, "generator.block") == [("m", "pending")]

@@ -21,6 +21,7 @@ from pipelines.looks import LONG_SIDE, explain_hit, look, reveal_term
 from pipelines.registry import erase
 from pipelines.sweep import sweep
 from pipelines.workspace import Workspace
+from tests.embeddings.model_files import data_url, model_file
 from tests.fakes import SIDE, person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload
 
@@ -153,3 +154,14 @@ def test_i10_a_hit_explains_itself_before_and_after_a_decision(workspace: Worksp
     assert (after.in_force, after.verdict) == (False, "clear")
     assert [(said.decision, said.reason, said.actor) for said in after.decisions] == [("reject", "other_person", "ann")]
     assert replace(before, in_force=False).facts == after.facts
+
+
+def test_a_look_at_a_model_file_shows_the_picture_in_its_header(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    file = model_file({"modelspec.thumbnail": data_url(picture(person(1)))})
+    upload(uploads, "a.safetensors", file, kind="model")
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.read() as connection:
+        (found,) = list_hits(connection)
+    shown = pixels(look(workspace, found.hit_id, actor="ann"))
+    assert tuple(shown[SIDE // 2, SIDE // 2]) == person(1)

@@ -216,7 +216,9 @@ def _make(
     for row in rows:
         record_made(tx, workspace, row, note=answer.note)
     if answer.decision == "confirm":
-        confirmed = [Confirmed(decision_id, hit.subject_id, hit.item_id) for decision_id, hit in new.items()]
+        # That a picture is called by a name says nothing of what it shows: copies of it need not be called so.
+        showing = [one for one in new.items() if answer.reason != "named_person" or one[1].kind != "image"]
+        confirmed = [Confirmed(decision_id, hit.subject_id, hit.item_id) for decision_id, hit in showing]
         tally.seeds += seeds.sow(tx, confirmed, now=now)
     tally.touched += [(decision_id, _scope(hit)) for decision_id, hit in new.items()]
     tally.decisions += len(new)

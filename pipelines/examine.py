@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.fingerprints import PDQ_BYTES
-from indexes.names import NameMatcher, matcher_id
+from indexes.names import NameMatcher
 from pipelines.comparison import FoundBy
 from pipelines.database import insert_missing
 from pipelines.database.evidence import examined
 from pipelines.database.tables import hits, items
-from pipelines.examined import required, unexamined, unexamined_count
+from pipelines.examined import coverage_id, required, unexamined, unexamined_count
 from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
 from pipelines.item_texts import by_place, texts_of
 from pipelines.judging import live_hits
@@ -190,7 +190,7 @@ def _enter_coverage(tx: Connection, workspace: Workspace, current: Sequence[Exam
             "item_id": one.item_id,
             "text_digest": one.text_digest,
             "content_sha256": one.content_sha256,
-            "matcher_id": matcher_id(workspace.config.names.settings()),
+            "matcher_id": coverage_id(workspace),
             "registry_version": sought.registry_version,
             "seed_version": sought.seed_version,
             "examined_at": one.examined_at,

@@ -57,6 +57,11 @@ class Required:
         return int(row.examined_registry_version) if same and not late else 0
 
 
+def coverage_id(workspace: Workspace) -> str:
+    """By which rules items are examined: the matcher of names, and from which distance on pictures are the same."""
+    return f"{matcher_id(workspace.config.names.settings())}/{workspace.policy.settings.takedown.duplicate_distance}"
+
+
 def required(connection: Connection, workspace: Workspace, *, subject_ids: Collection[str] | None = None) -> Required:
     """What is required now, of all active subjects or of some."""
     versions = active_versions(connection, now=workspace.now())
@@ -65,7 +70,7 @@ def required(connection: Connection, workspace: Workspace, *, subject_ids: Colle
     if subject_ids is not None:
         in_force = in_force.where(seeds.c.subject_id.in_(list(subject_ids)))
     return Required(
-        matcher_id=matcher_id(workspace.config.names.settings()),
+        matcher_id=coverage_id(workspace),
         registry_version=max(wanted, default=0),
         seed_version=int(connection.execute(in_force).scalar() or 0),
     )

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.evidence import model_verdicts
 from pipelines.database.tables import hits, shards, verdicts
-from pipelines.judging.evidence import group_of, live_hits, weighing
+from pipelines.judging.evidence import Group, groups_with, weighing
 from pipelines.judging.groups import GROUPS_PER_TRANSACTION, judge_groups
 from pipelines.policy import Policy
 from pipelines.progress import Progress, silent
@@ -69,13 +69,12 @@ def simulate(
     by_rule: Counter[str] = Counter()
     with workspace.database.read() as connection:
         by = weighing(workspace, connection, policy)
-        query = live_hits() if since is None else live_hits().where(hits.c.found_at >= since)
-        groups = sorted({group_of(row) for row in connection.execute(query)}, key=lambda group: group.order)
+        groups = groups_with(connection, *([hits.c.found_at >= since] if since else []))
         progress("simulate", 0, len(groups))
         for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
             part = groups[start : start + GROUPS_PER_TRANSACTION]
             judged, models = judge_groups(connection, workspace, part, by)
-            before = _verdicts(connection, {group.subject_id for group in part})
+            before = _verdicts(connection, part, sorted({one.item_id for one in judged}))
             by_rule.update(one.judgement.rule for one in judged)
             judged_items, judged_models = judged_items + len(judged), judged_models + len(models)
             after = [
@@ -105,18 +104,25 @@ def simulate(
 
 
 _About = tuple[str, str, str]
+_CHUNK = 500
 
 
-def _verdicts(connection: Connection, subject_ids: set[str]) -> dict[_About, tuple[str, str]]:
-    """(of, item or model, subject) -> verdict and rule in force."""
-    items_query = sa.select(verdicts.c.item_id, verdicts.c.subject_id, verdicts.c.verdict, verdicts.c.rule)
-    of_items = connection.execute(
-        items_query.where(verdicts.c.subject_id.in_(subject_ids)).order_by(verdicts.c.judged_at)
+def _verdicts(
+    connection: Connection, groups: Sequence[Group], item_ids: Sequence[str]
+) -> dict[_About, tuple[str, str]]:
+    """(of, item or model, subject) -> verdict and rule in force, the newest of each."""
+    found: dict[_About, tuple[str, str]] = {}
+    query = sa.select(verdicts.c.item_id, verdicts.c.subject_id, verdicts.c.verdict, verdicts.c.rule)
+    for start in range(0, len(item_ids), _CHUNK):
+        part = query.where(verdicts.c.item_id.in_(item_ids[start : start + _CHUNK]))
+        for row in connection.execute(part.order_by(verdicts.c.judged_at)):
+            found["item", row.item_id, row.subject_id] = (row.verdict, row.rule)
+    models = sa.select(model_verdicts).where(
+        model_verdicts.c.model.in_({group.model for group in groups if group.model})
     )
-    models_query = sa.select(model_verdicts).where(model_verdicts.c.subject_id.in_(subject_ids))
-    return {("item", row.item_id, row.subject_id): (row.verdict, row.rule) for row in of_items} | {
-        ("model", row.model, row.subject_id): (row.verdict, row.rule) for row in connection.execute(models_query)
-    }
+    for row in connection.execute(models):
+        found["model", row.model, row.subject_id] = (row.verdict, row.rule)
+    return found
 
 
 def _changes(

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from embeddings.fingerprints import PDQ_BYTES
 from indexes.calibration import Thresholds
 from pipelines.database.evidence import decisions
 from pipelines.database.tables import hits, items, subjects
@@ -21,6 +22,8 @@ from pipelines.workspace import Workspace
 
 KEY = ("item_id", "content_sha256", "subject_id")
 """What a verdict and a takedown are about."""
+
+PDQ_BITS = 8 * PDQ_BYTES
 
 MODELS = ("model", *BOUNTIES)
 """Kinds of items that pictures may belong to."""
@@ -58,8 +61,13 @@ def model_of_item() -> sa.ColumnElement[str | None]:
 
 
 def said(decision: str) -> sa.ColumnElement[bool]:
-    """Condition on ``hits``: somebody decided so on this subject, content and model, and nobody reversed it."""
-    same = (decisions.c[name] == hits.c[name] for name in ("subject_id", "content_sha256", "model_id"))
+    """Condition on ``hits``: somebody decided so on this subject, content and model, and nobody reversed it.
+
+    That one item is rightly said to name somebody says nothing of others with the same words.
+    """
+    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_sha256", "model_id")]
+    if decision == "confirm":
+        same.append(sa.or_(hits.c.tier != "text", decisions.c.item_id == hits.c.item_id))
     query = sa.select(decisions.c.decision_id).where(
         *same, decisions.c.decision == decision, decisions.c.reversed_at.is_(None)
     )
@@ -123,6 +131,13 @@ def group_of(row: Any) -> Group:
     return Group(row.subject_id, row.model, None if row.model else row.item_id)
 
 
+def groups_with(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[Group]:
+    """The groups with a hit that counts and meets these conditions, in order."""
+    live = live_hits().where(*conditions)
+    named = live.with_only_columns(hits.c.subject_id, hits.c.item_id, model_of_item().label("model")).distinct()
+    return sorted({group_of(row) for row in connection.execute(named)}, key=lambda group: group.order)
+
+
 def items_of(groups: Collection[Group]) -> sa.ColumnElement[bool]:
     """Condition on ``items``: belongs to one of the groups, whoever the subject is."""
     models = {group.model for group in groups if group.model}
@@ -171,6 +186,8 @@ def _band(row: Any, by: Weighing) -> Band | None:
         return by.policy.text_band(row.place, row.match)
     if row.tier == "face" and row.model_id == by.model_id:
         return band_of(row.score, by.thresholds) if row.score >= by.thresholds.review else None
+    if row.place == "pdq" and row.score < 1 - by.policy.settings.takedown.duplicate_distance / PDQ_BITS:
+        return None
     band: Band = row.band
     return band
 

@@ -21,14 +21,13 @@ from pipelines.judging.evidence import (
     Member,
     Weighing,
     evidence_of,
-    group_of,
-    live_hits,
+    groups_with,
     members_of,
     model_of_item,
     most_mature,
     weighing,
 )
-from pipelines.judging.messages import Wanted, send, stands
+from pipelines.judging.messages import Wanted, hand_back, send, stands
 from pipelines.judging.retractions import clear_rejected, take_back_lost
 from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Policy, judge, judge_model
 from pipelines.progress import Progress, silent
@@ -84,10 +83,9 @@ class Judged:
 def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> JudgeCounts:
     """Judge every group that has an unjudged hit. Safe to repeat and to run twice at once."""
     began, counts = workspace.now(), JudgeCounts()
-    _judge_anew_by_other_ratings(workspace)
+    _weigh_anew_by_other_settings(workspace)
     with workspace.database.read() as connection:
-        calibration_id = workspace.thresholds_at(connection).calibration_id
-        groups = groups_to_judge(connection, workspace.policy.version, calibration_id)
+        groups = _groups_to_judge(connection)
     progress("judge", 0, len(groups))
     for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
         part = groups[start : start + GROUPS_PER_TRANSACTION]
@@ -99,15 +97,16 @@ def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> Judge
     return counts
 
 
-def _judge_anew_by_other_ratings(workspace: Workspace) -> None:
-    """When the settings that ratings are made by have changed, every hit is to be weighed again."""
-    digest = settings_digest(workspace)
+def _weigh_anew_by_other_settings(workspace: Workspace) -> None:
+    """When policy, calibration or the settings of ratings have changed, every hit is to be weighed again, once."""
     with workspace.database.read() as connection:
-        if get_state(connection, "rating_settings") == digest:
+        calibration_id = workspace.thresholds_at(connection).calibration_id
+        weighed_by = json.dumps([workspace.policy.version, calibration_id, settings_digest(workspace)])
+        if get_state(connection, "weighed_by") == weighed_by:
             return
     with workspace.database.write() as tx:
         tx.execute(sa.update(hits).where(hits.c.judged_at.is_not(None)).values(judged_at=None))
-        set_state(tx, "rating_settings", digest)
+        set_state(tx, "weighed_by", weighed_by)
 
 
 def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str, str]]) -> JudgeCounts:
@@ -135,19 +134,9 @@ def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str
     return counts
 
 
-def groups_to_judge(connection: Connection, policy_version: str, calibration_id: str | None) -> list[Group]:
-    """Groups with a hit that no verdict has weighed, or only one by another policy or calibration."""
-    live = live_hits()
-    by_this_policy = sa.and_(
-        verdicts.c.item_id == hits.c.item_id,
-        verdicts.c.subject_id == hits.c.subject_id,
-        verdicts.c.content_sha256 == live.selected_columns.content_key,
-        verdicts.c.policy_version == policy_version,
-        verdicts.c.calibration_id.is_not_distinct_from(calibration_id),
-    )
-    todo = sa.or_(hits.c.judged_at.is_(None), ~sa.select(verdicts.c.rule).where(by_this_policy).exists())
-    groups = {group_of(row) for row in connection.execute(live.where(todo))}
-    return sorted(groups, key=lambda group: group.order)
+def _groups_to_judge(connection: Connection) -> list[Group]:
+    """Groups with a hit that no verdict has weighed."""
+    return groups_with(connection, hits.c.judged_at.is_(None))
 
 
 def judge_groups(
@@ -217,6 +206,7 @@ def _judge_groups(
         about = {TAKEDOWN: {one.pair for one in judged}, BLOCK: {_pair(group) for group in models}}
         lost = {action: about[action] - carried[action] for action in about}
         take_back_lost(tx, workspace, before=before, now=lost)
+        hand_back(tx, workspace, _wanted(judged, models))
     standing = {one.pair for one in judged if one.judgement.verdict != "takedown" and stands(tx, TAKEDOWN, one.key)}
     _store(tx, workspace, [one for one in judged if one.pair not in standing])
     _store_models(tx, workspace, models)
@@ -224,10 +214,17 @@ def _judge_groups(
     if own:
         unjudged = sa.and_(hits.c.hit_id == sa.bindparam("this_hit"), hits.c.judged_at.is_(None))
         tx.execute(sa.update(hits).where(unjudged).values(judged_at=workspace.now()), own)
-    takedowns = send(tx, workspace, [_takedown(one) for one in judged if one.judgement.verdict == "takedown"])
-    blocks = send(tx, workspace, [_block(group, one, judged) for group, one in models.items() if one.generator_block])
+    wanted = _wanted(judged, models)
+    takedowns = send(tx, workspace, [one for one in wanted if one.action == TAKEDOWN])
+    blocks = send(tx, workspace, [one for one in wanted if one.action == BLOCK])
     held = trip(tx, workspace, run_began=began) if takedowns or blocks else 0
     return JudgeCounts(len(judged), takedowns, blocks, held)
+
+
+def _wanted(judged: Sequence[Judged], models: dict[Group, ModelJudgement]) -> list[Wanted]:
+    """The messages that these verdicts call for."""
+    takedowns = [_takedown(one) for one in judged if one.judgement.verdict == "takedown"]
+    return takedowns + [_block(group, one, judged) for group, one in models.items() if one.generator_block]
 
 
 def _takedown(one: Judged) -> Wanted:

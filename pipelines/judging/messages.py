@@ -12,8 +12,10 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import items, outbox, requests
 from pipelines.ledger import Scope, count_statuses
-from pipelines.takedown.outbox import BLOCK, TAKEDOWN, enqueue, not_taken_back, withdraw
+from pipelines.takedown.outbox import BLOCK, HELD, PENDING, TAKEDOWN, WITHDRAWN, enqueue, not_taken_back, withdraw
 from pipelines.workspace import Workspace
+
+_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,13 @@ class Wanted:
 def send(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
     """Write the messages that do not stand already; how many.
 
-    What a person decided waits until it cannot be undone any more; what is implausible is held.
+    What a person decided, and what follows from it, waits until it cannot be undone any more. What is implausible is
+    held; a person's word takes the place of a message that is.
     """
     now = workspace.now()
+    for one in wanted:
+        if one.decided_by == "human":
+            _withdraw_unsent(tx, one, state=HELD, decided_by="automated", now=now)
     new = [one for one in wanted if not stands(tx, one.action, one.key)]
     automated = [one for one in new if one.decided_by != "human"]
     implausible = _implausible(tx, workspace, sorted({item_id for one in automated for item_id in one.because_of}))
@@ -52,6 +58,7 @@ def send(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
     written = 0
     for one in new:
         human = one.decided_by == "human"
+        undoable = human or one.reasons["rule"] == "copy_of_confirmed"
         written += enqueue(
             tx,
             action=one.action,
@@ -60,7 +67,7 @@ def send(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
             due_at=_due_at(tx, workspace, one),
             reasons=one.reasons,
             now=now,
-            not_before=now + undo if human else now,
+            not_before=now + undo if undoable else now,
             held="hit_rate" if not human and implausible.intersection(one.because_of) else None,
             occurrence=_earlier(tx, one),
             priority=one.priority,
@@ -76,13 +83,32 @@ def take_back(tx: Connection, workspace: Workspace, pairs: Collection[tuple[str,
         withdraw(tx, item_id=item_id, subject_id=subject_id, action=action, reason="decision_changed", now=now)
 
 
+def hand_back(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> None:
+    """Take back what a person asked for and has not been sent, where only a machine still asks for it.
+
+    It is asked for again by the machine, under its limits.
+    """
+    for one in wanted:
+        if one.decided_by != "human":
+            _withdraw_unsent(tx, one, state=PENDING, decided_by="human", now=workspace.now())
+
+
+def _withdraw_unsent(tx: Connection, one: Wanted, *, state: str, decided_by: str, now: datetime) -> None:
+    unsent = (outbox.c.state == state, outbox.c.attempts == 0, outbox.c.decided_by == decided_by)
+    chosen = sa.update(outbox).where(*_about(one.action, one.key), *unsent)
+    tx.execute(chosen.values(state=WITHDRAWN, finished_at=now))
+
+
 def stands(tx: Connection, action: str, key: Mapping[str, str]) -> bool:
-    """A message of this effect was written and not taken back, since the item was uploaded (again)."""
+    """A message of this effect was written and not taken back, since the item was uploaded (again).
+
+    One about the text of an item whose content could not be read yet is about the item.
+    """
     live_since = sa.or_(items.c.live_since.is_(None), outbox.c.created_at >= items.c.live_since)
     query = (
         sa.select(outbox.c.message_id)
         .select_from(outbox.outerjoin(items, items.c.item_id == outbox.c.item_id))
-        .where(live_since, *_about(action, key), not_taken_back())
+        .where(live_since, *_about(action, key, of_text=True), not_taken_back())
     )
     return tx.execute(query.limit(1)).first() is not None
 
@@ -100,10 +126,14 @@ def _earlier(tx: Connection, one: Wanted) -> int:
     return int(tx.execute(query).scalar_one())
 
 
-def _about(action: str, key: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+def _about(action: str, key: Mapping[str, str], *, of_text: bool = False) -> list[sa.ColumnElement[bool]]:
     # A model is blocked by its name: what its file holds, or that it is not listed at all, makes no other case.
     names = ("item_id", "subject_id") if action == BLOCK else tuple(key)
-    return [outbox.c.action == action, *(outbox.c[name] == key[name] for name in names)]
+    same = [outbox.c[name] == key[name] for name in names if name != "content_sha256"]
+    if action != BLOCK:
+        own = outbox.c.content_sha256 == key["content_sha256"]
+        same.append(sa.or_(own, outbox.c.content_sha256 == items.c.text_digest) if of_text else own)
+    return [outbox.c.action == action, *same]
 
 
 def _due_at(tx: Connection, workspace: Workspace, one: Wanted) -> datetime:
@@ -126,9 +156,10 @@ def _implausible(tx: Connection, workspace: Workspace, item_ids: Sequence[str]) 
     """
     config = workspace.config.sweep
     by_day: dict[tuple[str, str], set[str]] = {}
-    query = sa.select(items.c.item_id, items.c.source_id, items.c.day).where(items.c.item_id.in_(item_ids))
-    for item_id, source, day in tx.execute(query):
-        by_day.setdefault((source, day), set()).add(item_id)
+    query = sa.select(items.c.item_id, items.c.source_id, items.c.day)
+    for start in range(0, len(item_ids), _CHUNK):
+        for item_id, source, day in tx.execute(query.where(items.c.item_id.in_(item_ids[start : start + _CHUNK]))):
+            by_day.setdefault((source, day), set()).add(item_id)
     found: set[str] = set()
     for (source, day), of_day in by_day.items():
         rate = hit_rate(count_statuses(tx, Scope(source, date.fromisoformat(day))), at_least=config.hit_rate_items)

@@ -55,7 +55,7 @@ class _Case:
 
     def copies(self, *, taken_down: bool) -> bool:
         exact = self.settings.takedown.exact
-        return any((hit.place in exact) == taken_down for hit in of_tier(self.own, "exact"))
+        return any((hit.place in exact) == taken_down for hit in of_tier(self.own, "exact", strong=True))
 
 
 _Rule = tuple[str, Callable[[_Case], Verdict | None]]

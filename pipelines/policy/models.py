@@ -55,7 +55,7 @@ def judge_model(
     verdict: ModelVerdict = "likeness_model"
     if any(hit.confirmed for hit in own):
         rule = "confirmed_by_person"
-    elif any(hit.place in settings.takedown.exact for hit in of_tier(own, "exact")):
+    elif any(hit.place in settings.takedown.exact for hit in of_tier(own, "exact", strong=True)):
         rule = "copy_of_confirmed"
     elif distinct >= settings.model.distinct_images and strong_items >= settings.model.share * images:
         rule = "strong_face_in_distinct_images"

@@ -35,7 +35,7 @@ def messages(workspace: Workspace, action: str) -> list[tuple[str, str]]:
     """(item, state) of the messages of one action."""
     query = sa.select(outbox.c.item_id, outbox.c.state).where(outbox.c.action == action)
     with workspace.database.read() as connection:
-        return [(row.item_id, row.state) for row in connection.execute(query.order_by(outbox.c.item_id))]
+        return [(row.item_id, row.state) for row in connection.execute(query.order_by(outbox.c.item_id, outbox.c.state))]
 
 
 def of_model(workspace: Workspace, model: str = "m") -> Any:
@@ -353,3 +353,51 @@ def test_pictures_that_are_removed_hide_no_likeness_model(workspace: Workspace, 
     sweep(workspace, source_of(uploads), day=None)
     assert (of_model(workspace).verdict, of_model(workspace).images) == ("likeness_model", 2)
     assert messages(workspace, "generator.block") == [("m", "pending")]
+
+
+def test_a_confirmation_lets_go_what_a_breaker_held_and_undoing_it_holds_it_again(
+    workspace: Workspace, uploads: Path
+) -> None:
+    with_breakers(workspace, run=1)
+    enrol(workspace, person(1))
+    show(uploads, "a", 1)
+    show(uploads, "b", 1)
+    sweep(workspace, source_of(uploads), day=None)
+    assert dict(messages(workspace, "takedown")) == {"a.png": "held", "b.png": "held"}
+    decide(workspace, "a.png", "confirm")
+    assert messages(workspace, "takedown") == [("a.png", "pending"), ("a.png", "withdrawn"), ("b.png", "held")]
+    with_breakers(workspace, day=1)
+    decide(workspace, "a.png", "unsure")
+    states = [state for item, state in messages(workspace, "takedown") if item == "a.png"]
+    assert sorted(states) == ["held", "withdrawn", "withdrawn"]
+
+
+def test_confirming_words_speaks_for_the_item_that_has_them_and_not_for_others(
+    workspace: Workspace, uploads: Path
+) -> None:
+    subject = enrol(workspace, person(1))
+    for name in ("one", "two"):
+        upload(uploads, name, b"no picture", kind="model", title="somebody")
+    sweep(workspace, source_of(uploads), day=None)
+    plant_name(workspace, "one", subject, place="title")
+    plant_name(workspace, "two", subject, place="title")
+    judge_pending(workspace)
+    decide(workspace, "one", "confirm")
+    judge_pending(workspace)
+    assert of_item(workspace, "one") == ("takedown", "confirmed_by_person")
+    assert of_item(workspace, "two") == ("review", "name_in_text")
+
+
+def test_what_stands_under_another_policy_is_weighed_once_and_not_in_every_run(
+    workspace: Workspace, uploads: Path
+) -> None:
+    enrol(workspace, person(1))
+    show(uploads, "a", 1)
+    show(uploads, "b", 1)
+    sweep(workspace, source_of(uploads), day=None)
+    rules = replace(workspace.policy.settings.takedown, distinct_images=3)
+    stricter = replace(workspace.policy.settings, takedown=rules)
+    workspace.policy = replace(workspace.policy, settings=stricter, version="stricter")  # type: ignore[misc]
+    assert judge_pending(workspace).judged == 2
+    assert of_item(workspace, "a.png") == ("takedown", "strong_face_in_distinct_images")
+    assert judge_pending(workspace).judged == 0

@@ -22,15 +22,15 @@ _Message = tuple[str, str, str]
 def planted_messages(platform: SamplePlatform) -> set[_Message]:
     """Everything that has to be delivered in the whole run; nothing of the poisoned request ever is."""
     opened = {
-        *_wanted(platform, ALPHA),
-        *_wanted(platform, BETA),
+        *wanted_messages(platform, ALPHA),
+        *wanted_messages(platform, BETA),
         (TAKEDOWN, platform.item(REVERSED), ALPHA),
     }
     closed = {one for one in opened if one[2] == BETA or one[1] == platform.item(REVERSED)}
     return opened | {(f"{WITHDRAWAL} {action}", item_id, label) for action, item_id, label in closed}
 
 
-def _wanted(platform: SamplePlatform, label: str) -> Iterator[_Message]:
+def wanted_messages(platform: SamplePlatform, label: str) -> Iterator[_Message]:
     """What verdicts on somebody call for, in any phase."""
     for phase in PHASES:
         for upload in platform.planted:
@@ -64,7 +64,7 @@ def check_held(workspace: Workspace, platform: SamplePlatform, labels: Mapping[s
     with workspace.database.read() as connection:
         rows = connection.execute(sa.select(outbox).where(outbox.c.state == HELD)).all()
     held = {(row.action, row.item_id, labels[row.subject_id]) for row in rows}
-    planted = set(_wanted(platform, GAMMA))
+    planted = set(wanted_messages(platform, GAMMA))
     for message in sorted(planted ^ held):
         yield f"message {message}: {'not ' if message in planted else ''}held"
     for word in sorted({str(row.last_result) for row in rows} - {"held:breaker_subject"}):

@@ -20,9 +20,10 @@ import tempfile
 import warnings
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -43,8 +44,8 @@ from pipelines.takedown.receiver import Receiver
 from pipelines.verify import verify
 from pipelines.workspace import Workspace, create_workspace
 
-if TYPE_CHECKING:
-    from dagster import DagsterInstance
+Runs = Callable[[], list[bool]]
+"""Has Dagster run what is due; the success of each run."""
 
 
 def main() -> int:
@@ -105,20 +106,23 @@ class SampleRun:
         """Subject id -> label."""
 
     def all_phases(self, dagster_home: Path) -> None:
-        """Everything, in order; a phase that a Dagster run failed in ends the program."""
+        """Everything, in order; a Dagster run that fails ends the program."""
         warnings.filterwarnings("ignore", message=".* is currently in beta", category=Warning)  # Dagster's, at import
-        from pipelines.definitions import open_instance  # Dagster takes a second to import
+        from pipelines.definitions import open_instance, run_schedule, run_sensor  # Dagster takes a second to import
 
+        tonight = datetime.combine(self.platform.days[1] + timedelta(days=1), datetime.min.time(), UTC)
         alpha = act.register(self.workspace, self.platform.registered)
         self.labels[alpha] = self.platform.registered.label
         with open_instance(dagster_home) as instance:
-            self._nights(instance, "the nightly job for both days")
+            nights = partial(run_schedule, "nightly_schedule", tonight + timedelta(hours=2), instance=instance)
+            rescan = partial(run_sensor, "removal_requests", instance=instance)
+            require_success("the nightly job for both days", nights, 2)
             self._score("nights")
-            beta = self._removal_request(instance)
+            beta = self._removal_request(rescan)
             self._score("request")
-            self._decisions(instance, alpha)
+            self._decisions(nights, alpha)
             self._score("decisions")
-            gamma = self._poisoned_request(instance)
+            gamma = self._poisoned_request(rescan)
             self._score("poison")
         self._withdrawals(beta, gamma)
         self._score("withdrawal")
@@ -129,40 +133,27 @@ class SampleRun:
     def _score(self, phase: Phase) -> None:
         self.scores.append(score_phase(self.workspace, self.platform, phase, self.labels))
 
-    def _nights(self, instance: DagsterInstance, what: str) -> None:
-        from pipelines.definitions import run_schedule
-
-        click.echo(f"running {what}")
-        tonight = datetime.combine(self.platform.days[1] + timedelta(days=1), datetime.min.time(), UTC)
-        require_success(run_schedule("nightly_schedule", tonight + timedelta(hours=2), instance=instance), 2)
-
-    def _rescan(self, instance: DagsterInstance, what: str) -> None:
-        from pipelines.definitions import run_sensor
-
-        click.echo(f"running the rescan that the {what} asks for")
-        require_success(run_sensor("removal_requests", instance=instance), 1)
-
-    def _removal_request(self, instance: DagsterInstance) -> str:
+    def _removal_request(self, rescan: Runs) -> str:
         request_id, subject_id = act.ask_for_removal(self.workspace, self.platform.requested)
         self.labels[subject_id] = self.platform.requested.label
         if accept_request(self.workspace, request_id, actor=act.ACTOR).state != "accepted":
             self.problems.append("an ordinary request needed two people")
-        self._rescan(instance, "removal request")
+        require_success("the rescan that the removal request asks for", rescan, 1)
         return subject_id
 
-    def _decisions(self, instance: DagsterInstance, alpha: str) -> None:
+    def _decisions(self, nights: Runs, alpha: str) -> None:
         click.echo("deciding, delivering, taking back")
         self.problems += act.decide_all(self.workspace, self.platform, alpha, self.receiver)
-        self._nights(instance, "another night, which finds the copies of what was confirmed")
+        require_success("another night, which finds the copies of what was confirmed", nights, 2)
         self.problems += act.simulate_other_policy(self.workspace, self.platform, self.labels)
         self.facts["simulated"] = f"another policy, which changes {len(SIMULATED)} verdicts"
 
-    def _poisoned_request(self, instance: DagsterInstance) -> str:
+    def _poisoned_request(self, rescan: Runs) -> str:
         self.problems += act.try_to_enrol_everybody(self.workspace, self.platform)
         request_id, subject_id = act.ask_for_removal(self.workspace, self.platform.poisoned)
         self.labels[subject_id] = self.platform.poisoned.label
         self.problems += act.accept_between_two(self.workspace, request_id)
-        self._rescan(instance, "poisoned request")
+        require_success("the rescan that the poisoned request asks for", rescan, 1)
         self.problems += check_held(self.workspace, self.platform, self.labels)
         with self.workspace.database.read() as connection:
             held = counts_by_state(connection)["held"]
@@ -176,8 +167,10 @@ class SampleRun:
         deliver(self.workspace)
 
 
-def require_success(successes: list[bool], expected: int) -> None:
-    """Stop unless exactly this many runs were asked for and all succeeded."""
+def require_success(what: str, runs: Runs, expected: int) -> None:
+    """Say what is run, and stop unless exactly so many runs were asked for and all succeeded."""
+    click.echo(f"running {what}")
+    successes = runs()
     if len(successes) != expected or not all(successes):
         click.echo(f"error: {sum(successes)} of {len(successes)} runs succeeded, expected {expected}", err=True)
         sys.exit(1)

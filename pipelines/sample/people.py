@@ -66,15 +66,15 @@ def try_to_enrol_everybody(workspace: Workspace, platform: SamplePlatform) -> It
     request_id, _ = ask_for_removal(workspace, person)
     try:
         accept_request(workspace, request_id, actor="first operator")
-        yield "a request that would hit a third of the platform was accepted"
+        yield "a request that would hit over a third of the platform was accepted"
     except EnrolmentError as error:
         if error.reason != "refused":
-            yield f"a request that would hit a third of the platform was answered with {error.reason}"
+            yield f"a request that would hit over a third of the platform was answered with {error.reason}"
     reject_request(workspace, request_id, reason="the reference shows somebody else", actor=ACTOR)
 
 
 def accept_between_two(workspace: Workspace, request_id: str) -> Iterator[str]:
-    """A request that would hit a sixth of the platform: one person alone cannot accept it, two can, even if wrongly."""
+    """A request that would hit a fifth of the platform: one person alone cannot accept it, two can, even if wrongly."""
     if accept_request(workspace, request_id, actor="first operator").state != "open":
         yield "one person alone accepted a request that needs two"
     with suppress(StateError):  # as it should be

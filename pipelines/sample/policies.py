@@ -33,7 +33,7 @@ day = 0
 min_items = 20
 second_approval_items = 1000
 second_approval_share = 0.17
-refuse_share = 0.35
+refuse_share = 0.3
 
 [decisions]
 undo_minutes = {UNDO_MINUTES}

@@ -8,7 +8,7 @@ LIKENESS_HOME ?= $(CURDIR)/.likeness
 
 .PHONY: sweep test check dev format clean
 
-sweep: $(STAMP) $(DAGSTER_HOME)/dagster.yaml  ## Build the sample platform, run the nightly job and a removal request on it
+sweep: $(STAMP) $(DAGSTER_HOME)/dagster.yaml  ## Build the sample platform, run nights, requests and decisions on it
 	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/python -m pipelines.sample
 
 test: $(STAMP)  ## All tests

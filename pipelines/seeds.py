@@ -7,6 +7,7 @@ what one of them says ends with it and no sooner.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ PAYLOAD_MODEL_ID: Final = "safetensors-payload-1"
 MODEL_IDS: Final[dict[Kind, str]] = {"sha256": SHA256_MODEL_ID, "payload": PAYLOAD_MODEL_ID, "pdq": PDQ_MODEL_ID}
 """Which hash made the digests of each kind; seeds of another are not compared (I4)."""
 
+_NOTHING: Final = hashlib.sha256().hexdigest()
+"""The payload digest of a model file without tensors: every such file has it, so it says nothing of whom it shows."""
 _VERSION: Final = "seed_version"
 _CHUNK: Final = 300
 _SAME: Final = ("subject_id", "kind", "digest", "model_id")
@@ -82,7 +85,7 @@ def _fingerprints(connection: Connection, item_ids: Sequence[str]) -> dict[str, 
         part = items.c.item_id.in_(item_ids[start : start + _CHUNK])
         for row in connection.execute(query.where(part, items.c.content_sha256.is_not(None))):
             digests: dict[Kind, str | None] = {"sha256": row[1], "payload": row[2], "pdq": row[3]}
-            found[row.item_id] = [(kind, digest) for kind, digest in digests.items() if digest is not None]
+            found[row.item_id] = [(kind, digest) for kind, digest in digests.items() if digest not in (None, _NOTHING)]
     return found
 
 

@@ -20,6 +20,7 @@ from pipelines.judging.evidence import (
     Group,
     Member,
     Weighing,
+    content_key,
     evidence_of,
     groups_with,
     members_of,
@@ -135,8 +136,13 @@ def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str
 
 
 def _groups_to_judge(connection: Connection) -> list[Group]:
-    """Groups with a hit that no verdict has weighed."""
-    return groups_with(connection, hits.c.judged_at.is_(None))
+    """Groups with a hit that no verdict has weighed, or only one about what the item was before its content came."""
+    of_content = sa.and_(
+        *(verdicts.c[name] == hits.c[name] for name in ("item_id", "subject_id")),
+        verdicts.c.content_sha256 == content_key(),
+    )
+    unheard = ~sa.select(verdicts.c.rule).where(of_content).correlate(hits, items).exists()
+    return groups_with(connection, sa.or_(hits.c.judged_at.is_(None), unheard))
 
 
 def judge_groups(

@@ -2,7 +2,8 @@
 
 ::
 
-    photographs ──> variants, encoding ──> cases ──> build_platform ──> uploads/ references/ + truth
+    photographs ──> variants, encoding ──> cases ──> build_platform ──> uploads/ references/
+                                         └──> expectation ──> truth
 
 Also the supply of images for benchmarks (:func:`generate_variants`). Knows no database, no model and no pipeline.
 """
@@ -10,13 +11,26 @@ Also the supply of images for benchmarks (:func:`generate_variants`). Knows no d
 from __future__ import annotations
 
 from pipelines.sample.platform import build_platform
-from pipelines.sample.truth import ALPHA, BETA, Expected, PlantedSubject, PlantedUpload, SamplePlatform
+from pipelines.sample.truth import (
+    ALPHA,
+    BETA,
+    GAMMA,
+    PHASES,
+    Expected,
+    Phase,
+    PlantedSubject,
+    PlantedUpload,
+    SamplePlatform,
+)
 from pipelines.sample.variants import generate_variants
 
 __all__ = [
     "ALPHA",
     "BETA",
+    "GAMMA",
+    "PHASES",
     "Expected",
+    "Phase",
     "PlantedSubject",
     "PlantedUpload",
     "SamplePlatform",

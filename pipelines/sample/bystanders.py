@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from embeddings.types import UInt8
-from pipelines.sample.case import LIKENESS, MIXED, SCENERY, SECOND, Case
-from pipelines.sample.encoding import gif, jpeg, loud_pickle, oversized_png, png, safetensors, webp
+from pipelines.sample.case import MIXED, SCENERY, SHOWS_GAMMA, Case
+from pipelines.sample.encoding import gif, jpeg, loud_pickle, oversized_png, png, webp
 from pipelines.sample.photographs import photograph_path
 from pipelines.sample.variants import crop, flip, resize, scale
 
 
 def stranger_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """People whom nobody registered: they must stay clean."""
+    """People whom nobody registered at first, and who stay clean but for one whom a poisoned request names."""
     group, camera = pictures["group"], pictures["camera"]
     yield Case("stranger-tiny-portrait", ".png", photograph_path("stranger").read_bytes(), 0, faces=1)
     yield Case("stranger-large-portrait", ".jpg", jpeg(scale(pictures["stranger"], factor=4), quality=85), 1, faces=1)
     yield Case("stranger-outdoors", ".png", photograph_path("camera").read_bytes(), 1, faces=1)
     yield Case("stranger-outdoors-flipped", ".jpg", jpeg(flip(camera), quality=60), 0, faces=1)
-    yield Case("strangers-two", ".jpg", jpeg(crop(group, (0, 90, 450, 720)), quality=85), 0, faces=2)
+    yield Case("strangers-two", ".jpg", jpeg(crop(group, (0, 90, 450, 720)), quality=85), 0, SHOWS_GAMMA, faces=2)
     yield Case("strangers-three", ".jpg", jpeg(crop(group, (440, 0, 1060, 640)), quality=80), 1, faces=3)
 
 
@@ -61,15 +61,4 @@ def broken_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     yield Case("web-page-named-png", ".png", page, 1, status=form)
     yield Case("empty", ".jpg", b"", 0, status="unscannable:empty")
     yield Case("oversized-header", ".png", oversized_png(width=100_000, height=100_000), 1, status=pixels)
-    yield from _model_files()
-
-
-def _model_files() -> Iterator[Case]:
-    """Weights. Two are the models whose sample images are judged; the third would be loud if it were ever unpickled."""
-    header = {"ss_output_name": "portrait-style", "ss_tag_frequency": '{"1_style": {"portrait": 12}}'}
-    for model, day in ((LIKENESS, 0), (SECOND, 1)):
-        data = safetensors({**header, "modelspec.title": model})
-        yield Case(
-            f"weights-{model}", ".safetensors", data, day, status="no_face", faces=0, kind="model", item_id=model
-        )
-    yield Case("weights-pickle", ".ckpt", loud_pickle(), 1, status="unscannable:format", kind="model")
+    yield Case("weights-pickle", ".ckpt", loud_pickle(), 1, status=form, kind="model")

@@ -7,11 +7,11 @@ comes out wrong, ``make sweep`` fails.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from pipelines.sample.photographs import Box
-from pipelines.sample.truth import ALPHA, BETA
+from pipelines.sample.truth import ALPHA, BETA, GAMMA, Tier
 from pipelines.sources import Kind
 
 Sidecar = Literal["sound", "offset", "not_json", "bad_field", "none"]
@@ -20,7 +20,9 @@ Sidecar = Literal["sound", "offset", "not_json", "bad_field", "none"]
 NOBODY: Final[frozenset[str]] = frozenset()
 SHOWS_ALPHA: Final = frozenset({ALPHA})
 SHOWS_BETA: Final = frozenset({BETA})
-SHOWS_BOTH: Final = frozenset({ALPHA, BETA})
+SHOWS_GAMMA: Final = frozenset({GAMMA})
+SHOWS_GROUP: Final = frozenset({BETA, GAMMA})
+SHOWS_ALL: Final = frozenset({ALPHA, BETA, GAMMA})
 
 PORTRAIT: Final[Box] = (100, 0, 370, 300)
 """Head and shoulders in the astronaut photograph."""
@@ -28,6 +30,8 @@ BETA_PORTRAIT: Final[Box] = (1060, 225, 1280, 530)
 """Head and shoulders of the second subject in the group photograph, and no other face."""
 BETA_REFERENCE: Final[Box] = (1040, 200, 1280, 540)
 """The frame of the second subject's reference photograph."""
+GAMMA_HEAD: Final[Box] = (5, 212, 217, 454)
+"""Head and shoulders of the third subject in the group photograph, and no other face: also the reference."""
 
 LIKENESS: Final = "model-likeness"
 SPLIT: Final = "model-split"
@@ -36,8 +40,10 @@ MIXED: Final = "model-mixed"
 SCENERY: Final = "model-scenery"
 SECOND: Final = "model-second"
 SECOND_REENCODED: Final = "model-second-reencoded"
+NAMED: Final = "model-named"
+STYLE: Final = "model-style"
 
-CORROBORATED: Final[Mapping[str, str]] = {LIKENESS: ALPHA, SPLIT: ALPHA, SECOND: BETA}
+CORROBORATED: Final[Mapping[str, str]] = {LIKENESS: ALPHA, SPLIT: ALPHA, SECOND: BETA, STYLE: GAMMA}
 """Models that show one subject strongly in distinct pictures: the default policy takes them down by itself."""
 
 
@@ -61,3 +67,13 @@ class Case:
     sidecar: Sidecar = "sound"
     item_id: str | None = None
     """None: made from the name."""
+    title: str | None = None
+    """None: made from the name."""
+    prompt: str | None = None
+    tags: tuple[str, ...] = ()
+    trigger_words: tuple[str, ...] = ()
+    nsfw_level: str | None = None
+    names: Mapping[str, Tier] = field(default_factory=dict)
+    """Label -> where this subject's name stands, if it does: ``header`` or ``text``."""
+    rules: Mapping[str, str] = field(default_factory=dict)
+    """Label -> the rule that gives the verdict, where it is another than the case's face or name alone would give."""

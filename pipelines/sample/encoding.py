@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Final
@@ -79,11 +80,21 @@ def oversized_png(*, width: int, height: int) -> bytes:
     return _PNG_MAGIC + b"".join(_chunk(kind, body) for kind, body in chunks)
 
 
-def safetensors(metadata: Mapping[str, str]) -> bytes:
-    """A sound safetensors file with one tensor of eight zeros and ``metadata``."""
-    tensor = {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]}
+def safetensors(metadata: Mapping[str, str], *, weights: bytes) -> bytes:
+    """A sound safetensors file with one tensor of bytes, ``weights``, and ``metadata``."""
+    tensor = {"dtype": "U8", "shape": [len(weights)], "data_offsets": [0, len(weights)]}
     header = json.dumps({"__metadata__": dict(metadata), "lora.weight": tensor}, sort_keys=True).encode()
-    return struct.pack("<Q", len(header)) + header + bytes(32)
+    return safetensors_of(header, weights)
+
+
+def safetensors_of(header: bytes, weights: bytes) -> bytes:
+    """A file in the safetensors layout with any header, sound or not."""
+    return struct.pack("<Q", len(header)) + header + weights
+
+
+def data_url(image_file: bytes) -> str:
+    """A JPEG file as a modelspec thumbnail has it."""
+    return f"data:image/jpeg;base64,{b64encode(image_file).decode()}"
 
 
 def loud_pickle() -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from embeddings.types import UInt8
-from pipelines.sample.case import LIKENESS, MIXED, PORTRAIT, REENCODED, SHOWS_ALPHA, SHOWS_BOTH, SPLIT, Case, Sidecar
+from pipelines.sample.case import LIKENESS, MIXED, PORTRAIT, REENCODED, SHOWS_ALL, SHOWS_ALPHA, SPLIT, Case, Sidecar
 from pipelines.sample.encoding import gif, jpeg, jpeg_cmyk, jpeg_grey, jpeg_turned, png, png_transparent, webp
 from pipelines.sample.photographs import ASTRONAUT_FACE
 from pipelines.sample.variants import (
@@ -98,7 +98,7 @@ def _scenes(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     joined = paste(pictures["group"], scale(portrait, factor=0.75), x=560, y=10)
     yield Case("collage", ".jpg", jpeg(grid, quality=85), 1, SHOWS_ALPHA, faces=1)
     yield Case("small-face", ".jpg", jpeg(far, quality=88), 0, SHOWS_ALPHA, faces=1)
-    yield Case("both-subjects", ".jpg", jpeg(joined, quality=85), 1, SHOWS_BOTH, faces=7)
+    yield Case("both-subjects", ".jpg", jpeg(joined, quality=85), 1, SHOWS_ALL, faces=7)
     entry = jpeg(hue(portrait, degrees=20), quality=85)
     yield Case("bounty-entry", ".jpg", entry, 1, SHOWS_ALPHA, faces=1, kind="bounty_entry")
 

@@ -1,4 +1,4 @@
-"""Writes the sample platform: two days of uploads as a directory source, two people's references, and the truth.
+"""Writes the sample platform: two days of uploads as a directory source, three people's references, and the truth.
 
 Everything is made from photographs inside installed packages, without the network. The same days give the same bytes.
 Knows no database and no model: what the pipeline makes of it is for ``make sweep`` and the tests to compare.
@@ -17,12 +17,16 @@ from typing import Final
 from embeddings.errors import ConfigError
 from embeddings.types import UInt8
 from pipelines.sample.bystanders import broken_cases, faceless_cases, stranger_cases
-from pipelines.sample.case import BETA_REFERENCE, CORROBORATED, Case
+from pipelines.sample.case import BETA_REFERENCE, GAMMA_HEAD, Case
 from pipelines.sample.encoding import jpeg, png
+from pipelines.sample.expectation import expected, expected_models, item_id
 from pipelines.sample.first_subject import first_subject_cases
+from pipelines.sample.model_headers import model_file_cases
+from pipelines.sample.named_uploads import ALIAS, EXCLUSION, face_cases, named_cases
 from pipelines.sample.photographs import load_photographs
 from pipelines.sample.second_subject import second_subject_cases
-from pipelines.sample.truth import ALPHA, BETA, Expected, PlantedSubject, PlantedUpload, SamplePlatform
+from pipelines.sample.third_subject import third_subject_cases
+from pipelines.sample.truth import ALPHA, BETA, GAMMA, PHASES, PlantedSubject, PlantedUpload, SamplePlatform
 from pipelines.sample.variants import crop
 
 _SECONDS_OF_A_DAY: Final = 86_400
@@ -43,14 +47,19 @@ def build_platform(folder: Path, *, days: tuple[date, date]) -> SamplePlatform:
         raise ConfigError("the folder holds a sample platform already: name an empty one")
     pictures = load_photographs()
     cases = planted_cases(pictures)
+    group = pictures["group"]
     planted = [_plant(uploads, case, days, position / len(cases)) for position, case in enumerate(cases)]
     return SamplePlatform(
         folder=folder,
         uploads=uploads,
         days=days,
-        registered=_write_subject(references, ALPHA, png(pictures["astronaut"]), ".png"),
-        requested=_write_subject(references, BETA, jpeg(crop(pictures["group"], BETA_REFERENCE), quality=95), ".jpg"),
+        registered=_write_subject(
+            references, ALPHA, png(pictures["astronaut"]), ".png", ALIAS, exclusions=(EXCLUSION,)
+        ),
+        requested=_write_subject(references, BETA, jpeg(crop(group, BETA_REFERENCE), quality=95), ".jpg"),
+        poisoned=_write_subject(references, GAMMA, jpeg(crop(group, GAMMA_HEAD), quality=95), ".jpg"),
         planted=tuple(sorted(planted, key=lambda upload: upload.item_id)),
+        models={phase: expected_models(cases, phase) for phase in PHASES},
     )
 
 
@@ -62,6 +71,10 @@ def planted_cases(pictures: Mapping[str, UInt8]) -> tuple[Case, ...]:
         stranger_cases(pictures),
         faceless_cases(pictures),
         broken_cases(pictures),
+        model_file_cases(pictures),
+        named_cases(pictures),
+        face_cases(pictures),
+        third_subject_cases(pictures),
     )
     return tuple(chain.from_iterable(parts))
 
@@ -73,15 +86,14 @@ def _plant(uploads: Path, case: Case, days: tuple[date, date], position: float) 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(case.data)
     uploader = case.uploader or f"uploader-{int(position * _UPLOADERS) + 1}"
-    item_id = case.item_id or f"upload-{case.name}"
-    sidecar = _sidecar(case, item_id, uploader, received)
+    sidecar = _sidecar(case, uploader, received)
     if sidecar is not None:
         path.with_name(f"{path.name}.json").write_bytes(sidecar)
     os.utime(path, (received.timestamp(), received.timestamp()))
     readable = case.sidecar not in ("not_json", "none")
     relative = path.relative_to(uploads).as_posix()
     return PlantedUpload(
-        item_id=item_id if readable else relative,
+        item_id=item_id(case) if readable else relative,
         path=relative,
         day=days[case.day],
         case=case.name,
@@ -89,8 +101,8 @@ def _plant(uploads: Path, case: Case, days: tuple[date, date], position: float) 
         uploader=uploader if readable else None,
         parent_model=case.model,
         expected_faces=case.faces,
-        expected_after_sweep=_expected(case, frozenset({ALPHA})),
-        expected_after_rescan=_expected(case, frozenset({ALPHA, BETA})),
+        faint="face_above_review_threshold" in case.rules.values(),
+        expected={phase: expected(case, phase) for phase in PHASES},
     )
 
 
@@ -102,35 +114,32 @@ def _received(case: Case, day: date, position: float) -> datetime:
     return midnight + timedelta(seconds=int(position * _SECONDS_OF_A_DAY))
 
 
-def _sidecar(case: Case, item_id: str, uploader: str, received: datetime) -> bytes | None:
+def _sidecar(case: Case, uploader: str, received: datetime) -> bytes | None:
     if case.sidecar == "none":
         return None
     if case.sidecar == "not_json":
         return b'{"id": "unreadable", "received_at": \n'
     fields: dict[str, object] = {
-        "id": item_id,
+        "id": item_id(case),
         "kind": case.kind,
         "uploader": uploader,
         "received_at": received.astimezone(_EAST if case.sidecar == "offset" else UTC).isoformat(),
-        "title": f"Sample {case.name.replace('-', ' ')}",
-        "tags": ["sample", case.suffix.removeprefix(".")],
+        "title": case.title or f"Upload {case.name.replace('-', ' ')}",
+        "tags": [*case.tags, "upload", case.suffix.removeprefix(".")],
+        "trigger_words": list(case.trigger_words),
     }
-    if case.model is not None:
-        fields["parent_model"] = case.model
+    optional = {"parent_model": case.model, "prompt": case.prompt, "nsfw_level": case.nsfw_level}
+    fields |= {name: value for name, value in optional.items() if value is not None}
     if case.sidecar == "bad_field":
         fields["tags"] = {"not": "a list"}
     return json.dumps(fields, indent=1, sort_keys=True).encode() + b"\n"
 
 
-def _expected(case: Case, registered: frozenset[str]) -> Expected:
-    """The truth about one case once ``registered`` are in the registry."""
-    subjects = case.shows & registered
-    corroborated = CORROBORATED.get(case.model) if case.model else None
-    return Expected("hit" if subjects else case.status, subjects, subjects & {corroborated})
-
-
-def _write_subject(references: Path, label: str, data: bytes, suffix: str) -> PlantedSubject:
+def _write_subject(
+    references: Path, label: str, data: bytes, suffix: str, *aliases: str, exclusions: tuple[str, ...] = ()
+) -> PlantedSubject:
     path = references / label / f"portrait{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    return PlantedSubject(label=label, name=f"Sample Subject {label.capitalize()}", references=(path,))
+    names = (f"Sample Subject {label.capitalize()}", *aliases)
+    return PlantedSubject(label=label, names=names, exclusions=exclusions, references=(path,))

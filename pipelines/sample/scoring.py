@@ -1,111 +1,166 @@
-"""Compares what the pipeline made of the sample platform with what was planted, and prints the table."""
+"""Compares what the pipeline made of the sample platform with what was planted: statuses, evidence and verdicts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from rich.console import Console
-from rich.table import Table
+from sqlalchemy.engine import Connection
 
-from pipelines.database.tables import items
-from pipelines.hits import list_hits
-from pipelines.sample.truth import Expected, PlantedUpload
+from pipelines.database.tables import items, subjects, verdicts
+from pipelines.hits import TIERS, list_hits
+from pipelines.judging import content_key
+from pipelines.sample.truth import Phase, SamplePlatform
+from pipelines.verdicts import list_model_verdicts
 from pipelines.workspace import Workspace
+
+_Pair = tuple[str, str]
+"""Item id (or model) and label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How often something was planted and found, and how often both."""
+
+    planted: int
+    found: int
+    right: int
+
+    @property
+    def recall(self) -> float:
+        """Share of what was planted that was found."""
+        return self.right / self.planted if self.planted else 1.0
+
+    @property
+    def precision(self) -> float:
+        """Share of what was found that was planted."""
+        return self.right / self.found if self.found else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One phase of the sample. Recall and precision are over (item, person) pairs; ``wrong`` names cases."""
+    """One phase of the sample. ``wrong`` names cases.
 
-    phase: str
+    ``evidence``: (item, person) pairs with a hit; ``tiers`` and ``rules``: the same by tier and by the rule of the
+    verdict; ``models``: by verdict on the model, and ``blocks`` those of which the generator is to be told.
+    """
+
+    phase: Phase
     statuses: dict[str, int]
-    expected_pairs: int
-    found_pairs: int
-    right_pairs: int
-    takedowns: int
-    reviews: int
+    evidence: Count
+    tiers: dict[str, Count]
+    rules: dict[str, Count]
+    verdicts: dict[str, Count]
+    models: dict[str, Count]
     wrong: tuple[str, ...]
 
-    @property
-    def recall(self) -> float:
-        """Share of the planted pairs that were found."""
-        return self.right_pairs / self.expected_pairs if self.expected_pairs else 1.0
 
-    @property
-    def precision(self) -> float:
-        """Share of the found pairs that were planted."""
-        return self.right_pairs / self.found_pairs if self.found_pairs else 1.0
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the database says: by pair its tiers, its verdict with rule and whether it comes first, its model's."""
+
+    statuses: dict[str, str]
+    tiers: dict[_Pair, frozenset[str]]
+    rules: dict[_Pair, tuple[str, str, bool]]
+    models: dict[_Pair, tuple[str, str, bool]]
 
 
-def score_phase(
-    workspace: Workspace,
-    phase: str,
-    expected: Mapping[str, tuple[PlantedUpload, Expected]],
-    labels: Mapping[str, str],
-) -> Score:
-    """Score the database against ``expected`` (item id -> upload and its truth); ``labels``: subject id -> label."""
+def score_phase(workspace: Workspace, platform: SamplePlatform, phase: Phase, labels: Mapping[str, str]) -> Score:
+    """Score the database against the truth after ``phase``; ``labels``: subject id -> label."""
     with workspace.database.read() as connection:
-        status = {row.item_id: row.status for row in connection.execute(sa.select(items).where(items.c.live))}
-        verdicts = {(hit.item_id, labels[hit.subject_id]): hit.verdict for hit in list_hits(connection)}
-    truth = {
-        (item_id, label): wanted.verdict(label)
-        for item_id, (_, wanted) in expected.items()
-        for label in wanted.subjects
-    }
-    wrong = [
-        f"{upload.case}: status {status.get(item_id, 'missing')}, expected {wanted.status}"
-        for item_id, (upload, wanted) in expected.items()
-        if status.get(item_id) != wanted.status
-    ]
-    wrong += [
-        f"{_case(expected, item_id)} and {label}: {verdicts.get((item_id, label), 'no hit')}, "
-        f"expected {truth.get((item_id, label), 'no hit')}"
-        for item_id, label in sorted(truth.keys() | verdicts.keys())
-        if truth.get((item_id, label)) != verdicts.get((item_id, label))
-    ]
-    wrong += [f"{item_id}: listed, but never planted" for item_id in sorted(status.keys() - expected.keys())]
+        found = _read(connection, labels)
+    truth = {upload.item_id: upload.expected[phase] for upload in platform.planted}
+    planted = _Found(
+        statuses={item_id: wanted.status for item_id, wanted in truth.items()},
+        tiers={
+            (key, label): frozenset(truth[key].findings[label].tiers) for key in truth for label in truth[key].subjects
+        },
+        rules={
+            (item_id, label): (finding.verdict, finding.rule, finding.mature)
+            for item_id, wanted in truth.items()
+            for label, finding in wanted.findings.items()
+        },
+        models={pair: (said.verdict, said.rule, said.block) for pair, said in platform.models[phase].items()},
+    )
+    names = {upload.item_id: upload.case for upload in platform.planted}
+    by_tier = [{(*pair, tier) for pair, tiers in one.tiers.items() for tier in tiers} for one in (planted, found)]
     return Score(
         phase=phase,
-        statuses=dict(sorted(Counter(value.partition(":")[0] for value in status.values()).items())),
-        expected_pairs=len(truth),
-        found_pairs=len(verdicts),
-        right_pairs=len(truth.keys() & verdicts.keys()),
-        takedowns=sum(verdict == "takedown" for verdict in verdicts.values()),
-        reviews=sum(verdict == "review" for verdict in verdicts.values()),
-        wrong=tuple(wrong),
+        statuses=dict(sorted(Counter(value.partition(":")[0] for value in found.statuses.values()).items())),
+        evidence=_count(planted.tiers, found.tiers),
+        tiers={tier: _count(*({one for one in of if one[2] == tier} for of in by_tier)) for tier in TIERS},
+        rules=_by(planted.rules, found.rules, 1),
+        verdicts=_by(planted.rules, found.rules, 0),
+        models=_by(planted.models, found.models, 0)
+        | {"generator.block": _by(planted.models, found.models, 2).get("True", Count(0, 0, 0))},
+        wrong=tuple(_differences(planted, found, names)),
     )
 
 
-def _case(expected: Mapping[str, tuple[PlantedUpload, Expected]], item_id: str) -> str:
-    return expected[item_id][0].case if item_id in expected else item_id
+def _read(connection: Connection, labels: Mapping[str, str]) -> _Found:
+    tiers: dict[_Pair, set[str]] = {}
+    for hit in list_hits(connection):
+        tiers.setdefault((hit.item_id, labels[hit.subject_id]), set()).add(hit.tier)
+    # Not only the verdicts in force: that everything was rejected is a verdict as well.
+    query = (
+        sa.select(verdicts)
+        .join(items, sa.and_(items.c.item_id == verdicts.c.item_id, content_key() == verdicts.c.content_sha256))
+        .join(subjects, sa.and_(subjects.c.subject_id == verdicts.c.subject_id, subjects.c.state == "active"))
+        .where(items.c.live)
+    )
+    return _Found(
+        statuses={row.item_id: row.status for row in connection.execute(sa.select(items).where(items.c.live))},
+        tiers={pair: frozenset(of_pair) for pair, of_pair in tiers.items()},
+        rules={
+            (row.item_id, labels[row.subject_id]): (row.verdict, row.rule, row.priority >= 2)
+            for row in connection.execute(query)
+        },
+        models={
+            (one.model, labels[one.subject_id]): (one.verdict, one.rule, one.generator_block)
+            for one in list_model_verdicts(connection)
+        },
+    )
 
 
-def print_scores(scores: list[Score], facts: Mapping[str, str]) -> None:
-    """One table: a column per phase, then the facts, then what came out wrong."""
-    console = Console(highlight=False)
-    table = Table(title="Sample platform", title_justify="left")
-    table.add_column("")
-    for score in scores:
-        table.add_column(score.phase, justify="right")
-    families = sorted({family for score in scores for family in score.statuses})
-    rows: list[tuple[str, list[str]]] = [
-        ("items", [str(sum(score.statuses.values())) for score in scores]),
-        *((f"  {family}", [str(score.statuses.get(family, 0)) for score in scores]) for family in families),
-        ("persons in items, planted", [str(score.expected_pairs) for score in scores]),
-        ("recall", [f"{score.recall:.3f}" for score in scores]),
-        ("precision", [f"{score.precision:.3f}" for score in scores]),
-        ("takedown verdicts", [str(score.takedowns) for score in scores]),
-        ("review verdicts", [str(score.reviews) for score in scores]),
-        ("cases that came out wrong", [str(len(score.wrong)) for score in scores]),
-    ]
-    for name, cells in rows:
-        table.add_row(name, *cells)
-    console.print(table)
-    for name, value in facts.items():
-        console.print(f"{name:<12} {value}", soft_wrap=True, markup=False)
-    for score in scores:
-        for problem in score.wrong:
-            console.print(f"WRONG after {score.phase}: {problem}", style="bold red", markup=False)
+def _count(planted: Iterable[object], found: Iterable[object]) -> Count:
+    wanted, got = set(planted), set(found)
+    return Count(len(wanted), len(got), len(wanted & got))
+
+
+def _by(
+    planted: Mapping[_Pair, tuple[str, str, bool]], found: Mapping[_Pair, tuple[str, str, bool]], part: int
+) -> dict[str, Count]:
+    """Counts by one part of what is said of the pairs."""
+    both = [{(pair, str(said[part])) for pair, said in of.items()} for of in (planted, found)]
+    words = sorted({word for of in both for _, word in of})
+    return {word: _count(*({one for one in of if one[1] == word} for of in both)) for word in words}
+
+
+def _differences(planted: _Found, found: _Found, names: Mapping[str, str]) -> Iterator[str]:
+    """One line for each thing that came out otherwise."""
+    for item_id in sorted(planted.statuses.keys() | found.statuses.keys()):
+        if item_id not in names:
+            yield f"{item_id}: listed, but never planted"
+        elif planted.statuses[item_id] != found.statuses.get(item_id):
+            yield f"{names[item_id]}: status {found.statuses.get(item_id)}, expected {planted.statuses[item_id]}"
+    for what, wanted, got in (
+        ("evidence", _in_words(planted.tiers), _in_words(found.tiers)),
+        ("verdict", _said(planted.rules, "mature"), _said(found.rules, "mature")),
+        ("model", _said(planted.models, "blocked"), _said(found.models, "blocked")),
+    ):
+        for pair in sorted(wanted.keys() | got.keys()):
+            if wanted.get(pair) != got.get(pair):
+                name = names.get(pair[0], pair[0])
+                yield f"{name} and {pair[1]}: {what} {got.get(pair)}, expected {wanted.get(pair)}"
+
+
+def _in_words(tiers: Mapping[_Pair, frozenset[str]]) -> dict[_Pair, str]:
+    return {pair: " ".join(sorted(of_pair)) for pair, of_pair in tiers.items()}
+
+
+def _said(said: Mapping[_Pair, tuple[str, str, bool]], mark: str) -> dict[_Pair, str]:
+    return {
+        pair: f"{verdict} by {rule}" + (f", {mark}" if marked else "") for pair, (verdict, rule, marked) in said.items()
+    }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from embeddings.types import UInt8
-from pipelines.sample.case import BETA_PORTRAIT, SECOND, SECOND_REENCODED, SHOWS_BETA, Case
+from pipelines.sample.case import BETA_PORTRAIT, SECOND, SECOND_REENCODED, SHOWS_BETA, SHOWS_GROUP, Case
 from pipelines.sample.encoding import gif, jpeg, jpeg_grey, jpeg_turned, png, webp
 from pipelines.sample.photographs import GROUP_FACES, photograph_path
+from pipelines.sample.truth import BETA
 from pipelines.sample.variants import around, brightness, collage, crop, flip, hue, paste, resize, scale
 
 
@@ -16,10 +17,13 @@ def second_subject_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     group = pictures["group"]
     portrait = crop(group, BETA_PORTRAIT)
     packaged = photograph_path("group").read_bytes()
-    yield Case("group-photo", ".jpg", packaged, 0, SHOWS_BETA, faces=6)
-    yield Case("group-photo-again", ".jpg", jpeg(scale(group, factor=0.7), quality=70), 1, SHOWS_BETA, faces=6)
+    yield Case("group-photo", ".jpg", packaged, 0, SHOWS_GROUP, faces=6)
+    yield Case("group-photo-again", ".jpg", jpeg(scale(group, factor=0.7), quality=70), 1, SHOWS_GROUP, faces=6)
     yield from _alone(pictures, portrait)
     yield from _models(pictures, portrait)
+    wall = jpeg(crop(pictures["brick"], (0, 0, 400, 300)), quality=85)
+    prompt = "portrait of sample subject beta, oil on canvas"
+    yield Case("second-named", ".jpg", wall, 1, status="no_face", faces=0, prompt=prompt, names={BETA: "text"})
 
 
 def _alone(pictures: Mapping[str, UInt8], portrait: UInt8) -> Iterator[Case]:

@@ -1,10 +1,12 @@
 """What the sample platform contains and what a correct pipeline makes of it.
 
-Owns the vocabulary of planted cases. Knows no pictures, no database and no model.
+Owns the vocabulary of planted cases. Knows no pictures, no database, no model and no policy: what each rule means is
+said here a second time, so that the two can differ.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,25 +17,79 @@ from pipelines.sources import Kind
 ALPHA: Final = "alpha"
 """Label of the subject that is registered from the start."""
 BETA: Final = "beta"
-"""Label of the subject whose removal request comes after both nightly runs."""
+"""Label of the subject whose removal request comes after both nightly runs, and who withdraws consent in the end."""
+GAMMA: Final = "gamma"
+"""Label of the poisoned request: a face that fills a creator's model, in the name of somebody who is not its owner."""
+
+Verdict = Literal["takedown", "review", "clear"]
+Tier = Literal["exact", "face", "header", "text"]
+Phase = Literal["nights", "request", "decisions", "poison", "withdrawal"]
+PHASES: Final[tuple[Phase, ...]] = ("nights", "request", "decisions", "poison", "withdrawal")
+"""After the nightly runs of both days; after the second subject's request; after an analyst's decisions and another
+night; after the poisoned request; after the second subject has withdrawn and the poisoned one was thrown out."""
+
+VERDICTS: Final[Mapping[str, Verdict]] = {
+    "confirmed_by_person": "takedown",
+    "copy_of_confirmed": "takedown",
+    "strong_face_in_distinct_images": "takedown",
+    "strong_face_with_name": "takedown",
+    "bounty_names_person": "review",
+    "strong_face_uncorroborated": "review",
+    "face_above_review_threshold": "review",
+    "name_in_header": "review",
+    "name_in_text": "review",
+    "weak_name_alone": "review",
+    "rejected_by_person": "clear",
+}
+"""Rules that the sample's own policy makes verdicts by. Three more only fire under its other policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is to be said of one upload and one subject. ``tiers``: of the evidence in force, none once rejected."""
+
+    rule: str
+    tiers: frozenset[Tier]
+    mature: bool = False
+    """It is rated mature, so it comes first and has the shorter deadline."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the rule says."""
+        return VERDICTS[self.rule]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFinding:
+    """What is to be said of one model (or bounty) and one subject; ``block``: the generator has to be told."""
+
+    verdict: Literal["likeness_model", "suspected"]
+    rule: str
+    block: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One upload at one moment. A subject that is not in ``takedown`` is to be reviewed."""
+    """One upload after one phase."""
 
     status: str
     """The ledger's status, in full."""
-    subjects: frozenset[str] = frozenset()
-    """Labels of the subjects that a hit names."""
-    takedown: frozenset[str] = frozenset()
-    """Those of ``subjects`` for whom the verdict is ``takedown``."""
+    findings: Mapping[str, Finding]
+    """By label; whoever is not in it has no verdict."""
 
-    def verdict(self, subject: str) -> Literal["takedown", "review", "clear"]:
+    @property
+    def subjects(self) -> frozenset[str]:
+        """Labels of those with a hit in force."""
+        return frozenset(label for label, finding in self.findings.items() if finding.tiers)
+
+    @property
+    def faces(self) -> frozenset[str]:
+        """Labels of those whose face is to be found."""
+        return frozenset(label for label, finding in self.findings.items() if "face" in finding.tiers)
+
+    def verdict(self, subject: str) -> Verdict:
         """What the policy makes of this upload and ``subject``."""
-        if subject not in self.subjects:
-            return "clear"
-        return "takedown" if subject in self.takedown else "review"
+        return self.findings[subject].verdict if subject in self.findings else "clear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +108,9 @@ class PlantedUpload:
     parent_model: str | None
     expected_faces: int | None
     """Faces over all frames; None where that is not part of the case."""
-    expected_after_sweep: Expected
-    """After the nightly runs of both days."""
-    expected_after_rescan: Expected
-    """After the second subject's request was accepted as well."""
+    faint: bool
+    """Its face scores between the two thresholds."""
+    expected: Mapping[Phase, Expected]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +118,9 @@ class PlantedSubject:
     """A person for the registry."""
 
     label: str
-    name: str
+    names: tuple[str, ...]
+    """The full name first, then aliases."""
+    exclusions: tuple[str, ...]
     references: tuple[Path, ...]
 
 
@@ -78,10 +135,23 @@ class SamplePlatform:
     """In the registry before the first run."""
     requested: PlantedSubject
     """Asks for removal after both runs."""
+    poisoned: PlantedSubject
+    """Whose request would empty somebody's model."""
     planted: tuple[PlantedUpload, ...]
     """In the order of item ids."""
+    models: Mapping[Phase, Mapping[tuple[str, str], ModelFinding]]
+    """(model or bounty, label) -> its truth."""
 
     @property
     def source_uri(self) -> str:
         """What :func:`pipelines.sources.open_source` takes."""
         return f"directory:{self.uploads}"
+
+    @property
+    def subjects(self) -> tuple[PlantedSubject, ...]:
+        """Everybody who is ever registered."""
+        return self.registered, self.requested, self.poisoned
+
+    def item(self, case: str) -> str:
+        """The item id of a planted case."""
+        return next(upload.item_id for upload in self.planted if upload.case == case)

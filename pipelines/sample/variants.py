@@ -80,6 +80,22 @@ def stripes(image: UInt8, *, every: int, thickness: int) -> UInt8:
     return marked
 
 
+def mosaic(image: UInt8, box: Box, *, cell: int) -> UInt8:
+    """The part inside ``box`` in squares of ``cell`` pixels, as a face is hidden."""
+    part = crop(image, box)
+    height, width = part.shape[:2]
+    coarse = resize(part, width=max(1, width // cell), height=max(1, height // cell))
+    rows, columns = np.arange(height) * coarse.shape[0] // height, np.arange(width) * coarse.shape[1] // width
+    return paste(image, coarse[rows][:, columns], x=box[0], y=box[1])
+
+
+def blend(image: UInt8, other: UInt8, *, share: float) -> UInt8:
+    """``share`` of ``image`` and the rest of ``other``, which is brought to the same size."""
+    height, width = image.shape[:2]
+    mixed = image * share + resize(other, width=width, height=height) * (1 - share)
+    return np.ascontiguousarray(mixed.round().astype(np.uint8))
+
+
 def paste(background: UInt8, picture: UInt8, *, x: int, y: int) -> UInt8:
     """``picture`` laid upon ``background`` with its top left corner at (x, y); it must fit."""
     height, width = picture.shape[:2]

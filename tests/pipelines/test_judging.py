@@ -32,10 +32,13 @@ def show(uploads: Path, name: str, *people: int, model: str | None = "m", **side
 
 
 def messages(workspace: Workspace, action: str) -> list[tuple[str, str]]:
-    """(item, state) of the messages of one action."""
+    """(item, state) of the messages of one action, in order."""
     query = sa.select(outbox.c.item_id, outbox.c.state).where(outbox.c.action == action)
+    query = query.order_by(outbox.c.item_id, outbox.c.state)
     with workspace.database.read() as connection:
-        return [(row.item_id, row.state) for row in connection.execute(query.order_by(outbox.c.item_id, outbox.c.state))]
+        return [
+            (row.item_id, row.state) for row in connection.execute(query.order_by(outbox.c.item_id, outbox.c.state))
+        ]
 
 
 def of_model(workspace: Workspace, model: str = "m") -> Any:

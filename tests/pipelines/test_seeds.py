@@ -19,6 +19,7 @@ from pipelines.rescan import rescan, retry_rescan, wanted_rescans
 from pipelines.sweep import sweep
 from pipelines.verify import verify
 from pipelines.workspace import Workspace
+from tests.embeddings.model_files import model_file
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload
 
@@ -113,6 +114,20 @@ def test_a_confirmation_seeds_digest_tensors_and_perceptual_hash(workspace: Work
         "payload": (PAYLOAD, seeds.PAYLOAD_MODEL_ID, 2),
         "pdq": (PDQ, PDQ_MODEL_ID, 3),
     }
+
+
+def test_a_model_file_without_tensors_is_no_seed_for_all_others_without_any(
+    workspace: Workspace, uploads: Path
+) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "named.safetensors", model_file({"ss_output_name": NAME}, payload=b""))
+    upload(uploads, "other.safetensors", model_file({"ss_output_name": "style"}, payload=b""))
+    sweep(workspace, source_of(uploads), day=None)
+    say(workspace, "confirm", item_id="named.safetensors", tier="header")
+    assert [row.kind for row in all_seeds(workspace)] == ["sha256"]
+    sweep(workspace, source_of(uploads), day=None)
+    with workspace.database.read() as connection:
+        assert {hit.item_id for hit in list_hits(connection)} == {"named.safetensors"}
 
 
 @pytest.mark.parametrize("decision", ["reject", "unsure"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import pickle
 from collections import Counter
 from dataclasses import dataclass
@@ -15,10 +16,18 @@ import pytest
 from PIL import Image
 
 from embeddings.errors import ConfigError
+from embeddings.safetensors_header import is_safetensors
 from embeddings.shard import embed_shard, load_models
 from embeddings.types import Content, Float32, vectors_of
-from pipelines.config import EmbeddingConfig, ImagesConfig, RegistryConfig, SweepConfig
-from pipelines.sample import ALPHA, BETA, Expected, PlantedUpload, SamplePlatform, build_platform
+from pipelines.config import EmbeddingConfig, ImagesConfig, ModelFilesConfig, RegistryConfig, SweepConfig
+from pipelines.hits import TIERS
+from pipelines.model_reading import read_bytes
+from pipelines.policy import RULES, load_policy
+from pipelines.sample import ALPHA, BETA, GAMMA, PHASES, Phase, PlantedUpload, SamplePlatform, build_platform
+from pipelines.sample.expectation import REGISTERED, SIMULATED
+from pipelines.sample.messages import wanted_messages
+from pipelines.sample.policies import POLICY_FILE, write_settings
+from pipelines.sample.truth import VERDICTS
 from pipelines.sources import FetchSettings, Item, open_source
 
 DAYS = (date(2026, 3, 4), date(2026, 3, 5))
@@ -38,13 +47,10 @@ class Findings:
         vectors = self.vectors[hashlib.sha256(data).digest()]
         return float((vectors @ self.references[label]).max(initial=-1.0))
 
-    def expected(self, upload: PlantedUpload, data: bytes, registered: set[str]) -> tuple[str, set[str]]:
-        """Status and subjects by brute force."""
-        if upload.kind == "model":
-            return ("no_face" if upload.path.endswith(".safetensors") else "unscannable:format"), set()
+    def expected(self, data: bytes, registered: frozenset[str]) -> tuple[str, set[str]]:
+        """Status of a scan, and whose faces there are, by brute force."""
         subjects = {label for label in registered if self.best(data, label) >= REVIEW}
-        status = self.statuses[hashlib.sha256(data).digest()]
-        return ("hit" if subjects else "clean") if status == "faces" else status, subjects
+        return self.statuses[hashlib.sha256(data).digest()], subjects
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +61,10 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> SamplePlatform:
 @pytest.fixture(scope="module")
 def findings(platform: SamplePlatform, tmp_path_factory: pytest.TempPathFactory) -> Findings:
     models = load_models("opencv-zoo", cache_dir=tmp_path_factory.mktemp("graphs"), settings=EmbeddingConfig().faces())
-    subjects = (platform.registered, platform.requested)
+    subjects = platform.subjects
     files = [read(platform, upload) for upload in platform.planted]
     files += [reference.read_bytes() for subject in subjects for reference in subject.references]
-    contents = [Content(sha256=hashlib.sha256(data).digest(), data=data) for data in files]
+    contents = [Content(sha256=hashlib.sha256(data).digest(), data=seen_of(data)) for data in files]
     found = embed_shard(contents, models, limits=ImagesConfig().limits(), workers=2)
     matrix = vectors_of(found.faces["vector"], models.dimension)
     owners = found.faces["content_sha256"].to_pylist()
@@ -66,6 +72,12 @@ def findings(platform: SamplePlatform, tmp_path_factory: pytest.TempPathFactory)
     vectors = {sha: matrix[[index for index, owner in enumerate(owners) if owner == sha]] for sha in statuses}
     references = {s.label: vectors[hashlib.sha256(s.references[0].read_bytes()).digest()][0] for s in subjects}
     return Findings(statuses, vectors, references)
+
+
+def seen_of(data: bytes) -> bytes:
+    """The picture in a file: itself, or the thumbnail of a model file."""
+    found = read_bytes(data, config=ModelFilesConfig())
+    return data if found.content is None else found.content.data
 
 
 def read(platform: SamplePlatform, upload: PlantedUpload) -> bytes:
@@ -92,7 +104,7 @@ def digests(folder: Path) -> dict[str, tuple[str, int]]:
 def by_model(platform: SamplePlatform, label: str) -> dict[str, list[PlantedUpload]]:
     models: dict[str, list[PlantedUpload]] = {}
     for upload in platform.planted:
-        if upload.parent_model and label in upload.expected_after_rescan.subjects:
+        if upload.parent_model and label in upload.expected["poison"].faces:
             models.setdefault(upload.parent_model, []).append(upload)
     return models
 
@@ -153,51 +165,47 @@ def test_a_folder_with_older_uploads_is_refused_because_they_would_falsify_the_t
 
 
 def test_each_reference_shows_one_face_that_is_large_enough(platform: SamplePlatform, findings: Findings) -> None:
-    for subject in (platform.registered, platform.requested):
+    for subject in platform.subjects:
         data = subject.references[0].read_bytes()
         assert len(findings.vectors[hashlib.sha256(data).digest()]) == 1
         with Image.open(subject.references[0]) as image:
             assert min(image.size) > 2 * RegistryConfig().min_reference_pixels
 
 
-def test_the_two_subjects_do_not_match_each_other(findings: Findings) -> None:
-    assert findings.references[ALPHA] @ findings.references[BETA] < 0.25
+def test_the_subjects_do_not_match_each_other(findings: Findings) -> None:
+    for one, other in itertools.combinations(findings.references.values(), 2):
+        assert one @ other < 0.25
 
 
-def test_every_status_and_subject_after_both_sweeps_is_what_was_planted(
-    platform: SamplePlatform, findings: Findings
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_face_that_is_planted_is_there_and_no_other(
+    platform: SamplePlatform, findings: Findings, phase: Phase
 ) -> None:
-    wrong = {
-        upload.case: got
-        for upload in platform.planted
-        if (got := findings.expected(upload, read(platform, upload), {ALPHA})) != seen(upload.expected_after_sweep)
-    }
+    """But for what somebody rejected. The headers of model files without a thumbnail are for the whole run to read."""
+    wrong = {}
+    for upload in platform.planted:
+        wanted, data = upload.expected[phase], read(platform, upload)
+        if any(not finding.tiers for finding in wanted.findings.values()):
+            continue
+        status, faces = findings.expected(data, REGISTERED[phase])
+        hit = wanted.subjects and status in ("faces", "no_face")
+        got = ("hit" if hit else "clean" if status == "faces" else status, faces)
+        if got[1] != wanted.faces or (got[0] != wanted.status and not is_safetensors(data)):
+            wrong[upload.case] = got
     assert wrong == {}
-
-
-def test_every_status_and_subject_after_the_rescan_is_what_was_planted(
-    platform: SamplePlatform, findings: Findings
-) -> None:
-    wrong = {
-        upload.case: got
-        for upload in platform.planted
-        if (got := findings.expected(upload, read(platform, upload), {ALPHA, BETA}))
-        != seen(upload.expected_after_rescan)
-    }
-    assert wrong == {}
-
-
-def seen(expected: Expected) -> tuple[str, set[str]]:
-    return expected.status, set(expected.subjects)
 
 
 def test_no_planted_score_is_near_a_threshold(platform: SamplePlatform, findings: Findings) -> None:
     """Another runtime or precision moves scores by well under 0.05; it must not change what is planted."""
     for upload in platform.planted:
-        for label in (ALPHA, BETA):
+        for label in (ALPHA, BETA, GAMMA):
             score = findings.best(read(platform, upload), label)
-            shown = label in upload.expected_after_rescan.subjects
-            assert score > STRONG + 0.05 if shown else score < REVIEW - 0.05, (upload.case, label)
+            if label not in set[str]().union(*(expected.faces for expected in upload.expected.values())):
+                assert score < REVIEW - 0.05, (upload.case, label)
+            elif upload.faint:
+                assert REVIEW + 0.05 < score < STRONG - 0.05, (upload.case, label)
+            else:
+                assert score > STRONG + 0.05, (upload.case, label)
 
 
 def test_the_number_of_faces_is_what_was_planted(platform: SamplePlatform, findings: Findings) -> None:
@@ -207,10 +215,8 @@ def test_the_number_of_faces_is_what_was_planted(platform: SamplePlatform, findi
             assert len(found) == upload.expected_faces, upload.case
 
 
-@pytest.mark.parametrize("label", [ALPHA, BETA])
-def test_a_takedown_is_expected_exactly_where_a_model_has_distinct_pictures(
-    platform: SamplePlatform, label: str
-) -> None:
+@pytest.mark.parametrize("label", [ALPHA, BETA, GAMMA])
+def test_distinct_pictures_are_the_rule_exactly_where_a_model_has_them(platform: SamplePlatform, label: str) -> None:
     for upload in platform.planted:
         siblings = by_model(platform, label).get(upload.parent_model or "", [])
         distances = [
@@ -219,7 +225,9 @@ def test_a_takedown_is_expected_exactly_where_a_model_has_distinct_pictures(
             if upload in siblings and other != upload
         ]
         corroborated = any(distance > NEAR_DUPLICATE for distance in distances)
-        assert (upload.expected_after_rescan.verdict(label) == "takedown") == corroborated, upload.case
+        finding = upload.expected["poison"].findings.get(label)
+        ruled = finding is not None and finding.rule == "strong_face_in_distinct_images"
+        assert ruled == corroborated, upload.case
 
 
 def test_pictures_of_one_model_are_clearly_distinct_or_clearly_the_same(platform: SamplePlatform) -> None:
@@ -229,13 +237,45 @@ def test_pictures_of_one_model_are_clearly_distinct_or_clearly_the_same(platform
             assert all(not 16 < int((one != other).sum()) < 80 for other in prints[:index])
 
 
-def test_both_kinds_of_models_are_planted_for_both_subjects(platform: SamplePlatform) -> None:
-    for label in (ALPHA, BETA):
-        verdicts = {
-            frozenset(upload.expected_after_rescan.verdict(label) for upload in siblings)
-            for siblings in by_model(platform, label).values()
-        }
-        assert verdicts == {frozenset({"takedown"}), frozenset({"review"})}
+def test_every_rule_and_every_tier_is_planted(platform: SamplePlatform) -> None:
+    findings = [one for upload in platform.planted for at in upload.expected.values() for one in at.findings.values()]
+    assert {one.rule for one in findings} == set(VERDICTS)
+    assert set(VERDICTS) | {rule for _, rule in SIMULATED.values()} == set(RULES)
+    assert {tier for one in findings for tier in one.tiers} == set(TIERS)
+    said = {one for of_phase in platform.models.values() for one in of_phase.values()}
+    assert {one.rule for one in said} >= {"confirmed_by_person", "copy_of_confirmed", "strong_face_with_name"}
+
+
+def test_only_copies_look_like_the_picture_that_is_confirmed(platform: SamplePlatform) -> None:
+    confirmed = fingerprint(platform.uploads / path_of(platform, "confirmed-face"))
+    for upload in platform.planted:
+        if upload.kind == "model" or upload.expected["nights"].status.startswith("unscannable"):
+            continue
+        distance = int((fingerprint(platform.uploads / upload.path) != confirmed).sum())
+        copied = upload.case.startswith("confirmed-")
+        assert distance < 16 if copied else distance > 50, upload.case
+
+
+def test_the_cleaned_model_file_has_the_tensors_of_the_confirmed_one_and_nothing_else_of_it(
+    platform: SamplePlatform,
+) -> None:
+    files = [(platform.uploads / path_of(platform, name)).read_bytes() for name in ("lora-confirmed", "lora-cleaned")]
+    assert files[0][-64:] == files[1][-64:]
+    assert b"alpha" in files[0]
+    assert b"alpha" not in files[1]
+
+
+def test_the_poisoned_request_would_take_more_down_than_the_breaker_allows_and_the_others_less(
+    platform: SamplePlatform, tmp_path: Path
+) -> None:
+    write_settings(tmp_path)
+    limit = load_policy(tmp_path / POLICY_FILE).settings.breakers.subject
+    assert len(set(wanted_messages(platform, GAMMA))) > limit
+    assert max(len(set(wanted_messages(platform, label))) for label in (ALPHA, BETA)) < limit
+
+
+def path_of(platform: SamplePlatform, case: str) -> str:
+    return next(upload.path for upload in platform.planted if upload.case == case)
 
 
 def test_one_model_is_corroborated_only_by_the_second_day(platform: SamplePlatform) -> None:
@@ -244,18 +284,17 @@ def test_one_model_is_corroborated_only_by_the_second_day(platform: SamplePlatfo
 
 
 def test_the_second_subject_is_on_both_days_and_unknown_before_the_request(platform: SamplePlatform) -> None:
-    shown = [upload for upload in platform.planted if BETA in upload.expected_after_rescan.subjects]
+    shown = [upload for upload in platform.planted if BETA in upload.expected["request"].subjects]
     assert {upload.day for upload in shown} == set(DAYS)
-    assert all(BETA not in upload.expected_after_sweep.subjects for upload in platform.planted)
-    assert all(
-        upload.expected_after_sweep.takedown == upload.expected_after_rescan.takedown - {BETA} for upload in shown
-    )
+    for upload in platform.planted:
+        assert BETA not in upload.expected["nights"].findings
+        assert BETA not in upload.expected["withdrawal"].findings
 
 
 def test_the_share_of_hits_stays_below_the_bound_of_a_healthy_day(platform: SamplePlatform) -> None:
     for day in DAYS:
         uploads = [upload for upload in platform.planted if upload.day == day]
-        hits = sum(upload.expected_after_sweep.status == "hit" for upload in uploads)
+        hits = sum(upload.expected["nights"].status == "hit" for upload in uploads)
         assert hits / len(uploads) < SweepConfig().max_hit_rate
 
 

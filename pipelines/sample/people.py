@@ -1,0 +1,160 @@
+"""What people do on the sample platform: register, ask for removal, approve, decide, change their minds, withdraw.
+
+Each does it by the library calls behind the commands, and says what did not come out as it has to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+from embeddings.errors import EnrolmentError, StateError
+from pipelines.decisions import Word, decide, undo
+from pipelines.delivery import deliver, open_client
+from pipelines.enrolment import Reference, read_references
+from pipelines.hits import list_hits
+from pipelines.policy import load_policy
+from pipelines.registry import Identity, insert_subject
+from pipelines.requests import accept_request, open_request, reject_request
+from pipelines.sample.expectation import CONFIRMED, REJECTED, REVERSED, SECOND_THOUGHTS, SIMULATED
+from pipelines.sample.policies import OTHER_POLICY_FILE, UNDO_MINUTES
+from pipelines.sample.truth import ALPHA, PlantedSubject, SamplePlatform
+from pipelines.simulation import simulate
+from pipelines.takedown.dispatcher import dispatch
+from pipelines.takedown.outbox import WITHDRAWAL
+from pipelines.takedown.receiver import Receiver
+from pipelines.workspace import Workspace
+
+ACTOR = "sample"
+
+
+def register(workspace: Workspace, person: PlantedSubject) -> str:
+    """Register somebody who opts out before there are any uploads; returns the subject id."""
+    read = _read(workspace, person.references)
+    identity = Identity(names=person.names, consent="sample-consent", contact=None, exclusions=person.exclusions)
+    with workspace.database.write() as tx:
+        subject_id, _ = insert_subject(
+            tx,
+            workspace,
+            identity=identity,
+            references=read,
+            expires_at=workspace.now() + timedelta(days=30),
+            active=True,
+            actor=ACTOR,
+        )
+    return subject_id
+
+
+def ask_for_removal(workspace: Workspace, person: PlantedSubject) -> tuple[str, str]:
+    """Open a request; returns its id and the subject's."""
+    request = open_request(
+        workspace,
+        names=person.names,
+        references=_read(workspace, person.references),
+        contact="sample-contact",
+        consent=None,
+        exclusions=person.exclusions,
+        actor=ACTOR,
+    )
+    return request.request_id, request.subject_id
+
+
+def try_to_enrol_everybody(workspace: Workspace, platform: SamplePlatform) -> Iterator[str]:
+    """Somebody asks with a face that is in much of the platform: nobody may accept that."""
+    person = PlantedSubject("delta", ("Sample Subject Delta",), (), platform.registered.references)
+    request_id, _ = ask_for_removal(workspace, person)
+    try:
+        accept_request(workspace, request_id, actor="first operator")
+        yield "a request that would hit over a third of the platform was accepted"
+    except EnrolmentError as error:
+        if error.reason != "refused":
+            yield f"a request that would hit over a third of the platform was answered with {error.reason}"
+    reject_request(workspace, request_id, reason="the reference shows somebody else", actor=ACTOR)
+
+
+def accept_between_two(workspace: Workspace, request_id: str) -> Iterator[str]:
+    """A request that would hit a fifth of the platform: one person alone cannot accept it, two can, even if wrongly."""
+    if accept_request(workspace, request_id, actor="first operator").state != "open":
+        yield "one person alone accepted a request that needs two"
+    with suppress(StateError):  # as it should be
+        accept_request(workspace, request_id, actor="first operator")
+        yield "the same person accepted a request twice"
+    if accept_request(workspace, request_id, actor="second operator").state != "accepted":
+        yield "two people could not accept a request"
+
+
+def decide_all(workspace: Workspace, platform: SamplePlatform, alpha: str, receiver: Receiver) -> Iterator[str]:
+    """What the analyst says, with a delivery inside the undo window, where nothing leaves, and one after it."""
+
+    def say(case: str, word: Word, reason: str) -> str:
+        with workspace.database.read() as connection:
+            found = list_hits(connection, item_id=platform.item(case), subject_id=alpha)
+        summary = decide(workspace, [hit.hit_id for hit in found], decision=word, reason=reason, actor="analyst")
+        return str(summary.batch_id)
+
+    arrived = len(receiver.cases())
+    hasty = say(SECOND_THOUGHTS, "confirm", "same_person")
+    reversed_later = say(REVERSED, "confirm", "same_person")
+    for case in CONFIRMED:
+        say(case, "confirm", "same_person")
+    say(REJECTED, "reject", "consented")
+    deliver(workspace)
+    if len(receiver.cases()) != arrived:
+        yield "a decision left before the time to undo it was over"
+    undo(workspace, hasty, actor="analyst")
+    _deliver_later(workspace)
+    sent = {case["item_id"] for case in receiver.cases()[arrived:]}
+    for case in (REVERSED, *CONFIRMED):
+        if platform.item(case) not in sent:
+            yield f"{case}: confirmed, but not delivered after the time to undo it"
+    undo(workspace, reversed_later, actor="analyst")
+
+
+def deliver_copies(workspace: Workspace, receiver: Receiver) -> Iterator[str]:
+    """Deliver what follows from the confirmations, which waits until these cannot be undone any more."""
+    arrived = len(receiver.cases())
+    deliver(workspace)
+    if any(case["action"] != WITHDRAWAL for case in receiver.cases()[arrived:]):
+        yield "a copy left before the time to undo its confirmation was over"
+    _deliver_later(workspace)
+
+
+def simulate_other_policy(workspace: Workspace, platform: SamplePlatform, labels: Mapping[str, str]) -> Iterator[str]:
+    """Judge everything by the other policy, and name the verdicts that would change otherwise than planted."""
+    found = simulate(workspace, load_policy(workspace.home / OTHER_POLICY_FILE), most_listed=1000)
+    names = {upload.item_id: upload.case for upload in platform.planted}
+    changed = {
+        (names.get(one.item_id, one.item_id), labels[one.subject_id]): (one.after, one.rule_after)
+        for one in found.changes
+    }
+    planted = {(case, ALPHA): verdict for case, verdict in SIMULATED.items()}
+    for case, label in sorted(changed.keys() | planted.keys()):
+        got, wanted = changed.get((case, label)), planted.get((case, label))
+        if got != wanted:
+            yield f"under the other policy: {case} and {label}: {got}, expected {wanted}"
+
+
+def _deliver_later(workspace: Workspace) -> None:
+    """As if the time to undo were over."""
+    with open_client(workspace) as client:
+        dispatch(
+            workspace.database,
+            client,
+            config=workspace.config.takedown,
+            failpoints=workspace.failpoints,
+            now=lambda: workspace.now() + timedelta(minutes=UNDO_MINUTES),
+            owner=ACTOR,
+            progress=None,
+        )
+
+
+def _read(workspace: Workspace, files: tuple[Path, ...]) -> list[Reference]:
+    return read_references(
+        [path.read_bytes() for path in files],
+        workspace.models,
+        limits=workspace.limits,
+        config=workspace.config.registry,
+        agreement=workspace.thresholds.review,
+    )

@@ -55,10 +55,12 @@ from pipelines.compaction import compact
 from pipelines.database.tables import hits, items
 from pipelines.enrolment import Reference
 from pipelines.environment import read_environment
+from pipelines.ledger import text_digest
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import rescan
 from pipelines.sealing import KeyFileWarning
+from pipelines.sources import Item
 from pipelines.sweep import sweep
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 
@@ -170,15 +172,20 @@ def fill(workspace: Workspace, vectors: Float32) -> None:
             key=workspace.sealer.shard_key(shard_id),
             before_rename=lambda: None,
         )
-        rows = [item(name, digest.hex(), shard_id, now) for name, digest in zip(ids, digests, strict=True)]
+        rows = [item(workspace, name, digest.hex(), shard_id) for name, digest in zip(ids, digests, strict=True)]
         with workspace.database.write() as tx:
             review = workspace.thresholds.review
             insert_shard(tx, workspace.sealer, entry, now=now, covered_version=0, covered_threshold=review)
             tx.execute(sa.insert(items), rows)
 
 
-def item(name: str, digest: str, shard_id: str, now: Any) -> Row:
-    """A clean item with one face."""
+PROMPT = "portrait of a woman in a red coat, (soft light:1.2), 85mm, film grain, detailed skin, <lora:style_v2:0.6>"
+
+
+def item(workspace: Workspace, name: str, digest: str, shard_id: str) -> Row:
+    """A clean item with one face and a prompt, in which nobody is named."""
+    now = workspace.now()
+    listed = Item(item_id=name, kind="image", received_at=now, locator=name, title=f"No. {name}", prompt=PROMPT)
     times = dict.fromkeys(("received_at", "live_since", "first_seen", "scanned_at"), now)
     return times | {
         "item_id": name,
@@ -188,7 +195,8 @@ def item(name: str, digest: str, shard_id: str, now: Any) -> Row:
         "source_id": "benchmark",
         "source_digest": digest,
         "content_digest": digest,
-        "sealed_record": bytes(300),
+        "sealed_record": workspace.sealer.seal_record({"source": "benchmark", "item": listed.to_record()}, name),
+        "text_digest": text_digest(workspace.sealer, listed),
         "status": "clean",
         "attempts": 1,
         "content_sha256": digest,

@@ -2,7 +2,7 @@
 
     build uploads and references -> register one person -> nightly job for two days (Dagster's schedule)
     -> a second person asks for removal -> the sensor's rescan finds the earlier uploads -> takedowns are delivered
-    -> an analyst decides, and takes back -> the next night finds the copies of what was confirmed
+    -> an analyst decides, and takes back -> a rescan finds the copies of what was confirmed
     -> a poisoned request is refused, another trips the circuit breaker -> the second person withdraws consent
 
 Everything runs through the same jobs, schedules and sensors that production runs. Exits 1 if a planted case comes out

@@ -25,8 +25,8 @@ Verdict = Literal["takedown", "review", "clear"]
 Tier = Literal["exact", "face", "header", "text"]
 Phase = Literal["nights", "request", "decisions", "poison", "withdrawal"]
 PHASES: Final[tuple[Phase, ...]] = ("nights", "request", "decisions", "poison", "withdrawal")
-"""After the nightly runs of both days; after the second subject's request; after an analyst's decisions and another
-night; after the poisoned request; after the second subject has withdrawn and the poisoned one was thrown out."""
+"""After the nightly runs of both days; after the second subject's request; after an analyst's decisions and the rescan
+they cause; after the poisoned request; after the second subject has withdrawn and the poisoned one was thrown out."""
 
 VERDICTS: Final[Mapping[str, Verdict]] = {
     "confirmed_by_person": "takedown",

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -27,7 +27,7 @@ from pipelines.hits import list_hits
 from pipelines.judging import judge_pending
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan
-from pipelines.sweep import sweep
+from pipelines.sweep import list_source, sweep
 from pipelines.verdicts import list_model_verdicts, list_verdicts
 from pipelines.verify import verify
 from pipelines.workspace import Workspace, create_workspace
@@ -70,7 +70,13 @@ PLANNED = st.builds(
 PLATFORMS = st.lists(PLANNED, min_size=1, max_size=8)
 
 
-def put(folder: Path, plan: Sequence[Planned], *, order: Sequence[int] | None = None) -> None:
+def put(
+    folder: Path,
+    plan: Sequence[Planned],
+    *,
+    order: Sequence[int] | None = None,
+    received: Sequence[datetime] | None = None,
+) -> None:
     """Upload a plan. ``order``: positions in which the source lists it, which goes by the names of files."""
     for place, number in enumerate(order or range(len(plan))):
         one = plan[number]
@@ -81,8 +87,9 @@ def put(folder: Path, plan: Sequence[Planned], *, order: Sequence[int] | None = 
             shown = {"modelspec.thumbnail": data_url(pixels, "png")} if one.shows else {}
             tensors = number.to_bytes(4, "little")
             name, data = f"{place:02}.safetensors", model_file({"modelspec.title": names, **shown}, payload=tensors)
-        more = {"parent_model": one.model} if one.model and one.kind == "image" else {}
-        upload(folder, name, data, id=f"item-{number}", kind=one.kind, prompt=f"portrait of {names}", **more)
+        more: dict[str, object] = {"parent_model": one.model} if one.model and one.kind == "image" else {}
+        more |= {"id": f"item-{number}", "kind": one.kind, "prompt": f"portrait of {names}"}
+        upload(folder, name, data, received=received[number] if received else DAY, **more)
 
 
 @contextmanager
@@ -206,6 +213,24 @@ def test_neither_the_order_of_listing_nor_the_batch_size_changes_a_hit_or_a_verd
     order = data.draw(st.permutations(range(len(plan))))
     shard_items = data.draw(st.integers(1, 4))
     assert swept(plan, PEOPLE, order=order, shard_items=shard_items) == swept(plan, PEOPLE)
+
+
+@COMMON
+@given(plan=PLATFORMS, first=st.integers(0, 8))
+def test_texts_that_are_read_before_their_pictures_are_weighed_as_those_that_come_together(
+    plan: list[Planned], first: int
+) -> None:
+    """A night reads the texts of all that is listed, and only looks at one day's pictures."""
+    alone = [replace(one, model=None) for one in plan]
+    with home() as (workspace, uploads):
+        put(uploads, alone, received=[DAY + timedelta(days=number >= first) for number in range(len(alone))])
+        known = {enrol(workspace, person(who), name=NAMES[who]): who for who in PEOPLE}
+        list_source(workspace, source_of(uploads), day=None)
+        for day in (DAY, DAY + timedelta(days=1)):
+            sweep(workspace, source_of(uploads), day=day.date())
+        by_day = outcome(workspace, known)
+    together = swept(alone, PEOPLE)
+    assert (by_day.hits, by_day.verdicts, by_day.statuses) == (together.hits, together.verdicts, together.statuses)
 
 
 # --- What somebody rejected ---

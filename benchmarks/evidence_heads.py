@@ -194,7 +194,7 @@ def fill(workspace: Workspace, vectors: Vectors) -> None:
                         [described | {"content_sha256": name, "clip_shard_id": entry.shard_id} for name in names],
                     )
                     ids = ((f"item-{start + at:09}", name) for at, name in enumerate(names))
-                    tx.execute(sa.insert(items), [item(one, name, "none", now) for one, name in ids])
+                    tx.execute(sa.insert(items), [item(workspace, one, name, "none") for one, name in ids])
             tables = []
 
 

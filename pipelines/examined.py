@@ -88,7 +88,7 @@ def unexamined(need: Required, scope: Scope) -> sa.Select[Any]:
     """Live items in scope that something is missing of, with what is known of their content and examination."""
     same_content = model_files.c.content_sha256 == items.c.content_sha256
     joined = items.outerjoin(examined, examined.c.item_id == items.c.item_id).outerjoin(model_files, same_content)
-    columns = [items.c[name] for name in ("item_id", "text_digest", "content_sha256", "pdq")]
+    columns = [items.c[name] for name in ("item_id", "status", "text_digest", "content_sha256", "pdq")]
     before = [examined.c[name].label(f"examined_{name}") for name in _BEFORE]
     return (
         sa.select(*columns, model_files.c.payload_sha256, model_files.c.read_at, examined.c.examined_at, *before)

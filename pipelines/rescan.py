@@ -77,8 +77,9 @@ def rescan(
     subject_ids = _subjects_of(workspace, request_id)
     run_id = begin_run(workspace, kind="rescan", day=None, run_id=run_id)
     matched = match_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)
+    judged = judge_pending(workspace, progress=progress)  # texts take longer than faces, and no face waits for them
     found = examine_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)
-    judged = judge_pending(workspace, progress=progress)
+    judged += judge_pending(workspace, progress=progress)
     completed = complete_covered_requests(workspace)
     summary = RescanSummary(
         run_id=run_id,

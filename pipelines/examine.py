@@ -36,10 +36,6 @@ from pipelines.workspace import Workspace
 EVERYTHING = Scope(None, None)
 
 
-ITEMS_AT_ONCE = 2048
-"""Items of one transaction: what an interruption can cost. With 256, half of the time went into transactions."""
-
-
 @dataclass(frozen=True, slots=True)
 class ExamineCounts:
     """What one run of the stage did. ``hits``: new ones."""
@@ -106,7 +102,7 @@ def _examine_batch(
     with workspace.database.read() as connection:
         need = required(connection, workspace, subject_ids=subject_ids)
         following = unexamined(need, EVERYTHING).where(items.c.item_id > after).order_by(items.c.item_id)
-        rows = connection.execute(following.limit(ITEMS_AT_ONCE)).all()
+        rows = connection.execute(following.limit(workspace.config.sweep.examined_items)).all()
         if not rows:
             return []
         sought.refresh(connection, workspace)

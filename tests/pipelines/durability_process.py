@@ -58,14 +58,16 @@ def backfill_to(workspace: Workspace, model_id: str) -> None:
     """As if the configuration named another pack; then bring everything to it, a shard at a turn."""
     workspace.models = fake_models(model_id)  # type: ignore[misc]
     workspace.canary = fake_canary(model_id)  # type: ignore[misc]
-    cut = replace(workspace.config.sweep, shard_items=SHARD_ITEMS, backfill_batches=1)
+    cut = replace(workspace.config.sweep, shard_items=SHARD_ITEMS, examined_items=SHARD_ITEMS, backfill_batches=1)
     workspace.config = replace(workspace.config, sweep=cut)
     backfill(workspace, actor="tester")
 
 
 def night(workspace: Workspace, uploads: Path) -> None:
     """Everything between an upload and its takedown."""
-    workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=SHARD_ITEMS))
+    workspace.config = replace(
+        workspace.config, sweep=replace(workspace.config.sweep, shard_items=SHARD_ITEMS, examined_items=SHARD_ITEMS)
+    )
     sweep(workspace, source_of(uploads), day=None)
     rescan(workspace)
     deliver(workspace)

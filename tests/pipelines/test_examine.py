@@ -166,7 +166,7 @@ def test_a_header_that_could_only_be_read_later_is_examined_then(
 def test_i2_a_subject_that_joins_during_the_sweep_is_looked_for_in_everything(
     workspace: Workspace, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=2))
+    workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=2, examined_items=2))
     jane = join(workspace, "Jane Doe")
     for number in range(5):
         upload(uploads, f"{number}.png", picture(WHITE), title="Ann Moe and Jane Doe")
@@ -405,7 +405,7 @@ def test_an_item_examined_before_its_faces_were_compared_is_a_hit_in_the_end(
 def test_i6_a_run_cut_off_anywhere_and_repeated_ends_like_an_undisturbed_one(
     workspace: Workspace, uploads: Path, name: str, passage: int
 ) -> None:
-    workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=2))
+    workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=2, examined_items=2))
     jane = join(workspace, "Jane Doe")
     for number in range(6):
         upload(uploads, f"{number}.png", picture(WHITE), title="jane doe", prompt="doe jane")
@@ -433,7 +433,7 @@ def test_two_workers_share_the_work_and_write_every_hit_once(
     list_source(workspace, source_of(uploads), day=None)
     workers = [open_again(), open_again()]
     for worker in workers:
-        worker.config = replace(worker.config, sweep=replace(worker.config.sweep, shard_items=2))
+        worker.config = replace(worker.config, sweep=replace(worker.config.sweep, shard_items=2, examined_items=2))
     with ThreadPoolExecutor(2) as pool:
         counts = list(pool.map(lambda worker: examine_pending(worker, found_by="sweep"), workers))
     assert sum(one.items for one in counts) == sum(one.hits for one in counts) == 12
@@ -468,7 +468,9 @@ def test_i6_a_killed_process_leaves_nothing_that_the_next_run_does_not_put_right
 def test_order_and_batch_size_change_nothing_and_more_subjects_take_nothing_away(
     workspace: Workspace, open_again: Callable[[], Workspace], uploads: Path, size: int
 ) -> None:
-    workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=size))
+    workspace.config = replace(
+        workspace.config, sweep=replace(workspace.config.sweep, shard_items=size, examined_items=size)
+    )
     names = ["Jane Doe", "Ann Moe", "Rose May Lind", "Lindgard"]
     drawn = random.Random(size)
     texts = ["jane doe", "AnnMoe", "lind, rose may", "lindgard jane", "doe jane ann moe", "nothing", "rosemaylind"]

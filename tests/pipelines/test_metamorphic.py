@@ -100,7 +100,9 @@ def home(*, shard_items: int = 256) -> Iterator[tuple[Workspace, Path]]:
         uploads.mkdir()
         with create_workspace(environment_for(Path(folder, "home")), now=Clock()) as workspace:
             config = workspace.config
-            workspace.config = replace(config, sweep=replace(config.sweep, shard_items=shard_items))
+            workspace.config = replace(
+                config, sweep=replace(config.sweep, shard_items=shard_items, examined_items=shard_items)
+            )
             yield use_fakes(workspace), uploads
 
 

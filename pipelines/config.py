@@ -47,8 +47,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SweepConfig:
-    """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content. Texts are searched
-    ``examined_items`` at a time, each time in one transaction: of 256 at a time these took half of the work.
+    """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content. Texts are
+    searched ``examined_items`` at a time, each time in one transaction: of 256 at a time these took half of the work.
 
     A day of which more than ``max_hit_rate`` are hits is stopped before its verdicts, unless it has fewer than
     ``hit_rate_items`` scannable items: then a rate says little. A backfill gives way to a waiting sweep after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -50,28 +51,74 @@ def postgresql_server() -> Iterator[sa.URL]:
     server.cleanup()
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database without rows, to copy."""
+    file = tmp_path_factory.mktemp("migrated") / "likeness.db"
+    database = Database(f"sqlite:///{file}", busy_timeout_seconds=60)
+    database.migrate()
+    database.scrub()  # everything into the one file
+    database.close()
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgresql_server: sa.URL) -> str:
+    """The name of a migrated PostgreSQL database without rows, to copy."""
+    name = "migrated"
+    administer(postgresql_server, f"CREATE DATABASE {name}")
+    database = Database(url_of(postgresql_server, name), busy_timeout_seconds=60)
+    database.migrate()
+    database.close()
+    return name
+
+
+def url_of(server: sa.URL, name: str) -> str:
+    """The URL of one database of the server, with its password."""
+    return server.set(database=name).render_as_string(hide_password=False)
+
+
+def administer(server: sa.URL, statement: str) -> None:
+    """Run one statement outside of a transaction."""
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(statement))
+    engine.dispose()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database, once for each kind."""
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables, once for each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'likeness.db'}"
         return
     server: sa.URL = request.getfixturevalue("postgresql_server")
     name = f"test_{secrets.token_hex(6)}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
+    administer(server, f"CREATE DATABASE {name}")
+    yield url_of(server, name)
+    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a migrated database without rows, once for each kind: a copy of one that was migrated."""
+    if request.param == "sqlite":
+        file = tmp_path / "likeness.db"
+        shutil.copyfile(request.getfixturevalue("migrated_file"), file)
+        file.chmod(0o600)
+        yield f"sqlite:///{file}"
+        return
+    server: sa.URL = request.getfixturevalue("postgresql_server")
+    name = f"test_{secrets.token_hex(6)}"
+    administer(server, f"CREATE DATABASE {name} TEMPLATE {request.getfixturevalue('migrated_template')}")
+    yield url_of(server, name)
+    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """An empty, migrated database of each kind."""
+    """A migrated database of each kind, without rows."""
     opened = Database(database_url, busy_timeout_seconds=60)
-    opened.migrate()
     yield opened
     opened.close()
 

@@ -13,12 +13,8 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import alembic.command
-import alembic.config
-import alembic.migration
-import alembic.script
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
@@ -28,7 +24,12 @@ from pipelines.database import calibrations as calibrations  # completes the met
 from pipelines.database import evidence as evidence  # completes the metadata
 from pipelines.database import tables
 
+if TYPE_CHECKING:
+    import alembic.config
+
 MIGRATIONS = Path(__file__).parent / "migrations"
+HEAD = "0006"
+"""The newest revision under ``migrations/versions``, so that opening a database need not load Alembic to learn it."""
 _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer takes
 
 
@@ -120,16 +121,26 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to the newest revision; does nothing when it is there already."""
+        if self.revision() == HEAD:
+            return
+        import alembic.command  # a fifth of a second that only a change of schema should cost
+
         with self.exclusive("migrate"):
             alembic.command.upgrade(_alembic_config(self), "head")
 
     def require_current(self) -> None:
         """Raise :class:`NotReadyError` unless the schema is exactly the one this code was written for."""
-        head = alembic.script.ScriptDirectory.from_config(_alembic_config(self)).get_current_head()
+        found = self.revision()
+        if found != HEAD:
+            raise NotReadyError(f"the database is at revision {found}, this version needs {HEAD}: run `likeness init`")
+
+    def revision(self) -> str | None:
+        """The revision of the schema as Alembic recorded it; None for a database without tables."""
         with self.read() as connection:
-            found = alembic.migration.MigrationContext.configure(connection).get_current_revision()
-        if found != head:
-            raise NotReadyError(f"the database is at revision {found}, this version needs {head}: run `likeness init`")
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        return None if found is None else str(found)
 
     def scrub(self) -> None:
         """Make deletions physical now: empty the write-ahead log into the (secure_delete) database file.
@@ -238,6 +249,8 @@ def _prepare_sqlite(engine: Engine, busy_timeout_seconds: float) -> None:
 
 
 def _alembic_config(database: Database) -> alembic.config.Config:
+    import alembic.config
+
     config = alembic.config.Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["database"] = database

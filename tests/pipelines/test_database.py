@@ -9,16 +9,24 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from embeddings.errors import CorruptionError, NotReadyError
-from pipelines.database import Database, get_state, insert_missing, set_state, tables
+from pipelines.database import HEAD, MIGRATIONS, Database, get_state, insert_missing, set_state, tables
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_code(database: Database) -> None:
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
+
+
+def test_the_newest_revision_is_the_one_the_code_names(database: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD == database.revision()
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
@@ -30,8 +38,8 @@ def test_migrating_twice_changes_nothing(database: Database) -> None:
         assert get_state(connection, "fact") == "kept"
 
 
-def test_a_database_without_tables_says_what_to_run(database_url: str) -> None:
-    empty = Database(database_url, busy_timeout_seconds=5)
+def test_a_database_without_tables_says_what_to_run(empty_url: str) -> None:
+    empty = Database(empty_url, busy_timeout_seconds=5)
     with pytest.raises(NotReadyError, match="likeness init"), empty.read() as connection:
         get_state(connection, "fact")
     with pytest.raises(NotReadyError, match="likeness init"):

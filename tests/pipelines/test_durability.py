@@ -31,7 +31,7 @@ from pipelines.sweep import measure_coverage
 from pipelines.takedown.receiver import Receiver
 from pipelines.verify import verify
 from pipelines.workspace import Workspace, create_workspace, open_workspace, utc_now
-from tests.conftest import KEY, environment_for, use_fakes
+from tests.conftest import KEY, administer, environment_for, use_fakes
 from tests.fakes import WHITE, fake_models, person, picture
 from tests.pipelines.durability_process import backfill_to, night, run_night
 from tests.pipelines.takedown.delivering import SECRET
@@ -264,13 +264,13 @@ def test_i6_a_full_disk_fails_clearly_and_costs_nothing_once_there_is_space(
 def prepared_on_postgresql(postgresql_server: sa.URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("postgresql")
     url = postgresql_server.set(database=f"prepared_{secrets.token_hex(4)}")
-    _administer(postgresql_server, f"CREATE DATABASE {url.database}")
+    administer(postgresql_server, f"CREATE DATABASE {url.database}")
     place = Place(
         folder / "home", folder / "uploads", folder / "cases.jsonl", url.render_as_string(hide_password=False)
     )
     prepare(place)
     yield place
-    _administer(postgresql_server, f"DROP DATABASE {url.database} WITH (FORCE)")
+    administer(postgresql_server, f"DROP DATABASE {url.database} WITH (FORCE)")
 
 
 def test_i6_on_postgresql_a_killed_and_repeated_night_ends_like_an_undisturbed_one(
@@ -294,13 +294,6 @@ def _copied_database(place: Place, server: sa.URL, folder: Path) -> Iterator[Pla
     folder.mkdir()
     url = sa.make_url(place.database_url or "")
     copy = url.set(database=f"copy_{secrets.token_hex(4)}")
-    _administer(server, f"CREATE DATABASE {copy.database} TEMPLATE {url.database}")
+    administer(server, f"CREATE DATABASE {copy.database} TEMPLATE {url.database}")
     yield replace(copied(place, folder), database_url=copy.render_as_string(hide_password=False))
-    _administer(server, f"DROP DATABASE {copy.database} WITH (FORCE)")
-
-
-def _administer(server: sa.URL, statement: str) -> None:
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(statement))
-    engine.dispose()
+    administer(server, f"DROP DATABASE {copy.database} WITH (FORCE)")

@@ -18,6 +18,7 @@ photographs, 36 on drawn patterns: benchmarks.evidence_pdq) and costs 1.4 ms ins
 filter changes its width, it would move 18 (30 at most)."""
 
 PDQ_BYTES = 32
+PDQ_BITS = 8 * PDQ_BYTES
 
 PDQ_MODEL_ID = f"pdq-{_LONG_SIDE}-1"
 """Which hashes may be compared with each other: the long side to which pictures are halved, and the version of this
@@ -32,3 +33,8 @@ def pdq(image: UInt8) -> bytes | None:
     image, _, _ = resize_to(image, long_side=_LONG_SIDE)
     bits, quality = pdqhash.compute(np.ascontiguousarray(image))
     return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes() if quality >= MIN_QUALITY else None
+
+
+def pdq_score(distance: int) -> float:
+    """How alike hashes are that differ in so many bits: 1 for equal ones, less by 1/256 for each bit."""
+    return 1.0 - distance / PDQ_BITS

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings.errors import ModelMismatchError, NotReadyError, VectorError
-from embeddings.fingerprints import PDQ_BYTES
+from embeddings.fingerprints import PDQ_BITS, PDQ_BYTES
 from embeddings.types import UInt8
 from indexes.ranges import spread
 from indexes.stored import Int64
@@ -59,7 +59,7 @@ class Fingerprints:
         self.model_id = model_id
         self._segments = []
         for start in range(0, len(hashes), SEGMENT_ROWS):
-            segment = faiss.IndexBinaryFlat(8 * PDQ_BYTES)
+            segment = faiss.IndexBinaryFlat(PDQ_BITS)
             segment.add(np.ascontiguousarray(hashes[start : start + SEGMENT_ROWS]))
             self._segments.append(segment)
 
@@ -166,5 +166,5 @@ def _require_hashes(hashes: UInt8, what: str = "hashes") -> None:
 
 
 def _require_distance(distance: int) -> None:
-    if not 0 <= distance <= 8 * PDQ_BYTES:
-        raise VectorError(f"a distance of {8 * PDQ_BYTES}-bit hashes is from 0 to {8 * PDQ_BYTES}")
+    if not 0 <= distance <= PDQ_BITS:
+        raise VectorError(f"a distance of {PDQ_BITS}-bit hashes is from 0 to {PDQ_BITS}")

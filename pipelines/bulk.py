@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import StateError
-from pipelines.database.evidence import decisions
 from pipelines.database.tables import hits, items, verdicts
-from pipelines.decisions import Answer, DecisionSummary, Scope, decide_in
-from pipelines.judging import content_key, live_hits
+from pipelines.decisions import Answer, DecisionSummary, decide_in
+from pipelines.judging import live_hits, verdict_of_hit
+from pipelines.judging.evidence import said
 from pipelines.workspace import Workspace
 
 
@@ -59,11 +58,7 @@ class Preview:
 
 def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
     """The chosen hits with ``hit_id``, ``item_id``, ``tier``, ``band`` and ``uploader``, the best score first."""
-    judged = sa.and_(
-        verdicts.c.item_id == hits.c.item_id,
-        verdicts.c.content_sha256 == content_key(),
-        verdicts.c.subject_id == hits.c.subject_id,
-    )
+    judged = verdict_of_hit()
     wanted = {
         hits.c.subject_id: query.subject_id,
         hits.c.item_id: query.item_id,
@@ -74,17 +69,12 @@ def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
         hits.c.band: query.band,
         verdicts.c.verdict: query.verdict,
     }
-    said = sa.select(decisions.c.decision_id).where(
-        *(decisions.c[name] == hits.c[name] for name in Scope._fields),
-        decisions.c.decision == "confirm",
-        decisions.c.reversed_at.is_(None),
-    )
     found = live_hits()
     columns = (hits.c.hit_id, hits.c.item_id, hits.c.tier, hits.c.band, items.c.uploader)
     chosen = (
         found.with_only_columns(*columns)
         .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
-        .where(~said.correlate(hits).exists(), *(column == value for column, value in wanted.items() if value))
+        .where(~said("confirm"), *(column == value for column, value in wanted.items() if value))
         .order_by(hits.c.score.desc(), hits.c.hit_id)
         .limit(query.most)
     )

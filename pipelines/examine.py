@@ -14,7 +14,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.fingerprints import PDQ_BYTES
+from embeddings.fingerprints import pdq_score
 from indexes.names import NameMatcher
 from pipelines.comparison import FoundBy
 from pipelines.database import insert_missing
@@ -116,7 +116,7 @@ def _examine_batch(
         headers = header_texts(connection, workspace.sealer, headed)
     distance = workspace.policy.settings.takedown.duplicate_distance
     seeds = sought.seeds.compare(rows, distance=distance)
-    now = workspace.now()
+    now, near = workspace.now(), pdq_score(distance)
     batch = []
     for row in rows:
         texts, header = matchers[row.item_id]
@@ -124,7 +124,6 @@ def _examine_batch(
         digest = text_digest(workspace.sealer, item) if item else row.text_digest
         found = _names_in(row.item_id, digest, texts_of(item) if item else {}, texts)
         found += _names_in(row.item_id, row.content_sha256, by_place(headers.get(row.content_sha256, ())), header)
-        near = 1 - distance / (8 * PDQ_BYTES)
         found += [seed_hit(row.item_id, row.content_sha256, one, near=near) for one in seeds.get(row.item_id, ())]
         examined_at = max(now, row.read_at or now)  # clocks differ, and what was read is read
         batch.append(
@@ -195,12 +194,13 @@ def _enter_digests(tx: Connection, current: Sequence[Examination]) -> None:
 
 def _enter_coverage(tx: Connection, workspace: Workspace, current: Sequence[Examination], sought: Sought) -> None:
     tx.execute(sa.delete(examined).where(examined.c.item_id.in_([one.item_id for one in current])))
+    examined_by = coverage_id(workspace)  # a digest: not one for each row
     rows = [
         {
             "item_id": one.item_id,
             "text_digest": one.text_digest,
             "content_sha256": one.content_sha256,
-            "matcher_id": coverage_id(workspace),
+            "matcher_id": examined_by,
             "registry_version": sought.registry_version,
             "seed_version": sought.seed_version,
             "examined_at": one.examined_at,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import hits, items, verdicts
-from pipelines.judging import content_key, live_hits
+from pipelines.judging import live_hits, verdict_of_hit
 
 TIERS = ("exact", "face", "header", "text")
 """Tiers of evidence, the weightiest first."""
@@ -61,11 +61,7 @@ def list_hits(
     verdict: str | None = None,
 ) -> list[Hit]:
     """Hits in force (live item, active subject), best score first. Every filter is optional; ``day`` is the item's."""
-    judged = sa.and_(
-        verdicts.c.item_id == hits.c.item_id,
-        verdicts.c.content_sha256 == content_key(),
-        verdicts.c.subject_id == hits.c.subject_id,
-    )
+    judged = verdict_of_hit()
     found = live_hits()
     query = (
         found.with_only_columns(hits, items.c.parent_model, verdicts.c.verdict, verdicts.c.rule)

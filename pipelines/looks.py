@@ -25,7 +25,7 @@ from pipelines.database.tables import hits, items, templates, verdicts
 from pipelines.decision_record import Decision, decisions_on
 from pipelines.fetch import find_content, open_item
 from pipelines.found_hits import open_term
-from pipelines.judging import content_key, live_hits
+from pipelines.judging import live_hits, verdict_of_hit
 from pipelines.templates import open_crops, require_kept
 from pipelines.workspace import Workspace
 
@@ -62,11 +62,7 @@ class HitExplained:
 
 def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
     """One hit without anything personal. Raises :class:`StateError` if there is none of this id."""
-    judged = sa.and_(
-        verdicts.c.item_id == hits.c.item_id,
-        verdicts.c.content_sha256 == content_key(),
-        verdicts.c.subject_id == hits.c.subject_id,
-    )
+    judged = verdict_of_hit()
     of_item = [items.c[name] for name in ("kind", "parent_model", "uploader", "received_at")]
     query = (
         sa.select(hits, *of_item, verdicts.c.verdict, verdicts.c.rule, verdicts.c.reasons)

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.fingerprints import PDQ_MODEL_ID
+from embeddings.fingerprints import PDQ_MODEL_ID, pdq_score
 from indexes.fingerprints import Fingerprints, hash_matrix
 from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
@@ -25,7 +25,6 @@ from pipelines.workspace import Workspace
 
 MOST_SEEDS = 8
 """Different fingerprints of one subject that an item's hits name, the nearest first: the rest would say the same."""
-_BITS = 256
 _MATCHERS_KEPT = 4  # for items last examined at different versions of the registry
 
 
@@ -76,7 +75,7 @@ class SeedIndex:
             probes = hash_matrix([bytes.fromhex(row.pdq) for row in pictures])
             pairs = self._hashes.pairs(probes, model_id=PDQ_MODEL_ID, distance=distance)
             for probe, seed, bits in zip(pairs.probe, pairs.row, pairs.distances, strict=True):
-                found[pictures[probe].item_id].append(SeedMatch(self._near[seed], 1.0 - int(bits) / _BITS))
+                found[pictures[probe].item_id].append(SeedMatch(self._near[seed], pdq_score(int(bits))))
         return {item_id: _nearest(matches) for item_id, matches in found.items() if matches}
 
 

@@ -11,7 +11,14 @@ again for that subject, because a second picture can corroborate the first.
 
 from __future__ import annotations
 
-from pipelines.judging.evidence import content_key, earlier_hits_count, live_hits, model_of_item, unjudged_count
+from pipelines.judging.evidence import (
+    content_key,
+    earlier_hits_count,
+    live_hits,
+    model_of_item,
+    unjudged_count,
+    verdict_of_hit,
+)
 from pipelines.judging.groups import JudgeCounts, judge_pending, rejudge
 from pipelines.judging.messages import hit_rate
 
@@ -25,4 +32,5 @@ __all__ = [
     "model_of_item",
     "rejudge",
     "unjudged_count",
+    "verdict_of_hit",
 ]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import items, outbox
-from pipelines.takedown.outbox import HELD, PENDING, RELEASED, WITHDRAWAL, WITHDRAWN
+from pipelines.takedown.outbox import HELD, PENDING, WITHDRAWAL, WITHDRAWN
 from pipelines.workspace import Workspace
 
 
@@ -58,6 +58,3 @@ def _beyond(
 
 def _uploader() -> sa.ColumnElement[str | None]:
     return sa.select(items.c.uploader).where(items.c.item_id == outbox.c.item_id).scalar_subquery()
-
-
-__all__ = ["RELEASED", "trip"]

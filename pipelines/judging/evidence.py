@@ -9,10 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.fingerprints import PDQ_BYTES
+from embeddings.fingerprints import pdq_score
 from indexes.calibration import Thresholds
 from pipelines.database.evidence import decisions
-from pipelines.database.tables import hits, items, subjects
+from pipelines.database.tables import hits, items, subjects, verdicts
 from pipelines.ledger import Scope
 from pipelines.levels import LEVELS, UNKNOWN
 from pipelines.policy import BOUNTIES, Band, Context, Evidence, Policy, band_of
@@ -22,8 +22,6 @@ from pipelines.workspace import Workspace
 
 KEY = ("item_id", "content_sha256", "subject_id")
 """What a verdict and a takedown are about."""
-
-PDQ_BITS = 8 * PDQ_BYTES
 
 MODELS = ("model", *BOUNTIES)
 """Kinds of items that pictures may belong to."""
@@ -53,6 +51,12 @@ def live_hits(*, rejected_too: bool = False) -> sa.Select[Any]:
 def content_key() -> sa.ColumnElement[str]:
     """What a verdict or a takedown of an item is about: its content, or its text where no content could be read."""
     return sa.func.coalesce(items.c.content_sha256, items.c.text_digest)
+
+
+def verdict_of_hit() -> sa.ColumnElement[bool]:
+    """Condition on ``hits`` with their items and ``verdicts``: the verdict on the item as it is, and the subject."""
+    same = (verdicts.c[name] == hits.c[name] for name in ("item_id", "subject_id"))
+    return sa.and_(*same, verdicts.c.content_sha256 == content_key())
 
 
 def model_of_item() -> sa.ColumnElement[str | None]:
@@ -186,7 +190,7 @@ def _band(row: Any, by: Weighing) -> Band | None:
         return by.policy.text_band(row.place, row.match)
     if row.tier == "face" and row.model_id == by.model_id:
         return band_of(row.score, by.thresholds) if row.score >= by.thresholds.review else None
-    if row.place == "pdq" and row.score < 1 - by.policy.settings.takedown.duplicate_distance / PDQ_BITS:
+    if row.place == "pdq" and row.score < pdq_score(by.policy.settings.takedown.duplicate_distance):
         return None
     band: Band = row.band
     return band
@@ -205,7 +209,6 @@ class Member:
 
     item_id: str
     kind: str
-    content_key: str | None
     picture: bool
     context: Context
 
@@ -217,7 +220,6 @@ def members_of(
     query = sa.select(
         items.c.item_id,
         items.c.kind,
-        content_key().label("content_key"),
         items.c.status.in_(("clean", "hit", "no_face", "pending")).label("readable"),
         items.c.pdq,
         items.c.faces,
@@ -230,7 +232,7 @@ def members_of(
         # A model file without a thumbnail is no picture; nor is a bounty that is text alone.
         picture = bool(row.readable) and (row.kind == "image" or bool(row.pdq or row.faces))
         context = context_of(ratings.get(row.item_id), policy)
-        member = Member(row.item_id, row.kind, row.content_key, picture, context)
+        member = Member(row.item_id, row.kind, picture, context)
         members.setdefault(row.model or row.item_id, []).append(member)
     return members
 

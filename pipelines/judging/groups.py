@@ -20,12 +20,12 @@ from pipelines.judging.evidence import (
     Group,
     Member,
     Weighing,
-    content_key,
     evidence_of,
     groups_with,
     members_of,
     model_of_item,
     most_mature,
+    verdict_of_hit,
     weighing,
 )
 from pipelines.judging.messages import Wanted, hand_back, send, stands
@@ -137,11 +137,7 @@ def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str
 
 def _groups_to_judge(connection: Connection) -> list[Group]:
     """Groups with a hit that no verdict has weighed, or only one about what the item was before its content came."""
-    of_content = sa.and_(
-        *(verdicts.c[name] == hits.c[name] for name in ("item_id", "subject_id")),
-        verdicts.c.content_sha256 == content_key(),
-    )
-    unheard = ~sa.select(verdicts.c.rule).where(of_content).correlate(hits, items).exists()
+    unheard = ~sa.select(verdicts.c.rule).where(verdict_of_hit()).correlate(hits, items).exists()
     return groups_with(connection, sa.or_(hits.c.judged_at.is_(None), unheard))
 
 
@@ -205,6 +201,7 @@ def _judge_groups(
     """
     by = weighing(workspace, tx)
     judged, models = judge_groups(tx, workspace, groups, by)
+    wanted = _wanted(judged, models)
     if decided:
         clear_rejected(tx, workspace, decided, left={one.pair for one in judged})
         before = _carried(*judge_groups(tx, workspace, groups, by, but_for=decided))
@@ -212,7 +209,7 @@ def _judge_groups(
         about = {TAKEDOWN: {one.pair for one in judged}, BLOCK: {_pair(group) for group in models}}
         lost = {action: about[action] - carried[action] for action in about}
         take_back_lost(tx, workspace, before=before, now=lost)
-        hand_back(tx, workspace, _wanted(judged, models))
+        hand_back(tx, workspace, wanted)
     standing = {one.pair for one in judged if one.judgement.verdict != "takedown" and stands(tx, TAKEDOWN, one.key)}
     _store(tx, workspace, [one for one in judged if one.pair not in standing])
     _store_models(tx, workspace, models)
@@ -220,7 +217,6 @@ def _judge_groups(
     if own:
         unjudged = sa.and_(hits.c.hit_id == sa.bindparam("this_hit"), hits.c.judged_at.is_(None))
         tx.execute(sa.update(hits).where(unjudged).values(judged_at=workspace.now()), own)
-    wanted = _wanted(judged, models)
     takedowns = send(tx, workspace, [one for one in wanted if one.action == TAKEDOWN])
     blocks = send(tx, workspace, [one for one in wanted if one.action == BLOCK])
     held = trip(tx, workspace, run_began=began) if takedowns or blocks else 0

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import items, outbox, requests
 from pipelines.ledger import Scope, count_statuses
-from pipelines.takedown.outbox import BLOCK, HELD, PENDING, TAKEDOWN, WITHDRAWN, enqueue, not_taken_back, withdraw
+from pipelines.takedown.outbox import BLOCK, HELD, PENDING, WITHDRAWN, enqueue, not_taken_back, withdraw
 from pipelines.workspace import Workspace
 
 _CHUNK = 500
@@ -173,6 +173,3 @@ def hit_rate(statuses: Mapping[str, int], *, at_least: int) -> float | None:
     hit = statuses.get("hit", 0)
     scannable = hit + statuses.get("clean", 0) + statuses.get("no_face", 0)
     return hit / scannable if scannable >= max(1, at_least) else None
-
-
-__all__ = ["BLOCK", "TAKEDOWN", "Wanted", "hit_rate", "send", "stands", "stands_by_person", "take_back"]

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
-from pipelines.judging import content_key, live_hits
+from pipelines.judging import content_key, live_hits, verdict_of_hit
 from pipelines.ledger import Scope, count_statuses
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions, registry_version
@@ -72,11 +72,7 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
 
 def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
     """Hits in force of the live items in scope, by hit id."""
-    judged = sa.and_(
-        verdicts.c.item_id == hits.c.item_id,
-        verdicts.c.content_sha256 == content_key(),
-        verdicts.c.subject_id == hits.c.subject_id,
-    )
+    judged = verdict_of_hit()
     found = live_hits().where(*scope.where())
     query = (
         found.with_only_columns(

@@ -3,23 +3,81 @@
 from __future__ import annotations
 
 import base64
+import os
 import secrets
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from pipelines.database import Database
 from pipelines.environment import Environment, read_environment
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.fakes import FakeContentModels, fake_canary, fake_models
 
+MEMORY = Path("/dev/shm")
+"""Files in memory: nothing here outlives the machine, so that a commit need not wait for a disk."""
+MEMORY_BYTES = 4 * 1024**3
+"""What has to be free there. A run keeps the folders of failed tests alone and needs about a gibibyte."""
+
 KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+def keep_temporary_files_in_memory() -> None:
+    """Put ``tmp_path`` and what ``tempfile`` makes into memory, where there is room and nobody chose a place."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+        os.environ.setdefault("TMPDIR", str(MEMORY))
+        tempfile.tempdir = None  # to be read anew
+
+
+keep_temporary_files_in_memory()
+
+
+class SharedCompilations(MutableMapping[tuple[Any, ...], Any]):
+    """The SQL of statements that were compiled before, for every engine of the same kind.
+
+    SQLAlchemy keeps it for each engine, and each test has engines of its own: a third of a test's time went into
+    compiling what the test before had compiled. The key begins with the engine's dialect object, here with its class.
+    """
+
+    def __init__(self) -> None:
+        self._compiled: dict[tuple[Any, ...], Any] = {}
+
+    @staticmethod
+    def _of_kind(key: tuple[Any, ...]) -> tuple[Any, ...]:
+        return type(key[0]), *key[1:]
+
+    def __getitem__(self, key: tuple[Any, ...]) -> Any:
+        return self._compiled[self._of_kind(key)]
+
+    def __setitem__(self, key: tuple[Any, ...], compiled: Any) -> None:
+        self._compiled[self._of_kind(key)] = compiled
+
+    def __delitem__(self, key: tuple[Any, ...]) -> None:
+        del self._compiled[self._of_kind(key)]
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return iter(self._compiled)
+
+    def __len__(self) -> int:
+        return len(self._compiled)
+
+
+COMPILATIONS = SharedCompilations()
+
+
+@event.listens_for(sa.engine.Engine, "engine_connect")
+def share_compilations(connection: sa.engine.Connection) -> None:
+    """Make a connection of any engine look up and keep what it compiles in the one place."""
+    connection.execution_options(compiled_cache=COMPILATIONS)
 
 
 class Clock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +28,7 @@ MODELS = ("model", *BOUNTIES)
 """Kinds of items that pictures may belong to."""
 
 
+@cache  # building it takes milliseconds, and every judgement asks for it several times
 def live_hits(*, rejected_too: bool = False) -> sa.Select[Any]:
     """Hits that count: the item is live with that very content, and the subject is active. Joined with the item.
 

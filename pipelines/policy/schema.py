@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -186,7 +187,7 @@ def load_policy(path: Path | None) -> Policy:
         data = path.read_bytes() if path else packaged
         own = tomllib.loads(data.decode("utf-8"))
         missing = {key: value for key, value in tomllib.loads(packaged.decode()).items() if key not in own}
-        settings = TypeAdapter(PolicyFile).validate_python(own | _sections(missing))
+        settings = _policy_file().validate_python(own | _sections(missing))
     except OSError as error:
         raise ConfigError(f"cannot read the policy {name}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -196,6 +197,11 @@ def load_policy(path: Path | None) -> Policy:
     _require_sense(name, settings)
     digest = hashlib.sha256(data + (packaged if _sections(missing) else b"")).hexdigest()
     return Policy(version=f"{settings.version}-{digest[:12]}", settings=settings)
+
+
+@cache  # pydantic builds the schema once
+def _policy_file() -> TypeAdapter[PolicyFile]:
+    return TypeAdapter(PolicyFile)
 
 
 def _sections(entries: dict[str, Any]) -> dict[str, Any]:

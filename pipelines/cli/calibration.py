@@ -23,7 +23,7 @@ from pipelines.calibration.store import (
     read_calibration,
     stop,
 )
-from pipelines.cli.console import actor, command_options, emit, opened, print_facts, print_rows, progress, to_plain
+from pipelines.cli.console import actor, command_options, emit, opened, print_facts, print_rows, progress, say, to_plain
 from pipelines.environment import Environment
 from pipelines.report.publish import publish
 from pipelines.workspace import Workspace
@@ -85,7 +85,7 @@ def calibrate(
         _explain_refusal(found)
         sys.exit(1)
     if use:
-        click.echo("in force; compare what it newly reaches: likeness rescan --pending", err=True)
+        say("in force; compare what it newly reaches: likeness rescan --pending", err=True)
 
 
 def _use(workspace: Workspace, found: Calibration) -> StateError | None:
@@ -188,7 +188,7 @@ def _change(environment: Environment, as_json: bool, change: Callable[[Workspace
 
 def _warn_of_bands(workspace: Workspace, found: Calibration) -> None:
     if workspace.thresholds.calibration_id != found.calibration_id:
-        click.echo("warning: the policy has bands for this pack, which go before any calibration", err=True)
+        say("warning: the policy has bands for this pack, which go before any calibration", err=True)
 
 
 def _print(found: Calibration, picture: Path) -> None:
@@ -200,12 +200,12 @@ def _print(found: Calibration, picture: Path) -> None:
         | {name: facts[name] for name in ("several_faces", "second_look", "confidence")}
         | {"plot": str(picture)}
     )
-    click.echo()
+    say("")
     print_rows([_operating_row(name, getattr(found, name)) for name in ("review", "strong")])
     if found.groups:
-        click.echo()
+        say("")
         print_rows([_group_row(group) for group in found.groups])
-    click.echo()
+    say("")
     step = max(1, len(found.points) // _SHOWN_POINTS)
     print_rows([to_plain(point) for point in found.points[::step]])
 
@@ -242,7 +242,7 @@ def _explain_refusal(found: Calibration) -> None:
     for name, own in (("review", found.review), ("strong", found.strong)):
         point = own.point
         if point.threshold is None:
-            click.echo(
+            say(
                 f"error: no {name} threshold for FPIR {own.target_fpir:g} and a gallery of {found.templates:,} (FMR "
                 f"{point.target_fmr:.3g}): {point.refusal}. There are {found.impostors:,}, at least {point.needed:,} "
                 f"are needed, {max(0, point.needed - found.impostors):,} more",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.console import actor, command_options, emit, opened, progress, to_plain
+from pipelines.cli.console import actor, command_options, emit, opened, progress, say, to_plain
 from pipelines.concept_list import load_concepts
 from pipelines.concept_scores import concept_coverage, list_scores
 from pipelines.concepts import apply_concepts
@@ -47,7 +47,7 @@ def list_concepts(environment: Environment, as_json: bool) -> None:
         emit({"version": listed.version, "concepts": rows} | to_plain(coverage), as_json=True)
         return
     emit(rows, as_json=False)
-    click.echo(
+    say(
         f"version {listed.version}: {coverage.scored} contents scored, {coverage.due} with vectors still to be scored",
         err=True,
     )
@@ -113,4 +113,4 @@ def search(environment: Environment, as_json: bool, text: str | None, image: Pat
         return
     emit(to_plain(result.found), as_json=False)
     if result.contents_missing:
-        click.echo(f"{result.contents_missing} contents have no vectors by these weights: not searched", err=True)
+        say(f"{result.contents_missing} contents have no vectors by these weights: not searched", err=True)

@@ -9,7 +9,7 @@ import click
 
 from pipelines.bulk import HitQuery, decide_chosen
 from pipelines.bulk import preview as preview_chosen
-from pipelines.cli.console import actor, command_options, emit, opened, parse_day, to_plain
+from pipelines.cli.console import actor, command_options, emit, opened, parse_day, say, to_plain
 from pipelines.decision_record import list_decisions, open_note
 from pipelines.decisions import REASONS, Answer, Word, decide_as, undo
 from pipelines.environment import Environment
@@ -80,7 +80,7 @@ def decide(
         else:
             shown = preview_chosen(workspace, query, answer)
             emit(shown, as_json=as_json)
-            click.echo(f"nothing is decided yet: add --yes --expect {shown.hits}", err=True)
+            say(f"nothing is decided yet: add --yes --expect {shown.hits}", err=True)
 
 
 def _require_one_way(

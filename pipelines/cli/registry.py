@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from pipelines.approval import approvals_needed, enrol_subject, in_words, names_of_candidate, preview_subject
-from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, to_plain
+from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, say, to_plain
 from pipelines.enrolment import Reference, read_references, resembling_subjects
 from pipelines.environment import Environment
 from pipelines.galleries import load_gallery
@@ -233,7 +233,7 @@ def accept_command(environment: Environment, as_json: bool, request_id: str) -> 
     with opened(environment) as workspace, progress(as_json) as report:
         accepted = accept_request(workspace, request_id, actor=actor(), progress=report)
     if accepted.state == "open" and accepted.impact:
-        click.echo(f"not in force yet: {in_words(accepted.impact)}; another person has to accept it too", err=True)
+        say(f"not in force yet: {in_words(accepted.impact)}; another person has to accept it too", err=True)
     emit(accepted, as_json=as_json)
 
 
@@ -272,7 +272,7 @@ def _resembling(workspace: Workspace, references: Sequence[Reference]) -> tuple[
 
 def _warn(resembling: Sequence[str]) -> None:
     if resembling:
-        click.echo(
+        say(
             f"warning: a reference matches {', '.join(resembling)}: the same person registered twice, or two people "
             "who look alike?",
             err=True,

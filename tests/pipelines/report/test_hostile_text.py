@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.report import ReportFiles, write_report
 from pipelines.report.export import neutralised
-from pipelines.report.render import visible
+from pipelines.visible import visible
 from pipelines.workspace import Workspace
 from tests.pipelines.report.reading import Element, hit_rows, read_page
 from tests.pipelines.report.rows import DAY, add_hit, add_item, add_shard, add_subject

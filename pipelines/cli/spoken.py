@@ -38,10 +38,9 @@ def _plain(error: click.ClickException) -> click.ClickException:
     shown = visible_lines(message)
     if shown == message:
         return error
-    usage = isinstance(error, click.UsageError)
-    plain = click.UsageError(shown, ctx=error.ctx) if usage else click.ClickException(shown)
-    plain.exit_code = error.exit_code
-    return plain
+    if isinstance(error, click.UsageError):
+        return click.UsageError(shown, ctx=error.ctx)
+    return click.ClickException(shown)
 
 
 def report_unforeseen(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:

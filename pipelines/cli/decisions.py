@@ -10,6 +10,7 @@ import click
 from pipelines.bulk import HitQuery, decide_chosen
 from pipelines.bulk import preview as preview_chosen
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, say, to_plain
+from pipelines.cli.private_text import text_option
 from pipelines.decision_record import list_decisions, open_note
 from pipelines.decisions import REASONS, Answer, Word, decide_as, undo
 from pipelines.environment import Environment
@@ -27,7 +28,7 @@ _LISTED = ("decision_id", "batch_id", "decision", "reason", "hit_id", "actor", "
 @click.option(
     "--reason", help="Why, in one of the fixed words: " + ", ".join(w for r in REASONS.values() for w in r) + "."
 )
-@click.option("--note", help="Free text for colleagues; sealed in storage.")
+@text_option("--note", "note", help="Free text for colleagues; sealed in storage.", lines=True)
 @click.option("--subject", "subject_id", help="Instead of naming hits, choose those of this subject.")
 @click.option("--item", "item_id", help="... of this item.")
 @click.option("--parent-model", help="... of this model's pictures.")

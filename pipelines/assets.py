@@ -52,6 +52,7 @@ from pipelines.sweep import (
     summarise,
 )
 from pipelines.takedown.outbox import counts_by_state
+from pipelines.visible import visible
 from pipelines.workspace import Workspace
 
 FIRST_DAY = "2022-01-01"
@@ -197,7 +198,7 @@ def logged_progress(log: logging.Logger) -> Progress:
         if time.monotonic() - last >= _PROGRESS_SECONDS or (total and done == total):
             last = time.monotonic()
             words = f"{stage}: {done} of {total}" if total else f"{stage}: {done}"
-            log.info(f"{words}, {detail}" if detail else words)
+            log.info(visible(f"{words}, {detail}" if detail else words))
 
     return progress
 

@@ -26,6 +26,7 @@ from pipelines.registry import active_versions
 from pipelines.resources import Home
 from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
 from pipelines.takedown.outbox import counts_by_state
+from pipelines.visible import visible
 from pipelines.workspace import Workspace
 
 
@@ -41,7 +42,7 @@ def canary_is_found(home: Home) -> AssetCheckResult:
     except CorruptionError:
         raise
     except NotReadyError as error:
-        return AssetCheckResult(passed=False, description=str(error))
+        return AssetCheckResult(passed=False, description=visible(str(error)))
     return AssetCheckResult(passed=True, metadata={"subjects": len(versions)})
 
 
@@ -73,7 +74,7 @@ def gallery_fits_its_calibration(home: Home) -> AssetCheckResult:
     return AssetCheckResult(
         passed=not fit.outgrown,
         severity=AssetCheckSeverity.WARN,
-        description=fit.remark,
+        description=visible(fit.remark),
         metadata={name: value for name, value in numbers.items() if value is not None},
     )
 
@@ -117,7 +118,7 @@ def coverage_is_total(context: AssetCheckExecutionContext, home: Home) -> AssetC
     except CorruptionError:
         raise
     except NotReadyError as error:
-        description = str(error)
+        description = visible(str(error))
     with workspace.database.read() as connection:
         coverage = measure_coverage(connection, workspace, scope)
         watermark = read_watermark(connection)

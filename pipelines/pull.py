@@ -17,6 +17,7 @@ import httpx
 from embeddings.errors import WeightsError
 from embeddings.packs import DownloadedFile
 from embeddings.weights import Pack
+from pipelines.private_files import open_private
 from pipelines.progress import Progress, silent
 
 CHUNK = 1 << 20
@@ -62,7 +63,7 @@ def pull(pack: Pack, *, folder: Path, limits: PullLimits, progress: Progress = s
         by_url.setdefault(file.url, []).append(file)
     for url, files in by_url.items():
         part = files[0].path(folder).with_name(f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part")
-        part.parent.mkdir(parents=True, exist_ok=True)
+        part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _fetch(url, part, limits=limits, progress=progress)
         _install(part, files, folder=folder, limits=limits)
     return PullCounts(fetched=len(wanted), present=len(downloads(pack)) - len(wanted))
@@ -99,7 +100,7 @@ def _fetch_rest(client: httpx.Client, url: str, part: Path, *, limits: PullLimit
             raise httpx.ReadError("another range than was asked for")
         done = have if resumed else 0
         total = done + int(response.headers.get("Content-Length") or 0)
-        with part.open("ab" if resumed else "wb") as file:
+        with open(part, "ab" if resumed else "wb", opener=open_private) as file:
             for chunk in response.iter_raw():  # as it arrives: gathered into larger ones, a cut would lose them
                 file.write(chunk)
                 done += len(chunk)
@@ -140,7 +141,7 @@ def _extract(archive: Path, member: str, target: Path, *, limits: PullLimits) ->
             (entry,) = (info for info in opened.infolist() if info.filename.rpartition("/")[2] == member)
             if entry.file_size > limits.max_bytes:
                 raise WeightsError("the archive's file is larger than any model of this pack: not taken")
-            with opened.open(entry) as source, target.open("wb") as file:
+            with opened.open(entry) as source, open(target, "wb", opener=open_private) as file:
                 while chunk := source.read(CHUNK):
                     file.write(chunk)
     except (zipfile.BadZipFile, ValueError, EOFError) as error:

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import StateError
 from pipelines.database.tables import items, outbox, requests, verdicts
 from pipelines.takedown.outbox import EFFECTS, TAKEDOWN, WITHDRAWN
+from pipelines.visible import visible
 from pipelines.workspace import Workspace
 
 _CONTENT_TYPES: Final = {"image": "CONTENT_TYPE_IMAGE", "bounty": "CONTENT_TYPE_TEXT"}
@@ -186,10 +187,10 @@ def _likeness_words(reasons: Mapping[str, Any]) -> str:
 
 
 def as_text(statement: Statement) -> str:
-    """The statement as a letter, point by point in the order of Article 17(3)."""
+    """The statement as a letter, a line for each point in the order of Article 17(3); ids cannot add lines to it."""
     over = statement.end_date_visibility_restriction
     points = {
-        "Reference": f"{statement.puid} on {statement.item_id}",
+        "Reference": f"{statement.puid} on {visible(statement.item_id)}",
         "Restriction": _restriction(statement),
         "Where": statement.territorial_scope,
         "How long": f"from {statement.application_date} " + (f"to {over}" if over else "until it is withdrawn"),
@@ -203,7 +204,7 @@ def as_text(statement: Statement) -> str:
         "Ground": f"{statement.incompatible_content_ground} {statement.incompatible_content_explanation}",
         "Redress": " ".join(filter(None, (statement.redress, statement.contact))),
     }
-    return "\n".join(f"{name}: {words}" for name, words in points.items())
+    return "\n".join(f"{name}: {visible(' '.join(words.splitlines()))}" for name, words in points.items())
 
 
 def _restriction(statement: Statement) -> str:

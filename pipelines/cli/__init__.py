@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from pipelines.cli import (
@@ -15,9 +17,10 @@ from pipelines.cli import (
     scanning,
     statements,
 )
+from pipelines.cli.spoken import PlainSpokenGroup, report_unforeseen
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=PlainSpokenGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="likeness")
 def main() -> None:
     """Scan a model-sharing platform for the faces of people who opted out.
@@ -25,6 +28,7 @@ def main() -> None:
     State lives under LIKENESS_HOME (--home), settings in likeness.toml (--config), keys and the takedown service's
     address in the environment. Exit codes: 0 done, 1 failed, 2 usage.
     """
+    sys.excepthook = report_unforeseen
 
 
 for command in (

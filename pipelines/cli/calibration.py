@@ -23,9 +23,9 @@ from pipelines.calibration.store import (
     read_calibration,
     stop,
 )
-from pipelines.cli.console import actor, command_options, emit, opened, print_facts, print_rows, progress, to_plain
+from pipelines.cli.console import actor, command_options, emit, opened, print_facts, print_rows, progress, say, to_plain
 from pipelines.environment import Environment
-from pipelines.report.publish import publish
+from pipelines.private_files import publish, require_writable
 from pipelines.workspace import Workspace
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
@@ -45,7 +45,8 @@ _SHOWN_POINTS = 12
 @click.option("--strong-fpir", type=_SHARE, help="Target at the strong threshold [calibration.strong_fpir].")
 @click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), help="Of the bounds [0.95].")
 @click.option("--gallery", type=click.IntRange(1), help="Templates to calibrate for [those in the registry now].")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="PNG [HOME/calibrations/ID.png].")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="New PNG [HOME/calibrations/ID.png].")
+@click.option("--overwrite", is_flag=True, help="Replace the file of --plot if there is one.")
 @click.option("--use", is_flag=True, help="Put it in force at once; see `likeness calibration use`.")
 @command_options
 def calibrate(
@@ -58,6 +59,7 @@ def calibrate(
     confidence: float | None,
     gallery: int | None,
     plot: Path | None,
+    overwrite: bool,
     use: bool,
 ) -> None:
     """Measure error rates on labelled photographs, and the thresholds for a false positive identification rate.
@@ -67,12 +69,14 @@ def calibrate(
     """
     if (pairs is None) == (impostors is None):
         raise click.UsageError("give either --pairs or --impostors")
+    if plot is not None:
+        require_writable(plot, overwrite=overwrite)
     labels = read_pairs(pairs) if pairs else read_folder(impostors or Path())
     with opened(environment) as workspace, progress(as_json) as report:
         given = workspace.config.calibration
         aim = Aim(fpir or given.fpir, strong_fpir or given.strong_fpir, confidence or given.confidence, gallery)
         found = measure(workspace, labels, aim, actor=actor(), progress=report)
-        picture = write_plot(workspace, found, plot)
+        picture = write_plot(workspace, found, plot, overwrite=overwrite)
         refusal = _use(workspace, found) if use and found.complete else None
     in_force = use and found.complete and refusal is None
     if as_json:
@@ -85,7 +89,7 @@ def calibrate(
         _explain_refusal(found)
         sys.exit(1)
     if use:
-        click.echo("in force; compare what it newly reaches: likeness rescan --pending", err=True)
+        say("in force; compare what it newly reaches: likeness rescan --pending", err=True)
 
 
 def _use(workspace: Workspace, found: Calibration) -> StateError | None:
@@ -128,14 +132,19 @@ def list_command(environment: Environment, as_json: bool) -> None:
 
 @calibration.command("show")
 @click.argument("calibration_id", metavar="ID")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="PNG [HOME/calibrations/ID.png].")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="New PNG [HOME/calibrations/ID.png].")
+@click.option("--overwrite", is_flag=True, help="Replace the file of --plot if there is one.")
 @command_options
-def show_command(environment: Environment, as_json: bool, calibration_id: str, plot: Path | None) -> None:
+def show_command(
+    environment: Environment, as_json: bool, calibration_id: str, plot: Path | None, overwrite: bool
+) -> None:
     """Show one calibration, and write its plot again."""
+    if plot is not None:
+        require_writable(plot, overwrite=overwrite)
     with opened(environment) as workspace:
         with workspace.database.read() as connection:
             found = read_calibration(connection, workspace.sealer, calibration_id)
-        picture = write_plot(workspace, found, plot)
+        picture = write_plot(workspace, found, plot, overwrite=overwrite)
     if as_json:
         emit(to_plain(found) | {"complete": found.complete, "plot": str(picture)}, as_json=True)
     else:
@@ -168,12 +177,13 @@ def stop_command(environment: Environment, as_json: bool) -> None:
     _change(environment, as_json, change)
 
 
-def write_plot(workspace: Workspace, found: Calibration, path: Path | None) -> Path:
-    """Draw a calibration into a file; where it is."""
+def write_plot(workspace: Workspace, found: Calibration, path: Path | None, *, overwrite: bool) -> Path:
+    """Draw a calibration into a file; where it is. The one in the home is ours and is drawn again."""
     target = path or workspace.home / "calibrations" / f"{found.calibration_id}.png"
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     picture = draw_det(found)
-    publish(target, lambda file: file.write(picture))
+    if path is None:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    publish(target, lambda file: file.write(picture), overwrite=overwrite or path is None)
     return target
 
 
@@ -188,7 +198,7 @@ def _change(environment: Environment, as_json: bool, change: Callable[[Workspace
 
 def _warn_of_bands(workspace: Workspace, found: Calibration) -> None:
     if workspace.thresholds.calibration_id != found.calibration_id:
-        click.echo("warning: the policy has bands for this pack, which go before any calibration", err=True)
+        say("warning: the policy has bands for this pack, which go before any calibration", err=True)
 
 
 def _print(found: Calibration, picture: Path) -> None:
@@ -200,12 +210,12 @@ def _print(found: Calibration, picture: Path) -> None:
         | {name: facts[name] for name in ("several_faces", "second_look", "confidence")}
         | {"plot": str(picture)}
     )
-    click.echo()
+    say("")
     print_rows([_operating_row(name, getattr(found, name)) for name in ("review", "strong")])
     if found.groups:
-        click.echo()
+        say("")
         print_rows([_group_row(group) for group in found.groups])
-    click.echo()
+    say("")
     step = max(1, len(found.points) // _SHOWN_POINTS)
     print_rows([to_plain(point) for point in found.points[::step]])
 
@@ -242,7 +252,7 @@ def _explain_refusal(found: Calibration) -> None:
     for name, own in (("review", found.review), ("strong", found.strong)):
         point = own.point
         if point.threshold is None:
-            click.echo(
+            say(
                 f"error: no {name} threshold for FPIR {own.target_fpir:g} and a gallery of {found.templates:,} (FMR "
                 f"{point.target_fmr:.3g}): {point.refusal}. There are {found.impostors:,}, at least {point.needed:,} "
                 f"are needed, {max(0, point.needed - found.impostors):,} more",

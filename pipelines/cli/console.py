@@ -25,6 +25,7 @@ from rich.table import Table
 from embeddings.errors import ConfigError, LikenessError
 from pipelines.environment import Environment, read_environment
 from pipelines.progress import Progress, silent
+from pipelines.visible import visible, visible_json
 from pipelines.workspace import Workspace, open_workspace
 
 LINE_SECONDS = 5.0
@@ -58,8 +59,16 @@ def command_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fail(error: LikenessError | str, code: int) -> None:
-    click.echo(f"error: {error}", err=True)
+    say(f"error: {error}", err=True)
     sys.exit(code)
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines for people, whatever stands in them: characters that a terminal obeys or hides are spelt out.
+
+    Every string that a command shows passes through here or through :func:`emit`; a test keeps it so.
+    """
+    click.echo("\n".join(visible(line) for line in lines), err=err)
 
 
 @contextmanager
@@ -76,7 +85,7 @@ def shown_warnings() -> Iterator[None]:
         warnings.simplefilter("always")
         yield
     for warning in caught:
-        click.echo(f"warning: {warning.message}", err=True)
+        say(f"warning: {warning.message}", err=True)
 
 
 @contextmanager
@@ -85,12 +94,12 @@ def progress(as_json: bool) -> Iterator[Progress]:
     unless standard error is a terminal."""
     if _STDERR.is_terminal:
         columns = (
-            TextColumn("{task.description:>8}"),
+            TextColumn("{task.description:>8}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
         )
         with RichProgress(*columns, console=_STDERR, transient=True) as bars:
             yield _bars(bars)
@@ -105,8 +114,8 @@ def _bars(bars: RichProgress) -> Progress:
 
     def report(stage: str, done: int, total: int, detail: str = "") -> None:
         if stage not in tasks:
-            tasks[stage] = bars.add_task(stage, detail="")
-        bars.update(tasks[stage], completed=done, total=total or None, detail=detail)
+            tasks[stage] = bars.add_task(visible(stage), detail="")
+        bars.update(tasks[stage], completed=done, total=total or None, detail=visible(detail))
 
     return report
 
@@ -119,7 +128,7 @@ def _lines() -> Progress:
         if done and (done == total or now - last.get(stage, 0.0) >= LINE_SECONDS):
             last[stage] = now
             words = f"{stage}: {done}/{total}" if total else f"{stage}: {done}"
-            click.echo(f"{words}, {detail}" if detail else words, err=True)
+            say(f"{words}, {detail}" if detail else words, err=True)
 
     return report
 
@@ -128,7 +137,7 @@ def emit(value: Any, *, as_json: bool) -> None:
     """Print a dataclass, mapping or list of them: as JSON, or as a table for people."""
     plain = to_plain(value)
     if as_json:
-        click.echo(json.dumps(plain, ensure_ascii=False))
+        click.echo(visible_json(json.dumps(plain, ensure_ascii=False)))
     elif isinstance(plain, list):
         print_rows(plain)
     else:
@@ -152,18 +161,18 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """Name and value, a line each; nested mappings inline."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _cell(value))
+        table.add_row(visible(name.replace("_", " ")), _cell(value))
     _stdout().print(table)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """A table; says so when there is nothing to show."""
     if not rows:
-        click.echo("nothing to show")
+        say("nothing to show")
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in rows[0]:
-        table.add_column(name.replace("_", " "), overflow="fold")
+        table.add_column(visible(name.replace("_", " ")), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     _stdout().print(table)
@@ -180,10 +189,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_cell(entry)}" for name, entry in value.items()) or "-"
+        return ", ".join(f"{visible(str(name))} {_cell(entry)}" for name, entry in value.items()) or "-"
     if isinstance(value, list):
         return "; ".join(_cell(entry) for entry in value) or "-"
-    return "-" if value is None else str(value)
+    return "-" if value is None else visible(str(value))
 
 
 def actor() -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from pipelines.cli.console import actor, command_options, emit, opened, progress, to_plain
+from pipelines.cli.console import actor, command_options, emit, opened, progress, say, to_plain
+from pipelines.cli.private_text import STDIN, read_text
 from pipelines.concept_list import load_concepts
 from pipelines.concept_scores import concept_coverage, list_scores
 from pipelines.concepts import apply_concepts
 from pipelines.environment import Environment
 from pipelines.search import search_image, search_text
-
-STDIN = "-"
-MOST_CHARACTERS = 4096
-"""Read of standard input: many times what a text tower reads."""
 
 
 @click.group()
@@ -47,7 +43,7 @@ def list_concepts(environment: Environment, as_json: bool) -> None:
         emit({"version": listed.version, "concepts": rows} | to_plain(coverage), as_json=True)
         return
     emit(rows, as_json=False)
-    click.echo(
+    say(
         f"version {listed.version}: {coverage.scored} contents scored, {coverage.due} with vectors still to be scored",
         err=True,
     )
@@ -89,28 +85,32 @@ def scores(environment: Environment, as_json: bool, concept: str, limit: int, at
 
 @click.command()
 @click.argument("text", required=False)
+@click.option("--text-file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="A file with TEXT.")
 @click.option("--image", type=click.Path(path_type=Path, dir_okay=False), help="Search by this picture instead.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Contents at most.")
 @command_options
-def search(environment: Environment, as_json: bool, text: str | None, image: Path | None, limit: int) -> None:
+def search(
+    environment: Environment, as_json: bool, text: str | None, text_file: Path | None, image: Path | None, limit: int
+) -> None:
     """List the live items whose pictures show what TEXT describes, nearest first. Needs CLIP weights.
 
     With - as TEXT it is read from standard input, so that it stays out of the shell's history. What was searched for is
     not kept; that somebody searched is an audit row.
     """
-    if (text is None) == (image is None):
-        raise click.UsageError("give either a text or --image FILE")
+    if sum(given is not None for given in (text, text_file, image)) != 1:
+        raise click.UsageError("give a text, --text-file FILE or --image FILE, and one of them")
+    if text == STDIN or text_file is not None:
+        text = read_text("TEXT" if text else "--text-file", str(text_file or STDIN))
     with opened(environment) as workspace, progress(as_json) as report:
         if image is not None:
             with image.open("rb") as file:
                 data = file.read(workspace.limits.max_bytes + 1)
             result = search_image(workspace, data, limit=limit, actor=actor(), progress=report)
         else:
-            words = sys.stdin.read(MOST_CHARACTERS) if text == STDIN else str(text)
-            result = search_text(workspace, words, limit=limit, actor=actor(), progress=report)
+            result = search_text(workspace, str(text), limit=limit, actor=actor(), progress=report)
     if as_json:
         emit(result, as_json=True)
         return
     emit(to_plain(result.found), as_json=False)
     if result.contents_missing:
-        click.echo(f"{result.contents_missing} contents have no vectors by these weights: not searched", err=True)
+        say(f"{result.contents_missing} contents have no vectors by these weights: not searched", err=True)

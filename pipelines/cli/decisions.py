@@ -9,13 +9,14 @@ import click
 
 from pipelines.bulk import HitQuery, decide_chosen
 from pipelines.bulk import preview as preview_chosen
-from pipelines.cli.console import actor, command_options, emit, opened, parse_day, to_plain
+from pipelines.cli.console import actor, command_options, emit, opened, parse_day, say, to_plain
+from pipelines.cli.private_text import text_option
 from pipelines.decision_record import list_decisions, open_note
 from pipelines.decisions import REASONS, Answer, Word, decide_as, undo
 from pipelines.environment import Environment
 from pipelines.looks import explain_hit, reveal_term
 from pipelines.looks import look as look_at
-from pipelines.report.publish import publish
+from pipelines.private_files import publish, require_writable
 
 _WORDS = get_args(Word)
 _LISTED = ("decision_id", "batch_id", "decision", "reason", "hit_id", "actor", "decided_at", "reversed_at")
@@ -27,7 +28,7 @@ _LISTED = ("decision_id", "batch_id", "decision", "reason", "hit_id", "actor", "
 @click.option(
     "--reason", help="Why, in one of the fixed words: " + ", ".join(w for r in REASONS.values() for w in r) + "."
 )
-@click.option("--note", help="Free text for colleagues; sealed in storage.")
+@text_option("--note", "note", help="Free text for colleagues; sealed in storage.", lines=True)
 @click.option("--subject", "subject_id", help="Instead of naming hits, choose those of this subject.")
 @click.option("--item", "item_id", help="... of this item.")
 @click.option("--parent-model", help="... of this model's pictures.")
@@ -80,7 +81,7 @@ def decide(
         else:
             shown = preview_chosen(workspace, query, answer)
             emit(shown, as_json=as_json)
-            click.echo(f"nothing is decided yet: add --yes --expect {shown.hits}", err=True)
+            say(f"nothing is decided yet: add --yes --expect {shown.hits}", err=True)
 
 
 def _require_one_way(
@@ -146,14 +147,18 @@ def note_command(environment: Environment, as_json: bool, decision_id: str) -> N
 
 @click.command()
 @click.argument("hit_id", metavar="HIT")
-@click.option("--to", "target", required=True, type=click.Path(path_type=Path, dir_okay=False), help="PNG to write.")
+@click.option(
+    "--to", "target", required=True, type=click.Path(path_type=Path, dir_okay=False), help="New PNG to write."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
 @click.option("--reference", is_flag=True, help="With the reference that matched on its right.")
 @command_options
-def look(environment: Environment, as_json: bool, hit_id: str, target: Path, reference: bool) -> None:
+def look(environment: Environment, as_json: bool, hit_id: str, target: Path, overwrite: bool, reference: bool) -> None:
     """Write the face of a hit, or the whole picture, to a PNG that only its owner can read. The look is recorded."""
+    require_writable(target, overwrite=overwrite)
     with opened(environment) as workspace:
         png = look_at(workspace, hit_id, actor=actor(), reference=reference)
-    publish(target, lambda file: file.write(png))
+    publish(target, lambda file: file.write(png), overwrite=overwrite)
     emit({"hit_id": hit_id, "file": target, "bytes": len(png)}, as_json=as_json)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from pipelines.approval import approvals_needed, enrol_subject, in_words, names_of_candidate, preview_subject
-from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, to_plain
+from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, say, to_plain
+from pipelines.cli.private_text import text_option
 from pipelines.enrolment import Reference, read_references, resembling_subjects
 from pipelines.environment import Environment
 from pipelines.galleries import load_gallery
@@ -51,9 +52,9 @@ class ReferenceFiles(click.Command):
 def person_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say who a person is: ``name``, ``aliases``, ``exclusions`` and ``references``."""
 
-    @click.option("--name", required=True, help="The person's name; stored sealed, if at all.")
-    @click.option("--alias", "aliases", multiple=True, help="Another name; may be repeated.")
-    @click.option("--exclude", "exclusions", multiple=True, help="A phrase in which the name means something else.")
+    @text_option("--name", "name", required=True, help="The person's name; stored sealed, if at all.")
+    @text_option("--alias", "aliases", many=True, help="Another name; may be repeated.")
+    @text_option("--exclude", "exclusions", many=True, help="A phrase in which the name means something else.")
     @click.option(
         "--reference", "references", multiple=True, required=True, type=_FILE, help="Photographs, one clear face each."
     )
@@ -71,7 +72,7 @@ def subject() -> None:
 
 @subject.command("add", cls=ReferenceFiles)
 @person_options
-@click.option("--consent", required=True, help="Reference of the consent record.")
+@text_option("--consent", "consent", required=True, help="Reference of the consent record.")
 @click.option("--expires", callback=parse_day, help="Last day of the consent [a year from now].")
 @command_options
 def add_subject(
@@ -172,8 +173,8 @@ def request() -> None:
 
 @request.command("open", cls=ReferenceFiles)
 @person_options
-@click.option("--contact", required=True, help="Opaque reference of the contact, for example a case number.")
-@click.option("--consent", help="Reference of the consent record [the request itself].")
+@text_option("--contact", "contact", required=True, help="Opaque reference of the contact, as a case number.")
+@text_option("--consent", "consent", help="Reference of the consent record [the request itself].")
 @command_options
 def open_command(
     environment: Environment,
@@ -233,13 +234,13 @@ def accept_command(environment: Environment, as_json: bool, request_id: str) -> 
     with opened(environment) as workspace, progress(as_json) as report:
         accepted = accept_request(workspace, request_id, actor=actor(), progress=report)
     if accepted.state == "open" and accepted.impact:
-        click.echo(f"not in force yet: {in_words(accepted.impact)}; another person has to accept it too", err=True)
+        say(f"not in force yet: {in_words(accepted.impact)}; another person has to accept it too", err=True)
     emit(accepted, as_json=as_json)
 
 
 @request.command("reject")
 @click.argument("request_id", metavar="ID")
-@click.option("--reason", required=True, help="Why; sealed in storage.")
+@text_option("--reason", "reason", required=True, help="Why; sealed in storage.")
 @command_options
 def reject_command(environment: Environment, as_json: bool, request_id: str, reason: str) -> None:
     """Reject a request and destroy what came with it."""
@@ -272,7 +273,7 @@ def _resembling(workspace: Workspace, references: Sequence[Reference]) -> tuple[
 
 def _warn(resembling: Sequence[str]) -> None:
     if resembling:
-        click.echo(
+        say(
             f"warning: a reference matches {', '.join(resembling)}: the same person registered twice, or two people "
             "who look alike?",
             err=True,

@@ -9,7 +9,7 @@ import click
 from pipelines.backfill import backfill as run_backfill
 from pipelines.backfill import backfill_templates
 from pipelines.backfill_state import read_backfill
-from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, to_plain
+from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, say, to_plain
 from pipelines.environment import Environment
 from pipelines.hits import TIERS, list_hits
 from pipelines.rescan import rescan as run_rescan
@@ -72,13 +72,13 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
     with workspace.database.read() as connection:
         left = read_backfill(connection, model_id=workspace.model_id)
     if left.due:
-        click.echo(
+        say(
             f"a backfill is due: {left.items_outdated} items and {left.subjects_missing} subjects have vectors of "
             "earlier models, whose results stand until then: run `likeness models backfill`",
             err=True,
         )
     elif summary.coverage < 1 or summary.unexamined:
-        click.echo("some items are not compared with everybody yet: run `likeness rescan --pending`", err=True)
+        say("some items are not compared with everybody yet: run `likeness rescan --pending`", err=True)
 
 
 @click.command()

@@ -6,7 +6,7 @@ from datetime import date
 
 import click
 
-from pipelines.cli.console import command_options, emit, opened, parse_day
+from pipelines.cli.console import command_options, emit, opened, parse_day, say
 from pipelines.environment import Environment
 from pipelines.statements import as_text, statements_of
 from pipelines.transparency import summarise_period
@@ -22,7 +22,7 @@ def statement(environment: Environment, as_json: bool, about: str) -> None:
     if as_json:
         emit(found, as_json=True)
     else:
-        click.echo("\n\n".join(as_text(one) for one in found))
+        say(*"\n\n".join(as_text(one) for one in found).split("\n"))
 
 
 @click.command()

@@ -6,7 +6,6 @@
     words      numbers -> sentences
     render     facts -> one self-contained page (templates/)
     export     hits -> CSV and Parquet, items not looked at -> CSV
-    publish    a file appears whole or not at all
     write      :func:`write_report`, which does the above in order
 
 Only opaque ids, numbers and fixed words get in here (I8). Item ids, model ids and everything else an uploader chose is

@@ -1,16 +1,20 @@
 """Hits and verdicts on models as CSV and Parquet, a row each with all that explains it; items not looked at as CSV.
 
 Both forms have the fields of :class:`ReportHit` as columns, in that order, and the rows by hit id; or those of
-:class:`ModelVerdict`, the most pressing first. Parquet keeps types
-and exact text. A CSV is opened in spreadsheets, which run a cell that begins like a formula, and item ids are an
-uploader's (I9): such a cell gets an apostrophe in front, and so does one that begins with an apostrophe, so that
-removing one leading apostrophe always gives the exact text back.
+:class:`ModelVerdict`, the most pressing first. Parquet keeps types and exact text.
+
+A CSV is opened in spreadsheets, which run a cell that begins like a formula, and item ids are an uploader's (I9). Which
+cells there are is up to the program: one set to semicolons or tabs splits an id at those, whatever we quoted. So an
+apostrophe goes before whatever begins like a formula at the start of a text and after anything in it that some program
+takes for the end of a cell, as OWASP's page on CSV injection has it. :func:`original` takes them away again. Numbers
+are written as numbers. A program that is told to take apostrophes for quotes swallows the mark: do not tell it so.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, Final
@@ -21,6 +25,16 @@ import pyarrow.parquet as pq
 from pipelines.report.facts import ReportHit, UnscannedItem
 from pipelines.verdicts import ModelVerdict
 
+_BEGINNING: Final = r'(\A|[,;|"\t\r\n])'
+"""Where some program, set to some separator, lets a cell begin."""
+_UNSEEN: Final = (
+    r"[ \x00-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\xad\u034f\u061c\u1680\u180e"
+    r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"
+)
+"""White space and invisible characters that do not end a cell. Disjoint from what does: the search is linear."""
+_SIGNS: Final = r"[=+\-@\u2212\uff0b\uff0d\uff1d\uff20]"
+_DANGEROUS: Final = re.compile(rf"{_BEGINNING}(?=['\t\r\n]|{_UNSEEN}*{_SIGNS})")
+_MARKED: Final = re.compile(rf"{_BEGINNING}'")
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
 HIT_SCHEMA: Final = pa.schema(
@@ -120,13 +134,17 @@ def write_unscanned_csv(file: BinaryIO, unscanned: Iterable[UnscannedItem]) -> N
 
 
 def neutralised(text: str) -> str:
-    """``text`` as a cell that no spreadsheet takes for a formula. See the module's words on apostrophes.
+    """``text`` as a cell that no spreadsheet takes for a formula, nor any part of it, however it splits the line.
 
-    White space before the sign does not help an attacker, nor do the full-width forms that some programs accept.
+    An apostrophe is put wherever a cell can begin and something dangerous, or an apostrophe, follows. White space and
+    invisible characters before the sign do not help an attacker, nor do the full-width forms that some programs accept.
     """
-    first = text.lstrip()[:1]
-    dangerous = first in ("=", "+", "-", "@", "＝", "＋", "－", "＠", "'") if first else False
-    return f"'{text}" if dangerous or text[:1] in ("\t", "\r", "\n") else text
+    return _DANGEROUS.sub(r"\1'", text)
+
+
+def original(cell: str) -> str:
+    """The very text that :func:`neutralised` made ``cell`` from."""
+    return _MARKED.sub(r"\1", cell)
 
 
 def _write_parquet(file: BinaryIO, schema: pa.Schema, rows: Sequence[object]) -> None:

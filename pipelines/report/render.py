@@ -25,6 +25,7 @@ from pipelines.report import words
 from pipelines.report.arrange import Person, Urgency, arrange
 from pipelines.report.facts import PageLimits, ReportFacts, ReportHit
 from pipelines.verdicts import ModelVerdict
+from pipelines.visible import visible
 
 FAMILIES: Final = ("hit", "clean", "no_face", "unscannable", "fetch_failed", "pending")
 """Statuses in the order of the bar: found, looked at, not looked at."""
@@ -170,11 +171,6 @@ def miniature(hit: ReportHit) -> Miniature | None:
 def shown_models(facts: ReportFacts) -> tuple[ModelVerdict, ...]:
     """Those models on which somebody may have to act."""
     return tuple(model for model in facts.models if model.verdict != "clear")
-
-
-def visible(text: str) -> str:
-    """``text`` with every character that does not print as itself spelt out, such as ``\\u202e``."""
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
 def minute(moment: datetime) -> Markup:

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from pipelines.ledger import Scope
+from pipelines.private_files import publish
 from pipelines.report.collect import collect_facts
 from pipelines.report.export import (
     write_hits_csv,
@@ -16,7 +17,6 @@ from pipelines.report.export import (
     write_unscanned_csv,
 )
 from pipelines.report.facts import PageLimits, ReportCounts
-from pipelines.report.publish import publish
 from pipelines.report.render import FileNames, render_page
 from pipelines.workspace import Workspace
 
@@ -46,8 +46,9 @@ def write_report(
     """Write the report of the items received on a UTC day (None: of all), of one source or all, into ``folder``.
 
     The same database gives the same bytes, apart from the time of writing and what is measured from it. Each file is
-    replaced whole, the page last, so that a page never names rows that its files lack. Raises
-    :class:`CorruptionError` when the manifest cannot be trusted, like everything else that counts coverage (I7).
+    replaced whole, the page last, so that a page never names rows that its files lack. Raises :class:`StateError` when
+    a link or a device bears a report's name, and :class:`CorruptionError` when the manifest cannot be trusted, like
+    everything else that counts coverage (I7).
     """
     with workspace.database.read() as connection:
         facts = collect_facts(connection, workspace, Scope(source_id, day), max_runs=limits.runs)
@@ -64,10 +65,10 @@ def write_report(
     names = FileNames(**{name: getattr(files, name).name for name in FileNames.__dataclass_fields__})
     page = render_page(facts, limits=limits, names=names).encode("utf-8")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    publish(files.parquet, lambda file: write_hits_parquet(file, facts.hits))
-    publish(files.csv, lambda file: write_hits_csv(file, facts.hits))
-    publish(files.models_parquet, lambda file: write_models_parquet(file, facts.models))
-    publish(files.models_csv, lambda file: write_models_csv(file, facts.models))
-    publish(files.unscanned_csv, lambda file: write_unscanned_csv(file, facts.unscanned))
-    publish(files.html, lambda file: file.write(page))
+    publish(files.parquet, lambda file: write_hits_parquet(file, facts.hits), overwrite=True)
+    publish(files.csv, lambda file: write_hits_csv(file, facts.hits), overwrite=True)
+    publish(files.models_parquet, lambda file: write_models_parquet(file, facts.models), overwrite=True)
+    publish(files.models_csv, lambda file: write_models_csv(file, facts.models), overwrite=True)
+    publish(files.unscanned_csv, lambda file: write_unscanned_csv(file, facts.unscanned), overwrite=True)
+    publish(files.html, lambda file: file.write(page), overwrite=True)
     return files

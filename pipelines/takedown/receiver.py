@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from embeddings.errors import ConfigError
+from pipelines.private_files import open_private
 from pipelines.takedown import signing
 from pipelines.takedown.client import IDEMPOTENCY_HEADER
 from pipelines.takedown.outbox import BLOCK, EFFECTS, TAKEDOWN, WITHDRAWAL
@@ -215,19 +216,36 @@ def _receive(log: CaseLog, secrets: Sequence[str], headers: dict[str, str], body
 
 
 def _open_log(path: Path, cases: dict[str, dict[str, Any]]) -> int:
-    """Read the cases there are, drop a line that a crash cut short (it was never answered), and open for appending."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_bytes() if path.exists() else b""
-    whole = text[: text.rfind(b"\n") + 1]
-    for line in whole.splitlines():
-        case = json.loads(line)
-        cases[case["key"]] = case
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    """Read the cases there are, drop a line that a crash cut short (it was never answered), and open for appending.
+
+    Raises :class:`ConfigError` for a file that is no log of cases: nothing of it is cut off.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(path, "a+b", opener=open_private) as file:
+        file.seek(0)
+        text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        try:
+            cases |= {case["key"]: case for case in map(json.loads, whole.splitlines())}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ConfigError(f"{path} holds something else than cases: name another file") from None
+        if not _is_cut_short(text[len(whole) :]):
+            raise ConfigError(f"{path} ends in something else than a case: name another file")
+        descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, len(whole))
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)  # a new file is durable only with its folder's entry
     os.close(folder)
     return descriptor
+
+
+def _is_cut_short(line: bytes) -> bool:
+    """Whether this can be the beginning of a case, or nothing: an object that does not end."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return line[:1] in (b"", b"{")
+    return False
 
 
 def _append(descriptor: int, case: dict[str, Any]) -> None:

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.private_files import publish
 from pipelines.report import write_report
 from pipelines.report.export import HIT_SCHEMA
 from pipelines.report.facts import ReportHit
-from pipelines.report.publish import publish
 from pipelines.workspace import Workspace
 from tests.pipelines.report.rows import (
     DAY,
@@ -118,22 +118,22 @@ def test_writing_again_replaces_and_leaves_nothing_else(workspace: Workspace, fo
 
 def test_a_reader_who_has_the_page_open_keeps_it_whole(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    publish(path, lambda file: file.write(b"old"))
+    publish(path, lambda file: file.write(b"old"), overwrite=True)
     with path.open("rb") as reader:
-        publish(path, lambda file: file.write(b"newer"))
+        publish(path, lambda file: file.write(b"newer"), overwrite=True)
         assert reader.read() == b"old"
     assert path.read_bytes() == b"newer"
 
 
 def test_a_write_that_fails_leaves_the_old_page_and_no_litter(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    publish(path, lambda file: file.write(b"old"))
+    publish(path, lambda file: file.write(b"old"), overwrite=True)
 
     def fail(file: BinaryIO) -> None:
         file.write(b"half a pa")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        publish(path, fail)
+        publish(path, fail, overwrite=True)
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["page.html"]

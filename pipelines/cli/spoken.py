@@ -1,0 +1,53 @@
+"""What click and the interpreter themselves say to people: errors that quote arguments, and unforeseen ones.
+
+A file name in an argument may be an uploader's, for example after ``--reference *``, and an unforeseen error's message
+may hold whatever was being worked on (I8). Knows the library's errors no more than it knows its commands.
+"""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+from typing import Any
+
+import click
+
+from pipelines.visible import visible, visible_lines
+
+
+class PlainSpokenGroup(click.Group):
+    """A group whose usage errors, and its commands', quote arguments with every hidden character spelt out."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """See click; for the group's own options."""
+        try:
+            return super().make_context(*args, **options)
+        except click.ClickException as error:
+            raise _plain(error) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See click; for its commands, whose options are read in here as well."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            raise _plain(error) from error
+
+
+def _plain(error: click.ClickException) -> click.ClickException:
+    message = error.format_message()
+    shown = visible_lines(message)
+    if shown == message:
+        return error
+    if isinstance(error, click.UsageError):
+        return click.UsageError(shown, ctx=error.ctx)
+    return click.ClickException(shown)
+
+
+def report_unforeseen(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+    """A ``sys.excepthook`` that says what kind of error happened and where, never its message nor any value: both may
+    hold a name, an uploaded text or a key."""
+    lines = [f"error: unforeseen, please report it: {kind.__name__}"]
+    lines += [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(frames)]
+    cause = error.__cause__ or error.__context__
+    lines += [f"  after {type(cause).__name__}"] if cause is not None else []
+    click.echo("\n".join(visible(line) for line in lines), err=True)

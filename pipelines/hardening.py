@@ -1,0 +1,49 @@
+"""What a process that holds the sealing key does to itself, so that key and registry stay in its memory (I8).
+
+A core dump, or a debugger that another process of the same account attaches, would write keys, names and templates in
+clear. Called where the master key is loaded, hence in everything that opens a home: the command line, Dagster's code
+locations and runs, Ray's workers, the sample.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+import warnings
+from typing import Final
+
+_PR_GET_DUMPABLE: Final = 3
+_PR_SET_DUMPABLE: Final = 4
+_PRIVATE: Final = 0o077
+"""What nobody but the owner gets of new files and folders."""
+
+
+class DumpableWarning(UserWarning):
+    """The system does not let this process keep its memory to itself."""
+
+
+def harden_process() -> None:
+    """No core dumps, no debugger of the same account, new files for the owner alone. Safe to repeat.
+
+    Where the system refuses it (a sandbox may), this is a warning and not an error: what is sealed stays sealed.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(os.umask(_PRIVATE) | _PRIVATE)
+    if sys.platform == "linux" and _prctl(_PR_SET_DUMPABLE, 0) != 0:
+        warnings.warn(
+            "this system does not let the process forbid memory dumps: keep others off the account that runs it",
+            DumpableWarning,
+            stacklevel=2,
+        )
+
+
+def is_dumpable() -> bool:
+    """Whether the system would dump this process's memory, or let its account attach to it. Linux only."""
+    return _prctl(_PR_GET_DUMPABLE, 0) != 0
+
+
+def _prctl(option: int, value: int) -> int:
+    """prctl(2) of the C library that the interpreter runs on."""
+    return int(ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0))

@@ -29,6 +29,7 @@ from dagster import (
     asset,
 )
 
+from pipelines.actors import service
 from pipelines.backfill import backfill_templates
 from pipelines.content import describe_pending
 from pipelines.delivery import deliver
@@ -71,7 +72,7 @@ def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
     scope = day_scope(workspace, context.partition_key)
     begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
     # After a change of pack the night needs the new templates at once; the items there were are the backfill's.
-    backfill_templates(workspace, actor="dagster", progress=logged_progress(context.log))
+    backfill_templates(workspace, actor=service("dagster"), progress=logged_progress(context.log))
     require_registry(workspace)
     listed = list_source(workspace, configured_source(workspace), day=None, progress=logged_progress(context.log))
     return MaterializeResult(metadata=asdict(listed))

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import CorruptionError
+from pipelines.actors import require_truthful
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import audit
 from pipelines.sealing import Sealer
@@ -24,7 +25,11 @@ _START = "0" * 64
 def append(
     tx: Connection, sealer: Sealer, *, actor: str, action: str, now: datetime, **facts: str | int | None
 ) -> None:
-    """Add one row, in the caller's writing transaction. ``facts`` are opaque ids, counts and fixed words."""
+    """Add one row, in the caller's writing transaction. ``facts`` are opaque ids, counts and fixed words.
+
+    Raises :class:`InputError` for an actor that cannot be (:mod:`pipelines.actors`).
+    """
+    require_truthful(actor)
     last = tx.execute(sa.select(audit.c.seq, audit.c.mac).order_by(audit.c.seq.desc()).limit(1)).first()
     seq, previous = (last.seq + 1, last.mac) if last else (1, _START)
     row: dict[str, Any] = {

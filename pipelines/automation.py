@@ -49,6 +49,7 @@ from pydantic import Field
 
 from embeddings.errors import NotReadyError
 from pipelines import audit
+from pipelines.actors import service
 from pipelines.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, deliver_due, logged_progress
 from pipelines.backfill import backfill as backfill_stage
 from pipelines.backfill_state import wanted_backfill
@@ -60,8 +61,8 @@ from pipelines.resources import Home
 from pipelines.sweep import nightly_days, read_watermark, unfinished_days
 from pipelines.takedown import leases
 
-ACTOR = "dagster"
-"""Who the audit chain says it was."""
+SERVICE = "dagster"
+"""What the audit chain says acted, with the uid that Dagster runs under."""
 JOB_TAG = "likeness/job"
 """What the queue's limits in ``dagster.yaml`` go by."""
 _LOST_AFTER = timedelta(minutes=10)
@@ -132,7 +133,7 @@ def reembed_outdated(context: OpExecutionContext, home: Home) -> None:
     workspace = home.workspace()
     began = workspace.now()
     progress = logged_progress(context.log)
-    summary = backfill_stage(workspace, actor=ACTOR, run_id=context.run_id, progress=progress)
+    summary = backfill_stage(workspace, actor=service(SERVICE), run_id=context.run_id, progress=progress)
     names = ("templates", "items", "hits", "subjects_missing", "items_outdated", "completed_requests")
     context.add_output_metadata({name: getattr(summary, name) for name in names})
     for day in days_with_new_hits(workspace, since=began):
@@ -241,7 +242,7 @@ def removal_requests(context: SensorEvaluationContext, home: Home) -> SensorResu
     old = [key for key in wanted.keys if key in asked and now - datetime.fromisoformat(asked[key]) > _LOST_AFTER]
     if old and not _unfinished(context.instance, rescan.name):
         for key in old:
-            retry_rescan(workspace, key, actor=ACTOR)
+            retry_rescan(workspace, key, actor=service(SERVICE))
         wanted = wanted_rescans(workspace)
     new = [key for key in wanted.keys if key not in asked]
     cursor = json.dumps({key: asked.get(key, now.isoformat()) for key in wanted.keys})
@@ -307,14 +308,14 @@ def failed_runs(context: RunFailureSensorContext, home: Home) -> None:
         audit.append(
             tx,
             workspace.sealer,
-            actor=ACTOR,
+            actor=service(SERVICE),
             action="run.failed",
             now=workspace.now(),
             run_id=run.run_id,
             job=run.job_name,
             steps=",".join(steps),
         )
-    retried = sum(retry_rescan(workspace, key, actor=ACTOR) for key in _asked(run.run_config))
+    retried = sum(retry_rescan(workspace, key, actor=service(SERVICE)) for key in _asked(run.run_config))
     context.log.error(f"run {run.run_id} of {run.job_name} failed in {steps}; {retried} rescans are wanted again")
 
 

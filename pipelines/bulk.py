@@ -1,25 +1,31 @@
 """Deciding many hits at once: which hits a query chooses, what deciding them would do, and doing exactly that.
 
-A preview is the decision itself, rolled back: what it counts is what would happen. The act is bound to the number that
-the preview named, so that nobody decides what came in meanwhile unseen.
+A preview is the decision itself, rolled back: what it counts is what would happen. The act is bound to a digest of
+everything that the preview was made from and said: the answer, each hit with its content and verdict, and what follows.
+So nobody decides what came in, or became something else, unseen.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.engine import Connection, Row
 
-from embeddings.errors import StateError
+from embeddings.errors import InputError, StateError
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.decisions import Answer, DecisionSummary, decide_in
 from pipelines.judging import live_hits, verdict_of_hit
 from pipelines.judging.evidence import said
 from pipelines.workspace import Workspace
+
+DIGITS: Final = 32
+"""Of a preview's digest: 128 bits, so that nobody can make uploads to fit one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,14 @@ class HitQuery:
     verdict: str | None = None
     most: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raise :class:`InputError` for an empty value, which would choose nothing or, read as absent, everything."""
+        for name in self.__dataclass_fields__:
+            if getattr(self, name) == "":
+                raise InputError(f"{name} is empty: leave it out, or say which")
+        if self.most is not None and self.most < 1:
+            raise InputError("most is at least 1")
+
     def is_open(self) -> bool:
         """Whether it says nothing of which hits, and so would choose all there are."""
         return all(getattr(self, name) is None for name in self.__dataclass_fields__ if name != "most")
@@ -43,8 +57,9 @@ class HitQuery:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What deciding these hits would do. ``hits``: what the act has to be told to expect."""
+    """What deciding these hits would do. ``digest``: what the act has to be told to expect, 32 hex digits."""
 
+    digest: str
     hits: int
     items: int
     by_tier: dict[str, int]
@@ -57,24 +72,25 @@ class Preview:
 
 
 def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
-    """The chosen hits with ``hit_id``, ``item_id``, ``tier``, ``band`` and ``uploader``, the best score first."""
+    """The chosen hits with what an analyst sees of them, the best score first."""
     judged = verdict_of_hit()
     wanted = {
         hits.c.subject_id: query.subject_id,
         hits.c.item_id: query.item_id,
         items.c.parent_model: query.parent_model,
         items.c.uploader: query.uploader,
-        items.c.day: query.day.isoformat() if query.day else None,
+        items.c.day: query.day.isoformat() if query.day is not None else None,
         hits.c.tier: query.tier,
         hits.c.band: query.band,
         verdicts.c.verdict: query.verdict,
     }
     found = live_hits()
-    columns = (hits.c.hit_id, hits.c.item_id, hits.c.tier, hits.c.band, items.c.uploader)
+    named = ("hit_id", "item_id", "subject_id", "content_sha256", "model_id", "tier", "band")
+    columns = (*(hits.c[name] for name in named), items.c.uploader, verdicts.c.verdict, verdicts.c.rule)
     chosen = (
         found.with_only_columns(*columns)
         .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
-        .where(~said("confirm"), *(column == value for column, value in wanted.items() if value))
+        .where(~said("confirm"), *(column == value for column, value in wanted.items() if value is not None))
         .order_by(hits.c.score.desc(), hits.c.hit_id)
         .limit(query.most)
     )
@@ -88,7 +104,33 @@ def preview(workspace: Workspace, query: HitQuery, answer: Answer) -> Preview:
         rehearsal = tx.begin_nested()
         told = decide_in(tx, workspace, _ids(chosen), answer) if chosen else None
         rehearsal.rollback()
-    return Preview(
+    return _preview(chosen, answer, told)
+
+
+def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expect: str) -> DecisionSummary:
+    """Decide what a query chooses, all or none.
+
+    ``expect``: the digest of the preview. Raises :class:`StateError` if a preview would say anything else now.
+    """
+    with workspace.database.write() as tx:
+        chosen = choose(tx, query)
+        if not chosen:
+            raise StateError("no hit is chosen (any more): there is nothing to decide")
+        summary = decide_in(tx, workspace, _ids(chosen), answer)
+        if _preview(chosen, answer, summary).digest != expect:
+            raise StateError(
+                f"what these options choose, {len(chosen)} hits now, is not what the preview of this answer showed: "
+                "nothing is decided, look at the preview again"
+            )
+        workspace.failpoints.pass_by("before_decision_commit")
+    workspace.failpoints.pass_by("after_decision_commit")
+    return summary
+
+
+def _preview(chosen: Sequence[Row[Any]], answer: Answer, told: DecisionSummary | None) -> Preview:
+    """What is said of the chosen hits, when deciding them came to ``told``."""
+    preview = Preview(
+        digest="",
         hits=len(chosen),
         items=len({row.item_id for row in chosen}),
         by_tier=_counts([row.tier for row in chosen]),
@@ -99,18 +141,9 @@ def preview(workspace: Workspace, query: HitQuery, answer: Answer) -> Preview:
         withdrawn=told.withdrawn if told else 0,
         seeds=told.seeds if told else 0,
     )
-
-
-def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expect: int) -> DecisionSummary:
-    """Decide what a query chooses, all or none. Raises :class:`StateError` unless that is ``expect`` hits."""
-    with workspace.database.write() as tx:
-        chosen = choose(tx, query)
-        if len(chosen) != expect:
-            raise StateError(f"{len(chosen)} hits are chosen now, not {expect}: look at the preview again")
-        summary = decide_in(tx, workspace, _ids(chosen), answer)
-        workspace.failpoints.pass_by("before_decision_commit")
-    workspace.failpoints.pass_by("after_decision_commit")
-    return summary
+    about = [answer.decision, answer.reason, [list(row) for row in chosen], asdict(preview)]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return replace(preview, digest=digest[:DIGITS])
 
 
 def _ids(chosen: Sequence[Row[Any]]) -> list[str]:

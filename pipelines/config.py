@@ -113,7 +113,11 @@ class FetchConfig:
 
 @dataclass(frozen=True, slots=True)
 class RegistryConfig:
-    """What a reference photograph must be. A *clear* face has this score and this shorter side in pixels."""
+    """What a reference photograph must be. A *clear* face has this score and this shorter side in pixels.
+
+    ``approval_growth``: by which share what a request would hit may have grown since its first approval for that one to
+    count beside the second.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     consent_days: Positive = 365
@@ -121,6 +125,7 @@ class RegistryConfig:
     min_reference_pixels: Positive = 40
     request_hours: Positive = 48
     max_rescan_attempts: Positive = 5
+    approval_growth: Annotated[float, Field(ge=0)] = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from embeddings.errors import StateError
+from embeddings.errors import InputError, StateError
 from pipelines import seeds
+from pipelines.actors import identity_of
 from pipelines.database.evidence import decisions
-from pipelines.database.tables import hits, outbox
+from pipelines.database.tables import hits, items, outbox
 from pipelines.decision_record import record_made, record_restored, record_reversed
 from pipelines.judging import live_hits, rejudge
 from pipelines.seeds import Confirmed
@@ -59,7 +60,8 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a person says, and why. ``note``: free text, kept sealed. Raises ``ValueError`` for another reason."""
+    """What a person says, and why. ``note``: free text, kept sealed. Raises :class:`InputError` for another reason
+    or a note that is too long."""
 
     decision: Word
     reason: str
@@ -68,9 +70,9 @@ class Answer:
 
     def __post_init__(self) -> None:
         if self.reason not in REASONS.get(self.decision, ()):
-            raise ValueError("a decision needs one of its fixed reasons: see pipelines.decisions.REASONS")
+            raise InputError("a decision needs one of its fixed reasons: see pipelines.decisions.REASONS")
         if self.note is not None and len(self.note) > MOST_NOTE:
-            raise ValueError(f"a note has at most {MOST_NOTE} characters")
+            raise InputError(f"a note has at most {MOST_NOTE} characters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +262,12 @@ def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple
 
 
 def _named(tx: Connection, hit_ids: Sequence[str]) -> list[Row[Any]]:
-    """The rows of these hits, in the order given. Raises :class:`StateError`."""
-    columns = [hits.c[name] for name in ("hit_id", "item_id", *Scope._fields)]
+    """These hits with the kind of their items, in the order given. Raises :class:`StateError`."""
+    columns = [*(hits.c[name] for name in ("hit_id", "item_id", *Scope._fields)), items.c.kind]
+    query = sa.select(*columns).select_from(hits.outerjoin(items, items.c.item_id == hits.c.item_id))
     found: dict[str, Row[Any]] = {}
     for part in _parts(hit_ids):
-        found |= {row.hit_id: row for row in tx.execute(sa.select(*columns).where(hits.c.hit_id.in_(part)))}
+        found |= {row.hit_id: row for row in tx.execute(query.where(hits.c.hit_id.in_(part)))}
     if not hit_ids:
         raise StateError("no hit is named")
     for hit_id in hit_ids:
@@ -292,8 +295,8 @@ def _standing(tx: Connection, scopes: Collection[Scope]) -> dict[Scope, Row[Any]
 
 
 def _says_the_same(decision: Row[Any], answer: Answer) -> bool:
-    said = (decision.decision, decision.reason, decision.actor)
-    return answer.note is None and said == (answer.decision, answer.reason, answer.actor)
+    said = (decision.decision, decision.reason, identity_of(decision.actor))
+    return answer.note is None and said == (answer.decision, answer.reason, identity_of(answer.actor))
 
 
 def _messages(tx: Connection, scopes: Iterable[Scope]) -> set[str]:

@@ -11,6 +11,8 @@ Knows nothing of approvals: :mod:`pipelines.approval` weighs the answer.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -47,7 +49,8 @@ class Impact:
     ``items``: found, by ``faces`` or by a name; ``models``: models and bounties that they belong to, or are.
     ``unseen``: items with faces whose vectors are not stored; ``expected_items``: those found, and as many of the
     unseen as of the seen; ``share``: that of all scannable items, 0 to 1; ``largest_uploader_share``: of the items
-    found. ``measured`` false: too little of the platform could be looked at to say anything.
+    found. ``measured`` false: too little of the platform could be looked at to say anything. ``found``: a digest of
+    which items are found.
     """
 
     items: int
@@ -60,6 +63,7 @@ class Impact:
     share: float
     largest_uploader_share: float
     measured: bool
+    found: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ def measure_impact(
         share=min(1.0, expected / scannable) if scannable else 0.0,  # names also stand by what cannot be scanned
         largest_uploader_share=max(uploaders.values(), default=0) / max(1, len(found)),
         measured=not unseen or seen >= workspace.policy.settings.enrolment.min_items,
+        found=hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()[:32],
     )
 
 

@@ -7,17 +7,19 @@ above the policy's limits a second person has to accept as well, or nobody may (
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from embeddings.errors import StateError
+from embeddings.errors import LikenessError, StateError
 from pipelines import audit
+from pipelines.actors import are_two_people, identity_of
 from pipelines.approval import Approvals, approvals_needed, in_words, preview_pending, refusal
 from pipelines.database.tables import requests
 from pipelines.enrolment import Reference
@@ -29,8 +31,8 @@ from pipelines.workspace import Workspace, new_id
 
 @dataclass(frozen=True, slots=True)
 class RemovalRequest:
-    """A request without anything personal. ``first_approval``: who accepted one that needs two; ``impact``: what the
-    last attempt to accept it measured."""
+    """A request without anything personal. ``first_approval``: who accepted one that needs two; ``impact``: what
+    that one saw, else what the last attempt to accept it measured."""
 
     request_id: str
     subject_id: str
@@ -94,28 +96,69 @@ def preview_request(
     return impact, approvals_needed(impact, workspace.policy.settings.enrolment)
 
 
-def accept_request(workspace: Workspace, request_id: str, *, actor: str, progress: Progress = silent) -> RemovalRequest:
+def seen_digest(request_id: str, impact: Impact) -> str:
+    """What an acceptance names to say which preview of this request was looked at: 32 hex digits."""
+    shown = json.dumps([request_id, asdict(impact)], sort_keys=True)
+    return hashlib.sha256(shown.encode()).hexdigest()[:32]
+
+
+def accept_request(
+    workspace: Workspace, request_id: str, *, actor: str, seen: str | None = None, progress: Progress = silent
+) -> RemovalRequest:
     """Accept: the subject becomes active, and everything on the platform is due for comparison with it.
 
-    Where two people have to agree, the first is put on record and the request stays open. Raises
-    :class:`StateError` when the same person accepts again, :class:`EnrolmentError` (``refused``) where nobody may.
+    ``seen``: the :func:`seen_digest` of the preview that ``actor`` looked at. Where two people have to agree, each must
+    have looked; the first is put on record and the request stays open. A first approval does not count any more once
+    the request would hit ``registry.approval_growth`` more, nor beside one that may be of the same person. Raises
+    :class:`StateError` when the impact is not the one seen, or the same person accepts again;
+    :class:`EnrolmentError` (``refused``) where nobody may.
     """
     impact, needed = preview_request(workspace, request_id, actor=actor, progress=progress)
+    growth = workspace.config.registry.approval_growth
     with workspace.database.write() as tx:
         request = _require_open(tx, request_id)
-        _update(tx, request_id, impact=json.dumps(asdict(impact), sort_keys=True))
-        if needed == "two" and request.first_approval is None:
+        answer = _answer(request, impact, needed, actor=actor, seen=seen, growth=growth)
+        if answer in ("accept", "first_approval") or request.first_approval is None:
+            _update(tx, request_id, impact=json.dumps(asdict(impact), sort_keys=True))
+        if answer == "first_approval":
             _update(tx, request_id, first_approval=actor)
-            _audit(tx, workspace, actor, "request.first_approval", request_id, request.subject_id)
-            return get_request(tx, request_id)
-        if needed == "one" or (needed == "two" and request.first_approval != actor):
+        if answer == "accept":
             activate(tx, workspace, request.subject_id, actor=actor)
             _update(tx, request_id, state="accepted", accepted_at=workspace.now())
-            _audit(tx, workspace, actor, "request.accept", request_id, request.subject_id)
+        if isinstance(answer, str):
+            _audit(tx, workspace, actor, f"request.{answer}", request_id, request.subject_id)
             return get_request(tx, request_id)
+    raise answer
+
+
+def _answer(
+    request: RemovalRequest, impact: Impact, needed: Approvals, *, actor: str, seen: str | None, growth: float
+) -> Literal["accept", "first_approval"] | LikenessError:
+    """What accepting comes to, or why it cannot be."""
+    digest = seen_digest(request.request_id, impact)
     if needed == "refused":
-        raise refusal(impact)
-    raise StateError(f"{in_words(impact)}; you accepted it already: now somebody else has to")
+        return refusal(impact)
+    if seen not in (None, digest):
+        return StateError(f"{in_words(impact)}; that is not what the preview showed: look at it again")
+    if needed == "one":
+        return "accept"
+    first = request.first_approval if _covers(request.impact, impact, growth=growth) else None
+    if first is not None and identity_of(first) == identity_of(actor):
+        return StateError(f"{in_words(impact)}; you accepted it already: now somebody else has to")
+    if seen is None:
+        return StateError(
+            f"{in_words(impact)}; two people have to agree to just that: to be one of them, run "
+            f"`likeness request accept {request.request_id} --expect {digest}`"
+        )
+    return "accept" if first is not None and are_two_people(first, actor) else "first_approval"
+
+
+def _covers(seen: Impact | None, now: Impact, *, growth: float) -> bool:
+    """Whether an approval of what was seen then speaks for what would be hit now."""
+    if seen is None:
+        return False
+    pairs = ((seen.expected_items, now.expected_items), (seen.unseen, now.unseen))
+    return all(after <= before * (1 + growth) for before, after in pairs)
 
 
 def reject_request(workspace: Workspace, request_id: str, *, reason: str, actor: str) -> RemovalRequest:

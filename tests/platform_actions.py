@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.config import RegistryConfig
 from pipelines.enrolment import Reference, read_references
 from pipelines.registry import Identity, insert_subject
-from pipelines.requests import RemovalRequest, open_request
+from pipelines.requests import RemovalRequest, accept_request, open_request, preview_request, seen_digest
 from pipelines.workspace import Workspace
 from tests.fakes import Colour, picture
 
@@ -66,6 +66,12 @@ def ask_for_removal(workspace: Workspace, colour: Colour, *, name: str = NAME) -
         consent=None,
         actor="tester",
     )
+
+
+def agree(workspace: Workspace, request_id: str, actor: str) -> RemovalRequest:
+    """Accept a request as one who has looked at its preview."""
+    impact, _ = preview_request(workspace, request_id, actor=actor)
+    return accept_request(workspace, request_id, actor=actor, seen=seen_digest(request_id, impact))
 
 
 def source_of(folder: Path) -> str:

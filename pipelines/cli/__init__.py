@@ -17,10 +17,11 @@ from pipelines.cli import (
     scanning,
     statements,
 )
-from pipelines.cli.spoken import PlainSpokenGroup, report_unforeseen
+from pipelines.cli.spoken import report_unforeseen
+from pipelines.cli.typed import CheckedGroup
 
 
-@click.group(cls=PlainSpokenGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CheckedGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="likeness")
 def main() -> None:
     """Scan a model-sharing platform for the faces of people who opted out.

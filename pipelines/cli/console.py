@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import getpass
 import json
 import sys
 import time
@@ -22,7 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from embeddings.errors import ConfigError, LikenessError
+from embeddings.errors import ConfigError, InputError, LikenessError
+from pipelines import actors
 from pipelines.environment import Environment, read_environment
 from pipelines.progress import Progress, silent
 from pipelines.visible import visible, visible_json
@@ -44,7 +44,7 @@ def command_options(function: Callable[..., None]) -> Callable[..., None]:
     def wrapped(home: Path | None, config: Path | None, **options: Any) -> None:
         try:
             function(environment=read_environment(home=home, config_path=config), **options)
-        except ConfigError as error:
+        except (ConfigError, InputError) as error:
             _fail(error, 2)
         except LikenessError as error:
             _fail(error, 1)
@@ -196,11 +196,8 @@ def _cell(value: Any) -> str:
 
 
 def actor() -> str:
-    """Who is at the keyboard, for the audit chain: the account's name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
+    """Who is at the keyboard, for the audit chain and for four eyes: the account of the process's real uid."""
+    return actors.account()
 
 
 def parse_day(_context: click.Context, _parameter: click.Parameter, value: str | None) -> date | None:

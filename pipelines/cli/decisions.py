@@ -11,6 +11,7 @@ from pipelines.bulk import HitQuery, decide_chosen
 from pipelines.bulk import preview as preview_chosen
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, say, to_plain
 from pipelines.cli.private_text import text_option
+from pipelines.cli.typed import Digest, typed_again
 from pipelines.decision_record import list_decisions, open_note
 from pipelines.decisions import REASONS, Answer, Word, decide_as, undo
 from pipelines.environment import Environment
@@ -46,7 +47,7 @@ _LISTED = ("decision_id", "batch_id", "decision", "reason", "hit_id", "actor", "
     help="At most so many, the best first.",
 )
 @click.option("--yes", is_flag=True, help="Decide what is chosen; without it, only show what that would do.")
-@click.option("--expect", type=click.IntRange(min=1), help="With --yes: the number of hits that the preview showed.")
+@click.option("--expect", type=Digest(), help="With --yes: the digest that the preview printed.")
 @click.option("--undo", "undone", metavar="BATCH|DECISION", help="Take a decision or a whole batch back.")
 @command_options
 def decide(
@@ -57,15 +58,16 @@ def decide(
     reason: str | None,
     note: str | None,
     yes: bool,
-    expect: int | None,
+    expect: str | None,
     undone: str | None,
     **chosen: Any,
 ) -> None:
     """Say of hits that they are right (confirm), wrong (reject) or unclear (unsure), and let the verdicts follow.
 
     HIT confirm --reason same_person decides that hit. With --subject, --tier and the like in place of hits it shows
-    what deciding all of them would do; --yes --expect N then does it, if they are still N. A takedown that follows is
-    not sent before the policy's `decisions.undo_minutes` are over, and --undo takes everything back.
+    what deciding all of them would do; --yes --expect DIGEST then does just that, or nothing if anything of it has
+    changed. A takedown that follows is not sent before the policy's `decisions.undo_minutes` are over, and --undo takes
+    everything back.
     """
     query = HitQuery(**chosen)
     _require_one_way(hit_ids, decision, query, undone, yes=yes, expect=expect)
@@ -81,7 +83,8 @@ def decide(
         else:
             shown = preview_chosen(workspace, query, answer)
             emit(shown, as_json=as_json)
-            say(f"nothing is decided yet: add --yes --expect {shown.hits}", err=True)
+            command = typed_again(click.get_current_context(), yes=True, expect=shown.digest)
+            say(f"nothing is decided yet: {command}" if shown.hits else "no hit is chosen", err=True)
 
 
 def _require_one_way(
@@ -91,7 +94,7 @@ def _require_one_way(
     undone: str | None,
     *,
     yes: bool,
-    expect: int | None,
+    expect: str | None,
 ) -> None:
     """Hits by name, hits by query, or something to undo; usage errors otherwise."""
     if undone is not None:
@@ -105,7 +108,7 @@ def _require_one_way(
     if not hit_ids and query.is_open():
         raise click.UsageError("name hits, or choose them with --subject, --item, --tier and the like")
     if not hit_ids and yes and expect is None:
-        raise click.UsageError("--yes needs --expect with the number of hits that the preview showed")
+        raise click.UsageError("--yes needs --expect with the digest of a preview: run it without --yes first")
 
 
 def _answer(decision: Word | None, reason: str | None, note: str | None) -> Answer:

@@ -13,6 +13,7 @@ import click
 from pipelines.approval import approvals_needed, enrol_subject, in_words, names_of_candidate, preview_subject
 from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, say, to_plain
 from pipelines.cli.private_text import text_option
+from pipelines.cli.typed import Digest, where_again
 from pipelines.enrolment import Reference, read_references, resembling_subjects
 from pipelines.environment import Environment
 from pipelines.galleries import load_gallery
@@ -24,7 +25,7 @@ from pipelines.registry import (
     show_identity,
     withdraw,
 )
-from pipelines.requests import accept_request, list_requests, open_request, preview_request, reject_request
+from pipelines.requests import accept_request, list_requests, open_request, preview_request, reject_request, seen_digest
 from pipelines.workspace import Workspace
 
 _FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
@@ -220,19 +221,25 @@ def preview_request_command(environment: Environment, as_json: bool, request_id:
     """Say what of today's platform the person would hit, and how many people have to accept the request."""
     with opened(environment) as workspace, progress(as_json) as report:
         impact, approvals = preview_request(workspace, request_id, actor=actor(), progress=report)
-    emit(to_plain(impact) | {"approvals": approvals}, as_json=as_json)
+    digest = seen_digest(request_id, impact)
+    emit(to_plain(impact) | {"approvals": approvals, "digest": digest}, as_json=as_json)
+    if approvals != "refused":
+        where = where_again(click.get_current_context())
+        say(f"to accept just that: likeness request accept {request_id} --expect {digest}{where}", err=True)
 
 
 @request.command("accept")
 @click.argument("request_id", metavar="ID")
+@click.option("--expect", type=Digest(), help="The digest of the preview; needed where two people have to accept.")
 @command_options
-def accept_command(environment: Environment, as_json: bool, request_id: str) -> None:
+def accept_command(environment: Environment, as_json: bool, request_id: str, expect: str | None) -> None:
     """Accept a request. The sensor starts its rescan; without Dagster run `likeness rescan --pending`.
 
-    One that would hit much of the platform, or cannot be previewed, stays open until another person accepts it too.
+    One that would hit much of the platform, or cannot be previewed, stays open until the people of two accounts
+    have each accepted, with --expect, what a preview showed them.
     """
     with opened(environment) as workspace, progress(as_json) as report:
-        accepted = accept_request(workspace, request_id, actor=actor(), progress=report)
+        accepted = accept_request(workspace, request_id, actor=actor(), seen=expect, progress=report)
     if accepted.state == "open" and accepted.impact:
         say(f"not in force yet: {in_words(accepted.impact)}; another person has to accept it too", err=True)
     emit(accepted, as_json=as_json)

@@ -17,7 +17,7 @@ from pipelines.enrolment import Reference, read_references
 from pipelines.hits import list_hits
 from pipelines.policy import load_policy
 from pipelines.registry import Identity, insert_subject
-from pipelines.requests import accept_request, open_request, reject_request
+from pipelines.requests import accept_request, open_request, preview_request, reject_request, seen_digest
 from pipelines.sample.expectation import CONFIRMED, REJECTED, REVERSED, SECOND_THOUGHTS, SIMULATED
 from pipelines.sample.policies import OTHER_POLICY_FILE, UNDO_MINUTES
 from pipelines.sample.truth import ALPHA, PlantedSubject, SamplePlatform
@@ -76,12 +76,21 @@ def try_to_enrol_everybody(workspace: Workspace, platform: SamplePlatform) -> It
 
 def accept_between_two(workspace: Workspace, request_id: str) -> Iterator[str]:
     """A request that would hit a fifth of the platform: one person alone cannot accept it, two can, even if wrongly."""
-    if accept_request(workspace, request_id, actor="first operator").state != "open":
+
+    def accept(actor: str) -> str:
+        impact, _ = preview_request(workspace, request_id, actor=actor)
+        return accept_request(workspace, request_id, actor=actor, seen=seen_digest(request_id, impact)).state
+
+    if accept("first operator") != "open":
         yield "one person alone accepted a request that needs two"
+    for name in ("first operator", "First Operator "):
+        with suppress(StateError):  # as it should be
+            accept(name)
+            yield "the same person accepted a request twice"
     with suppress(StateError):  # as it should be
-        accept_request(workspace, request_id, actor="first operator")
-        yield "the same person accepted a request twice"
-    if accept_request(workspace, request_id, actor="second operator").state != "accepted":
+        accept_request(workspace, request_id, actor="second operator")
+        yield "a request that needs two was accepted by somebody who had not seen what it would hit"
+    if accept("second operator") != "accepted":
         yield "two people could not accept a request"
 
 

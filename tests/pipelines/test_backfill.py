@@ -23,7 +23,7 @@ from pipelines.database.tables import items, runs, templates
 from pipelines.hits import list_hits
 from pipelines.ledger import Scope
 from pipelines.registry import erase
-from pipelines.requests import accept_request, get_request
+from pipelines.requests import get_request
 from pipelines.rescan import wanted_rescans
 from pipelines.scan import scan_pending
 from pipelines.status import read_status
@@ -31,7 +31,7 @@ from pipelines.sweep import list_source, measure_coverage, sweep
 from pipelines.workspace import Workspace
 from tests.conftest import Clock
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
-from tests.platform_actions import DAY, ask_for_removal, enrol, source_of, upload
+from tests.platform_actions import DAY, agree, ask_for_removal, enrol, source_of, upload
 
 NEW = "fake-2"
 
@@ -260,7 +260,7 @@ def test_a_request_that_came_meanwhile_is_completed_by_the_backfill(swept: Works
     backfill_templates(swept, actor="tester")
     request = ask_for_removal(swept, person(9))
     for actor in ("tester", "second"):  # vectors of earlier models cannot be previewed
-        accept_request(swept, request.request_id, actor=actor)
+        agree(swept, request.request_id, actor)
     assert wanted_rescans(swept).keys == (), "no rescan can bring the old items to this person"
     assert backfill(swept, actor="tester").completed_requests == 1
     assert statuses(swept)["b"] == "hit"

@@ -30,7 +30,7 @@ from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.fakes import person, picture
 from tests.pipelines.test_dagster_nightly import OpenedHome
-from tests.platform_actions import ask_for_removal, enrol, source_of, upload
+from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
 
 # Dagster's own sensors pass an argument that Dagster calls beta.
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `owners` of initializer:dagster.BetaWarning")
@@ -107,7 +107,7 @@ def sensors(place: Workspace, instance: DagsterInstance) -> Sensors:
 
 def accepted(place: Workspace, number: int) -> str:
     """The id of an accepted removal request of this person."""
-    return accept_request(place, ask_for_removal(place, person(number)).request_id, actor="tester").request_id
+    return agree(place, ask_for_removal(place, person(number)).request_id, "tester").request_id
 
 
 def state_of(place: Workspace, request_id: str) -> tuple[str, int]:

@@ -15,14 +15,13 @@ from pipelines.backfill import backfill
 from pipelines.backfill_state import read_backfill
 from pipelines.database.tables import items
 from pipelines.definitions import defs
-from pipelines.requests import accept_request
 from pipelines.sweep import begin_run, sweep
 from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.fakes import fake_canary, fake_models, person, picture
 from tests.pipelines.test_dagster_automation import Sensors, accepted, audited, instance, shared_instance, state_of
 from tests.pipelines.test_dagster_nightly import nightly
-from tests.platform_actions import DAY, enrol, source_of, upload
+from tests.platform_actions import DAY, agree, enrol, source_of, upload
 
 __all__ = ["instance", "shared_instance"]  # fixtures
 
@@ -204,7 +203,7 @@ def test_a_request_accepted_meanwhile_fails_no_rescan_and_is_completed(
 ) -> None:
     use_pack(place, "fake-2")
     request_id = accepted(place, 2)
-    accept_request(place, request_id, actor="another")  # earlier models' vectors cannot be previewed, so it takes two
+    agree(place, request_id, "another")  # earlier models' vectors cannot be previewed, so it takes two
     assert sensor.tick("removal_requests") == []
     assert sensor.run().success
     assert state_of(place, request_id) == ("completed", 1)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from pipelines.cli import main
+from pipelines.cli.decisions import decide
+from pipelines.cli.typed import typed_again
 from pipelines.hits import list_hits
 from pipelines.sweep import sweep
 from pipelines.workspace import Workspace
@@ -74,11 +79,42 @@ def test_a_query_is_previewed_and_then_acted_on_if_nothing_changed(run: Run, hit
     preview = run(*chosen, "--json")
     shown = json.loads(preview.stdout)
     assert (shown["hits"], shown["items"], shown["takedowns"], shown["by_uploader"]) == (2, 2, 2, {"u-0": 2})
-    assert "--yes --expect 2" in preview.stderr
+    command = preview.stderr.partition("nothing is decided yet: ")[2].strip()
+    assert command.startswith("likeness decide --reason same_person --uploader u-0 --tier face --yes --expect ")
     assert done(run("decisions", "list", "--json")) == []
-    refused = run(*chosen, "--yes", "--expect", "3")
-    assert (refused.exit_code, "not 3" in refused.stderr) == (1, True)
-    assert done(run(*chosen, "--yes", "--expect", "2", "--json"))["decisions"] == 2
+    words = shlex.split(command)[1:]
+    refused = run(*words[:-2], "0" * 32, words[-1])
+    assert (refused.exit_code, "look at the preview again" in refused.stderr) == (1, True)
+    assert done(run(*words, "--json"))["decisions"] == 2
+
+
+def test_a_number_to_expect_is_refused_with_what_to_do(run: Run, hits: list[str]) -> None:
+    chosen = ("decide", "--tier", "face", "confirm", "--reason", "same_person", "--yes", "--expect", "3")
+    refused = run(*chosen)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "run the preview" in " ".join(refused.stderr.split())
+    assert done(run("decisions", "list", "--json")) == []
+
+
+HOSTILE = "u'\x1b[2J\u202e\\$(touch x) \U000e0001"
+
+
+def test_the_command_to_repeat_says_the_same_to_a_shell_and_nothing_to_a_terminal(run: Run, hits: list[str]) -> None:
+    preview = run("decide", "--uploader=" + HOSTILE, "--tier=face", "reject", "--reason=other_person", "--note=-x")
+    assert (preview.exit_code, "no hit is chosen" in preview.stderr) == (0, True)
+    context = click.Context(decide, parent=click.Context(main, info_name="likeness"), info_name="decide")
+    with context:
+        decide.parse_args(context, ["--uploader=" + HOSTILE, "--tier=face", "reject", "--reason=other_person"])
+        command = typed_again(context, yes=True, expect="0" * 32)
+    assert command.isprintable()
+    told = subprocess.run(
+        ["bash", "-c", f"export LC_ALL=C.UTF-8; set -- {command.partition(' ')[2]}; printf '%s\\0' \"$@\""],
+        capture_output=True,
+        check=True,
+    )
+    words = told.stdout.decode().split("\0")[:-1]
+    assert words[words.index("--uploader") + 1] == HOSTILE
+    assert words[-3:] == ["--expect", "0" * 32, "reject"]
 
 
 def test_a_note_is_shown_when_asked_for(run: Run, hits: list[str]) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embeddings.errors import StateError
+from embeddings.errors import InputError, StateError
 from pipelines.backfill import backfill, backfill_templates
 from pipelines.bulk import HitQuery, choose, decide_chosen, preview
 from pipelines.database import evidence, tables
@@ -474,22 +474,71 @@ def test_a_preview_counts_what_the_act_then_does_and_changes_nothing(workspace: 
     with workspace.database.read() as connection:
         assert list_decisions(connection) == []
     assert (messages(workspace), all_hold(workspace)) == ([], True)
-    done = decide_chosen(workspace, query, answer, expect=shown.hits)
+    done = decide_chosen(workspace, query, answer, expect=shown.digest)
     assert (done.decisions, done.takedowns, done.seeds) == (6, shown.takedowns, shown.seeds)
     undo(workspace, str(done.batch_id), actor="ann")
     assert {state for _, _, state in messages(workspace)} == {"withdrawn"}
     assert all_hold(workspace)
 
 
-def test_the_act_is_refused_when_something_came_in_since_the_preview(workspace: Workspace, uploads: Path) -> None:
-    subject = crowd(workspace, uploads)
-    query, answer = HitQuery(subject_id=subject), Answer("reject", "other_person", "ann")
-    upload(uploads, "new.png", picture(person(1), person(80)))
+def swap_one(workspace: Workspace, uploads: Path) -> None:
+    """One that was shown goes, another comes: their number stays the same."""
+    upload(uploads, "5.png", b"", uploader="u-1", deleted=True)
+    upload(uploads, "new.png", picture(person(1), person(80)), uploader="u-1")
     sweep(workspace, source_of(uploads), day=None)
-    with pytest.raises(StateError, match="7 hits are chosen now, not 6"):
-        decide_chosen(workspace, query, answer, expect=6)
+
+
+def change_one(workspace: Workspace, uploads: Path) -> None:
+    """One that was shown becomes another picture of the same person."""
+    upload(uploads, "5.png", picture(person(1), person(81)), uploader="u-1", parent_model="m-5")
+    sweep(workspace, source_of(uploads), day=None)
+
+
+def copy_elsewhere(workspace: Workspace, uploads: Path) -> None:
+    """What was shown is somebody else's too: deciding it would decide theirs."""
+    upload(uploads, "copy.png", (uploads / "5.png").read_bytes(), uploader="another")
+    sweep(workspace, source_of(uploads), day=None)
+
+
+def say_something_else(workspace: Workspace, uploads: Path) -> None:
+    """Nothing changes; it is the answer that will."""
+
+
+@pytest.mark.parametrize("meanwhile", [swap_one, change_one, copy_elsewhere, say_something_else])
+def test_i11_what_the_preview_did_not_show_is_not_decided(
+    workspace: Workspace, uploads: Path, meanwhile: Callable[[Workspace, Path], None]
+) -> None:
+    crowd(workspace, uploads)
+    query, answer = HitQuery(uploader="u-1"), Answer("reject", "other_person", "ann")
+    shown = preview(workspace, query, answer)
+    meanwhile(workspace, uploads)
+    if meanwhile is say_something_else:
+        answer = Answer("confirm", "same_person", "ann")
+    assert preview(workspace, query, answer).hits == shown.hits == 3
+    with pytest.raises(StateError, match="look at the preview again"):
+        decide_chosen(workspace, query, answer, expect=shown.digest)
     with workspace.database.read() as connection:
         assert list_decisions(connection) == []
+    assert decide_chosen(workspace, query, answer, expect=preview(workspace, query, answer).digest).hits == 3
+
+
+def test_a_preview_of_nothing_cannot_be_acted_on(workspace: Workspace, uploads: Path) -> None:
+    crowd(workspace, uploads)
+    query, answer = HitQuery(uploader="nobody"), Answer("reject", "other_person", "ann")
+    with pytest.raises(StateError, match="nothing to decide"):
+        decide_chosen(workspace, query, answer, expect=preview(workspace, query, answer).digest)
+
+
+@pytest.mark.parametrize("name", ["subject_id", "item_id", "parent_model", "uploader", "tier", "band", "verdict"])
+def test_an_empty_filter_is_refused_and_never_chooses_everything(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} is empty"):
+        HitQuery(**{name: ""})
+
+
+@pytest.mark.parametrize("reason", REASONS["confirm"])
+def test_a_hit_is_confirmed_for_each_reason_there_is(workspace: Workspace, one: tuple[str, str], reason: str) -> None:
+    assert decide(workspace, [one[0]], decision="confirm", reason=reason, actor="ann").decisions == 1
+    assert all_hold(workspace)
 
 
 @pytest.mark.parametrize(

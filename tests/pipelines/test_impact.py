@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.errors import CorruptionError, EnrolmentError, StateError
-from pipelines import audit
+from pipelines import actors, audit
 from pipelines.approval import approvals_needed, enrol_subject, names_of_candidate, preview_subject
 from pipelines.cli import main
 from pipelines.compaction import compact
@@ -30,7 +30,14 @@ from pipelines.hits import list_hits
 from pipelines.impact import Impact, measure_impact
 from pipelines.policy.schema import EnrolmentSettings
 from pipelines.registry import Identity, list_subjects
-from pipelines.requests import accept_request, get_request, open_request, preview_request, reject_request
+from pipelines.requests import (
+    accept_request,
+    get_request,
+    open_request,
+    preview_request,
+    reject_request,
+    seen_digest,
+)
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.verify import verify
@@ -38,7 +45,7 @@ from pipelines.workspace import Workspace, open_workspace
 from tests.conftest import KEY, Clock, use_fakes
 from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.test_compaction import cut
-from tests.platform_actions import NAME, ask_for_removal, enrol, references, source_of, upload
+from tests.platform_actions import NAME, agree, ask_for_removal, enrol, references, source_of, upload
 
 LIMITS = EnrolmentSettings(min_items=200, second_approval_items=1000, second_approval_share=0.01, refuse_share=0.05)
 CANDIDATES = ("Nora Nullname", "Ada Firstname", "Bela Secondname", "Cora Thirdname", "Dina Fourthname")
@@ -266,26 +273,78 @@ def test_a_request_with_a_poisoned_reference_is_refused_by_whoever_accepts_it(
     assert reject_request(workspace, request.request_id, reason="mixed faces", actor="first").state == "rejected"
 
 
-def test_two_approvals_by_one_person_do_not_count(workspace: Workspace, uploads: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "other_name", "second"),
+    [("first", " First", "second"), ("uid:{uid}:alice", "uid:{uid}:bob", "uid:4242:carol")],
+    ids=["named", "accounts"],
+)
+def test_two_approvals_by_one_person_do_not_count(
+    workspace: Workspace, uploads: Path, monkeypatch: pytest.MonkeyPatch, first: str, other_name: str, second: str
+) -> None:
+    first, other_name = (name.format(uid=os.getuid()) for name in (first, other_name))
     fill(workspace, uploads)
     limit(workspace, second_approval_share=0.2, refuse_share=0.5)
     request = ask_for_removal(workspace, person(1))
-    waiting = accept_request(workspace, request.request_id, actor="first")
-    assert (waiting.state, waiting.first_approval) == ("open", "first")
-    with pytest.raises(StateError, match="somebody else has to"):
-        accept_request(workspace, request.request_id, actor="first")
+    waiting = agree(workspace, request.request_id, first)
+    assert (waiting.state, waiting.first_approval) == ("open", first)
+    for name in (first, other_name):
+        with pytest.raises(StateError, match="somebody else has to"):
+            agree(workspace, request.request_id, name)
     rescan(workspace)
     assert what_is_hit(workspace, request.subject_id)["items"] == 0
-    accepted = accept_request(workspace, request.request_id, actor="second")
-    assert (accepted.state, accepted.first_approval) == ("accepted", "first")
+    if second.startswith("uid:"):
+        monkeypatch.setattr(os, "getuid", lambda: 4242)
+    accepted = agree(workspace, request.request_id, second)
+    assert (accepted.state, accepted.first_approval) == ("accepted", first)
     rescan(workspace)
     assert what_is_hit(workspace, request.subject_id)["items"] == 3
-    assert [row["actor"] for row in audit_rows(workspace, "request.first_approval")] == ["first"]
-    assert [row["actor"] for row in audit_rows(workspace, "request.accept")] == ["second"]
-    assert [row["actor"] for row in audit_rows(workspace, "request.preview")] == ["first", "first", "second"]
+    assert [row["actor"] for row in audit_rows(workspace, "request.first_approval")] == [first]
+    assert [row["actor"] for row in audit_rows(workspace, "request.accept")] == [second]
+    previews = [row["actor"] for row in audit_rows(workspace, "request.preview")]
+    assert previews == [name for name in (first, first, other_name, second) for _ in range(2)]
     with workspace.database.read() as connection:
         audit.verify(connection, workspace.sealer)
     assert all(finding.ok for finding in verify(workspace))
+
+
+def test_an_approval_by_a_mere_name_does_not_count_beside_an_account(workspace: Workspace, uploads: Path) -> None:
+    fill(workspace, uploads)
+    limit(workspace, second_approval_share=0.2, refuse_share=0.5)
+    request = ask_for_removal(workspace, person(1))
+    agree(workspace, request.request_id, "alice")  # as the command line once recorded it
+    account = actors.account()
+    waiting = agree(workspace, request.request_id, account)
+    assert (waiting.state, waiting.first_approval) == ("open", account)
+
+
+def test_whoever_approves_a_broad_request_names_the_preview_that_they_saw(workspace: Workspace, uploads: Path) -> None:
+    fill(workspace, uploads)
+    limit(workspace, second_approval_share=0.2, refuse_share=0.6)
+    request_id = ask_for_removal(workspace, person(1)).request_id
+    with pytest.raises(StateError, match=r"--expect [0-9a-f]{32}`"):
+        accept_request(workspace, request_id, actor="first")
+    impact, _ = preview_request(workspace, request_id, actor="first")
+    upload(uploads, "came-meanwhile.png", picture(person(1)), uploader="somebody-else")
+    sweep(workspace, source_of(uploads), day=None)
+    with pytest.raises(StateError, match="not what the preview showed"):
+        accept_request(workspace, request_id, actor="first", seen=seen_digest(request_id, impact))
+    with workspace.database.read() as connection:
+        assert get_request(connection, request_id).first_approval is None
+
+
+@pytest.mark.parametrize(("more", "state"), [(0, "accepted"), (2, "open")], ids=["as it was", "much larger"])
+def test_an_approval_does_not_speak_for_what_came_after_it(
+    workspace: Workspace, uploads: Path, more: int, state: str
+) -> None:
+    fill(workspace, uploads)
+    limit(workspace, second_approval_share=0.2, refuse_share=0.9)
+    request_id = ask_for_removal(workspace, person(1)).request_id
+    agree(workspace, request_id, "first")
+    for number in range(more):
+        upload(uploads, f"more-{number}.png", picture(person(1)), uploader="somebody-else")
+    sweep(workspace, source_of(uploads), day=None)
+    after = agree(workspace, request_id, "second")
+    assert (after.state, after.first_approval) == (state, "second" if more else "first")
 
 
 def test_a_subject_that_needs_two_people_is_sent_to_a_request(workspace: Workspace, uploads: Path) -> None:
@@ -402,14 +461,19 @@ def test_the_commands_preview_refuse_and_wait_for_a_second_person(
     opened = json.loads(run(command_home, "request", "open", *who, "--contact", "c", "--json").stdout)
     preview = json.loads(run(command_home, "request", "preview", opened["request_id"], "--json").stdout)
     assert (preview["items"], preview["approvals"]) == (3, "two")
-    waiting = run(command_home, "request", "accept", opened["request_id"], "--json")
+    accept = ("request", "accept", opened["request_id"])
+    blind = run(command_home, *accept)
+    assert (blind.exit_code, f"--expect {preview['digest']}" in blind.stderr) == (1, True)
+    waiting = run(command_home, *accept, "--expect", preview["digest"], "--json")
     assert json.loads(waiting.stdout)["state"] == "open"
     assert "another person has to accept it too" in waiting.stderr
-    assert run(command_home, "request", "accept", opened["request_id"]).exit_code == 1
+    for name in ("LOGNAME", "USER", "SUDO_UID", "SUDO_USER"):
+        monkeypatch.setenv(name, "4242" if name == "SUDO_UID" else "somebody-else")
+    assert run(command_home, *accept, "--expect", preview["digest"]).exit_code == 1
     assert json.loads(run(command_home, "request", "list", "--json").stdout)[0]["impact"]["items"] == 3
     assert "impact" not in run(command_home, "request", "list").stdout
-    monkeypatch.setattr(getpass, "getuser", lambda: "somebody-else")
-    accepted = json.loads(run(command_home, "request", "accept", opened["request_id"], "--json").stdout)
+    monkeypatch.setattr(os, "getuid", lambda: 4242)
+    accepted = json.loads(run(command_home, *accept, "--expect", preview["digest"], "--json").stdout)
     assert accepted["state"] == "accepted"
     limit(command_home, second_approval_share=0.1, refuse_share=0.2)
     refused = run(command_home, "subject", "add", *who, "--consent", "c")

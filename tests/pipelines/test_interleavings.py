@@ -38,7 +38,7 @@ from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.registry import active_versions, erase, withdraw
-from pipelines.requests import accept_request, get_request, reject_request
+from pipelines.requests import get_request, reject_request
 from pipelines.rescan import rescan
 from pipelines.scan import scan_pending
 from pipelines.sweep import list_source, measure_coverage, sweep
@@ -46,7 +46,7 @@ from pipelines.verify import verify
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture, vectors_of_colours
-from tests.platform_actions import ask_for_removal, enrol, source_of, upload
+from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
 
 THOROUGH = int(os.environ.get("LIKENESS_THOROUGH", "0"))
 """How many times the usual number of examples; then with fresh randomness. 0: the fixed, short run of the suite."""
@@ -151,8 +151,8 @@ class Platform:
         return request.request_id
 
     def accept(self, request_id: str) -> None:
-        if accept_request(self.other, request_id, actor="tester").state == "open":  # what is not kept needs two
-            accept_request(self.other, request_id, actor="second")
+        if agree(self.other, request_id, "tester").state == "open":  # what is not kept needs two
+            agree(self.other, request_id, "second")
         self.subjects[self.requests[request_id]].state = "active"
 
     def reject(self, request_id: str) -> None:

@@ -26,7 +26,6 @@ from pipelines.database import tables
 from pipelines.database.evidence import model_files
 from pipelines.ledger import Scope
 from pipelines.model_files import HeaderText, header_texts
-from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.scan import scan_pending
 from pipelines.sweep import list_source, sweep
@@ -34,7 +33,7 @@ from pipelines.workspace import Workspace
 from tests.embeddings.model_files import assemble, data_url, model_file
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
 from tests.pipelines.model_server import ModelServer
-from tests.platform_actions import ask_for_removal, enrol, source_of, upload
+from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
 
 NAME = "Zdenicka Vymyslena"
 
@@ -277,7 +276,7 @@ def test_a_rescan_that_embeds_again_comes_to_the_same_thumbnail(workspace: Works
     (uploads / "b.safetensors").write_bytes(model_file())  # no thumbnail any more, before it is listed anew
     request = ask_for_removal(workspace, person(2))
     for actor in ("tester", "another"):  # what is not stored cannot be previewed, so it takes two
-        accept_request(workspace, request.request_id, actor=actor)
+        agree(workspace, request.request_id, actor)
     rescan(workspace)
     assert {item_id: row.status for item_id, row in rows(workspace).items()} == {
         "a.safetensors": "hit",

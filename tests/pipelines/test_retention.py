@@ -12,7 +12,7 @@ from embeddings.errors import NotReadyError
 from pipelines.compaction import compact, hold
 from pipelines.database import tables
 from pipelines.hits import list_hits
-from pipelines.requests import accept_request, get_request
+from pipelines.requests import get_request
 from pipelines.rescan import rescan
 from pipelines.status import read_status
 from pipelines.sweep import sweep
@@ -20,7 +20,7 @@ from pipelines.workspace import Workspace
 from tests.conftest import Clock
 from tests.fakes import person, picture
 from tests.pipelines.test_compaction import NoCipher, all_hold, cut, fill, found, pieces_on_disk
-from tests.platform_actions import ask_for_removal, enrol, source_of, upload
+from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
 
 
 def statuses(workspace: Workspace) -> dict[str, str]:
@@ -110,7 +110,7 @@ def test_i1_what_cannot_be_had_says_so_keeps_its_hits_and_holds_up_nobody(withou
     (uploads / "01.png").rename(uploads.parent / "away-1.png")
     request = ask_for_removal(without, person(1))
     for actor in ("tester", "second"):  # what is not kept cannot be previewed
-        accept_request(without, request.request_id, actor=actor)
+        agree(without, request.request_id, actor)
     before = found(without)
     rescan(without)
     assert statuses(without) == {

@@ -1,0 +1,56 @@
+"""Who acted, as the audit chain has it: an account of this machine, a service on it, or whom a library caller names.
+
+An account is known by the kernel's real uid. ``LOGNAME``, ``USER``, ``SUDO_UID`` and every other variable or option are
+the caller's to choose, so nothing here reads them. An actor is one string, because it is stored, sealed in the chain
+and listed: ``uid:1000:alice`` for an account, ``uid:999:dagster`` for a service that runs under one, anything else for
+whom a library caller answers for. Two people are compared by :func:`are_two_people` and never by their strings.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import unicodedata
+from typing import Final
+
+from embeddings.errors import InputError
+
+MOST_CHARACTERS: Final = 256
+"""Of an actor; a POSIX account's name has 32."""
+_ACCOUNT: Final = re.compile(r"uid:(?P<uid>[0-9]+)(?::.*)?")
+
+
+def account() -> str:
+    """The account that this process belongs to: ``uid:1000:alice``, or ``uid:1000`` without an entry for it."""
+    uid = os.getuid()
+    try:
+        return f"uid:{uid}:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"uid:{uid}"
+
+
+def service(name: str) -> str:
+    """A program that acts by itself under the account of this process: ``uid:999:dagster``."""
+    return f"uid:{os.getuid()}:{name}"
+
+
+def identity_of(actor: str) -> str:
+    """What stands for the person: the uid alone of an account, since one may have several names; else the name."""
+    known = _ACCOUNT.fullmatch(actor)
+    return f"uid:{int(known['uid'])}" if known else unicodedata.normalize("NFKC", actor).strip().casefold()
+
+
+def are_two_people(one: str, other: str) -> bool:
+    """Whether these are certainly two people. An account and a mere name may be one person, so they are not."""
+    both_known_alike = bool(_ACCOUNT.fullmatch(one)) == bool(_ACCOUNT.fullmatch(other))
+    return both_known_alike and identity_of(one) != identity_of(other)
+
+
+def require_truthful(actor: str) -> None:
+    """Raise :class:`InputError` for an actor that is empty or unprintable, or an account that is not this process's."""
+    if not actor.strip() or not actor.isprintable() or len(actor) > MOST_CHARACTERS:
+        raise InputError(f"an actor is named by 1 to {MOST_CHARACTERS} printable characters")
+    known = _ACCOUNT.fullmatch(actor)
+    if (known and int(known["uid"]) != os.getuid()) or (not known and actor.startswith("uid:")):
+        raise InputError("an actor that names an account must name the one that this process runs under")

@@ -15,10 +15,13 @@ from contextlib import contextmanager
 from typing import Final
 
 import httpcore
+import httpx
 
+from embeddings.errors import ConfigError
 from pipelines.exchange.allowance import Allowance, OversizeError
 from pipelines.exchange.limits import HeadLimits
 from pipelines.exchange.network import BoundedBackend
+from pipelines.exchange.urls import as_connected
 
 Headers = Sequence[tuple[bytes, bytes]]
 USUAL_HEADERS: Final = [(b"User-Agent", b"likeness"), (b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]
@@ -59,7 +62,7 @@ class BoundedClient:
                 network_backend=backend,
             )
         else:
-            self._pool = httpcore.HTTPProxy(proxy, ssl_context=context, max_connections=None, network_backend=backend)
+            self._pool = _through(proxy, context, backend)
         self.close = weakref.finalize(self, self._pool.close)
 
     @contextmanager
@@ -95,6 +98,23 @@ class BoundedClient:
         size = sum(len(name) + len(value) for name, value in fields)
         if len(fields) > self._head.max_fields or size > self._head.max_bytes:
             raise OversizeError("the head of the answer is too large")
+
+
+def _through(proxy: str, context: ssl.SSLContext, backend: httpcore.NetworkBackend) -> httpcore.HTTPProxy:
+    try:
+        parsed = httpx.URL(proxy)
+        usable = parsed.scheme == "http" and bool(parsed.host)
+    except (httpx.InvalidURL, ValueError):
+        usable = False
+    if not usable:
+        raise ConfigError("HTTPS_PROXY must be the http address of a proxy, or not be set")
+    return httpcore.HTTPProxy(
+        as_connected(parsed),
+        proxy_auth=(parsed.username, parsed.password) if parsed.userinfo else None,
+        ssl_context=context,
+        max_connections=None,
+        network_backend=backend,
+    )
 
 
 @functools.cache

@@ -58,13 +58,12 @@ from pipelines.report import write_report
 from pipelines.rescan import days_with_new_hits, retry_rescan, wanted_rescans
 from pipelines.rescan import rescan as rescan_stage
 from pipelines.resources import Home
+from pipelines.run_tags import job_tags
 from pipelines.sweep import nightly_days, read_watermark, unfinished_days
 from pipelines.takedown import leases
 
 SERVICE = "dagster"
 """What the audit chain says acted, with the uid that Dagster runs under."""
-JOB_TAG = "likeness/job"
-"""What the queue's limits in ``dagster.yaml`` go by."""
 _LOST_AFTER = timedelta(minutes=10)
 _ONCE = {"dagster/max_retries": "0"}  # the sensor or the next tick starts these again; Dagster need not
 _WAITING = [
@@ -80,7 +79,7 @@ nightly = define_asset_job(
     selection=AssetSelection.assets(*ASSETS),  # with their checks
     executor_def=in_process_executor,
     description="Sweep one day's uploads: list, embed, match, judge, deliver, report.",
-    tags={JOB_TAG: "nightly"},
+    tags=job_tags("nightly"),
 )
 
 
@@ -119,7 +118,7 @@ def deliver_takedowns(context: OpExecutionContext, home: Home) -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags={JOB_TAG: "rescan"} | _ONCE,
+    tags=job_tags("rescan") | _ONCE,
     description="Compare newly active subjects with everything on the platform, then deliver.",
 )
 def rescan() -> None:
@@ -142,7 +141,7 @@ def reembed_outdated(context: OpExecutionContext, home: Home) -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags={JOB_TAG: "backfill"} | _ONCE,
+    tags=job_tags("backfill") | _ONCE,
     description="After a change of pack: bring everything to the new models. `likeness status` shows how far.",
 )
 def backfill() -> None:
@@ -159,7 +158,7 @@ def compact_corpus(context: OpExecutionContext, home: Home) -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags={JOB_TAG: "compaction"} | _ONCE,
+    tags=job_tags("compaction") | _ONCE,
     description="Keep the corpus in few large shards, and what is gone off the disk. `likeness status` shows both.",
 )
 def compaction() -> None:
@@ -169,7 +168,7 @@ def compaction() -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags={JOB_TAG: "dispatch"} | _ONCE,
+    tags=job_tags("dispatch") | _ONCE,
     description="Deliver what is due in the outbox: retries, and what an analyst decided.",
 )
 def dispatch() -> None:

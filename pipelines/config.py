@@ -30,6 +30,7 @@ from pipelines.config_embedding import (
     ViewsConfig,
 )
 from pipelines.environment import Environment
+from pipelines.exchange.limits import HeadLimits
 from pipelines.sources import FetchSettings
 
 __all__ = [
@@ -90,6 +91,22 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExchangeConfig:
+    """What every server's answer is held to (:mod:`pipelines.exchange`): most header fields, and most bytes of the head
+    with all interim answers before it. The time-outs of the other sections bound whole exchanges, from the resolving of
+    the name to the last byte.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    max_header_fields: Positive = 100
+    max_header_bytes: Positive = 65536
+
+    def head(self) -> HeadLimits:
+        """As the client takes it."""
+        return HeadLimits(max_fields=self.max_header_fields, max_bytes=self.max_header_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class FetchConfig:
     """How items behind URLs are fetched. No host is allowed until it is listed.
 
@@ -101,9 +118,10 @@ class FetchConfig:
     allowed_hosts: tuple[str, ...] = ()
     allow_private_addresses: bool = False
 
-    def settings(self) -> FetchSettings:
-        """As the sources take it."""
+    def settings(self, head: HeadLimits) -> FetchSettings:
+        """As the sources take it. ``head``: :meth:`ExchangeConfig.head`."""
         return FetchSettings(
+            head=head,
             timeout_seconds=self.timeout_seconds,
             allowed_hosts=self.allowed_hosts,
             allow_private_addresses=self.allow_private_addresses,
@@ -181,15 +199,30 @@ class NamesConfig:
 
 @dataclass(frozen=True, slots=True)
 class TakedownConfig:
-    """Delivery: DESIGN 10. Back-off doubles from ``backoff_seconds`` up to ``backoff_cap_seconds``."""
+    """Delivery. Back-off doubles from ``backoff_seconds`` up to ``backoff_cap_seconds``.
+
+    ``timeout_seconds`` bounds a whole exchange with the service; a lease lasts at least twice as long, so that a
+    message is never claimed by another dispatcher while its answer may still come. Of an answer to a message
+    ``max_answer_bytes`` are read. The list of open cases may have ``max_cases_bytes`` and ``max_cases_parts`` (commas
+    and brackets of its JSON, some 300 bytes of memory each; a case has 4 to 12). A pass ends after ``max_unanswered``
+    messages in a row without an answer: the rest stay due, and what is urgent is first again in the next pass.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     timeout_seconds: Seconds = 15.0
     lease_seconds: Seconds = 60.0
     batch: Positive = 50
+    max_answer_bytes: Positive = 4096
+    max_cases_bytes: Positive = 32 * 2**20
+    max_cases_parts: Positive = 1_000_000
+    max_unanswered: Positive = 20
     backoff_seconds: Seconds = 5.0
     backoff_cap_seconds: Seconds = 36 * 3600.0
     give_up_hours: Positive = 75
+
+    def __post_init__(self) -> None:
+        if self.lease_seconds < 2 * self.timeout_seconds:
+            raise ConfigError("takedown.lease_seconds must be at least twice takedown.timeout_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +269,7 @@ class Config:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     names: NamesConfig = field(default_factory=NamesConfig)
+    exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
     ray: RayConfig = field(default_factory=RayConfig)
 

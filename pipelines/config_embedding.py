@@ -134,11 +134,15 @@ class ContentConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelsConfig:
-    """How packs are downloaded. A cut connection is resumed up to ``pull_attempts`` times."""
+    """How packs are downloaded. A cut connection is resumed up to ``pull_attempts`` times, and one that brings less
+    than ``pull_min_bytes_per_second`` on average over ``pull_timeout_seconds`` counts as cut.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     pull_attempts: Positive = 5
     pull_timeout_seconds: Seconds = 30.0
+    pull_min_bytes_per_second: Positive = 4096
+    pull_max_redirects: Annotated[int, Field(ge=0)] = 5
     max_bytes: Positive = 2**30
 
 

@@ -6,16 +6,15 @@ import os
 import socket
 from collections.abc import Sequence
 
-import httpx
-
-from embeddings.errors import ConfigError, NotReadyError, StateError
+from embeddings.errors import ConfigError, StateError
 from pipelines import audit
 from pipelines.progress import Progress, silent
+from pipelines.takedown.cases import fetch_open_keys
 from pipelines.takedown.client import HttpTakedownClient
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
 from pipelines.takedown.leases import resume_endpoint
 from pipelines.takedown.outbox import release_held, revive
-from pipelines.takedown.reconcile import Reconciliation, open_keys, reconcile
+from pipelines.takedown.reconcile import Reconciliation, reconcile
 from pipelines.workspace import Workspace
 
 
@@ -57,13 +56,7 @@ def compare_with_service(workspace: Workspace) -> Reconciliation:
     url = workspace.environment.takedown_cases_url
     if not url:
         raise ConfigError("set LIKENESS_TAKEDOWN_CASES_URL to the service's list of open cases")
-    try:
-        answer = httpx.get(
-            url, timeout=workspace.config.takedown.timeout_seconds, follow_redirects=False, trust_env=False
-        )
-        opened = open_keys(answer.raise_for_status().json())
-    except (httpx.HTTPError, ValueError):
-        raise NotReadyError("the takedown service did not give its list of cases") from None
+    opened = fetch_open_keys(url, config=workspace.config.takedown, head=workspace.config.exchange.head())
     with workspace.database.read() as connection:
         return reconcile(connection, opened)
 
@@ -77,5 +70,7 @@ def open_client(workspace: Workspace) -> HttpTakedownClient:
         environment.takedown_url,
         environment.takedown_secrets,
         timeout_seconds=workspace.config.takedown.timeout_seconds,
+        max_answer_bytes=workspace.config.takedown.max_answer_bytes,
+        head=workspace.config.exchange.head(),
         now=workspace.now,
     )

@@ -25,6 +25,7 @@ class Environment:
     takedown_cases_url: str | None = field(default=None, repr=False)
     takedown_secrets: tuple[str, ...] = field(default=(), repr=False)
     failpoint: str | None = None
+    https_proxy: str | None = field(default=None, repr=False)
 
 
 def read_environment(
@@ -32,6 +33,7 @@ def read_environment(
 ) -> Environment:
     """Read ``LIKENESS_*``; ``home`` and ``config_path`` (the command line's) win over the environment.
 
+    ``HTTPS_PROXY`` is for model files alone: a proxy must not redirect takedowns.
     ``LIKENESS_TAKEDOWN_SECRET`` may hold several ``whsec_`` secrets separated by spaces, newest first (key rotation).
     """
     env = os.environ if environ is None else environ
@@ -46,6 +48,7 @@ def read_environment(
         takedown_cases_url=env.get("LIKENESS_TAKEDOWN_CASES_URL") or None,
         takedown_secrets=tuple((env.get("LIKENESS_TAKEDOWN_SECRET") or "").split()),
         failpoint=env.get("LIKENESS_FAILPOINT") or None,
+        https_proxy=env.get("HTTPS_PROXY") or env.get("https_proxy") or None,
     )
 
 

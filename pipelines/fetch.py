@@ -83,7 +83,7 @@ def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) ->
     record = workspace.sealer.unseal_record(row.sealed_record, row.item_id)
     uri = record["source"]
     if uri not in sources:
-        sources[uri] = open_source(uri, settings=workspace.config.fetch.settings())
+        sources[uri] = open_source(uri, settings=workspace.config.fetch.settings(workspace.config.exchange.head()))
     return Item.from_record(record["item"]), sources[uri]
 
 

@@ -1,6 +1,8 @@
 """Fetching the files of a pack. A download that was cut goes on where it stopped; what arrives is checked by digest.
 
 The bytes go to a ``.part`` file beside the target; only a file with the digest that the pack pins is moved into place.
+A model file may take hours, so no deadline covers it as a whole: in each span of time a least number of bytes has to
+come, and a slower connection counts as cut.
 """
 
 from __future__ import annotations
@@ -12,24 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from embeddings.errors import WeightsError
 from embeddings.packs import DownloadedFile
 from embeddings.weights import Pack
 from pipelines.private_files import open_private
 from pipelines.progress import Progress, silent
+from pipelines.pull_file import PullLimits, fetch_file
+
+__all__ = ["PullCounts", "PullLimits", "downloads", "missing", "pull"]
 
 CHUNK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class PullLimits:
-    """``attempts`` connections are made for one file before giving up; nothing larger than ``max_bytes`` is taken."""
-
-    attempts: int
-    timeout_seconds: float
-    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +45,10 @@ def missing(pack: Pack, *, folder: Path) -> list[DownloadedFile]:
     return [file for file in downloads(pack) if not _is_whole(file.path(folder), file.sha256)]
 
 
-def pull(pack: Pack, *, folder: Path, limits: PullLimits, progress: Progress = silent) -> PullCounts:
-    """Fetch what is missing of ``pack`` into ``folder``.
+def pull(
+    pack: Pack, *, folder: Path, limits: PullLimits, proxy: str | None = None, progress: Progress = silent
+) -> PullCounts:
+    """Fetch what is missing of ``pack`` into ``folder``, by way of ``proxy`` if there is one.
 
     Raises :class:`WeightsError` when a file cannot be had or is not the pinned one. After a cut connection, calling
     this again goes on with what is there.
@@ -64,49 +60,9 @@ def pull(pack: Pack, *, folder: Path, limits: PullLimits, progress: Progress = s
     for url, files in by_url.items():
         part = files[0].path(folder).with_name(f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part")
         part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _fetch(url, part, limits=limits, progress=progress)
+        fetch_file(url, part, limits=limits, proxy=proxy, progress=progress)
         _install(part, files, folder=folder, limits=limits)
     return PullCounts(fetched=len(wanted), present=len(downloads(pack)) - len(wanted))
-
-
-def _fetch(url: str, part: Path, *, limits: PullLimits, progress: Progress) -> None:
-    for _ in range(limits.attempts):
-        try:
-            with httpx.Client(follow_redirects=True, timeout=limits.timeout_seconds) as client:
-                _fetch_rest(client, url, part, limits=limits, progress=progress)
-            return
-        except httpx.TransportError:
-            continue
-    raise WeightsError(
-        f"the connection was cut {limits.attempts} times; what arrived is kept: run the same command again to go on"
-    )
-
-
-def _fetch_rest(client: httpx.Client, url: str, part: Path, *, limits: PullLimits, progress: Progress) -> None:
-    """One connection: ask for what follows the bytes that are there, or for everything."""
-    have = part.stat().st_size if part.exists() else 0
-    # Byte ranges count encoded bytes: only the plain form can be resumed.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with client.stream("GET", url, headers=headers) as response:
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # everything is there, or it is something else: the digest tells
-        if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
-            raise WeightsError(
-                f"the server answered {response.status_code} instead of the file: try later, or report it"
-            )
-        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
-        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            part.unlink()
-            raise httpx.ReadError("another range than was asked for")
-        done = have if resumed else 0
-        total = done + int(response.headers.get("Content-Length") or 0)
-        with open(part, "ab" if resumed else "wb", opener=open_private) as file:
-            for chunk in response.iter_raw():  # as it arrives: gathered into larger ones, a cut would lose them
-                file.write(chunk)
-                done += len(chunk)
-                if max(done, total) > limits.max_bytes:
-                    raise WeightsError("the file is larger than any model of this pack: not taken")
-                progress("download", done, max(total, done))
 
 
 def _install(part: Path, files: Sequence[DownloadedFile], *, folder: Path, limits: PullLimits) -> None:

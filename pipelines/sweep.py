@@ -148,7 +148,7 @@ def list_source(
     workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent
 ) -> ListedCounts:
     """Enter everything the source lists into the ledger, in batches."""
-    source = open_source(source_uri, settings=workspace.config.fetch.settings())
+    source = open_source(source_uri, settings=workspace.config.fetch.settings(workspace.config.exchange.head()))
     total = ListedCounts(0, 0, 0, 0)
     listed = source.items(day)
     for batch in iter(lambda: list(islice(listed, LISTING_BATCH)), []):

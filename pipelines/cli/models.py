@@ -71,7 +71,15 @@ def pull(environment: Environment, as_json: bool, pack: str) -> None:
             counts = pull_files(
                 wanted,
                 folder=workspace.home / "models",
-                limits=PullLimits(limits.pull_attempts, limits.pull_timeout_seconds, limits.max_bytes),
+                limits=PullLimits(
+                    attempts=limits.pull_attempts,
+                    timeout_seconds=limits.pull_timeout_seconds,
+                    min_bytes_per_second=limits.pull_min_bytes_per_second,
+                    max_redirects=limits.pull_max_redirects,
+                    max_bytes=limits.max_bytes,
+                    head=workspace.config.exchange.head(),
+                ),
+                proxy=environment.https_proxy,
                 progress=report,
             )
     emit({"pack": wanted.name, "fetched": counts.fetched, "present": counts.present}, as_json=as_json)

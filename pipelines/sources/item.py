@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Final, Literal, Protocol, cast, get_args
 
 from embeddings.errors import ConfigError, CorruptionError
+from pipelines.exchange.limits import HeadLimits
 from pipelines.sources.reading import Reading
 
 Kind = Literal["model", "image", "bounty", "bounty_entry"]
@@ -29,6 +30,8 @@ class FetchSettings:
     another port. Exact names, no wildcards. Empty: no URL is fetched at all."""
     allow_private_addresses: bool
     """Whether a host may resolve to a private, loopback, link-local or reserved address."""
+    head: HeadLimits = field(default_factory=lambda: HeadLimits(max_fields=100, max_bytes=65536))
+    """How large the head of a server's answer may be."""
     max_redirects: int = 0
     """Redirects are never followed: 0 is the only value. Named so that a config file can say it."""
 

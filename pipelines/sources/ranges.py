@@ -14,7 +14,9 @@ from typing import Final
 import httpcore
 
 from embeddings.errors import FetchError
-from pipelines.sources.addresses import Deadline
+from pipelines.exchange.allowance import Allowance
+from pipelines.exchange.client import content_length, header, is_encoded
+from pipelines.exchange.network import AddressError
 
 REASONS: Final = {401: "denied", 403: "denied", 404: "missing", 410: "missing"}
 _CONTENT_RANGE: Final = re.compile(rb"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
@@ -31,6 +33,8 @@ def fetch_errors() -> Iterator[None]:
         yield
     except httpcore.TimeoutException:
         raise FetchError("timeout") from None
+    except AddressError:
+        raise FetchError("address_not_allowed") from None
     except (httpcore.NetworkError, httpcore.ProtocolError):
         raise FetchError("connection") from None
 
@@ -42,49 +46,38 @@ def check_answer(response: httpcore.Response, *accepted: int) -> None:
         raise FetchError("redirect", str(status))
     if status not in accepted:
         raise FetchError(REASONS.get(status, "http_status"), str(status))
-    if any(value.lower() not in (b"", b"identity") for value in header(response, b"content-encoding")):
+    if is_encoded(response):
         raise FetchError("encoding")
-
-
-def header(response: httpcore.Response, wanted: bytes) -> list[bytes]:
-    """The values of a header, whose ``wanted`` name is in lower case."""
-    return [value.strip() for name, value in response.headers if name.lower() == wanted]
-
-
-def content_length(response: httpcore.Response) -> int | None:
-    """The largest length that the answer claims, in bytes; None if it claims none."""
-    lengths = [value for value in header(response, b"content-length") if value.isdigit()]
-    return max((int(value[:19]) for value in lengths), default=None)
 
 
 class StreamReading:
     """The body of one answer, as it comes."""
 
-    def __init__(self, response: httpcore.Response, deadline: Deadline) -> None:
+    def __init__(self, response: httpcore.Response, allowance: Allowance) -> None:
         self.size = content_length(response)
         self._chunks = response.iter_stream()
-        self._deadline = deadline
+        self._allowance = allowance
         self._waiting = memoryview(b"")
 
     def read(self, count: int) -> bytes:
         """See :class:`Reading`."""
-        parts: list[memoryview] = []
-        while count > 0:
+        # Into one buffer: an object for each chunk would let a server that sends single bytes fill the memory.
+        data = bytearray()
+        while len(data) < count:
             if not self._waiting:
                 with fetch_errors():
                     chunk = next(self._chunks, None)
-                self._deadline.remaining()
+                    self._allowance.remaining()
                 if chunk is None:
                     break
                 self._waiting = memoryview(chunk)
-            part, self._waiting = self._waiting[:count], self._waiting[count:]
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+            part, self._waiting = self._waiting[: count - len(data)], self._waiting[count - len(data) :]
+            data += part
+        return bytes(data)
 
     def allow(self, seconds: float) -> None:
         """See :class:`Reading`."""
-        self._deadline.set(seconds)
+        self._allowance.renew(seconds)
 
 
 class RangeReading:
@@ -92,9 +85,9 @@ class RangeReading:
     and ``changed`` where two answers are of two contents.
     """
 
-    def __init__(self, ask: Ask, deadline: Deadline, open_answers: ExitStack) -> None:
+    def __init__(self, ask: Ask, allowance: Allowance, open_answers: ExitStack) -> None:
         self._ask = ask
-        self._deadline = deadline
+        self._allowance = allowance
         self._open_answers = open_answers
         self._whole: StreamReading | None = None
         self._content: tuple[list[bytes], ...] | None = None
@@ -126,7 +119,7 @@ class RangeReading:
             if self._at:
                 raise FetchError("range", "a part, then everything")
             self._open_answers.push(answer.pop_all())
-            self._whole = StreamReading(response, self._deadline)
+            self._whole = StreamReading(response, self._allowance)
         return self._whole.read(count)
 
     def _part(self, response: httpcore.Response, count: int) -> bytes:
@@ -141,7 +134,7 @@ class RangeReading:
             raise FetchError("changed", "between two requests")
         if (first, last) != (self._at, min(self._at + count, size) - 1):
             raise FetchError("range")
-        body = StreamReading(response, self._deadline).read(last - first + 2)
+        body = StreamReading(response, self._allowance).read(last - first + 2)
         if len(body) != last - first + 1:
             raise FetchError("range" if len(body) > last - first + 1 else "connection")
         self._content, self._size, self._at = content, size, last + 1
@@ -149,4 +142,4 @@ class RangeReading:
 
     def allow(self, seconds: float) -> None:
         """See :class:`Reading`."""
-        self._deadline.set(seconds)
+        self._allowance.renew(seconds)

@@ -10,19 +10,24 @@ import email.utils
 import enum
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+import httpcore
 import httpx
 
-from embeddings.errors import ConfigError
+from pipelines.exchange.allowance import OversizeError
+from pipelines.exchange.client import BoundedClient, header
+from pipelines.exchange.limits import HeadLimits
+from pipelines.exchange.urls import is_loopback, service_url
 from pipelines.takedown import signing
 
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
-_MAX_RESPONSE_BYTES: Final = 4096  # enough for any short answer; more closes the connection instead of being read
+_HEADERS: Final = [(b"User-Agent", b"likeness"), (b"Accept-Encoding", b"identity")]
 
 
 class Outcome(enum.Enum):
@@ -52,6 +57,11 @@ class Delivery:
     retry_after: float | None = None
     """seconds the service asked for (429 and 503); not capped here"""
 
+    @property
+    def answered(self) -> bool:
+        """Whether the service gave a status at all."""
+        return self.result.isdigit()
+
 
 class TakedownClient(Protocol):
     """Sends messages to one endpoint. Failures of the network are results, not exceptions."""
@@ -67,45 +77,62 @@ class TakedownClient(Protocol):
 class HttpTakedownClient:
     """The takedown service over HTTP, as Standard Webhooks 1.0.0 has it. Not shared between threads.
 
-    ``timeout_seconds`` bounds connecting, each write and each read. ``now`` gives the signed timestamps.
+    ``timeout_seconds`` bounds a whole attempt, from the resolving of the name to the end of the answer, of which
+    ``max_answer_bytes`` are read. ``now`` gives the signed timestamps, ``clock`` the seconds of the time-out. Raises
+    :class:`ConfigError` for an address that is neither https nor on this machine (:func:`service_url`).
     """
 
     def __init__(
-        self, url: str, secrets: Sequence[str], *, timeout_seconds: float, now: Callable[[], datetime]
+        self,
+        url: str,
+        secrets: Sequence[str],
+        *,
+        timeout_seconds: float,
+        max_answer_bytes: int,
+        head: HeadLimits,
+        now: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         signing.require_secrets(secrets)
-        self._url = _checked(url)
+        self._url = service_url(url, setting="LIKENESS_TAKEDOWN_URL")
+        self._address = str(httpx.URL(url))
         self._secrets = tuple(secrets)
         self._timeout_seconds = timeout_seconds
+        self._max_answer_bytes = max_answer_bytes
         self._now = now
-        # trust_env off: the environment is read in one place, and a proxy variable must not redirect takedowns.
-        self._http = httpx.Client(timeout=timeout_seconds, follow_redirects=False, trust_env=False)
+        self._client = service_client(self._url, head=head, clock=clock)
 
     @property
     def endpoint_id(self) -> str:
-        """SHA-256 of the URL."""
-        return hashlib.sha256(str(self._url).encode()).hexdigest()
+        """SHA-256 of the URL in its normal form."""
+        return hashlib.sha256(self._address.encode()).hexdigest()
 
     def send(self, message: Message) -> Delivery:
         """POST the message once. Redirects are not followed; an answer that breaks off is no answer."""
         body = message.body.encode()
         stamp = int(self._now().timestamp())
-        headers = signing.signature_headers(self._secrets, message.message_id, stamp, body)
-        headers |= {IDEMPOTENCY_HEADER: message.key, "content-type": "application/json"}
+        told = signing.signature_headers(self._secrets, message.message_id, stamp, body)
+        told |= {IDEMPOTENCY_HEADER: message.key, "content-type": "application/json", "content-length": str(len(body))}
+        headers = [*_HEADERS, *((name.encode(), value.encode()) for name, value in told.items())]
         try:
-            with self._http.stream("POST", self._url, content=body, headers=headers) as response:
+            with (
+                self._client.allowance.within(self._timeout_seconds),
+                self._client.exchange("POST", self._url, headers, body) as response,
+            ):
                 self._drain(response)
-        except httpx.TimeoutException:
+        except httpcore.TimeoutException:
             return Delivery(Outcome.RETRY, "timeout")
-        except httpx.ConnectError:
+        except OversizeError:
+            return Delivery(Outcome.RETRY, "answer_too_large")
+        except httpcore.ConnectError:
             return Delivery(Outcome.RETRY, "connection_failed")
-        except httpx.TransportError:
+        except (httpcore.NetworkError, httpcore.ProtocolError):
             return Delivery(Outcome.RETRY, "connection_lost")
-        return _read(response.status_code, response.headers, self._now())
+        return _read(response, self._now())
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._client.close()
 
     def __enter__(self) -> Self:
         """Close at the end of the block."""
@@ -117,15 +144,20 @@ class HttpTakedownClient:
         """Close the connections."""
         self.close()
 
-    def _drain(self, response: httpx.Response) -> None:
-        """Read a short answer to its end, so that a cut is noticed and the connection can serve the next message."""
-        deadline, size = time.monotonic() + self._timeout_seconds, 0
-        for chunk in response.iter_raw():  # raw: a compressed answer must not expand
-            size += len(chunk)
-            if size > _MAX_RESPONSE_BYTES:
-                return
-            if time.monotonic() > deadline:
-                raise httpx.ReadTimeout("the answer drips")
+    def _drain(self, response: httpcore.Response) -> None:
+        """Read a short answer to its end, so that a cut is noticed and the connection can serve the next message. A
+        long one is left, which closes the connection: its status is known.
+        """
+        with suppress(OversizeError):
+            self._client.body(response, max_bytes=self._max_answer_bytes)
+
+
+def service_client(
+    url: httpcore.URL, *, head: HeadLimits, clock: Callable[[], float] = time.monotonic
+) -> BoundedClient:
+    """A client for the address of a configured service: over http it connects to this machine and nowhere else."""
+    permitted = is_loopback if url.scheme == b"http" else lambda _: True
+    return BoundedClient(head=head, permitted=permitted, clock=clock)
 
 
 def retry_after_seconds(value: str, *, now: datetime) -> float | None:
@@ -142,26 +174,17 @@ def retry_after_seconds(value: str, *, now: datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
-def _read(status: int, headers: Mapping[str, str], now: datetime) -> Delivery:
+def _read(response: httpcore.Response, now: datetime) -> Delivery:
+    status = response.status
     result = str(status)
     if 200 <= status < 300:
         return Delivery(Outcome.SUCCESS, result)
     if status == 410:
         return Delivery(Outcome.GONE, result)
     if status in (429, 503):
-        return Delivery(Outcome.RETRY, result, retry_after_seconds(headers.get("retry-after", ""), now=now))
+        waits = header(response, b"retry-after")
+        told = waits[0].decode("ascii", "replace") if waits else ""
+        return Delivery(Outcome.RETRY, result, retry_after_seconds(told, now=now))
     if 400 <= status < 500 and status not in (408, 425):
         return Delivery(Outcome.REJECTED, result)
     return Delivery(Outcome.RETRY, result)
-
-
-def _checked(url: str) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL("")
-    usable = parsed.scheme in ("http", "https") and parsed.host and "%" not in parsed.host and not parsed.userinfo
-    if not usable or not 0 < (parsed.port or 443) < 65536:
-        # The address is not repeated: it may carry a credential.
-        raise ConfigError("LIKENESS_TAKEDOWN_URL must be an http or https address without user name and password")
-    return parsed

@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import ConfigError
 from pipelines.config import TakedownConfig
 from pipelines.database import Database
 from pipelines.failpoints import Failpoints
@@ -65,10 +64,10 @@ def dispatch(
 
     ``owner`` names this process in its leases. Raises :class:`NotReadyError`, sending nothing, when this endpoint
     answered 410 in an earlier call; the call that meets the 410 ends there and says so in ``endpoint_stopped``.
-    Raises :class:`ConfigError` when a lease is too short for an attempt.
+    A service that leaves ``config.max_unanswered`` messages in a row without any answer ends the call as well: each
+    takes its whole time-out, and what becomes urgent meanwhile must not wait for all of them.
     """
-    if config.lease_seconds < 2 * config.timeout_seconds:
-        raise ConfigError("takedown.lease_seconds must be at least twice takedown.timeout_seconds")
+    unanswered = 0
     with database.read() as connection:
         leases.require_open(connection, client.endpoint_id)
     tally: Counter[str] = Counter()
@@ -87,7 +86,8 @@ def dispatch(
         tally.update(["attempts", *words])
         if progress:
             progress(tally["attempts"])
-        if delivery.outcome is Outcome.GONE:
+        unanswered = 0 if delivery.answered else unanswered + 1
+        if delivery.outcome is Outcome.GONE or unanswered >= config.max_unanswered:
             break
     return _summary(database, tally)
 

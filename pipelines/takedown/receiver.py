@@ -9,11 +9,14 @@ that the takedown, should it turn up late, opens nothing. Loopback only; ``GET /
 from __future__ import annotations
 
 import hashlib
+import io
 import ipaddress
 import json
 import os
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,7 +33,8 @@ from pipelines.takedown.outbox import BLOCK, EFFECTS, TAKEDOWN, WITHDRAWAL
 TOLERANCE_SECONDS: Final = 300  # Standard Webhooks' own libraries allow five minutes
 MAX_BODY_BYTES: Final = 256 * 1024  # a thin body is a few hundred bytes
 PATH: Final = "/takedowns"
-_IDLE_SECONDS: Final = 30  # a silent connection may hold its thread this long
+REQUEST_SECONDS: Final = 30.0  # from one answer to the end of the next request, however it is dripped
+MAX_CONNECTIONS: Final = 64  # each holds a thread; one more is closed unread
 _POLL_SECONDS: Final = 0.05  # how soon closing is noticed
 _KEPT: Final = ("action", "item_id", "content_sha256", "subject_id", "policy_version", "due_at")
 
@@ -91,13 +95,27 @@ class CaseLog:
 
 
 class Receiver:
-    """The service in a thread of this process. Port 0 takes a free one; ``url`` says where to deliver."""
+    """The service in a thread of this process. Port 0 takes a free one; ``url`` says where to deliver.
 
-    def __init__(self, host: str, port: int, secrets: Sequence[str], *, log_path: Path | None) -> None:
+    A request has to be there within ``request_seconds``, and at most ``connections`` are served at a time.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        secrets: Sequence[str],
+        *,
+        log_path: Path | None,
+        request_seconds: float = REQUEST_SECONDS,
+        connections: int = MAX_CONNECTIONS,
+    ) -> None:
         signing.require_secrets(secrets)
         _require_loopback(host)
         self._log = CaseLog(log_path)
-        self._server = _Server((host, port), _handler(self._log, tuple(secrets)))
+        self._server = _Server(
+            (host, port), _handler(self._log, tuple(secrets), request_seconds), connections=connections
+        )
         self.url = f"http://{host}:{self._server.server_address[1]}{PATH}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True)
         self._thread.start()
@@ -146,16 +164,65 @@ def serve(
 
 
 class _Server(ThreadingHTTPServer):
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], *, connections: int) -> None:
+        self._free = threading.BoundedSemaphore(connections)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread for the connection, if one is free."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve the connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A sender that hung up is no fault of ours and no reason for a traceback."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 
-def _handler(log: CaseLog, secrets: Sequence[str]) -> type[BaseHTTPRequestHandler]:
+class _TimedReader(io.RawIOBase):
+    """What a connection brings, until ``ends`` on the monotonic clock: a time-out of the socket alone would begin anew
+    with each byte.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.ends = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self.ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request takes too long")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
+def _handler(log: CaseLog, secrets: Sequence[str], request_seconds: float) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = _IDLE_SECONDS
+
+        def setup(self) -> None:
+            """Read by a deadline."""
+            super().setup()
+            self.rfile.close()
+            self._timed = _TimedReader(self.connection)
+            self.rfile = io.BufferedReader(self._timed)
+
+        def handle_one_request(self) -> None:
+            """One request within its time; what is too late ends the connection."""
+            self._timed.ends = time.monotonic() + request_seconds
+            super().handle_one_request()
 
         def do_GET(self) -> None:
             if self.path == "/cases":

@@ -1,19 +1,17 @@
 """The nightly comparison of what should be open at the takedown service and what is.
 
-The service answers with the keys of its open cases (:func:`open_keys` reads the answer of the development receiver's
-``GET /cases``). Nothing is changed here: a difference is for a person to see.
+The service's list of open cases is read by :mod:`pipelines.takedown.cases`. Nothing is changed here:
+a difference is for a person to see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import NotReadyError
 from pipelines.database.tables import outbox
 from pipelines.takedown.outbox import DONE, EFFECTS, WITHDRAWN
 
@@ -54,14 +52,3 @@ def reconcile(connection: Connection, acknowledged_keys: Iterable[str]) -> Recon
         unexpected=tuple(sorted(unexpected)),
         unsettled=tuple(sorted(opened - wanted - unexpected)),
     )
-
-
-def open_keys(answer: Mapping[str, Any]) -> set[str]:
-    """The keys of the open cases in the answer of ``GET /cases``.
-
-    Raises :class:`NotReadyError` when it is not such an answer: an unreadable list is not an empty one (I7).
-    """
-    try:
-        return {str(case["key"]) for case in answer["cases"] if case["action"] in EFFECTS and case["open"]}
-    except (KeyError, TypeError):
-        raise NotReadyError("the takedown service's list of cases is not readable") from None

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 from dagster import DagsterInstance, Definitions
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
+from pipelines.config import Config
 from pipelines.definitions import defs
+from pipelines.run_tags import MAX_RUNTIME_SECONDS
 
 ROOT = Path(__file__).parent.parent.parent
 # Dagster's own sensors pass an argument that Dagster calls beta.
@@ -73,6 +76,7 @@ def test_the_instance_settings_are_those_that_dagster_understands(
     with DagsterInstance.from_config(str(tmp_path)) as instance:
         assert not instance.telemetry_enabled
         assert instance.run_monitoring_enabled
+        assert instance.run_monitoring_max_runtime_seconds == 24 * 3600
         assert (instance.run_retries_enabled, instance.run_retries_max_retries) == (True, 2)
         assert not instance.run_retries_retry_on_asset_or_op_failure
         concurrency = instance.get_concurrency_config()
@@ -86,6 +90,13 @@ def test_the_instance_settings_are_those_that_dagster_understands(
 def test_the_queue_s_limits_go_by_a_tag_that_each_job_has() -> None:
     for name in JOBS:
         assert defs.resolve_job_def(name).tags["likeness/job"] == name
+
+
+def test_no_run_may_take_for_ever_and_a_rescan_leaves_time_for_another_before_its_deadline() -> None:
+    assert MAX_RUNTIME_SECONDS.keys() == set(JOBS)
+    for name, most in MAX_RUNTIME_SECONDS.items():
+        assert float(defs.resolve_job_def(name).tags[MAX_RUNTIME_SECONDS_TAG]) == most > 0
+    assert 2 * MAX_RUNTIME_SECONDS["rescan"] <= Config().registry.request_hours * 3600
 
 
 def test_the_workspace_file_names_the_definitions() -> None:

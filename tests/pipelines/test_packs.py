@@ -22,14 +22,21 @@ from embeddings.packs import AURAFACE, BUFFALO_L, DownloadedFile
 from embeddings.weights import Pack, find_pack, model_id, packs
 from pipelines.audit import verify
 from pipelines.cli import main
-from pipelines.config import EmbeddingConfig
+from pipelines.config import EmbeddingConfig, ExchangeConfig
 from pipelines.licences import accept, is_accepted, require_accepted
 from pipelines.pull import PullLimits, missing, pull
 from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import environment_for
 
 CONTENT = bytes(range(256)) * 4096
-LIMITS = PullLimits(attempts=3, timeout_seconds=5, max_bytes=1 << 24)
+LIMITS = PullLimits(
+    attempts=3,
+    timeout_seconds=5,
+    min_bytes_per_second=1,
+    max_redirects=2,
+    max_bytes=1 << 24,
+    head=ExchangeConfig().head(),
+)
 
 
 class Publisher:
@@ -40,6 +47,8 @@ class Publisher:
         self.cut_after: int | None = None  # bytes after which the connection breaks
         self.cuts_left = 0
         self.ranges = True
+        self.pause: threading.Event | None = None  # after a thousand bytes nothing comes until this is set
+        self.elsewhere: dict[str, str] = {}  # path -> where it redirects to
         self.asked: list[str | None] = []
         publisher = self
 
@@ -56,6 +65,11 @@ class Publisher:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         wanted = handler.headers.get("Range")
         self.asked.append(wanted)
+        if handler.path in self.elsewhere:
+            handler.send_response(302)
+            handler.send_header("Location", self.elsewhere[handler.path])
+            handler.end_headers()
+            return
         data = self.files.get(handler.path)
         if data is None:
             handler.send_error(404)
@@ -73,6 +87,11 @@ class Publisher:
         if self.cut_after is not None and self.cuts_left:
             self.cuts_left -= 1
             body = body[: self.cut_after]
+        if self.pause is not None and not self.pause.is_set():
+            handler.wfile.write(body[:1000])
+            handler.wfile.flush()
+            self.pause.wait()
+            return
         handler.wfile.write(body)
 
 
@@ -163,6 +182,32 @@ def test_a_missing_or_oversized_file_says_so(publisher: Publisher, tmp_path: Pat
     publisher.files["/r.onnx"] = CONTENT
     with pytest.raises(WeightsError, match="larger"):
         pull(pack_of(f"{publisher.url}/r.onnx"), folder=tmp_path, limits=replace(LIMITS, max_bytes=1000))
+
+
+def test_a_connection_that_brings_less_than_the_least_counts_as_cut(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.files["/r.onnx"] = CONTENT
+    fast = replace(LIMITS, timeout_seconds=0.2, min_bytes_per_second=10**12, attempts=2)
+    publisher.pause = threading.Event()
+    with pytest.raises(WeightsError, match="bytes per second"):
+        pull(pack_of(f"{publisher.url}/r.onnx"), folder=tmp_path, limits=fast)
+    publisher.pause.set()
+    assert publisher.asked[1:] == ["bytes=1000-"]  # the first thousand bytes were kept
+    pull(pack_of(f"{publisher.url}/r.onnx"), folder=tmp_path, limits=LIMITS)
+
+
+def test_redirects_are_followed_so_many_times_and_to_nothing_unusable(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.files["/r.onnx"] = CONTENT
+    publisher.elsewhere = {
+        "/a": "/b",
+        "/b": f"{publisher.url}/r.onnx",
+        "/c": "/a",
+        "/d": "file:///etc/passwd",
+        "/e": "",
+    }
+    assert pull(pack_of(f"{publisher.url}/a"), folder=tmp_path, limits=LIMITS).fetched == 1
+    for path in ("c", "d", "e"):
+        with pytest.raises(WeightsError, match="redirects"):
+            pull(pack_of(f"{publisher.url}/{path}"), folder=tmp_path / path, limits=LIMITS)
 
 
 def test_two_files_of_one_archive_are_fetched_once_and_the_rest_is_left(publisher: Publisher, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Row
 
-from pipelines.config import TakedownConfig
+from pipelines.config import ExchangeConfig, TakedownConfig
 from pipelines.database import Database
 from pipelines.database.tables import outbox
 from pipelines.failpoints import Failpoints
@@ -69,8 +70,23 @@ def enqueue(database: Database, item_id: str = "item-1", *, now: datetime = STAR
         return enqueue_message(tx, action="takedown", item_id=item_id, now=now, **(values | changes))
 
 
-def http_client(url: str, *, timeout_seconds: float = 20.0, now: Callable[[], datetime] | None = None) -> Any:
-    return HttpTakedownClient(url, [SECRET], timeout_seconds=timeout_seconds, now=now or (lambda: datetime.now(UTC)))
+def http_client(
+    url: str,
+    *,
+    secrets: Sequence[str] = (SECRET,),
+    timeout_seconds: float = 20.0,
+    now: Callable[[], datetime] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> HttpTakedownClient:
+    return HttpTakedownClient(
+        url,
+        secrets,
+        timeout_seconds=timeout_seconds,
+        max_answer_bytes=CONFIG.max_answer_bytes,
+        head=ExchangeConfig().head(),
+        now=now or (lambda: datetime.now(UTC)),
+        clock=clock,
+    )
 
 
 def dispatch_once(

@@ -44,6 +44,25 @@ def say_nothing(_connection: socket.socket, over: threading.Event) -> None:
     over.wait()
 
 
+def early_hints_for_ever(connection: socket.socket, over: threading.Event) -> None:
+    _repeat(connection, over, b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+
+
+def a_header_for_ever(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+    _repeat(connection, over, b"x")
+
+
+ENDLESS = (early_hints_for_ever, a_header_for_ever)
+
+
+def _repeat(connection: socket.socket, over: threading.Event, data: bytes) -> None:
+    """As fast as it is read, until the reader is gone."""
+    with contextlib.suppress(ConnectionError):
+        while not over.is_set():
+            connection.sendall(data)
+
+
 @contextlib.contextmanager
 def scripted_service(steps: Sequence[Step]) -> Iterator[ScriptedService]:
     over = threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import email.utils
+import socket
 from datetime import datetime, timedelta
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError
 from pipelines.database import Database
-from pipelines.takedown.client import HttpTakedownClient, retry_after_seconds
+from pipelines.takedown.client import retry_after_seconds
+from tests.pipelines.exchange.peer import Ticks
 from tests.pipelines.takedown import scripted
 from tests.pipelines.takedown.delivering import (
     OTHER_SECRET,
@@ -24,6 +26,7 @@ from tests.pipelines.takedown.delivering import (
     enqueue,
     http_client,
     only_row,
+    rows,
 )
 
 SHORT = 0.2
@@ -120,7 +123,7 @@ def test_during_rotation_a_service_with_either_secret_accepts(database: Database
     enqueue(database)
     with scripted.scripted_service([scripted.answer(200)]) as service:
         both = [SECRET, OTHER_SECRET]
-        with HttpTakedownClient(service.url, both, timeout_seconds=20.0, now=clock) as client:
+        with http_client(service.url, secrets=both, now=clock) as client:
             dispatch_once(database, client, clock)
     (request,) = service.requests
     for secret in both:
@@ -136,6 +139,23 @@ def test_a_proxy_in_the_environment_does_not_divert_takedowns(
         assert proxy.requests == []
 
 
+@pytest.mark.parametrize("bad", scripted.ENDLESS, ids=lambda bad: bad.__name__)
+def test_i6_one_delivery_that_never_ends_does_not_hold_the_next(
+    database: Database, clock: Clock, bad: scripted.Step
+) -> None:
+    enqueue(database, "held up")
+    enqueue(database, "next", now=START + timedelta(seconds=1))
+    clock.advance(seconds=1)
+    with (
+        scripted.scripted_service([bad, scripted.answer(200)]) as service,
+        http_client(service.url, now=clock, clock=Ticks()) as client,
+    ):
+        dispatch_once(database, client, clock)
+    first, second = rows(database)
+    assert (first.state, second.state) == ("pending", "done")
+    assert first.last_result in ("timeout", "answer_too_large")
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -145,12 +165,43 @@ def test_a_proxy_in_the_environment_does_not_divert_takedowns(
         "http://",
         "http://[hidden",
         "https://x:99999/hidden",
+        "http://service.test/hidden",
+        "http://10.0.0.1/hidden",
+        "http://127.0.0.1.hidden.test/",
+        "http://localhost.hidden.test/",
+        "http://[::ffff:127.0.0.1]/hidden",
+        "http://2130706433/hidden",
+        "http://0.0.0.0/hidden",
     ],
 )
 def test_an_unusable_address_is_an_error_that_does_not_repeat_it(url: str) -> None:
     with pytest.raises(ConfigError, match="LIKENESS_TAKEDOWN_URL") as caught:
         http_client(url)
     assert "hidden" not in str(caught.value)
+
+
+def test_http_is_refused_because_anybody_on_the_way_could_acknowledge() -> None:
+    with pytest.raises(ConfigError, match="anybody on the way can acknowledge"):
+        http_client("http://service.test/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://service.test/", "http://127.0.0.1:1/", "http://127.1.2.3/", "http://[::1]:8/x", "http://localhost/"],
+)
+def test_https_and_this_machine_are_usable(url: str) -> None:
+    http_client(url).close()
+
+
+def test_i9_localhost_that_resolves_elsewhere_is_not_connected_to(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue(database)
+    elsewhere = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: elsewhere)
+    with http_client("http://localhost/", now=clock) as client:
+        dispatch_once(database, client, clock)
+    assert only_row(database).last_result == "connection_failed"
 
 
 def test_the_endpoint_is_named_by_its_whole_address() -> None:
@@ -165,7 +216,7 @@ def test_the_endpoint_is_named_by_its_whole_address() -> None:
 def test_secrets_are_checked_before_anything_is_sent() -> None:
     for secrets in ([], [base64.b64encode(bytes(32)).decode()]):
         with pytest.raises(ConfigError, match="secret"):
-            HttpTakedownClient("https://service.test/", secrets, timeout_seconds=1.0, now=lambda: START)
+            http_client("https://service.test/", secrets=secrets)
 
 
 dates = st.builds(

@@ -222,3 +222,16 @@ def test_a_lease_shorter_than_two_timeouts_is_refused(database: Database, clock:
 
 def by_action(row: sa.Row[tuple[str, ...]]) -> str:
     return str(row.action)
+
+
+def test_a_pass_ends_when_nothing_answers_so_that_the_urgent_come_first_again(database: Database, clock: Clock) -> None:
+    for number in range(6):
+        enqueue(database, f"item-{number}")
+    silence = Delivery(Outcome.RETRY, "timeout")
+    silent = ScriptedClient(answers=[silence, OK, silence])
+    dispatch_once(database, silent, clock, max_unanswered=2)
+    assert len(silent.sent) == 4  # an answer in between begins the count anew
+    assert [row.state for row in rows(database)].count("done") == 1
+    refusing = ScriptedClient(answers=[Delivery(Outcome.RETRY, "503")])
+    assert dispatch_once(database, refusing, clock, max_unanswered=2).pending == 5
+    assert len(refusing.sent) >= 2

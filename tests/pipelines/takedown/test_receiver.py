@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -140,3 +142,41 @@ def test_a_case_that_cannot_be_stored_is_not_acknowledged(receiver: Receiver, mo
 def test_the_receiver_listens_on_loopback_only(host: str) -> None:
     with pytest.raises(ConfigError, match="loopback"):
         Receiver(host, 0, [SECRET], log_path=None)
+
+
+def test_a_slow_sender_holds_nobody() -> None:
+    with Receiver("127.0.0.1", 0, [SECRET], log_path=None, request_seconds=600) as receiver:
+        address = httpx.URL(receiver.url)
+        with socket.create_connection((address.host, address.port)) as slow:
+            slow.sendall(b"POST /takedowns HTTP/1.1\r\nx: ")
+            assert post(receiver, message()) == 200
+
+
+def test_a_request_that_drips_in_is_left_at_the_deadline() -> None:
+    with Receiver("127.0.0.1", 0, [SECRET], log_path=None, request_seconds=0.3) as receiver:
+        address = httpx.URL(receiver.url)
+        with socket.create_connection((address.host, address.port)) as slow, contextlib.suppress(ConnectionError):
+            slow.sendall(b"POST /takedowns HTTP/1.1\r\nx: ")
+            while dripped(slow):
+                pass
+    assert receiver.cases() == []
+
+
+def dripped(connection: socket.socket) -> bool:
+    """Send a byte; False once the receiver has hung up."""
+    connection.sendall(b"x")
+    connection.settimeout(0.01)
+    try:
+        return connection.recv(1) != b""
+    except TimeoutError:
+        return True
+
+
+def test_a_connection_beyond_the_limit_is_closed_unread() -> None:
+    with Receiver("127.0.0.1", 0, [SECRET], log_path=None, request_seconds=60, connections=1) as receiver:
+        address = httpx.URL(receiver.url)
+        with socket.create_connection((address.host, address.port)) as first:
+            first.sendall(b"GET /cases HTTP/1.1\r\n\r\n")
+            assert first.recv(12) == b"HTTP/1.1 200"
+            with socket.create_connection((address.host, address.port)) as second:
+                assert second.recv(1) == b""

@@ -1,7 +1,8 @@
 """The chain of operator actions. Each row's MAC covers the row and the MAC before it (checked by ``likeness verify``).
 
 A row says who did what to which opaque ids, never a name. The chain shows changes and gaps to whoever holds the key;
-the newest MAC is also kept in ``state``, so that cutting rows off the end shows as well.
+where it ends is kept in ``state`` under a MAC of its own, so that cutting rows off the end shows as well. Putting an
+older end back together with its rows is noticed by the seal over all tables (:mod:`pipelines.state_seal`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pipelines.database.tables import audit
 from pipelines.sealing import Sealer
 
 _START = "0" * 64
+_HEAD = "audit_head"
 
 
 def append(
@@ -42,18 +44,34 @@ def append(
     }
     row["mac"] = sealer.audit_mac(_canonical(row))
     tx.execute(sa.insert(audit).values(**row))
-    set_state(tx, "audit_head", f"{seq}:{row['mac']}")
+    set_state(tx, _HEAD, f"{seq}:{sealer.audit_head_mac(seq, row['mac'])}")
 
 
-def verify(connection: Connection, sealer: Sealer) -> int:
-    """Number of rows in an unbroken chain; :class:`CorruptionError` names the first row that does not fit."""
+def length(connection: Connection) -> int:
+    """Number of the last row; 0 without any."""
+    return connection.execute(sa.select(sa.func.max(audit.c.seq))).scalar() or 0
+
+
+def was_written(connection: Connection, action: str) -> bool:
+    """Whether the chain has a row of this action."""
+    return connection.execute(sa.select(audit.c.seq).where(audit.c.action == action).limit(1)).first() is not None
+
+
+def verify(connection: Connection, sealer: Sealer, *, plain_end: bool = False) -> int:
+    """Number of rows in an unbroken chain; :class:`CorruptionError` names the first row that does not fit.
+
+    ``plain_end``: take the end as it was recorded before it had a MAC of its own, too.
+    """
     seq, previous = 0, _START
     for row in connection.execute(sa.select(audit).order_by(audit.c.seq)):
         expected = sealer.audit_mac(_canonical(_fields(row)))
         if row.seq != seq + 1 or row.previous != previous or row.mac != expected:
             raise CorruptionError(f"the audit chain is broken at row {seq + 1}")
         seq, previous = row.seq, row.mac
-    if get_state(connection, "audit_head") != (f"{seq}:{previous}" if seq else None):
+    ends = {f"{seq}:{sealer.audit_head_mac(seq, previous)}"} if seq else {None}
+    if seq and plain_end:
+        ends.add(f"{seq}:{previous}")
+    if get_state(connection, _HEAD) not in ends:
         raise CorruptionError(f"the audit chain ends at row {seq}, but a later end is on record")
     return seq
 

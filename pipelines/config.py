@@ -227,10 +227,13 @@ class TakedownConfig:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseConfig:
-    """``url`` empty means SQLite in the home folder."""
+    """``url`` empty means SQLite in the home folder. ``witness``: the file that remembers how far the database had come
+    (:mod:`pipelines.witness`), relative to the home folder; on another disk or machine it is not put back with it.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     url: str = ""
+    witness: str = "likeness.witness"
     busy_timeout_seconds: Seconds = 60.0
 
 

@@ -26,6 +26,7 @@ class Environment:
     takedown_secrets: tuple[str, ...] = field(default=(), repr=False)
     failpoint: str | None = None
     https_proxy: str | None = field(default=None, repr=False)
+    group_access: bool = False
 
 
 def read_environment(
@@ -49,12 +50,19 @@ def read_environment(
         takedown_secrets=tuple((env.get("LIKENESS_TAKEDOWN_SECRET") or "").split()),
         failpoint=env.get("LIKENESS_FAILPOINT") or None,
         https_proxy=env.get("HTTPS_PROXY") or env.get("https_proxy") or None,
+        group_access=_decode_switch("LIKENESS_GROUP_ACCESS", env.get("LIKENESS_GROUP_ACCESS") or "0"),
     )
 
 
 def keep_ray_quiet() -> None:
     """Tell Ray to send no usage statistics from this process and what it starts, unless somebody chose otherwise."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def _decode_switch(name: str, text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ConfigError(f"{name} must be 0 or 1")
+    return text == "1"
 
 
 def _decode_key(text: str) -> bytes:

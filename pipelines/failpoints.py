@@ -31,6 +31,9 @@ NAMES = (
     "after_http_send",
     "before_acknowledgement",
     "after_acknowledgement",
+    "before_witness_write",
+    "before_witness_rename",
+    "after_witness_write",
 )
 
 

@@ -13,6 +13,7 @@ from indexes.clustered import make_gallery
 from indexes.gallery import Gallery
 from pipelines.enrolment import Reference
 from pipelines.registry import open_templates, registry_version
+from pipelines.state_seal import REGISTRY
 from pipelines.templates import LEAST_WEIGHT, reference_weights
 from pipelines.workspace import Workspace
 
@@ -34,7 +35,9 @@ def load_gallery(
 
     Or at version ``upto``, where the subjects are those up to that version and not all. The canary is in it and is
     found before anything else is searched for; other models can make none here: they must find a template of theirs.
+    Raises :class:`CorruptionError` where something else than this program changed who is sought (I7).
     """
+    workspace.seal.require_unaltered(connection, REGISTRY)
     model_id = model_id or workspace.models.model_id
     vectors, template_ids, owners = open_templates(
         connection, workspace.sealer, subject_ids=subject_ids, model_id=model_id

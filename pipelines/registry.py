@@ -26,6 +26,7 @@ from pipelines.enrolment import Reference
 from pipelines.identities import Identity as Identity
 from pipelines.identities import seal_identity, unseal_identity
 from pipelines.sealing import Sealer, unseal
+from pipelines.state_seal import REGISTRY
 from pipelines.statuses import settle_subject
 from pipelines.takedown.outbox import cancel_unsent
 from pipelines.takedown.outbox import withdraw as withdraw_messages
@@ -151,8 +152,12 @@ def erase(workspace: Workspace, subject_id: str, *, actor: str) -> None:
 
 
 def expire_subjects(workspace: Workspace) -> int:
-    """End the opt-outs whose consent has run out; how many. What was delivered stands, what was never sent does not."""
+    """End the opt-outs whose consent has run out; how many. What was delivered stands, what was never sent does not.
+
+    Raises :class:`CorruptionError` where something else than this program changed who is sought, or until when (I7).
+    """
     now = workspace.now()
+    require_unaltered(workspace)
     over = sa.select(subjects.c.subject_id).where(subjects.c.state == "active", subjects.c.expires_at <= now)
     with workspace.database.read() as connection:
         if not connection.execute(over).first():
@@ -192,6 +197,12 @@ def destroy(tx: Connection, workspace: Workspace, subject_id: str, *, state: str
     tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))
     tx.execute(sa.update(subjects).where(subjects.c.subject_id == subject_id).values(state=state, sealed_identity=None))
     audit.append(tx, workspace.sealer, actor=actor, action="subject.erase", now=workspace.now(), subject_id=subject_id)
+
+
+def require_unaltered(workspace: Workspace) -> None:
+    """Raise :class:`CorruptionError` unless the tables that say who is sought are what was written. Runs begin so."""
+    with workspace.database.read() as connection:
+        workspace.seal.require_unaltered(connection, REGISTRY)
 
 
 def list_subjects(connection: Connection) -> list[SubjectRow]:

@@ -114,6 +114,6 @@ def _split(tx: Connection, workspace: Workspace, shard: ListedShard, item_ids: l
         covered_version=shard.covered_version,
         covered_threshold=shard.covered_threshold,
     )
-    same = [column for column in coverage.c if column.name != "shard_id"]
-    copied = sa.select(sa.literal(new_id), *same).where(coverage.c.shard_id == shard.entry.shard_id)
-    tx.execute(sa.insert(coverage).from_select(["shard_id", *(column.name for column in same)], copied))
+    own = tx.execute(sa.select(coverage).where(coverage.c.shard_id == shard.entry.shard_id))
+    if copied := [dict(row._mapping) | {"shard_id": new_id} for row in own]:
+        tx.execute(sa.insert(coverage), copied)

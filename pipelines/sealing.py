@@ -45,7 +45,10 @@ def load_master_key(key: bytes | None, key_file: Path, *, create: bool) -> bytes
         return key
     if not key_file.exists():
         if not create:
-            raise ConfigError(f"no sealing key: set LIKENESS_KEY or run `likeness init` to create {key_file}")
+            raise ConfigError(
+                f"no sealing key: set LIKENESS_KEY, or put {key_file} back; only for a new home does `likeness init` "
+                "make one"
+            )
         _create_key_file(key_file)
     text = key_file.read_bytes().strip()
     try:
@@ -102,7 +105,8 @@ class Sealer:
 
     def __init__(self, master_key: bytes) -> None:
         self._keys = {
-            label: _derive(master_key, label) for label in ("items", "corpus", "manifest", "audit", "wrap", "text")
+            label: _derive(master_key, label)
+            for label in ("items", "corpus", "manifest", "audit", "wrap", "text", "rows", "seal", "witness", "ended")
         }
         self.fingerprint = _derive(master_key, "fingerprint").hex()[:32]
 
@@ -136,6 +140,27 @@ class Sealer:
     def audit_mac(self, text: str) -> str:
         """A MAC over one audit row, which names the row before it."""
         return self._mac("audit", text)
+
+    def audit_head_mac(self, seq: int, mac: str) -> str:
+        """A MAC over where the audit chain ends, which no row's own MAC can stand for."""
+        return self._mac("audit", json.dumps(["head", seq, mac]))
+
+    @property
+    def row_key(self) -> bytes:
+        """The key of the digests of rows (:mod:`pipelines.database.accounting`)."""
+        return self._keys["rows"]
+
+    def seal_mac(self, text: str) -> str:
+        """A MAC over the counter and the digests of all tables."""
+        return self._mac("seal", text)
+
+    def witness_mac(self, text: str) -> str:
+        """A MAC over what is remembered outside of the database."""
+        return self._mac("witness", text)
+
+    def ended_mac(self, subject_id: str, state: str) -> str:
+        """What stands outside of the database for a subject that ended so; it tells nobody which subject."""
+        return self._mac("ended", json.dumps([subject_id, state]))
 
     def text_mac(self, text: str) -> str:
         """A MAC over an item's texts, by which a change of them shows and nothing can be guessed."""

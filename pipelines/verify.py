@@ -13,13 +13,16 @@ from embeddings.weights import find_pack
 from pipelines import audit
 from pipelines.calibration.store import verify_calibrations
 from pipelines.content_shards import clip_vectors, list_content_shards
-from pipelines.database.tables import contents, items, outbox, subjects, templates, verdicts
+from pipelines.database.evidence import seeds
+from pipelines.database.tables import contents, hits, items, outbox, subject_keys, subjects, templates, verdicts
 from pipelines.decision_record import verify_decisions
-from pipelines.judging import content_key, live_hits, unjudged_count
+from pipelines.judging import content_key, live_hits, unjudged_count, verdict_of_hit
 from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
 from pipelines.registry import open_templates, registry_version
 from pipelines.retention import read_kept
+from pipelines.state_seal import ended_again
+from pipelines.subject_record import verify_subjects
 from pipelines.takedown.outbox import not_taken_back
 from pipelines.workspace import Workspace
 
@@ -39,11 +42,15 @@ def verify(workspace: Workspace, *, progress: Progress = silent) -> list[Finding
     """Run every check; one that fails does not keep the others from running."""
     checks: tuple[tuple[str, Callable[[Workspace], str]], ...] = (
         ("database integrity", _database),
+        ("sealed rows", _rows),
+        ("witness", _witness),
         ("model files", _weights),
         ("audit chain", _audit),
         ("decisions", _decisions),
         ("calibrations", _calibrations),
         ("registry", _registry),
+        ("registry and audit chain", _subjects),
+        ("leftovers", _leftovers),
         ("templates", _templates),
         ("item statuses", _statuses),
         ("manifest and shards", _shards),
@@ -64,6 +71,44 @@ def verify(workspace: Workspace, *, progress: Progress = silent) -> list[Finding
 def _database(workspace: Workspace) -> str:
     workspace.database.check()
     return "integrity check passed"
+
+
+def _rows(workspace: Workspace) -> str:
+    """Every row of every table is one that was written, and none is missing."""
+    with workspace.database.read() as connection:
+        workspace.seal.require_unaltered(connection)
+        head = workspace.seal.read(connection)
+    rows = sum(count for name, (count, _) in (head.sums if head else {}).items() if "." not in name)
+    return f"{rows} rows in all tables are those that were written"
+
+
+def _witness(workspace: Workspace) -> str:
+    """The database is as new as what is remembered outside of it, and nobody's end is undone."""
+    workspace.seal.require_newest(workspace.database)
+    ended = workspace.seal.witness.read_ended()
+    with workspace.database.read() as connection:
+        if again := ended_again(connection, workspace.sealer, ended):
+            raise CorruptionError(f"{len(again)} subjects had ended and are in the registry again: restore a backup")
+    return f"the database is the newest that is remembered, {len(ended)} ends of subjects hold"
+
+
+def _subjects(workspace: Workspace) -> str:
+    with workspace.database.read() as connection:
+        return verify_subjects(connection)
+
+
+def _leftovers(workspace: Workspace) -> str:
+    """Nothing personal is left of whoever was erased or rejected."""
+    over = sa.select(subjects.c.subject_id).where(subjects.c.state.in_(("erased", "rejected")))
+    with workspace.database.read() as connection:
+        for table in (templates, subject_keys, seeds):
+            count = sa.select(sa.func.count()).select_from(table).where(table.c.subject_id.in_(over))
+            if left := connection.execute(count).scalar_one():
+                raise CorruptionError(f"{left} {table.name} of erased or rejected subjects are still there")
+        named = sa.select(sa.func.count()).select_from(subjects).where(subjects.c.sealed_identity.is_not(None))
+        if left := connection.execute(named.where(subjects.c.subject_id.in_(over))).scalar_one():
+            raise CorruptionError(f"{left} identities of erased or rejected subjects are still there")
+        return f"nothing is left of {len(connection.execute(over).all())} erased or rejected subjects"
 
 
 def _weights(workspace: Workspace) -> str:
@@ -112,9 +157,6 @@ def _templates(workspace: Workspace) -> str:
         for model_id, subject_ids in by_model.items():
             _, ids, _ = open_templates(connection, workspace.sealer, subject_ids=subject_ids, model_id=model_id)
             count += len(ids)
-        ended = sa.select(sa.func.count()).select_from(templates.join(subjects)).where(subjects.c.state == "erased")
-        if left := connection.execute(ended).scalar_one():
-            raise CorruptionError(f"{left} templates of erased subjects are still there")
     return f"{count} templates open under their keys"
 
 
@@ -175,6 +217,12 @@ def _verdicts(workspace: Workspace) -> str:
     with workspace.database.read() as connection:
         waiting = unjudged_count(connection)
         total = connection.execute(sa.select(sa.func.count()).select_from(live_hits().subquery())).scalar_one()
+        weighed = live_hits().where(
+            hits.c.judged_at.is_not(None), ~sa.select(verdicts.c.rule).where(verdict_of_hit()).exists()
+        )
+        without = connection.execute(sa.select(sa.func.count()).select_from(weighed.subquery())).scalar_one()
+    if without:
+        raise CorruptionError(f"{without} hits are called judged and have no verdict")
     if waiting:
         raise CorruptionError(f"{waiting} of {total} hits have no verdict: run a sweep or rescan to judge them")
     return f"{total} hits, each with a verdict"

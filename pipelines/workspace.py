@@ -6,12 +6,14 @@ Command line, Dagster and tests all work on a :class:`Workspace`; nothing else o
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
@@ -26,12 +28,16 @@ from pipelines.canary import Canary, make_canary
 from pipelines.concept_list import ConceptList, load_concepts
 from pipelines.config import Config, load_config
 from pipelines.content_models import ContentModels, content_schema
-from pipelines.database import Database, get_state, set_state
+from pipelines.database import Database, get_state
 from pipelines.engine import Engine, open_engine
 from pipelines.environment import Environment
 from pipelines.failpoints import Failpoints
 from pipelines.policy import Policy, load_policy
+from pipelines.private import require_private
 from pipelines.sealing import Sealer, load_master_key
+from pipelines.state_seal import StateSeal
+from pipelines.upgrade import upgrade
+from pipelines.witness import Witness
 
 
 def utc_now() -> datetime:
@@ -48,7 +54,13 @@ class Workspace:
     """Everything a stage needs, opened once."""
 
     def __init__(
-        self, environment: Environment, config: Config, sealer: Sealer, *, now: Callable[[], datetime] = utc_now
+        self,
+        environment: Environment,
+        config: Config,
+        sealer: Sealer,
+        *,
+        database: Database,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.environment = environment
         self.home = environment.home
@@ -56,10 +68,13 @@ class Workspace:
         self.sealer = sealer
         self.now = now
         self.failpoints = Failpoints(environment.failpoint)
-        self.database = Database(
-            config.database.url or f"sqlite:///{self.home / 'likeness.db'}",
-            busy_timeout_seconds=config.database.busy_timeout_seconds,
+        self.database = database
+        witness = Witness(
+            self.home / config.database.witness,
+            sealer,
+            before_rename=lambda: self.failpoints.pass_by("before_witness_rename"),
         )
+        self.seal = StateSeal(sealer, witness, self.failpoints)
         self.corpus = Corpus(self.home / "corpus")
         self.galleries: dict[Hashable, Gallery] = {}
         """The gallery last compared with, by what it was made of; see :mod:`pipelines.matching`."""
@@ -163,27 +178,69 @@ class Workspace:
 
 
 def create_workspace(environment: Environment, *, now: Callable[[], datetime] = utc_now) -> Workspace:
-    """Make (or complete) the home folder, its key and its database, and open it. Safe to repeat."""
+    """Make (or complete) the home folder, its key and its database, and open it. Safe to repeat.
+
+    Nothing is made or changed where the key is another one or is lacking (``ConfigError``), or where the database is
+    not the newest that this home remembers (``CorruptionError``).
+    """
     environment.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    sealer = Sealer(load_master_key(environment.key, key_file(environment.home), create=True))
-    workspace = Workspace(environment, load_config(environment), sealer, now=now)
-    workspace.database.migrate()
-    with workspace.database.write() as tx:
-        if get_state(tx, "key_check") is None:
-            set_state(tx, "key_check", sealer.fingerprint)
-            set_state(tx, "registry_version", "0")
-    _require_same_key(workspace)
-    return workspace
+    with _connected(environment, now=now, create=True) as workspace:
+        upgrade(workspace.database, workspace.sealer, workspace.seal, now=now())
+        return _sealed(workspace)
 
 
 def open_workspace(environment: Environment, *, now: Callable[[], datetime] = utc_now) -> Workspace:
-    """Open an existing home. Raises :class:`NotReadyError` if it was never made, ``ConfigError`` for a wrong key."""
+    """Open an existing home. Raises :class:`NotReadyError` if it was never made, ``ConfigError`` for a wrong key, and
+    ``CorruptionError`` if its database is older than it was."""
+    with open_unchecked(environment, now=now) as workspace:
+        workspace.database.require_current()
+        return _sealed(workspace)
+
+
+@contextmanager
+def open_unchecked(environment: Environment, *, now: Callable[[], datetime] = utc_now) -> Iterator[Workspace]:
+    """An existing home of any age, under the right key; what is written to it is not sealed. Closed after an error."""
     if not environment.home.is_dir():
         raise NotReadyError(f"{environment.home} does not exist: run `likeness init` first")
-    sealer = Sealer(load_master_key(environment.key, key_file(environment.home), create=False))
-    workspace = Workspace(environment, load_config(environment), sealer, now=now)
-    workspace.database.require_current()
-    _require_same_key(workspace)
+    with _connected(environment, now=now, create=False) as workspace:
+        yield workspace
+
+
+@contextmanager
+def _connected(environment: Environment, *, now: Callable[[], datetime], create: bool) -> Iterator[Workspace]:
+    """The workspace with its own key, before anything is asked of its state. Closed after an error."""
+    require_private(environment.home, group=environment.group_access)
+    config = load_config(environment)
+    database = _open_database(environment.home, config, create=create)
+    try:
+        known = _key_check(database)
+        if known is None and not create:
+            raise NotReadyError("this home was never initialised: run `likeness init`")
+        file = key_file(environment.home)
+        if environment.key is None and file.exists():
+            require_private(file, group=environment.group_access)
+        is_new = known is None and not (environment.home / config.database.witness).exists()
+        sealer = Sealer(load_master_key(environment.key, file, create=create and is_new))
+        if known not in (None, sealer.fingerprint):
+            raise ConfigError("the sealing key is not the one this home was made with: check LIKENESS_KEY")
+        yield Workspace(environment, config, sealer, database=database, now=now)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _open_database(home: Path, config: Config, *, create: bool) -> Database:
+    file = home / "likeness.db"
+    if not config.database.url and not create and not file.exists():
+        raise NotReadyError("this home has no database: run `likeness init`")
+    url = config.database.url or sa.URL.create("sqlite", database=str(file))
+    return Database(url, busy_timeout_seconds=config.database.busy_timeout_seconds)
+
+
+def _sealed(workspace: Workspace) -> Workspace:
+    """The workspace with a database that is the newest there was, and whose writes are sealed from here on."""
+    workspace.seal.require_newest(workspace.database)
+    workspace.database.seal = workspace.seal
     return workspace
 
 
@@ -192,10 +249,9 @@ def key_file(home: Path) -> Path:
     return home / "likeness.key"
 
 
-def _require_same_key(workspace: Workspace) -> None:
-    with workspace.database.read() as connection:
-        known = get_state(connection, "key_check")
-    if known is None:
-        raise NotReadyError("this home was never initialised: run `likeness init`")
-    if known != workspace.sealer.fingerprint:
-        raise ConfigError("the sealing key is not the one this home was made with: check LIKENESS_KEY")
+def _key_check(database: Database) -> str | None:
+    """The fingerprint of the key that the database was made with; None before that."""
+    if database.revision() is None:
+        return None
+    with database.read() as connection:
+        return get_state(connection, "key_check")

@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -23,6 +23,7 @@ from embeddings.errors import ConfigError, CorruptionError, NotReadyError, State
 from pipelines.database import calibrations as calibrations  # completes the metadata
 from pipelines.database import evidence as evidence  # completes the metadata
 from pipelines.database import tables
+from pipelines.database.accounting import Account, listen
 
 if TYPE_CHECKING:
     import alembic.config
@@ -33,10 +34,23 @@ HEAD = "0006"
 _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer takes
 
 
+class Seal(Protocol):
+    """What keeps account of all rows (:mod:`pipelines.state_seal`)."""
+
+    def open_account(self) -> Account:
+        """For one transaction."""
+
+    def enter(self, tx: Connection, account: Account) -> None:
+        """Before the commit: write down in the transaction itself what it has changed."""
+
+    def committed(self, account: Account) -> None:
+        """After the commit, and outside of any transaction."""
+
+
 class Database:
     """An engine and its two kinds of transaction. Safe to share between threads; not across a fork."""
 
-    def __init__(self, url: str, *, busy_timeout_seconds: float) -> None:
+    def __init__(self, url: str | sa.URL, *, busy_timeout_seconds: float) -> None:
         try:
             self.url = sa.make_url(url)
         except sa.exc.ArgumentError:
@@ -50,6 +64,9 @@ class Database:
         )
         if self.is_sqlite:
             _prepare_sqlite(self.engine, busy_timeout_seconds)
+        listen(self.engine)
+        self.seal: Seal | None = None
+        """Set by whoever has the key; without it nothing is accounted for."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -67,12 +84,17 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """A writing transaction, alone among writers. Commits at the end, rolls back on any exception."""
+        account = self.seal.open_account() if self.seal else None
         with _typed_errors(), self.engine.connect() as connection:
-            connection = connection.execution_options(writing=True)
+            connection = connection.execution_options(writing=True, account=account)
             with connection.begin():
                 if not self.is_sqlite:
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
                 yield connection
+                if self.seal and account and account.changed:
+                    self.seal.enter(connection, account)
+        if self.seal and account and account.changed:
+            self.seal.committed(account)
 
     @contextlib.contextmanager
     def exclusive(self, name: str) -> Iterator[None]:

@@ -1,0 +1,252 @@
+"""Counts and keyed digests of every table's rows, kept up to date statement by statement.
+
+A *part* is a table without its large sealed columns, or one of these columns by itself. The digest of a part is the sum
+modulo 2^256 of a keyed BLAKE2b over each of its rows (an incremental multiset hash, Clarke et al., ASIACRYPT 2003): it
+says which rows there are, whatever their order, and changing some rows costs time for these rows alone. Sums are worth
+nothing by themselves: :mod:`pipelines.state_seal` keeps them under a MAC with a counter.
+
+A transaction's :class:`Account` looks at each statement on a known table: the rows that it may touch are subtracted as
+they were and added as they are afterwards. What cannot be accounted for (an insert from a query) is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.sql.dml import Delete, Insert, Update
+
+from pipelines.database import tables
+
+UNSEALED: Final[Mapping[str, frozenset[str]]] = {"hits": frozenset({"judged_at"})}
+"""Columns that no digest covers. ``hits.judged_at``: set back for every hit when a setting changes; null asks for a
+judgement that changes nothing, and a hit that is not null without a verdict is found by ``likeness verify``."""
+SEAL: Final = "seal"
+"""The fact in ``state`` that holds the digests, which no digest can cover."""
+_APART: Final = {"items": ("sealed_record",), "templates": ("sealed_vector", "sealed_crop")}
+"""Large columns with a digest of their own: whoever changes a status, or loads the gallery, need not read them."""
+_AT_ONCE: Final = 300
+_STREAMED: Final = 2000
+_MODULUS: Final = 1 << 256
+
+Sums = dict[str, tuple[int, int]]
+"""Part -> number of rows, sum of their digests."""
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some columns of a table, with the primary key among them."""
+
+    name: str
+    table: sa.Table
+    columns: tuple[sa.Column[Any], ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of its columns."""
+        return frozenset(column.name for column in self.columns)
+
+
+@lru_cache(maxsize=1)
+def all_parts() -> dict[str, Part]:
+    """Every part of every table of the metadata, by name."""
+    parts = {}
+    for table in tables.metadata.sorted_tables:
+        apart = _APART.get(table.name, ())
+        left_out = UNSEALED.get(table.name, frozenset()).union(apart)
+        parts[table.name] = Part(table.name, table, tuple(c for c in table.c if c.name not in left_out))
+        for name in apart:
+            part = Part(f"{table.name}.{name}", table, (*table.primary_key.columns, table.c[name]))
+            parts[part.name] = part
+    return parts
+
+
+@dataclass
+class Account:
+    """What one transaction has changed so far. ``key``: of the digests; ``told``: whatever the seal passes on."""
+
+    key: bytes
+    sums: Sums = field(default_factory=dict)
+    told: Any = None
+    _open: list[tuple[list[Part], list[tuple[Any, ...]]]] = field(default_factory=list)
+    _savepoints: list[tuple[str, Sums]] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether any row is another one than before."""
+        return any(rows or digest for rows, digest in self.sums.values())
+
+    def before(self, connection: Connection, statement: Insert | Update | Delete, given: Sequence[Values]) -> None:
+        """Subtract the rows that the statement may touch."""
+        parts = _touched_parts(statement, given)
+        keys = _touched_keys(connection, statement, given) if parts else []
+        if not isinstance(statement, Insert) or statement._post_values_clause is not None:
+            self._enter(connection, parts, keys, -1)  # what is plainly inserted was not there
+        self._open.append((parts, keys))
+
+    def after(self, connection: Connection) -> None:
+        """Add the same rows as they are now."""
+        parts, keys = self._open.pop()
+        self._enter(connection, parts, keys, 1)
+
+    def savepoint(self, name: str) -> None:
+        """Remember the sums."""
+        self._savepoints.append((name, dict(self.sums)))
+
+    def roll_back_to(self, name: str) -> None:
+        """Return to the sums at the savepoint."""
+        while self._savepoints:
+            saved, sums = self._savepoints.pop()
+            if saved == name:
+                self.sums = sums
+                return
+
+    def _enter(self, connection: Connection, parts: Sequence[Part], keys: Sequence[tuple[Any, ...]], sign: int) -> None:
+        for part in parts:
+            rows, digest = self.sums.get(part.name, (0, 0))
+            for chosen in _by_keys(part.table, keys):
+                found, total = add_up(connection, part.columns, self.key, chosen)
+                rows, digest = rows + sign * found, (digest + sign * total) % _MODULUS
+            self.sums[part.name] = (rows, digest)
+
+
+def added(sums: Sums, more: Sums) -> Sums:
+    """Both together, part by part."""
+    parts = dict.fromkeys((*sums, *more), (0, 0)) | sums
+    for name, (rows, digest) in more.items():
+        parts[name] = (parts[name][0] + rows, (parts[name][1] + digest) % _MODULUS)
+    return parts
+
+
+def add_up(
+    connection: Connection,
+    columns: Sequence[sa.ColumnElement[Any]],
+    key: bytes,
+    condition: sa.ColumnElement[bool] | None = None,
+) -> tuple[int, int]:
+    """Number of rows (that fulfil the condition), and the sum of their digests over these columns."""
+    query = sa.select(*columns)
+    if condition is not None:
+        query = query.where(condition)
+    names, (table,) = [column.name for column in columns], query.get_final_froms()
+    if isinstance(table, sa.TableClause) and table.name == tables.state.name:
+        query = query.where(table.c.name != SEAL)
+    lead = ascii(names).encode()
+    rows = total = 0
+    for row in connection.execute(query, execution_options={"yield_per": _STREAMED} if condition is None else {}):
+        plain = tuple([bytes(value) if isinstance(value, memoryview) else value for value in row])
+        digest = hashlib.blake2b(lead, key=key, digest_size=32)
+        digest.update(ascii(plain).encode())  # not repr: what that escapes depends on the Unicode version
+        total += int.from_bytes(digest.digest(), "big")
+        rows += 1
+    return rows, total % _MODULUS
+
+
+def _touched_parts(statement: Insert | Update | Delete, given: Sequence[Values]) -> list[Part]:
+    table = statement.table
+    own = [part for part in all_parts().values() if part.table is table]
+    if not isinstance(statement, Update):
+        return own
+    named = {_name(column) for column in (statement._values or {})}
+    named |= {name for values in given for name in values if name in table.c}
+    keys = {column.name for column in table.primary_key.columns}
+    if named & keys:
+        raise TypeError(f"a change of a primary key of {table.name} cannot be accounted for: delete and insert")
+    return [part for part in own if named & part.names]
+
+
+def _touched_keys(
+    connection: Connection, statement: Insert | Update | Delete, given: Sequence[Values]
+) -> list[tuple[Any, ...]]:
+    """Primary keys of the rows that the statement may touch: all of them, and perhaps others."""
+    key = list(statement.table.primary_key.columns)
+    if isinstance(statement, Insert):
+        if statement.select is not None or statement._multi_values:
+            raise TypeError(f"an insert into {statement.table.name} has to be given its rows one by one")
+        own = {_name(column): value.value for column, value in (statement._values or {}).items() if _is_plain(value)}
+        return [tuple({**own, **values}[column.name] for column in key) for values in given or [{}]]
+    bound = _bound_names(statement)
+    if given and all(column.name in bound for column in key):
+        return list(dict.fromkeys(tuple(values[bound[column.name]] for column in key) for values in given))
+    query = sa.select(*key)
+    for condition in statement._where_criteria:
+        query = query.where(condition)
+    found = (tuple(row) for values in given or [{}] for row in connection.execute(query, dict(values)))
+    return list(dict.fromkeys(found))
+
+
+def _bound_names(statement: Update | Delete) -> dict[str, str]:
+    """Column -> parameter, of the conditions ``column = :parameter`` that all have to hold."""
+    bound = {}
+    for condition in _conjuncts(statement._where_criteria):
+        if isinstance(condition, sa.BinaryExpression) and condition.operator is sa.sql.operators.eq:
+            left, right = condition.left, condition.right
+            if isinstance(left, sa.Column) and isinstance(right, sa.BindParameter) and right.required:
+                bound[left.name] = right.key
+    return bound
+
+
+def _conjuncts(conditions: Iterable[Any]) -> Iterator[Any]:
+    for condition in conditions:
+        if isinstance(condition, sa.sql.elements.BooleanClauseList) and condition.operator is sa.sql.operators.and_:
+            yield from _conjuncts(condition.clauses)
+        else:
+            yield condition
+
+
+def _by_keys(table: sa.Table, keys: Sequence[tuple[Any, ...]]) -> Iterator[sa.ColumnElement[bool]]:
+    columns = list(table.primary_key.columns)
+    for start in range(0, len(keys), _AT_ONCE):
+        some = keys[start : start + _AT_ONCE]
+        if len(columns) == 1:
+            yield columns[0].in_([key[0] for key in some])
+        else:
+            yield sa.tuple_(*columns).in_(some)
+
+
+def _name(column: Any) -> str:
+    return column if isinstance(column, str) else str(column.name)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, sa.BindParameter)
+
+
+def listen(engine: Engine) -> None:
+    """Let the :class:`Account` in a connection's execution option ``account`` see each statement on known tables."""
+
+    @event.listens_for(engine, "before_execute")
+    def before(connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> None:
+        if account := _account(connection, statement):
+            account.before(connection, statement, list(many) or ([one] if one else []))
+
+    @event.listens_for(engine, "after_execute")
+    def after(connection: Connection, statement: Any, many: Any, one: Any, options: Any, result: Any) -> None:
+        if account := _account(connection, statement):
+            account.after(connection)
+
+    @event.listens_for(engine, "savepoint")
+    def savepoint(connection: Connection, name: str) -> None:
+        if account := connection.get_execution_options().get("account"):
+            account.savepoint(name)
+
+    @event.listens_for(engine, "rollback_savepoint")
+    def rolled_back(connection: Connection, name: str, context: Any) -> None:
+        if account := connection.get_execution_options().get("account"):
+            account.roll_back_to(name)
+
+
+def _account(connection: Connection, statement: Any) -> Account | None:
+    if not isinstance(statement, Insert | Update | Delete) or not isinstance(statement.table, sa.Table):
+        return None
+    if statement.table.metadata is not tables.metadata:
+        return None
+    account: Account | None = connection.get_execution_options().get("account")
+    return account

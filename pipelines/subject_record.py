@@ -1,0 +1,72 @@
+"""Whether the registry is what the audit chain tells: each subject's and request's state, told row by row.
+
+The seal says that a table was altered; this says whose row, and what it was, to whoever has to mend it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import CorruptionError
+from pipelines.database.tables import audit, requests, subjects
+
+_SUBJECT: Final = {
+    "subject.activate": "active",
+    "subject.withdrawn": "withdrawn",
+    "subject.expired": "expired",
+    "subject.rejected": "rejected",
+}
+_REQUEST: Final = {
+    "request.open": "open",
+    "request.first_approval": "open",
+    "request.accept": "accepted",
+    "request.retry": "accepted",
+    "request.reject": "rejected",
+}
+_LATER: Final = {"open": ("withdrawn",), "accepted": ("completed", "withdrawn")}
+"""What a request becomes without a row of its own: by a rescan, and when its subject ends."""
+
+
+def verify_subjects(connection: Connection) -> str:
+    """What agrees, in words. Raises :class:`CorruptionError` where tables and chain tell different stories.
+
+    Whether the chain itself is whole is :func:`pipelines.audit.verify`'s affair.
+    """
+    told, asked = _told(connection)
+    people = {row.subject_id: row.state for row in connection.execute(sa.select(subjects))}
+    for subject_id, state in people.items():
+        if told.get(subject_id) != state:
+            raise CorruptionError(f"subject {subject_id} is {state}, the audit chain says {told.get(subject_id)}")
+    if lost := told.keys() - people.keys():
+        raise CorruptionError(f"{len(lost)} subjects of the audit chain are missing")
+    wanted = {row.request_id: row.state for row in connection.execute(sa.select(requests))}
+    for request_id, state in wanted.items():
+        known = asked.get(request_id, "nothing")
+        if state != known and state not in _LATER.get(known, ()):
+            raise CorruptionError(f"request {request_id} is {state}, the audit chain says {known}")
+    if lost := asked.keys() - wanted.keys():
+        raise CorruptionError(f"{len(lost)} requests of the audit chain are missing")
+    return f"{len(people)} subjects and {len(wanted)} requests as the audit chain tells them"
+
+
+def _told(connection: Connection) -> tuple[dict[str, str], dict[str, str]]:
+    """Subject id -> state and request id -> state, as the chain tells them by now."""
+    people: dict[str, str] = {}
+    asked: dict[str, str] = {}
+    actions = ("subject.add", "subject.erase", *_SUBJECT, *_REQUEST)
+    for row in connection.execute(sa.select(audit).where(audit.c.action.in_(actions)).order_by(audit.c.seq)):
+        facts = json.loads(row.facts)
+        subject_id = facts["subject_id"]
+        if row.action in _REQUEST:
+            asked[facts["request_id"]] = _REQUEST[row.action]
+        elif row.action == "subject.add":
+            people[subject_id] = facts["state"]
+        elif row.action in _SUBJECT:
+            people[subject_id] = _SUBJECT[row.action]
+        elif people.get(subject_id) != "rejected":  # a rejection erases as well, and stays one
+            people[subject_id] = "erased"
+    return people, asked

@@ -189,7 +189,7 @@ def nightly_schedule(context: ScheduleEvaluationContext, home: Home) -> list[Run
     workspace = home.workspace()
     with workspace.database.read() as connection:
         watermark = read_watermark(connection)
-        unfinished = unfinished_days(connection, workspace.config.sweep.max_fetch_attempts)
+        unfinished = unfinished_days(connection, workspace)
     running = {run.tags.get("dagster/partition") for run in _unfinished(context.instance, nightly.name)}
     due = sorted(
         {*nightly_days(watermark, today), *(day for day in unfinished if date.fromisoformat(FIRST_DAY) <= day < today)}

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 import pydantic
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError
 from indexes.name_rules import NameSettings
+from pipelines.config_clock import ClockConfig
 from pipelines.config_embedding import (
     FORBID,
     ContentConfig,
@@ -34,6 +36,7 @@ from pipelines.exchange.limits import HeadLimits
 from pipelines.sources import FetchSettings
 
 __all__ = [
+    "ClockConfig",
     "Config",
     "ContentConfig",
     "EmbeddingConfig",
@@ -46,6 +49,16 @@ __all__ = [
 ]
 
 
+def _growing(hours: tuple[float, ...]) -> tuple[float, ...]:
+    if any(after <= before for before, after in pairwise((0.0, *hours))):
+        raise ValueError("every entry has to be above the one before it, and the first above 0")
+    return hours
+
+
+Hours = Annotated[float, Field(ge=0, le=10_000)]
+Growing = Annotated[tuple[Hours, ...], Field(min_length=1, max_length=20), AfterValidator(_growing)]
+
+
 @dataclass(frozen=True, slots=True)
 class SweepConfig:
     """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content. Texts are
@@ -54,6 +67,11 @@ class SweepConfig:
     A day of which more than ``max_hit_rate`` are hits is stopped before its verdicts, unless it has fewer than
     ``hit_rate_items`` scannable items: then a rate says little. A backfill gives way to a waiting sweep after
     ``backfill_batches`` shards, and is started by itself at most ``max_backfill_attempts`` times for one pack.
+
+    What could not be fetched, or came from a URL and could not be read, is tried again no sooner than ``retry_hours``
+    after the first try, and settled after the last (:mod:`pipelines.retries`); a complete file that is refused, when
+    the same bytes come again after ``same_bytes_hours``. A day of which more than ``max_fetch_failed_rate`` could not
+    be fetched, or ``max_unscannable_rate`` not be read, is stopped before its verdicts.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -61,12 +79,14 @@ class SweepConfig:
     shard_bytes: Positive = 128 * 2**20
     examined_items: Positive = 2048
     fetch_threads: Positive = 4
-    max_fetch_attempts: Positive = 5
+    retry_hours: Growing = (1.0, 6.0, 24.0, 72.0)
+    same_bytes_hours: Hours = 24.0
     backfill_batches: Positive = 4
     max_backfill_attempts: Positive = 5
     allow_empty_registry: bool = False
     max_hit_rate: Unit = 0.5
     max_fetch_failed_rate: Unit = 0.2
+    max_unscannable_rate: Unit = 0.2
     hit_rate_items: Positive = 20
 
 
@@ -274,6 +294,7 @@ class Config:
     names: NamesConfig = field(default_factory=NamesConfig)
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
+    clock: ClockConfig = field(default_factory=ClockConfig)
     ray: RayConfig = field(default_factory=RayConfig)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -30,6 +31,7 @@ from pipelines.fetch import ahead, fetch_until, find_content
 from pipelines.ledger import Scope, judge_anew
 from pipelines.model_reading import SAFETENSORS
 from pipelines.progress import Progress, silent
+from pipelines.retries import after_try, retry_is_due
 from pipelines.sources import Item, ItemSource
 from pipelines.workspace import Workspace
 
@@ -131,7 +133,8 @@ def _pending(workspace: Workspace, scope: Scope) -> sa.Select[Any]:
     never = sa.literal(False)
     rating = contents.c.rating_model_id.is_distinct_from(models.rating_model_id) if models.rating_model_id else never
     clip = contents.c.clip_model_id.is_distinct_from(models.clip_model_id) if models.clip_model_id else never
-    given_up = contents.c.attempts >= workspace.config.sweep.max_fetch_attempts
+    again = retry_is_due(contents.c.retry_at, now=workspace.now(), config=workspace.config)
+    wanted = sa.or_(contents.c.content_sha256.is_(None), contents.c.attempts == 0, again)
     return (
         sa.select(
             seen.c.content_sha256,
@@ -145,7 +148,7 @@ def _pending(workspace: Workspace, scope: Scope) -> sa.Select[Any]:
                 contents, contents.c.content_sha256 == seen.c.content_sha256
             )
         )
-        .where(sa.or_(rating, clip), sa.or_(contents.c.content_sha256.is_(None), ~given_up))
+        .where(sa.or_(rating, clip), wanted)
     )
 
 
@@ -275,20 +278,28 @@ def _commit(
     with workspace.database.write() as tx:
         if entry is not None:
             insert_content_shard(tx, workspace.sealer, entry, now=now)
-        query = sa.select(contents.c.content_sha256).where(contents.c.content_sha256.in_([one.sha256 for one in batch]))
-        known = set(tx.execute(query).scalars())
+        of_batch = contents.c.content_sha256.in_([one.sha256 for one in batch])
+        query = sa.select(contents.c.content_sha256, contents.c.attempts).where(of_batch)
+        known = {row.content_sha256: row.attempts for row in tx.execute(query)}
         for one in batch:
             values = _values(workspace, one, described.get(one.sha256), entry, heads) | {"described_at": now}
+            values |= _tries(workspace, one.sha256 in described, values["status"], known.get(one.sha256, 0), now)
             if one.sha256 in known:
-                change = sa.update(contents).where(contents.c.content_sha256 == one.sha256)
-                failed = 0 if one.sha256 in described else contents.c.attempts + 1
-                tx.execute(change.values(attempts=failed, **values))
+                tx.execute(sa.update(contents).where(contents.c.content_sha256 == one.sha256).values(**values))
             else:
-                failed = int(one.sha256 not in described)
-                tx.execute(sa.insert(contents).values(content_sha256=one.sha256, attempts=failed, **values))
-        judge_anew(tx, sorted(known & described.keys()))
+                tx.execute(sa.insert(contents).values(content_sha256=one.sha256, **values))
+        judge_anew(tx, sorted(known.keys() & described.keys()))
         workspace.failpoints.pass_by("before_content_commit")
     workspace.failpoints.pass_by("after_content_commit")
+
+
+def _tries(workspace: Workspace, looked_at: bool, status: str, failed: int, now: datetime) -> dict[str, Any]:
+    """When it is asked for again. Its bytes were there when it was scanned: that they are not now may pass."""
+    if looked_at:
+        return {"attempts": 0, "retry_at": None}
+    config = workspace.config.sweep
+    tries = after_try(status, failed=failed, remote=True, same_bytes=False, now=now, config=config)
+    return {"attempts": tries.failed, "retry_at": tries.again_at}
 
 
 def _values(

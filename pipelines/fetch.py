@@ -17,9 +17,6 @@ from pipelines.model_reading import Found, ModelFile, read_again, read_bytes, re
 from pipelines.sources import Item, ItemSource, open_source
 from pipelines.workspace import Workspace
 
-OPERATORS_REASONS = ("host_not_allowed", "address_not_allowed")
-"""Fetches that fail until a setting is changed: they use up no attempt, so that the change brings the items in."""
-
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -32,6 +29,12 @@ class Fetched:
     outdated: bool
     """Has a result of earlier models, which stands if the content cannot be had now."""
     model_file: ModelFile | None = None
+    remote: bool = False
+    """The content is behind a URL."""
+    failed: int = 0
+    """Tries in a row that gave nothing before this one."""
+    before: str | None = None
+    """The digest of what it was at the try before."""
 
 
 class HasContent(Protocol):
@@ -88,14 +91,27 @@ def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) ->
 
 
 def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> Fetched:
-    """The item's content, or what is wrong with it. ``row.content_sha256``: what it was before, or None."""
+    """The item's content, or what is wrong with it. ``row.content_sha256``: what it was before, or None.
+
+    ``row.attempts``: tries in a row that gave nothing.
+    """
     found, problem = Found(None), None
     try:
         found = find_content(workspace, opened, known=row.content_sha256)
     except ItemError as error:
         problem = error
     outdated = bool(row.outdated)
-    return Fetched(row.item_id, row.source_digest, found.content, problem, outdated, found.model_file)
+    return Fetched(
+        row.item_id,
+        row.source_digest,
+        found.content,
+        problem,
+        outdated,
+        found.model_file,
+        remote=opened[0].remote,
+        failed=row.attempts,
+        before=row.content_sha256,
+    )
 
 
 def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:

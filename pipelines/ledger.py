@@ -1,7 +1,8 @@
 """The ledger: every item ever listed, each with exactly one status (I1).
 
 ``pending`` until scanned *and* compared; then ``clean`` or ``hit``; ``no_face``; ``unscannable:<reason>``;
-``fetch_failed:<reason>``, which is tried again by later sweeps.
+``fetch_failed:<reason>``. The last two may be tried again by later sweeps before they are settled
+(:mod:`pipelines.retries`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Scope:
 
     source_id: str | None
     day: date | None
+    outside: tuple[date, date] | None = None
+    """With a day: also items received before the first of these days, or after the second."""
 
     def where(self) -> list[sa.ColumnElement[bool]]:
         """Conditions on ``items`` for the live items in scope."""
@@ -39,7 +42,11 @@ class Scope:
         if self.source_id is not None:
             conditions.append(items.c.source_id == self.source_id)
         if self.day is not None:
-            conditions.append(items.c.day == self.day.isoformat())
+            in_scope = items.c.day == self.day.isoformat()
+            if self.outside is not None:
+                first, last = (day.isoformat() for day in self.outside)
+                in_scope = sa.or_(in_scope, items.c.day < first, items.c.day > last)
+            conditions.append(in_scope)
         return conditions
 
 
@@ -119,7 +126,7 @@ def _update(tx: Connection, row: Any, item_id: str, item: Item, values: dict[str
     """Enter a change. Only what may have changed the content costs a new scan; a new parent costs a new judgement."""
     if item.deleted != (not row.live) or values["content_digest"] != row.content_digest:
         # What was changed gets all its attempts again: earlier ones were at something else.
-        values = values | unscanned_values() | {"attempts": 0}
+        values = values | unscanned_values() | {"attempts": 0, "retry_at": None}
         cancel_unsent(tx, item_id=item_id, now=now)
     if not row.live and not item.deleted:
         values["live_since"] = now
@@ -135,10 +142,14 @@ def _judge_models_anew(tx: Connection, models: Collection[str]) -> None:
         tx.execute(sa.update(hits).where(again).values(judged_at=None))
 
 
-def unscanned(scope: Scope, *, model_id: str, max_attempts: int, work: Work = "all") -> sa.ColumnElement[bool]:
-    """Condition on ``items``: has to be fetched and embedded, for lack of a result or of one by ``model_id`` (I4)."""
+def unscanned(
+    scope: Scope, *, model_id: str, retry: sa.ColumnElement[bool], work: Work = "all"
+) -> sa.ColumnElement[bool]:
+    """Condition on ``items``: has to be fetched and embedded, for lack of a result or of one by ``model_id`` (I4).
+
+    ``retry``: the condition under which what gave nothing is tried again.
+    """
     waiting = sa.and_(items.c.status == "pending", items.c.shard_id.is_(None))
-    retry = sa.and_(items.c.status.like("fetch_failed:%"), items.c.attempts < max_attempts)
     other_model = sa.and_(items.c.model_id != model_id, ~items.c.status.like("unscannable:%"))
     new = sa.or_(waiting, retry)
     wanted = {"new": new, "outdated": other_model, "all": sa.or_(new, other_model)}[work]
@@ -170,6 +181,12 @@ def count_outdated(connection: Connection, scope: Scope, *, model_id: str) -> in
     if connection.execute(other).first() is None:  # answered by an index: the usual case, and asked often
         return 0
     query = sa.select(sa.func.count()).select_from(items).where(*scope.where(), outdated(model_id=model_id))
+    return int(connection.execute(query).scalar_one())
+
+
+def count_unsettled(connection: Connection, scope: Scope) -> int:
+    """Live items in scope that gave nothing so far and are going to be tried again."""
+    query = sa.select(sa.func.count()).select_from(items).where(*scope.where(), items.c.retry_at.is_not(None))
     return int(connection.execute(query).scalar_one())
 
 

@@ -1,8 +1,9 @@
 """Comparing a shard of which nothing is kept: its items are fetched and embedded again, in memory, and forgotten.
 
 The same bytes and the same models give the same vectors, so the hits are those that stored vectors would give. An item
-that does not give what it gave before leaves the shard, so that it holds up nobody: when its content cannot be had it
-says so in its status, and is tried again like any other; when its content is another one, it waits for the scan.
+that does not give what it gave before leaves the shard, so that it holds up nobody: when its content cannot be had, or
+a server sends what nobody can read, it says so in its status, keeps what is known of it, and is tried again like any
+other; when its content is another one, it waits for the scan.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import NotReadyError
+from embeddings.errors import FetchError, NotReadyError
 from embeddings.shard import embed_shard
 from pipelines.database.tables import items
 from pipelines.embedded import Scanned, corpus_rows, merge
-from pipelines.fetch import OPERATORS_REASONS, Fetched, ahead, fetch_item, fetch_until
+from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until
 from pipelines.ledger import unscanned_values
+from pipelines.retries import Tries, after_try
 from pipelines.sources import ItemSource
 from pipelines.workspace import Workspace
 
@@ -33,7 +35,7 @@ class Leaving:
     item_id: str
     source_digest: str
     status: str | None
-    counted: bool
+    tries: Tries
 
 
 def embed_again(workspace: Workspace, shard_id: str) -> Iterator[tuple[pa.Table, list[Leaving]]]:
@@ -45,8 +47,9 @@ def embed_again(workspace: Workspace, shard_id: str) -> Iterator[tuple[pa.Table,
     rows = _items(workspace, shard_id)
     failed = 0
     for batch in ahead(_batches(workspace, rows)):
-        failed += sum(fetched.problem is not None for fetched, _ in batch)
-        yield _embed(workspace, batch)
+        faces, leaving = _embed(workspace, batch)
+        failed += sum(one.status is not None for one in leaving)
+        yield faces, leaving
     if failed == len(rows) >= workspace.config.sweep.hit_rate_items:
         raise NotReadyError(f"none of the {failed} items of shard {shard_id} could be fetched: is the source down?")
 
@@ -56,8 +59,8 @@ def leave(tx: Connection, shard_id: str, leaving: Sequence[Leaving]) -> None:
     for one in leaving:
         values: Mapping[str, Any] = unscanned_values()
         if one.status is not None:  # what is known of its content, and hits on it, stand
-            attempts = items.c.attempts + int(one.counted)
-            values = {"status": one.status, "shard_id": None, "attempts": attempts}
+            tries = {"attempts": one.tries.failed, "retry_at": one.tries.again_at}
+            values = {"status": one.status, "shard_id": None, **tries}
         same = (items.c.shard_id == shard_id, items.c.source_digest == one.source_digest)
         tx.execute(sa.update(items).where(items.c.item_id == one.item_id, *same).values(**values))
 
@@ -66,7 +69,7 @@ Row = sa.Row[Any]
 
 
 def _items(workspace: Workspace, shard_id: str) -> Sequence[Row]:
-    names = ("item_id", "source_digest", "sealed_record", "content_sha256", "faces")
+    names = ("item_id", "source_digest", "sealed_record", "content_sha256", "faces", "attempts")
     columns = [*(items.c[name] for name in names), sa.false().label("outdated")]
     here = sa.select(*columns).where(items.c.shard_id == shard_id, items.c.live).order_by(items.c.item_id)
     with workspace.database.read() as connection:
@@ -92,14 +95,28 @@ def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[
     scanned = merge(Scanned({}, {}), result, workspace.models.dimension)
     same, leaving = [], []
     for fetched, row in batch:
-        if fetched.problem is not None:
-            counted = fetched.problem.reason not in OPERATORS_REASONS
-            leaving.append(Leaving(fetched.item_id, fetched.source_digest, fetched.problem.status, counted))
-        elif _is_as_before(fetched, row, scanned):
+        if _is_as_before(fetched, row, scanned):
             same.append((fetched.item_id, fetched.content))
         else:
-            leaving.append(Leaving(fetched.item_id, fetched.source_digest, None, counted=False))
+            leaving.append(_leaving(workspace, fetched, scanned))
     return corpus_rows(same, scanned, workspace.models.dimension), leaving
+
+
+def _leaving(workspace: Workspace, fetched: Fetched, scanned: Scanned) -> Leaving:
+    problem = fetched.problem
+    if fetched.remote and _is_unreadable(fetched, scanned):
+        problem = FetchError("changed", "what came cannot be read, and something that could was there before")
+    if problem is None:
+        return Leaving(fetched.item_id, fetched.source_digest, None, Tries(0, None))
+    status, now, config = problem.status, workspace.now(), workspace.config.sweep
+    tries = after_try(status, failed=fetched.failed, remote=fetched.remote, same_bytes=False, now=now, config=config)
+    return Leaving(fetched.item_id, fetched.source_digest, status, tries)
+
+
+def _is_unreadable(fetched: Fetched, scanned: Scanned) -> bool:
+    if fetched.content is not None:
+        return str(scanned.statuses[fetched.content.sha256]["status"]).startswith("unscannable:")
+    return fetched.model_file is not None and fetched.model_file.item_status.startswith("unscannable:")
 
 
 def _is_as_before(fetched: Fetched, row: Row, scanned: Scanned) -> bool:

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -23,15 +24,17 @@ import sqlalchemy as sa
 from embeddings.shard import embed_shard
 from embeddings.types import face_schema
 from indexes.corpus import ShardEntry
+from pipelines.config import SweepConfig
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
 from pipelines.embedded import Scanned, corpus_rows, merge
-from pipelines.fetch import OPERATORS_REASONS, Fetched, ahead, fetch_item, fetch_until
+from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until
 from pipelines.ledger import Scope, Work, outdated, status_after_scan, unscanned
 from pipelines.manifest import find_shard, insert_shard
 from pipelines.model_files import enter_model_files
 from pipelines.progress import Progress, silent
 from pipelines.retention import let_go, read_kept
+from pipelines.retries import after_try, retry_is_due
 from pipelines.sources import ItemSource
 from pipelines.turns import remove_leavings, turn
 from pipelines.workspace import Workspace
@@ -109,8 +112,8 @@ def _count(workspace: Workspace, condition: sa.ColumnElement[bool]) -> int:
 
 
 def _needs_scan(workspace: Workspace, scope: Scope, work: Work) -> sa.ColumnElement[bool]:
-    attempts = workspace.config.sweep.max_fetch_attempts
-    return unscanned(scope, model_id=workspace.models.model_id, max_attempts=attempts, work=work)
+    retry = retry_is_due(items.c.retry_at, now=workspace.now(), config=workspace.config)
+    return unscanned(scope, model_id=workspace.models.model_id, retry=retry, work=work)
 
 
 def _ids(workspace: Workspace, condition: sa.ColumnElement[bool]) -> Iterator[list[str]]:
@@ -134,8 +137,12 @@ def _batches(workspace: Workspace, condition: sa.ColumnElement[bool]) -> Iterato
 def _page(workspace: Workspace, condition: sa.ColumnElement[bool], *, after: Any) -> Sequence[Any]:
     """The rows of the next ``shard_items`` items, by arrival and then id; ``after``: the last row that was taken."""
     other_model = outdated(model_id=workspace.models.model_id).label("outdated")
-    columns = [items.c[name] for name in ("item_id", "received_at", "source_digest", "sealed_record", "content_sha256")]
-    query = sa.select(*columns, other_model).where(condition).order_by(items.c.received_at, items.c.item_id)
+    names = ("item_id", "received_at", "source_digest", "sealed_record", "content_sha256", "attempts")
+    query = (
+        sa.select(*(items.c[name] for name in names), other_model)
+        .where(condition)
+        .order_by(items.c.received_at, items.c.item_id)
+    )
     if after is not None:
         same_time = sa.and_(items.c.received_at == after.received_at, items.c.item_id > after.item_id)
         query = query.where(sa.or_(items.c.received_at > after.received_at, same_time))
@@ -235,7 +242,7 @@ def _shard_id(workspace: Workspace, parts: list[list[str]]) -> str:
 def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, entry: ShardEntry | None) -> None:
     now = workspace.now()
     wanted = (fetched for fetched in batch if fetched.problem is None or not fetched.outdated)
-    updates = [_item_update(fetched, scanned, entry) for fetched in wanted]
+    updates = [_item_update(fetched, scanned, entry, now=now, config=workspace.config.sweep) for fetched in wanted]
     model_files = [fetched.model_file for fetched in batch if fetched.model_file]
     model_id = workspace.models.model_id
     with workspace.database.write() as tx:
@@ -248,7 +255,8 @@ def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, en
             .values(
                 model_id=model_id,
                 scanned_at=now,
-                attempts=items.c.attempts + sa.bindparam("counted"),
+                attempts=sa.bindparam("failed_tries"),
+                retry_at=sa.bindparam("again_at"),
                 **{name: sa.bindparam(f"new_{name}") for name in _UPDATED if name != "status"},
                 status=status_after_scan(model_id),
             )
@@ -262,7 +270,9 @@ def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, en
 _UPDATED = ("status", "content_sha256", "shard_id", "pdq", *_STATUS_COLUMNS)
 
 
-def _item_update(fetched: Fetched, scanned: Scanned, entry: ShardEntry | None) -> dict[str, Any]:
+def _item_update(
+    fetched: Fetched, scanned: Scanned, entry: ShardEntry | None, *, now: datetime, config: SweepConfig
+) -> dict[str, Any]:
     values: dict[str, Any] = dict.fromkeys(_UPDATED)
     if fetched.problem is not None:
         values["status"] = fetched.problem.status
@@ -279,9 +289,19 @@ def _item_update(fetched: Fetched, scanned: Scanned, entry: ShardEntry | None) -
         values["content_sha256"], values["faces"] = fetched.model_file.identity.hex(), 0
     else:
         raise AssertionError("neither a content nor a problem")
+    digest = values["content_sha256"]
+    tries = after_try(
+        values["status"],
+        failed=fetched.failed,
+        remote=fetched.remote,
+        same_bytes=digest is not None and digest == fetched.before,
+        now=now,
+        config=config,
+    )
     return {
         "this_item": fetched.item_id,
-        "counted": int(fetched.problem is None or fetched.problem.reason not in OPERATORS_REASONS),
+        "failed_tries": tries.failed,
+        "again_at": tries.again_at,
         "this_digest": fetched.source_digest,
         **{f"new_{name}": value for name, value in values.items()},
     }

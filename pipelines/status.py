@@ -19,7 +19,7 @@ from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
 from pipelines.examined import unexamined_count
 from pipelines.judging import earlier_hits_count, unjudged_count
-from pipelines.ledger import Scope, count_statuses
+from pipelines.ledger import Scope, count_statuses, count_unsettled
 from pipelines.registry import active_versions, registry_version
 from pipelines.requests import list_requests
 from pipelines.sweep import measure_coverage
@@ -64,6 +64,7 @@ class Status:
     coverage: float
     pairs_missing: int
     items_unexamined: int
+    items_unsettled: int
     backfill: BackfillProgress
     hits_by_earlier_models: int
     hits_unjudged: int
@@ -100,6 +101,7 @@ def read_status(workspace: Workspace) -> Status:
             coverage=coverage.fraction,
             pairs_missing=coverage.pairs - coverage.settled,
             items_unexamined=unexamined_count(connection, workspace),
+            items_unsettled=count_unsettled(connection, Scope(None, None)),
             backfill=watch_backfill(connection, workspace),
             hits_by_earlier_models=earlier_hits_count(connection, model_id=workspace.model_id),
             hits_unjudged=unjudged_count(connection),

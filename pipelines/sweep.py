@@ -31,6 +31,7 @@ from pipelines.ledger import (
     Scope,
     count_outdated,
     count_statuses,
+    count_unsettled,
     outdated,
     record_listing,
     source_id,
@@ -39,6 +40,7 @@ from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects, registry_version, require_active
+from pipelines.retries import retry_is_due
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sources import open_source
 from pipelines.templates import require_templates, subjects_without
@@ -56,7 +58,7 @@ class Coverage:
 
     An item is unsettled while it is ``pending`` or its result is of other models than those in force, and for every
     subject its shard has not been compared with; ``unscannable``, ``no_face`` and ``fetch_failed`` are settled, and
-    counted by status beside this.
+    counted by status beside this, and so are those that will be tried again.
     """
 
     pairs: int
@@ -73,6 +75,7 @@ class SweepSummary:
     """What is true of the swept scope after the sweep, and how fast this run was.
 
     ``outdated``: items whose result is of earlier models. ``unexamined``: items not compared with every name and seed.
+    ``unsettled``: items of those not fetched or not read that will be tried again.
     """
 
     run_id: str
@@ -84,6 +87,7 @@ class SweepSummary:
     unscannable: int
     fetch_failed: int
     pending: int
+    unsettled: int
     outdated: int
     statuses: dict[str, int]
     hits: int
@@ -208,6 +212,7 @@ def summarise(
         not_examined = unexamined_count(connection, workspace, scope=scope)
         outdated_items = count_outdated(connection, scope, model_id=workspace.model_id)
         content = measure_content(connection, workspace, scope)
+        unsettled = count_unsettled(connection, scope)
     family: Counter[str] = Counter()
     for status, count in statuses.items():
         family[status.partition(":")[0]] += count
@@ -221,6 +226,7 @@ def summarise(
         unscannable=family["unscannable"],
         fetch_failed=family["fetch_failed"],
         pending=family["pending"],
+        unsettled=unsettled,
         outdated=outdated_items,
         statuses=statuses,
         hits=int(hit_count),
@@ -265,14 +271,18 @@ def measure_coverage(connection: Connection, workspace: Workspace, scope: Scope)
 
 
 def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
-    """Raise :class:`NotReadyError` unless every pair in scope is settled, every item examined, every hit judged."""
+    """Raise :class:`NotReadyError` unless every pair in scope is settled, every item examined, every hit judged.
+
+    Also while an item is pending, whom ever it has to be compared with.
+    """
     with workspace.database.read() as connection:
         coverage = measure_coverage(connection, workspace, scope)
         left = unexamined_count(connection, workspace, scope=scope)
         waiting = unjudged_count(connection, scope)
-    if coverage.settled != coverage.pairs or left or waiting:
+        pending = count_statuses(connection, scope).get("pending", 0)
+    if coverage.settled != coverage.pairs or left or waiting or pending:
         pairs = f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared"
-        raise NotReadyError(f"{pairs}, {left} items not examined, {waiting} hits not judged")
+        raise NotReadyError(f"{pairs}, {pending} items pending, {left} not examined, {waiting} hits not judged")
     return coverage
 
 
@@ -284,9 +294,9 @@ def nightly_days(watermark: date | None, today: date) -> list[date]:
     return [first + timedelta(days=n) for n in range((yesterday - first).days + 1)]
 
 
-def unfinished_days(connection: Connection, max_attempts: int) -> list[date]:
-    """Days with live items that wait to be scanned, or whose failed fetch is to be tried again."""
-    retry = sa.and_(items.c.status.like("fetch_failed:%"), items.c.attempts < max_attempts)
+def unfinished_days(connection: Connection, workspace: Workspace) -> list[date]:
+    """Days with live items that wait to be scanned, or that gave nothing and are due to be tried again."""
+    retry = retry_is_due(items.c.retry_at, now=workspace.now(), config=workspace.config)
     query = sa.select(items.c.day).where(items.c.live, sa.or_(items.c.status == "pending", retry)).distinct()
     return [date.fromisoformat(day) for day in connection.execute(query.order_by(items.c.day)).scalars()]
 

@@ -12,12 +12,15 @@ from pipelines.backfill_state import read_backfill
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, say, to_plain
 from pipelines.environment import Environment
 from pipelines.hits import TIERS, list_hits
+from pipelines.ledger import Scope, source_id
 from pipelines.rescan import rescan as run_rescan
+from pipelines.retries import ask_again
 from pipelines.sweep import SweepSummary, configured_source
 from pipelines.sweep import sweep as run_sweep
 from pipelines.verdicts import list_model_verdicts, list_verdicts
 from pipelines.workspace import Workspace
 
+_EVERY_REASON = "all"
 _SHOWN = (
     "hit_id",
     "item_id",
@@ -39,6 +42,13 @@ _SHOWN_OF_ITEM = ("item_id", "parent_model", "subject_id", "verdict", "rule", "p
 @click.option("--source", help="directory:PATH or manifest:PATH [LIKENESS_SOURCE, or `source` in likeness.toml].")
 @click.option("--day", callback=parse_day, help="Only items received on this UTC day.")
 @click.option("--all", "everything", is_flag=True, help="All days (the default).")
+@click.option(
+    "--retry",
+    is_flag=False,
+    flag_value=_EVERY_REASON,
+    metavar="[REASON]",
+    help="First ask again for items whose status is settled: of this reason (format, missing), or all of them.",
+)
 @click.option("--backfill", "with_backfill", is_flag=True, help="After a change of pack: then embed old items again.")
 @command_options
 def sweep(
@@ -47,6 +57,7 @@ def sweep(
     source: str | None,
     day: date | None,
     everything: bool,
+    retry: str | None,
     with_backfill: bool,
 ) -> None:
     """Compare new items with everybody in the registry. Repeat it after an interruption: it goes on where it was."""
@@ -54,6 +65,10 @@ def sweep(
         raise click.UsageError("--day and --all exclude each other")
     with opened(environment) as workspace:
         uri = configured_source(workspace, source)
+        if retry is not None:
+            scope = Scope(source_id(uri), day)
+            asked = ask_again(workspace, scope.where(), reason=None if retry == _EVERY_REASON else retry, actor=actor())
+            click.echo(f"{asked} settled items are asked for again", err=True)
         with progress(as_json) as report:
             if with_backfill:  # first what new items need, last what is only old
                 backfill_templates(workspace, actor=actor(), progress=report)
@@ -69,6 +84,16 @@ def sweep(
 
 
 def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
+    config = workspace.config.sweep
+    for count, share, what in (
+        (summary.fetch_failed, config.max_fetch_failed_rate, "could not be fetched"),
+        (summary.unscannable, config.max_unscannable_rate, "could not be read"),
+    ):
+        if summary.items >= config.hit_rate_items and count > share * summary.items:
+            click.echo(f"warning: {count} of {summary.items} items {what}: is the source in order?", err=True)
+    if summary.unsettled:
+        text = "gave nothing and will be asked for again by later sweeps: see sweep.retry_hours"
+        click.echo(f"{summary.unsettled} items {text}", err=True)
     with workspace.database.read() as connection:
         left = read_backfill(connection, model_id=workspace.model_id)
     if left.due:

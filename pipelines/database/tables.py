@@ -26,7 +26,7 @@ state = sa.Table(
     sa.Column("value", sa.String, nullable=False),
 )
 """Single facts: ``registry_version``, ``seed_version``, ``key_check``, ``watermark``, ``endpoint_stopped``,
-``calibration:<model>``."""
+``last_seen_time``, ``calibration:<model>``."""
 
 items = sa.Table(
     "items",
@@ -46,6 +46,7 @@ items = sa.Table(
     sa.Column("sealed_record", sa.LargeBinary, nullable=False),
     sa.Column("status", sa.String, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("retry_at", UTCDateTime, index=True),
     sa.Column("content_sha256", sa.String(64)),
     sa.Column("format", sa.String),
     sa.Column("width", sa.Integer),
@@ -69,6 +70,7 @@ items = sa.Table(
 
 ``text_digest``: a MAC of its texts as listed (title, prompt, tags, trigger words), which changes when they do; null: it
 has none. ``platform_level``: the platform's own rating as 0 none, 1 suggestive, 2 mature, 3 explicit; null: none given.
+``attempts``: tries in a row that gave nothing; ``retry_at``: when the next is due; null: its status is settled.
 """
 
 shards = sa.Table(
@@ -118,6 +120,7 @@ contents = sa.Table(
     sa.Column("content_sha256", sa.String(64), primary_key=True),
     sa.Column("status", sa.String, nullable=False),  # described, unscannable:<reason> or fetch_failed:<reason>
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("retry_at", UTCDateTime),
     sa.Column("rating_model_id", sa.String),
     sa.Column("nsfw_score", sa.Float),
     sa.Column("clip_model_id", sa.String),
@@ -127,7 +130,7 @@ contents = sa.Table(
     sa.Column("concepts", sa.Text),
 )
 """What content shows, once per content however many items have it. A null model id: missing, to be filled later.
-``attempts``: failed fetches since it was last described.
+``attempts``: failed fetches since it was last described; ``retry_at``: when the next is due, null: none.
 
 ``clip_shard_id`` names the row of ``content_shards`` that has the vectors; null for content that cannot be decoded.
 ``concepts``: JSON, concept -> score; ``concepts_id``: of which list of concepts with which CLIP weights; null: of none.

@@ -80,6 +80,11 @@ class Item:
         """Whether there is anything to fetch. A bounty may be text alone."""
         return self.locator != ""
 
+    @property
+    def remote(self) -> bool:
+        """Whether ``fetch`` asks a server. What it answers may be wrong for a while, which a file's bytes are not."""
+        return "://" in self.locator
+
     def to_record(self) -> dict[str, object]:
         """This item as values that ``json`` writes; :meth:`from_record` gives the same item back."""
         return {

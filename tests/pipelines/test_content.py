@@ -26,6 +26,7 @@ from pipelines.status import read_status
 from pipelines.sweep import SweepSummary, list_source, sweep
 from pipelines.verify import verify
 from pipelines.workspace import Workspace
+from tests.conftest import Clock
 from tests.fakes import DIMENSION, WHITE, FakeContentModels, person, picture, vectors_of_colours
 
 EVERYTHING = Scope(None, None)
@@ -215,12 +216,17 @@ def test_content_that_changed_or_went_after_the_scan_costs_itself_alone(workspac
     assert known[gone].nsfw_score is None
 
 
-def test_failed_fetches_are_tried_a_limited_number_of_times(workspace: Workspace, uploads: Path) -> None:
+def test_failed_fetches_are_tried_over_the_whole_span_and_then_no_more(
+    workspace: Workspace, uploads: Path, clock: Clock
+) -> None:
     upload(uploads, "gone.png", picture(person(3)))
     scanned(workspace, uploads, then=FakeContentModels())
     (uploads / "gone.png").unlink()
-    tries = [describe_pending(workspace, EVERYTHING).contents for _ in range(7)]
-    assert tries == [1] * workspace.config.sweep.max_fetch_attempts + [0, 0]
+    tries, start = [], clock()
+    for hour in (0, 0.9, 1, 5.9, 6, 23, 24, 25, 71, 72, 200):
+        clock.time = start + timedelta(hours=hour)
+        tries += [hour] * sum(describe_pending(workspace, EVERYTHING).contents for _ in range(2))
+    assert tries == [0, *workspace.config.sweep.retry_hours]
 
 
 def test_i7_a_lost_or_altered_manifest_row_is_a_loud_error(workspace: Workspace, uploads: Path) -> None:

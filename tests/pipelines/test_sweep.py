@@ -290,16 +290,6 @@ def test_replaced_content_is_scanned_again_and_the_old_hits_no_longer_count(
     assert pairs(workspace) == {("a.png", second)}
 
 
-def test_a_failed_fetch_is_tried_again_until_the_attempts_are_used_up(workspace: Workspace, uploads: Path) -> None:
-    enrol(workspace, person(1))
-    (uploads / "a.png").symlink_to(uploads.parent / "elsewhere.png")
-    for attempt in range(1, 8):
-        sweep(workspace, source_of(uploads), day=None)
-        with workspace.database.read() as connection:
-            attempts = connection.execute(sa.select(tables.items.c.attempts)).scalar_one()
-        assert attempts == min(attempt, workspace.config.sweep.max_fetch_attempts)
-
-
 def test_two_sweeps_at_once_have_each_effect_once(
     workspace: Workspace, open_again: Callable[[], Workspace], uploads: Path
 ) -> None:

@@ -1,0 +1,101 @@
+"""When a try that gave nothing is repeated, and when its status is settled.
+
+A fault that passes must not become a status that stays. What a server sent may be a login page, a cut body or an error
+for an hour or a day, so an item behind a URL is asked for again whether its bytes could not be had or could not be
+read. Tries are spaced by time and not counted alone: between two of them lies at least the difference of two entries
+of ``sweep.retry_hours``, however many runs there are meanwhile. docs/retries.md has the table of reasons.
+
+The reasons fall into four kinds:
+
+- the operator's (:data:`OPERATORS_REASONS`): asked for at every run until a setting changes, and no try is counted;
+- the listing's (:data:`LISTED_REASONS`): settled at once, since only another listing can change them;
+- unreadable bytes of a local file: settled at once, since the file is what it is until the listing changes;
+- everything else: tried again until the span is over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from embeddings.errors import ConfigError
+from pipelines import audit
+from pipelines.config import Config, SweepConfig
+from pipelines.database.tables import items
+from pipelines.workspace import Workspace
+
+FAMILIES: Final = ("unscannable", "fetch_failed")
+_REASON: Final = re.compile(r"((unscannable|fetch_failed):)?[a-z_]{1,32}")
+OPERATORS_REASONS: Final = ("host_not_allowed", "address_not_allowed")
+"""Fetches that fail until a setting is changed: they use up no try, so that the change brings the items in."""
+LISTED_REASONS: Final = ("bad_url", "row_invalid", "no_content")
+"""What the listing itself says; it is read anew by every sweep."""
+WHOLE_REASONS: Final = ("too_many_pixels", "too_complex", "thumbnail")
+"""What only a complete header can be refused for, so the same bytes twice are the file and no fault of the way here.
+Bytes that are cut or of no known format prove nothing by coming twice: a login page is the same for everybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """Tries in a row that gave nothing, and when the next is due; None: there is none, the status is settled."""
+
+    failed: int
+    again_at: datetime | None
+
+
+def after_try(status: str, *, failed: int, remote: bool, same_bytes: bool, now: datetime, config: SweepConfig) -> Tries:
+    """What follows from a try that ended in ``status``, after ``failed`` earlier ones in a row that gave nothing.
+
+    ``remote``: the content is behind a URL. ``same_bytes``: as at the try before.
+    """
+    family, _, reason = status.partition(":")
+    if family not in FAMILIES:
+        return Tries(0, None)
+    if reason in OPERATORS_REASONS:
+        return Tries(failed, now)
+    if reason in LISTED_REASONS or (family == "unscannable" and not remote):
+        return Tries(failed + 1, None)
+    hours = (0.0, *config.retry_hours)
+    if failed + 1 >= len(hours):
+        return Tries(failed + 1, None)
+    if same_bytes and reason in WHOLE_REASONS and hours[failed] >= config.same_bytes_hours:
+        return Tries(failed + 1, None)
+    return Tries(failed + 1, now + timedelta(hours=hours[failed + 1] - hours[failed]))
+
+
+def retry_is_due(column: sa.ColumnElement[Any], *, now: datetime, config: Config) -> sa.ColumnElement[bool]:
+    """Condition: the next try, at the time in ``column``, is due. A null is never due.
+
+    A time further ahead than any pause could be was written by a clock that was ahead, and is due as well.
+    """
+    hours = (0.0, *config.sweep.retry_hours)
+    longest = max(after - before for before, after in pairwise(hours))
+    return sa.or_(column <= now, column > now + timedelta(hours=longest) + config.clock.tolerance)
+
+
+def ask_again(
+    workspace: Workspace, conditions: Sequence[sa.ColumnElement[bool]], *, reason: str | None, actor: str
+) -> int:
+    """Have every settled item that gave nothing tried again, from the first try on; how many. An audit row says so.
+
+    ``conditions`` on ``items``: which. ``reason``: only those whose status gives it (``format``, or in full
+    ``unscannable:format``). Raises :class:`ConfigError` for what is no such word.
+    """
+    if reason is not None and not _REASON.fullmatch(reason):
+        raise ConfigError("a reason is a word that `likeness status` shows, such as format or fetch_failed:missing")
+    gave_nothing = sa.or_(*(items.c.status.like(f"{family}:%") for family in FAMILIES))
+    if reason is not None:
+        gave_nothing = items.c.status.in_([reason, *(f"{family}:{reason}" for family in FAMILIES)])
+    settled = sa.and_(*conditions, gave_nothing, items.c.retry_at.is_(None))
+    now = workspace.now()
+    with workspace.database.write() as tx:
+        asked = tx.execute(sa.update(items).where(settled).values(attempts=0, retry_at=now)).rowcount
+        facts = {"items": asked} | ({"reason": reason} if reason else {})
+        audit.append(tx, workspace.sealer, actor=actor, action="items.retry", now=now, **facts)
+    return int(asked)

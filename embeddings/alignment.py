@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from embeddings.types import Float32, UInt8
+from embeddings.warping import warped
 
 CROP_SIDE = 112
 """Side of an aligned crop, in pixels."""
@@ -63,7 +64,7 @@ def align(image: UInt8, landmarks: Float32) -> UInt8:
     for crop, matrix, scale in zip(crops, matrices, scales(matrices), strict=True):
         factor = int(1 / scale) if scale > 0 else 1
         source, moved = shrink(image, matrix, factor=factor) if factor >= 2 else (image, matrix)
-        cv2.warpAffine(source, moved, (CROP_SIDE, CROP_SIDE), dst=crop, flags=cv2.INTER_LINEAR, borderValue=0)
+        crop[:] = warped(source, moved, (CROP_SIDE, CROP_SIDE), ground=0)
     return crops
 
 

@@ -8,7 +8,7 @@ frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,9 +16,11 @@ from functools import partial
 import numpy as np
 
 from embeddings.clip import ImageEncoder
-from embeddings.errors import ItemError
+from embeddings.control import control_content
+from embeddings.errors import ItemError, UnscannableError
+from embeddings.faults import bisected
 from embeddings.images import Frame, decode, sample
-from embeddings.pipeline import Batches, in_order, threads
+from embeddings.pipeline import Batches, in_order, nothing, threads
 from embeddings.ratings import SHORT_SIDE, Rater
 from embeddings.types import DESCRIBED, Content, Description, ImageLimits, UInt8, distinct_contents
 
@@ -100,21 +102,35 @@ class Descriptions:
 
 
 def describe_contents(
-    contents: Sequence[Content], describer: Describer, *, limits: ImageLimits, long_side: int, workers: int
+    contents: Sequence[Content],
+    describer: Describer,
+    *,
+    limits: ImageLimits,
+    long_side: int,
+    workers: int,
+    beat: Callable[[], None] = nothing,
 ) -> tuple[Description, ...]:
     """Rate and encode every distinct content; in order of first appearance.
 
     ``long_side`` is what images are decoded for when they are scanned for faces (the largest detection scale): with it
-    results are the same, to the bit, as those of a scan. An image that cannot be decoded gets a status and costs nobody
-    else; any other error is raised.
+    results are the same, to the bit, as those of a scan. An image that cannot be looked at, for whatever reason, gets a
+    status and costs nobody else (:mod:`embeddings.faults`). ``beat`` is called whenever a content is done with.
     """
-    distinct = distinct_contents(contents)
-    with threads(workers) as pool:
-        described = Descriptions(pool, describer)
-        work = partial(_look, describer=describer, limits=limits, long_side=long_side)
-        for content, glimpses in zip(distinct, in_order(pool, work, distinct, workers=workers), strict=True):
-            described.add(content.sha256, glimpses)
-        return described.result()
+
+    def work(some: Sequence[Content]) -> tuple[Description, ...]:
+        with threads(workers) as pool:
+            described = Descriptions(pool, describer)
+            look = partial(_look, describer=describer, limits=limits, long_side=long_side)
+            for content, glimpses in zip(some, in_order(pool, look, some, workers=workers), strict=True):
+                described.add(content.sha256, glimpses)
+                beat()
+            return described.result()
+
+    def faulty(content: Content, error: UnscannableError) -> tuple[Description, ...]:
+        return (Description(content.sha256, error.status, None, (), np.empty((0, 0), dtype=np.float32)),)
+
+    parts = bisected(distinct_contents(contents), work, faulty=faulty, control=lambda: work([control_content()]))
+    return tuple(one for part in parts for one in part)
 
 
 def _look(content: Content, *, describer: Describer, limits: ImageLimits, long_side: int) -> Glimpses | ItemError:

@@ -11,7 +11,7 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 from embeddings.containers import sniff
 from embeddings.errors import UnscannableError
@@ -24,6 +24,8 @@ PLAIN: Final = (
 """Keys whose value is a text as it stands."""
 THUMBNAIL: Final = "modelspec.thumbnail"
 _MAX_PARTS: Final = 1_000_000
+_MOST_COUNTED: Final = 1 << 53
+"""A count of images beyond this is no count. Up to here a float holds every integer, and none overflows it."""
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _REPEATS: Final = re.compile(r"\d+_")
 _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]{1,32};base64,", re.ASCII | re.IGNORECASE)
@@ -129,9 +131,14 @@ def _image_counts(folders: object, datasets: object) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name, about in parts:
         count = about.get("img_count") if isinstance(about, dict) else None
-        if isinstance(name, str) and isinstance(count, int):
+        if isinstance(name, str) and _is_count(count):
             counts.setdefault(name, count)
     return counts
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    """A header may hold integers of thousands of digits, which no float can be compared with."""
+    return isinstance(value, int) and 0 <= value <= _MOST_COUNTED
 
 
 def _tags(frequencies: list[object]) -> Iterator[tuple[str, dict[str, int]]]:
@@ -139,7 +146,7 @@ def _tags(frequencies: list[object]) -> Iterator[tuple[str, dict[str, int]]]:
     for folders in frequencies:
         for folder, tags in folders.items() if isinstance(folders, dict) else ():
             if isinstance(tags, dict):
-                yield folder, {tag.strip(): count for tag, count in tags.items() if isinstance(count, int)}
+                yield folder, {tag.strip(): count for tag, count in tags.items() if _is_count(count)}
 
 
 def _identity_tokens(frequencies: list[object], images: Mapping[str, int], limits: TextLimits) -> list[str]:

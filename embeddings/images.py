@@ -7,6 +7,7 @@ Owns decoding. Everything that a file can do wrong becomes an :class:`Unscannabl
 ``format``           none of the four formats, by magic bytes
 ``too_large``        more bytes than the limit
 ``too_many_pixels``  a frame, or all frames of an animation together, exceed the limit; known from the header
+``too_much_memory``  decoding would take more memory than the limit; known from the header
 ``too_complex``      absurdly many blocks or scans
 ``truncated``        the file ends early
 ``corrupt``          anything else: bad checksums, impossible structure, a decoder's warning
@@ -23,7 +24,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -32,11 +33,14 @@ from PIL import GifImagePlugin, Image, ImageFile, PngImagePlugin, WebPImagePlugi
 
 from embeddings import png
 from embeddings.containers import Container, check_size, inspect
+from embeddings.decode_memory import require_memory
 from embeddings.errors import UnscannableError
 from embeddings.types import Float32, ImageLimits, UInt8
 
 JPEG_SCALES = (0.125, 0.25, 0.5, 1.0)
 """Scales at which libjpeg-turbo's inverse transform is vectorised; others are slower than the next larger one."""
+
+_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int, short_side: int 
     container = inspect(data, max_pixels=limits.max_pixels)
     if container.format == "jpeg":
         return _decode_jpeg(container, limits, long_side, short_side)
+    require_memory(container, limits.max_decode_bytes)
     indices = sample(container.frames, at_most=limits.max_frames)
     touched = container.width * container.height * (indices[-1] + 1)
     if container.frames > 1 and touched > limits.max_animation_pixels:
@@ -136,6 +141,7 @@ def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int, shor
     with decoder_errors():
         height, width, colourspace, _ = simplejpeg.decode_jpeg_header(container.pixels, strict=True)
     check_size(width, height, limits.max_pixels)
+    require_memory(replace(container, width=width, height=height), limits.max_decode_bytes)
     turned = _turned(width, height, container.orientation)
 
     def at_scale(wanted: float) -> Frame:
@@ -166,8 +172,12 @@ def _jpeg_pixels(container: Container, colourspace: str, scale: float, size: tup
 
 def _from_inks(pixels: UInt8, *, inverted: bool) -> UInt8:
     """RGB from CMYK (h, w, 4) without a colour profile, as Pillow and browsers do for want of one."""
-    light = (pixels if inverted else 255 - pixels).astype(np.uint16)
-    return ((light[..., :3] * light[..., 3:] + 127) // 255).astype(np.uint8)
+    mixed = np.empty((*pixels.shape[:2], 3), dtype=np.uint8)
+    for start in range(0, len(pixels), _ROWS):  # in strips: what is computed with takes eight times the room
+        strip = pixels[start : start + _ROWS]
+        light = (strip if inverted else 255 - strip).astype(np.uint16)
+        mixed[start : start + _ROWS] = (light[..., :3] * light[..., 3:] + 127) // 255
+    return mixed
 
 
 def _pillow_frames(container: Container, indices: list[int]) -> Iterator[Frame]:
@@ -178,8 +188,9 @@ def _pillow_frames(container: Container, indices: list[int]) -> Iterator[Frame]:
         "gif": GifImagePlugin.GifImageFile,
     }
     with decoder_errors():
-        data = png.pixels_only(container.chunks) if container.chunks else container.pixels
-        image = plugins[container.format](BytesIO(data))
+        file = png.pixels_only(container.chunks) if container.chunks else BytesIO(container.pixels)
+        image = plugins[container.format](file)
+        del file  # the plugin lets go of it once a still image is loaded
     for index in indices:
         with decoder_errors():
             if index:
@@ -210,7 +221,10 @@ def opaque(image: Image.Image) -> UInt8:
 
 @contextmanager
 def decoder_errors() -> Iterator[None]:
-    """Turn what a decoder raises on hostile bytes into ``truncated`` or ``corrupt``. Nothing else is caught."""
+    """Turn what a decoder raises on hostile bytes into ``truncated`` or ``corrupt``. Nothing else is caught.
+
+    Too little memory is no such thing: it may be that of others. See :mod:`embeddings.faults`.
+    """
     expected = (
         OSError,  # Pillow: stream ends early or is broken
         EOFError,  # Pillow: a frame that the file announced is not there
@@ -226,7 +240,6 @@ def decoder_errors() -> Iterator[None]:
         OverflowError,  # sizes beyond a C int
         struct.error,  # Pillow plugins: a short fixed-size field
         zlib.error,  # PNG: broken compressed data
-        MemoryError,  # a codec asks for more than there is; the limits make an honest file fit
         Image.DecompressionBombError,  # Pillow's own pixel limit, in case ours is set above it
         Warning,  # Pillow's warnings where the process runs with -W error
     )

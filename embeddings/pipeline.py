@@ -25,6 +25,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+def nothing() -> None:
+    """What is called where nobody wants to be told of progress."""
+
+
 @contextmanager
 def threads(workers: int) -> Iterator[Executor]:
     """``workers`` threads, which begin nothing more once the block is left by an error."""

@@ -62,8 +62,8 @@ def count_frames(chunks: Sequence[Chunk]) -> int:
     return int(announced) + separate
 
 
-def pixels_only(chunks: Sequence[Chunk]) -> bytes:
-    """A PNG of only the chunks that carry pixels, uncompressed, with every pixel there.
+def pixels_only(chunks: Sequence[Chunk]) -> io.BytesIO:
+    """A PNG file of only the chunks that carry pixels, uncompressed, with every pixel there.
 
     Text, profiles and unknown chunks never reach the decoder. Raises ``truncated`` where pixels are missing,
     ``corrupt`` or ``zlib.error`` where they are damaged.
@@ -85,7 +85,8 @@ def pixels_only(chunks: Sequence[Chunk]) -> bytes:
             result.write(chunk)
     if animated:
         _check_frames(chunks, header)
-    return result.getvalue()
+    result.seek(0)
+    return result
 
 
 def inflate(bodies: Sequence[memoryview], *, expected: int) -> Iterator[bytes]:

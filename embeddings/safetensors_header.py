@@ -24,6 +24,9 @@ METADATA: Final = "__metadata__"
 MAX_NAME: Final = 1_024
 """Characters of a tensor's name or of a key of the metadata."""
 MAX_RANK: Final = 32
+MAX_NUMBER: Final = (1 << 63) - 1
+"""Of a side or an offset: what the loaders and every file system hold. A product of larger ones has a million digits.
+"""
 _LOADABLE: Final = 100_000_000
 """Longer headers are taken by no loader: what claims one is another format."""
 _PARTS_PER_TENSOR: Final = 12
@@ -161,5 +164,5 @@ def _extent(tensor: object) -> tuple[int, int]:
 
 
 def _are_numbers(value: object) -> TypeGuard[list[int]]:
-    """Whether it is a list of integers from 0 on; true and false are none."""
-    return isinstance(value, list) and all(type(entry) is int and entry >= 0 for entry in value)
+    """Whether it is a list of integers from 0 to ``MAX_NUMBER``; true and false are none."""
+    return isinstance(value, list) and all(type(entry) is int and 0 <= entry <= MAX_NUMBER for entry in value)

@@ -6,7 +6,7 @@ each. The threads and the order of results are :mod:`embeddings.pipeline`'s.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,10 +15,12 @@ import pyarrow as pa
 
 from embeddings.alignment import no_crops
 from embeddings.content import Describer, Descriptions
-from embeddings.errors import ItemError
+from embeddings.control import control_content, control_crops
+from embeddings.errors import ItemError, UnscannableError
 from embeddings.faces import FoundFace, ScannedImage, find_faces, scan
+from embeddings.faults import bisected
 from embeddings.models import FaceModels, load_models
-from embeddings.pipeline import Batches, in_order, threads
+from embeddings.pipeline import Batches, in_order, nothing, threads
 from embeddings.types import (
     STATUS_SCHEMA,
     Content,
@@ -42,13 +44,45 @@ def embed_shard(
     limits: ImageLimits,
     workers: int,
     describer: Describer | None = None,
+    beat: Callable[[], None] = nothing,
 ) -> ShardEmbeddings:
     """Embed every face of every distinct content, and describe those that can be scanned if there is a ``describer``.
 
-    ``workers`` threads (one per core) change the speed and nothing else. An image that cannot be scanned gets a status
-    row and costs nobody else; any other error (:class:`VectorError`, a bug) is raised.
+    ``workers`` threads (one per core) change the speed and nothing else. An image that cannot be scanned, for whatever
+    reason, gets a status row and costs nobody else (:mod:`embeddings.faults`). What is raised is not an image's fault.
+    ``beat`` is called whenever a content is done with.
     """
-    distinct = distinct_contents(contents)
+
+    def work(some: Sequence[Content], *, describer: Describer | None = describer) -> ShardEmbeddings:
+        return _embed(some, models, limits=limits, workers=workers, describer=describer, beat=beat)
+
+    def faulty(content: Content, error: UnscannableError) -> ShardEmbeddings:
+        faces = face_schema(models.dimension).empty_table()
+        return ShardEmbeddings(_status_table([content], [error]), faces, ())
+
+    def control() -> None:
+        work([control_content()], describer=replace(describer, known=frozenset()) if describer else None)
+        models.recognizer.embed(control_crops())
+
+    return _joined(bisected(distinct_contents(contents), work, faulty=faulty, control=control))
+
+
+def _joined(parts: Sequence[ShardEmbeddings]) -> ShardEmbeddings:
+    statuses = pa.concat_tables([part.statuses for part in parts])
+    faces = pa.concat_tables([part.faces for part in parts])
+    return ShardEmbeddings(statuses, faces, tuple(one for part in parts for one in part.descriptions))
+
+
+def _embed(
+    distinct: Sequence[Content],
+    models: FaceModels,
+    *,
+    limits: ImageLimits,
+    workers: int,
+    describer: Describer | None,
+    beat: Callable[[], None],
+) -> ShardEmbeddings:
+    """The same for distinct contents, all or none: raises what one of them makes the scanner raise."""
     outcomes: list[Outcome] = []
     with threads(workers) as pool:
         crops = Batches(pool, models.recognizer.embed, size=models.batch, dimension=models.dimension)
@@ -61,6 +95,7 @@ def embed_shard(
                     described.add(content.sha256, outcome.glimpses)
                 outcome = replace(outcome, crops=no_crops(), glimpses=())
             outcomes.append(outcome)
+            beat()
         rest = crops.result()
         descriptions = described.result() if described else ()
     return ShardEmbeddings(_status_table(distinct, outcomes), _face_table(distinct, outcomes, rest), descriptions)

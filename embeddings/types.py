@@ -18,6 +18,7 @@ import pyarrow as pa
 from embeddings.errors import VectorError
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 UInt8 = npt.NDArray[np.uint8]
 
 UNIT_TOLERANCE = 1e-3
@@ -39,6 +40,8 @@ class ImageLimits:
     """Frames sampled from an animation, evenly spaced."""
     max_animation_pixels: int
     """Pixels that decoding one animation may touch in all, skipped frames included."""
+    max_decode_bytes: int
+    """Memory that decoding one image may take, as far as its header tells (:mod:`embeddings.decode_memory`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from embeddings.detection import halve
 from embeddings.images import Frame
 from embeddings.types import Detections, FaceDetector, UInt8
 from embeddings.views import Face, View, taken_back
+from embeddings.warping import warped
 
 GROUND = 128
 """Grey outside the frame: the negative of itself."""
@@ -100,8 +100,7 @@ class Viewer:
         matrix[:, 2] += matrix[:, :2] @ np.asarray(offset)
         matrix[:, :2] /= scale
         size = (view.width, view.height)
-        shown: UInt8 = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(GROUND,) * 3)
-        return shown
+        return warped(image, matrix, size, ground=GROUND)
 
 
 def _key(view: View) -> Key:

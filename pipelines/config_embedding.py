@@ -148,13 +148,16 @@ class ModelsConfig:
 
 @dataclass(frozen=True, slots=True)
 class ImagesConfig:
-    """What the decoder accepts."""
+    """What the decoder accepts. ``max_decode_bytes``: of memory that decoding one image takes by its header; as many
+    images are decoded at once as there are workers, so that workers x ``max_decode_bytes`` bound the decoding.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     max_bytes: Positive = 32 * 2**20
     max_pixels: Positive = 40_000_000
     max_frames: Positive = 64
     max_animation_pixels: Positive = 400_000_000
+    max_decode_bytes: Positive = 1280 * 2**20
 
     def limits(self) -> ImageLimits:
         """As the embeddings package takes it."""
@@ -163,6 +166,7 @@ class ImagesConfig:
             max_pixels=self.max_pixels,
             max_frames=self.max_frames,
             max_animation_pixels=self.max_animation_pixels,
+            max_decode_bytes=self.max_decode_bytes,
         )
 
 

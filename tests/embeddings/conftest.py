@@ -39,7 +39,13 @@ def wheel_path(file: WheelFile) -> str:
 
 @pytest.fixture(scope="session")
 def limits() -> ImageLimits:
-    return ImageLimits(max_bytes=2**25, max_pixels=40_000_000, max_frames=8, max_animation_pixels=100_000_000)
+    return ImageLimits(
+        max_bytes=2**25,
+        max_pixels=40_000_000,
+        max_frames=8,
+        max_animation_pixels=100_000_000,
+        max_decode_bytes=1280 * 2**20,
+    )
 
 
 @pytest.fixture(scope="session")

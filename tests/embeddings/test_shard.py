@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import embeddings.faces
-from embeddings.errors import ItemError, UnscannableError, VectorError
+from embeddings.errors import ItemError, ModelMismatchError, UnscannableError, VectorError, WeightsError
 from embeddings.faces import scan
 from embeddings.fingerprints import pdq
 from embeddings.shard import FaceModels, embed_shard, find_faces
@@ -238,7 +238,20 @@ def test_only_a_window_of_images_is_in_flight(models: FaceModels, limits: ImageL
 
 
 @pytest.mark.parametrize("error", [VectorError("x"), RuntimeError("a bug"), MemoryError()])
-def test_what_is_not_an_items_fault_is_raised(error: Exception, models: FaceModels, limits: ImageLimits) -> None:
+def test_what_every_image_raises_is_the_models_fault_and_is_raised(
+    error: Exception, models: FaceModels, limits: ImageLimits
+) -> None:
+    def fail(image: UInt8) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        embed_shard([picture(1, s) for s in range(1, 20)], faked(models, fail), limits=limits, workers=2)
+
+
+@pytest.mark.parametrize("error", [ModelMismatchError("x"), WeightsError("x")])
+def test_an_error_of_the_projects_own_is_never_taken_for_an_images_fault(
+    error: Exception, models: FaceModels, limits: ImageLimits
+) -> None:
     def fail(image: UInt8) -> None:
         if image[1, 1, 0] == 5:
             raise error

@@ -30,7 +30,7 @@ from pipelines.judging.evidence import (
 )
 from pipelines.judging.messages import Wanted, hand_back, send, stands
 from pipelines.judging.retractions import clear_rejected, take_back_lost
-from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Policy, judge, judge_model
+from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Policy, count_witnessed, judge, judge_model
 from pipelines.progress import Progress, silent
 from pipelines.rating import settings_digest
 from pipelines.takedown.outbox import BLOCK, TAKEDOWN
@@ -161,14 +161,18 @@ def judge_groups(
         by_item: dict[str, list[Evidence]] = {}
         for hit in evidence:
             by_item.setdefault(hit.item_id, []).append(hit)
+        distinct: dict[str | None, int] = {}
         for item_id, own in by_item.items():
+            uploader = own[0].uploader
+            if uploader not in distinct:
+                distinct[uploader] = count_witnessed(evidence, uploader=uploader, settings=by.policy.settings)
             judgement = judge(
                 own,
                 known=evidence,
                 policy=by.policy,
                 context=contexts.get(item_id),
                 likeness_model=group in models and models[group].verdict == "likeness_model",
-                distinct=models[group].distinct_images if group in models else None,
+                distinct=distinct[uploader],
                 calibration_id=by.thresholds.calibration_id,
             )
             hit_ids = tuple(hit.hit_id for hit in own)
@@ -181,7 +185,8 @@ def _judge_model(model: str, evidence: Sequence[Evidence], of: Sequence[Member],
         model,
         evidence,
         images=sum(member.picture for member in of),
-        context=most_mature([member.context for member in of]),
+        own_images=sum(member.picture and member.by_owner for member in of),
+        context=most_mature([member.context for member in of if member.by_owner]),
         bounty=any(member.item_id == model and member.kind in BOUNTIES for member in of),
         policy=policy,
     )

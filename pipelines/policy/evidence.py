@@ -1,6 +1,13 @@
-"""Evidence as the policy looks at it, and how many different pictures some of it comes from.
+"""Evidence as the policy looks at it: who may speak of what, and how many different pictures some of it comes from.
 
-Knows no database and no policy file.
+Anybody can post a picture to anybody's model. So evidence carries who uploaded the item that it is in, and whether that
+is the model's own uploader. What is said of an item automatically rests on what its own uploader and the model's posted
+(:func:`witnesses`), what is said of a model on what the model's uploader posted. What strangers post is judged itself,
+and can at most raise a suspicion. An unknown uploader is a stranger to every known one, and the same as another unknown
+one: a source that names no uploaders is judged as if all were one person's. A model that is not listed has an unknown
+uploader.
+
+Knows no database.
 """
 
 from __future__ import annotations
@@ -9,7 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.policy.schema import Band
+from pipelines.policy.schema import Band, PolicyFile
 
 Tier = Literal["exact", "face", "header", "text"]
 BOUNTIES = ("bounty", "bounty_entry")
@@ -39,6 +46,14 @@ class Evidence:
     seed_id: str | None = None
     confirmed: bool = False
     """A person said that it is so."""
+    uploader: str | None = None
+    """Of the item that it is in; None: unknown."""
+    by_owner: bool = True
+    """Whether that is the uploader of the model that the item belongs to or is; also true of what belongs to none."""
+    seed_firm: bool = False
+    """Of tier ``exact``: the seed was taken of something in the confirmed bytes, see :mod:`pipelines.seeds`."""
+    seed_share: float | None = None
+    """Of tier ``exact``: what share of the confirmed picture the confirmed face fills; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,30 @@ class Context:
 def of_tier(evidence: Sequence[Evidence], *tiers: Tier, strong: bool = False) -> list[Evidence]:
     """Those of some tiers; with ``strong``, of the strong band only."""
     return [hit for hit in evidence if hit.tier in tiers and (hit.band == "strong" or not strong)]
+
+
+def witnesses(evidence: Sequence[Evidence], *, uploader: str | None) -> list[Evidence]:
+    """The evidence that may speak of an item of this uploader: theirs, and that of the model's own uploader."""
+    return [hit for hit in evidence if hit.by_owner or hit.uploader == uploader]
+
+
+def speaks_for_whole(hit: Evidence, settings: PolicyFile) -> bool:
+    """Whether what a person confirmed stands for all that this copy (tier ``exact``) shares with it.
+
+    The same bytes or tensors do, where that is what was confirmed; a picture that looks alike, where the confirmed face
+    fills enough of it.
+    """
+    if hit.place == "pdq":
+        return hit.seed_share is not None and hit.seed_share >= settings.copies.face_share
+    return hit.seed_firm
+
+
+def has_condemned_copy(own: Sequence[Evidence], settings: PolicyFile) -> bool:
+    """Whether an item with these hits is a copy that the policy takes down: of a listed kind, and either what was
+    confirmed stands for the whole, or the copy shows a strong face itself."""
+    shows = bool(of_tier(own, "face", strong=True))
+    copies = [hit for hit in of_tier(own, "exact", strong=True) if hit.place in settings.takedown.exact]
+    return any(shows or speaks_for_whole(hit, settings) for hit in copies)
 
 
 def tiers_of(evidence: Collection[Evidence]) -> str:
@@ -77,3 +116,9 @@ def count_distinct(evidence: Sequence[Evidence], *, duplicate_distance: int) -> 
         if all((bits ^ other).bit_count() > duplicate_distance for other in kept):
             kept.append(bits)
     return len(kept) + unhashed
+
+
+def count_witnessed(evidence: Sequence[Evidence], *, uploader: str | None, settings: PolicyFile) -> int:
+    """In how many different pictures the witnesses for an item of this uploader have a strong face."""
+    faces = of_tier(witnesses(evidence, uploader=uploader), "face", strong=True)
+    return count_distinct(faces, duplicate_distance=settings.takedown.duplicate_distance)

@@ -39,8 +39,8 @@ REASONS: Final[dict[Word, tuple[str, ...]]] = {
     ),
     "unsure": ("low_quality", "needs_second_opinion"),
 }
-"""Why somebody may say so, in fixed words. ``reproduces_person``: they tried the model, and it does; of anything that is
-no model it says what ``same_person`` says."""
+"""Why somebody may say so, in fixed words. ``reproduces_person``: they tried the model, and it does; of
+anything that is no model it says what ``same_person`` says."""
 
 MOST_NOTE: Final = 1000
 """Characters of a note."""

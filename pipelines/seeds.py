@@ -21,10 +21,10 @@ a text of a model or a bounty      none       not sown     not sown            n
 a model, ``reproduces_person``     tensors    takedown     not sown            takedown
 =================================  =========  ===========  ==================  ===================
 
-"Review" becomes a takedown where the copy shows a strong face of that person itself. "By share": the face fills at least
-``[copies] face_share`` of the picture; a face in a later frame sows no PDQ hash, which is of the first. Seeds of older
-homes without a ground send to review. The policy (:func:`pipelines.policy.evidence.speaks_for_whole`) weighs ground
-and share when a copy is judged, so another setting needs no new seeds.
+"Review" becomes a takedown where the copy shows a strong face of that person itself. "By share": the face fills at
+least ``[copies] face_share`` of the picture; a face in a later frame sows no PDQ hash, which is of the first. Seeds of
+older homes without a ground send to review. The policy (:func:`pipelines.policy.evidence.speaks_for_whole`) weighs
+ground and share when a copy is judged, so another setting needs no new seeds.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _share(row: Any) -> float:
         return 0.0
     across = min(row.x2, row.width) - max(row.x1, 0.0)
     down = min(row.y2, row.height) - max(row.y1, 0.0)
-    return max(0.0, across) * max(0.0, down) / (row.width * row.height)
+    return float(max(0.0, across) * max(0.0, down) / (row.width * row.height))
 
 
 def _fingerprints(connection: Connection, item_ids: Sequence[str]) -> dict[str, list[tuple[Kind, str]]]:
@@ -222,7 +222,7 @@ def is_revoked() -> sa.ColumnElement[bool]:
 
 
 def is_firm() -> sa.ColumnElement[bool]:
-    """Condition on ``hits``: a seed in force with the fingerprint that it matches was taken of something in the bytes."""
+    """Condition on ``hits``: a seed in force with the fingerprint that it matches is of something in the bytes."""
     own, other = seeds.alias("matched_seed"), seeds.alias("firm_seed")
     firm = sa.and_(other.c.ground.is_not(None), other.c.ground != "text")
     return _alike(sa.select(other.c.seed_id), own, other).where(firm).correlate(hits).exists()

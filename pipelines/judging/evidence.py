@@ -59,19 +59,22 @@ def verdict_of_hit() -> sa.ColumnElement[bool]:
     return sa.and_(*same, verdicts.c.content_sha256 == content_key())
 
 
-def model_of_item() -> sa.ColumnElement[str | None]:
-    """What an item is judged with: the model or bounty it belongs to, or that it is; null for a picture by itself."""
-    return sa.func.coalesce(items.c.parent_model, sa.case((items.c.kind.in_(MODELS), items.c.item_id)))
+def model_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
+    """What an item is judged with: the model or bounty it belongs to, or that it is; null for a picture by itself.
+
+    ``of``: the table of items, or an alias of it.
+    """
+    return sa.func.coalesce(of.c.parent_model, sa.case((of.c.kind.in_(MODELS), of.c.item_id)))
 
 
-def owner_of_item() -> sa.ColumnElement[str | None]:
+def owner_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
     """Of ``items``: who uploaded the model or bounty that an item belongs to or is; null: unknown, or not listed.
 
     Also of one that was deleted: its pictures are not somebody else's for that.
     """
     owner = items.alias("owner")
-    query = sa.select(owner.c.uploader).where(owner.c.item_id == model_of_item())
-    return query.correlate(items).scalar_subquery()
+    query = sa.select(owner.c.uploader).where(owner.c.item_id == model_of_item(of))
+    return query.correlate(of).scalar_subquery()
 
 
 def said(decision: str) -> sa.ColumnElement[bool]:

@@ -12,7 +12,7 @@ Knows no database.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,26 +99,66 @@ def tiers_of(evidence: Collection[Evidence]) -> str:
     return " ".join(sorted({hit.tier for hit in evidence}))
 
 
-def count_distinct(evidence: Sequence[Evidence], *, duplicate_distance: int) -> int:
-    """How many different pictures the evidence comes from; re-encodings and repeats of one count once.
+def distinct_pictures(
+    evidence: Sequence[Evidence], *, duplicate_distance: int, beside: Mapping[str, int | None] | None = None
+) -> dict[str, int | None]:
+    """The different pictures that the evidence comes from; re-encodings and repeats of one count once.
 
-    Pictures are joined greedily in order of content digest, so that the count does not depend on arrival. A picture
-    without a hash counts as distinct from every other content.
+    Content digest -> PDQ hash or None, of one picture of each kind. They are joined greedily in order of digest, so
+    that the result does not depend on arrival. A picture without a hash counts as distinct from every other content.
+    ``beside``: pictures that are kept, and that the others must differ from.
     """
     pictures = {hit.content_sha256: hit.pdq for hit in evidence}
-    kept: list[int] = []
-    unhashed = 0
-    for _, pdq in sorted(pictures.items()):
-        if pdq is None:
-            unhashed += 1
-            continue
-        bits = int(pdq, 16)
-        if all((bits ^ other).bit_count() > duplicate_distance for other in kept):
-            kept.append(bits)
-    return len(kept) + unhashed
+    kept = dict(beside or {})
+    for content, pdq in sorted(pictures.items()):
+        bits = None if pdq is None else int(pdq, 16)
+        near = bits is not None and any(
+            other is not None and (bits ^ other).bit_count() <= duplicate_distance for other in kept.values()
+        )
+        if content not in kept and not near:
+            kept[content] = bits
+    return kept
 
 
-def count_witnessed(evidence: Sequence[Evidence], *, uploader: str | None, settings: PolicyFile) -> int:
-    """In how many different pictures the witnesses for an item of this uploader have a strong face."""
-    faces = of_tier(witnesses(evidence, uploader=uploader), "face", strong=True)
-    return count_distinct(faces, duplicate_distance=settings.takedown.duplicate_distance)
+def count_distinct(evidence: Sequence[Evidence], *, duplicate_distance: int) -> int:
+    """How many different pictures the evidence comes from, see :func:`distinct_pictures`."""
+    return len(distinct_pictures(evidence, duplicate_distance=duplicate_distance))
+
+
+class Witnessed:
+    """In how many different pictures of one model somebody who may speak of them has a strong face.
+
+    The pictures of the model's own uploader are compared with each other once, those of each other uploader with them.
+    """
+
+    def __init__(self, evidence: Sequence[Evidence], *, duplicate_distance: int) -> None:
+        faces = of_tier(evidence, "face", strong=True)
+        self._distance = duplicate_distance
+        self._by_others: dict[str | None, list[Evidence]] = {}
+        for hit in faces:
+            if not hit.by_owner:
+                self._by_others.setdefault(hit.uploader, []).append(hit)
+        own = [hit for hit in faces if hit.by_owner]
+        self._own = distinct_pictures(own, duplicate_distance=duplicate_distance)
+        self._counts = dict.fromkeys([hit.uploader for hit in own], len(self._own))
+
+    @property
+    def by_owner(self) -> int:
+        """For the model itself."""
+        return len(self._own)
+
+    @property
+    def by_anybody(self) -> int:
+        """Whoever posted them."""
+        return self._with([hit for hits in self._by_others.values() for hit in hits])
+
+    def by(self, uploader: str | None) -> int:
+        """For the items of this uploader."""
+        if uploader not in self._counts:
+            self._counts[uploader] = self._with(self._by_others.get(uploader, ()))
+        return self._counts[uploader]
+
+    def _with(self, more: Sequence[Evidence]) -> int:
+        if not more:
+            return len(self._own)
+        return len(distinct_pictures(more, duplicate_distance=self._distance, beside=self._own))

@@ -13,7 +13,7 @@ from pipelines.policy.evidence import (
     BOUNTIES,
     Context,
     Evidence,
-    count_witnessed,
+    Witnessed,
     has_condemned_copy,
     of_tier,
     tiers_of,
@@ -129,7 +129,8 @@ def judge(
     settings, context = policy.settings, context or Context()
     known = witnesses(known, uploader=evidence[0].uploader)
     if distinct is None:
-        distinct = count_witnessed(known, uploader=evidence[0].uploader, settings=settings)
+        witnessed = Witnessed(known, duplicate_distance=settings.takedown.duplicate_distance)
+        distinct = witnessed.by(evidence[0].uploader)
     case = _Case(evidence, known, distinct, context, settings)
     rule, verdict = next((name, found) for name, asked in _RULES if (found := asked(case)) is not None)
     leading = max(evidence, key=lambda hit: _weight(hit, rule))

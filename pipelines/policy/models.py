@@ -11,7 +11,7 @@ from pipelines.policy.evidence import (
     BOUNTIES,
     Context,
     Evidence,
-    count_distinct,
+    Witnessed,
     has_condemned_copy,
     of_tier,
     tiers_of,
@@ -43,31 +43,28 @@ class ModelJudgement:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the model's own uploader posted. ``strong``: pictures with a strong face; ``model_named``, ``picture_named``:
-    a strong name stands in the model's own texts or header, or in a picture's; ``fills_share``: strong faces are in
-    enough of the ``images``."""
+    """What the model's own uploader posted. ``strong``: pictures with a strong face; ``model_named`` and
+    ``picture_named``: a strong name stands in the model's own texts or header, or in a picture's; ``fills_share``:
+    strong faces are in enough of the ``images``."""
 
     images: int
     strong: int
-    distinct: int
     model_named: bool
     picture_named: bool
     fills_share: bool
 
     @classmethod
-    def of(cls, model: str, evidence: Sequence[Evidence], *, images: int, policy: Policy) -> _Found:
-        settings = policy.settings
+    def of(cls, model: str, evidence: Sequence[Evidence], *, images: int, share: float) -> _Found:
         own = [hit for hit in evidence if hit.by_owner]
-        faces = of_tier(own, "face", strong=True)
         names = of_tier(own, "header", "text", strong=True)
-        strong, images = len({hit.item_id for hit in faces}), max(images, len({hit.item_id for hit in faces}))
+        strong = len({hit.item_id for hit in of_tier(own, "face", strong=True)})
+        images = max(images, strong)
         return cls(
             images=images,
             strong=strong,
-            distinct=count_distinct(faces, duplicate_distance=settings.takedown.duplicate_distance),
             model_named=any(hit.item_id == model for hit in names),
             picture_named=any(hit.item_id != model for hit in names),
-            fills_share=strong >= settings.model.share * images,
+            fills_share=strong >= share * images,
         )
 
 
@@ -80,12 +77,13 @@ def judge_model(
     context: Context,
     bounty: bool,
     policy: Policy,
+    witnessed: Witnessed | None = None,
 ) -> ModelJudgement:
     """Judge one model for one person.
 
     ``evidence``: of the model's own item and of its pictures. ``images``: how many pictures of it there are to look
     at; ``own_images``: how many of them its own uploader posted [all]. ``context``: of its most mature one. ``bounty``:
-    it is a bounty, which no generator can be asked for.
+    it is a bounty, which no generator can be asked for. ``witnessed``: of this evidence, where that was counted before.
 
     Only what the model's own uploader posted can make it a likeness model; a share is one of their pictures alone, so
     that nobody else can raise or lower it. What others attach makes it ``suspected``.
@@ -95,7 +93,8 @@ def judge_model(
     for hit in of_tier(evidence, "face"):
         if hit.band is not None:
             best_by_item[hit.item_id] = max(hit.score, best_by_item.get(hit.item_id, hit.score))
-    found = _Found.of(model, evidence, images=images if own_images is None else own_images, policy=policy)
+    found = _Found.of(model, evidence, images=images if own_images is None else own_images, share=settings.model.share)
+    witnessed = witnessed or Witnessed(evidence, duplicate_distance=settings.takedown.duplicate_distance)
     images = max(images, len(best_by_item))
     own = [hit for hit in evidence if hit.item_id == model]
     verdict: ModelVerdict = "likeness_model"
@@ -103,7 +102,7 @@ def judge_model(
         rule = "confirmed_by_person"
     elif has_condemned_copy(own, settings):
         rule = "copy_of_confirmed"
-    elif found.distinct >= settings.model.distinct_images and found.fills_share:
+    elif witnessed.by_owner >= settings.model.distinct_images and found.fills_share:
         rule = "strong_face_in_distinct_images"
     elif found.strong and settings.model.named and (found.model_named or (found.picture_named and found.fills_share)):
         rule = "strong_face_with_name"
@@ -113,7 +112,6 @@ def judge_model(
         verdict, rule = "suspected", "some_evidence"
     else:
         verdict, rule = "clear", "below_review_threshold"
-    strong = of_tier(evidence, "face", strong=True)
     likeness = verdict == "likeness_model"
     scores = sorted(best_by_item.values())
     judgement = ModelJudgement(
@@ -121,7 +119,7 @@ def judge_model(
         rule=rule,
         images=images,
         images_with_face=len(best_by_item),
-        distinct_images=count_distinct(strong, duplicate_distance=settings.takedown.duplicate_distance),
+        distinct_images=witnessed.by_anybody,
         best_score=scores[-1] if scores else None,
         median_score=median(scores) if scores else None,
         tiers=tiers_of(evidence),
@@ -131,11 +129,13 @@ def judge_model(
         hours=settings.mature.hours if context.mature else settings.takedown.hours,
         reasons={},
     )
-    judgement.reasons.update(_facts(judgement, evidence, found, policy))
+    judgement.reasons.update(_facts(judgement, evidence, found, witnessed.by_owner, policy))
     return judgement
 
 
-def _facts(judgement: ModelJudgement, evidence: Sequence[Evidence], found: _Found, policy: Policy) -> dict[str, Any]:
+def _facts(
+    judgement: ModelJudgement, evidence: Sequence[Evidence], found: _Found, own_distinct: int, policy: Policy
+) -> dict[str, Any]:
     """The statement of reasons: numbers, opaque ids and fixed words (I8). ``own_``: of the model's own uploader."""
     needed = policy.settings.model
     return {
@@ -148,7 +148,7 @@ def _facts(judgement: ModelJudgement, evidence: Sequence[Evidence], found: _Foun
         "images": judgement.images,
         "own_images": found.images,
         "own_images_with_strong_face": found.strong,
-        "own_distinct_images": found.distinct,
+        "own_distinct_images": own_distinct,
         "images_with_face": judgement.images_with_face,
         "distinct_images": judgement.distinct_images,
         "distinct_images_needed": needed.distinct_images,

@@ -19,8 +19,9 @@ def upgrade() -> None:
     # without a ground, which sends them to review.
     for tier, ground in _GROUNDS.items():
         op.execute(
-            f"UPDATE seeds SET ground = '{ground}' WHERE kind = 'sha256' AND decision_id IN (SELECT decisions.decision_id "
-            f"FROM decisions JOIN hits ON hits.hit_id = decisions.hit_id WHERE hits.tier = '{tier}')"
+            f"UPDATE seeds SET ground = '{ground}' WHERE kind = 'sha256' AND decision_id IN "
+            "(SELECT decisions.decision_id FROM decisions JOIN hits ON hits.hit_id = decisions.hit_id "
+            f"WHERE hits.tier = '{tier}')"
         )
 
 

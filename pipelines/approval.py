@@ -28,8 +28,8 @@ _COUNTS = ("items", "faces", "uploaders", "models", "scannable", "unseen", "expe
 
 
 def approvals_needed(impact: Impact, settings: EnrolmentSettings) -> Approvals:
-    """What the policy asks for. Shares say nothing of a platform with fewer than ``min_items`` scannable items."""
-    share = impact.share if impact.scannable >= settings.min_items else 0.0
+    """What the policy asks for. A share of fewer than ``min_items`` things says nothing."""
+    share = impact.share if impact.compared >= settings.min_items else 0.0
     if impact.items and share >= settings.refuse_share:
         return "refused"
     if not impact.measured or impact.expected_items >= settings.second_approval_items:
@@ -120,7 +120,7 @@ def in_words(impact: Impact) -> str:
     """The preview in one clause, for people who decide by it."""
     if not impact.measured:
         return f"of {impact.scannable} items {impact.unseen} cannot be searched, so nobody knows how many would be hit"
-    found = f"{impact.items} of {impact.scannable} items ({100 * impact.share:.3g} %)"
+    found = f"{impact.items} items ({100 * impact.share:.3g} % of {impact.compared} compared in the same way)"
     unseen = f", {impact.unseen} more not searched" if impact.unseen else ""
     return f"it would hit {found} of {impact.uploaders} uploaders{unseen}"
 

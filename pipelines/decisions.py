@@ -33,14 +33,15 @@ from pipelines.workspace import Workspace, new_id
 Word = Literal["confirm", "reject", "unsure"]
 
 REASONS: Final[dict[Word, tuple[str, ...]]] = {
-    "confirm": ("same_person", "named_person", "copy_of_confirmed"),
+    "confirm": ("same_person", "named_person", "copy_of_confirmed", seeds.REPRODUCES),
     "reject": (
         *("other_person", "not_a_likeness", "bad_reference"),
         *("consented", "parody_or_satire", "public_interest"),
     ),
     "unsure": ("low_quality", "needs_second_opinion"),
 }
-"""Why somebody may say so, in fixed words."""
+"""Why somebody may say so, in fixed words. ``reproduces_person``: they tried the model, and it does; of
+anything that is no model it says what ``same_person`` says."""
 
 MOST_NOTE: Final = 1000
 """Characters of a note."""
@@ -218,9 +219,10 @@ def _make(
     for row in rows:
         record_made(tx, workspace, row, note=answer.note)
     if answer.decision == "confirm":
-        # That a picture is called by a name says nothing of what it shows: copies of it need not be called so.
-        showing = [one for one in new.items() if answer.reason != "named_person" or one[1].kind != "image"]
-        confirmed = [Confirmed(decision_id, hit.subject_id, hit.item_id) for decision_id, hit in showing]
+        confirmed = [
+            Confirmed(decision_id, hit.subject_id, hit.item_id, hit.hit_id, answer.reason)
+            for decision_id, hit in new.items()
+        ]
         tally.seeds += seeds.sow(tx, confirmed, now=now)
     tally.touched += [(decision_id, _scope(hit)) for decision_id, hit in new.items()]
     tally.decisions += len(new)

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ from indexes.gallery import Gallery
 from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
 from pipelines.comparison import compare_kept
+from pipelines.database.evidence import model_files
 from pipelines.database.tables import items, shards
 from pipelines.item_texts import by_place, texts_of
 from pipelines.judging import model_of_item
@@ -48,9 +49,12 @@ class Impact:
 
     ``items``: found, by ``faces`` or by a name; ``models``: models and bounties that they belong to, or are.
     ``unseen``: items with faces whose vectors are not stored; ``expected_items``: those found, and as many of the
-    unseen as of the seen; ``share``: that of all scannable items, 0 to 1; ``largest_uploader_share``: of the items
-    found. ``measured`` false: too little of the platform could be looked at to say anything. ``found``: a digest of
-    which items are found.
+    unseen as of the seen; ``largest_uploader_share``: of the items found. ``measured`` false: too little of the
+    platform could be looked at to say anything. ``found``: a digest of which items are found.
+
+    ``share``, 0 to 1: the largest of the shares of whatever the candidate is compared with. By face, of the scannable
+    items; by name, of the items that have a text, and of the model files that have a header; by either, of all of
+    these together. ``share_of``: how many things that share is of.
     """
 
     items: int
@@ -64,15 +68,25 @@ class Impact:
     largest_uploader_share: float
     measured: bool
     found: str = ""
+    share_of: int | None = None
+    """None: measured before it was recorded, of the scannable items."""
+
+    @property
+    def compared(self) -> int:
+        """Of how many things ``share`` is a share."""
+        return self.scannable if self.share_of is None else self.share_of
 
 
 @dataclass(frozen=True, slots=True)
 class FoundItem:
-    """One item that a candidate would hit. ``model``: the one it belongs to or is; ``faces``: how many match."""
+    """One item that a candidate would hit. ``model``: the one it belongs to or is; ``faces``: how many match; ``text``,
+    ``header``: whether the name stands in its texts, or in its file's header."""
 
     uploader: str | None
     model: str | None
     faces: int
+    text: bool = False
+    header: bool = False
 
 
 def measure_impact(
@@ -84,13 +98,27 @@ def measure_impact(
     """
     found = _found_by_face(workspace, gallery, progress)
     by_face = len(found)
-    if names is not None:
-        found = _found_by_name(workspace, names, progress) | found
+    named = _found_by_name(workspace, names, progress) if names is not None else {}
+    found = named | found
     with workspace.database.read() as connection:
         scannable = _count(connection, _SCANNED)
         unseen = _count(connection, _WITH_VECTORS, _unseen(workspace))
         seen = _count(connection, _WITH_VECTORS) - unseen
-    expected = len(found) + (math.ceil(by_face * unseen / seen) if seen else 0)
+        compared = (
+            scannable,
+            _count(connection, items.c.live, items.c.text_digest.is_not(None)),
+            _count(connection, items.c.live, _with_header()),
+            _count(connection, sa.or_(_SCANNED, sa.and_(items.c.live, _with_name_places()))),
+        )
+    unseen_by_face = math.ceil(by_face * unseen / seen) if seen else 0
+    expected = len(found) + unseen_by_face
+    hit = (
+        by_face + unseen_by_face,
+        sum(item.text for item in named.values()),
+        sum(item.header for item in named.values()),
+        expected,
+    )
+    share, share_of = _largest(hit, compared, at_least=workspace.policy.settings.enrolment.min_items)
     uploaders = Counter(item.uploader for item in found.values() if item.uploader is not None)
     return Impact(
         items=len(found),
@@ -100,11 +128,19 @@ def measure_impact(
         scannable=scannable,
         unseen=unseen,
         expected_items=expected,
-        share=min(1.0, expected / scannable) if scannable else 0.0,  # names also stand by what cannot be scanned
+        share=share,
         largest_uploader_share=max(uploaders.values(), default=0) / max(1, len(found)),
         measured=not unseen or seen >= workspace.policy.settings.enrolment.min_items,
+        share_of=share_of,
         found=hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()[:32],
     )
+
+
+def _largest(hit: Sequence[int], compared: Sequence[int], *, at_least: int) -> tuple[float, int]:
+    """The largest share ``hit / compared``, and of how many; of fewer than ``at_least`` only where there are no more,
+    because a share of them says nothing."""
+    shares = [(min(1.0, found / many), many) for found, many in zip(hit, compared, strict=True) if many]
+    return max(((many >= at_least, share, many) for share, many in shares), default=(False, 0.0, 0))[1:]
 
 
 def _found_by_face(workspace: Workspace, gallery: Gallery, progress: Progress) -> dict[str, FoundItem]:
@@ -173,9 +209,11 @@ def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress
             return found
         for row in rows:
             item = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"])
-            texts = [*texts_of(item).values(), *by_place(headers.get(row.content_sha256, ())).values()]
-            if any(matcher.find(text) for text in texts):
-                found[row.item_id] = FoundItem(row.uploader, row.model, 0)
+            text = any(matcher.find(text) for text in texts_of(item).values())
+            entries = by_place(headers.get(row.content_sha256, ())).values()
+            header = any(matcher.find(entry) for entry in entries)
+            if text or header:
+                found[row.item_id] = FoundItem(row.uploader, row.model, 0, text, header)
         done, after = done + len(rows), rows[-1].item_id
         progress("names", done, max(total, done))
 
@@ -183,6 +221,16 @@ def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress
 _OF_ITEM = (items.c.item_id, items.c.content_sha256, items.c.uploader, model_of_item().label("model"))
 _WITH_VECTORS = sa.and_(items.c.live, items.c.shard_id.is_not(None))
 _SCANNED = sa.and_(items.c.live, sa.or_(items.c.shard_id.is_not(None), items.c.status.in_(("clean", "hit", "no_face"))))
+
+
+def _with_header() -> sa.ColumnElement[bool]:
+    """Condition on ``items``: its content is a model file whose header was read."""
+    read = sa.select(model_files.c.content_sha256).where(model_files.c.sealed_header.is_not(None))
+    return items.c.content_sha256.in_(read)
+
+
+def _with_name_places() -> sa.ColumnElement[bool]:
+    return sa.or_(items.c.text_digest.is_not(None), _with_header())
 
 
 def _not_expired(workspace: Workspace) -> list[sa.ColumnElement[bool]]:

@@ -99,11 +99,12 @@ def record_listing(
                 )
             )
             new += 1
+            if item.kind != "image":
+                left.add(item_id)  # only now is it known whose model it is
         else:
             _update(tx, row, item_id, item, values, now=now)
             changed += 1
-            if row.parent_model and row.live and (item.deleted or item.parent_model != row.parent_model):
-                left.add(row.parent_model)
+            left |= {row.parent_model or item_id} if row.live else set()
         deleted += item.deleted and (row is None or row.live)
     _judge_models_anew(tx, left)
     return ListedCounts(listed=len(listed), new=new, changed=changed, deleted=deleted)
@@ -135,8 +136,10 @@ def _update(tx: Connection, row: Any, item_id: str, item: Item, values: dict[str
 
 
 def _judge_models_anew(tx: Connection, models: Collection[str]) -> None:
-    """Pictures of these models have gone: the rest may be a larger share of them, and is weighed again."""
-    rest = sa.select(items.c.item_id).where(items.c.parent_model.in_(models), items.c.live)
+    """Something of these models has gone or changed: the rest is another share of them, and lost what it was
+    corroborated by, or gained an owner. It is weighed again."""
+    of_models = sa.or_(items.c.parent_model.in_(models), items.c.item_id.in_(models))
+    rest = sa.select(items.c.item_id).where(of_models, items.c.live)
     again = sa.and_(hits.c.item_id.in_(rest), hits.c.judged_at.is_not(None))
     if models:
         tx.execute(sa.update(hits).where(again).values(judged_at=None))

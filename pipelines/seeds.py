@@ -3,6 +3,28 @@
 Only a confirmation seeds. A seed names no item and does not depend on one, so it outlives the content that it was taken
 of; erasing the subject deletes it. Each confirmation has seeds of its own, also where another has the same fingerprint:
 what one of them says ends with it and no sooner.
+
+A confirmation is of a part: a face, a name in a header. Its seed must not condemn what shares all the rest: a rival's
+picture into which somebody pasted a face, a rival's tensors that somebody uploaded again under a forged header. So each
+seed records its ``ground``, what of the content was confirmed, and a ground sows only what it can answer for:
+
+=================================  =========  ===========  ==================  ===================
+confirmed                          ground     same bytes   looks alike (PDQ)   same tensors
+=================================  =========  ===========  ==================  ===================
+a face, in a thumbnail too         face       takedown     by share of face    not sown
+a copy, on a picture               seen       takedown     review              not sown
+a copy, on a model                 bytes      takedown     not sown            not sown
+a name in a file's header          bytes      takedown     not sown            not sown
+a text beside a picture            text       review       review              not sown
+the same, as ``named_person``      none       not sown     not sown            not sown
+a text of a model or a bounty      none       not sown     not sown            not sown
+a model, ``reproduces_person``     tensors    takedown     not sown            takedown
+=================================  =========  ===========  ==================  ===================
+
+"Review" becomes a takedown where the copy shows a strong face of that person itself. "By share": the face fills at
+least ``[copies] face_share`` of the picture; a face in a later frame sows no PDQ hash, which is of the first. Seeds of
+older homes without a ground send to review. The policy (:func:`pipelines.policy.evidence.speaks_for_whole`) weighs
+ground and share when a copy is judged, so another setting needs no new seeds.
 """
 
 from __future__ import annotations
@@ -18,11 +40,25 @@ from sqlalchemy.engine import Connection
 
 from embeddings.fingerprints import PDQ_MODEL_ID
 from pipelines.database import get_state, set_state
-from pipelines.database.evidence import model_files, seeds
+from pipelines.database.evidence import decisions, model_files, seeds
 from pipelines.database.tables import hits, items
 from pipelines.workspace import new_id
 
 Kind = Literal["sha256", "payload", "pdq"]
+Ground = Literal["face", "seen", "bytes", "text", "tensors"]
+
+SOWN: Final[dict[Ground, tuple[Kind, ...]]] = {
+    "face": ("sha256", "pdq"),
+    "seen": ("sha256", "pdq"),
+    "bytes": ("sha256",),
+    "text": ("sha256", "pdq"),
+    "tensors": ("sha256", "payload"),
+}
+"""Which fingerprints of a content each ground sows."""
+REPRODUCES: Final = "reproduces_person"
+"""The reason of a confirmation by somebody who has tried the model: the only one that speaks of its tensors."""
+NAMED: Final = "named_person"
+"""The reason of a confirmation that a name stands there, whatever the picture shows."""
 
 SHA256_MODEL_ID: Final = "sha256-1"
 PAYLOAD_MODEL_ID: Final = "safetensors-payload-1"
@@ -43,11 +79,28 @@ def seed_version(connection: Connection) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What a confirmation said: whom the content of which item shows."""
+    """What a confirmation said: whom the content of which item shows, on which of its hits, and why."""
 
     decision_id: str
     subject_id: str
     item_id: str
+    hit_id: str
+    reason: str
+
+
+def ground_of(*, tier: str, kind: str, reason: str) -> Ground | None:
+    """What of a content is confirmed with a hit of ``tier`` on an item of ``kind``; None: nothing that is in it."""
+    if kind == "model" and reason == REPRODUCES:
+        return "tensors"
+    if tier == "header":
+        return "bytes"  # also as a mere name: it is part of the file
+    if reason == NAMED:
+        return None
+    if tier == "face":
+        return "face"
+    if tier == "exact":
+        return "bytes" if kind == "model" else "seen"
+    return "text" if kind == "image" else None
 
 
 def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime) -> int:
@@ -56,7 +109,15 @@ def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime) -> int
     An item without content, a bounty that is text alone, gives none.
     """
     known = _fingerprints(tx, sorted({one.item_id for one in confirmed}))
-    wanted = [(one, kind, digest) for one in confirmed for kind, digest in known.get(one.item_id, ())]
+    grounds = _grounds(tx, confirmed)
+    shares = _face_shares(tx, [one for one in confirmed if grounds.get(one.decision_id) == "face"])
+    wanted = [
+        (one, kind, digest, ground)
+        for one in confirmed
+        if (ground := grounds.get(one.decision_id)) is not None
+        for kind, digest in known.get(one.item_id, ())
+        if kind in SOWN[ground] and not (kind == "pdq" and ground == "face" and one.decision_id not in shares)
+    ]
     rows: list[dict[str, Any]] = [
         {
             "seed_id": new_id("seed"),
@@ -67,12 +128,57 @@ def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime) -> int
             "model_id": MODEL_IDS[kind],
             "decision_id": one.decision_id,
             "created_at": now,
+            "ground": ground,
+            "share": shares.get(one.decision_id) if kind == "pdq" else None,
         }
-        for version, (one, kind, digest) in zip(_next_versions(tx, len(wanted)), wanted, strict=True)
+        for version, (one, kind, digest, ground) in zip(_next_versions(tx, len(wanted)), wanted, strict=True)
     ]
     if rows:
         tx.execute(sa.insert(seeds), rows)
     return len(rows)
+
+
+def _grounds(connection: Connection, confirmed: Sequence[Confirmed]) -> dict[str, Ground]:
+    """Decision id -> what of the content it confirmed, for those that confirmed something in it."""
+    found: dict[str, Ground] = {}
+    query = sa.select(hits.c.hit_id, hits.c.tier, items.c.kind).join(items, items.c.item_id == hits.c.item_id)
+    for start in range(0, len(confirmed), _CHUNK):
+        part = {one.hit_id: one for one in confirmed[start : start + _CHUNK]}
+        for row in connection.execute(query.where(hits.c.hit_id.in_(part))):
+            one = part[row.hit_id]
+            if ground := ground_of(tier=row.tier, kind=row.kind, reason=one.reason):
+                found[one.decision_id] = ground
+    return found
+
+
+def _face_shares(connection: Connection, confirmed: Sequence[Confirmed]) -> dict[str, float]:
+    """Decision id -> share of the picture that the largest face it confirmed in the first frame fills.
+
+    A decision is about all hits of its subject, content and model. Without a face in the first frame, no entry.
+    """
+    found: dict[str, float] = {}
+    same = [decisions.c[name] == hits.c[name] for name in ("item_id", "subject_id", "content_sha256", "model_id")]
+    columns = [hits.c[name] for name in ("frame", "x1", "y1", "x2", "y2")]
+    query = (
+        sa.select(decisions.c.decision_id, *columns, items.c.width, items.c.height)
+        .select_from(decisions.join(hits, sa.and_(*same)).join(items, items.c.item_id == hits.c.item_id))
+        .where(hits.c.tier == "face")
+    )
+    for start in range(0, len(confirmed), _CHUNK):
+        part = [one.decision_id for one in confirmed[start : start + _CHUNK]]
+        for row in connection.execute(query.where(decisions.c.decision_id.in_(part))):
+            if not row.frame:
+                found[row.decision_id] = max(_share(row), found.get(row.decision_id, 0.0))
+    return found
+
+
+def _share(row: Any) -> float:
+    """Of a picture's area that a face's box covers, 0 to 1; 0 where the picture's size is not known."""
+    if not row.width or not row.height or row.x1 is None:
+        return 0.0
+    across = min(row.x2, row.width) - max(row.x1, 0.0)
+    down = min(row.y2, row.height) - max(row.y1, 0.0)
+    return float(max(0.0, across) * max(0.0, down) / (row.width * row.height))
 
 
 def _fingerprints(connection: Connection, item_ids: Sequence[str]) -> dict[str, list[tuple[Kind, str]]]:
@@ -113,6 +219,26 @@ def is_revoked() -> sa.ColumnElement[bool]:
         .where(own.c.seed_id == hits.c.seed_id)
     )
     return sa.and_(hits.c.seed_id.is_not(None), ~standing.correlate(hits).exists())
+
+
+def is_firm() -> sa.ColumnElement[bool]:
+    """Condition on ``hits``: a seed in force with the fingerprint that it matches is of something in the bytes."""
+    own, other = seeds.alias("matched_seed"), seeds.alias("firm_seed")
+    firm = sa.and_(other.c.ground.is_not(None), other.c.ground != "text")
+    return _alike(sa.select(other.c.seed_id), own, other).where(firm).correlate(hits).exists()
+
+
+def largest_share() -> sa.ColumnElement[float | None]:
+    """Of ``hits``: the largest share of its picture that a face fills of which a seed in force with the same
+    fingerprint was taken."""
+    own, other = seeds.alias("near_seed"), seeds.alias("large_seed")
+    return _alike(sa.select(sa.func.max(other.c.share)), own, other).correlate(hits).scalar_subquery()
+
+
+def _alike(query: sa.Select[Any], own: sa.FromClause, other: sa.FromClause) -> sa.Select[Any]:
+    """``other``: the seeds in force with the fingerprint of the seed ``own`` that a hit matches."""
+    same = sa.and_(*(own.c[name] == other.c[name] for name in _SAME), other.c.revoked_at.is_(None))
+    return query.select_from(own.join(other, same)).where(own.c.seed_id == hits.c.seed_id)
 
 
 def hit_by(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str, str]]:

@@ -18,7 +18,7 @@ from pipelines.ledger import Scope
 from pipelines.levels import LEVELS, UNKNOWN
 from pipelines.policy import BOUNTIES, Band, Context, Evidence, Policy, band_of
 from pipelines.rating import Rating, ratings_of
-from pipelines.seeds import is_revoked
+from pipelines.seeds import is_firm, is_revoked, largest_share
 from pipelines.workspace import Workspace
 
 KEY = ("item_id", "content_sha256", "subject_id")
@@ -61,9 +61,22 @@ def verdict_of_hit() -> sa.ColumnElement[bool]:
     return sa.and_(*same, verdicts.c.content_sha256 == content_key())
 
 
-def model_of_item() -> sa.ColumnElement[str | None]:
-    """What an item is judged with: the model or bounty it belongs to, or that it is; null for a picture by itself."""
-    return sa.func.coalesce(items.c.parent_model, sa.case((items.c.kind.in_(MODELS), items.c.item_id)))
+def model_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
+    """What an item is judged with: the model or bounty it belongs to, or that it is; null for a picture by itself.
+
+    ``of``: the table of items, or an alias of it.
+    """
+    return sa.func.coalesce(of.c.parent_model, sa.case((of.c.kind.in_(MODELS), of.c.item_id)))
+
+
+def owner_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
+    """Of ``items``: who uploaded the model or bounty that an item belongs to or is; null: unknown, or not listed.
+
+    Also of one that was deleted: its pictures are not somebody else's for that.
+    """
+    owner = items.alias("owner")
+    query = sa.select(owner.c.uploader).where(owner.c.item_id == model_of_item(of))
+    return query.correlate(of).scalar_subquery()
 
 
 def said(decision: str) -> sa.ColumnElement[bool]:
@@ -175,7 +188,9 @@ def evidence_of(
     """
     found: dict[Group, list[Evidence]] = {group: [] for group in groups}
     confirmed, rejected = said("confirm").label("confirmed"), is_rejected().label("rejected")
-    query = live_hits(rejected_too=bool(but_for)).add_columns(confirmed, rejected).where(items_of(groups))
+    of_seed = (is_firm().label("seed_firm"), largest_share().label("seed_share"))
+    more = (items.c.uploader, owner_of_item().label("owner"), confirmed, rejected, *of_seed)
+    query = live_hits(rejected_too=bool(but_for)).add_columns(*more).where(items_of(groups))
     for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id)):
         counts = not row.rejected or (row.item_id, row.subject_id) in but_for
         if counts and (group := group_of(row)) in found:
@@ -200,18 +215,29 @@ def _band(row: Any, by: Weighing) -> Band | None:
 
 def _evidence(row: Any, band: Band | None) -> Evidence:
     same = ("hit_id", "item_id", "kind", "tier", "score", "threshold", "threshold_source", "model_id", "pdq")
-    more = ("template_id", "place", "match", "seed_id")
+    more = ("template_id", "place", "match", "seed_id", "seed_share", "uploader")
     values = {name: row._mapping[name] for name in (*same, *more)}
-    return Evidence(**values, content_sha256=row.content_key, band=band, confirmed=bool(row.confirmed))
+    values |= {"confirmed": bool(row.confirmed), "by_owner": is_by_owner(row), "seed_firm": bool(row.seed_firm)}
+    return Evidence(**values, content_sha256=row.content_key, band=band)
+
+
+def is_by_owner(row: Any) -> bool:
+    """Whether a row with ``model``, ``uploader`` and ``owner`` is of an item by the uploader of the model it is of.
+
+    Two unknown uploaders are taken for one (:mod:`pipelines.policy.evidence`).
+    """
+    return row.model is None or row.uploader == row.owner
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A live item of a group: whether it has a picture that could be looked at, and how mature it is."""
+    """A live item of a group: whether it has a picture that could be looked at, whether the model's own uploader posted
+    it, and how mature it is."""
 
     item_id: str
     kind: str
     picture: bool
+    by_owner: bool
     context: Context
 
 
@@ -225,7 +251,9 @@ def members_of(
         items.c.status.in_(("clean", "hit", "no_face", "pending")).label("readable"),
         items.c.pdq,
         items.c.faces,
+        items.c.uploader,
         model_of_item().label("model"),
+        owner_of_item().label("owner"),
     )
     rows = tx.execute(query.where(items.c.live, items_of(groups)).order_by(items.c.item_id)).all()
     ratings = ratings_of(tx, workspace, [row.item_id for row in rows])
@@ -234,7 +262,7 @@ def members_of(
         # A model file without a thumbnail is no picture; nor is a bounty that is text alone.
         picture = bool(row.readable) and (row.kind == "image" or bool(row.pdq or row.faces))
         context = context_of(ratings.get(row.item_id), policy)
-        member = Member(row.item_id, row.kind, picture, context)
+        member = Member(row.item_id, row.kind, picture, is_by_owner(row), context)
         members.setdefault(row.model or row.item_id, []).append(member)
     return members
 

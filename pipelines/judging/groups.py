@@ -29,8 +29,8 @@ from pipelines.judging.evidence import (
     weighing,
 )
 from pipelines.judging.messages import Wanted, hand_back, send, stands
-from pipelines.judging.retractions import clear_rejected, take_back_lost
-from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Policy, judge, judge_model
+from pipelines.judging.retractions import clear_rejected, groups_without_evidence, let_fall, take_back_lost
+from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Policy, Witnessed, judge, judge_model
 from pipelines.progress import Progress, silent
 from pipelines.rating import settings_digest
 from pipelines.takedown.outbox import BLOCK, TAKEDOWN
@@ -82,11 +82,16 @@ class Judged:
 
 
 def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> JudgeCounts:
-    """Judge every group that has an unjudged hit. Safe to repeat and to run twice at once."""
+    """Judge every group that has an unjudged hit, or lost its evidence before a message about it was sent.
+
+    Safe to repeat and to run twice at once.
+    """
     began, counts = workspace.now(), JudgeCounts()
     _weigh_anew_by_other_settings(workspace)
     with workspace.database.read() as connection:
-        groups = _groups_to_judge(connection)
+        groups = sorted(
+            {*_groups_to_judge(connection), *groups_without_evidence(connection)}, key=lambda one: one.order
+        )
     progress("judge", 0, len(groups))
     for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
         part = groups[start : start + GROUPS_PER_TRANSACTION]
@@ -155,8 +160,9 @@ def judge_groups(
     members = members_of(tx, groups, workspace, by.policy)
     for group, evidence in evidence_of(tx, groups, by, but_for=but_for).items():
         of_group = members.get(group.model or group.item_id or "", [])
+        witnessed = Witnessed(evidence, duplicate_distance=by.policy.settings.takedown.duplicate_distance)
         if group.model is not None:
-            models[group] = _judge_model(group.model, evidence, of_group, by.policy)
+            models[group] = _judge_model(group.model, evidence, witnessed, of_group, by.policy)
         contexts = {member.item_id: member.context for member in of_group}
         by_item: dict[str, list[Evidence]] = {}
         for hit in evidence:
@@ -168,7 +174,7 @@ def judge_groups(
                 policy=by.policy,
                 context=contexts.get(item_id),
                 likeness_model=group in models and models[group].verdict == "likeness_model",
-                distinct=models[group].distinct_images if group in models else None,
+                distinct=witnessed.by(own[0].uploader),
                 calibration_id=by.thresholds.calibration_id,
             )
             hit_ids = tuple(hit.hit_id for hit in own)
@@ -176,14 +182,18 @@ def judge_groups(
     return judged, models
 
 
-def _judge_model(model: str, evidence: Sequence[Evidence], of: Sequence[Member], policy: Policy) -> ModelJudgement:
+def _judge_model(
+    model: str, evidence: Sequence[Evidence], witnessed: Witnessed, of: Sequence[Member], policy: Policy
+) -> ModelJudgement:
     return judge_model(
         model,
         evidence,
         images=sum(member.picture for member in of),
-        context=most_mature([member.context for member in of]),
+        own_images=sum(member.picture and member.by_owner for member in of),
+        context=most_mature([member.context for member in of if member.by_owner]),
         bounty=any(member.item_id == model and member.kind in BOUNTIES for member in of),
         policy=policy,
+        witnessed=witnessed,
     )
 
 
@@ -195,9 +205,10 @@ def _judge_groups(
     began: datetime,
     decided: Collection[tuple[str, str]] = (),
 ) -> JudgeCounts:
-    """Judge, store and send. A takedown that stands is not undone because what corroborated it has gone.
+    """Judge, store and send. What was sent is not undone because what corroborated it has gone.
 
-    Only people do that, by what they said of the (item, subject) pairs ``decided``.
+    Only people do that, by what they said of the (item, subject) pairs ``decided``. What a machine wrote and has not
+    sent falls with its evidence.
     """
     by = weighing(workspace, tx)
     judged, models = judge_groups(tx, workspace, groups, by)
@@ -210,6 +221,7 @@ def _judge_groups(
         lost = {action: about[action] - carried[action] for action in about}
         take_back_lost(tx, workspace, before=before, now=lost)
         hand_back(tx, workspace, wanted)
+    let_fall(tx, groups, wanted, now=workspace.now())
     standing = {one.pair for one in judged if one.judgement.verdict != "takedown" and stands(tx, TAKEDOWN, one.key)}
     _store(tx, workspace, [one for one in judged if one.pair not in standing])
     _store_models(tx, workspace, models)
@@ -285,7 +297,7 @@ def _store(tx: Connection, workspace: Workspace, judged: Sequence[Judged]) -> No
 
 
 def _store_models(tx: Connection, workspace: Workspace, models: dict[Group, ModelJudgement]) -> None:
-    """Replace the verdicts on models. One that stands as a likeness model stays so until a person undoes it."""
+    """Replace the verdicts on models. One whose block was sent stays a likeness model until a person undoes it."""
     now = workspace.now()
     for group, one in models.items():
         key = {"model": group.model or "", "subject_id": group.subject_id}

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import items, outbox, requests
 from pipelines.ledger import Scope, count_statuses
-from pipelines.takedown.outbox import BLOCK, HELD, PENDING, WITHDRAWN, enqueue, not_taken_back, withdraw
+from pipelines.takedown.outbox import BLOCK, EFFECTS, HELD, PENDING, WITHDRAWN, enqueue, not_taken_back, withdraw
 from pipelines.workspace import Workspace
 
 _CHUNK = 500
@@ -99,16 +99,19 @@ def _withdraw_unsent(tx: Connection, one: Wanted, *, state: str, decided_by: str
     tx.execute(chosen.values(state=WITHDRAWN, finished_at=now))
 
 
-def stands(tx: Connection, action: str, key: Mapping[str, str]) -> bool:
-    """A message of this effect was written and not taken back, since the item was uploaded (again).
+def is_unsent() -> sa.ColumnElement[bool]:
+    """Condition on ``outbox``: a machine wrote it, and it was certainly not sent."""
+    waiting = outbox.c.state.in_((PENDING, HELD))
+    return sa.and_(outbox.c.action.in_(EFFECTS), waiting, outbox.c.attempts == 0, outbox.c.decided_by == "automated")
 
-    One about the text of an item whose content could not be read yet is about the item.
-    """
+
+def stands(tx: Connection, action: str, key: Mapping[str, str]) -> bool:
+    """A message of this effect was written and not taken back, since the item was uploaded (again)."""
     live_since = sa.or_(items.c.live_since.is_(None), outbox.c.created_at >= items.c.live_since)
     query = (
         sa.select(outbox.c.message_id)
         .select_from(outbox.outerjoin(items, items.c.item_id == outbox.c.item_id))
-        .where(live_since, *_about(action, key, of_text=True), not_taken_back())
+        .where(live_since, *_about(action, key), not_taken_back())
     )
     return tx.execute(query.limit(1)).first() is not None
 
@@ -121,18 +124,24 @@ def stands_by_person(tx: Connection, action: str, pair: tuple[str, str]) -> bool
 
 
 def _earlier(tx: Connection, one: Wanted) -> int:
-    """How many messages there were of this effect, withdrawn ones included."""
-    query = sa.select(sa.func.count()).select_from(outbox).where(*_about(one.action, one.key))
+    """How many messages there were with this very key, withdrawn ones included: the next of them is another case."""
+    about = [outbox.c[name] == value for name, value in one.key.items()]
+    query = sa.select(sa.func.count()).select_from(outbox).where(outbox.c.action == one.action, *about)
     return int(tx.execute(query).scalar_one())
 
 
-def _about(action: str, key: Mapping[str, str], *, of_text: bool = False) -> list[sa.ColumnElement[bool]]:
-    # A model is blocked by its name: what its file holds, or that it is not listed at all, makes no other case.
-    names = ("item_id", "subject_id") if action == BLOCK else tuple(key)
-    same = [outbox.c[name] == key[name] for name in names if name != "content_sha256"]
+def _about(action: str, key: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    """Conditions on ``outbox``: a message of this effect.
+
+    One about the text of an item, written while its content could not be read, is about the item, so it is a message
+    of this effect under either digest. A model is blocked by its name: what its file holds, or that it is not listed at
+    all, makes no other case.
+    """
+    same = [outbox.c[name] == key[name] for name in ("item_id", "subject_id")]
     if action != BLOCK:
+        text = sa.select(items.c.text_digest).where(items.c.item_id == key["item_id"]).scalar_subquery()
         own = outbox.c.content_sha256 == key["content_sha256"]
-        same.append(sa.or_(own, outbox.c.content_sha256 == items.c.text_digest) if of_text else own)
+        same.append(sa.or_(own, outbox.c.content_sha256 == text))
     return [outbox.c.action == action, *same]
 
 

@@ -1,21 +1,26 @@
-"""What a person's decision takes back: verdicts without evidence, and messages that only this evidence carried.
+"""What is taken back: by a person's decision, verdicts without evidence and messages that only this evidence carried;
+by a machine, what it wrote itself, has not sent, and would not write any more.
 
 Evidence also goes for other reasons: pictures are removed, because they were taken down or not, or changed, policies
-change, consents run out. What was sent on it stands, whatever a person says of something else.
+change, consents run out. What was sent on it stands, whatever a person says of something else: a picture that was taken
+down is gone because of the message, not in spite of it. What was not sent falls with its evidence
+(:func:`let_fall`); should the evidence come back, so does the message, as another case (I5).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.tables import hits, items, subjects, verdicts
-from pipelines.judging.evidence import content_key, is_rejected, said
-from pipelines.judging.messages import stands_by_person, take_back
-from pipelines.takedown.outbox import BLOCK, TAKEDOWN
+from pipelines.database.tables import hits, items, outbox, subjects, verdicts
+from pipelines.judging.evidence import Group, content_key, is_rejected, live_hits, model_of_item, owner_of_item, said
+from pipelines.judging.messages import Wanted, is_unsent, stands_by_person, take_back
+from pipelines.takedown.outbox import BLOCK, TAKEDOWN, WITHDRAWN, not_taken_back
 from pipelines.workspace import Workspace
 
 Pair = tuple[str, str]
@@ -76,3 +81,74 @@ def take_back_lost(
     for action in (TAKEDOWN, BLOCK):
         lost = {pair for pair in now[action] if pair in before[action] or stands_by_person(tx, action, pair)}
         take_back(tx, workspace, lost, action=action)
+
+
+def let_fall(tx: Connection, groups: Collection[Group], wanted: Sequence[Wanted], *, now: datetime) -> int:
+    """Withdraw what a machine wrote of these groups, has not sent, and what is known now does not call for; how many.
+
+    Not where a picture that could speak for it is gone because its own takedown was sent: otherwise the order in which
+    messages are delivered would decide which of them are.
+    """
+    called_for = {(one.action, one.item_id, one.subject_id) for one in wanted}
+    removed: dict[Group, set[str | None]] = {}
+    for row in tx.execute(_of_groups(_removed(), groups)):
+        removed.setdefault(_group(row), set()).add(row.uploader)
+    gone = [
+        row.message_id
+        for row in tx.execute(_of_groups(_unsent(), groups))
+        if _group(row) in groups
+        and (row.action, row.item_id, row.subject_id) not in called_for
+        and not removed.get(_group(row), set()) & ({row.owner} if row.action == BLOCK else {row.owner, row.uploader})
+    ]
+    for start in range(0, len(gone), _CHUNK):
+        part = outbox.c.message_id.in_(gone[start : start + _CHUNK])
+        tx.execute(sa.update(outbox).where(part).values(state=WITHDRAWN, finished_at=now))
+    return len(gone)
+
+
+def groups_without_evidence(connection: Connection) -> list[Group]:
+    """Groups with an unsent message that a machine wrote about an item or model of which nothing counts any more.
+
+    Where something is left, listing a change has it judged again (:mod:`pipelines.ledger`).
+    """
+    about = sa.or_(items.c.item_id == outbox.c.item_id, sa.and_(outbox.c.action == BLOCK, _of_model()))
+    left = live_hits().where(hits.c.subject_id == outbox.c.subject_id, about).correlate(outbox).exists()
+    return sorted({_group(row) for row in connection.execute(_unsent().where(~left))}, key=lambda group: group.order)
+
+
+def _of_model() -> sa.ColumnElement[bool]:
+    return items.c.parent_model == outbox.c.item_id
+
+
+_ABOUT: Final = items.alias("about")
+"""The item that a message is about."""
+_MESSAGES: Final = (
+    sa.select(
+        *(outbox.c[name] for name in ("message_id", "action", "item_id", "subject_id")),
+        _ABOUT.c.uploader,
+        model_of_item(_ABOUT).label("model"),
+        owner_of_item(_ABOUT).label("owner"),
+    )
+).select_from(outbox.outerjoin(_ABOUT, _ABOUT.c.item_id == outbox.c.item_id))
+
+
+def _unsent() -> sa.Select[Any]:
+    return _MESSAGES.where(is_unsent())
+
+
+def _removed() -> sa.Select[Any]:
+    """Takedowns that were sent, and not taken back, of items that are gone."""
+    return _MESSAGES.where(outbox.c.action == TAKEDOWN, outbox.c.attempts > 0, not_taken_back(), ~_ABOUT.c.live)
+
+
+def _of_groups(query: sa.Select[Any], groups: Collection[Group]) -> sa.Select[Any]:
+    """Those about an item of one of the groups, and some others of the same models and people."""
+    subject_ids, names = {group.subject_id for group in groups}, {group.model or group.item_id for group in groups}
+    about = sa.or_(outbox.c.item_id.in_(names), _ABOUT.c.parent_model.in_(names))
+    return query.where(outbox.c.subject_id.in_(subject_ids), about)
+
+
+def _group(row: Any) -> Group:
+    """The group of a message: of a block, its model's, listed or not."""
+    model = row.item_id if row.action == BLOCK else row.model
+    return Group(row.subject_id, model, None if model else row.item_id)

@@ -11,7 +11,7 @@ Knows no database. Every verdict names the rule that gave it.
 
 from __future__ import annotations
 
-from pipelines.policy.evidence import BOUNTIES, Context, Evidence, Tier, count_distinct
+from pipelines.policy.evidence import BOUNTIES, Context, Evidence, Tier, Witnessed, count_distinct, witnesses
 from pipelines.policy.items import RULES, Judgement, judge
 from pipelines.policy.models import ModelJudgement, judge_model
 from pipelines.policy.schema import Band, BandSettings, Policy, PolicyFile, Verdict, band_of, load_policy
@@ -29,9 +29,11 @@ __all__ = [
     "PolicyFile",
     "Tier",
     "Verdict",
+    "Witnessed",
     "band_of",
     "count_distinct",
     "judge",
     "judge_model",
     "load_policy",
+    "witnesses",
 ]

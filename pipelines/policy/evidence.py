@@ -1,15 +1,22 @@
-"""Evidence as the policy looks at it, and how many different pictures some of it comes from.
+"""Evidence as the policy looks at it: who may speak of what, and how many different pictures some of it comes from.
 
-Knows no database and no policy file.
+Anybody can post a picture to anybody's model. So evidence carries who uploaded the item that it is in, and whether that
+is the model's own uploader. What is said of an item automatically rests on what its own uploader and the model's posted
+(:func:`witnesses`), what is said of a model on what the model's uploader posted. What strangers post is judged itself,
+and can at most raise a suspicion. An unknown uploader is a stranger to every known one, and the same as another unknown
+one: a source that names no uploaders is judged as if all were one person's. A model that is not listed has an unknown
+uploader.
+
+Knows no database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.policy.schema import Band
+from pipelines.policy.schema import Band, PolicyFile
 
 Tier = Literal["exact", "face", "header", "text"]
 BOUNTIES = ("bounty", "bounty_entry")
@@ -39,6 +46,14 @@ class Evidence:
     seed_id: str | None = None
     confirmed: bool = False
     """A person said that it is so."""
+    uploader: str | None = None
+    """Of the item that it is in; None: unknown."""
+    by_owner: bool = True
+    """Whether that is the uploader of the model that the item belongs to or is; also true of what belongs to none."""
+    seed_firm: bool = False
+    """Of tier ``exact``: the seed was taken of something in the confirmed bytes, see :mod:`pipelines.seeds`."""
+    seed_share: float | None = None
+    """Of tier ``exact``: what share of the confirmed picture the confirmed face fills; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +70,95 @@ def of_tier(evidence: Sequence[Evidence], *tiers: Tier, strong: bool = False) ->
     return [hit for hit in evidence if hit.tier in tiers and (hit.band == "strong" or not strong)]
 
 
+def witnesses(evidence: Sequence[Evidence], *, uploader: str | None) -> list[Evidence]:
+    """The evidence that may speak of an item of this uploader: theirs, and that of the model's own uploader."""
+    return [hit for hit in evidence if hit.by_owner or hit.uploader == uploader]
+
+
+def speaks_for_whole(hit: Evidence, settings: PolicyFile) -> bool:
+    """Whether what a person confirmed stands for all that this copy (tier ``exact``) shares with it.
+
+    The same bytes or tensors do, where that is what was confirmed; a picture that looks alike, where the confirmed face
+    fills enough of it.
+    """
+    if hit.place == "pdq":
+        return hit.seed_share is not None and hit.seed_share >= settings.copies.face_share
+    return hit.seed_firm
+
+
+def has_condemned_copy(own: Sequence[Evidence], settings: PolicyFile) -> bool:
+    """Whether an item with these hits is a copy that the policy takes down: of a listed kind, and either what was
+    confirmed stands for the whole, or the copy shows a strong face itself."""
+    shows = bool(of_tier(own, "face", strong=True))
+    copies = [hit for hit in of_tier(own, "exact", strong=True) if hit.place in settings.takedown.exact]
+    return any(shows or speaks_for_whole(hit, settings) for hit in copies)
+
+
 def tiers_of(evidence: Collection[Evidence]) -> str:
     """The tiers among the evidence, as one sorted word list."""
     return " ".join(sorted({hit.tier for hit in evidence}))
 
 
-def count_distinct(evidence: Sequence[Evidence], *, duplicate_distance: int) -> int:
-    """How many different pictures the evidence comes from; re-encodings and repeats of one count once.
+def distinct_pictures(
+    evidence: Sequence[Evidence], *, duplicate_distance: int, beside: Mapping[str, int | None] | None = None
+) -> dict[str, int | None]:
+    """The different pictures that the evidence comes from; re-encodings and repeats of one count once.
 
-    Pictures are joined greedily in order of content digest, so that the count does not depend on arrival. A picture
-    without a hash counts as distinct from every other content.
+    Content digest -> PDQ hash or None, of one picture of each kind. They are joined greedily in order of digest, so
+    that the result does not depend on arrival. A picture without a hash counts as distinct from every other content.
+    ``beside``: pictures that are kept, and that the others must differ from.
     """
     pictures = {hit.content_sha256: hit.pdq for hit in evidence}
-    kept: list[int] = []
-    unhashed = 0
-    for _, pdq in sorted(pictures.items()):
-        if pdq is None:
-            unhashed += 1
-            continue
-        bits = int(pdq, 16)
-        if all((bits ^ other).bit_count() > duplicate_distance for other in kept):
-            kept.append(bits)
-    return len(kept) + unhashed
+    kept = dict(beside or {})
+    for content, pdq in sorted(pictures.items()):
+        bits = None if pdq is None else int(pdq, 16)
+        near = bits is not None and any(
+            other is not None and (bits ^ other).bit_count() <= duplicate_distance for other in kept.values()
+        )
+        if content not in kept and not near:
+            kept[content] = bits
+    return kept
+
+
+def count_distinct(evidence: Sequence[Evidence], *, duplicate_distance: int) -> int:
+    """How many different pictures the evidence comes from, see :func:`distinct_pictures`."""
+    return len(distinct_pictures(evidence, duplicate_distance=duplicate_distance))
+
+
+class Witnessed:
+    """In how many different pictures of one model somebody who may speak of them has a strong face.
+
+    The pictures of the model's own uploader are compared with each other once, those of each other uploader with them.
+    """
+
+    def __init__(self, evidence: Sequence[Evidence], *, duplicate_distance: int) -> None:
+        faces = of_tier(evidence, "face", strong=True)
+        self._distance = duplicate_distance
+        self._by_others: dict[str | None, list[Evidence]] = {}
+        for hit in faces:
+            if not hit.by_owner:
+                self._by_others.setdefault(hit.uploader, []).append(hit)
+        own = [hit for hit in faces if hit.by_owner]
+        self._own = distinct_pictures(own, duplicate_distance=duplicate_distance)
+        self._counts = dict.fromkeys([hit.uploader for hit in own], len(self._own))
+
+    @property
+    def by_owner(self) -> int:
+        """For the model itself."""
+        return len(self._own)
+
+    @property
+    def by_anybody(self) -> int:
+        """Whoever posted them."""
+        return self._with([hit for hits in self._by_others.values() for hit in hits])
+
+    def by(self, uploader: str | None) -> int:
+        """For the items of this uploader."""
+        if uploader not in self._counts:
+            self._counts[uploader] = self._with(self._by_others.get(uploader, ()))
+        return self._counts[uploader]
+
+    def _with(self, more: Sequence[Evidence]) -> int:
+        if not more:
+            return len(self._own)
+        return len(distinct_pictures(more, duplicate_distance=self._distance, beside=self._own))

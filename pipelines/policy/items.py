@@ -9,7 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pipelines.policy.evidence import BOUNTIES, Context, Evidence, count_distinct, of_tier, tiers_of
+from pipelines.policy.evidence import (
+    BOUNTIES,
+    Context,
+    Evidence,
+    Witnessed,
+    has_condemned_copy,
+    of_tier,
+    tiers_of,
+    witnesses,
+)
 from pipelines.policy.schema import Policy, PolicyFile, Verdict
 
 _MOST_NAMED: Final = 20
@@ -33,7 +42,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What the rules look at. ``own``: of the item; ``known``: of everything that belongs to the same model."""
+    """What the rules look at. ``own``: of the item; ``known``: of everything of the same model that may speak of it."""
 
     own: Sequence[Evidence]
     known: Sequence[Evidence]
@@ -53,16 +62,16 @@ class _Case:
     def asked_for(self) -> bool:
         return any(hit.kind in BOUNTIES for hit in of_tier(self.own, "text", strong=True))
 
-    def copies(self, *, taken_down: bool) -> bool:
-        exact = self.settings.takedown.exact
-        return any((hit.place in exact) == taken_down for hit in of_tier(self.own, "exact", strong=True))
+    @property
+    def condemned_copy(self) -> bool:
+        return has_condemned_copy(self.own, self.settings)
 
 
 _Rule = tuple[str, Callable[[_Case], Verdict | None]]
 
 _RULES: Final[tuple[_Rule, ...]] = (
     ("confirmed_by_person", lambda case: "takedown" if any(hit.confirmed for hit in case.own) else None),
-    ("copy_of_confirmed", lambda case: "takedown" if case.copies(taken_down=True) else None),
+    ("copy_of_confirmed", lambda case: "takedown" if case.condemned_copy else None),
     (
         "strong_face_in_distinct_images",
         lambda case: (
@@ -82,7 +91,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
     ("bounty_names_person", lambda case: case.settings.bounty.named if case.asked_for else None),
     ("strong_face_uncorroborated", lambda case: "review" if case.strong_face else None),
     ("face_above_review_threshold", lambda case: "review" if _counted(case.own, "face") else None),
-    ("resembles_confirmed", lambda case: "review" if case.copies(taken_down=False) else None),
+    ("resembles_confirmed", lambda case: "review" if of_tier(case.own, "exact", strong=True) else None),
     ("name_in_header", lambda case: "review" if of_tier(case.own, "header", strong=True) else None),
     ("name_in_text", lambda case: "review" if of_tier(case.own, "text", strong=True) else None),
     (
@@ -113,13 +122,15 @@ def judge(
     """Judge one item for one person. ``calibration_id``: whose thresholds gave the bands; it is stated only.
 
     ``evidence``: the item's own hits (at least one). ``known``: all hits of the same person in what belongs to the
-    same model, this item's included; without a model, the item's own. ``likeness_model``: what was made of the model.
-    ``distinct``: in how many different pictures of it a strong face is, where that was counted for the model already.
+    same model, this item's included; without a model, the item's own. Of these only :func:`witnesses` count.
+    ``likeness_model``: what was made of the model. ``distinct``: in how many different pictures the witnesses have a
+    strong face, where that was counted for another item of the same uploader already.
     """
     settings, context = policy.settings, context or Context()
+    known = witnesses(known, uploader=evidence[0].uploader)
     if distinct is None:
-        strong = of_tier(known, "face", strong=True)
-        distinct = count_distinct(strong, duplicate_distance=settings.takedown.duplicate_distance)
+        witnessed = Witnessed(known, duplicate_distance=settings.takedown.duplicate_distance)
+        distinct = witnessed.by(evidence[0].uploader)
     case = _Case(evidence, known, distinct, context, settings)
     rule, verdict = next((name, found) for name, asked in _RULES if (found := asked(case)) is not None)
     leading = max(evidence, key=lambda hit: _weight(hit, rule))
@@ -176,6 +187,8 @@ def _statement(
         "hits": len(evidence),
         "reference_id": leading.template_id,
         "seed_id": leading.seed_id,
+        "confirmed_face_share": leading.seed_share,
+        "confirmed_face_share_needed": policy.settings.copies.face_share if leading.tier == "exact" else None,
         "place": leading.place,
         "match": leading.match,
         "score": round(leading.score, 4),

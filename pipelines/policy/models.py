@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from pipelines.policy.evidence import BOUNTIES, Context, Evidence, count_distinct, of_tier, tiers_of
+from pipelines.policy.evidence import (
+    BOUNTIES,
+    Context,
+    Evidence,
+    Witnessed,
+    has_condemned_copy,
+    of_tier,
+    tiers_of,
+)
 from pipelines.policy.items import priority_of
 from pipelines.policy.schema import Policy
 
@@ -33,33 +41,70 @@ class ModelJudgement:
     reasons: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the model's own uploader posted. ``strong``: pictures with a strong face; ``model_named`` and
+    ``picture_named``: a strong name stands in the model's own texts or header, or in a picture's; ``fills_share``:
+    strong faces are in enough of the ``images``."""
+
+    images: int
+    strong: int
+    model_named: bool
+    picture_named: bool
+    fills_share: bool
+
+    @classmethod
+    def of(cls, model: str, evidence: Sequence[Evidence], *, images: int, share: float) -> _Found:
+        own = [hit for hit in evidence if hit.by_owner]
+        names = of_tier(own, "header", "text", strong=True)
+        strong = len({hit.item_id for hit in of_tier(own, "face", strong=True)})
+        images = max(images, strong)
+        return cls(
+            images=images,
+            strong=strong,
+            model_named=any(hit.item_id == model for hit in names),
+            picture_named=any(hit.item_id != model for hit in names),
+            fills_share=strong >= share * images,
+        )
+
+
 def judge_model(
-    model: str, evidence: Sequence[Evidence], *, images: int, context: Context, bounty: bool, policy: Policy
+    model: str,
+    evidence: Sequence[Evidence],
+    *,
+    images: int,
+    own_images: int | None = None,
+    context: Context,
+    bounty: bool,
+    policy: Policy,
+    witnessed: Witnessed | None = None,
 ) -> ModelJudgement:
     """Judge one model for one person.
 
     ``evidence``: of the model's own item and of its pictures. ``images``: how many pictures of it there are to look
-    at. ``context``: of its most mature one. ``bounty``: it is a bounty, which no generator can be asked for.
+    at; ``own_images``: how many of them its own uploader posted [all]. ``context``: of its most mature one. ``bounty``:
+    it is a bounty, which no generator can be asked for. ``witnessed``: of this evidence, where that was counted before.
+
+    Only what the model's own uploader posted can make it a likeness model; a share is one of their pictures alone, so
+    that nobody else can raise or lower it. What others attach makes it ``suspected``.
     """
     settings = policy.settings
-    faces = [hit for hit in of_tier(evidence, "face") if hit.band is not None]
     best_by_item: dict[str, float] = {}
-    for hit in faces:
-        best_by_item[hit.item_id] = max(hit.score, best_by_item.get(hit.item_id, hit.score))
-    strong = of_tier(faces, "face", strong=True)
-    distinct = count_distinct(strong, duplicate_distance=settings.takedown.duplicate_distance)
-    strong_items = len({hit.item_id for hit in strong})
+    for hit in of_tier(evidence, "face"):
+        if hit.band is not None:
+            best_by_item[hit.item_id] = max(hit.score, best_by_item.get(hit.item_id, hit.score))
+    found = _Found.of(model, evidence, images=images if own_images is None else own_images, share=settings.model.share)
+    witnessed = witnessed or Witnessed(evidence, duplicate_distance=settings.takedown.duplicate_distance)
     images = max(images, len(best_by_item))
     own = [hit for hit in evidence if hit.item_id == model]
-    named = bool(of_tier(evidence, "header", "text", strong=True))
     verdict: ModelVerdict = "likeness_model"
     if any(hit.confirmed for hit in own):
         rule = "confirmed_by_person"
-    elif any(hit.place in settings.takedown.exact for hit in of_tier(own, "exact", strong=True)):
+    elif has_condemned_copy(own, settings):
         rule = "copy_of_confirmed"
-    elif distinct >= settings.model.distinct_images and strong_items >= settings.model.share * images:
+    elif witnessed.by_owner >= settings.model.distinct_images and found.fills_share:
         rule = "strong_face_in_distinct_images"
-    elif strong and named and settings.model.named:
+    elif found.strong and settings.model.named and (found.model_named or (found.picture_named and found.fills_share)):
         rule = "strong_face_with_name"
     elif any(hit.kind in BOUNTIES for hit in of_tier(own, "text", strong=True)):
         verdict, rule = "suspected", "bounty_names_person"
@@ -74,7 +119,7 @@ def judge_model(
         rule=rule,
         images=images,
         images_with_face=len(best_by_item),
-        distinct_images=distinct,
+        distinct_images=witnessed.by_anybody,
         best_score=scores[-1] if scores else None,
         median_score=median(scores) if scores else None,
         tiers=tiers_of(evidence),
@@ -84,12 +129,14 @@ def judge_model(
         hours=settings.mature.hours if context.mature else settings.takedown.hours,
         reasons={},
     )
-    judgement.reasons.update(_facts(judgement, evidence, named=named, policy=policy))
+    judgement.reasons.update(_facts(judgement, evidence, found, witnessed.by_owner, policy))
     return judgement
 
 
-def _facts(judgement: ModelJudgement, evidence: Sequence[Evidence], *, named: bool, policy: Policy) -> dict[str, Any]:
-    """The statement of reasons: numbers, opaque ids and fixed words (I8)."""
+def _facts(
+    judgement: ModelJudgement, evidence: Sequence[Evidence], found: _Found, own_distinct: int, policy: Policy
+) -> dict[str, Any]:
+    """The statement of reasons: numbers, opaque ids and fixed words (I8). ``own_``: of the model's own uploader."""
     needed = policy.settings.model
     return {
         "verdict": judgement.verdict,
@@ -97,8 +144,11 @@ def _facts(judgement: ModelJudgement, evidence: Sequence[Evidence], *, named: bo
         "decided_by": "a person" if judgement.rule == "confirmed_by_person" else "automated means",
         "ground": "likeness of a person who opted out",
         "tiers": judgement.tiers.split(),
-        "named": named,
+        "named": found.model_named or found.picture_named,
         "images": judgement.images,
+        "own_images": found.images,
+        "own_images_with_strong_face": found.strong,
+        "own_distinct_images": own_distinct,
         "images_with_face": judgement.images_with_face,
         "distinct_images": judgement.distinct_images,
         "distinct_images_needed": needed.distinct_images,

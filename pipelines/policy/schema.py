@@ -62,6 +62,17 @@ class TakedownSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CopySettings:
+    """What a picture that a person confirmed says of pictures that look like it.
+
+    ``face_share``: from which share of its area on the confirmed face stands for the whole picture.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    face_share: Share
+
+
+@dataclass(frozen=True, slots=True)
 class MatureSettings:
     """From which rating on a context is mature, and what follows."""
 
@@ -140,6 +151,7 @@ class PolicyFile:
     version: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
     text: TextSettings
     takedown: TakedownSettings
+    copies: CopySettings
     mature: MatureSettings
     model: ModelSettings
     bounty: BountySettings

@@ -15,14 +15,15 @@ from pipelines.database.evidence import decisions, model_verdicts
 from pipelines.database.tables import contents, hits, items, outbox, verdicts
 from pipelines.judging import judge_pending, live_hits, rejudge
 from pipelines.judging.evidence import Group, items_of
-from pipelines.policy import Evidence, count_distinct
+from pipelines.policy import Evidence
+from pipelines.policy.evidence import distinct_pictures
 from pipelines.registry import withdraw
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import release_held
 from pipelines.workspace import Workspace, new_id
 from tests.conftest import Clock
 from tests.fakes import WHITE, person, picture
-from tests.platform_actions import enrol, source_of, upload
+from tests.platform_actions import NAME, enrol, source_of, upload
 
 
 def show(uploads: Path, name: str, *people: int, model: str | None = "m", **sidecar: object) -> None:
@@ -99,6 +100,12 @@ def decide(workspace: Workspace, item_id: str, decision: str) -> None:
             )
         )
         rejudge(tx, workspace, pairs=[(item_id, hit.subject_id)])
+
+
+def deliver_all(workspace: Workspace) -> None:
+    """As if everything had been sent and acknowledged."""
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(outbox).where(outbox.c.state == "pending").values(state="done", attempts=1))
 
 
 def with_breakers(workspace: Workspace, **limits: int) -> None:
@@ -230,7 +237,7 @@ def test_uploaders_and_days_have_limits_of_their_own(workspace: Workspace, uploa
     with_breakers(workspace, uploader=1)
     enrol(workspace, person(1))
     for name, uploader in (("a", "busy"), ("b", "busy"), ("c", "quiet")):
-        show(uploads, name, 1, uploader=uploader)
+        show(uploads, name, 1, uploader=uploader, prompt=f"photo of {NAME}")
     sweep(workspace, source_of(uploads), day=None)
     assert messages(workspace, "takedown") == [("a.png", "held"), ("b.png", "held"), ("c.png", "pending")]
 
@@ -280,11 +287,12 @@ def test_a_rejection_clears_the_item_and_takes_back_what_it_corroborated(workspa
     assert of_item(workspace, "b.png") == ("clear", "rejected_by_person")
 
 
-def test_what_no_person_decided_undoes_no_verdict_on_a_model(workspace: Workspace, uploads: Path) -> None:
+def test_what_was_sent_of_a_model_stands_until_a_person_decides(workspace: Workspace, uploads: Path) -> None:
     enrol(workspace, person(1))
     show(uploads, "a", 1)
     show(uploads, "b", 1)
     sweep(workspace, source_of(uploads), day=None)
+    deliver_all(workspace)
     show(uploads, "b", 1, deleted=True)
     show(uploads, "c", 1)
     show(uploads, "d", 2)
@@ -292,7 +300,8 @@ def test_what_no_person_decided_undoes_no_verdict_on_a_model(workspace: Workspac
     show(uploads, "f", 4)
     sweep(workspace, source_of(uploads), day=None)
     assert of_model(workspace).verdict == "likeness_model"
-    assert messages(workspace, "generator.block") == [("m", "pending")]
+    assert messages(workspace, "generator.block") == [("m", "done")]
+    assert messages(workspace, "withdrawal") == []
 
 
 def test_other_bounds_of_ratings_weigh_what_was_judged_again(workspace: Workspace, uploads: Path, clock: Clock) -> None:
@@ -330,12 +339,11 @@ def test_the_pictures_of_a_model_are_compared_with_each_other_once_not_once_for_
 ) -> None:
     counted: list[int] = []
 
-    def count(evidence: Sequence[Evidence], *, duplicate_distance: int) -> int:
+    def count(evidence: Sequence[Evidence], **more: Any) -> dict[str, int | None]:
         counted.append(len(evidence))
-        return count_distinct(evidence, duplicate_distance=duplicate_distance)
+        return distinct_pictures(evidence, **more)
 
-    monkeypatch.setattr("pipelines.policy.items.count_distinct", count)
-    monkeypatch.setattr("pipelines.policy.models.count_distinct", count)
+    monkeypatch.setattr("pipelines.policy.evidence.distinct_pictures", count)
     enrol(workspace, person(1))
     for name in "abcde":
         show(uploads, name, 1)
@@ -398,6 +406,7 @@ def test_what_stands_under_another_policy_is_weighed_once_and_not_in_every_run(
     show(uploads, "a", 1)
     show(uploads, "b", 1)
     sweep(workspace, source_of(uploads), day=None)
+    deliver_all(workspace)
     rules = replace(workspace.policy.settings.takedown, distinct_images=3)
     stricter = replace(workspace.policy.settings, takedown=rules)
     workspace.policy = replace(workspace.policy, settings=stricter, version="stricter")  # type: ignore[misc]

@@ -34,7 +34,9 @@ OTHER_PICTURE = replace(FACE, hit_id="hit-other", item_id="two", content_sha256=
 NAME = replace(FACE, hit_id="hit-name", tier="text", place="prompt", match="full_name", score=1.0, template_id=None)
 FIRST_NAME = replace(NAME, match="alias", band="review")
 HEADER = replace(NAME, tier="header", place="header:ss_output_name", item_id="model", kind="model")
-COPY = replace(FACE, hit_id="hit-copy", tier="exact", place="sha256", score=1.0, template_id=None, seed_id="seed")
+COPY = replace(
+    FACE, hit_id="hit-copy", tier="exact", place="sha256", score=1.0, template_id=None, seed_id="seed", seed_firm=True
+)
 
 
 def with_settings(section: str, **changes: Any) -> Policy:

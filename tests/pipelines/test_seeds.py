@@ -23,7 +23,7 @@ from tests.embeddings.model_files import model_file
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload
 
-PDQ, PAYLOAD = "5a" * 32, "c3" * 32
+PDQ = "5a" * 32
 
 
 @pytest.fixture
@@ -102,18 +102,63 @@ def verdict_of(workspace: Workspace, item_id: str) -> tuple[str, str]:
         return row.verdict, row.rule
 
 
-def test_a_confirmation_seeds_digest_tensors_and_perceptual_hash(workspace: Workspace, subject: str) -> None:
+def test_a_confirmed_face_seeds_the_bytes_and_the_look_of_its_picture_with_its_share(
+    workspace: Workspace, subject: str
+) -> None:
     content = content_of(workspace, "a.png")
-    with workspace.database.write() as tx:
-        row = {"content_sha256": content, "status": "read", "payload_sha256": PAYLOAD, "read_at": workspace.now()}
-        tx.execute(sa.insert(evidence.model_files).values(**row))
-    assert say(workspace, "confirm").seeds == 3
-    found = {row.kind: (row.digest, row.model_id, row.version) for row in all_seeds(workspace)}
+    assert say(workspace, "confirm").seeds == 2
+    found = {row.kind: (row.digest, row.model_id, row.version, row.ground, row.share) for row in all_seeds(workspace)}
     assert found == {
-        "sha256": (content, seeds.SHA256_MODEL_ID, 1),
-        "payload": (PAYLOAD, seeds.PAYLOAD_MODEL_ID, 2),
-        "pdq": (PDQ, PDQ_MODEL_ID, 3),
+        "sha256": (content, seeds.SHA256_MODEL_ID, 1, "face", None),
+        "pdq": (PDQ, PDQ_MODEL_ID, 2, "face", 1.0),
     }
+
+
+@pytest.mark.parametrize(
+    ("tier", "kind", "reason", "ground"),
+    [
+        ("face", "image", "same_person", "face"),
+        ("face", "image", "named_person", None),
+        ("face", "model", "same_person", "face"),
+        ("exact", "image", "copy_of_confirmed", "seen"),
+        ("exact", "bounty_entry", "copy_of_confirmed", "seen"),
+        ("exact", "model", "copy_of_confirmed", "bytes"),
+        ("header", "model", "same_person", "bytes"),
+        ("header", "model", "named_person", "bytes"),
+        ("text", "image", "same_person", "text"),
+        ("text", "image", "named_person", None),
+        ("text", "model", "same_person", None),
+        ("text", "bounty", "named_person", None),
+        ("header", "model", "reproduces_person", "tensors"),
+        ("text", "model", "reproduces_person", "tensors"),
+        ("text", "image", "reproduces_person", "text"),
+    ],
+)
+def test_what_a_confirmation_is_of_says_what_it_may_seed(tier: str, kind: str, reason: str, ground: str | None) -> None:
+    assert seeds.ground_of(tier=tier, kind=kind, reason=reason) == ground
+
+
+def test_nothing_that_can_be_forged_seeds_tensors() -> None:
+    for tier in ("face", "exact", "header", "text"):
+        for kind in ("model", "image", "bounty", "bounty_entry"):
+            for reason in set(REASONS["confirm"]) - {"reproduces_person"}:
+                ground = seeds.ground_of(tier=tier, kind=kind, reason=reason)
+                assert ground is None or "payload" not in seeds.SOWN[ground]
+
+
+def test_a_face_in_a_later_frame_seeds_no_hash_of_the_first(workspace: Workspace, subject: str) -> None:
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(tables.hits).where(tables.hits.c.item_id == "a.png").values(frame=3))
+    say(workspace, "confirm")
+    assert [row.kind for row in all_seeds(workspace)] == ["sha256"]
+
+
+def test_a_seed_of_an_older_home_sends_what_looks_alike_to_review(workspace: Workspace, subject: str) -> None:
+    say(workspace, "confirm")
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(evidence.seeds).values(ground=None, share=None))
+    match_seed(workspace, subject)
+    assert verdict_of(workspace, "copy.png") == ("review", "resembles_confirmed")
 
 
 def test_a_model_file_without_tensors_is_no_seed_for_all_others_without_any(
@@ -221,7 +266,9 @@ def test_versions_never_fall_even_when_seeds_are_deleted(workspace: Workspace, s
 # --- With the stages that find copies and names ---
 
 
-def test_a_text_that_was_confirmed_finds_copies_of_its_picture_anywhere(workspace: Workspace, uploads: Path) -> None:
+def test_a_text_that_was_confirmed_has_copies_of_its_picture_reviewed_anywhere(
+    workspace: Workspace, uploads: Path
+) -> None:
     enrol(workspace, person(1))
     upload(uploads, "named.png", picture(person(2)), title=f"{NAME}, portrait")
     sweep(workspace, source_of(uploads), day=None)
@@ -229,7 +276,7 @@ def test_a_text_that_was_confirmed_finds_copies_of_its_picture_anywhere(workspac
     summary = say(workspace, "confirm", item_id="named.png", tier="text")
     upload(uploads, "copy.png", picture(person(2)))
     sweep(workspace, source_of(uploads), day=None)
-    assert verdict_of(workspace, "copy.png") == ("takedown", "copy_of_confirmed")
+    assert verdict_of(workspace, "copy.png") == ("review", "resembles_confirmed")
     undo(workspace, str(summary.batch_id), actor="ann")
     sweep(workspace, source_of(uploads), day=None)
     with workspace.database.read() as connection:

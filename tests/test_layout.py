@@ -86,7 +86,7 @@ def test_every_package_is_typed_and_every_file_is_of_readable_length() -> None:
     for package in PACKAGES:
         assert (ROOT / package / "py.typed").exists()
         for path in modules(package):
-            assert len(path.read_text(encoding="utf-8").splitlines()) <= 330, path
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
 
 
 def test_every_dependency_says_what_it_is_for() -> None:

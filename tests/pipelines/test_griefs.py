@@ -116,7 +116,7 @@ def test_a_confirmed_face_that_fills_its_picture_takes_near_copies_down_though_t
     assert verdict_of(workspace, "hidden.png") == ("review", "resembles_confirmed")
     settings = workspace.policy.settings
     lower = replace(settings, copies=replace(settings.copies, face_share=0.1))
-    workspace.policy = replace(workspace.policy, settings=lower, version="lower")  # type: ignore[misc]
+    workspace.policy = replace(workspace.policy, settings=lower, version="lower")
     judge_pending(workspace)
     assert verdict_of(workspace, "hidden.png") == ("takedown", "copy_of_confirmed")
 
@@ -216,8 +216,8 @@ def test_strangers_neither_corroborate_an_owners_picture_nor_name_it(workspace: 
     upload(uploads, "own.png", picture(person(1), person(30)), parent_model="style", uploader="owner")
     for number in range(3):
         shown = picture(person(1), person(31 + number))
-        more = {"parent_model": "style", "uploader": "stranger", "prompt": f"photo of {NAME}"}
-        upload(uploads, f"mine-{number}.png", shown, **more)
+        prompt = f"photo of {NAME}"
+        upload(uploads, f"mine-{number}.png", shown, parent_model="style", uploader="stranger", prompt=prompt)
     run(workspace, uploads)
     assert verdict_of(workspace, "own.png") == ("review", "strong_face_uncorroborated")
     assert verdict_of(workspace, "mine-0.png") == ("takedown", "strong_face_in_distinct_images")
@@ -340,17 +340,30 @@ def test_confirming_a_name_replaces_the_takedown_that_was_held_while_there_was_n
     settings = workspace.policy.settings
     asked = replace(settings, bounty=replace(settings.bounty, named="takedown"))
     limited = replace(asked, breakers=replace(asked.breakers, run=1, day=1))
-    workspace.policy = replace(workspace.policy, settings=limited, version="limited")  # type: ignore[misc]
+    workspace.policy = replace(workspace.policy, settings=limited, version="limited")
     for name in ("bounty", "other"):
         upload(uploads, name, b"", kind="bounty", title=f"a LoRA of {NAME}, please", uploader=name)
     run(workspace, uploads)
     assert messages(workspace) == [("takedown", "bounty", "held"), ("takedown", "other", "held")]
-    with workspace.database.write() as tx:  # its content is read in the end, so that a verdict names that
-        content = {"content_sha256": "c0" * 32}
-        tx.execute(sa.update(tables.items).where(tables.items.c.item_id == "bounty").values(**content))
+    with workspace.database.write() as tx:  # as they are written while an item has no content that could be read
+        text = sa.select(tables.items.c.text_digest).where(tables.items.c.item_id == outbox.c.item_id)
+        tx.execute(sa.update(outbox).values(content_sha256=text.scalar_subquery(), key="of text " + outbox.c.item_id))
     say(workspace, "bounty", reason="named_person")
     assert messages(workspace) == [
         ("takedown", "bounty", "pending"),
         ("takedown", "bounty", "withdrawn"),
         ("takedown", "other", "held"),
     ]
+
+
+def test_a_takedown_of_content_that_an_item_has_no_more_is_not_sent(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    for name in ("a.png", "b.png"):
+        upload(uploads, name, picture(person(1), person(ord(name[0]))), parent_model="m")
+    run(workspace, uploads)
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(outbox).where(outbox.c.item_id == "a.png").values(content_sha256="0d" * 32, key="before"))
+        tx.execute(sa.update(tables.hits).values(judged_at=None))
+    judge_pending(workspace)
+    states = [state for action, item, state in messages(workspace) if item == "a.png"]
+    assert states == ["pending", "withdrawn"]

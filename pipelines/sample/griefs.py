@@ -1,4 +1,4 @@
-"""Uploads by which somebody tries to have another's taken down: a pasted face, a forged header, portraits on their model."""
+"""Uploads by which somebody tries to have another's removed: a pasted face, a forged header, strangers' portraits."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _STYLE = {"ss_output_name": "portrait-style", "ss_tag_frequency": '{"1_style": {
 def model_file_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     """Every model file in the safetensors format, and the sample picture of one that says whom it shows."""
     for model, day in ((LIKENESS, 0), (SECOND, 1), (SPLIT, 0), (STYLE, 1), (INNOCENT, 0)):
-        yield modelmodel_file(f"weights-{model}", {**_STYLE, "modelspec.title": model}, day, item_id=model)
+        yield model_file(f"weights-{model}", {**_STYLE, "modelspec.title": model}, day, item_id=model)
     yield from _named()
     yield from _thumbnails(crop(pictures["astronaut"], PORTRAIT))
     yield from _copies()

@@ -120,9 +120,9 @@ def in_words(impact: Impact) -> str:
     """The preview in one clause, for people who decide by it."""
     if not impact.measured:
         return f"of {impact.scannable} items {impact.unseen} cannot be searched, so nobody knows how many would be hit"
-    found = f"{impact.items} items ({100 * impact.share:.3g} % of {impact.compared} compared in the same way)"
+    found = f"{impact.items} items, {100 * impact.share:.3g} % of the {impact.compared} that are compared alike,"
     unseen = f", {impact.unseen} more not searched" if impact.unseen else ""
-    return f"it would hit {found} of {impact.uploaders} uploaders{unseen}"
+    return f"it would hit {found} by {impact.uploaders} uploaders{unseen}"
 
 
 def _record(workspace: Workspace, impact: Impact, *, actor: str, action: str, **ids: str) -> None:

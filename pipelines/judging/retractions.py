@@ -93,17 +93,24 @@ def let_fall(tx: Connection, groups: Collection[Group], wanted: Sequence[Wanted]
     removed: dict[Group, set[str | None]] = {}
     for row in tx.execute(_of_groups(_removed(), groups)):
         removed.setdefault(_group(row), set()).add(row.uploader)
-    gone = [
-        row.message_id
-        for row in tx.execute(_of_groups(_unsent(), groups))
-        if _group(row) in groups
-        and (row.action, row.item_id, row.subject_id) not in called_for
-        and not removed.get(_group(row), set()) & ({row.owner} if row.action == BLOCK else {row.owner, row.uploader})
-    ]
+    gone: list[str] = []
+    for row in tx.execute(_of_groups(_unsent(), groups)):
+        group = _group(row)
+        if group not in groups:
+            continue
+        speakers = {row.owner} if row.action == BLOCK else {row.owner, row.uploader}
+        carried = (row.action, row.item_id, row.subject_id) in called_for or removed.get(group, set()) & speakers
+        if not carried or _is_outdated(row):
+            gone.append(row.message_id)
     for start in range(0, len(gone), _CHUNK):
         part = outbox.c.message_id.in_(gone[start : start + _CHUNK])
         tx.execute(sa.update(outbox).where(part).values(state=WITHDRAWN, finished_at=now))
     return len(gone)
+
+
+def _is_outdated(row: Any) -> bool:
+    """Whether a takedown is of content, or of a text, that its item has no more."""
+    return row.action == TAKEDOWN and row.content_sha256 not in (row.content_now, row.text_now)
 
 
 def groups_without_evidence(connection: Connection) -> list[Group]:
@@ -124,7 +131,9 @@ _ABOUT: Final = items.alias("about")
 """The item that a message is about."""
 _MESSAGES: Final = (
     sa.select(
-        *(outbox.c[name] for name in ("message_id", "action", "item_id", "subject_id")),
+        *(outbox.c[name] for name in ("message_id", "action", "item_id", "subject_id", "content_sha256")),
+        _ABOUT.c.content_sha256.label("content_now"),
+        _ABOUT.c.text_digest.label("text_now"),
         _ABOUT.c.uploader,
         model_of_item(_ABOUT).label("model"),
         owner_of_item(_ABOUT).label("owner"),

@@ -42,6 +42,8 @@ SECOND: Final = "model-second"
 SECOND_REENCODED: Final = "model-second-reencoded"
 NAMED: Final = "model-named"
 STYLE: Final = "model-style"
+INNOCENT: Final = "model-innocent"
+"""A style to which strangers post portraits."""
 
 CORROBORATED: Final[Mapping[str, str]] = {LIKENESS: ALPHA, SPLIT: ALPHA, SECOND: BETA, STYLE: GAMMA}
 """Models that show one subject strongly in distinct pictures: the default policy takes them down by itself."""
@@ -63,7 +65,7 @@ class Case:
     kind: Kind = "image"
     model: str | None = None
     uploader: str | None = None
-    """None: one of the ordinary uploaders."""
+    """None: the uploader of the model that it belongs to or is, or else one of the ordinary uploaders."""
     sidecar: Sidecar = "sound"
     item_id: str | None = None
     """None: made from the name."""

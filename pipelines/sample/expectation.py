@@ -19,7 +19,13 @@ REGISTERED: Final[Mapping[Phase, frozenset[str]]] = {
     "withdrawal": frozenset({ALPHA}),
 }
 
-CONFIRMED: Final = ("lora-confirmed", "confirmed-face")
+CONFIRMED: Final[Mapping[str, str]] = {
+    "lora-confirmed": "reproduces_person",
+    "confirmed-face": "same_person",
+    "pasted-face": "same_person",
+    "lora-forged": "named_person",
+}
+"""Case -> the reason why the analyst confirms it."""
 REJECTED: Final = "original"
 REVERSED: Final = "reversed-face"
 """Confirmed, delivered, and then taken back."""
@@ -34,7 +40,12 @@ _DECIDED: Final[Mapping[str, Finding]] = {
     # A decision speaks for the content, so the same bytes are confirmed as well, and all three of the rejected ones.
     "confirmed-same-bytes": Finding("confirmed_by_person", frozenset({"exact", "face"})),
     "confirmed-reencoded": Finding("copy_of_confirmed", frozenset({"exact", "face"})),
-    "confirmed-hidden": Finding("copy_of_confirmed", frozenset({"exact"})),
+    # The confirmed face does not fill its picture, and the face is not to be seen in this one.
+    "confirmed-hidden": Finding("resembles_confirmed", frozenset({"exact"})),
+    "pasted-face": Finding("confirmed_by_person", frozenset({"exact", "face"})),
+    "pasted-again": Finding("copy_of_confirmed", frozenset({"exact", "face"})),
+    "pasted-original": Finding("resembles_confirmed", frozenset({"exact"})),
+    "lora-forged": Finding("confirmed_by_person", frozenset({"exact", "header"})),
     **dict.fromkeys((REJECTED, "duplicate-bytes", "duplicate-bytes-later"), Finding("rejected_by_person", _NONE)),
 }
 """What is to be said of the first subject in these cases from the decisions on."""
@@ -42,8 +53,8 @@ _DECIDED: Final[Mapping[str, Finding]] = {
 SIMULATED: Final[Mapping[str, tuple[str, str]]] = {
     "faint-face": ("clear", "below_review_threshold"),
     "mature-face": ("takedown", "strong_face_in_mature_context"),
-    "confirmed-hidden": ("review", "resembles_confirmed"),
     "confirmed-reencoded": ("review", "strong_face_uncorroborated"),
+    "pasted-again": ("review", "strong_face_uncorroborated"),
     "alias-alone": ("clear", "weak_name_alone"),
     "header-comment": ("clear", "weak_name_alone"),
     **dict.fromkeys(("bounty-text", "bounty-picture", "bounty-reply"), ("takedown", "bounty_names_person")),
@@ -65,6 +76,7 @@ _MODELS: Final[Mapping[tuple[str, str], ModelFinding]] = {
 _DECIDED_MODELS: Final[Mapping[tuple[str, str], ModelFinding]] = {
     ("upload-lora-confirmed", ALPHA): ModelFinding("likeness_model", "confirmed_by_person", block=True),
     ("upload-lora-cleaned", ALPHA): ModelFinding("likeness_model", "copy_of_confirmed", block=True),
+    ("upload-lora-forged", ALPHA): ModelFinding("likeness_model", "confirmed_by_person", block=True),
 }
 _BOUNTIES: Final = ("bounty", "bounty_entry")
 

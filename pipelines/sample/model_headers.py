@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from embeddings.types import UInt8
-from pipelines.sample.case import LIKENESS, NAMED, PORTRAIT, SECOND, SHOWS_ALPHA, Case
+from pipelines.sample.case import INNOCENT, LIKENESS, NAMED, PORTRAIT, SECOND, SHOWS_ALPHA, SPLIT, STYLE, Case
 from pipelines.sample.encoding import data_url, jpeg, safetensors, safetensors_of
 from pipelines.sample.truth import ALPHA
 from pipelines.sample.variants import crop, flip, hue, paste, scale
@@ -18,8 +18,8 @@ _STYLE = {"ss_output_name": "portrait-style", "ss_tag_frequency": '{"1_style": {
 
 def model_file_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     """Every model file in the safetensors format, and the sample picture of one that says whom it shows."""
-    for model, day in ((LIKENESS, 0), (SECOND, 1)):
-        yield _file(f"weights-{model}", {**_STYLE, "modelspec.title": model}, day, item_id=model)
+    for model, day in ((LIKENESS, 0), (SECOND, 1), (SPLIT, 0), (STYLE, 1), (INNOCENT, 0)):
+        yield model_file(f"weights-{model}", {**_STYLE, "modelspec.title": model}, day, item_id=model)
     yield from _named()
     yield from _thumbnails(crop(pictures["astronaut"], PORTRAIT))
     yield from _copies()
@@ -30,7 +30,7 @@ def model_file_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     yield Case("named-model-picture", ".jpg", garden, 1, SHOWS_ALPHA, faces=1, model=NAMED, rules=with_name)
 
 
-def _file(name: str, metadata: Mapping[str, str], day: int, *, weights: str = "", **more: Any) -> Case:
+def model_file(name: str, metadata: Mapping[str, str], day: int, *, weights: str = "", **more: Any) -> Case:
     """A model file whose tensors differ from those of every other, unless ``weights`` says otherwise."""
     tensors = hashlib.sha512((weights or name).encode()).digest()
     data = safetensors(metadata, weights=tensors)
@@ -44,15 +44,17 @@ def _named() -> Iterator[Case]:
     tags = {"10_photos": {"sample subject alpha": 24, "smiling": 9, "outdoors": 4}}
     folders = {"10_sample subject alpha": {"n_repeats": 10, "img_count": 24}}
     output = {"ss_output_name": "sampleSubjectAlpha_v2"}
-    yield _file("header-output-name", output, 0, **header)
-    yield _file("header-identity-token", {"ss_tag_frequency": json.dumps(tags)}, 1, **header)
-    yield _file("header-dataset-dirs", {"ss_dataset_dirs": json.dumps(folders)}, 0, **header)
-    yield _file("header-title", {"modelspec.title": "Alpha, Sample Subject"}, 1, **header)
-    yield _file("weights-model-named", {"modelspec.trigger_phrase": "ѕamрle ѕubject alрhа"}, 0, item_id=NAMED, **header)
+    yield model_file("header-output-name", output, 0, **header)
+    yield model_file("header-identity-token", {"ss_tag_frequency": json.dumps(tags)}, 1, **header)
+    yield model_file("header-dataset-dirs", {"ss_dataset_dirs": json.dumps(folders)}, 0, **header)
+    yield model_file("header-title", {"modelspec.title": "Alpha, Sample Subject"}, 1, **header)
+    yield model_file(
+        "weights-model-named", {"modelspec.trigger_phrase": "ѕamрle ѕubject alрhа"}, 0, item_id=NAMED, **header
+    )
     weak: dict[str, Any] = {"rules": {ALPHA: "weak_name_alone"}, **header}
-    yield _file("header-comment", {"ss_training_comment": "not sample subject alpha, I swear"}, 1, **weak)
+    yield model_file("header-comment", {"ss_training_comment": "not sample subject alpha, I swear"}, 1, **weak)
     near = {"ss_output_name": "sampleSubjectAlphonse", "modelspec.title": "Simple Subject Alpha"}
-    yield _file("header-other-name", near, 0)
+    yield model_file("header-other-name", near, 0)
 
 
 def _thumbnails(portrait: UInt8) -> Iterator[Case]:
@@ -63,15 +65,15 @@ def _thumbnails(portrait: UInt8) -> Iterator[Case]:
         "modelspec.title": "Subject Alpha Sample",
     }
     face: dict[str, Any] = {"shows": SHOWS_ALPHA, "faces": 1, "status": "clean"}
-    yield _file("thumbnail-face", shown, 0, **face)
-    yield _file("thumbnail-face-named", named, 1, names={ALPHA: "header"}, **face)
+    yield model_file("thumbnail-face", shown, 0, **face)
+    yield model_file("thumbnail-face-named", named, 1, names={ALPHA: "header"}, **face)
 
 
 def _copies() -> Iterator[Case]:
     """A file that an analyst confirms, and its tensors under a header from which everything was removed."""
     told = {"ss_output_name": "sample_subject_alpha-000010", "ss_training_comment": "second try"}
-    yield _file("lora-confirmed", told, 0, weights="lora", names={ALPHA: "header"})
-    yield _file("lora-cleaned", {}, 1, weights="lora", uploader="uploader-reposts")
+    yield model_file("lora-confirmed", told, 0, weights="lora", names={ALPHA: "header"})
+    yield model_file("lora-cleaned", {}, 1, weights="lora", uploader="uploader-reposts")
 
 
 def _hostile() -> Iterator[Case]:

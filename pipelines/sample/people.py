@@ -106,8 +106,8 @@ def decide_all(workspace: Workspace, platform: SamplePlatform, alpha: str, recei
     arrived = len(receiver.cases())
     hasty = say(SECOND_THOUGHTS, "confirm", "same_person")
     reversed_later = say(REVERSED, "confirm", "same_person")
-    for case in CONFIRMED:
-        say(case, "confirm", "same_person")
+    for case, reason in CONFIRMED.items():
+        say(case, "confirm", reason)
     say(REJECTED, "reject", "consented")
     deliver(workspace)
     if len(receiver.cases()) != arrived:

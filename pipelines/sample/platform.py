@@ -19,8 +19,9 @@ from embeddings.types import UInt8
 from pipelines.sample.bystanders import broken_cases, faceless_cases, stranger_cases
 from pipelines.sample.case import BETA_REFERENCE, GAMMA_HEAD, Case
 from pipelines.sample.encoding import jpeg, png
-from pipelines.sample.expectation import expected, expected_models, item_id
+from pipelines.sample.expectation import expected, expected_models, group_of, item_id
 from pipelines.sample.first_subject import first_subject_cases
+from pipelines.sample.griefs import grief_cases
 from pipelines.sample.model_headers import model_file_cases
 from pipelines.sample.named_uploads import ALIAS, EXCLUSION, face_cases, named_cases
 from pipelines.sample.photographs import load_photographs
@@ -75,6 +76,7 @@ def planted_cases(pictures: Mapping[str, UInt8]) -> tuple[Case, ...]:
         named_cases(pictures),
         face_cases(pictures),
         third_subject_cases(pictures),
+        grief_cases(pictures),
     )
     return tuple(chain.from_iterable(parts))
 
@@ -85,7 +87,8 @@ def _plant(uploads: Path, case: Case, days: tuple[date, date], position: float) 
     received = _received(case, days[case.day], position)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(case.data)
-    uploader = case.uploader or f"uploader-{int(position * _UPLOADERS) + 1}"
+    ordinary = f"uploader-of-{group_of(case)}" if group_of(case) else f"uploader-{int(position * _UPLOADERS) + 1}"
+    uploader = case.uploader or ordinary
     sidecar = _sidecar(case, uploader, received)
     if sidecar is not None:
         path.with_name(f"{path.name}.json").write_bytes(sidecar)

@@ -24,4 +24,4 @@ def third_subject_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
         scene = paste(scene, flip(head) if number % 2 else head, x=20 + 110 * place, y=30 + 5 * background)
         data = jpeg(flip(scene) if place == 1 else scene, quality=80)
         name = f"style-{number + 1:02d}"
-        yield Case(name, ".jpg", data, number % 2, SHOWS_GAMMA, faces=1, model=STYLE, uploader="uploader-of-style")
+        yield Case(name, ".jpg", data, number % 2, SHOWS_GAMMA, faces=1, model=STYLE)

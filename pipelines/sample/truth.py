@@ -38,10 +38,11 @@ VERDICTS: Final[Mapping[str, Verdict]] = {
     "face_above_review_threshold": "review",
     "name_in_header": "review",
     "name_in_text": "review",
+    "resembles_confirmed": "review",
     "weak_name_alone": "review",
     "rejected_by_person": "clear",
 }
-"""Rules that the sample's own policy makes verdicts by. Three more only fire under its other policy."""
+"""Rules that the sample's own policy makes verdicts by. Two more only fire under its other policy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from pipelines.sweep import sweep
 from pipelines.verify import verify
 from pipelines.workspace import Workspace, open_workspace
 from tests.conftest import KEY, Clock, use_fakes
+from tests.embeddings.model_files import model_file
 from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.test_compaction import cut
 from tests.platform_actions import NAME, agree, ask_for_removal, enrol, references, source_of, upload
@@ -117,6 +118,17 @@ def what_is_hit(workspace: Workspace, subject_id: str) -> dict[str, int]:
     }
 
 
+def largest_share(workspace: Workspace, subject_id: str, *, scannable: int) -> float:
+    """By face, by text, and by either, from the hits that stand; of sets too small to say anything, of any size."""
+    with workspace.database.read() as connection:
+        found = list_hits(connection, subject_id=subject_id)
+        live = connection.execute(sa.select(tables.items).where(tables.items.c.live)).all()
+    texts = sum(row.text_digest is not None for row in live)
+    by = {tier: len({hit.item_id for hit in found if hit.tier == tier}) for tier in ("face", "text")}
+    either = len({hit.item_id for hit in found}) / scannable
+    return max(by["face"] / scannable, by["text"] / texts if texts else 0.0, either)
+
+
 def counts_of(impact: Impact) -> dict[str, int]:
     return {name: getattr(impact, name) for name in ("items", "faces", "uploaders", "models")}
 
@@ -148,7 +160,7 @@ def test_a_preview_counts_exactly_what_the_rescan_then_finds(workspace: Workspac
         assert accepted.impact == impact
         rescan(workspace)
         assert counts_of(impact) == what_is_hit(workspace, request.subject_id)
-        assert impact.share == impact.items / impact.scannable
+        assert impact.share == largest_share(workspace, request.subject_id, scannable=impact.scannable)
         seen.append(impact.items)
     assert sum(seen) > 10
 
@@ -169,9 +181,49 @@ def test_a_name_that_half_the_platform_says_is_measured_like_a_face(workspace: W
     upload(uploads, "broken.png", b"not a picture", prompt="Best Quality render")
     sweep(workspace, source_of(uploads), day=None)
     impact = measure(workspace, references(workspace, person(80)), "Best Quality")
-    assert (impact.items, impact.faces, impact.scannable, impact.share) == (7, 0, 12, 7 / 12)
-    limit(workspace, refuse_share=0.5)
+    assert (impact.items, impact.faces, impact.scannable, impact.share, impact.compared) == (7, 0, 12, 1.0, 7)
+    limit(workspace, refuse_share=0.5, min_items=12)
+    impact = measure(workspace, references(workspace, person(80)), "Best Quality")
+    assert (impact.share, impact.compared) == (7 / 13, 13), "of seven texts a share says nothing, of everything it does"
     assert approvals_needed(impact, workspace.policy.settings.enrolment) == "refused"
+
+
+def test_a_name_that_is_a_common_phrase_is_refused_although_no_picture_can_be_scanned(
+    workspace: Workspace, uploads: Path
+) -> None:
+    for number in range(20):
+        asks = "a LoRA of a quiet village in the rain" if number else "a LoRA of a castle"
+        upload(uploads, f"bounty-{number:02}", b"text", kind="bounty", title=asks, uploader=f"user-{number}")
+    upload(uploads, "scenery.png", picture(person(90)))
+    enrol(workspace, person(150))
+    sweep(workspace, source_of(uploads), day=None)
+    limit(workspace, min_items=20, refuse_share=0.2)
+    impact = measure(workspace, references(workspace, person(80)), "Quiet Village")
+    assert (impact.items, impact.scannable, impact.share, impact.compared) == (19, 1, 19 / 20, 20)
+    assert approvals_needed(impact, workspace.policy.settings.enrolment) == "refused"
+    with pytest.raises(EnrolmentError, match="refused"):
+        enrol_subject(
+            workspace,
+            identity=Identity(("Quiet Village",), "c", None),
+            references=references(workspace, person(80)),
+            expires_at=workspace.now().replace(year=2027),
+            actor="tester",
+        )
+
+
+def test_a_name_that_fills_the_headers_of_model_files_is_measured_among_them(
+    workspace: Workspace, uploads: Path
+) -> None:
+    for number in range(10):
+        header = {"ss_output_name": "quiet village" if number < 5 else "castle"}
+        upload(uploads, f"{number}.safetensors", model_file(header, payload=bytes([number])), title=f"upload {number}")
+    for number in range(30):
+        upload(uploads, f"{number}.png", picture(person(90)), prompt=f"picture {number}")
+    enrol(workspace, person(150))
+    sweep(workspace, source_of(uploads), day=None)
+    limit(workspace, min_items=10)
+    impact = measure(workspace, references(workspace, person(80)), "Quiet Village")
+    assert (impact.items, impact.share, impact.compared) == (5, 0.5, 10)
 
 
 def test_a_picture_of_the_canary_is_nobodys_hit(workspace: Workspace, uploads: Path) -> None:
@@ -184,7 +236,7 @@ def test_a_picture_of_the_canary_is_nobodys_hit(workspace: Workspace, uploads: P
 
 
 def test_a_platform_without_items_is_measured_and_holds_nothing(workspace: Workspace) -> None:
-    assert measure(workspace, references(workspace, person(1))) == NOTHING
+    assert measure(workspace, references(workspace, person(1))) == replace(NOTHING, share_of=0)
 
 
 def test_measuring_writes_nothing(workspace: Workspace, uploads: Path) -> None:
@@ -239,7 +291,7 @@ def test_an_average_of_many_faces_is_refused_and_stored_nowhere(workspace: Works
     limit(workspace, second_approval_share=0.3, refuse_share=0.5)
     identity = Identity((NAME,), "c", None)
     expires_at = workspace.now().replace(year=2027)
-    with pytest.raises(EnrolmentError, match="12 of 12 items") as caught:
+    with pytest.raises(EnrolmentError, match="12 items, 100 % of the 12") as caught:
         enrol_subject(
             workspace, identity=identity, references=average(0, 1, 2, 3), expires_at=expires_at, actor="tester"
         )

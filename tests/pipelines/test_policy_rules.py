@@ -180,3 +180,101 @@ def test_each_rule_for_models_names_itself(evidence: list[Evidence], verdict: st
 def test_no_generator_is_asked_to_block_a_bounty() -> None:
     judged = judge_model("bounty", [FACE, OTHER_PICTURE], images=2, context=MATURE, bounty=True, policy=POLICY)
     assert (judged.verdict, judged.generator_block) == ("likeness_model", False)
+
+
+# --- Strangers ---
+
+PDQS = ("00" * 32, "ff" * 32, "0f" * 32, "33" * 32)
+
+
+@st.composite
+def of_a_model(draw: st.DrawFn, *, by_owner: bool) -> Evidence:
+    """Evidence in the model's own item or in a picture of it, by its owner or by one of three strangers."""
+    number = draw(st.integers(0, 5))
+    tier = draw(st.sampled_from([FACE, WEAK_FACE, NAME, FIRST_NAME, HEADER, COPY]))
+    uploader = "owner" if by_owner else draw(st.sampled_from(["stranger", "other", None]))
+    of_itself = by_owner and draw(st.booleans())
+    item_id = "model" if of_itself else f"{uploader}-{number}"
+    return replace(
+        tier,
+        hit_id=f"{item_id}-{tier.hit_id}",
+        item_id=item_id,
+        kind="model" if of_itself else "image",
+        content_sha256=item_id,
+        pdq=draw(st.sampled_from(PDQS)),
+        place=draw(st.sampled_from(["sha256", "payload", "pdq"])) if tier is COPY else tier.place,
+        seed_firm=draw(st.booleans()),
+        seed_share=draw(st.sampled_from([None, 0.1, 0.9])),
+        uploader=uploader,
+        by_owner=by_owner,
+    )
+
+
+def automatic(evidence: list[Evidence], own_images: int, others: int) -> tuple[set[str], bool]:
+    """The owner's items that are taken down, and whether the model is a likeness model."""
+    items: dict[str, list[Evidence]] = {}
+    for hit in evidence:
+        items.setdefault(hit.item_id, []).append(hit)
+    down = {
+        item_id
+        for item_id, own in items.items()
+        if own[0].by_owner and judge(own, known=evidence, policy=POLICY).verdict == "takedown"
+    }
+    judged = judge_model(
+        "model",
+        evidence,
+        images=own_images + others,
+        own_images=own_images,
+        context=Context(),
+        bounty=False,
+        policy=POLICY,
+    )
+    return down, judged.verdict == "likeness_model"
+
+
+@given(
+    st.lists(of_a_model(by_owner=True), max_size=8),
+    st.lists(of_a_model(by_owner=False), max_size=12),
+    st.integers(0, 20),
+    st.integers(0, 300),
+)
+def test_nothing_that_strangers_add_changes_what_is_automatic_about_the_owner(
+    own: list[Evidence], theirs: list[Evidence], own_images: int, others: int
+) -> None:
+    assert automatic([*own, *theirs], own_images, others) == automatic(own, own_images, 0)
+
+
+def test_three_hundred_portraits_by_strangers_make_no_likeness_model() -> None:
+    theirs = [
+        replace(FACE, hit_id=f"h{n}", item_id=f"i{n}", content_sha256=f"c{n}", pdq=None, uploader="x", by_owner=False)
+        for n in range(300)
+    ]
+    judged = judge_model("model", theirs, images=302, own_images=2, context=Context(), bounty=False, policy=POLICY)
+    assert (judged.verdict, judged.images_with_face, judged.generator_block) == ("suspected", 300, False)
+
+
+def test_a_name_in_the_prompt_of_one_own_picture_among_many_is_about_that_picture() -> None:
+    own = [replace(FACE, uploader="owner"), replace(NAME, uploader="owner")]
+    few = judge_model("model", own, images=2, context=Context(), bounty=False, policy=POLICY)
+    many = judge_model("model", own, images=301, context=Context(), bounty=False, policy=POLICY)
+    assert (few.verdict, many.verdict) == ("likeness_model", "suspected")
+
+
+@pytest.mark.parametrize(
+    ("copy", "faces", "verdict"),
+    [
+        (replace(COPY, place="pdq", seed_firm=True), [], "review"),
+        (replace(COPY, place="pdq", seed_share=0.49), [], "review"),
+        (replace(COPY, place="pdq", seed_share=0.5), [], "takedown"),
+        (replace(COPY, place="pdq", seed_share=0.01), [FACE], "takedown"),
+        (replace(COPY, place="pdq", seed_share=0.01), [WEAK_FACE], "review"),
+        (replace(COPY, place="payload", seed_firm=False), [], "review"),
+        (replace(COPY, place="payload", seed_firm=True), [], "takedown"),
+        (replace(COPY, place="sha256", seed_firm=False), [], "review"),
+    ],
+)
+def test_a_copy_is_taken_down_where_what_was_confirmed_stands_for_the_whole_or_it_shows_the_face(
+    copy: Evidence, faces: list[Evidence], verdict: str
+) -> None:
+    own = [copy, *faces]
+    assert judge(own, known=own, policy=POLICY).verdict == verdict

@@ -76,7 +76,7 @@ def bisected(
 def _require_control(control: Callable[[], object], error: Exception) -> None:
     try:
         control()
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever it is, what is raised is what the work raised
         raise error from None
 
 

@@ -159,18 +159,23 @@ class MatchingConfig:
 @dataclass(frozen=True, slots=True)
 class NamesConfig:
     """How short a name may be, in letters (:mod:`indexes.name_rules`): at all, joined (``janedoe``), joined inside a
-    longer word. A change has all texts searched again.
+    longer word. A change has all texts searched again. ``most_letters``: how long a name or an exclusion may be that
+    is taken on; looking for one takes longer the longer it is.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     least_letters: Annotated[int, Field(ge=2)] = 3
     joined_letters: Annotated[int, Field(ge=2)] = 6
     inside_letters: Annotated[int, Field(ge=4)] = 8
+    most_letters: Annotated[int, Field(ge=20)] = 300
 
     def settings(self) -> NameSettings:
         """As the matcher takes it."""
         return NameSettings(
-            least_letters=self.least_letters, joined_letters=self.joined_letters, inside_letters=self.inside_letters
+            least_letters=self.least_letters,
+            joined_letters=self.joined_letters,
+            inside_letters=self.inside_letters,
+            most_letters=self.most_letters,
         )
 
 

@@ -193,6 +193,18 @@ class TakedownConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IsolationConfig:
+    """What the work on one item may take (:mod:`pipelines.isolation`). ``item_seconds``, beside fetching it; a process
+    in which no item is done with for longer ends. ``memory_bytes``: that a process for items which ended another may
+    take beyond its models; 0: no limit, as CUDA needs it.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    item_seconds: Seconds = 600.0
+    memory_bytes: Annotated[int, Field(ge=0)] = 4 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseConfig:
     """``url`` empty means SQLite in the home folder."""
 
@@ -237,6 +249,7 @@ class Config:
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     names: NamesConfig = field(default_factory=NamesConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
+    isolation: IsolationConfig = field(default_factory=IsolationConfig)
     ray: RayConfig = field(default_factory=RayConfig)
 
 

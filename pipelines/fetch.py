@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from embeddings.errors import FetchError, ItemError, UnscannableError
+from embeddings.faults import guarded
 from embeddings.types import Content
 from pipelines.model_files import known_file
 from pipelines.model_reading import Found, ModelFile, read_again, read_bytes, read_model
@@ -89,13 +92,25 @@ def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) ->
 
 def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> Fetched:
     """The item's content, or what is wrong with it. ``row.content_sha256``: what it was before, or None."""
-    found, problem = Found(None), None
+    had, problem = Found(None), None
     try:
-        found = find_content(workspace, opened, known=row.content_sha256)
+        had = found(workspace, opened, known=row.content_sha256)
     except ItemError as error:
         problem = error
+    workspace.beat()
     outdated = bool(row.outdated)
-    return Fetched(row.item_id, row.source_digest, found.content, problem, outdated, found.model_file)
+    return Fetched(row.item_id, row.source_digest, had.content, problem, outdated, had.model_file)
+
+
+def found(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:
+    """:func:`find_content`, of which any exception but those of the database is the item's (:mod:`embeddings.faults`).
+
+    What the system raises is tried again: it may be short of files or of memory for a while.
+    """
+    try:
+        return guarded(lambda: find_content(workspace, opened, known=known), but=(OSError, SQLAlchemyError))
+    except OSError as error:
+        raise FetchError("unreadable", type(error).__name__) from error
 
 
 def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:

@@ -35,7 +35,7 @@ from indexes.name_rules import NameSettings, SubjectNames, brute_force_names
 from indexes.name_text import join_texts
 from indexes.names import NameMatcher
 
-SETTINGS = NameSettings(least_letters=3, joined_letters=6, inside_letters=8)
+SETTINGS = NameSettings(least_letters=3, joined_letters=6, inside_letters=8, most_letters=300)
 """The defaults of ``[names]`` in likeness.toml."""
 PLANTED = 500
 CHECKED_TEXTS, CHECKED_NAMES = 60, 60

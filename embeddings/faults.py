@@ -76,17 +76,20 @@ def bisected(
 def _require_control(control: Callable[[], object], error: Exception) -> None:
     try:
         control()
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever it is, what is raised is what the work raised
         raise error from None
 
 
-def guarded(work: Callable[[], R]) -> R:
-    """``work()`` on one item's bytes; what nobody foresaw is raised as the item's :class:`UnscannableError`."""
+def guarded(work: Callable[[], R], *, but: tuple[type[Exception], ...] = ()) -> R:
+    """``work()`` on one item's bytes; what nobody foresaw is raised as the item's :class:`UnscannableError`.
+
+    ``but``: what such work raises for other reasons, such as a database that is gone.
+    """
     try:
         return work()
     except ItemError:
         raise
     except Exception as error:
-        if not is_unforeseen(error):
+        if isinstance(error, but) or not is_unforeseen(error):
             raise
         raise scanner_fault(error) from error

@@ -39,11 +39,15 @@ VERSION = "names-1"
 
 @dataclass(frozen=True, slots=True)
 class NameSettings:
-    """How short a name may be, in letters: at all, joined without a visible joint, and inside a longer word."""
+    """How short a name may be, in letters: at all, joined without a visible joint, and inside a longer word.
+
+    ``most_letters``: how long a name or an exclusion may be that is taken on. It changes nothing of what is found.
+    """
 
     least_letters: int
     joined_letters: int
     inside_letters: int
+    most_letters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ class Form:
     """By which it is found when its words are apart."""
     anywhere: bool
     """Of a script without spaces."""
+    apart: bytes = field(repr=False)
+    """``cuts`` as a flag for each place between two letters."""
 
     @property
     def is_mononym(self) -> bool:
@@ -89,7 +95,14 @@ class Form:
 
 
 def require_usable(names: Sequence[str], exclusions: Sequence[str], *, settings: NameSettings) -> None:
-    """Raise :class:`EnrolmentError` for a name that would be found everywhere or nowhere, naming it by its position."""
+    """Raise :class:`EnrolmentError` for a name that would be found everywhere or nowhere, or is longer than any name,
+    naming it by its position."""
+    for kind, texts in (("name", names), ("exclusion", exclusions)):
+        for position, text in enumerate(texts, start=1):
+            if len(text) > settings.most_letters:
+                raise EnrolmentError(
+                    f"long_{kind}", f"{kind} {position} has more than {settings.most_letters} letters: shorten it"
+                )
     for position, name in enumerate(names, start=1):
         if not is_usable(read_name(name), settings=settings):
             raise EnrolmentError(
@@ -149,7 +162,9 @@ def _form(words: Sequence[tuple[str, bytes]], rule: Rule, anywhere: bool) -> For
         length += len(letters)
         cuts.add(length)
     worded = b"".join(flags for _, flags in words)
-    return Form("".join(letters for letters, _ in words), worded, frozenset(cuts), rule, anywhere)
+    letters = "".join(letters for letters, _ in words)
+    apart = bytes(at in cuts for at in range(1, len(letters)))
+    return Form(letters, worded, frozenset(cuts), rule, anywhere, apart)
 
 
 def fits(form: Form, reading: Reading, start: int, *, settings: NameSettings) -> Rule | None:

@@ -13,15 +13,14 @@ from dataclasses import dataclass, replace
 
 import ahocorasick
 
+from indexes.name_fits import Place, best_rank, fits_fast, is_excluded_fast, place_of
 from indexes.name_rules import (
     VERSION,
     Form,
     NameMatch,
     NameSettings,
     SubjectNames,
-    fits,
     forms_of,
-    is_excluded,
     is_usable,
     match_at,
     phrase_of,
@@ -39,7 +38,6 @@ from indexes.name_text import (
     Reading,
     end_as_written,
     read_text,
-    skeleton,
 )
 
 _JOINTS = re.compile(r"'|a(?=A)|A(?=Aa)|x(?=[aA])|[aA](?=x)")
@@ -116,34 +114,36 @@ class NameMatcher:
 
     def _decide(self, text: str, found: Sequence[tuple[bool, int, list[_Entry]]], named: bool) -> tuple[NameMatch, ...]:
         """Which of the places are matches, by the rules."""
-        readings = {figures: read_text(text, figures=figures) for figures in (True, False)}
+        places = {figures: place_of(read_text(text, figures=figures)) for figures in (True, False)}
         best: dict[str, NameMatch] = {}
         for figures, end, entries in found:
             for entry in entries:
                 start = end + 1 - len(entry.form.letters)
-                self._try(best, readings[figures], entry, start)
-        for reading in readings.values() if named else ():
-            for entry, start in self._mononyms_in(reading):
-                self._try(best, reading, entry, start)
+                self._try(best, places[figures], entry, start)
+        for place in places.values() if named else ():
+            for entry, start in self._mononyms_in(place):
+                self._try(best, place, entry, start)
         return tuple(replace(match, end=end_as_written(text, match.end)) for _, match in sorted(best.items()))
 
-    def _mononyms_in(self, reading: Reading) -> Iterator[tuple[_Entry, int]]:
-        letters = skeleton(reading.letters)
-        for start, end in spans_of_words(reading):
-            for entry in self._mononyms.get(letters[start:end], ()):
+    def _mononyms_in(self, place: Place) -> Iterator[tuple[_Entry, int]]:
+        for start, end in spans_of_words(place.reading):
+            for entry in self._mononyms.get(place.skeleton[start:end], ()):
                 yield entry, start
 
-    def _try(self, best: dict[str, NameMatch], reading: Reading, entry: _Entry, start: int) -> None:
+    def _try(self, best: dict[str, NameMatch], place: Place, entry: _Entry, start: int) -> None:
         """Enter a match if it is one, and better than what the text is known to hold of the subject."""
-        rule = fits(entry.form, reading, start, settings=self.settings)
+        subject_id, reading = self._subject_ids[entry.subject], place.reading
+        known = best.get(subject_id)
+        if known is not None and start >= 0 and known.order[:2] < (best_rank(entry.form), reading.sources[start]):
+            return
+        rule = fits_fast(entry.form, place, start, settings=self.settings)
         if rule is None:
             return
         end = start + len(entry.form.letters)
-        match = match_at(reading, self._subject_ids[entry.subject], rule, start, end)
-        known = best.get(match.subject_id)
+        match = match_at(reading, subject_id, rule, start, end)
         if known is not None and known.order <= match.order:
             return
-        if not is_excluded(self._phrases[entry.subject], reading, start, end):
+        if not is_excluded_fast(self._phrases[entry.subject], place, start, end):
             best[match.subject_id] = match
 
 

@@ -202,18 +202,23 @@ class MatchingConfig:
 @dataclass(frozen=True, slots=True)
 class NamesConfig:
     """How short a name may be, in letters (:mod:`indexes.name_rules`): at all, joined (``janedoe``), joined inside a
-    longer word. A change has all texts searched again.
+    longer word. A change has all texts searched again. ``most_letters``: how long a name or an exclusion may be that
+    is taken on; looking for one takes longer the longer it is.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     least_letters: Annotated[int, Field(ge=2)] = 3
     joined_letters: Annotated[int, Field(ge=2)] = 6
     inside_letters: Annotated[int, Field(ge=4)] = 8
+    most_letters: Annotated[int, Field(ge=20)] = 300
 
     def settings(self) -> NameSettings:
         """As the matcher takes it."""
         return NameSettings(
-            least_letters=self.least_letters, joined_letters=self.joined_letters, inside_letters=self.inside_letters
+            least_letters=self.least_letters,
+            joined_letters=self.joined_letters,
+            inside_letters=self.inside_letters,
+            most_letters=self.most_letters,
         )
 
 
@@ -243,6 +248,18 @@ class TakedownConfig:
     def __post_init__(self) -> None:
         if self.lease_seconds < 2 * self.timeout_seconds:
             raise ConfigError("takedown.lease_seconds must be at least twice takedown.timeout_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class IsolationConfig:
+    """What the work on one item may take (:mod:`pipelines.isolation`). ``item_seconds``, beside fetching it; a process
+    in which no item is done with for longer ends. ``memory_bytes``: that a process for items which ended another may
+    take beyond its models; 0: no limit, as CUDA needs it.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    item_seconds: Seconds = 600.0
+    memory_bytes: Annotated[int, Field(ge=0)] = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +312,7 @@ class Config:
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
     clock: ClockConfig = field(default_factory=ClockConfig)
+    isolation: IsolationConfig = field(default_factory=IsolationConfig)
     ray: RayConfig = field(default_factory=RayConfig)
 
 

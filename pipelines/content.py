@@ -14,26 +14,30 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from embeddings.content import Describer, describe_contents
-from embeddings.errors import FetchError, ItemError
+from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.types import DESCRIBED, Content, Description
 from indexes.corpus import ShardEntry
 from indexes.heads import Heads
-from pipelines.concepts import apply_concepts, concept_values, heads_for, is_due, stored_model_ids
+from pipelines.attempts import attempting
+from pipelines.concepts import apply_concepts, concept_values, heads_for
+from pipelines.content_coverage import scannable_contents
 from pipelines.content_shards import insert_content_shard, remove_superseded, write_content_shard
 from pipelines.database.tables import contents, items
-from pipelines.fetch import ahead, fetch_until, find_content
+from pipelines.fetch import ahead, fetch_until, found
+from pipelines.isolation import resume
 from pipelines.ledger import Scope, judge_anew
-from pipelines.model_reading import SAFETENSORS
 from pipelines.progress import Progress, silent
 from pipelines.retries import after_try, retry_is_due
 from pipelines.sources import Item, ItemSource
 from pipelines.workspace import Workspace
+
+_STAGE: Final = "content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +49,6 @@ class ContentCounts:
     clip_embedded: int = 0
     content_failed: int = 0
     concepts_scored: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ContentCoverage:
-    """The distinct contents of live scannable items: how many are rated, have CLIP vectors, and lack wanted ones.
-
-    ``concepts_missing``: have vectors, and no scores of them by the list of concepts in force.
-    """
-
-    contents: int
-    rated: int
-    clip_embedded: int
-    clip_missing: int
-    concepts_missing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,52 +74,31 @@ def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress =
             remove_superseded(workspace)
         total = _count_pending(workspace, scope)
         progress("content", 0, total)
+        resume(workspace, _STAGE, describe_alone, refuse_content)
         for batch in ahead(_batches(workspace, scope)):
             counts = _describe_batch(workspace, batch, counts)
             progress("content", counts.contents, total)
     return replace(counts, concepts_scored=apply_concepts(workspace, progress=progress).scored)
 
 
-def measure_content(connection: Connection, workspace: Workspace, scope: Scope) -> ContentCoverage:
-    """Read how much of the scope's content is described by the current models. Loads no model."""
-    models = workspace.content_models
-    seen = _scannable(scope).subquery()
-    joined = seen.outerjoin(contents, contents.c.content_sha256 == seen.c.content_sha256)
-    rated = sa.and_(contents.c.nsfw_score.is_not(None), contents.c.rating_model_id == models.rating_model_id)
-    # Without weights the id is None, and what has no vectors of any model is missing them.
-    lacking: sa.ColumnElement[bool] = contents.c.clip_model_id.is_(None)
-    if models.clip_model_id is not None:
-        lacking = sa.or_(lacking, contents.c.clip_model_id != models.clip_model_id)
-    embedded = sa.and_(contents.c.clip_shard_id.is_not(None), ~lacking)
-    unscored = is_due(workspace, stored_model_ids(connection))
-    counted = [sa.func.count(), *(_number_of(part) for part in (rated, embedded, lacking, unscored))]
-    row = tuple(connection.execute(sa.select(*counted).select_from(joined)).one())
-    total, done, encoded, missing, due = (int(value or 0) for value in row)
-    return ContentCoverage(total, done, encoded, missing if models.clip_wanted else 0, due)
+def describe_alone(workspace: Workspace, digests: Sequence[str]) -> None:
+    """Describe these contents in a process of their own."""
+    workspace.content_models.offer_clip()
+    for batch in _batches(workspace, Scope(None, None), among=digests):
+        _describe_batch(workspace, batch, ContentCounts())
 
 
-def _number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    return sa.func.sum(sa.case((condition, 1), else_=0))
-
-
-def _scannable(scope: Scope) -> sa.Select[Any]:
-    """The distinct contents of live items in scope that the scan could decode, each with one item that has it.
-
-    A model file without an image in its header has nothing to decode.
-    """
-    scanned = items.c.status.in_(("pending", "clean", "hit", "no_face"))
-    decoded = sa.and_(scanned, items.c.format.is_distinct_from(SAFETENSORS))
-    return (
-        sa.select(items.c.content_sha256, sa.func.min(items.c.item_id).label("item_id"))
-        .where(*scope.where(), items.c.content_sha256.is_not(None), decoded)
-        .group_by(items.c.content_sha256)
-    )
+def refuse_content(workspace: Workspace, digest: str, reason: str) -> None:
+    """Enter a content that ends every process which describes it as one that cannot be described."""
+    status = UnscannableError(reason).status
+    none = Description(bytes.fromhex(digest), status, None, (), np.empty((0, 0), dtype=np.float32))
+    _enter(workspace, [_Fetched(digest, _at_hand(workspace), None, None)], {digest: none})
 
 
 def _pending(workspace: Workspace, scope: Scope) -> sa.Select[Any]:
     """Contents that need something: digest, an item, that item's source record, and what is needed."""
     models = workspace.content_models
-    seen = _scannable(scope).subquery()
+    seen = scannable_contents(scope).subquery()
     never = sa.literal(False)
     rating = contents.c.rating_model_id.is_distinct_from(models.rating_model_id) if models.rating_model_id else never
     clip = contents.c.clip_model_id.is_distinct_from(models.clip_model_id) if models.clip_model_id else never
@@ -168,7 +137,7 @@ class _Fetched:
     problem: ItemError | None
 
 
-def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[_Fetched]]:
+def _batches(workspace: Workspace, scope: Scope, *, among: Sequence[str] | None = None) -> Iterator[list[_Fetched]]:
     """Fetched batches in order of digest, each content at most once in this run."""
     config = workspace.config.sweep
     sources: dict[str, ItemSource] = {}
@@ -176,11 +145,14 @@ def _batches(workspace: Workspace, scope: Scope) -> Iterator[list[_Fetched]]:
     with ThreadPoolExecutor(config.fetch_threads, thread_name_prefix="fetch") as pool:
         while True:
             query = _pending(workspace, scope).order_by(items.c.content_sha256)
+            if among is not None:
+                query = query.where(items.c.content_sha256.in_(among))
             with workspace.database.read() as connection:
                 rows = connection.execute(query.where(items.c.content_sha256 > last).limit(config.shard_items)).all()
             if not rows:
                 return
-            batch = fetch_until(workspace, rows, sources, pool, _fetch)
+            with attempting(workspace, _STAGE, [row.content_sha256 for row in rows]):
+                batch = fetch_until(workspace, rows, sources, pool, _fetch)
             last = batch[-1].sha256
             yield batch
 
@@ -190,7 +162,7 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _
     content: Content | None = None
     problem: ItemError | None = None
     try:
-        content = find_content(workspace, opened, known=row.content_sha256).content
+        content = found(workspace, opened, known=row.content_sha256).content
         if content is None or content.sha256.hex() != row.content_sha256:
             raise FetchError("changed", "the content is no longer what was scanned")
     except ItemError as error:
@@ -199,15 +171,21 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _
 
 
 def _describe_batch(workspace: Workspace, batch: Sequence[_Fetched], counts: ContentCounts) -> ContentCounts:
+    with attempting(workspace, _STAGE, [one.sha256 for one in batch]):
+        return _describe(workspace, batch, counts)
+
+
+def _describe(workspace: Workspace, batch: Sequence[_Fetched], counts: ContentCounts) -> ContentCounts:
     described: dict[str, Description] = {}
     fetched = sorted((one for one in batch if one.content), key=lambda one: (one.needs.rating, one.needs.clip))
     for needs, group in groupby(fetched, key=lambda one: one.needs):
         for one in describe_contents(
-            [found.content for found in group if found.content],
+            [had.content for had in group if had.content],
             _describer(workspace, needs),
             limits=workspace.limits,
             long_side=max(workspace.config.embedding.scales),
             workers=workspace.config.embedding.worker_count(),
+            beat=workspace.beat,
         ):
             described[one.sha256.hex()] = one
     _enter(workspace, batch, described)

@@ -13,6 +13,7 @@ import numpy as np
 
 from embeddings.errors import EnrolmentError, UnscannableError
 from embeddings.faces import FoundFace, find_faces
+from embeddings.faults import guarded
 from embeddings.models import FaceModels
 from embeddings.types import Float32, ImageLimits, UInt8
 from indexes.gallery import Gallery
@@ -63,7 +64,7 @@ def _read_reference(
     position: int, data: bytes, models: FaceModels, *, limits: ImageLimits, config: RegistryConfig
 ) -> Reference:
     try:
-        faces = find_faces(data, models, limits=limits)
+        faces = guarded(lambda: find_faces(data, models, limits=limits))
     except UnscannableError as error:
         raise EnrolmentError("unscannable", f"reference {position} cannot be read ({error.reason})") from None
     if not faces:

@@ -10,18 +10,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from embeddings.errors import UnscannableError
+from embeddings.faults import guarded
 from embeddings.fingerprints import pdq_score
 from indexes.names import NameMatcher
+from pipelines.attempts import attempting
 from pipelines.comparison import FoundBy
 from pipelines.database import insert_missing
 from pipelines.database.evidence import examined
 from pipelines.database.tables import hits, items
 from pipelines.examined import coverage_id, required, unexamined, unexamined_count
 from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
+from pipelines.isolation import resume
 from pipelines.item_texts import by_place, texts_of
 from pipelines.judging import live_hits
 from pipelines.ledger import Scope, text_digest
@@ -34,6 +40,7 @@ from pipelines.statuses import settle_statuses
 from pipelines.workspace import Workspace
 
 EVERYTHING = Scope(None, None)
+_STAGE: Final = "examine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class Examination:
     examined_at: datetime
     found: tuple[FoundHit, ...] = field(repr=False)
     was_hit: bool
+    problem: UnscannableError | None = None
+    """Why its texts could not be searched."""
 
     @property
     def unsettled(self) -> bool:
@@ -79,6 +88,8 @@ def examine_pending(
     ``subject_ids``: only items that lack one of these; they are examined for all that they lack, which costs the same.
     Two processes take batches in turns. Raises :class:`CorruptionError` for a record that cannot be opened (I7).
     """
+    with workspace.database.exclusive("examine"):
+        resume(workspace, _STAGE, _ALONE[found_by], _REFUSE[found_by])
     with workspace.database.read() as connection:
         total = unexamined_count(connection, workspace, subject_ids=subject_ids)
     sought, counts, after = Sought(), ExamineCounts(), ""
@@ -95,13 +106,41 @@ def examine_pending(
     return counts
 
 
+def examine_alone(workspace: Workspace, item_ids: Sequence[str], *, found_by: FoundBy) -> None:
+    """Examine these items in a process of their own."""
+    sought = Sought()
+    _commit(workspace, _examine_batch(workspace, sought, None, "", among=item_ids), sought, found_by)
+
+
+def refuse_texts(workspace: Workspace, item_id: str, reason: str, *, found_by: FoundBy) -> None:
+    """Enter an item whose texts end every process that searches them: examined but for these, and unscannable."""
+    sought = Sought()
+    batch = _examine_batch(workspace, sought, None, "", among=[item_id], refused=reason)
+    _commit(workspace, batch, sought, found_by)
+
+
+_BY: Final[tuple[FoundBy, ...]] = ("sweep", "rescan")
+_ALONE: Final = {by: partial(examine_alone, found_by=by) for by in _BY}
+_REFUSE: Final = {by: partial(refuse_texts, found_by=by) for by in _BY}
+
+
 def _examine_batch(
-    workspace: Workspace, sought: Sought, subject_ids: Collection[str] | None, after: str
+    workspace: Workspace,
+    sought: Sought,
+    subject_ids: Collection[str] | None,
+    after: str,
+    *,
+    among: Collection[str] | None = None,
+    refused: str | None = None,
 ) -> list[Examination]:
-    """Examine the next items by id as one reading transaction sees them; none: there are no more."""
+    """Examine the next items by id as one reading transaction sees them; none: there are no more.
+
+    ``among``: only these. ``refused``: the reason for which their texts are not searched.
+    """
     with workspace.database.read() as connection:
         need = required(connection, workspace, subject_ids=subject_ids)
         following = unexamined(need, EVERYTHING).where(items.c.item_id > after).order_by(items.c.item_id)
+        following = following if among is None else following.where(items.c.item_id.in_(among))
         rows = connection.execute(following.limit(workspace.config.sweep.examined_items)).all()
         if not rows:
             return []
@@ -118,19 +157,31 @@ def _examine_batch(
     seeds = sought.seeds.compare(rows, distance=distance)
     now, near = workspace.now(), pdq_score(distance)
     batch = []
-    for row in rows:
-        texts, header = matchers[row.item_id]
-        item = listed.get(row.item_id)
-        digest = text_digest(workspace.sealer, item) if item else row.text_digest
-        found = _names_in(row.item_id, digest, texts_of(item) if item else {}, texts)
-        found += _names_in(row.item_id, row.content_sha256, by_place(headers.get(row.content_sha256, ())), header)
-        found += [seed_hit(row.item_id, row.content_sha256, one, near=near) for one in seeds.get(row.item_id, ())]
-        examined_at = max(now, row.read_at or now)  # clocks differ, and what was read is read
-        batch.append(
-            Examination(
-                row.item_id, row.text_digest, digest, row.content_sha256, examined_at, tuple(found), row.status == "hit"
+    with attempting(workspace, _STAGE, [row.item_id for row in rows]):
+        for row in rows:
+            texts, header = matchers[row.item_id]
+            item = listed.get(row.item_id)
+            digest = text_digest(workspace.sealer, item) if item else row.text_digest
+            searched = [
+                (digest, texts_of(item) if item else {}, texts),
+                (row.content_sha256, by_place(headers.get(row.content_sha256, ())), header),
+            ]
+            names, problem = _names_in(row.item_id, searched, refused)
+            found = [seed_hit(row.item_id, row.content_sha256, one, near=near) for one in seeds.get(row.item_id, ())]
+            examined_at = max(now, row.read_at or now)  # clocks differ, and what was read is read
+            batch.append(
+                Examination(
+                    row.item_id,
+                    row.text_digest,
+                    digest,
+                    row.content_sha256,
+                    examined_at,
+                    (*names, *found),
+                    row.status == "hit",
+                    problem,
+                )
             )
-        )
+            workspace.beat()
     return batch
 
 
@@ -142,10 +193,23 @@ def _open_items(connection: Connection, workspace: Workspace, item_ids: Sequence
     }
 
 
+_Searched = tuple[str | None, Mapping[str, str], NameMatcher | None]
+"""A digest of texts, the texts by place, and the names that they are searched for."""
+
+
 def _names_in(
-    item_id: str, digest: str | None, texts: Mapping[str, str], matcher: NameMatcher | None
-) -> list[FoundHit]:
-    """The best match of each subject at each place."""
+    item_id: str, searched: Sequence[_Searched], refused: str | None
+) -> tuple[list[FoundHit], UnscannableError | None]:
+    """The best match of each subject at each place, or why the texts cannot be searched."""
+    if refused:
+        return [], UnscannableError(refused)
+    try:
+        return [hit for one in searched for hit in guarded(partial(_search, item_id, *one))], None
+    except UnscannableError as error:
+        return [], error
+
+
+def _search(item_id: str, digest: str | None, texts: Mapping[str, str], matcher: NameMatcher | None) -> list[FoundHit]:
     if matcher is None or digest is None:
         return []
     return [
@@ -167,9 +231,19 @@ def _commit(workspace: Workspace, batch: Sequence[Examination], sought: Sought, 
         _enter_digests(tx, current)
         _enter_coverage(tx, workspace, current, sought)
         settle_statuses(tx, [one.item_id for one in current if one.unsettled])
+        _enter_problems(tx, current)
         workspace.failpoints.pass_by("before_examine_commit")
     workspace.failpoints.pass_by("after_examine_commit")
     return ExamineCounts(items=len(current), hits=new)
+
+
+def _enter_problems(tx: Connection, current: Sequence[Examination]) -> None:
+    """Call items unscannable whose texts could not be searched; what is a hit all the same stays one."""
+    for one in current:
+        if one.problem is not None:
+            scanned = sa.or_(items.c.status.in_(("clean", "no_face")), items.c.shard_id.is_not(None))
+            own = sa.and_(items.c.item_id == one.item_id, items.c.status != "hit", scanned)
+            tx.execute(sa.update(items).where(own).values(status=one.problem.status))
 
 
 def _unchanged(tx: Connection, batch: Sequence[Examination]) -> list[Examination]:

@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from embeddings.errors import FetchError, ItemError, UnscannableError
+from embeddings.faults import guarded
 from embeddings.types import Content
 from pipelines.model_files import known_file
 from pipelines.model_reading import Found, ModelFile, read_again, read_bytes, read_model
@@ -95,23 +98,35 @@ def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) 
 
     ``row.attempts``: tries in a row that gave nothing.
     """
-    found, problem = Found(None), None
+    had, problem = Found(None), None
     try:
-        found = find_content(workspace, opened, known=row.content_sha256)
+        had = found(workspace, opened, known=row.content_sha256)
     except ItemError as error:
         problem = error
+    workspace.beat()
     outdated = bool(row.outdated)
     return Fetched(
         row.item_id,
         row.source_digest,
-        found.content,
+        had.content,
         problem,
         outdated,
-        found.model_file,
+        had.model_file,
         remote=opened[0].remote,
         failed=row.attempts,
         before=row.content_sha256,
     )
+
+
+def found(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:
+    """:func:`find_content`, of which any exception but those of the database is the item's (:mod:`embeddings.faults`).
+
+    What the system raises is tried again: it may be short of files or of memory for a while.
+    """
+    try:
+        return guarded(lambda: find_content(workspace, opened, known=known), but=(OSError, SQLAlchemyError))
+    except OSError as error:
+        raise FetchError("unreadable", type(error).__name__) from error
 
 
 def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:

@@ -12,16 +12,20 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from embeddings.faults import SCANNER_REASONS
 from pipelines.database.tables import hits, items
 from pipelines.levels import platform_level
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
 from pipelines.takedown.outbox import cancel_unsent
+
+SCANNER_FAULTS: Final = tuple(f"unscannable:{reason}" for reason in SCANNER_REASONS)
+"""Statuses that say more of the scanner than of the item: other models scan it again, and nobody inherits them."""
 
 Work = Literal["new", "outdated", "all"]
 """Which items a scan takes: those without a result, those whose result is of other models (a backfill's), or both."""
@@ -153,7 +157,7 @@ def unscanned(
     ``retry``: the condition under which what gave nothing is tried again.
     """
     waiting = sa.and_(items.c.status == "pending", items.c.shard_id.is_(None))
-    other_model = sa.and_(items.c.model_id != model_id, ~items.c.status.like("unscannable:%"))
+    other_model = sa.and_(items.c.model_id != model_id, _may_be_scanned())
     new = sa.or_(waiting, retry)
     wanted = {"new": new, "outdated": other_model, "all": sa.or_(new, other_model)}[work]
     return sa.and_(*scope.where(), wanted)
@@ -161,9 +165,12 @@ def unscanned(
 
 def outdated(*, model_id: str) -> sa.ColumnElement[bool]:
     """Condition on ``items``: has a result, of other models than ``model_id``. It stands until there is a new one."""
-    return sa.and_(
-        items.c.model_id != model_id, items.c.content_sha256.is_not(None), ~items.c.status.like("unscannable:%")
-    )
+    return sa.and_(items.c.model_id != model_id, items.c.content_sha256.is_not(None), _may_be_scanned())
+
+
+def _may_be_scanned() -> sa.ColumnElement[bool]:
+    """Condition on ``items``: other models may scan it. What is wrong with the bytes is wrong for every model."""
+    return sa.or_(~items.c.status.like("unscannable:%"), items.c.status.in_(SCANNER_FAULTS))
 
 
 def status_after_scan(model_id: str) -> sa.ColumnElement[str]:

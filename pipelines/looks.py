@@ -18,6 +18,7 @@ from PIL import Image
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import StateError
+from embeddings.faults import guarded
 from embeddings.images import Frame, decode
 from embeddings.types import UInt8
 from pipelines import audit
@@ -148,7 +149,9 @@ def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
     if content is None or not same or (row.tier != "text" and row.content_now != row.content_sha256):
         raise StateError("the item's content is not the one that the hit was found in")
     box = (0.0, 0.0, float(row.width), float(row.height)) if row.x1 is None else (row.x1, row.y1, row.x2, row.y2)
-    return _cut(_frame(workspace, content.data, row.frame or 0), _widened(box, row), long_side=LONG_SIDE)
+    return guarded(
+        lambda: _cut(_frame(workspace, content.data, row.frame or 0), _widened(box, row), long_side=LONG_SIDE)
+    )
 
 
 def _frame(workspace: Workspace, data: bytes, index: int) -> Frame:

@@ -23,6 +23,7 @@ from pipelines.comparison import Comparison, FoundBy, Side, compare_shard
 from pipelines.database import insert_missing
 from pipelines.database.tables import hits, items, shards
 from pipelines.galleries import load_gallery
+from pipelines.isolation import resume
 from pipelines.manifest import (
     ListedShard,
     find_shard,
@@ -34,7 +35,7 @@ from pipelines.manifest import (
     uncovered,
 )
 from pipelines.progress import Pace, Progress, silent
-from pipelines.reembedding import leave
+from pipelines.reembedding import STAGE, embed_alone, leave, refuse_item
 from pipelines.registry import active_versions, registry_version, require_active
 from pipelines.retention import let_go
 from pipelines.statuses import settle_statuses
@@ -84,6 +85,7 @@ def match_pending(
     ``sweep`` takes the shards that were never compared, with every active subject; ``rescan`` takes every shard, with
     the subjects it lacks (``subject_ids`` limits them). Raises :class:`NotReadyError` for an empty registry (I7).
     """
+    resume(workspace, STAGE, embed_alone, refuse_item)
     total, subjects = MatchCounts(), set[str]()
     for model_id in _models(workspace, found_by):
         again = True

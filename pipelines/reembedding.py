@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import FetchError, NotReadyError
+from embeddings.errors import FetchError, NotReadyError, UnscannableError
 from embeddings.shard import embed_shard
+from pipelines.attempts import attempting
 from pipelines.database.tables import items
 from pipelines.embedded import Scanned, corpus_rows, merge
 from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until
@@ -26,6 +27,9 @@ from pipelines.ledger import unscanned_values
 from pipelines.retries import Tries, after_try
 from pipelines.sources import ItemSource
 from pipelines.workspace import Workspace
+
+STAGE: Final = "match"
+"""What batches that are embedded again are known by, should a process end over one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,30 @@ def leave(tx: Connection, shard_id: str, leaving: Sequence[Leaving]) -> None:
         tx.execute(sa.update(items).where(items.c.item_id == one.item_id, *same).values(**values))
 
 
+def embed_alone(workspace: Workspace, item_ids: Sequence[str]) -> None:
+    """Embed these items in a process of their own, to learn whether it survives that."""
+    for batch in _batches(workspace, _rows(workspace, items.c.item_id.in_(item_ids))):
+        _embed(workspace, batch)
+
+
+def refuse_item(workspace: Workspace, item_id: str, reason: str) -> None:
+    """Take an item that ends every process which embeds it out of its shard, unscannable. Hits on it stand."""
+    gone = {"status": UnscannableError(reason).status, "shard_id": None}
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(items).where(items.c.item_id == item_id, items.c.live).values(**gone))
+
+
 Row = sa.Row[Any]
 
 
 def _items(workspace: Workspace, shard_id: str) -> Sequence[Row]:
+    return _rows(workspace, items.c.shard_id == shard_id)
+
+
+def _rows(workspace: Workspace, condition: sa.ColumnElement[bool]) -> Sequence[Row]:
     names = ("item_id", "source_digest", "sealed_record", "content_sha256", "faces", "attempts")
     columns = [*(items.c[name] for name in names), sa.false().label("outdated")]
-    here = sa.select(*columns).where(items.c.shard_id == shard_id, items.c.live).order_by(items.c.item_id)
+    here = sa.select(*columns).where(condition, items.c.live).order_by(items.c.item_id)
     with workspace.database.read() as connection:
         return connection.execute(here).all()
 
@@ -83,7 +104,8 @@ def _batches(workspace: Workspace, rows: Sequence[Row]) -> Iterator[list[tuple[F
     with ThreadPoolExecutor(config.fetch_threads, thread_name_prefix="fetch") as pool:
         while done < len(rows):
             some = rows[done : done + config.shard_items]
-            batch = fetch_until(workspace, some, sources, pool, fetch_item)
+            with attempting(workspace, STAGE, [row.item_id for row in some]):
+                batch = fetch_until(workspace, some, sources, pool, fetch_item)
             yield list(zip(batch, some, strict=False))  # a batch may end early, by bytes
             done += len(batch)
 
@@ -91,7 +113,10 @@ def _batches(workspace: Workspace, rows: Sequence[Row]) -> Iterator[list[tuple[F
 def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[pa.Table, list[Leaving]]:
     contents = {fetched.content.sha256: fetched.content for fetched, _ in batch if fetched.content}
     workers = workspace.config.embedding.worker_count()
-    result = embed_shard(list(contents.values()), workspace.models, limits=workspace.limits, workers=workers)
+    with attempting(workspace, STAGE, [fetched.item_id for fetched, _ in batch]):
+        result = embed_shard(
+            list(contents.values()), workspace.models, limits=workspace.limits, workers=workers, beat=workspace.beat
+        )
     scanned = merge(Scanned({}, {}), result, workspace.models.dimension)
     same, leaving = [], []
     for fetched, row in batch:

@@ -15,21 +15,24 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from embeddings.errors import UnscannableError
 from embeddings.shard import embed_shard
 from embeddings.types import face_schema
 from indexes.corpus import ShardEntry
+from pipelines.attempts import attempting
 from pipelines.config import SweepConfig
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
 from pipelines.embedded import Scanned, corpus_rows, merge
 from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until
-from pipelines.ledger import Scope, Work, outdated, status_after_scan, unscanned
+from pipelines.isolation import resume
+from pipelines.ledger import SCANNER_FAULTS, Scope, Work, outdated, status_after_scan, unscanned
 from pipelines.manifest import find_shard, insert_shard
 from pipelines.model_files import enter_model_files
 from pipelines.progress import Progress, silent
@@ -38,6 +41,8 @@ from pipelines.retries import after_try, retry_is_due
 from pipelines.sources import ItemSource
 from pipelines.turns import remove_leavings, turn
 from pipelines.workspace import Workspace
+
+_STAGE: Final = "scan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ def scan_in_turns(
         with turn(workspace):
             if number == 0:
                 remove_leavings(workspace)
+                counts = sum(_resume(workspace), counts)
                 total = _count(workspace, condition)
                 progress("embed", 0, total)
             part = itertools.islice(waiting, batches)
@@ -101,6 +107,30 @@ def scan_items(workspace: Workspace, wanted: tuple[Scope, Work], item_ids: Seque
 
     Who calls it holds the scan's lock.
     """
+    _resume(workspace)  # on Ray a task that is begun again finds here what the worker before it died over
+    return _scan_these(workspace, wanted, item_ids)
+
+
+def _resume(workspace: Workspace) -> list[ScanCounts]:
+    return resume(workspace, _STAGE, scan_alone, refuse_item)
+
+
+def scan_alone(workspace: Workspace, item_ids: Sequence[str]) -> ScanCounts:
+    """Scan these items in a process of their own."""
+    return _scan_these(workspace, (Scope(None, None), "all"), item_ids)
+
+
+def refuse_item(workspace: Workspace, item_id: str, reason: str) -> None:
+    """Enter an item that ends every process which scans it as unscannable, unless it changed meanwhile."""
+    wanted = sa.and_(_needs_scan(workspace, Scope(None, None), "all"), items.c.item_id == item_id)
+    with workspace.database.read() as connection:
+        digest = connection.execute(sa.select(items.c.source_digest).where(wanted)).scalar()
+    if digest is not None:
+        problem = UnscannableError(reason)
+        _commit(workspace, [Fetched(item_id, digest, None, problem, outdated=False)], Scanned({}, {}), None)
+
+
+def _scan_these(workspace: Workspace, wanted: tuple[Scope, Work], item_ids: Sequence[str]) -> ScanCounts:
     scope, work = wanted
     condition = sa.and_(_needs_scan(workspace, scope, work), items.c.item_id.in_(item_ids))
     return sum((_scan_batch(workspace, batch) for batch in ahead(_batches(workspace, condition))), ScanCounts())
@@ -129,7 +159,8 @@ def _batches(workspace: Workspace, condition: sa.ColumnElement[bool]) -> Iterato
     last: Any = None
     with ThreadPoolExecutor(workspace.config.sweep.fetch_threads, thread_name_prefix="fetch") as pool:
         while rows := _page(workspace, condition, after=last):
-            batch = fetch_until(workspace, rows, sources, pool, fetch_item)
+            with attempting(workspace, _STAGE, [row.item_id for row in rows]):
+                batch = fetch_until(workspace, rows, sources, pool, fetch_item)
             last = rows[len(batch) - 1]
             yield batch
 
@@ -151,12 +182,24 @@ def _page(workspace: Workspace, condition: sa.ColumnElement[bool], *, after: Any
 
 
 def _scan_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
+    with attempting(workspace, _STAGE, [fetched.item_id for fetched in batch]):
+        return _embed_batch(workspace, batch)
+
+
+def _embed_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
     contents = {fetched.content.sha256: fetched.content for fetched in batch if fetched.content}
     known = _known(workspace, list(contents))
     fresh = [content for sha256, content in contents.items() if sha256 not in known.faces]
     workers = workspace.config.embedding.worker_count()
     describer = describer_for(workspace, [content.sha256 for content in fresh])
-    result = embed_shard(fresh, workspace.models, limits=workspace.limits, workers=workers, describer=describer)
+    result = embed_shard(
+        fresh,
+        workspace.models,
+        limits=workspace.limits,
+        workers=workers,
+        describer=describer,
+        beat=workspace.beat,
+    )
     scanned = merge(known, result, workspace.models.dimension)
     faces = corpus_rows([(one.item_id, one.content) for one in batch], scanned, workspace.models.dimension)
     entry = _write_shard(workspace, batch, faces) if len(faces) else None
@@ -187,6 +230,7 @@ def _known(workspace: Workspace, digests: Sequence[bytes]) -> Scanned:
             items.c.model_id == model_id,
             items.c.live,
             items.c.status.not_like("fetch_failed:%"),
+            items.c.status.not_in(SCANNER_FAULTS),  # what may have been a passing fault is handed on to nobody
         )
         found = connection.execute(query).all()
         with_faces = {row.shard_id for row in found if row.shard_id}

@@ -14,7 +14,7 @@ from embeddings.runtimes import choose_runtime, inspect_machine
 from pipelines.backfill_state import BackfillProgress, watch_backfill
 from pipelines.calibration.fit import GalleryFit, read_fit
 from pipelines.compaction import held_shards
-from pipelines.content import ContentCoverage, measure_content
+from pipelines.content_coverage import ContentCoverage, measure_content
 from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
 from pipelines.examined import unexamined_count

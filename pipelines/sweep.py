@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
-from pipelines.content import describe_pending, measure_content
+from pipelines.content import describe_pending
+from pipelines.content_coverage import measure_content
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
 from pipelines.examine import examine_pending

@@ -23,6 +23,7 @@ from embeddings.weights import find_pack, model_id
 from indexes.calibration import Thresholds
 from indexes.corpus import Corpus
 from indexes.gallery import Gallery
+from pipelines.attempts import WATCHDOG
 from pipelines.calibration.store import calibration_in_force
 from pipelines.canary import Canary, make_canary
 from pipelines.concept_list import ConceptList, load_concepts
@@ -78,6 +79,12 @@ class Workspace:
         self.corpus = Corpus(self.home / "corpus")
         self.galleries: dict[Hashable, Gallery] = {}
         """The gallery last compared with, by what it was made of; see :mod:`pipelines.matching`."""
+        self.isolated = False
+        """Whether this process is for items that ended another one (:mod:`pipelines.isolation`)."""
+        self.opener: Callable[[Environment], Workspace] = open_workspace
+        """How another process opens this home."""
+        self.beat: Callable[[], None] = WATCHDOG.beat
+        """Called whenever an item is done with: whoever works for too long without is ended."""
         self.content_corpus = Corpus(self.home / "content", schema=content_schema)
 
     @cached_property

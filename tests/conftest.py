@@ -192,7 +192,13 @@ def use_fakes(workspace: Workspace) -> Workspace:
     workspace.models = fake_models()  # type: ignore[misc]
     workspace.canary = fake_canary()  # type: ignore[misc]
     workspace.content_models = FakeContentModels()  # type: ignore[assignment, misc]
+    workspace.opener = open_with_fakes
     return workspace
+
+
+def open_with_fakes(environment: Environment) -> Workspace:
+    """What a process of its own for some items opens."""
+    return use_fakes(open_workspace(environment))
 
 
 def environment_for(home: Path, url: str | None = None, **more: str) -> Environment:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from embeddings.errors import EnrolmentError
 from indexes import names
-from indexes.name_rules import NameSettings, SubjectNames, brute_force_names, fits, forms_of, read_name, require_usable
+from indexes.name_fits import fits_fast
+from indexes.name_rules import NameSettings, SubjectNames, brute_force_names, forms_of, read_name, require_usable
 from indexes.name_text import join_texts, read_text
 from indexes.names import NameMatcher, matcher_id
 
-SETTINGS = NameSettings(least_letters=3, joined_letters=6, inside_letters=8)
+SETTINGS = NameSettings(least_letters=3, joined_letters=6, inside_letters=8, most_letters=300)
 JANE = SubjectNames("jane", ("Jane Doe", "Doeling"), ("Jane Doe County",))
 PEOPLE = [
     JANE,
@@ -238,10 +239,44 @@ def test_a_text_made_to_be_slow_is_decided_at_no_more_places_than_it_has_letters
     def counted(*args: Any, **options: Any) -> Any:
         nonlocal tried
         tried += 1
-        return fits(*args, **options)
+        return fits_fast(*args, **options)
 
-    monkeypatch.setattr(names, "fits", counted)
+    monkeypatch.setattr(names, "fits_fast", counted)
     text = unit * (20_000 // len(unit))
     matcher.find(text)
     forms = sum(len(forms_of(read_name(name), primary=True)) for person in people for name in person.names)
     assert tried <= 2 * forms * len(text)
+
+
+def test_a_text_that_repeats_a_long_name_is_decided_once_where_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = 0
+
+    def counted(*args: Any, **options: Any) -> Any:
+        nonlocal tried
+        tried += 1
+        return fits_fast(*args, **options)
+
+    monkeypatch.setattr(names, "fits_fast", counted)
+    name = " ".join(["jane"] * 1_600)
+    (match,) = NameMatcher([SubjectNames("x", (name,))], settings=SETTINGS).find("jane " * 12_000)
+    assert (match.rule, match.start) == ("full_name", 0)
+    assert tried == 1
+
+
+REPEATED = st.lists(
+    st.sampled_from(["jane ", "Jane", "j4ne", "doe", "d0e ", "a", "4", "1l", " ", "王", "Aa"]), max_size=12
+)
+
+
+@given(REPEATED.map("".join), REPEATED.map(lambda parts: "".join(parts) * 5), REPEATED.map("".join))
+def test_names_and_texts_of_repeats_are_found_as_the_definition_finds_them(name: str, text: str, phrase: str) -> None:
+    people = [SubjectNames("x", (name, "jane doe"), (phrase,) if phrase.strip() else ())]
+    expected = brute_force_names(people, text, settings=SETTINGS)
+    assert NameMatcher(people, settings=SETTINGS).find(text) == expected
+
+
+def test_a_name_longer_than_any_name_is_refused_without_being_repeated() -> None:
+    for names_given, exclusions in ((["Jane Doe", "x" * 301], ()), (["Jane Doe", "Jane"], ("x" * 301,))):
+        with pytest.raises(EnrolmentError, match="300 letters") as error:
+            require_usable(names_given, exclusions, settings=SETTINGS)
+        assert "xx" not in str(error.value)

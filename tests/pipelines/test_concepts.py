@@ -21,7 +21,8 @@ from pipelines.cli import main
 from pipelines.concept_list import load_concepts
 from pipelines.concept_scores import ConceptCoverage, concept_coverage, list_scores
 from pipelines.concepts import apply_concepts, heads_for, parse_scores
-from pipelines.content import describe_pending, measure_content
+from pipelines.content import describe_pending
+from pipelines.content_coverage import measure_content
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents
 from pipelines.ledger import Scope

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, WeightsError
 from embeddings.types import vectors_of
-from pipelines.content import describe_pending, describer_for, measure_content
+from pipelines.content import describe_pending, describer_for
+from pipelines.content_coverage import measure_content
 from pipelines.content_models import ContentModels
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents, items

@@ -547,7 +547,9 @@ def test_another_matcher_searches_all_texts_again(workspace: Workspace, uploads:
     upload(uploads, "a.png", picture(WHITE), title="xjanedoex")
     night(workspace, uploads)
     assert found(workspace) == set()
-    workspace.config = replace(workspace.config, names=replace(workspace.config.names, inside_letters=7))
+    workspace.config = replace(
+        workspace.config, names=replace(workspace.config.names, inside_letters=7, most_letters=300)
+    )
     assert missing(workspace) == 1
     night(workspace, uploads)
     assert found(workspace) == {("a.png", jane, "title", "joined")}

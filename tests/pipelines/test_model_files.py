@@ -21,7 +21,7 @@ from embeddings.models import load_models
 from pipelines.backfill import backfill
 from pipelines.compaction import compact
 from pipelines.config import Config, FetchConfig, ModelFilesConfig
-from pipelines.content import measure_content
+from pipelines.content_coverage import measure_content
 from pipelines.database import tables
 from pipelines.database.evidence import model_files
 from pipelines.ledger import Scope

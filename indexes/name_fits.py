@@ -1,0 +1,104 @@
+"""The rules of :mod:`indexes.name_rules` for long texts and long names: the same answers, worked out by whole slices.
+
+Where a text repeats a name, the name is tried at every repeat, and a letter at a time that takes the length of the one
+times that of the other. So a place is judged by comparing slices of bytes and letters, which costs a thousandth; and a
+place that cannot be better than what is known is not judged at all. The definition stays where it is, and the tests
+hold this against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from indexes.name_rules import RULES, Form, NameSettings, Rule
+from indexes.name_text import EDGE, HARD, LEET, SOFT, Reading, continues_letter, skeleton
+
+_HARD: Final = bytes(int(boundary >= HARD) for boundary in range(256))
+_SOFT: Final = bytes(int(boundary >= SOFT) for boundary in range(256))
+_JOINED: Final = RULES.index("joined")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A reading, ready to be judged at many places."""
+
+    reading: Reading
+    skeleton: str
+
+
+def place_of(reading: Reading) -> Place:
+    """Prepare a reading."""
+    return Place(reading, skeleton(reading.letters))
+
+
+def best_rank(form: Form) -> int:
+    """The strongest rule, by its position, by which this form may be found."""
+    return min(RULES.index(form.rule), _JOINED)
+
+
+def fits_fast(form: Form, place: Place, start: int, *, settings: NameSettings) -> Rule | None:
+    """As :func:`indexes.name_rules.fits`, where the skeletons of form and text agree from ``start`` on."""
+    reading, end = place.reading, start + len(form.letters)
+    if start < 0 or end > len(reading.letters):
+        return None
+    rule = _rule(form, reading, start, end, settings)
+    return rule if rule is not None and _spells(form, reading, start, end) else None
+
+
+def _rule(form: Form, reading: Reading, start: int, end: int, settings: NameSettings) -> Rule | None:
+    inside = reading.boundaries[start + 1 : end]
+    first, last = reading.boundaries[start], reading.boundaries[end]
+    hard, soft = inside.translate(_HARD), inside.translate(_SOFT)
+    if form.is_mononym:
+        whole = 1 not in hard and min(first, last) >= HARD
+        piece = 1 not in soft and min(first, last) >= SOFT
+        return form.rule if whole or piece else None
+    apart = form.apart
+    if EDGE in inside or not (hard == apart or 0 not in hard or _within(hard, apart)):
+        return None
+    if form.anywhere:
+        return None if end < len(reading.letters) and continues_letter(reading.letters[end]) else form.rule
+    within = 1 not in hard and len(form.letters) >= settings.inside_letters
+    if min(first, last) < SOFT and not within:
+        return None
+    if hard == apart:
+        return form.rule
+    return "joined" if _within(apart, soft) or len(form.letters) >= settings.joined_letters else None
+
+
+def _within(flags: bytes, others: bytes) -> bool:
+    """Whether every 1 of ``flags`` is one of ``others`` too, of the same length."""
+    return int.from_bytes(flags, "big") & ~int.from_bytes(others, "big") == 0
+
+
+def _spells(form: Form, reading: Reading, start: int, end: int) -> bool:
+    found = reading.letters[start:end]
+    if found == form.letters:
+        return True
+    for letter, wanted, may, might in zip(found, form.letters, reading.worded[start:end], form.worded, strict=True):
+        if letter == wanted or (may and wanted in LEET.get(letter, "")) or (might and letter in LEET.get(wanted, "")):
+            continue
+        return False
+    return True
+
+
+def is_excluded_fast(phrases: Sequence[Form], place: Place, start: int, end: int) -> bool:
+    """As :func:`indexes.name_rules.is_excluded`: looks only where a phrase's skeleton is."""
+    for phrase in phrases:
+        sought, length = skeleton(phrase.letters), len(phrase.letters)
+        at = place.skeleton.find(sought, max(end - length, 0), start + length)
+        while at >= 0 and sought:
+            if _stands(phrase, place.reading, at, at + length):
+                return True
+            at = place.skeleton.find(sought, at + 1, start + length)
+    return False
+
+
+def _stands(phrase: Form, reading: Reading, start: int, end: int) -> bool:
+    edges = min(reading.boundaries[start], reading.boundaries[end])
+    inside = reading.boundaries[start + 1 : end]
+    if EDGE in inside or not (edges >= SOFT or phrase.anywhere):
+        return False
+    return _within(inside.translate(_HARD), phrase.apart) and _spells(phrase, reading, start, end)

@@ -33,7 +33,7 @@ from pipelines.model_files import enter_model_files
 from pipelines.progress import Progress, silent
 from pipelines.retention import let_go, read_kept
 from pipelines.sources import ItemSource
-from pipelines.turns import remove_leavings, turn
+from pipelines.turns import remove_leavings, turn, writing
 from pipelines.workspace import Workspace
 
 
@@ -152,8 +152,9 @@ def _scan_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
     result = embed_shard(fresh, workspace.models, limits=workspace.limits, workers=workers, describer=describer)
     scanned = merge(known, result, workspace.models.dimension)
     faces = corpus_rows([(one.item_id, one.content) for one in batch], scanned, workspace.models.dimension)
-    entry = _write_shard(workspace, batch, faces) if len(faces) else None
-    _commit(workspace, batch, scanned, entry)
+    with writing(workspace):
+        entry = _write_shard(workspace, batch, faces) if len(faces) else None
+        _commit(workspace, batch, scanned, entry)
     enter_descriptions(workspace, result.descriptions)
     return ScanCounts(
         items=len(batch),

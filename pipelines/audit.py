@@ -68,7 +68,7 @@ def verify(connection: Connection, sealer: Sealer, *, plain_end: bool = False) -
         if row.seq != seq + 1 or row.previous != previous or row.mac != expected:
             raise CorruptionError(f"the audit chain is broken at row {seq + 1}")
         seq, previous = row.seq, row.mac
-    ends = {f"{seq}:{sealer.audit_head_mac(seq, previous)}"} if seq else {None}
+    ends: set[str | None] = {f"{seq}:{sealer.audit_head_mac(seq, previous)}" if seq else None}
     if seq and plain_end:
         ends.add(f"{seq}:{previous}")
     if get_state(connection, _HEAD) not in ends:

@@ -39,7 +39,7 @@ from pipelines.progress import Progress, silent
 from pipelines.retention import let_go, read_kept
 from pipelines.retries import after_try, retry_is_due
 from pipelines.sources import ItemSource
-from pipelines.turns import remove_leavings, turn
+from pipelines.turns import remove_leavings, turn, writing
 from pipelines.workspace import Workspace
 
 _STAGE: Final = "scan"
@@ -202,8 +202,9 @@ def _embed_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
     )
     scanned = merge(known, result, workspace.models.dimension)
     faces = corpus_rows([(one.item_id, one.content) for one in batch], scanned, workspace.models.dimension)
-    entry = _write_shard(workspace, batch, faces) if len(faces) else None
-    _commit(workspace, batch, scanned, entry)
+    with writing(workspace):
+        entry = _write_shard(workspace, batch, faces) if len(faces) else None
+        _commit(workspace, batch, scanned, entry)
     enter_descriptions(workspace, result.descriptions)
     return ScanCounts(
         items=len(batch),

@@ -1,7 +1,8 @@
 """Who may write to the corpus: one process at a time, in turns; and what interrupted writes left behind.
 
 The scan and the compaction write here, each holding its turn from the first byte of a file to the transaction that
-lists it. So a file that is not listed, seen by whoever has the turn, is a leaving.
+lists it. So a file that is not listed, seen by whoever has the turn, is a leaving, unless the turn was lost while a
+worker of its holder goes on: who writes a file says so (:func:`writing`) until it is listed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pipelines.manifest import list_shards
 from pipelines.workspace import Workspace
 
 LEAVINGS_SECONDS = 3600.0
+_WRITING = "corpus-writing"
 SUFFIXES = (".parquet", ".vectors", ".tmp")
 
 
@@ -26,13 +28,24 @@ def turn(workspace: Workspace) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writing(workspace: Workspace) -> Iterator[None]:
+    """From the first byte of a file to the commit that lists it, in whichever process that is."""
+    with workspace.database.shared(_WRITING):
+        yield
+
+
 def remove_leavings(workspace: Workspace) -> int:
-    """Delete files of ours that the manifest does not list; how many. Only in a turn."""
-    with workspace.database.read() as connection:
-        listed = {name for shard in list_shards(connection, workspace.sealer) for name in shard.entry.files}
-    # A lost connection frees PostgreSQL's lock while its holder may still be writing: there, only old files go.
-    oldest = time.time() - (0 if workspace.database.is_sqlite else LEAVINGS_SECONDS)
-    left = [path for path in workspace.corpus.unlisted(listed) if path.suffix in SUFFIXES]
-    gone = [path.name for path in left if path.stat().st_mtime <= oldest]
-    workspace.corpus.delete(gone)
+    """Delete files of ours that the manifest does not list; how many. Only in a turn.
+
+    While anybody may still be writing, only files older than :data:`LEAVINGS_SECONDS`: a process that is killed loses
+    its turn before its Ray workers have ended, and a lost connection frees PostgreSQL's lock.
+    """
+    with workspace.database.alone(_WRITING) as alone:
+        with workspace.database.read() as connection:
+            listed = {name for shard in list_shards(connection, workspace.sealer) for name in shard.entry.files}
+        oldest = time.time() - (0 if alone else LEAVINGS_SECONDS)
+        left = [path for path in workspace.corpus.unlisted(listed) if path.suffix in SUFFIXES]
+        gone = [path.name for path in left if path.stat().st_mtime <= oldest]
+        workspace.corpus.delete(gone)
     return len(gone)

@@ -58,6 +58,7 @@ for command in (
     operations.compact,
     operations.status,
     operations.verify,
+    operations.restore,
 ):
     main.add_command(command)
 scanning.hits.add_command(decisions.show_hit)

@@ -1,4 +1,4 @@
-"""``likeness init``, ``dispatch``, ``receiver``, ``report``, ``status`` and ``verify``."""
+"""``likeness init``, ``dispatch``, ``receiver``, ``report``, ``status``, ``verify`` and ``restore``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from pipelines.compaction import compact as run_compact
 from pipelines.delivery import compare_with_service, deliver, intervene
 from pipelines.environment import Environment
 from pipelines.report import write_report
+from pipelines.restore import accept as accept_state
+from pipelines.restore import compare as compare_state
 from pipelines.status import read_status
 from pipelines.takedown.receiver import serve
 from pipelines.verify import verify as run_verify
-from pipelines.workspace import create_workspace
+from pipelines.workspace import create_workspace, open_unchecked
 
 
 @click.command()
@@ -136,4 +138,19 @@ def verify(environment: Environment, as_json: bool) -> None:
         findings = run_verify(workspace, progress=report_progress)
     emit(findings, as_json=as_json)
     if not all(finding.ok for finding in findings):
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--accept", is_flag=True, help="Go on from this database, and end again whoever had ended.")
+@click.option("--reason", default="", help="With --accept: why, for the audit chain; it is sealed.")
+@command_options
+def restore(environment: Environment, as_json: bool, accept: bool, reason: str) -> None:
+    """Say what an older or altered database lacks of what this home remembers; 1 if anything. With --accept, go on."""
+    if accept and not reason.strip():
+        raise ConfigError("--accept needs --reason: it stands in the audit chain")
+    with open_unchecked(environment) as workspace, workspace:
+        found = accept_state(workspace, reason=reason, actor=actor()) if accept else compare_state(workspace)
+    emit(found, as_json=as_json)
+    if not (accept or found.agrees):
         sys.exit(1)

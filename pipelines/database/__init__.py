@@ -100,14 +100,8 @@ class Database:
     def exclusive(self, name: str) -> Iterator[None]:
         """Hold the named lock across processes; waits for it. The kernel or server frees it if the holder dies."""
         if self.is_sqlite:
-            file = self._lock_file(name)
-            file.parent.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with self._locked_file(name, fcntl.LOCK_EX):
                 yield
-            finally:
-                os.close(descriptor)
             return
         key = _lock_key(name)
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -116,6 +110,37 @@ class Database:
                 yield
             finally:
                 connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+
+    @contextlib.contextmanager
+    def shared(self, name: str) -> Iterator[None]:
+        """Be seen by :meth:`alone`, beside others who are. On SQLite only, whose processes are all on one machine."""
+        with self._locked_file(name, fcntl.LOCK_SH) if self.is_sqlite else contextlib.nullcontext():
+            yield
+
+    @contextlib.contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        """Whether nobody is in :meth:`shared`; if so, nobody comes to be before this ends. Never sure on PostgreSQL."""
+        if not self.is_sqlite:
+            yield False
+            return
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._locked_file(name, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    @contextlib.contextmanager
+    def _locked_file(self, name: str, how: int) -> Iterator[None]:
+        file = self._lock_file(name)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, how)
+            yield
+        finally:
+            os.close(descriptor)
 
     def is_held(self, name: str) -> bool:
         """Whether a process holds the named lock at this moment."""
@@ -274,6 +299,6 @@ def _alembic_config(database: Database) -> alembic.config.Config:
     import alembic.config
 
     config = alembic.config.Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))  # else it is interpolated
     config.attributes["database"] = database
     return config

@@ -127,7 +127,7 @@ def added(sums: Sums, more: Sums) -> Sums:
 
 def add_up(
     connection: Connection,
-    columns: Sequence[sa.ColumnElement[Any]],
+    columns: Sequence[sa.ColumnClause[Any]],
     key: bytes,
     condition: sa.ColumnElement[bool] | None = None,
 ) -> tuple[int, int]:
@@ -135,14 +135,14 @@ def add_up(
     query = sa.select(*columns)
     if condition is not None:
         query = query.where(condition)
-    names, (table,) = [column.name for column in columns], query.get_final_froms()
-    if isinstance(table, sa.TableClause) and table.name == tables.state.name:
+    table: Any = query.get_final_froms()[0]
+    if table.name == tables.state.name:
         query = query.where(table.c.name != SEAL)
-    lead = ascii(names).encode()
+    lead = hashlib.blake2b(ascii([column.name for column in columns]).encode(), key=key, digest_size=32)
     rows = total = 0
     for row in connection.execute(query, execution_options={"yield_per": _STREAMED} if condition is None else {}):
         plain = tuple([bytes(value) if isinstance(value, memoryview) else value for value in row])
-        digest = hashlib.blake2b(lead, key=key, digest_size=32)
+        digest = lead.copy()
         digest.update(ascii(plain).encode())  # not repr: what that escapes depends on the Unicode version
         total += int.from_bytes(digest.digest(), "big")
         rows += 1
@@ -150,7 +150,7 @@ def add_up(
 
 
 def _touched_parts(statement: Insert | Update | Delete, given: Sequence[Values]) -> list[Part]:
-    table = statement.table
+    table: Any = statement.table
     own = [part for part in all_parts().values() if part.table is table]
     if not isinstance(statement, Update):
         return own
@@ -166,10 +166,11 @@ def _touched_keys(
     connection: Connection, statement: Insert | Update | Delete, given: Sequence[Values]
 ) -> list[tuple[Any, ...]]:
     """Primary keys of the rows that the statement may touch: all of them, and perhaps others."""
-    key = list(statement.table.primary_key.columns)
+    table: Any = statement.table
+    key = list(table.primary_key.columns)
     if isinstance(statement, Insert):
         if statement.select is not None or statement._multi_values:
-            raise TypeError(f"an insert into {statement.table.name} has to be given its rows one by one")
+            raise TypeError(f"an insert into {table.name} has to be given its rows one by one")
         own = {_name(column): value.value for column, value in (statement._values or {}).items() if _is_plain(value)}
         return [tuple({**own, **values}[column.name] for column in key) for values in given or [{}]]
     bound = _bound_names(statement)

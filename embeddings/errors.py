@@ -13,6 +13,7 @@
     ├── VectorError               NaN, zero or unnormalised vectors at a boundary (I4)
     ├── WeightsError              model files missing, altered, or under a licence not accepted
     ├── EnrolmentError            references that cannot become templates
+    ├── InputError                a value that a caller gave is empty, too long or out of range; also a ``ValueError``
     ├── CalibrationError          labelled photographs that cannot give the thresholds asked for
     └── StateError                an operation that the present state does not allow
 
@@ -84,6 +85,10 @@ class EnrolmentError(LikenessError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+
+
+class InputError(LikenessError, ValueError):
+    """A value that a caller gave cannot be used. Says which one and what would be right, without repeating it."""
 
 
 class CalibrationError(LikenessError):

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from embeddings.errors import StateError
+from embeddings.errors import InputError, StateError
 from pipelines import seeds
 from pipelines.database.evidence import decisions
 from pipelines.database.tables import hits, outbox
@@ -59,7 +59,8 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a person says, and why. ``note``: free text, kept sealed. Raises ``ValueError`` for another reason."""
+    """What a person says, and why. ``note``: free text, kept sealed. Raises :class:`InputError` for another reason
+    or a note that is too long."""
 
     decision: Word
     reason: str
@@ -68,9 +69,9 @@ class Answer:
 
     def __post_init__(self) -> None:
         if self.reason not in REASONS.get(self.decision, ()):
-            raise ValueError("a decision needs one of its fixed reasons: see pipelines.decisions.REASONS")
+            raise InputError("a decision needs one of its fixed reasons: see pipelines.decisions.REASONS")
         if self.note is not None and len(self.note) > MOST_NOTE:
-            raise ValueError(f"a note has at most {MOST_NOTE} characters")
+            raise InputError(f"a note has at most {MOST_NOTE} characters")
 
 
 @dataclass(frozen=True, slots=True)

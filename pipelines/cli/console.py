@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from embeddings.errors import ConfigError, LikenessError
+from embeddings.errors import ConfigError, InputError, LikenessError
 from pipelines.environment import Environment, read_environment
 from pipelines.progress import Progress, silent
 from pipelines.visible import visible, visible_json
@@ -44,7 +44,7 @@ def command_options(function: Callable[..., None]) -> Callable[..., None]:
     def wrapped(home: Path | None, config: Path | None, **options: Any) -> None:
         try:
             function(environment=read_environment(home=home, config_path=config), **options)
-        except ConfigError as error:
+        except (ConfigError, InputError) as error:
             _fail(error, 2)
         except LikenessError as error:
             _fail(error, 1)

@@ -6,7 +6,7 @@ than one recogniser batch, however many frames and faces there are. :mod:`embedd
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class FrameFaces:
     """(n, 4)"""
     scores: Float32
     """(n,)"""
-    crops: UInt8
+    crops: UInt8 = field(repr=False)
     """(n, 112, 112, 3)"""
     views: tuple[str, ...]
     """For each face the view it was found in (:mod:`embeddings.views`)."""
@@ -60,9 +60,9 @@ class ScannedImage:
     """(n,)"""
     views: tuple[str, ...]
     """For each face the view it was found in (:mod:`embeddings.views`)."""
-    vectors: Float32
+    vectors: Float32 = field(repr=False)
     """(m, dimension): of the first m faces, recognised in whole batches."""
-    crops: UInt8
+    crops: UInt8 = field(repr=False)
     """(n - m, 112, 112, 3): of the other faces, to be recognised together with those of other images."""
     glimpses: tuple[Glimpse, ...] = ()
     """For the content models, where a describer was given."""
@@ -80,9 +80,9 @@ class FoundFace:
     """x1, y1, x2, y2 in pixels of the upright full-size frame."""
     score: float
     view: str
-    crop: UInt8
+    crop: UInt8 = field(repr=False)
     """Aligned, (112, 112, 3)."""
-    vector: Float32
+    vector: Float32 = field(repr=False)
     """Unit length, (dimension,)."""
 
 

@@ -23,7 +23,6 @@ The model id is made of the files' digests, stated or computed, so another file 
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from embeddings.errors import WeightsError
 from embeddings.preparation import prepare_sface, prepare_yunet
 from embeddings.preparation_insightface import prepare_arcface, prepare_scrfd
+from embeddings.strict_toml import read_toml
 from embeddings.weights import OPENCV_ZOO, DetectorKind, ModelFile, Pack
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -100,16 +100,14 @@ class PackFile:
 def read_local_pack(folder: Path, *, reserved: AbstractSet[str]) -> Pack:
     """The pack in ``folder``. Raises :class:`WeightsError` naming what is wrong; ``reserved`` names are refused."""
     try:
-        stated = TypeAdapter(PackFile).validate_python(
-            tomllib.loads((folder / "pack.toml").read_text(encoding="utf-8"))
-        )
+        stated = TypeAdapter(PackFile).validate_python(read_toml(folder / "pack.toml")[0])
     except OSError as error:
         raise WeightsError(f"pack.toml of the local pack cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"pack.toml of the local pack is not valid TOML: {error}") from error
     except pydantic.ValidationError as error:
         where = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise WeightsError(f"pack.toml of the local pack: {where}") from None
+    except ValueError as error:
+        raise WeightsError(f"pack.toml of the local pack is not valid TOML: {error}") from error
     if stated.name in reserved:
         raise WeightsError(f"a local pack cannot be called {stated.name}: that name has published thresholds and files")
     detector, recognizer = stated.detector, stated.recognizer

@@ -8,7 +8,7 @@ uint8 RGB of shape (height, width, 3).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -123,7 +123,7 @@ class Content:
     """One piece of uploaded content: its bytes and their SHA-256. The unit that is embedded once."""
 
     sha256: bytes
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 class ModelSession(Protocol):
@@ -212,7 +212,7 @@ class Description:
     """The highest score of the frames looked at; None without a rater, or when unscannable."""
     frames: tuple[int, ...]
     """Positions in the file of the frames that ``vectors`` are of."""
-    vectors: Float32
+    vectors: Float32 = field(repr=False)
     """(n, dimension); no rows without an encoder, or when unscannable."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -139,7 +139,7 @@ def available_cores() -> int:
 class Probes:
     """The side of a join that is held whole: unit vectors float32 (q, d), and their codes packed for ``kernel``."""
 
-    vectors: Float32
+    vectors: Float32 = field(repr=False)
     kernel: Kernel
     packs: tuple[tuple[int, Any], ...]
     """First probe of each pack, and the pack."""

@@ -1,13 +1,14 @@
 """Asset checks of the nightly run. Those that block stop everything downstream when they fail.
 
-    scanned    content_could_be_fetched  blocking: not an outage (I1)
+    scanned_items  content_could_be_fetched  blocking from ``sweep.hit_rate_items`` items on: not an outage (I1)
     matches    canary_is_found          blocking: the known face is found, and only there (I7)
     matches    gallery_fits_its_calibration  a warning: more templates than the thresholds in force were calibrated for
     matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on
     verdicts   coverage_is_total        blocking: every pair compared, every hit judged (I1, I2); moves the watermark
-    takedowns  delivery_is_in_order     a warning: no address configured, dead letters, or a service that answered 410
+    takedowns  delivery_is_in_order     a warning: no address configured, dead letters, a service that answered 410, or
+                                        open cases that differ from ours
 
-The first two come before the verdicts, because a verdict may write a takedown.
+What blocks before the verdicts does so because a verdict may write a takedown.
 """
 
 # No postponed annotations here: Dagster reads the type of `context` at import.

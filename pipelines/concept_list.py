@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +23,7 @@ from pydantic import Field, TypeAdapter
 
 from embeddings.clip_text import fill
 from embeddings.errors import ConfigError
+from embeddings.strict_toml import parse_toml, read_toml
 from embeddings.types import Float32
 from indexes.heads import Heads
 from pipelines.config import explain
@@ -141,14 +141,15 @@ def load_concepts(path: Path | None) -> ConceptList:
     """The list in ``path``, or the packaged one. Raises ``ConfigError`` saying which entry is wrong."""
     name = str(path) if path else "the packaged list of concepts"
     try:
-        data = path.read_bytes() if path else resources.files("pipelines").joinpath("concepts.toml").read_bytes()
-        settings = _concepts_file().validate_python(tomllib.loads(data.decode("utf-8")))
+        packaged = resources.files("pipelines").joinpath("concepts.toml")
+        entries = read_toml(path)[0] if path else parse_toml(packaged.read_bytes())
+        settings = _concepts_file().validate_python(entries)
     except OSError as error:
         raise ConfigError(f"cannot read the list of concepts {name}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name} is not valid TOML: {error}") from error
     except pydantic.ValidationError as error:
         raise ConfigError(f"{name}: {explain(error)}") from None
+    except ValueError as error:
+        raise ConfigError(f"{name} is not valid TOML: {error}") from error
     if problem := _contradiction(settings):
         raise ConfigError(f"{name}: {problem}")
     return ConceptList(settings)

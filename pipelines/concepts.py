@@ -125,7 +125,7 @@ def parse_scores(text: str) -> dict[str, float]:
     """The scores in ``contents.concepts``. Raises :class:`CorruptionError` for anything that was not written there."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(score, int | float) for score in found.values()):
         raise CorruptionError("concept scores are not what was written: restore the database from a backup")

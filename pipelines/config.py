@@ -7,7 +7,6 @@ environment instead (:mod:`pipelines.environment`).
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
@@ -16,11 +15,13 @@ import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError
+from embeddings.strict_toml import read_toml
 from indexes.name_rules import NameSettings
 from pipelines.config_clock import ClockConfig
 from pipelines.config_embedding import (
     FORBID,
     ContentConfig,
+    Days,
     EmbeddingConfig,
     ImagesConfig,
     ModelFilesConfig,
@@ -28,8 +29,10 @@ from pipelines.config_embedding import (
     Positive,
     Seconds,
     Share,
+    Threads,
     Unit,
     ViewsConfig,
+    WholeHours,
 )
 from pipelines.environment import Environment
 from pipelines.exchange.limits import HeadLimits
@@ -78,7 +81,7 @@ class SweepConfig:
     shard_items: Positive = 256
     shard_bytes: Positive = 128 * 2**20
     examined_items: Positive = 2048
-    fetch_threads: Positive = 4
+    fetch_threads: Threads = 4
     retry_hours: Growing = (1.0, 6.0, 24.0, 72.0)
     same_bytes_hours: Hours = 24.0
     backfill_batches: Positive = 4
@@ -103,10 +106,10 @@ class CorpusConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     mode: Literal["stored", "none"] = "stored"
-    max_age_days: Annotated[int, Field(ge=0)] = 0
+    max_age_days: Annotated[int, Field(ge=0, le=36_525)] = 0
     shard_bytes: Positive = 128 * 2**20
     dead_ratio: Unit = 0.2
-    grace_days: Annotated[float, Field(ge=0)] = 7.0
+    grace_days: Annotated[float, Field(ge=0, le=36_525)] = 7.0
     merged_subjects: Positive = 256
 
 
@@ -153,15 +156,19 @@ class FetchConfig:
 class RegistryConfig:
     """What a reference photograph must be. A *clear* face has this score and this shorter side in pixels.
 
+    A consent ends after ``consent_days``, or when it says so itself, within ``most_consent_days``. References of
+    consent and contact, and the reason of a rejection, have at most ``max_text`` characters.
     ``approval_growth``: by which share what a request would hit may have grown since its first approval for that one to
     count beside the second.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
-    consent_days: Positive = 365
+    consent_days: Days = 365
+    most_consent_days: Days = 36_525
+    max_text: Positive = 1000
     min_reference_score: Unit = 0.8
     min_reference_pixels: Positive = 40
-    request_hours: Positive = 48
+    request_hours: WholeHours = 48
     max_rescan_attempts: Positive = 5
     approval_growth: Annotated[float, Field(ge=0)] = 0.1
 
@@ -207,9 +214,9 @@ class NamesConfig:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
-    least_letters: Annotated[int, Field(ge=2)] = 3
-    joined_letters: Annotated[int, Field(ge=2)] = 6
-    inside_letters: Annotated[int, Field(ge=4)] = 8
+    least_letters: Annotated[int, Field(ge=2, le=512)] = 3
+    joined_letters: Annotated[int, Field(ge=2, le=512)] = 6
+    inside_letters: Annotated[int, Field(ge=4, le=512)] = 8
     most_letters: Annotated[int, Field(ge=20)] = 300
 
     def settings(self) -> NameSettings:
@@ -243,7 +250,7 @@ class TakedownConfig:
     max_unanswered: Positive = 20
     backoff_seconds: Seconds = 5.0
     backoff_cap_seconds: Seconds = 36 * 3600.0
-    give_up_hours: Positive = 75
+    give_up_hours: WholeHours = 75
 
     def __post_init__(self) -> None:
         if self.lease_seconds < 2 * self.timeout_seconds:
@@ -283,9 +290,9 @@ class RayConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     address: str = ""
-    workers: Positive = 2
-    cpus: Positive = 1
-    max_retries: Annotated[int, Field(ge=0)] = 3
+    workers: Threads = 2
+    cpus: Threads = 1
+    max_retries: Annotated[int, Field(ge=0, le=1024)] = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,12 +331,12 @@ def load_config(environment: Environment) -> Config:
             raise ConfigError(f"the configuration file {path} does not exist")
         return _with_environment(Config(), environment)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values, _ = read_toml(path)
         config = TypeAdapter(Config).validate_python(values)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
     except pydantic.ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
     return _with_environment(config, environment)
 
 

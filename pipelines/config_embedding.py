@@ -16,8 +16,14 @@ from embeddings.runtimes import RuntimeSettings
 from embeddings.safetensors_header import HeaderLimits
 from embeddings.types import FaceSettings, ImageLimits, ViewSettings
 
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, le=2**53)]
+"""Of anything that is counted: what every database and every library takes, and a float holds exactly."""
+Threads = Annotated[int, Field(gt=0, le=1024)]
+Seconds = Annotated[float, Field(gt=0, le=20 * 86_400)]
+"""A time-out: at most 20 days, because poll(2) takes milliseconds in 31 bits, less than 25 days."""
+WholeHours = Annotated[int, Field(gt=0, le=366 * 24)]
+Days = Annotated[int, Field(gt=0, le=36_525)]
+"""A hundred years at most: nothing that is added to today leaves the calendar."""
 Unit = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 FORBID = ConfigDict(extra="forbid")
@@ -48,7 +54,7 @@ class ViewsConfig:
     room: Unit = 0.25
     glance_side: Positive = 128
     sides: tuple[Positive, ...] = (320, 640)
-    megapixels: Annotated[float, Field(gt=0)] = 1.25
+    megapixels: Annotated[float, Field(gt=0, le=1000)] = 1.25
 
     def settings(self) -> ViewSettings | None:
         """As the embeddings package takes it."""
@@ -70,7 +76,7 @@ class EmbeddingConfig:
     pack: str = "opencv-zoo"
     runtime: Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
     scales: tuple[Positive, ...] = (640, 160)
     min_score: Unit = 0.7
     nms_iou: Unit = 0.3

@@ -7,7 +7,7 @@ a wrong template accuses strangers every night. Knows models and pixels; stores 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,8 +25,8 @@ from pipelines.config import RegistryConfig
 class Reference:
     """One face of one reference photograph: unit vector (d,), aligned crop uint8 (112, 112, 3), detector score."""
 
-    vector: Float32
-    crop: UInt8
+    vector: Float32 = field(repr=False)
+    crop: UInt8 = field(repr=False)
     detector_score: float
 
 

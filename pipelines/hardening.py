@@ -16,8 +16,8 @@ from typing import Final
 
 _PR_GET_DUMPABLE: Final = 3
 _PR_SET_DUMPABLE: Final = 4
-_PRIVATE: Final = 0o077
-"""What nobody but the owner gets of new files and folders."""
+_OTHERS: Final = 0o007
+"""What other accounts get of new files and folders: nothing. What this project writes itself is the owner's alone."""
 
 
 class DumpableWarning(UserWarning):
@@ -25,12 +25,12 @@ class DumpableWarning(UserWarning):
 
 
 def harden_process() -> None:
-    """No core dumps, no debugger of the same account, new files for the owner alone. Safe to repeat.
+    """No core dumps, no debugger of the same account, no new file for other accounts. Safe to repeat.
 
     Where the system refuses it (a sandbox may), this is a warning and not an error: what is sealed stays sealed.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.umask(os.umask(_PRIVATE) | _PRIVATE)
+    os.umask(os.umask(_OTHERS) | _OTHERS)
     if sys.platform == "linux" and _prctl(_PR_SET_DUMPABLE, 0) != 0:
         warnings.warn(
             "this system does not let the process forbid memory dumps: keep others off the account that runs it",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import CorruptionError
+from embeddings.errors import CorruptionError, InputError
 from indexes.name_rules import SubjectNames
 from pipelines.database.tables import subject_keys, subjects
 from pipelines.sealing import Sealer, associated_data, seal, unseal
@@ -76,3 +76,9 @@ def open_names(connection: Connection, sealer: Sealer, subject_ids: Collection[s
     if len(names) != len(wanted):
         raise CorruptionError("the identity or the key of an active subject is missing")
     return names
+
+
+def require_short(text: str | None, what: str, *, most: int) -> None:
+    """Raise :class:`InputError` naming ``what`` has more than ``most`` characters."""
+    if text is not None and len(text) > most:
+        raise InputError(f"{what} has {len(text):,} characters, at most {most:,} are kept: shorten it")

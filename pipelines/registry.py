@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import sqlalchemy as sa
@@ -24,7 +24,7 @@ from pipelines.database.evidence import seeds
 from pipelines.database.tables import requests, subject_keys, subjects, templates
 from pipelines.enrolment import Reference
 from pipelines.identities import Identity as Identity
-from pipelines.identities import seal_identity, unseal_identity
+from pipelines.identities import require_short, seal_identity, unseal_identity
 from pipelines.sealing import Sealer, unseal
 from pipelines.state_seal import REGISTRY
 from pipelines.statuses import settle_subject
@@ -73,12 +73,14 @@ def insert_subject(
 ) -> tuple[str, tuple[str, ...]]:
     """Store a subject with its sealed templates; returns the subject id and the template ids.
 
-    Raises :class:`EnrolmentError` for a name too short to be looked for, and for a consent that is over.
+    Raises :class:`EnrolmentError` for a name too short to be looked for, and for a consent that is over or ends beyond
+    the configured limit; :class:`InputError` for references of consent and contact that are too long.
     """
     now = workspace.now()
     require_usable(identity.names, identity.exclusions, settings=workspace.config.names.settings())
     if expires_at <= now:
         raise EnrolmentError("expired", "the consent would have expired already")
+    _require_sense(workspace, identity, expires_at)
     subject_id = new_id("sub")
     key, wrapped = workspace.sealer.new_subject_key(subject_id)
     tx.execute(
@@ -116,6 +118,14 @@ def insert_subject(
         state="active" if active else "pending",
     )
     return subject_id, template_ids
+
+
+def _require_sense(workspace: Workspace, identity: Identity, expires_at: datetime) -> None:
+    config = workspace.config.registry
+    if expires_at > workspace.now() + timedelta(days=config.most_consent_days):
+        raise EnrolmentError("expiry", f"a consent ends within {config.most_consent_days} days: name an earlier day")
+    require_short(identity.consent, "the reference of the consent", most=config.max_text)
+    require_short(identity.contact, "the reference of the contact", most=config.max_text)
 
 
 def activate(tx: Connection, workspace: Workspace, subject_id: str, *, actor: str) -> None:

@@ -23,6 +23,7 @@ from pipelines.actors import are_two_people, identity_of
 from pipelines.approval import Approvals, approvals_needed, in_words, preview_pending, refusal
 from pipelines.database.tables import requests
 from pipelines.enrolment import Reference
+from pipelines.identities import require_short
 from pipelines.impact import Impact
 from pipelines.progress import Progress, silent
 from pipelines.registry import Identity, activate, destroy, end_subject, insert_subject
@@ -162,7 +163,11 @@ def _covers(seen: Impact | None, now: Impact, *, growth: float) -> bool:
 
 
 def reject_request(workspace: Workspace, request_id: str, *, reason: str, actor: str) -> RemovalRequest:
-    """Reject: the references are destroyed at once; ``reason`` is the operator's free text and is sealed."""
+    """Reject: the references are destroyed at once; ``reason`` is the operator's free text and is sealed.
+
+    Raises :class:`InputError` for a reason longer than ``registry.max_text``.
+    """
+    require_short(reason, "the reason", most=workspace.config.registry.max_text)
     sealed = workspace.sealer.seal_record({"reason": reason}, request_id)
     with workspace.database.write() as tx:
         request = _require_open(tx, request_id)

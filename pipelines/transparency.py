@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -22,6 +22,9 @@ from embeddings.errors import StateError
 from pipelines.database.evidence import decisions
 from pipelines.database.tables import hits, items, outbox, requests
 from pipelines.takedown.outbox import BLOCK, DONE, TAKEDOWN, WITHDRAWAL, WITHDRAWN
+
+_LAST_DAY: Final = date.max - timedelta(days=1)
+"""The last day that has another one after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def summarise_period(connection: Connection, *, first_day: date, last_day: date)
     if last_day < first_day:
         raise StateError("the period ends before it begins")
     period = _Period(
-        datetime.combine(first_day, time(), UTC), datetime.combine(last_day, time(), UTC) + timedelta(days=1)
+        datetime.combine(first_day, time(), UTC),
+        datetime.combine(min(last_day, _LAST_DAY) + timedelta(days=1), time(), UTC),
     )
     removals = _removals(connection, period)
     before = [(tier, done - opened) for tier, done, received, opened in removals if opened and received <= opened]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ CHUNK = 32
 class Faces:
     """Vectors (n, d) of distinct contents, and for each path its row, or -1 where there is none."""
 
-    vectors: Float32
+    vectors: Float32 = field(repr=False)
     row: Int64
     problems: tuple[str | None, ...]
     """For each path why it has no row."""

@@ -53,8 +53,12 @@ class Database:
     def __init__(self, url: str | sa.URL, *, busy_timeout_seconds: float) -> None:
         try:
             self.url = sa.make_url(url)
-        except sa.exc.ArgumentError:
-            raise ConfigError("the database URL cannot be read: expected sqlite:///PATH or postgresql://...") from None
+            self.url.get_dialect().import_dbapi()
+        except (sa.exc.ArgumentError, ImportError, ValueError):  # ValueError: a port that is no number
+            raise ConfigError(
+                "the database URL cannot be read, or its driver is not installed: expected sqlite:///PATH or "
+                "postgresql+psycopg://..."
+            ) from None
         if self.is_sqlite and self.url.database:
             _create_private(Path(self.url.database))
         self.engine: Engine = sa.create_engine(

@@ -26,7 +26,8 @@ state = sa.Table(
     sa.Column("value", sa.String, nullable=False),
 )
 """Single facts: ``registry_version``, ``seed_version``, ``key_check``, ``watermark``, ``endpoint_stopped``,
-``last_seen_time``, ``calibration:<model>``."""
+``audit_head``, ``last_seen_time``, ``weighed_by``, ``calibration:<model>``, ``licence_accepted:<pack>``,
+``registry_rescan``, ``evidence_rescan``."""
 
 items = sa.Table(
     "items",

@@ -6,7 +6,6 @@ Knows no database and no evidence.
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -17,16 +16,17 @@ import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError, NotReadyError
+from embeddings.strict_toml import parse_toml, read_toml
 from indexes.calibration import Thresholds, published_thresholds
 from pipelines.config import explain
-from pipelines.config_embedding import Positive
+from pipelines.config_embedding import Positive, WholeHours
 
 Verdict = Literal["takedown", "review", "clear"]
 Band = Literal["strong", "review"]
 Level = Literal["suggestive", "mature", "explicit"]
 Similarity = Annotated[float, Field(gt=-1, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Limit = Annotated[int, Field(ge=0)]
+Limit = Annotated[int, Field(ge=0, le=2**53)]
 _FORBID = ConfigDict(extra="forbid")
 
 
@@ -56,7 +56,7 @@ class TakedownSettings:
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     distinct_images: Positive
     duplicate_distance: Annotated[int, Field(ge=0, le=128)]
-    hours: Positive
+    hours: WholeHours
     named: bool
     exact: frozenset[Literal["sha256", "payload", "pdq"]]
 
@@ -78,7 +78,7 @@ class MatureSettings:
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     level: Level
-    hours: Positive
+    hours: WholeHours
     strong_face_alone: bool
 
 
@@ -106,7 +106,7 @@ class BreakerSettings:
     """How many automatic messages may be sent within ``hours``. 0: any number."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    hours: Positive
+    hours: WholeHours
     subject: Limit
     uploader: Limit
     run: Limit
@@ -129,7 +129,7 @@ class DecisionSettings:
     """How long a decision can be undone before anything is sent."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    undo_minutes: Limit
+    undo_minutes: Annotated[int, Field(ge=0, le=366 * 24 * 60)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +196,15 @@ def load_policy(path: Path | None) -> Policy:
     name = str(path) if path else "the packaged policy"
     packaged = resources.files("pipelines.policy").joinpath("default.toml").read_bytes()
     try:
-        data = path.read_bytes() if path else packaged
-        own = tomllib.loads(data.decode("utf-8"))
-        missing = {key: value for key, value in tomllib.loads(packaged.decode()).items() if key not in own}
+        own, data = read_toml(path) if path else (parse_toml(packaged), packaged)
+        missing = {key: value for key, value in parse_toml(packaged).items() if key not in own}
         settings = _policy_file().validate_python(own | _sections(missing))
     except OSError as error:
         raise ConfigError(f"cannot read the policy {name}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name} is not valid TOML: {error}") from error
     except pydantic.ValidationError as error:
         raise ConfigError(f"{name}: {explain(error)}") from None
+    except ValueError as error:
+        raise ConfigError(f"{name} is not valid TOML: {error}") from error
     _require_sense(name, settings)
     digest = hashlib.sha256(data + (packaged if _sections(missing) else b"")).hexdigest()
     return Policy(version=f"{settings.version}-{digest[:12]}", settings=settings)

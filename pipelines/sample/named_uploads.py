@@ -1,4 +1,4 @@
-"""Uploads whose texts name the first subject, in every disguise; texts that only seem to; bounties; mature content."""
+"""Uploads whose texts name the first subject, in many disguises; texts that only seem to; bounties; mature content."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ def test_lists_and_plain_output_for_people(filled: Home, story: dict[str, Any]) 
 
 def test_withdrawing_and_erasing_and_rejecting(filled: Home, story: dict[str, Any]) -> None:
     reference = ("--reference", filled.photograph("b.png"))
-    added = filled.done("subject", "add", "--name", "Nobody", *reference, "--consent", "c", "--expires", "2999-12-31")
+    added = filled.done("subject", "add", "--name", "Nobody", *reference, "--consent", "c", "--expires", "2099-12-31")
     assert filled.done("subject", "withdraw", added["subject_id"])["state"] == "withdrawn"
     assert filled.done("subject", "erase", added["subject_id"])["state"] == "erased"
     refused = filled.run("subject", "show", added["subject_id"])

@@ -151,7 +151,7 @@ def test_a_look_is_written_for_its_owner_alone(run: Run, hits: list[str], tmp_pa
     target = tmp_path / "look.png"
     target.write_bytes(b"open to all")
     target.chmod(0o644)
-    told = done(run("look", hits[0], "--to", str(target), "--reference", "--json"))
+    told = done(run("look", hits[0], "--to", str(target), "--overwrite", "--reference", "--json"))
     assert (told["bytes"], target.stat().st_mode & 0o777) == (target.stat().st_size, 0o600)
     assert target.read_bytes().startswith(b"\x89PNG")
 

@@ -38,7 +38,7 @@ def test_i8_loading_the_key_forbids_core_dumps_debuggers_and_files_for_others() 
         text=True,
         check=True,
     )
-    assert ended.stdout.split() == ["True", "False", "0", "0", "0o77"]
+    assert ended.stdout.split() == ["True", "False", "0", "0", "0o27"]
 
 
 def test_a_system_that_refuses_is_a_warning_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

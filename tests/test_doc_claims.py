@@ -1,0 +1,113 @@
+"""What documents and docstrings say that can be compared with the code is compared (I11)."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pipelines
+from pipelines import checks
+from pipelines.automation import (
+    compaction_schedule,
+    dispatch_schedule,
+    failed_runs,
+    nightly_schedule,
+    pack_changes,
+    removal_requests,
+)
+from pipelines.config import Config
+from pipelines.decisions import REASONS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGE = Path(pipelines.__file__).parent
+
+
+def test_i11_the_list_of_checks_names_each_with_its_asset() -> None:
+    table = re.findall(r"^    (\w+) +(\w+)  +(?:blocking|a warning)", checks.__doc__ or "", flags=re.MULTILINE)
+    there_are = {(spec.asset_key.to_user_string(), spec.name) for one in checks.CHECKS for spec in one.check_specs}
+    assert set(table) == there_are
+
+
+def test_i11_the_settings_that_the_readme_shows_have_the_defaults_that_it_shows() -> None:
+    shown = README.split("### Settings", 1)[1].split("| variable", 1)[0]
+    lines = "\n".join(line[4:] for line in shown.splitlines() if line.startswith("    "))
+    examples = {("source",), ("policy",), ("fetch", "allowed_hosts")}
+    for path, value in entries(tomllib.loads(lines)):
+        if path not in examples:
+            default: Any = Config()
+            for name in path:
+                default = getattr(default, name)
+            assert value == default, ".".join(path)
+
+
+def entries(table: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            assert is_dataclass(getattr(Config(), name))
+            yield from entries(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+def test_i11_the_reasons_of_the_readme_are_those_that_there_are() -> None:
+    for word, reasons in REASONS.items():
+        (row,) = re.findall(rf"^\| `{word}` \| (.*) \|$", README, flags=re.MULTILINE)
+        assert re.findall(r"`(\w+)`", row) == list(reasons)
+
+
+def test_i11_the_schedules_of_the_readme_are_those_that_there_are() -> None:
+    table = README.split("| what | when | does |", 1)[1].split("\n\n", 1)[0]
+    named = {match for line in table.splitlines() for match in re.findall(r"^\| `(\w+)` \|", line)}
+    kinds = (nightly_schedule, compaction_schedule, dispatch_schedule, removal_requests, pack_changes, failed_runs)
+    assert named == {kind.name for kind in kinds}
+
+
+def test_i11_every_fact_of_the_state_table_is_listed_beside_it() -> None:
+    text = (PACKAGE / "database/tables.py").read_text(encoding="utf-8")
+    listed = set(re.findall(r"``([a-z_]+:?)", text.split('"""Single facts:', 1)[1].split('"""', 1)[0]))
+    assert written_facts() <= listed
+    assert listed <= written_facts()
+
+
+def written_facts() -> set[str]:
+    """The names, or beginnings of names, that any module passes to ``set_state``."""
+    found: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        if "sample" in path.parts or path.parent.name == "database":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "set_state":
+                found |= {name.partition("<")[0] for name in possible(node.args[1], tree)}
+    return found
+
+
+def possible(value: ast.expr, tree: ast.Module) -> set[str]:
+    """What an expression that names a fact may begin with."""
+    if isinstance(value, ast.Constant):
+        return {str(value.value)}
+    if isinstance(value, ast.JoinedStr):
+        return possible(value.values[0], tree)
+    if isinstance(value, ast.BinOp):
+        return possible(value.left, tree)
+    if isinstance(value, ast.Dict):
+        return {name for one in value.values for name in possible(one, tree)}
+    wanted = ast.unparse(value.func if isinstance(value, ast.Call) else value)
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if wanted in {ast.unparse(target) for target in targets}:
+                return possible(node.value, tree)
+        if isinstance(node, ast.FunctionDef) and node.name == wanted:
+            returned = next(one.value for one in ast.walk(node) if isinstance(one, ast.Return))
+            if isinstance(returned, ast.JoinedStr):
+                return possible(returned, tree)
+            names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and one.id.lstrip("_").isupper()}
+            return {fact for name in names for fact in possible(ast.Name(name), tree)}
+    raise AssertionError(f"cannot tell what {wanted} may be")

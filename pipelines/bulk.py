@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import StateError
+from pipelines.clock import acts
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.decisions import Answer, DecisionSummary, decide_in
 from pipelines.judging import live_hits, verdict_of_hit
@@ -101,6 +102,7 @@ def preview(workspace: Workspace, query: HitQuery, answer: Answer) -> Preview:
     )
 
 
+@acts
 def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expect: int) -> DecisionSummary:
     """Decide what a query chooses, all or none. Raises :class:`StateError` unless that is ``expect`` hits."""
     with workspace.database.write() as tx:

@@ -196,7 +196,13 @@ class NamesConfig:
 
 @dataclass(frozen=True, slots=True)
 class TakedownConfig:
-    """Delivery: DESIGN 10. Back-off doubles from ``backoff_seconds`` up to ``backoff_cap_seconds``."""
+    """Delivery: DESIGN 10. Back-off doubles from ``backoff_seconds`` up to ``backoff_cap_seconds``.
+
+    A wait that the service asks for ends with the message's deadline, or after ``overdue_wait_seconds`` once that is
+    over. Given up is what failed for ``give_up_hours`` and ``give_up_attempts`` times: hours in which this machine was
+    off, or its clock jumped over, give nothing up. A stored wait of more than ``longest_wait_seconds``, or a lease that
+    ends later than ``lease_seconds`` and ``skew_seconds`` from now, was written by a clock that was ahead, and is over.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     timeout_seconds: Seconds = 15.0
@@ -205,6 +211,10 @@ class TakedownConfig:
     backoff_seconds: Seconds = 5.0
     backoff_cap_seconds: Seconds = 36 * 3600.0
     give_up_hours: Positive = 75
+    give_up_attempts: Positive = 8
+    overdue_wait_seconds: Seconds = 3600.0
+    longest_wait_seconds: Seconds = 48 * 3600.0
+    skew_seconds: Seconds = 600.0
 
 
 @dataclass(frozen=True, slots=True)

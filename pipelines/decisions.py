@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import StateError
 from pipelines import seeds
+from pipelines.clock import acts
 from pipelines.database.evidence import decisions
 from pipelines.database.tables import hits, outbox
 from pipelines.decision_record import record_made, record_restored, record_reversed
@@ -118,6 +119,7 @@ def decide(
     return decide_as(workspace, hit_ids, Answer(decision, reason, actor, note))
 
 
+@acts
 def decide_as(workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> DecisionSummary:
     """As :func:`decide`."""
     with workspace.database.write() as tx:
@@ -162,6 +164,7 @@ def decide_in(tx: Connection, workspace: Workspace, hit_ids: Sequence[str], answ
     )
 
 
+@acts
 def undo(workspace: Workspace, which: str, *, actor: str) -> DecisionSummary:
     """Take back a batch or one decision; what it replaced stands again. Raises :class:`StateError` if none stands.
 

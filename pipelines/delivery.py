@@ -10,6 +10,7 @@ import httpx
 
 from embeddings.errors import ConfigError, NotReadyError, StateError
 from pipelines import audit
+from pipelines.clock import acts
 from pipelines.progress import Progress, silent
 from pipelines.takedown.client import HttpTakedownClient
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
@@ -19,8 +20,13 @@ from pipelines.takedown.reconcile import Reconciliation, open_keys, reconcile
 from pipelines.workspace import Workspace
 
 
+@acts
 def deliver(workspace: Workspace, *, progress: Progress = silent) -> DispatchSummary:
-    """Attempt every due message once. Raises :class:`ConfigError` when no takedown service is configured."""
+    """Attempt every due message once. Raises :class:`ConfigError` when no takedown service is configured, or when the
+    policy lets decisions be undone for longer than a stored wait counts for.
+    """
+    if workspace.policy.settings.decisions.undo_minutes * 60 > workspace.config.takedown.longest_wait_seconds:
+        raise ConfigError("takedown.longest_wait_seconds must not be less than the policy's undo_minutes")
     with open_client(workspace) as client:
         return dispatch(
             workspace.database,
@@ -33,6 +39,7 @@ def deliver(workspace: Workspace, *, progress: Progress = silent) -> DispatchSum
         )
 
 
+@acts
 def intervene(
     workspace: Workspace, *, release_ids: Sequence[str], revive_ids: Sequence[str], resume: bool, actor: str
 ) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.fingerprints import pdq_score
 from indexes.names import NameMatcher
+from pipelines.clock import acts
 from pipelines.comparison import FoundBy
 from pipelines.database import insert_missing
 from pipelines.database.evidence import examined
@@ -67,6 +68,7 @@ class Examination:
         return self.was_hit or bool(self.found)
 
 
+@acts
 def examine_pending(
     workspace: Workspace,
     *,

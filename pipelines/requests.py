@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import StateError
 from pipelines import audit
 from pipelines.approval import Approvals, approvals_needed, in_words, preview_pending, refusal
+from pipelines.clock import acts
 from pipelines.database.tables import requests
 from pipelines.enrolment import Reference
 from pipelines.impact import Impact
@@ -44,6 +45,7 @@ class RemovalRequest:
     impact: Impact | None
 
 
+@acts
 def open_request(
     workspace: Workspace,
     *,
@@ -94,6 +96,7 @@ def preview_request(
     return impact, approvals_needed(impact, workspace.policy.settings.enrolment)
 
 
+@acts
 def accept_request(workspace: Workspace, request_id: str, *, actor: str, progress: Progress = silent) -> RemovalRequest:
     """Accept: the subject becomes active, and everything on the platform is due for comparison with it.
 

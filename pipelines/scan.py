@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from embeddings.shard import embed_shard
 from embeddings.types import face_schema
 from indexes.corpus import ShardEntry
+from pipelines.clock import acts
 from pipelines.config import SweepConfig
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
@@ -55,6 +56,7 @@ class ScanCounts:
         return ScanCounts(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
+@acts
 def scan_pending(workspace: Workspace, scope: Scope, *, work: Work = "all", progress: Progress = silent) -> ScanCounts:
     """Fetch and embed everything in scope that needs it; one worker at a time per database, others wait.
 

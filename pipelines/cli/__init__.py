@@ -6,6 +6,7 @@ import click
 
 from pipelines.cli import (
     calibration,
+    clock,
     content,
     decisions,
     models,
@@ -51,6 +52,7 @@ for command in (
     operations.receiver,
     operations.report,
     operations.compact,
+    clock.clock,
     operations.status,
     operations.verify,
 ):

@@ -23,6 +23,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from embeddings.errors import ConfigError, LikenessError
+from pipelines.clock import doubt
 from pipelines.environment import Environment, read_environment
 from pipelines.progress import Progress, silent
 from pipelines.workspace import Workspace, open_workspace
@@ -64,8 +65,10 @@ def _fail(error: LikenessError | str, code: int) -> None:
 
 @contextmanager
 def opened(environment: Environment) -> Iterator[Workspace]:
-    """The workspace, closed at the end."""
+    """The workspace, closed at the end. Warns of a clock that has jumped."""
     with open_workspace(environment) as workspace:
+        if text := doubt(workspace):
+            click.echo(f"warning: {text}", err=True)
         yield workspace
 
 

@@ -128,18 +128,24 @@ class HttpTakedownClient:
                 raise httpx.ReadTimeout("the answer drips")
 
 
-def retry_after_seconds(value: str, *, now: datetime) -> float | None:
-    """Seconds from now, from delta-seconds or an HTTP-date (RFC 9110, 10.2.3). None when absent or unreadable."""
+def retry_after_seconds(value: str, *, now: datetime, date: str = "") -> float | None:
+    """Seconds from now, from delta-seconds or an HTTP-date (RFC 9110, 10.2.3). None when absent or unreadable.
+
+    ``date``: the answer's own ``Date``. A moment counts from there, since both are of the service's clock.
+    """
     value = value.strip()
     if value.isascii() and value.isdigit() and len(value) <= 9:
         return float(value)
+    moment = _moment(value)
+    return None if moment is None else max(0.0, (moment - (_moment(date) or now)).total_seconds())
+
+
+def _moment(http_date: str) -> datetime | None:
     try:
-        moment = email.utils.parsedate_to_datetime(value)
+        moment = email.utils.parsedate_to_datetime(http_date)
     except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _read(status: int, headers: Mapping[str, str], now: datetime) -> Delivery:
@@ -149,7 +155,8 @@ def _read(status: int, headers: Mapping[str, str], now: datetime) -> Delivery:
     if status == 410:
         return Delivery(Outcome.GONE, result)
     if status in (429, 503):
-        return Delivery(Outcome.RETRY, result, retry_after_seconds(headers.get("retry-after", ""), now=now))
+        asked, date = headers.get("retry-after", ""), headers.get("date", "")
+        return Delivery(Outcome.RETRY, result, retry_after_seconds(asked, now=now, date=date))
     if 400 <= status < 500 and status not in (408, 425):
         return Delivery(Outcome.REJECTED, result)
     return Delivery(Outcome.RETRY, result)

@@ -14,6 +14,7 @@ from typing import Literal
 from embeddings.errors import EnrolmentError
 from indexes.name_rules import SubjectNames
 from pipelines import audit
+from pipelines.clock import acts
 from pipelines.enrolment import Reference
 from pipelines.galleries import CANDIDATE, candidate_gallery, load_gallery
 from pipelines.identities import Identity, open_names
@@ -73,6 +74,7 @@ def preview_pending(
     return impact
 
 
+@acts
 def enrol_subject(
     workspace: Workspace,
     *,

@@ -12,7 +12,7 @@ where the report lies; no names, item ids, scores or vectors (I8).
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
@@ -57,7 +57,7 @@ from pipelines.visible import visible
 from pipelines.workspace import Workspace
 
 FIRST_DAY = "2022-01-01"
-"""The first partition: before the first public models of this kind. Older items are swept by ``likeness sweep``."""
+"""The first partition: before the first public models of this kind. Every night takes older items as well."""
 DAYS = DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
 """One partition for each UTC day of arrival; ``end_offset`` adds today, so that it can be swept before it is over."""
 TAKEDOWN_POOL = "takedown"
@@ -80,11 +80,15 @@ def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
 
 @asset(partitions_def=DAYS, deps=[uploads], group_name="likeness")
 def scanned_items(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """The day's faces, embedded, in sealed shards; a status for every item; ratings and CLIP vectors."""
+    """The day's faces, embedded, in sealed shards; a status for every item; ratings and CLIP vectors.
+
+    And those of items that no partition has: dated before the first, or in the future.
+    """
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
-    counts = scan_pending(workspace, scope, progress=logged_progress(context.log))
-    described = describe_pending(workspace, scope, progress=logged_progress(context.log))
+    wanted = night_scope(workspace, context.partition_key)
+    counts = scan_pending(workspace, wanted, progress=logged_progress(context.log))
+    described = describe_pending(workspace, wanted, progress=logged_progress(context.log))
     metadata: dict[str, Any] = asdict(counts) | asdict(described)
     return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
 
@@ -169,6 +173,15 @@ def deliver_due(workspace: Workspace, *, log: logging.Logger) -> dict[str, Any]:
 def day_scope(workspace: Workspace, partition_key: str) -> Scope:
     """The configured source on the partition's day. Raises ``ConfigError`` when no source is configured."""
     return Scope(source_id(configured_source(workspace)), date.fromisoformat(partition_key))
+
+
+def night_scope(workspace: Workspace, partition_key: str) -> Scope:
+    """The day, and with it what no partition has: items dated before the first, and items dated after today.
+
+    They would be in no night otherwise, or in one that is years away.
+    """
+    outside = (date.fromisoformat(FIRST_DAY), workspace.now().date())
+    return replace(day_scope(workspace, partition_key), outside=outside)
 
 
 def record_id(context: AssetExecutionContext) -> str:

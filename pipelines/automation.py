@@ -207,7 +207,8 @@ def dispatch_schedule(context: ScheduleEvaluationContext, home: Home) -> RunRequ
     """A delivery run when messages are due and none is at it."""
     workspace = home.workspace()
     with workspace.database.read() as connection:
-        due = leases.due(connection, now=workspace.now(), limit=1, after=None)
+        caps = leases.caps_of(workspace.config.takedown)
+        due = leases.due(connection, now=workspace.now(), limit=1, after=None, caps=caps)
     if not due:
         return SkipReason("nothing is due")
     if not workspace.environment.takedown_url:
@@ -238,7 +239,7 @@ def removal_requests(context: SensorEvaluationContext, home: Home) -> SensorResu
     now = workspace.now()
     asked: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
     wanted = wanted_rescans(workspace)
-    old = [key for key in wanted.keys if key in asked and now - datetime.fromisoformat(asked[key]) > _LOST_AFTER]
+    old = [key for key in wanted.keys if key in asked and abs(now - datetime.fromisoformat(asked[key])) > _LOST_AFTER]
     if old and not _unfinished(context.instance, rescan.name):
         for key in old:
             retry_rescan(workspace, key, actor=service(SERVICE))
@@ -275,7 +276,7 @@ def pack_changes(context: SensorEvaluationContext, home: Home) -> SensorResult:
         return SensorResult(skip_reason=SkipReason(wanted.reason), cursor=context.cursor)
     lost = 0
     if asked.get("key") == wanted.key:
-        if now - datetime.fromisoformat(asked["at"]) <= _LOST_AFTER:
+        if abs(now - datetime.fromisoformat(asked["at"])) <= _LOST_AFTER:
             return SensorResult(skip_reason=SkipReason("this backfill is asked for already"), cursor=context.cursor)
         lost = asked["lost"] + 1
     cursor = json.dumps({"key": wanted.key, "at": now.isoformat(), "lost": lost})

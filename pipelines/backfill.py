@@ -30,6 +30,7 @@ from embeddings.alignment import CROP_SIDE
 from embeddings.errors import CorruptionError
 from pipelines import audit
 from pipelines.backfill_state import BACKFILL, STATES, BackfillState, read_backfill, record_progress
+from pipelines.clock import acts
 from pipelines.database.tables import templates
 from pipelines.examine import examine_pending
 from pipelines.judging import judge_pending
@@ -57,6 +58,7 @@ class BackfillSummary:
     seconds: float
 
 
+@acts
 def backfill(
     workspace: Workspace, *, actor: str, run_id: str | None = None, progress: Progress = silent
 ) -> BackfillSummary:
@@ -105,6 +107,7 @@ def _left(workspace: Workspace) -> BackfillState:
         return read_backfill(connection, model_id=workspace.model_id)
 
 
+@acts
 def backfill_templates(workspace: Workspace, *, actor: str, progress: Progress = silent) -> int:
     """Embed the sealed crops of every subject that has no template of the models in force. Returns templates made.
 

@@ -132,7 +132,7 @@ def wanted_backfill(workspace: Workspace) -> WantedBackfill:
         last = tried[0]
         pause = FIRST_PAUSE * 2 ** (len(tried) - 1)
         again = last.finished_at + LEFTOVERS_PAUSE if last.finished_at else last.started_at + pause
-        if now < again:
+        if last.started_at <= now < again:  # one that began in time to come was noted by a clock that was ahead
             return WantedBackfill(None, f"the last backfill is not repeated before {again:%Y-%m-%d %H:%M} UTC")
     attempt = 1 + sum(run.model_id == model_id for run in known)
     return WantedBackfill(f"{model_id}:{attempt}", f"{left.items_outdated} items, {left.subjects_missing} subjects")

@@ -18,6 +18,7 @@ from typing import Any, Final
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import InputError, StateError
+from pipelines.clock import acts
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.decisions import Answer, DecisionSummary, decide_in
 from pipelines.judging import live_hits, verdict_of_hit
@@ -107,6 +108,7 @@ def preview(workspace: Workspace, query: HitQuery, answer: Answer) -> Preview:
     return _preview(chosen, answer, told)
 
 
+@acts
 def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expect: str) -> DecisionSummary:
     """Decide what a query chooses, all or none.
 

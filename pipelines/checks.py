@@ -1,6 +1,7 @@
 """Asset checks of the nightly run. Those that block stop everything downstream when they fail.
 
     scanned_items  content_could_be_fetched  blocking from ``sweep.hit_rate_items`` items on: not an outage (I1)
+    scanned_items  content_could_be_read  blocking: no login page or cut bodies in place of the content (I1)
     matches    canary_is_found          blocking: the known face is found, and only there (I7)
     matches    gallery_fits_its_calibration  a warning: more templates than the thresholds in force were calibrated for
     matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on
@@ -16,13 +17,13 @@ What blocks before the verdicts does so because a verdict may write a takedown.
 from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, asset_check
 
 from embeddings.errors import CorruptionError, NotReadyError
-from pipelines.assets import day_scope, matches, scanned_items, takedowns, verdicts
+from pipelines.assets import day_scope, matches, night_scope, scanned_items, takedowns, verdicts
 from pipelines.calibration.fit import read_fit
 from pipelines.database import get_state
 from pipelines.delivery import compare_with_service
 from pipelines.galleries import load_gallery
 from pipelines.judging import hit_rate
-from pipelines.ledger import count_statuses
+from pipelines.ledger import count_statuses, count_unreadable
 from pipelines.registry import active_versions
 from pipelines.resources import Home
 from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
@@ -62,6 +63,29 @@ def content_could_be_fetched(context: AssetCheckExecutionContext, home: Home) ->
         severity=AssetCheckSeverity.ERROR if enough else AssetCheckSeverity.WARN,
         description=f"{failed} of {total} items could not be fetched",
         metadata={"fetch_failed": failed, "items": total, "max_fetch_failed_rate": config.max_fetch_failed_rate},
+    )
+
+
+@asset_check(asset=scanned_items, blocking=True)
+def content_could_be_read(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+    """At most ``sweep.max_unscannable_rate`` of the day's items could not be read: more is a server that sends login
+    pages or cut bodies, until somebody looked. `likeness status` counts what will be tried again by itself, and
+    `likeness sweep --retry` asks again for what is settled.
+
+    Items without content, and model files of known formats that are never read, are not counted.
+    """
+    workspace = home.workspace()
+    config = workspace.config.sweep
+    with workspace.database.read() as connection:
+        found = count_unreadable(connection, day_scope(workspace, context.partition_key))
+    share = config.max_unscannable_rate
+    reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons.items())
+    return AssetCheckResult(
+        passed=found.unreadable <= share * found.items,
+        severity=AssetCheckSeverity.ERROR if found.items >= config.hit_rate_items else AssetCheckSeverity.WARN,
+        description=f"{found.unreadable} of {found.items} items could not be read"
+        + (f": {reasons}" if reasons else ""),
+        metadata={"unreadable": found.unreadable, "items": found.items, "max_unscannable_rate": share},
     )
 
 
@@ -106,13 +130,14 @@ def hit_rate_is_plausible(context: AssetCheckExecutionContext, home: Home) -> As
 
 @asset_check(asset=verdicts, blocking=True)
 def coverage_is_total(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
-    """Every live item of the day is compared with every active subject and every hit is judged.
+    """Every live item of the day is compared with every active subject and every hit is judged; and so is what is dated
+    before the first day there is, or in the future.
 
     Passing is what moves the watermark. A subject that became active during the run and was not rescanned for yet
     fails it: the day then comes again with the next nightly run.
     """
     workspace = home.workspace()
-    scope = day_scope(workspace, context.partition_key)
+    scope = night_scope(workspace, context.partition_key)
     description = None
     try:
         advance_watermark(workspace, scope)
@@ -159,6 +184,7 @@ def delivery_is_in_order(home: Home) -> AssetCheckResult:
 
 CHECKS = [
     content_could_be_fetched,
+    content_could_be_read,
     canary_is_found,
     gallery_fits_its_calibration,
     hit_rate_is_plausible,

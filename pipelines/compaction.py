@@ -33,6 +33,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError
 from indexes.corpus import ShardEntry, corpus_schema
+from pipelines.clock import acts
 from pipelines.database.tables import hits, items, shards, subjects
 from pipelines.manifest import (
     ListedShard,
@@ -88,6 +89,7 @@ class Held:
         return self.shard.entry.stored_bytes * self.live // max(self.shard.entry.faces, 1)
 
 
+@acts
 def compact(
     workspace: Workspace, *, purge: bool = False, run_id: str | None = None, progress: Progress = silent
 ) -> CompactionSummary:
@@ -178,7 +180,7 @@ def _is_due(workspace: Workspace, one: Held) -> bool:
     noticed = one.shard.dead_since
     return (
         one.dead >= config.dead_ratio * one.shard.entry.faces
-        or (noticed is not None and noticed + timedelta(days=config.grace_days) <= workspace.now())
+        or (noticed is not None and not noticed <= workspace.now() < noticed + timedelta(days=config.grace_days))
         or (limit is not None and one.shard.created_at <= limit)
     )
 

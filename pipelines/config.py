@@ -238,6 +238,11 @@ class TakedownConfig:
     ``max_answer_bytes`` are read. The list of open cases may have ``max_cases_bytes`` and ``max_cases_parts`` (commas
     and brackets of its JSON, some 300 bytes of memory each; a case has 4 to 12). A pass ends after ``max_unanswered``
     messages in a row without an answer: the rest stay due, and what is urgent is first again in the next pass.
+
+    A wait that the service asks for ends with the message's deadline, or after ``overdue_wait_seconds`` once that is
+    over. Given up is what failed for ``give_up_hours`` and ``give_up_attempts`` times: hours in which this machine was
+    off, or its clock jumped over, give nothing up. A stored wait of more than ``longest_wait_seconds``, or a lease that
+    ends later than ``lease_seconds`` and ``skew_seconds`` from now, was written by a clock that was ahead, and is over.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -251,6 +256,10 @@ class TakedownConfig:
     backoff_seconds: Seconds = 5.0
     backoff_cap_seconds: Seconds = 36 * 3600.0
     give_up_hours: WholeHours = 75
+    give_up_attempts: Positive = 8
+    overdue_wait_seconds: Seconds = 3600.0
+    longest_wait_seconds: Seconds = 48 * 3600.0
+    skew_seconds: Seconds = 600.0
 
     def __post_init__(self) -> None:
         if self.lease_seconds < 2 * self.timeout_seconds:

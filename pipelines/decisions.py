@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import InputError, StateError
 from pipelines import seeds
 from pipelines.actors import identity_of
+from pipelines.clock import acts
 from pipelines.database.evidence import decisions
 from pipelines.database.tables import hits, items, outbox
 from pipelines.decision_record import record_made, record_restored, record_reversed
@@ -121,6 +122,7 @@ def decide(
     return decide_as(workspace, hit_ids, Answer(decision, reason, actor, note))
 
 
+@acts
 def decide_as(workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> DecisionSummary:
     """As :func:`decide`."""
     with workspace.database.write() as tx:
@@ -165,6 +167,7 @@ def decide_in(tx: Connection, workspace: Workspace, hit_ids: Sequence[str], answ
     )
 
 
+@acts
 def undo(workspace: Workspace, which: str, *, actor: str) -> DecisionSummary:
     """Take back a batch or one decision; what it replaced stands again. Raises :class:`StateError` if none stands.
 

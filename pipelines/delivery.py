@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from embeddings.errors import ConfigError, StateError
 from pipelines import audit
+from pipelines.clock import acts
 from pipelines.progress import Progress, silent
 from pipelines.takedown.cases import fetch_open_keys
 from pipelines.takedown.client import HttpTakedownClient
@@ -18,8 +19,13 @@ from pipelines.takedown.reconcile import Reconciliation, reconcile
 from pipelines.workspace import Workspace
 
 
+@acts
 def deliver(workspace: Workspace, *, progress: Progress = silent) -> DispatchSummary:
-    """Attempt every due message once. Raises :class:`ConfigError` when no takedown service is configured."""
+    """Attempt every due message once. Raises :class:`ConfigError` when no takedown service is configured, or when the
+    policy lets decisions be undone for longer than a stored wait counts for.
+    """
+    if workspace.policy.settings.decisions.undo_minutes * 60 > workspace.config.takedown.longest_wait_seconds:
+        raise ConfigError("takedown.longest_wait_seconds must not be less than the policy's undo_minutes")
     with open_client(workspace) as client:
         return dispatch(
             workspace.database,
@@ -32,6 +38,7 @@ def deliver(workspace: Workspace, *, progress: Progress = silent) -> DispatchSum
         )
 
 
+@acts
 def intervene(
     workspace: Workspace, *, release_ids: Sequence[str], revive_ids: Sequence[str], resume: bool, actor: str
 ) -> None:

@@ -21,6 +21,7 @@ from embeddings.faults import guarded
 from embeddings.fingerprints import pdq_score
 from indexes.names import NameMatcher
 from pipelines.attempts import attempting
+from pipelines.clock import acts
 from pipelines.comparison import FoundBy
 from pipelines.database import insert_missing
 from pipelines.database.evidence import examined
@@ -76,6 +77,7 @@ class Examination:
         return self.was_hit or bool(self.found)
 
 
+@acts
 def examine_pending(
     workspace: Workspace,
     *,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -198,6 +199,29 @@ def count_unsettled(connection: Connection, scope: Scope) -> int:
     """Live items in scope that gave nothing so far and are going to be tried again."""
     query = sa.select(sa.func.count()).select_from(items).where(*scope.where(), items.c.retry_at.is_not(None))
     return int(connection.execute(query).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Live items, and of these the ones that should have been readable and were not, by reason."""
+
+    items: int
+    unreadable: int
+    reasons: dict[str, int]
+
+
+def count_unreadable(connection: Connection, scope: Scope) -> Unreadable:
+    """Count what could not be read, without what has no content, and without known formats that are never read."""
+    columns = (items.c.status, items.c.format, sa.func.count())
+    query = sa.select(*columns).where(*scope.where()).group_by(items.c.status, items.c.format)
+    total, reasons = 0, Counter[str]()
+    for status, kind, count in connection.execute(query):
+        family, _, reason = str(status).partition(":")
+        total += count
+        never = reason == "no_content" or (reason == "format" and kind is not None)
+        reasons[reason] += 0 if family != "unscannable" or never else int(count)
+    found = {reason: count for reason, count in sorted(reasons.items()) if count}
+    return Unreadable(items=int(total), unreadable=sum(found.values()), reasons=found)
 
 
 def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:

@@ -19,6 +19,7 @@ from embeddings.errors import StateError
 from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery
+from pipelines.clock import acts
 from pipelines.comparison import Comparison, FoundBy, Side, compare_shard
 from pipelines.database import insert_missing
 from pipelines.database.tables import hits, items, shards
@@ -73,6 +74,7 @@ class MatchPlan:
         return Side(found_by, gallery.model_id, subject_ids, gallery.registry_version, self.upto, self.thresholds)
 
 
+@acts
 def match_pending(
     workspace: Workspace,
     *,

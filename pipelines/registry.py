@@ -19,6 +19,7 @@ from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, St
 from embeddings.types import Float32
 from indexes.name_rules import require_usable
 from pipelines import audit
+from pipelines.clock import acts
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import seeds
 from pipelines.database.tables import requests, subject_keys, subjects, templates
@@ -161,6 +162,7 @@ def erase(workspace: Workspace, subject_id: str, *, actor: str) -> None:
     workspace.database.scrub()
 
 
+@acts
 def expire_subjects(workspace: Workspace) -> int:
     """End the opt-outs whose consent has run out; how many. What was delivered stands, what was never sent does not.
 

@@ -21,6 +21,7 @@ from embeddings.errors import LikenessError, StateError
 from pipelines import audit
 from pipelines.actors import are_two_people, identity_of
 from pipelines.approval import Approvals, approvals_needed, in_words, preview_pending, refusal
+from pipelines.clock import acts
 from pipelines.database.tables import requests
 from pipelines.enrolment import Reference
 from pipelines.identities import require_short
@@ -47,6 +48,7 @@ class RemovalRequest:
     impact: Impact | None
 
 
+@acts
 def open_request(
     workspace: Workspace,
     *,
@@ -103,6 +105,7 @@ def seen_digest(request_id: str, impact: Impact) -> str:
     return hashlib.sha256(shown.encode()).hexdigest()[:32]
 
 
+@acts
 def accept_request(
     workspace: Workspace, request_id: str, *, actor: str, seen: str | None = None, progress: Progress = silent
 ) -> RemovalRequest:

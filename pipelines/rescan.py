@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
 from pipelines import audit
+from pipelines.clock import acts
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import examined
 from pipelines.database.tables import hits, items
@@ -65,6 +66,7 @@ class WantedRescans:
     given_up: int
 
 
+@acts
 def rescan(
     workspace: Workspace, *, request_id: str | None = None, run_id: str | None = None, progress: Progress = silent
 ) -> RescanSummary:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dagster import ResourceParam
 
+from pipelines.clock import require_clock
 from pipelines.environment import Environment, read_environment
 from pipelines.workspace import Workspace, open_workspace
 
@@ -29,7 +30,10 @@ class LikenessHome:
         self._files: frozenset[tuple[str, int, int]] = frozenset()
 
     def workspace(self) -> Workspace:
-        """The opened workspace. Raises ``NotReadyError`` or ``ConfigError`` as :func:`open_workspace` does."""
+        """The opened workspace. Raises ``NotReadyError`` or ``ConfigError`` as :func:`open_workspace` does.
+
+        Also for a clock that has jumped: whatever Dagster starts, acts.
+        """
         environment = read_environment()
         with self._lock:
             if self._workspace is not None and (self._workspace.environment, self._files) != (
@@ -41,6 +45,7 @@ class LikenessHome:
                 self._files = _settings_files(environment)
                 self._workspace = open_workspace(environment)
                 atexit.register(self.close)
+            require_clock(self._workspace)
             return self._workspace
 
     def close(self) -> None:

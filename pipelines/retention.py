@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError
 from indexes.corpus import ShardEntry
+from pipelines.clock import acts
 from pipelines.database.tables import coverage, items, shards
 from pipelines.manifest import ListedShard, find_shard, insert_shard, keep_nothing
 from pipelines.workspace import Workspace
@@ -53,6 +54,7 @@ def expiry(workspace: Workspace) -> datetime | None:
     return workspace.now() - timedelta(days=days) if days else None
 
 
+@acts
 def let_go(workspace: Workspace) -> int:
     """Take everything off the manifest that must not be kept, and delete the files that no item needs. Returns items.
 

@@ -26,6 +26,7 @@ import sqlalchemy as sa
 
 from embeddings.errors import ConfigError
 from pipelines import audit
+from pipelines.clock import acts
 from pipelines.config import Config, SweepConfig
 from pipelines.database.tables import items
 from pipelines.workspace import Workspace
@@ -79,6 +80,7 @@ def retry_is_due(column: sa.ColumnElement[Any], *, now: datetime, config: Config
     return sa.or_(column <= now, column > now + timedelta(hours=longest) + config.clock.tolerance)
 
 
+@acts
 def ask_again(
     workspace: Workspace, conditions: Sequence[sa.ColumnElement[bool]], *, reason: str | None, actor: str
 ) -> int:

@@ -26,6 +26,7 @@ from embeddings.shard import embed_shard
 from embeddings.types import face_schema
 from indexes.corpus import ShardEntry
 from pipelines.attempts import attempting
+from pipelines.clock import acts
 from pipelines.config import SweepConfig
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
@@ -60,6 +61,7 @@ class ScanCounts:
         return ScanCounts(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
+@acts
 def scan_pending(workspace: Workspace, scope: Scope, *, work: Work = "all", progress: Progress = silent) -> ScanCounts:
     """Fetch and embed everything in scope that needs it; one worker at a time per database, others wait.
 

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
+from pipelines.clock import acts
 from pipelines.content import describe_pending
 from pipelines.content_coverage import measure_content
 from pipelines.database import get_state, set_state
@@ -106,6 +107,7 @@ class SweepSummary:
     clip_missing: int
 
 
+@acts
 def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent) -> SweepSummary:
     """Sweep one source, one day of it or all, and return the summary that is also stored with the run."""
     started = time.monotonic()
@@ -310,6 +312,7 @@ def read_watermark(connection: Connection) -> date | None:
     return date.fromisoformat(day) if day else None
 
 
+@acts
 def advance_watermark(workspace: Workspace, scope: Scope) -> Coverage:
     """Require the scope's day to be complete, and move the watermark past it if it is the day that was waited for.
 

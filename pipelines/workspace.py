@@ -26,6 +26,7 @@ from indexes.gallery import Gallery
 from pipelines.attempts import WATCHDOG
 from pipelines.calibration.store import calibration_in_force
 from pipelines.canary import Canary, make_canary
+from pipelines.clock import WatchedClock
 from pipelines.concept_list import ConceptList, load_concepts
 from pipelines.config import Config, load_config
 from pipelines.content_models import ContentModels, content_schema
@@ -67,7 +68,8 @@ class Workspace:
         self.home = environment.home
         self.config = config
         self.sealer = sealer
-        self.now = now
+        self.clock = WatchedClock(now, config=config.clock)
+        self.now: Callable[[], datetime] = self.clock
         self.failpoints = Failpoints(environment.failpoint)
         self.database = database
         witness = Witness(

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from pipelines.clock import accept
 from pipelines.database import Database
 from pipelines.environment import Environment, read_environment
 from pipelines.workspace import Workspace, create_workspace, open_workspace
@@ -185,6 +186,21 @@ def database(database_url: str) -> Iterator[Database]:
 def clock() -> Clock:
     """Starts at noon UTC on 1 March 2026."""
     return Clock()
+
+
+@pytest.fixture(autouse=True)
+def commands_use_the_same_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that a test with a clock runs in this process go by it as well: the real one would have jumped."""
+    if "clock" in request.fixturenames:
+        clock = request.getfixturevalue("clock")
+        monkeypatch.setattr(
+            "pipelines.cli.console.open_workspace", lambda environment: open_workspace(environment, now=clock)
+        )
+
+
+def believe_the_clock(workspace: Workspace) -> None:
+    """Somebody says that a long pause was one."""
+    accept(workspace, reason="machine_was_off", actor="tester")
 
 
 def use_fakes(workspace: Workspace) -> Workspace:

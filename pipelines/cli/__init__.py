@@ -8,6 +8,7 @@ import click
 
 from pipelines.cli import (
     calibration,
+    clock,
     content,
     decisions,
     models,
@@ -56,6 +57,7 @@ for command in (
     operations.receiver,
     operations.report,
     operations.compact,
+    clock.clock,
     operations.status,
     operations.verify,
     operations.restore,

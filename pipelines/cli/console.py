@@ -23,6 +23,7 @@ from rich.table import Table
 
 from embeddings.errors import ConfigError, InputError, LikenessError
 from pipelines import actors
+from pipelines.clock import doubt
 from pipelines.environment import Environment, read_environment
 from pipelines.progress import Progress, silent
 from pipelines.visible import visible, visible_json
@@ -73,8 +74,10 @@ def say(*lines: str, err: bool = False) -> None:
 
 @contextmanager
 def opened(environment: Environment) -> Iterator[Workspace]:
-    """The workspace, closed at the end."""
+    """The workspace, closed at the end. Warns of a clock that has jumped."""
     with open_workspace(environment) as workspace:
+        if text := doubt(workspace):
+            say(f"warning: {text}", err=True)
         yield workspace
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.clock import acts
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import model_verdicts
 from pipelines.database.tables import hits, items, verdicts
@@ -81,6 +82,7 @@ class Judged:
         return self.item_id, self.group.subject_id
 
 
+@acts
 def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> JudgeCounts:
     """Judge every group that has an unjudged hit, or lost its evidence before a message about it was sent.
 

@@ -160,18 +160,29 @@ def service_client(
     return BoundedClient(head=head, permitted=permitted, clock=clock)
 
 
-def retry_after_seconds(value: str, *, now: datetime) -> float | None:
-    """Seconds from now, from delta-seconds or an HTTP-date (RFC 9110, 10.2.3). None when absent or unreadable."""
+def retry_after_seconds(value: str, *, now: datetime, date: str = "") -> float | None:
+    """Seconds from now, from delta-seconds or an HTTP-date (RFC 9110, 10.2.3). None when absent or unreadable.
+
+    ``date``: the answer's own ``Date``. A moment counts from there, since both are of the service's clock.
+    """
     value = value.strip()
     if value.isascii() and value.isdigit() and len(value) <= 9:
         return float(value)
+    moment = _moment(value)
+    return None if moment is None else max(0.0, (moment - (_moment(date) or now)).total_seconds())
+
+
+def _moment(http_date: str) -> datetime | None:
     try:
-        moment = email.utils.parsedate_to_datetime(value)
+        moment = email.utils.parsedate_to_datetime(http_date)
     except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _text(response: httpcore.Response, name: bytes) -> str:
+    values = header(response, name)
+    return values[0].decode("ascii", "replace") if values else ""
 
 
 def _read(response: httpcore.Response, now: datetime) -> Delivery:
@@ -182,9 +193,8 @@ def _read(response: httpcore.Response, now: datetime) -> Delivery:
     if status == 410:
         return Delivery(Outcome.GONE, result)
     if status in (429, 503):
-        waits = header(response, b"retry-after")
-        told = waits[0].decode("ascii", "replace") if waits else ""
-        return Delivery(Outcome.RETRY, result, retry_after_seconds(told, now=now))
+        asked, date = _text(response, b"retry-after"), _text(response, b"date")
+        return Delivery(Outcome.RETRY, result, retry_after_seconds(asked, now=now, date=date))
     if 400 <= status < 500 and status not in (408, 425):
         return Delivery(Outcome.REJECTED, result)
     return Delivery(Outcome.RETRY, result)

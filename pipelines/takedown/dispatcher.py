@@ -21,7 +21,7 @@ from pipelines.database import Database
 from pipelines.failpoints import Failpoints
 from pipelines.takedown import leases
 from pipelines.takedown.client import Delivery, Outcome, TakedownClient
-from pipelines.takedown.leases import Claim, Position, Settlement
+from pipelines.takedown.leases import Caps, Claim, Position, Settlement
 from pipelines.takedown.outbox import DEAD, DONE, HELD, PENDING, WITHDRAWAL, WITHDRAWN, counts_by_state
 
 
@@ -71,9 +71,11 @@ def dispatch(
     with database.read() as connection:
         leases.require_open(connection, client.endpoint_id)
     tally: Counter[str] = Counter()
-    for message_id in _each_due(database, now, page=config.batch):
+    caps = leases.caps_of(config)
+    for message_id in _each_due(database, now, page=config.batch, caps=caps):
         with database.write() as tx:
-            claim = leases.claim(tx, message_id, owner=owner, lease_seconds=config.lease_seconds, now=now())
+            lease = config.lease_seconds
+            claim = leases.claim(tx, message_id, owner=owner, lease_seconds=lease, now=now(), caps=caps)
         if claim is None:  # another dispatcher was faster, or it was withdrawn
             continue
         failpoints.pass_by("before_http_send")
@@ -92,7 +94,7 @@ def dispatch(
     return _summary(database, tally)
 
 
-def _each_due(database: Database, now: Callable[[], datetime], *, page: int) -> Iterator[str]:
+def _each_due(database: Database, now: Callable[[], datetime], *, page: int, caps: Caps) -> Iterator[str]:
     """Every due message once, the urgent first.
 
     Looks again until a whole pass finds nothing new: an acknowledged takedown can free its withdrawal.
@@ -102,7 +104,7 @@ def _each_due(database: Database, now: Callable[[], datetime], *, page: int) -> 
     fresh = False
     while True:
         with database.read() as connection:
-            found = leases.due(connection, now=now(), limit=page, after=after)
+            found = leases.due(connection, now=now(), limit=page, after=after, caps=caps)
         for *_, message_id in found:
             if message_id not in seen:
                 fresh = True
@@ -137,18 +139,26 @@ def _settlement(claim: Claim, delivery: Delivery, config: TakedownConfig, now: d
         return Settlement(DONE, delivery.result)
     if delivery.outcome is Outcome.GONE:
         return Settlement(PENDING, delivery.result, now)
-    give_up_at = claim.retrying_since + timedelta(hours=config.give_up_hours)
-    if now >= give_up_at:
+    # A first attempt that lies ahead was noted by a clock that was ahead.
+    give_up_at = min(claim.retrying_since, now) + timedelta(hours=config.give_up_hours)
+    if now >= give_up_at and claim.attempts >= config.give_up_attempts:
         return Settlement(DEAD, delivery.result)
-    wait = timedelta(seconds=_wait_seconds(claim.attempts, delivery.retry_after or 0.0, config))
-    return Settlement(PENDING, delivery.result, min(now + wait, give_up_at))
+    left = (claim.due_at - now).total_seconds()
+    wait = timedelta(seconds=_wait_seconds(claim.attempts, delivery.retry_after or 0.0, left, config))
+    ends = [now + wait, *(moment for moment in (give_up_at, claim.due_at) if moment > now)]
+    return Settlement(PENDING, delivery.result, min(ends))
 
 
-def _wait_seconds(attempts: int, retry_after: float, config: TakedownConfig) -> float:
-    """Exponential back-off with full jitter, but never sooner than the service asked, up to the cap."""
+def _wait_seconds(attempts: int, retry_after: float, left: float, config: TakedownConfig) -> float:
+    """Exponential back-off with full jitter, but never sooner than the service asked, up to the cap.
+
+    ``left``: seconds until the deadline. What the service asks for never passes it, nor, once it is over,
+    ``overdue_wait_seconds``.
+    """
     cap = config.backoff_cap_seconds
     ceiling = min(cap, config.backoff_seconds * 2.0 ** min(attempts - 1, 60))
-    return max(random.uniform(0.0, ceiling), min(retry_after, cap))
+    asked = min(retry_after, cap, left if left > 0 else config.overdue_wait_seconds)
+    return max(random.uniform(0.0, ceiling), asked)
 
 
 def _summary(database: Database, tally: Counter[str]) -> DispatchSummary:

@@ -16,12 +16,29 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import NotReadyError
+from pipelines.config import TakedownConfig
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import outbox, state
 from pipelines.takedown.client import Message
 from pipelines.takedown.outbox import DEAD, DONE, LEASED, PENDING, WITHDRAWN
 
 _STOPPED: Final = "endpoint_stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How far ahead of now a wait and a lease can end. What ends later was written by a clock that was ahead (I12)."""
+
+    wait: timedelta
+    lease: timedelta
+
+
+def caps_of(config: TakedownConfig) -> Caps:
+    """The caps that follow from the settings."""
+    skew = timedelta(seconds=config.skew_seconds)
+    wait = timedelta(seconds=max(config.longest_wait_seconds, config.backoff_cap_seconds))
+    return Caps(wait=wait + skew, lease=timedelta(seconds=config.lease_seconds) + skew)
+
 
 Position = tuple[int, datetime, str]
 """Where a message stands in the queue: what is urgent first, then by deadline, then by id."""
@@ -36,6 +53,7 @@ class Claim:
     token: str
     attempts: int
     retrying_since: datetime
+    due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +65,25 @@ class Settlement:
     next_attempt_at: datetime | None = None
 
 
-def due(connection: Connection, *, now: datetime, limit: int, after: Position | None) -> list[Position]:
+def due(connection: Connection, *, now: datetime, limit: int, after: Position | None, caps: Caps) -> list[Position]:
     """Up to ``limit`` messages that may be claimed at ``now``, the urgent first, from behind ``after`` on."""
     urgency = (-outbox.c.priority).label("urgency")
     place = (urgency, outbox.c.due_at, outbox.c.message_id)
-    query = sa.select(*place).where(_claimable(now)).order_by(*place).limit(limit)
+    query = sa.select(*place).where(_claimable(now, caps)).order_by(*place).limit(limit)
     if after is not None:
         behind = [sa.literal(value, column.type) for value, column in zip(after, place, strict=True)]
         query = query.where(sa.tuple_(*place) > sa.tuple_(*behind))
     return [(row.urgency, row.due_at, row.message_id) for row in connection.execute(query)]
 
 
-def claim(tx: Connection, message_id: str, *, owner: str, lease_seconds: float, now: datetime) -> Claim | None:
+def claim(
+    tx: Connection, message_id: str, *, owner: str, lease_seconds: float, now: datetime, caps: Caps
+) -> Claim | None:
     """Lease the message, or None when it is no longer there to be claimed. Counts the attempt."""
     token = f"{owner}:{secrets.token_hex(8)}"
     statement = (
         sa.update(outbox)
-        .where(outbox.c.message_id == message_id, _claimable(now))
+        .where(outbox.c.message_id == message_id, _claimable(now, caps))
         .values(
             state=LEASED,
             lease_owner=token,
@@ -77,7 +97,7 @@ def claim(tx: Connection, message_id: str, *, owner: str, lease_seconds: float, 
     if row is None:
         return None
     message = Message(message_id=row.message_id, key=row.key, body=row.body)
-    return Claim(message, row.action, token, row.attempts, row.retrying_since)
+    return Claim(message, row.action, token, row.attempts, row.retrying_since, row.due_at)
 
 
 def settle(tx: Connection, claim: Claim, settlement: Settlement, *, now: datetime) -> str | None:
@@ -118,13 +138,15 @@ def resume_endpoint(tx: Connection) -> bool:
     return tx.execute(sa.delete(state).where(state.c.name == _STOPPED)).rowcount == 1
 
 
-def _claimable(now: datetime) -> sa.ColumnElement[bool]:
+def _claimable(now: datetime, caps: Caps) -> sa.ColumnElement[bool]:
     """Due or left behind by a dead dispatcher; and a withdrawal only once its takedown is not being sent."""
+    next_attempt, lease = outbox.c.next_attempt_at, outbox.c.leased_until
     ready = sa.or_(
-        sa.and_(outbox.c.state == PENDING, outbox.c.next_attempt_at <= now),
-        sa.and_(outbox.c.state == LEASED, outbox.c.leased_until <= now),
+        sa.and_(outbox.c.state == PENDING, sa.or_(next_attempt <= now, next_attempt > now + caps.wait)),
+        sa.and_(outbox.c.state == LEASED, sa.or_(lease <= now, lease > now + caps.lease)),
     )
     # A withdrawal is only ever written for a takedown that is done or withdrawn; what can be left is its last flight.
     original = outbox.alias("original")
-    in_flight = sa.and_(original.c.lease_owner.is_not(None), original.c.leased_until > now)
+    until = original.c.leased_until
+    in_flight = sa.and_(original.c.lease_owner.is_not(None), until > now, until <= now + caps.lease)
     return sa.and_(ready, ~sa.exists().where(original.c.key == outbox.c.withdraws_key, in_flight))

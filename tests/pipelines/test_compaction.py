@@ -407,7 +407,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with shards to merge, dead rows, and one shard that nobody names."""
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "uploads").mkdir()
-    with use_fakes(create_workspace(environment_for(folder / "home"), now=Clock())) as workspace:
+    with use_fakes(create_workspace(environment_for(folder / "home"))) as workspace:
         cut(workspace)
         enrol(workspace, person(0))
         fill(workspace, folder / "uploads", items=8)

@@ -12,7 +12,9 @@ import skimage
 import sqlalchemy as sa
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, DagsterInstance, ExecuteInProcessResult
 
+from embeddings.errors import NotReadyError
 from pipelines import galleries, registry
+from pipelines.assets import day_scope
 from pipelines.database import get_state, set_state, tables
 from pipelines.definitions import defs, home
 from pipelines.enrolment import read_references
@@ -20,7 +22,7 @@ from pipelines.ledger import Scope, source_id
 from pipelines.registry import Identity, insert_subject
 from pipelines.rescan import rescan
 from pipelines.resources import LikenessHome
-from pipelines.sweep import SweepSummary, advance_watermark, read_watermark, summarise, sweep
+from pipelines.sweep import SweepSummary, advance_watermark, list_source, read_watermark, summarise, sweep
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.takedown.receiver import Receiver
 from pipelines.workspace import Workspace, create_workspace
@@ -371,3 +373,62 @@ def test_the_home_is_opened_again_when_it_is_another_one(
     create_workspace(environment_for(tmp_path / "home")).close()
     assert resource.workspace() is not second
     resource.close()
+
+
+@pytest.mark.parametrize("received", [datetime(2019, 5, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)], ids=str)
+def test_i1_items_that_no_partition_has_are_in_every_night(
+    place: Workspace, instance: DagsterInstance, uploads: Path, received: datetime
+) -> None:
+    enrol(place, person(1))
+    upload(uploads, "stray.png", picture(person(1)), received=received)
+    upload(uploads, "a.png", picture(WHITE), received=MONDAY)
+    assert nightly(place, instance).success
+    with place.database.read() as connection:
+        statuses = dict(connection.execute(sa.select(tables.items.c.item_id, tables.items.c.status)).tuples())
+    assert statuses == {"stray.png": "hit", "a.png": "no_face"}
+
+
+def test_i12_the_watermark_passes_no_day_while_an_item_that_no_partition_has_is_pending(
+    place: Workspace, instance: DagsterInstance, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(place, person(1))
+    upload(uploads, "stray.png", picture(person(1)), received=datetime(2040, 1, 1, tzinfo=UTC))
+    monkeypatch.setattr("pipelines.assets.night_scope", day_scope)  # a night that does not look
+    result = nightly(place, instance)
+    check = checks(result)["coverage_is_total"]
+    assert (check.passed, "1 items pending" in (check.description or "")) == (False, True)
+    assert watermark(place) == MONDAY.date()
+
+
+def test_an_item_of_a_day_with_nobody_to_compare_it_with_is_pending_all_the_same(
+    place: Workspace, uploads: Path
+) -> None:
+    upload(uploads, "a.png", picture(person(1)), received=MONDAY)
+    list_source(place, source_of(uploads), day=None)
+    with pytest.raises(NotReadyError, match="1 items pending"):
+        advance_watermark(place, scope_of(place, MONDAY))
+
+
+def test_a_day_full_of_login_pages_stops_before_its_verdicts_and_says_why(
+    place: Workspace, instance: DagsterInstance, uploads: Path
+) -> None:
+    enrol(place, person(1))
+    for number in range(20):
+        good = number >= 5
+        data = picture(WHITE) if good else f"<html><title>Sign in {number}</title></html>".encode()
+        upload(uploads, f"{number}.png", data, received=MONDAY)
+    result = nightly(place, instance)
+    assert ended(result) == ["uploads", "scanned_items"]
+    check = checks(result)["content_could_be_read"]
+    assert (check.passed, check.severity) == (False, AssetCheckSeverity.ERROR)
+    assert check.description == "5 of 20 items could not be read: 5 format"
+    assert watermark(place) == MONDAY.date()
+
+
+def test_model_files_of_formats_that_are_never_read_alarm_nobody(
+    place: Workspace, instance: DagsterInstance, uploads: Path
+) -> None:
+    enrol(place, person(1))
+    for number in range(20):
+        upload(uploads, f"{number}.ckpt", b"\x80\x02}q\x00." + bytes([number]), received=MONDAY, kind="model")
+    assert checks(nightly(place, instance))["content_could_be_read"].passed

@@ -27,6 +27,7 @@ from tests.pipelines.takedown.delivering import (
 )
 
 FAILED = Delivery(Outcome.RETRY, "500")
+CAPS = leases.caps_of(CONFIG)
 GONE = Delivery(Outcome.GONE, "410")
 
 
@@ -162,7 +163,7 @@ def test_a_takedown_withdrawn_while_it_fails_is_not_retried(database: Database, 
 def test_the_withdrawal_of_a_takedown_whose_sender_died_waits_for_the_lease(database: Database, clock: Clock) -> None:
     enqueue(database)
     with database.write() as tx:
-        assert leases.claim(tx, only_row(database).message_id, owner="dead", lease_seconds=60, now=clock())
+        assert leases.claim(tx, only_row(database).message_id, owner="dead", lease_seconds=60, now=clock(), caps=CAPS)
         withdraw(tx, item_id="item-1", reason="cleared", now=clock())
     assert dispatch_once(database, ScriptedClient(), clock).withdrawn == 0
     clock.advance(seconds=60)
@@ -187,7 +188,7 @@ def test_a_late_result_does_not_end_the_lease_of_whoever_sends_now(database: Dat
     def let_another_start(message: Message) -> None:
         clock.advance(seconds=CONFIG.lease_seconds)
         with database.write() as tx:
-            assert leases.claim(tx, message.message_id, owner="other", lease_seconds=60, now=clock())
+            assert leases.claim(tx, message.message_id, owner="other", lease_seconds=60, now=clock(), caps=CAPS)
 
     assert dispatch_once(database, ScriptedClient([FAILED], while_sending=let_another_start), clock).lost == 1
     assert only_row(database).state == "leased"
@@ -197,8 +198,11 @@ def test_a_late_result_does_not_end_the_lease_of_whoever_sends_now(database: Dat
 def test_a_live_lease_is_respected_and_an_expired_one_taken_over(database: Database, clock: Clock) -> None:
     enqueue(database)
     with database.write() as tx:
-        assert leases.claim(tx, only_row(database).message_id, owner="dead", lease_seconds=60, now=clock())
-        assert leases.claim(tx, only_row(database).message_id, owner="me", lease_seconds=60, now=clock()) is None
+        assert leases.claim(tx, only_row(database).message_id, owner="dead", lease_seconds=60, now=clock(), caps=CAPS)
+        assert (
+            leases.claim(tx, only_row(database).message_id, owner="me", lease_seconds=60, now=clock(), caps=CAPS)
+            is None
+        )
     clock.advance(seconds=59)
     assert dispatch_once(database, ScriptedClient(), clock).sent == 0
     clock.advance(seconds=1)
@@ -235,3 +239,58 @@ def test_a_pass_ends_when_nothing_answers_so_that_the_urgent_come_first_again(da
     refusing = ScriptedClient(answers=[Delivery(Outcome.RETRY, "503")])
     assert dispatch_once(database, refusing, clock, max_unanswered=2).pending == 5
     assert len(refusing.sent) >= 2
+
+
+def test_i12_a_wait_that_the_service_asks_for_ends_with_the_deadline(database: Database, clock: Clock) -> None:
+    enqueue(database)
+    clock.advance(hours=47)
+    slow = ScriptedClient([Delivery(Outcome.RETRY, "503", 10.0**9)])
+    dispatch_once(database, slow, clock)
+    row = only_row(database)
+    assert row.next_attempt_at == row.due_at
+    clock.moment = row.due_at + timedelta(minutes=1)
+    dispatch_once(database, slow, clock)
+    assert only_row(database).next_attempt_at - clock() == timedelta(seconds=CONFIG.overdue_wait_seconds)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=3), timedelta(days=14 * 365)])
+def test_i12_what_a_clock_that_was_ahead_has_stored_holds_up_no_message(
+    database: Database, clock: Clock, ahead: timedelta
+) -> None:
+    for name in ("waiting", "leased"):
+        enqueue(database, name)
+    far = clock() + ahead
+    with database.write() as tx:
+        waiting = outbox.c.item_id == "waiting"
+        tx.execute(sa.update(outbox).where(waiting).values(next_attempt_at=far, retrying_since=far, attempts=1))
+        lease = {"state": "leased", "lease_owner": "gone", "leased_until": far, "attempts": 1}
+        tx.execute(sa.update(outbox).where(~waiting).values(**lease))
+    assert dispatch_once(database, ScriptedClient(), clock).sent == 2
+
+
+def test_waits_and_leases_of_hosts_whose_clocks_are_seconds_ahead_are_respected(
+    database: Database, clock: Clock
+) -> None:
+    for name in ("waiting", "leased"):
+        enqueue(database, name)
+    with database.write() as tx:
+        waiting, ahead = outbox.c.item_id == "waiting", clock() + timedelta(seconds=30)
+        wait = ahead + timedelta(seconds=CONFIG.backoff_cap_seconds)
+        tx.execute(sa.update(outbox).where(waiting).values(next_attempt_at=wait))
+        lease = {"state": "leased", "lease_owner": "other", "leased_until": ahead + timedelta(seconds=60)}
+        tx.execute(sa.update(outbox).where(~waiting).values(**lease))
+    assert dispatch_once(database, ScriptedClient(), clock).sent == 0
+
+
+@pytest.mark.usefixtures("longest_jitter")
+def test_i12_days_in_which_the_machine_was_off_give_no_message_up(database: Database, clock: Clock) -> None:
+    enqueue(database)
+    failing = ScriptedClient([FAILED])
+    dispatch_once(database, failing, clock)
+    clock.advance(days=20)
+    assert dispatch_once(database, failing, clock).retried == 1
+    assert only_row(database).state == "pending"
+    while only_row(database).state == "pending":
+        clock.moment = only_row(database).next_attempt_at
+        dispatch_once(database, failing, clock)
+    assert len(failing.sent) == CONFIG.give_up_attempts

@@ -146,7 +146,7 @@ def test_withdrawing_what_may_have_arrived_sends_the_event_and_never_the_takedow
     enqueue(database)
     dispatch_once(database, ScriptedClient([FAILED]), clock)
     clock.advance(hours=hours)
-    dispatch_once(database, ScriptedClient([FAILED]), clock)
+    dispatch_once(database, ScriptedClient([FAILED]), clock, give_up_attempts=2)
     assert only_row(database).state == ("dead" if hours else "pending")
     assert withdraw_all(database, clock) == WithdrawCounts(unsent=0, in_doubt=1, delivered=0)
     clock.advance(hours=1)
@@ -182,7 +182,7 @@ def test_a_revived_dead_letter_gets_a_whole_new_schedule(database: Database, clo
     enqueue(database)
     dispatch_once(database, ScriptedClient([FAILED]), clock)
     clock.advance(hours=76)
-    assert dispatch_once(database, ScriptedClient([FAILED]), clock).dead == 1
+    assert dispatch_once(database, ScriptedClient([FAILED]), clock, give_up_attempts=2).dead == 1
     for revived in (True, False):
         with database.write() as tx:
             assert revive(tx, only_row(database).message_id) is revived

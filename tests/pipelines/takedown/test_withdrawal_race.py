@@ -15,10 +15,11 @@ from pipelines.database.tables import outbox
 from pipelines.takedown import leases
 from pipelines.takedown.leases import Claim, Settlement
 from pipelines.takedown.outbox import DEAD, DONE, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, revive, withdraw
-from tests.pipelines.takedown.delivering import Clock, enqueue, rows
+from tests.pipelines.takedown.delivering import CONFIG, Clock, enqueue, rows
 
 ITEMS = ("item-1", "item-2")
 LEASE_SECONDS = 60
+CAPS = leases.caps_of(CONFIG)
 
 
 class Race(RuleBasedStateMachine):
@@ -52,14 +53,14 @@ class Race(RuleBasedStateMachine):
     @rule(number=st.integers(0, 3))
     def claim(self, number: int) -> None:
         with self.database.write() as tx:
-            due = {message_id for *_, message_id in leases.due(tx, now=self.clock(), limit=10, after=None)}
+            due = {message_id for *_, message_id in leases.due(tx, now=self.clock(), limit=10, after=None, caps=CAPS)}
             # Ids are random, and with them the order of equal deadlines; hypothesis needs the same choice every time.
             chosen = outbox.c.message_id.in_(due)
             found = tx.scalars(sa.select(outbox.c.message_id).where(chosen).order_by(outbox.c.key)).all()
             if not found:
                 return
             message_id = found[number % len(found)]
-            claim = leases.claim(tx, message_id, owner="x", lease_seconds=LEASE_SECONDS, now=self.clock())
+            claim = leases.claim(tx, message_id, owner="x", lease_seconds=LEASE_SECONDS, now=self.clock(), caps=CAPS)
         assert claim is not None
         assert not (claim.action == TAKEDOWN and claim.message.key in self.withdrawn), "sent anew after its withdrawal"
         self.flights.append((claim, False))
@@ -112,10 +113,12 @@ class Race(RuleBasedStateMachine):
                 revive(tx, row.message_id)
         while True:
             with self.database.write() as tx:
-                found = leases.due(tx, now=self.clock(), limit=1, after=None)
+                found = leases.due(tx, now=self.clock(), limit=1, after=None, caps=CAPS)
                 if not found:
                     break
-                claim = leases.claim(tx, found[0][-1], owner="x", lease_seconds=LEASE_SECONDS, now=self.clock())
+                claim = leases.claim(
+                    tx, found[0][-1], owner="x", lease_seconds=LEASE_SECONDS, now=self.clock(), caps=CAPS
+                )
                 assert claim is not None
                 self.arrived.append(claim.message.key)
                 assert leases.settle(tx, claim, Settlement(DONE, "200"), now=self.clock()) is not None

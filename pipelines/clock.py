@@ -1,0 +1,189 @@
+"""Whether this machine's clock can be believed, before anything is done that cannot be undone.
+
+A clock that jumps would end opt-outs, let go of vectors, give up messages and move deadlines, all of it for good. So
+the latest time that a run has seen is kept in the database (``last_seen_time``, which only grows), and what acts
+compares: further behind it than ``clock.backward_minutes`` or further ahead than ``clock.forward_days`` nothing is done
+(:class:`NotReadyError`) until the clock is right or somebody says that it is (:func:`accept`). What only reads works
+on, and warns (:func:`doubt`). A home without a recorded time takes the time of its latest run or audit row.
+
+While something acts, each look at the clock is compared with the look before it as well (:class:`WatchedClock`), so
+that a jump in the middle of a run ends the run at the next look.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import NotReadyError
+from pipelines import audit
+from pipelines.config_clock import ClockConfig
+from pipelines.database import get_state, set_state
+from pipelines.database.tables import audit as audit_rows
+from pipelines.database.tables import runs
+
+if TYPE_CHECKING:
+    from pipelines.workspace import Workspace
+
+_LAST_SEEN: Final = "last_seen_time"
+ACCEPT_REASONS: Final = ("machine_was_off", "clock_was_wrong", "restored_backup")
+"""Why a clock that differs may be believed."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """This machine's time, the latest that a run recorded, and what is wrong with the two, if anything is."""
+
+    now: datetime
+    last_seen: datetime | None
+    doubt: str | None
+
+
+class WatchedClock:
+    """The present moment; while something acts (:func:`acting`), compared with the moment before."""
+
+    def __init__(self, now: Callable[[], datetime], *, config: ClockConfig) -> None:
+        self.unwatched = now
+        self._config = config
+        self._lock = threading.Lock()
+        self._acting = 0
+        self._last: datetime | None = None
+
+    def __call__(self) -> datetime:
+        """Now. Raises :class:`NotReadyError` while something acts and the clock has jumped since the last look."""
+        moment = self.unwatched()
+        with self._lock:
+            if self._acting and self._last is not None:
+                if text := _difference(moment, self._last, self._config):
+                    raise NotReadyError(text)
+                self._last = max(self._last, moment)
+        return moment
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether something acts at this moment."""
+        return self._acting > 0
+
+    @contextmanager
+    def watched(self, moment: datetime) -> Iterator[None]:
+        """Compare every look with the one before it, ``moment`` being the first."""
+        with self._lock:
+            self._last = moment if self._last is None or not self._acting else self._last
+            self._acting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._acting -= 1
+
+
+def acts(function: Callable[Concatenate[Workspace, P], R]) -> Callable[Concatenate[Workspace, P], R]:
+    """For a function on a workspace that does what a wrong clock would spoil; see :func:`acting`."""
+
+    @functools.wraps(function)
+    def guarded(workspace: Workspace, /, *args: P.args, **options: P.kwargs) -> R:
+        with acting(workspace):
+            return function(workspace, *args, **options)
+
+    return guarded
+
+
+@contextmanager
+def acting(workspace: Workspace) -> Iterator[None]:
+    """Require a believable clock, record its time, and watch it meanwhile. Not to be entered inside a transaction.
+
+    Raises :class:`NotReadyError`, having done nothing, as the module says.
+    """
+    clock = workspace.clock
+    if not clock.is_watched:
+        require_clock(workspace)
+    with clock.watched(clock.unwatched()):
+        yield
+
+
+def require_clock(workspace: Workspace) -> None:
+    """Raise :class:`NotReadyError` unless the clock agrees with the last recorded time, and record it."""
+    with workspace.database.read() as connection:
+        reading = read_clock(connection, workspace)
+    if reading.doubt:
+        raise NotReadyError(reading.doubt)
+    moved = None if reading.last_seen is None else (reading.now - reading.last_seen).total_seconds()
+    if moved is None or moved >= workspace.config.clock.record_seconds:
+        with workspace.database.write() as tx:
+            known = _recorded(tx)
+            if known is None or known < reading.now:
+                set_state(tx, _LAST_SEEN, reading.now.isoformat())
+
+
+def read_clock(connection: Connection, workspace: Workspace) -> ClockReading:
+    """Compare the clock with the last recorded time."""
+    now, last = workspace.clock.unwatched(), last_seen(connection)
+    text = None if last is None else _difference(now, last, workspace.config.clock)
+    return ClockReading(now=now, last_seen=last, doubt=text)
+
+
+def doubt(workspace: Workspace) -> str | None:
+    """What is wrong with the clock, for a warning."""
+    with workspace.database.read() as connection:
+        return read_clock(connection, workspace).doubt
+
+
+def accept(workspace: Workspace, *, reason: str, actor: str) -> ClockReading:
+    """Take this machine's time for right whatever was recorded; returns what it was before. An audit row says so.
+
+    ``reason``: one of :data:`ACCEPT_REASONS`.
+    """
+    if reason not in ACCEPT_REASONS:
+        raise ValueError(f"a reason is one of {', '.join(ACCEPT_REASONS)}")
+    with workspace.database.write() as tx:
+        before = read_clock(tx, workspace)
+        set_state(tx, _LAST_SEEN, before.now.isoformat())
+        facts = {"reason": reason, "recorded": before.last_seen.isoformat() if before.last_seen else None}
+        audit.append(tx, workspace.sealer, actor=actor, action="clock.accept", now=before.now, **facts)
+    return before
+
+
+def last_seen(connection: Connection) -> datetime | None:
+    """The latest time that a run recorded; else of the latest run or audit row; None in a new home."""
+    known = _recorded(connection)
+    if known is not None:
+        return known
+    found = [
+        connection.execute(sa.select(sa.func.max(column))).scalar() for column in (runs.c.started_at, audit_rows.c.at)
+    ]
+    return max((moment for moment in found if moment is not None), default=None)
+
+
+def _recorded(connection: Connection) -> datetime | None:
+    text = get_state(connection, _LAST_SEEN)
+    return datetime.fromisoformat(text) if text else None
+
+
+def _difference(now: datetime, last: datetime, config: ClockConfig) -> str | None:
+    if now < last - config.tolerance:
+        how = f"behind, which is more than clock.backward_minutes ({config.backward_minutes:g})"
+    elif now > last + config.ahead:
+        how = f"ahead, which is more than clock.forward_days ({config.forward_days:g})"
+    else:
+        return None
+    return (
+        f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC and the last recorded time is {last:%Y-%m-%d %H:%M} UTC: "
+        f"it is {_span(abs((now - last).total_seconds()))} {how}. Deadlines, ages and expiry follow the clock, so "
+        "nothing is done: set the clock right, or say that it is right with `likeness clock accept --reason ...`"
+    )
+
+
+def _span(seconds: float) -> str:
+    days, hours = seconds / 86400, seconds / 3600
+    return f"{days:.0f} days" if days >= 2 else f"{hours:.1f} hours" if hours >= 2 else f"{seconds / 60:.0f} minutes"

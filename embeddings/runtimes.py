@@ -13,8 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-import onnxruntime
-
 from embeddings.errors import WeightsError
 from embeddings.runtime import CPU, CUDA, OnnxSession
 from embeddings.types import ModelSession
@@ -62,6 +60,8 @@ REFERENCE = RuntimeSettings("onnxruntime", "fp32")
 
 def inspect_machine() -> Machine:
     """Look at what is installed and at the hardware. Loads no runtime that was not loaded before."""
+    import onnxruntime
+
     return Machine(
         openvino=find_spec("openvino") is not None,
         cuda=CUDA in onnxruntime.get_available_providers() and any(Path("/dev").glob("nvidia[0-9]*")),

@@ -10,6 +10,7 @@ from pipelines.backfill import backfill as run_backfill
 from pipelines.backfill import backfill_templates
 from pipelines.backfill_state import read_backfill
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, to_plain
+from pipelines.cli.lazy import LazyGroup, Place
 from pipelines.environment import Environment
 from pipelines.hits import TIERS, list_hits
 from pipelines.rescan import rescan as run_rescan
@@ -94,7 +95,12 @@ def rescan(environment: Environment, as_json: bool, request_id: str | None, pend
     emit(summary, as_json=as_json)
 
 
-@click.group(invoke_without_command=True)
+_UNDER_HITS = {
+    "show": Place("decisions", "show_hit", "Show everything that explains one hit, in force or not."),
+}
+
+
+@click.group(cls=LazyGroup, places=_UNDER_HITS, invoke_without_command=True)
 @click.option("--subject", "subject_id", help="Only hits of this subject.")
 @click.option("--item", "item_id", help="Only hits of this item.")
 @click.option("--tier", type=click.Choice(TIERS), help="Only evidence of this tier.")

@@ -20,13 +20,13 @@ from embeddings.faces import FoundFace, ScannedImage, find_faces, scan
 from embeddings.models import FaceModels, load_models
 from embeddings.pipeline import Batches, in_order, threads
 from embeddings.types import (
-    STATUS_SCHEMA,
     Content,
     Float32,
     ImageLimits,
     ShardEmbeddings,
     distinct_contents,
     face_schema,
+    status_schema,
     vector_column,
 )
 
@@ -80,7 +80,7 @@ def _status_table(contents: Sequence[Content], outcomes: Sequence[Outcome]) -> p
         {"content_sha256": content.sha256, **_status(outcome)}
         for content, outcome in zip(contents, outcomes, strict=True)
     ]
-    return pa.Table.from_pylist(rows, schema=STATUS_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=status_schema())
 
 
 def _status(outcome: Outcome) -> dict[str, str | int | bytes | None]:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from embeddings.errors import VectorError
 from embeddings.settings import VIEWS_VERSION as VIEWS_VERSION
 from embeddings.settings import FaceSettings as FaceSettings
 from embeddings.settings import ImageLimits as ImageLimits
 from embeddings.settings import ViewSettings as ViewSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -84,21 +86,24 @@ class FaceRecognizer(Protocol):
         ...
 
 
-STATUS_SCHEMA = pa.schema(
-    [
-        pa.field("content_sha256", pa.binary(32), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # "faces", "no_face" or "unscannable:<reason>"
-        pa.field("format", pa.string()),  # "jpeg", "png", "webp", "gif"; null when unscannable
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("frames", pa.int32()),  # frames looked at
-        pa.field("frames_total", pa.int32()),  # frames in the file
-        pa.field("faces", pa.int32(), nullable=False),
-        pa.field("faces_dropped", pa.int32(), nullable=False),  # beyond max_faces
-        pa.field("pdq", pa.binary(32)),  # PDQ hash of the first frame, see embeddings.fingerprints
-    ]
-)
-"""One row per distinct content given to :func:`embeddings.shard.embed_shard`, in order of first appearance."""
+def status_schema() -> pa.Schema:
+    """One row per distinct content given to :func:`embeddings.shard.embed_shard`, in order of first appearance."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("content_sha256", pa.binary(32), nullable=False),
+            pa.field("status", pa.string(), nullable=False),  # "faces", "no_face" or "unscannable:<reason>"
+            pa.field("format", pa.string()),  # "jpeg", "png", "webp", "gif"; null when unscannable
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("frames", pa.int32()),  # frames looked at
+            pa.field("frames_total", pa.int32()),  # frames in the file
+            pa.field("faces", pa.int32(), nullable=False),
+            pa.field("faces_dropped", pa.int32(), nullable=False),  # beyond max_faces
+            pa.field("pdq", pa.binary(32)),  # PDQ hash of the first frame, see embeddings.fingerprints
+        ]
+    )
 
 
 def face_schema(dimension: int) -> pa.Schema:
@@ -107,6 +112,8 @@ def face_schema(dimension: int) -> pa.Schema:
     The vector is ``dimension`` little-endian float32 in a FixedSizeBinary, which Parquet reads about ten times faster
     than a list (DESIGN 5).
     """
+    import pyarrow as pa
+
     return pa.schema(
         [
             pa.field("content_sha256", pa.binary(32), nullable=False),
@@ -168,6 +175,8 @@ def check_unit(vectors: Float32, dimension: int | None = None) -> Float32:
 
 def vectors_of(column: pa.ChunkedArray | pa.Array, dimension: int) -> Float32:
     """The float32 matrix (n, dimension) in a FixedSizeBinary column; a view where Arrow allows it."""
+    import pyarrow as pa
+
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps chunks when there are none
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=column.type)
@@ -183,6 +192,8 @@ def vectors_of(column: pa.ChunkedArray | pa.Array, dimension: int) -> Float32:
 
 def vector_column(vectors: Float32) -> pa.Array:
     """FixedSizeBinary column from float32 (n, d): the inverse of :func:`vectors_of`."""
+    import pyarrow as pa
+
     contiguous = np.ascontiguousarray(vectors, dtype="<f4")
     return pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(4 * contiguous.shape[1]), len(contiguous), [None, pa.py_buffer(contiguous)]

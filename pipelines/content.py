@@ -13,18 +13,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.content import Describer, describe_contents
 from embeddings.errors import FetchError, ItemError
 from embeddings.types import DESCRIBED, Content, Description
 from indexes.corpus import ShardEntry
-from indexes.heads import Heads
-from pipelines.concepts import apply_concepts, concept_values, heads_for, is_due, stored_model_ids
-from pipelines.content_shards import insert_content_shard, remove_superseded, write_content_shard
 from pipelines.database.tables import contents, items
 from pipelines.fetch import ahead, fetch_until, find_content
 from pipelines.ledger import Scope, judge_anew
@@ -32,6 +28,10 @@ from pipelines.model_reading import SAFETENSORS
 from pipelines.progress import Progress, silent
 from pipelines.sources import Item, ItemSource
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    from embeddings.content import Describer
+    from indexes.heads import Heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,9 @@ def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress =
     A content that cannot be fetched or decoded costs itself; a bad database, disk or model ends the run with
     everything before it kept.
     """
+    from pipelines.concepts import apply_concepts
+    from pipelines.content_shards import remove_superseded
+
     workspace.content_models.require_clip()
     counts = ContentCounts()
     with workspace.database.exclusive("content"):
@@ -90,6 +93,8 @@ def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress =
 
 def measure_content(connection: Connection, workspace: Workspace, scope: Scope) -> ContentCoverage:
     """Read how much of the scope's content is described by the current models. Loads no model."""
+    from pipelines.concepts import is_due, stored_model_ids
+
     models = workspace.content_models
     seen = _scannable(scope).subquery()
     joined = seen.outerjoin(contents, contents.c.content_sha256 == seen.c.content_sha256)
@@ -196,6 +201,8 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _
 
 
 def _describe_batch(workspace: Workspace, batch: Sequence[_Fetched], counts: ContentCounts) -> ContentCounts:
+    from embeddings.content import describe_contents
+
     described: dict[str, Description] = {}
     fetched = sorted((one for one in batch if one.content), key=lambda one: (one.needs.rating, one.needs.clip))
     for needs, group in groupby(fetched, key=lambda one: one.needs):
@@ -246,6 +253,8 @@ def _at_hand(workspace: Workspace) -> _Needs:
 
 
 def _describer(workspace: Workspace, needs: _Needs) -> Describer:
+    from embeddings.content import Describer
+
     models = workspace.content_models
     return Describer(
         rater=models.rater if needs.rating else None,
@@ -256,6 +265,9 @@ def _describer(workspace: Workspace, needs: _Needs) -> Describer:
 
 def _enter(workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description]) -> None:
     """Write the batch's shard and list it. Alone: who tidies up must not find a shard that is not listed yet."""
+    from pipelines.concepts import heads_for
+    from pipelines.content_shards import write_content_shard
+
     model_id = workspace.content_models.clip_model_id
     encoded = any(len(one.vectors) for one in described.values())
     heads = heads_for(workspace, model_id) if model_id and encoded else None
@@ -271,6 +283,8 @@ def _commit(
     entry: ShardEntry | None,
     heads: Heads | None,
 ) -> None:
+    from pipelines.content_shards import insert_content_shard
+
     now = workspace.now()
     with workspace.database.write() as tx:
         if entry is not None:
@@ -299,6 +313,8 @@ def _values(
     heads: Heads | None,
 ) -> dict[str, Any]:
     """What to enter for one content: only what it was looked at for, so that nothing known is lost."""
+    from pipelines.concepts import concept_values
+
     if description is None:
         return {"status": fetched.problem.status if fetched.problem else "fetch_failed:unknown"}
     values: dict[str, Any] = {"status": description.status}

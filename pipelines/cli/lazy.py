@@ -58,17 +58,15 @@ class _Commands(MutableMapping[str, click.Command]):
 class LazyGroup(click.Group):
     """A group that knows its commands by their places."""
 
-    def __init__(self, *args: Any, places: Mapping[str, Place], **options: Any) -> None:
-        super().__init__(*args, commands=_Commands(places), **options)
+    def __init__(self, name: str | None = None, *, places: Mapping[str, Place], **options: Any) -> None:
+        super().__init__(name, **options)
+        self.commands: MutableMapping[str, click.Command] = _Commands({**places})
         self.places = dict(places)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
-        width = formatter.width - 6 - max((len(name) for name in self.places), default=0)
+        lines = {name: click.Command(name, help=place.help) for name, place in self.places.items()}
+        lines |= {name: self.commands[name] for name in self.commands if name not in lines}
+        width = formatter.width - 6 - max(map(len, lines), default=0)
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _cut(place.help, width)) for name, place in sorted(self.places.items())])
-
-
-def _cut(text: str, width: int) -> str:
-    """As click shortens what it takes from a docstring."""
-    return click.utils.make_default_short_help(text, width)
+            formatter.write_dl([(name, lines[name].get_short_help_str(width)) for name in sorted(lines)])

@@ -6,17 +6,11 @@ from datetime import date
 
 import click
 
-from pipelines.backfill import backfill as run_backfill
-from pipelines.backfill import backfill_templates
-from pipelines.backfill_state import read_backfill
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, to_plain
 from pipelines.cli.lazy import LazyGroup, Place
 from pipelines.environment import Environment
-from pipelines.hits import TIERS, list_hits
-from pipelines.rescan import rescan as run_rescan
-from pipelines.sweep import SweepSummary, configured_source
-from pipelines.sweep import sweep as run_sweep
-from pipelines.verdicts import list_model_verdicts, list_verdicts
+from pipelines.hits import TIERS
+from pipelines.sweep import SweepSummary
 from pipelines.workspace import Workspace
 
 _SHOWN = (
@@ -51,6 +45,11 @@ def sweep(
     with_backfill: bool,
 ) -> None:
     """Compare new items with everybody in the registry. Repeat it after an interruption: it goes on where it was."""
+    from pipelines.backfill import backfill as run_backfill
+    from pipelines.backfill import backfill_templates
+    from pipelines.sweep import configured_source
+    from pipelines.sweep import sweep as run_sweep
+
     if day and everything:
         raise click.UsageError("--day and --all exclude each other")
     with opened(environment) as workspace:
@@ -70,6 +69,8 @@ def sweep(
 
 
 def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
+    from pipelines.backfill_state import read_backfill
+
     with workspace.database.read() as connection:
         left = read_backfill(connection, model_id=workspace.model_id)
     if left.due:
@@ -88,6 +89,8 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
 @command_options
 def rescan(environment: Environment, as_json: bool, request_id: str | None, pending: bool) -> None:
     """Compare new subjects with everything on the platform. Resumes by shard."""
+    from pipelines.rescan import rescan as run_rescan
+
     if request_id and pending:
         raise click.UsageError("--request and --pending exclude each other")
     with opened(environment) as workspace, progress(as_json) as report:
@@ -120,6 +123,8 @@ def hits(
 
     `likeness hits show HIT` explains one.
     """
+    from pipelines.hits import list_hits
+
     if click.get_current_context().invoked_subcommand is not None:
         return
     with opened(environment) as workspace, workspace.database.read() as connection:
@@ -141,6 +146,8 @@ def verdicts(
     environment: Environment, as_json: bool, of_models: bool, subject_id: str | None, verdict: str | None
 ) -> None:
     """List verdicts in force on items, or on models, the most pressing first."""
+    from pipelines.verdicts import list_model_verdicts, list_verdicts
+
     known = ("likeness_model", "suspected", "clear") if of_models else ("takedown", "review", "clear")
     if verdict is not None and verdict not in known:
         raise click.UsageError(f"--verdict is one of {', '.join(known)} here")

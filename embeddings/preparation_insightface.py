@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embeddings.preparation import STRIDES, Weights, fold_batch_norm, replace_prelu, rewrite, take_pixels
-from embeddings.scrfd import ANCHORS
 
 if TYPE_CHECKING:
     import onnx
@@ -46,6 +45,8 @@ def prepare_arcface(original: bytes) -> bytes:
 
 def _edit_scrfd(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: Weights) -> None:
     from onnx import TensorProto, helper
+
+    from embeddings.scrfd import ANCHORS
 
     _constants_to_weights(nodes, weights)
     names = [output.name for output in graph.output]

@@ -131,7 +131,12 @@ class FetchConfig:
 
 @dataclass(frozen=True, slots=True)
 class RegistryConfig:
-    """What a reference photograph must be. A *clear* face has this score and this shorter side in pixels."""
+    """What a reference photograph must be, and how much people may ask for. A *clear* face has this score and this
+    shorter side in pixels.
+
+    In a UTC day one contact may open ``max_requests_per_contact`` removal requests and all of them together
+    ``max_requests_per_day``; a preview or an acceptance searches the whole platform, ``max_previews_per_day`` times.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     consent_days: Positive = 365
@@ -139,6 +144,9 @@ class RegistryConfig:
     min_reference_pixels: Positive = 40
     request_hours: Positive = 48
     max_rescan_attempts: Positive = 5
+    max_requests_per_contact: Positive = 20
+    max_requests_per_day: Positive = 500
+    max_previews_per_day: Positive = 2000
 
 
 @dataclass(frozen=True, slots=True)

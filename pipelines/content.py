@@ -21,6 +21,8 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import FetchError, ItemError
 from embeddings.types import DESCRIBED, Content, Description
 from indexes.corpus import ShardEntry
+from indexes.heads import Heads
+from pipelines.concepts import apply_concepts, concept_values, heads_for, is_due, stored_model_ids
 from pipelines.database.tables import contents, items
 from pipelines.fetch import ahead, fetch_until, find_content
 from pipelines.ledger import Scope, judge_anew
@@ -31,7 +33,6 @@ from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from embeddings.content import Describer
-    from indexes.heads import Heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,6 @@ def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress =
     A content that cannot be fetched or decoded costs itself; a bad database, disk or model ends the run with
     everything before it kept.
     """
-    from pipelines.concepts import apply_concepts
     from pipelines.content_shards import remove_superseded
 
     workspace.content_models.require_clip()
@@ -93,8 +93,6 @@ def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress =
 
 def measure_content(connection: Connection, workspace: Workspace, scope: Scope) -> ContentCoverage:
     """Read how much of the scope's content is described by the current models. Loads no model."""
-    from pipelines.concepts import is_due, stored_model_ids
-
     models = workspace.content_models
     seen = _scannable(scope).subquery()
     joined = seen.outerjoin(contents, contents.c.content_sha256 == seen.c.content_sha256)
@@ -265,7 +263,6 @@ def _describer(workspace: Workspace, needs: _Needs) -> Describer:
 
 def _enter(workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description]) -> None:
     """Write the batch's shard and list it. Alone: who tidies up must not find a shard that is not listed yet."""
-    from pipelines.concepts import heads_for
     from pipelines.content_shards import write_content_shard
 
     model_id = workspace.content_models.clip_model_id
@@ -313,8 +310,6 @@ def _values(
     heads: Heads | None,
 ) -> dict[str, Any]:
     """What to enter for one content: only what it was looked at for, so that nothing known is lost."""
-    from pipelines.concepts import concept_values
-
     if description is None:
         return {"status": fetched.problem.status if fetched.problem else "fetch_failed:unknown"}
     values: dict[str, Any] = {"status": description.status}

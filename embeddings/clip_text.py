@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 
 from embeddings.errors import VectorError
-from embeddings.recognition import normalise
 from embeddings.types import Float32
 
 BLANK = "{}"
@@ -40,6 +39,8 @@ def ensemble(encoder: TextEncoder, groups: Sequence[Sequence[str]]) -> Float32:
 
     Raises :class:`VectorError` for a group without texts, or one whose texts cancel each other out.
     """
+    from embeddings.recognition import normalise
+
     if not all(groups):
         raise VectorError("a group of texts is empty: its mean has no direction")
     distinct = list(dict.fromkeys(text for group in groups for text in group))

@@ -16,6 +16,7 @@
     ├── InputError                a value that a caller gave is empty, too long or out of range; also a ``ValueError``
     ├── CalibrationError          labelled photographs that cannot give the thresholds asked for
     └── StateError                an operation that the present state does not allow
+        └── LimitError            more of something than the settings allow in a day
 
 Reasons are short fixed words (``truncated``, ``too_large``): they are stored, counted and shown. No error carries a
 name, a vector, a crop or an uploaded string (I8, I9).
@@ -97,3 +98,7 @@ class CalibrationError(LikenessError):
 
 class StateError(LikenessError):
     """The present state does not allow this: for example accepting a request that was rejected."""
+
+
+class LimitError(StateError):
+    """More was asked for in a day than the settings allow. Says which limit, and when there is room again."""

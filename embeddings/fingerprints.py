@@ -7,9 +7,7 @@ same picture for most purposes. A hash of a picture is no biometric template. Kn
 from __future__ import annotations
 
 import numpy as np
-import pdqhash
 
-from embeddings.detection import resize_to
 from embeddings.types import UInt8
 
 _LONG_SIDE = 384
@@ -30,6 +28,10 @@ MIN_QUALITY = 50
 
 def pdq(image: UInt8) -> bytes | None:
     """The hash of an RGB image (h, w, 3) as 32 bytes, or None when the picture is too plain to be told from others."""
+    import pdqhash
+
+    from embeddings.detection import resize_to
+
     image, _, _ = resize_to(image, long_side=_LONG_SIDE)
     bits, quality = pdqhash.compute(np.ascontiguousarray(image))
     return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes() if quality >= MIN_QUALITY else None

@@ -17,15 +17,15 @@ inputs and fix the batch to 1. What is done to them changes no output by more th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import TensorProto, helper, numpy_helper
 
 from embeddings.errors import WeightsError
+
+if TYPE_CHECKING:
+    import onnx
 
 PREPARATION_VERSION = 1
 """Part of every model id. Raise it whenever preparation, detection or alignment changes the vectors that come out."""
@@ -60,6 +60,8 @@ def dequantise(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], Weights]:
 
     A scale and a zero point cover ``block_size`` consecutive elements along ``axis`` (ONNX DequantizeLinear, opset 21).
     """
+    from onnx import numpy_helper
+
     weights: Weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = []
     for node in model.graph.node:
@@ -85,6 +87,10 @@ def _dequantised(node: onnx.NodeProto, weights: Weights) -> Array:
 
 def rewrite(original: bytes, edit: Callable[[onnx.GraphProto, list[onnx.NodeProto], Weights], None]) -> bytes:
     """Dequantise, let ``edit`` change nodes and weights in place, and serialise what is left."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx import numpy_helper
+
     try:
         model = onnx.load_from_string(original)
         nodes, weights = dequantise(model)
@@ -115,6 +121,8 @@ def _edit_yunet(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: We
 
 
 def _edit_sface(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: Weights) -> None:
+    from onnx import TensorProto, helper
+
     fold_batch_norm(nodes, weights)
     if nodes[-1].op_type != "Gemm":
         raise ValueError("expected a fully connected last layer")
@@ -128,6 +136,8 @@ def _edit_sface(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: We
 
 def take_pixels(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], shape: tuple[str | int, ...]) -> None:
     """Make the graph read ``image`` uint8 (n, h, w, 3) where it read float32 (n, 3, h, w)."""
+    from onnx import TensorProto, helper
+
     name = graph.input[0].name
     nodes.insert(0, helper.make_node("Cast", ["image"], ["image_float"], to=TensorProto.FLOAT))
     nodes.insert(1, helper.make_node("Transpose", ["image_float"], [name], perm=[0, 3, 1, 2]))
@@ -162,6 +172,8 @@ def replace_prelu(nodes: list[onnx.NodeProto], weights: Weights) -> None:
     """Replace each per-channel PRelu of slope a by ``a*x + relu((1-a)*x)``; where some a > 1, the sum of ``a*x`` and
     ``(1-a)*relu(x)``.
     """
+    from onnx import helper
+
     for at in range(len(nodes) - 1, -1, -1):
         node = nodes[at]
         if node.op_type != "PRelu":
@@ -190,6 +202,8 @@ def replace_prelu(nodes: list[onnx.NodeProto], weights: Weights) -> None:
 
 def _merge_heads(nodes: list[onnx.NodeProto], weights: Weights, stride: int) -> onnx.ValueInfoProto:
     """Replace the four heads of ``stride`` (cls, obj, bbox, kps; each 1x1 then 3x3 depthwise) by one of 16 channels."""
+    from onnx import TensorProto, helper
+
     makers = {node.output[0]: node for node in nodes}
     inner, outer = [], []
     for kind in ("cls", "obj", "bbox", "kps"):
@@ -216,4 +230,6 @@ def _merge_heads(nodes: list[onnx.NodeProto], weights: Weights, stride: int) -> 
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    from onnx import helper
+
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}

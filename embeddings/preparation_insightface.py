@@ -7,12 +7,14 @@ shape (n, height, width, 3) with the normalisation inside the graph.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from embeddings.preparation import STRIDES, Weights, fold_batch_norm, replace_prelu, rewrite, take_pixels
-from embeddings.scrfd import ANCHORS
+
+if TYPE_CHECKING:
+    import onnx
 
 OUTPUT_WIDTHS = (1, 4, 10)
 """Numbers per anchor in SCRFD's outputs: score, box, landmarks."""
@@ -42,6 +44,10 @@ def prepare_arcface(original: bytes) -> bytes:
 
 
 def _edit_scrfd(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: Weights) -> None:
+    from onnx import TensorProto, helper
+
+    from embeddings.scrfd import ANCHORS
+
     _constants_to_weights(nodes, weights)
     names = [output.name for output in graph.output]
     if len(names) != len(STRIDES) * len(OUTPUT_WIDTHS):
@@ -61,6 +67,8 @@ def _edit_scrfd(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: We
 
 def _keep_map(nodes: list[onnx.NodeProto], output: str) -> None:
     """Where ``output`` is a map (n, c, h, w) flattened to one row per anchor, make it (n, h, w, c), for any n."""
+    from onnx import helper
+
     makers = {node.output[0]: node for node in nodes}
     node = makers[output]
     if node.op_type == "Sigmoid":
@@ -75,6 +83,8 @@ def _keep_map(nodes: list[onnx.NodeProto], output: str) -> None:
 
 
 def _edit_arcface(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: Weights) -> None:
+    from onnx import TensorProto, helper
+
     _constants_to_weights(nodes, weights)
     first = [node.name for node in nodes[:FIRST_NODES]]
     normalises = _any_begins(first, "Sub", "_minus") and _any_begins(first, "Mul", "_mul")
@@ -104,6 +114,8 @@ def _any_begins(names: list[str], *beginnings: str) -> bool:
 
 
 def _constants_to_weights(nodes: list[onnx.NodeProto], weights: Weights) -> None:
+    from onnx import numpy_helper
+
     for node in [node for node in nodes if node.op_type == "Constant"]:
         (value,) = (attribute.t for attribute in node.attribute if attribute.name == "value")
         weights[node.output[0]] = numpy_helper.to_array(value)
@@ -114,6 +126,8 @@ def _take_normalised(
     graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: Weights, shape: tuple[str | int, ...], *, std: float
 ) -> None:
     """Read uint8 pixels as :func:`take_pixels` does, and put (x - mean) / std between them and the network."""
+    from onnx import helper
+
     name = graph.input[0].name
     weights["pixel_mean"] = np.array(MEAN, dtype=np.float32)
     weights["pixel_scale"] = np.array(1 / std, dtype=np.float32)

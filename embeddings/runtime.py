@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from embeddings.errors import WeightsError
 from embeddings.types import Float32
@@ -25,6 +24,8 @@ class OnnxSession:
     """
 
     def __init__(self, graph: bytes, *, provider: str = CPU) -> None:
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

@@ -13,8 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-import onnxruntime
-
 from embeddings.errors import WeightsError
 from embeddings.runtime import CPU, CUDA, OnnxSession
 from embeddings.types import ModelSession
@@ -61,10 +59,10 @@ REFERENCE = RuntimeSettings("onnxruntime", "fp32")
 
 
 def inspect_machine() -> Machine:
-    """Look at what is installed and at the hardware. Loads no runtime that was not loaded before."""
+    """Look at what is installed and at the hardware. Loads ONNX Runtime only where there is a device to ask it for."""
     return Machine(
         openvino=find_spec("openvino") is not None,
-        cuda=CUDA in onnxruntime.get_available_providers() and any(Path("/dev").glob("nvidia[0-9]*")),
+        cuda=any(Path("/dev").glob("nvidia[0-9]*")) and _takes_cuda(),
         bf16=_computes_bf16(Path("/proc/cpuinfo")),
     )
 
@@ -98,6 +96,12 @@ def open_session(graph: bytes, runtime: Runtime) -> ModelSession:
 
         return OpenVinoSession(graph, precision=runtime.precision)
     return OnnxSession(graph, provider=CUDA if runtime.name == "onnxruntime-cuda" else CPU)
+
+
+def _takes_cuda() -> bool:
+    import onnxruntime
+
+    return CUDA in onnxruntime.get_available_providers()
 
 
 def _computes_bf16(cpuinfo: Path) -> bool:

@@ -22,13 +22,13 @@ from embeddings.faults import bisected
 from embeddings.models import FaceModels, load_models
 from embeddings.pipeline import Batches, in_order, nothing, threads
 from embeddings.types import (
-    STATUS_SCHEMA,
     Content,
     Float32,
     ImageLimits,
     ShardEmbeddings,
     distinct_contents,
     face_schema,
+    status_schema,
     vector_column,
 )
 
@@ -115,7 +115,7 @@ def _status_table(contents: Sequence[Content], outcomes: Sequence[Outcome]) -> p
         {"content_sha256": content.sha256, **_status(outcome)}
         for content, outcome in zip(contents, outcomes, strict=True)
     ]
-    return pa.Table.from_pylist(rows, schema=STATUS_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=status_schema())
 
 
 def _status(outcome: Outcome) -> dict[str, str | int | bytes | None]:

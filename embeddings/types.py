@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from embeddings.errors import VectorError
+from embeddings.settings import VIEWS_VERSION as VIEWS_VERSION
+from embeddings.settings import FaceSettings as FaceSettings
+from embeddings.settings import ImageLimits as ImageLimits
+from embeddings.settings import ViewSettings as ViewSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -23,84 +29,6 @@ UInt8 = npt.NDArray[np.uint8]
 
 UNIT_TOLERANCE = 1e-3
 """How far from 1 a vector's L2 norm may be. float16 storage moves a norm by at most about 5e-4."""
-
-VIEWS_VERSION = 2
-"""Part of the model id where there are views: raised when the thorough pass finds other faces by the same settings."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """What the decoder accepts. Anything beyond is an :class:`UnscannableError`, never a guess."""
-
-    max_bytes: int
-    """Size of the encoded file in bytes."""
-    max_pixels: int
-    """Width times height of one frame."""
-    max_frames: int
-    """Frames sampled from an animation, evenly spaced."""
-    max_animation_pixels: int
-    """Pixels that decoding one animation may touch in all, skipped frames included."""
-    max_decode_bytes: int
-    """Memory that decoding one image may take, as far as its header tells (:mod:`embeddings.decode_memory`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ViewSettings:
-    """The thorough pass (:mod:`embeddings.views`): when it runs, what it accepts, what it may cost."""
-
-    always: bool
-    """Search every frame, not only those without a certain face."""
-    sure_score: float
-    """Detector score that no tilted face reaches, in [0, 1]."""
-    clear_score: float
-    """Detector score from which a face that turns out level needs no closer look but at its negative."""
-    certain_score: float
-    """Detector score that negatives and turned faces do not reach."""
-    candidate_score: float
-    """Detector score from which a place is looked at again."""
-    promising_score: float
-    """Detector score that the first close-ups of a place must reach to be worth more of them."""
-    settled_score: float
-    """Detector score from which a face that its close-ups agree on ends the search for others."""
-    search_score: float
-    """Detector score from which something that only another view shows is a face: more views, more false alarms."""
-    level_margin: float
-    """How much the scores of a level face may differ when it is turned to the left and to the right."""
-    max_drop: float
-    """How much of its score a face may lose at the better side of these, and still be taken for upright."""
-    tiny_pixels: float
-    """Shorter side of a box, in pixels of detector input, below which a face is looked at again."""
-    max_lean: float
-    """Degrees from upright beyond which a face is looked at again."""
-    room: float
-    """Certain faces that cover less than this share of a frame leave room for one that is hidden beside them."""
-    glance_side: int
-    """Long side, in pixels, of the views in which that one is sought."""
-    sides: tuple[int, ...]
-    """Long sides, in pixels, of views of the whole frame; the largest is also the side of a tile."""
-    megapixels: float
-    """Detector input that the thorough pass of one frame may cost, in millions of pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class FaceSettings:
-    """How faces are found. All of it is part of the model id, because it decides which vectors come out."""
-
-    scales: tuple[int, ...]
-    """Long sides, in pixels, at which the detector looks; small ones find faces that fill the frame."""
-    min_score: float
-    """Detector score from which a detection is a face, in [0, 1]."""
-    nms_iou: float
-    """Overlap (intersection over union) from which two detections are one face."""
-    max_faces: int
-    """Most faces kept per frame, best score first. A frame that has more is marked in its status row."""
-    views: ViewSettings | None = None
-    """The thorough pass; None: the fast pass alone."""
-
-    @property
-    def detection_score(self) -> float:
-        """From which score a detector has to answer: what is below ``min_score`` is only a place to look again."""
-        return self.min_score if self.views is None else min(self.min_score, self.views.candidate_score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,21 +87,24 @@ class FaceRecognizer(Protocol):
         ...
 
 
-STATUS_SCHEMA = pa.schema(
-    [
-        pa.field("content_sha256", pa.binary(32), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # "faces", "no_face" or "unscannable:<reason>"
-        pa.field("format", pa.string()),  # "jpeg", "png", "webp", "gif"; null when unscannable
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("frames", pa.int32()),  # frames looked at
-        pa.field("frames_total", pa.int32()),  # frames in the file
-        pa.field("faces", pa.int32(), nullable=False),
-        pa.field("faces_dropped", pa.int32(), nullable=False),  # beyond max_faces
-        pa.field("pdq", pa.binary(32)),  # PDQ hash of the first frame, see embeddings.fingerprints
-    ]
-)
-"""One row per distinct content given to :func:`embeddings.shard.embed_shard`, in order of first appearance."""
+def status_schema() -> pa.Schema:
+    """One row per distinct content given to :func:`embeddings.shard.embed_shard`, in order of first appearance."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("content_sha256", pa.binary(32), nullable=False),
+            pa.field("status", pa.string(), nullable=False),  # "faces", "no_face" or "unscannable:<reason>"
+            pa.field("format", pa.string()),  # "jpeg", "png", "webp", "gif"; null when unscannable
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("frames", pa.int32()),  # frames looked at
+            pa.field("frames_total", pa.int32()),  # frames in the file
+            pa.field("faces", pa.int32(), nullable=False),
+            pa.field("faces_dropped", pa.int32(), nullable=False),  # beyond max_faces
+            pa.field("pdq", pa.binary(32)),  # PDQ hash of the first frame, see embeddings.fingerprints
+        ]
+    )
 
 
 def face_schema(dimension: int) -> pa.Schema:
@@ -182,6 +113,8 @@ def face_schema(dimension: int) -> pa.Schema:
     The vector is ``dimension`` little-endian float32 in a FixedSizeBinary, which Parquet reads about ten times faster
     than a list (DESIGN 5).
     """
+    import pyarrow as pa
+
     return pa.schema(
         [
             pa.field("content_sha256", pa.binary(32), nullable=False),
@@ -243,6 +176,8 @@ def check_unit(vectors: Float32, dimension: int | None = None) -> Float32:
 
 def vectors_of(column: pa.ChunkedArray | pa.Array, dimension: int) -> Float32:
     """The float32 matrix (n, dimension) in a FixedSizeBinary column; a view where Arrow allows it."""
+    import pyarrow as pa
+
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps chunks when there are none
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=column.type)
@@ -258,6 +193,8 @@ def vectors_of(column: pa.ChunkedArray | pa.Array, dimension: int) -> Float32:
 
 def vector_column(vectors: Float32) -> pa.Array:
     """FixedSizeBinary column from float32 (n, d): the inverse of :func:`vectors_of`."""
+    import pyarrow as pa
+
     contiguous = np.ascontiguousarray(vectors, dtype="<f4")
     return pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(4 * contiguous.shape[1]), len(contiguous), [None, pa.py_buffer(contiguous)]

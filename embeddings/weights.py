@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 
 from embeddings.errors import WeightsError
 from embeddings.preparation import PREPARATION_VERSION, prepare_sface, prepare_yunet
-from embeddings.types import VIEWS_VERSION, FaceSettings
+from embeddings.settings import VIEWS_VERSION, FaceSettings
 
 DetectorKind = Literal["yunet", "scrfd"]
 LOCAL = "local:"

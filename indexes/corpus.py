@@ -20,16 +20,17 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import pyarrow.parquet.encryption as pe
 
 from embeddings.errors import CorruptionError, ModelMismatchError, StateError
 from embeddings.types import check_unit, face_schema, vector_column, vectors_of
 from indexes.durable import durable_file, fsync_folder
 from indexes.sealed import SealedEntry, SealedVectors, write_sealed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PREFETCHED = 1 << 25
 """Bytes of the next shard that are read ahead: what a pass needs until the read-ahead within the shard takes over."""
@@ -86,11 +87,15 @@ class ShardEntry:
 
 def corpus_schema(dimension: int) -> pa.Schema:
     """One row per face of one item: ``item_id`` before the columns of :func:`embeddings.types.face_schema`."""
+    import pyarrow as pa
+
     return pa.schema([pa.field("item_id", pa.string(), nullable=False), *face_schema(dimension)])
 
 
 def with_view(table: pa.Table) -> pa.Table:
     """``table`` with the column ``view``, which shards from before there were views lack: null in all rows."""
+    import pyarrow as pa
+
     if "view" in table.column_names:
         return table
     return table.add_column(table.column_names.index("vector"), "view", pa.nulls(len(table), pa.string()))
@@ -157,6 +162,10 @@ class Corpus:
 
     def read_rows(self, entry: ShardEntry, *, key: bytes) -> pa.Table:
         """:meth:`read` without the column ``vector`` where the vectors are apart: for what a search found."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        import pyarrow.parquet.encryption as pe
+
         if entry.path is None:
             raise StateError(f"nothing is kept of shard {entry.shard_id}")
         path = self.folder / entry.path
@@ -217,6 +226,10 @@ def _identity(shard_id: str, model_id: str, dimension: int, faces: int) -> bytes
 
 
 def _sealed_bytes(faces: pa.Table, identity: bytes, key: bytes) -> pa.Buffer:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import pyarrow.parquet.encryption as pe
+
     properties = pe.create_encryption_properties(footer_key=key, aad_prefix=identity, store_aad_prefix=False)
     sink = pa.BufferOutputStream()
     pq.write_table(

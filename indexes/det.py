@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, ndtri, stdtrit
 
 from embeddings.types import Float32
 from indexes.stored import Int64
@@ -106,6 +105,8 @@ class Sample:
 
     def information(self, errors: int, *, confidence: float) -> float:
         """Independent comparisons that say as much as one of these, in (0, 1], about a rate with so many errors."""
+        from scipy.special import ndtri, stdtrit
+
         if self.persons < 2:
             return 1.0 / max(1, len(self))
         few = (ndtri(confidence) / stdtrit(self.persons - 1, confidence)) ** 2
@@ -142,11 +143,15 @@ class Sample:
 
 def upper_bound(errors: float, trials: float, *, confidence: float) -> float:
     """Clopper and Pearson's one-sided upper bound of a rate; with no error it is about 3/trials at 95 %."""
+    from scipy.special import betaincinv
+
     return 1.0 if errors >= trials else float(betaincinv(errors + 1, trials - errors, confidence))
 
 
 def lower_bound(errors: float, trials: float, *, confidence: float) -> float:
     """Clopper and Pearson's one-sided lower bound of a rate."""
+    from scipy.special import betaincinv
+
     return 0.0 if errors <= 0 else float(betaincinv(errors, trials - errors + 1, 1 - confidence))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -50,6 +49,8 @@ class Fingerprints:
 
         Raises :class:`NotReadyError` when empty (I7): whoever means "nothing stored yet" builds no index.
         """
+        import faiss
+
         _require_hashes(hashes)
         if len(hashes) == 0:
             raise NotReadyError("there are no fingerprints to compare with")

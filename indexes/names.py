@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import ahocorasick
+from typing import TYPE_CHECKING
 
 from indexes.name_fits import Place, best_rank, fits_fast, is_excluded_fast, place_of
 from indexes.name_rules import (
@@ -39,6 +38,9 @@ from indexes.name_text import (
     end_as_written,
     read_text,
 )
+
+if TYPE_CHECKING:
+    import ahocorasick
 
 _JOINTS = re.compile(r"'|a(?=A)|A(?=Aa)|x(?=[aA])|[aA](?=x)")
 """In ``KINDS``: where a word falls into pieces."""
@@ -149,6 +151,8 @@ class NameMatcher:
 
 def _automaton(patterns: dict[str, list[_Entry]]) -> ahocorasick.Automaton | None:
     """None for no patterns: the library refuses to search for nothing."""
+    import ahocorasick
+
     if not patterns:
         return None
     automaton = ahocorasick.Automaton()

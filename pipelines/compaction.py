@@ -25,9 +25,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -46,10 +45,12 @@ from pipelines.manifest import (
 )
 from pipelines.model_files import forget_model_files
 from pipelines.progress import Progress, silent
-from pipelines.retention import expiry, let_go, read_kept
 from pipelines.sweep import begin_run, finish_run
 from pipelines.turns import remove_leavings, turn
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SMALL = 0.5
 """A shard below this part of ``shard_bytes`` is merged with others."""
@@ -97,6 +98,8 @@ def compact(
 
     A sweep that waits has its turn after each shard that is written.
     """
+    from pipelines.retention import let_go
+
     started = time.monotonic()
     run_id = begin_run(workspace, kind="compaction", day=None, run_id=run_id)
     let_go(workspace)
@@ -176,6 +179,8 @@ def choose(workspace: Workspace, held: Sequence[Held], *, purge: bool) -> list[l
 
 def _is_due(workspace: Workspace, one: Held) -> bool:
     """Whether a shard with dead rows is to be rewritten for their sake."""
+    from pipelines.retention import expiry
+
     config, limit = workspace.config.corpus, expiry(workspace)
     noticed = one.shard.dead_since
     return (
@@ -264,6 +269,11 @@ def _unchanged(tx: Connection, workspace: Workspace, sources: Sequence[ListedSha
 
 def _live_rows(workspace: Workspace, sources: Sequence[ListedShard]) -> tuple[pa.Table, datetime] | None:
     """The rows of items that name their shard now, and when the oldest were embedded. None if a shard was let go of."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from pipelines.retention import read_kept
+
     parts, oldest = [], []
     for source in sources:
         here = sa.and_(items.c.shard_id == source.entry.shard_id, items.c.live)

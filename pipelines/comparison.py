@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyarrow as pa
 
 from embeddings.errors import CorruptionError, StateError
 from embeddings.types import vectors_of
@@ -20,9 +19,13 @@ from indexes.corpus import ShardEntry, corpus_schema
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.galleries import load_gallery
 from pipelines.policy import band_of
-from pipelines.reembedding import Leaving, embed_again
 from pipelines.retention import is_kept
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipelines.reembedding import Leaving
 
 FoundBy = Literal["sweep", "rescan"]
 
@@ -96,6 +99,8 @@ def compare_kept(
     Vectors that lie apart are streamed, read and opened ahead of the comparison; their other columns are read only
     if something was found.
     """
+    import pyarrow as pa
+
     key = workspace.sealer.shard_key(entry.shard_id)
     if entry.vector_salt is None:
         table = workspace.corpus.read(entry, key=key)
@@ -113,6 +118,10 @@ def _no_rows(dimension: int) -> pa.Table:
 
 
 def _compare_again(workspace: Workspace, gallery: Gallery, entry: ShardEntry, side: Side) -> Comparison:
+    import pyarrow as pa
+
+    from pipelines.reembedding import Leaving, embed_again
+
     faces, rows, leaving = 0, list[dict[str, Any]](), list[Leaving]()
     for table, some in embed_again(workspace, entry.shard_id):
         vectors = vectors_of(table["vector"], entry.dimension)

@@ -15,25 +15,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.clip_text import ensemble
 from embeddings.errors import CorruptionError, VectorError
 from embeddings.types import Description, Float32, check_unit, vectors_of
 from indexes.corpus import ShardEntry
 from indexes.durable import durable_file
 from indexes.heads import Heads, concept_scores, content_scores
-from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents
 from pipelines.fetch import ahead
 from pipelines.ledger import judge_anew
 from pipelines.progress import Pace, Progress, silent
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DIGITS = 4
 """Decimals kept of a score: finer than what a re-encoding of the picture changes."""
@@ -94,6 +94,8 @@ def heads_for(workspace: Workspace, clip_model_id: str) -> Heads | None:
 
     Loads the text tower only for texts that these weights have not encoded in this home before.
     """
+    from embeddings.clip_text import ensemble
+
     listed = workspace.concept_list
     groups = listed.texts()
     path = workspace.home / "models" / "clip" / "concepts" / f"{listed.texts_id(clip_model_id)}.npy"
@@ -134,6 +136,8 @@ def parse_scores(text: str) -> dict[str, float]:
 
 def _due_shards(workspace: Workspace) -> Mapping[str, list[tuple[ShardEntry, int]]]:
     """Shards with contents that are due and how many, by the weights of their vectors; no shard twice."""
+    from pipelines.content_shards import list_content_shards
+
     with workspace.database.read() as connection:
         condition = is_due(workspace, stored_model_ids(connection))
         query = sa.select(contents.c.clip_shard_id, sa.func.count()).where(condition)
@@ -147,6 +151,8 @@ def _due_shards(workspace: Workspace) -> Mapping[str, list[tuple[ShardEntry, int
 
 
 def _read(workspace: Workspace, entries: Sequence[ShardEntry]) -> Iterator[_Shard]:
+    from pipelines.content_shards import clip_vectors
+
     for entry in entries:
         condition = is_due(workspace, [entry.model_id])
         query = sa.select(contents.c.content_sha256).where(contents.c.clip_shard_id == entry.shard_id, condition)

@@ -154,12 +154,16 @@ class FetchConfig:
 
 @dataclass(frozen=True, slots=True)
 class RegistryConfig:
-    """What a reference photograph must be. A *clear* face has this score and this shorter side in pixels.
+    """What a reference photograph must be, and how much people may ask for. A *clear* face has this score and this
+    shorter side in pixels.
 
     A consent ends after ``consent_days``, or when it says so itself, within ``most_consent_days``. References of
     consent and contact, and the reason of a rejection, have at most ``max_text`` characters.
     ``approval_growth``: by which share what a request would hit may have grown since its first approval for that one to
     count beside the second.
+
+    In a UTC day one contact may open ``max_requests_per_contact`` removal requests and all of them together
+    ``max_requests_per_day``; a preview or an acceptance searches the whole platform, ``max_previews_per_day`` times.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -171,6 +175,9 @@ class RegistryConfig:
     request_hours: WholeHours = 48
     max_rescan_attempts: Positive = 5
     approval_growth: Annotated[float, Field(ge=0)] = 0.1
+    max_requests_per_contact: Positive = 20
+    max_requests_per_day: Positive = 500
+    max_previews_per_day: Positive = 2000
 
 
 @dataclass(frozen=True, slots=True)

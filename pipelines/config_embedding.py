@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from embeddings.header_evidence import TextLimits
 from embeddings.runtimes import RuntimeSettings
 from embeddings.safetensors_header import HeaderLimits
-from embeddings.types import FaceSettings, ImageLimits, ViewSettings
+from embeddings.settings import FaceSettings, ImageLimits, ViewSettings
 
 Positive = Annotated[int, Field(gt=0, le=2**53)]
 """Of anything that is counted: what every database and every library takes, and a float holds exactly."""

@@ -14,12 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import sqlalchemy as sa
 
-from embeddings.content import Describer, describe_contents
 from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.types import DESCRIBED, Content, Description
 from indexes.corpus import ShardEntry
@@ -27,7 +26,6 @@ from indexes.heads import Heads
 from pipelines.attempts import attempting
 from pipelines.concepts import apply_concepts, concept_values, heads_for
 from pipelines.content_coverage import scannable_contents
-from pipelines.content_shards import insert_content_shard, remove_superseded, write_content_shard
 from pipelines.database.tables import contents, items
 from pipelines.fetch import ahead, fetch_until, found
 from pipelines.isolation import resume
@@ -36,6 +34,9 @@ from pipelines.progress import Progress, silent
 from pipelines.retries import after_try, retry_is_due
 from pipelines.sources import Item, ItemSource
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    from embeddings.content import Describer
 
 _STAGE: Final = "content"
 
@@ -67,6 +68,8 @@ def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress =
     A content that cannot be fetched or decoded costs itself; a bad database, disk or model ends the run with
     everything before it kept.
     """
+    from pipelines.content_shards import remove_superseded
+
     workspace.content_models.require_clip()
     counts = ContentCounts()
     with workspace.database.exclusive("content"):
@@ -176,6 +179,8 @@ def _describe_batch(workspace: Workspace, batch: Sequence[_Fetched], counts: Con
 
 
 def _describe(workspace: Workspace, batch: Sequence[_Fetched], counts: ContentCounts) -> ContentCounts:
+    from embeddings.content import describe_contents
+
     described: dict[str, Description] = {}
     fetched = sorted((one for one in batch if one.content), key=lambda one: (one.needs.rating, one.needs.clip))
     for needs, group in groupby(fetched, key=lambda one: one.needs):
@@ -227,6 +232,8 @@ def _at_hand(workspace: Workspace) -> _Needs:
 
 
 def _describer(workspace: Workspace, needs: _Needs) -> Describer:
+    from embeddings.content import Describer
+
     models = workspace.content_models
     return Describer(
         rater=models.rater if needs.rating else None,
@@ -237,6 +244,8 @@ def _describer(workspace: Workspace, needs: _Needs) -> Describer:
 
 def _enter(workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description]) -> None:
     """Write the batch's shard and list it. Alone: who tidies up must not find a shard that is not listed yet."""
+    from pipelines.content_shards import write_content_shard
+
     model_id = workspace.content_models.clip_model_id
     encoded = any(len(one.vectors) for one in described.values())
     heads = heads_for(workspace, model_id) if model_id and encoded else None
@@ -252,6 +261,8 @@ def _commit(
     entry: ShardEntry | None,
     heads: Heads | None,
 ) -> None:
+    from pipelines.content_shards import insert_content_shard
+
     now = workspace.now()
     with workspace.database.write() as tx:
         if entry is not None:

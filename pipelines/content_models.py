@@ -9,15 +9,18 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from embeddings.clip import OpenClipEncoder, load_clip
-from embeddings.clip_text import TextEncoder
 from embeddings.clip_weights import ClipSettings, ClipWeights, clip_model_id, clip_terms, find_weights, pull_weights
 from embeddings.errors import WeightsError
-from embeddings.ratings import Rater, load_rater, rating_model_id
 from pipelines.config import ContentConfig
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from embeddings.clip import OpenClipEncoder
+    from embeddings.clip_text import TextEncoder
+    from embeddings.ratings import Rater
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ class ClipFacts:
 
 def content_schema(dimension: int) -> pa.Schema:
     """One row per looked-at frame of one content: its digest, the frame's position, the CLIP vector."""
+    import pyarrow as pa
+
     return pa.schema(
         [
             pa.field("content_sha256", pa.binary(32), nullable=False),
@@ -59,6 +64,8 @@ class ContentModels:
     @property
     def rating_model_id(self) -> str | None:
         """The id of the scores; None when rating is off."""
+        from embeddings.ratings import rating_model_id
+
         return rating_model_id() if self._config.rating else None
 
     @cached_property
@@ -119,11 +126,15 @@ class ContentModels:
     @cached_property
     def rater(self) -> Rater:
         """The rating network."""
+        from embeddings.ratings import load_rater
+
         return load_rater()
 
     @cached_property
     def encoder(self) -> OpenClipEncoder:
         """The CLIP towers. Raises :class:`WeightsError` without weights."""
+        from embeddings.clip import load_clip
+
         return load_clip(self._weights(), device=self._config.clip_device, compiled=self._config.clip_compile)
 
     @property

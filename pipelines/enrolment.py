@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embeddings.errors import EnrolmentError, UnscannableError
-from embeddings.faces import FoundFace, find_faces
 from embeddings.faults import guarded
-from embeddings.models import FaceModels
 from embeddings.types import Float32, ImageLimits, UInt8
 from indexes.gallery import Gallery
 from indexes.join import pair_scores
 from pipelines.config import RegistryConfig
+
+if TYPE_CHECKING:
+    from embeddings.faces import FoundFace
+    from embeddings.models import FaceModels
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ def resembling_subjects(references: Sequence[Reference], gallery: Gallery, *, th
 def _read_reference(
     position: int, data: bytes, models: FaceModels, *, limits: ImageLimits, config: RegistryConfig
 ) -> Reference:
+    from embeddings.faces import find_faces
+
     try:
         faces = guarded(lambda: find_faces(data, models, limits=limits))
     except UnscannableError as error:

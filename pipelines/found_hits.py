@@ -9,17 +9,19 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy.engine import Connection
 
 from indexes.name_rules import NameMatch
-from pipelines.comparison import FoundBy
 from pipelines.database.tables import hits
 from pipelines.names_sought import SeedMatch
 from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.templates import open_subject_key
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.comparison import FoundBy
 
 
 @dataclass(frozen=True, slots=True)

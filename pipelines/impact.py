@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -167,6 +166,8 @@ def _searchable(workspace: Workspace, model_id: str) -> list[ShardEntry]:
 
 
 def _found_in(workspace: Workspace, gallery: Gallery, entry: ShardEntry, *, threshold: float) -> dict[str, FoundItem]:
+    import pyarrow as pa
+
     try:
         _, matched, matches = compare_kept(workspace, gallery, entry, threshold=threshold)
     except CorruptionError:

@@ -10,16 +10,14 @@ import io
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import sqlalchemy as sa
-from PIL import Image
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import StateError
 from embeddings.faults import guarded
-from embeddings.images import Frame, decode
 from embeddings.types import UInt8
 from pipelines import audit
 from pipelines.database.tables import hits, items, templates, verdicts
@@ -29,6 +27,9 @@ from pipelines.found_hits import open_term
 from pipelines.judging import live_hits, verdict_of_hit
 from pipelines.templates import open_crops, require_kept
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    from embeddings.images import Frame
 
 MARGIN: Final = 0.5
 """Of a face box's longer side, shown on each side of it: enough to see the situation."""
@@ -108,6 +109,8 @@ def look(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = Fal
     :class:`StateError` where there is nothing (any more) to look at, :class:`ItemError` where the content cannot be had
     or decoded.
     """
+    from PIL import Image
+
     row = _recorded(workspace, hit_id, action="crop.view", actor=actor)
     if reference and row.template_id is None:
         raise StateError("this hit is no face: there is no reference to show beside it")
@@ -155,6 +158,8 @@ def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
 
 
 def _frame(workspace: Workspace, data: bytes, index: int) -> Frame:
+    from embeddings.images import decode
+
     image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
     for frame in image.frames:
         if frame.index == index:
@@ -171,6 +176,8 @@ def _widened(box: tuple[float, float, float, float], row: Row[Any]) -> tuple[flo
 
 def _cut(frame: Frame, box: tuple[float, float, float, float], *, long_side: int) -> UInt8:
     """``box``, in pixels of the full-size frame, as sharp as it can be shown."""
+    from PIL import Image
+
     size = max(box[2] - box[0], box[3] - box[1])
     sharp = frame.at_least(min(1.0, long_side / max(size, 1.0)))
     (left, top), (right, bottom) = sharp.from_full(np.array([box[:2], box[2:]], dtype=np.float32)).round().astype(int)
@@ -193,6 +200,8 @@ def _reference(connection: Connection, workspace: Workspace, template_id: str) -
 
 def _beside(shown: UInt8, reference: UInt8) -> UInt8:
     """Both side by side, the reference as high as what is shown."""
+    from PIL import Image
+
     height = max(shown.shape[0], _CROP_SIDE)
     left = np.full((height, shown.shape[1], 3), _GROUND, dtype=np.uint8)
     left[: shown.shape[0]] = shown

@@ -10,16 +10,18 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.concept_list import ConceptList
-from pipelines.concepts import parse_scores
 from pipelines.config_embedding import ContentConfig
 from pipelines.database.tables import contents, items
 from pipelines.levels import LEVELS, UNKNOWN
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.concept_list import ConceptList
 
 _AT_ONCE = 500
 
@@ -91,6 +93,8 @@ def ratings_of(connection: Connection, workspace: Workspace, item_ids: Collectio
     An item without described content has what the platform says of it. Raises :class:`CorruptionError` for scores that
     were altered.
     """
+    from pipelines.concepts import parse_scores
+
     listed = workspace.concept_list
     wanted = sorted(set(item_ids))
     columns = (contents.c[name] for name in ("nsfw_score", "clip_model_id", "concepts_id", "concepts"))

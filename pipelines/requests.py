@@ -28,6 +28,7 @@ from pipelines.identities import require_short
 from pipelines.impact import Impact
 from pipelines.progress import Progress, silent
 from pipelines.registry import Identity, activate, destroy, end_subject, insert_subject
+from pipelines.request_limits import count_opened, count_preview, require_room
 from pipelines.workspace import Workspace, new_id
 
 
@@ -59,13 +60,18 @@ def open_request(
     actor: str,
     exclusions: Sequence[str] = (),
 ) -> RemovalRequest:
-    """Record a request and its pending subject. Without a consent record of its own, the request is the record."""
+    """Record a request and its pending subject. Without a consent record of its own, the request is the record.
+
+    Raises :class:`LimitError` for more than the settings allow in a day.
+    """
+    require_room(workspace, contact=contact)
     now = workspace.now()
     config = workspace.config.registry
     request_id = new_id("req")
     record = consent or f"request:{request_id}"
     identity = Identity(names=tuple(names), consent=record, contact=contact, exclusions=tuple(exclusions))
     with workspace.database.write() as tx:
+        count_opened(tx, workspace, contact=contact)
         subject_id, _ = insert_subject(
             tx,
             workspace,
@@ -92,9 +98,13 @@ def open_request(
 def preview_request(
     workspace: Workspace, request_id: str, *, actor: str, progress: Progress = silent
 ) -> tuple[Impact, Approvals]:
-    """What the subject of an open request would hit now, and how many people have to accept it."""
+    """What the subject of an open request would hit now, and how many people have to accept it.
+
+    Raises :class:`LimitError` where the day's searches for requests are used up.
+    """
     with workspace.database.read() as connection:
         request = _require_open(connection, request_id)
+    count_preview(workspace)
     impact = preview_pending(workspace, request.subject_id, request_id=request_id, actor=actor, progress=progress)
     return impact, approvals_needed(impact, workspace.policy.settings.enrolment)
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -24,6 +24,9 @@ from pipelines.clock import acts
 from pipelines.database.tables import coverage, items, shards
 from pipelines.manifest import ListedShard, find_shard, insert_shard, keep_nothing
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _AT_ONCE = 500
 

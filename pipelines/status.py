@@ -21,6 +21,7 @@ from pipelines.examined import unexamined_count
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.ledger import Scope, count_statuses, count_unsettled
 from pipelines.registry import active_versions, registry_version
+from pipelines.request_limits import requests_today
 from pipelines.requests import list_requests
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.outbox import counts_by_state
@@ -78,6 +79,8 @@ class Status:
     watermark: str | None
     outbox: dict[str, int]
     requests: tuple[RequestClock, ...]
+    requests_today: dict[str, int]
+    """Opened, weighed against the platform, and refused for being too many, this UTC day."""
     last_runs: tuple[dict[str, Any], ...]
 
 
@@ -90,6 +93,7 @@ def read_status(workspace: Workspace) -> Status:
         by_state = connection.execute(sa.select(subjects.c.state, sa.func.count()).group_by(subjects.c.state))
         recent = connection.execute(sa.select(runs).order_by(runs.c.started_at.desc()).limit(5)).mappings()
         fit = read_fit(connection, workspace)
+        asked = requests_today(connection, workspace)
         unfinished = [request for state in ("open", "accepted") for request in list_requests(connection, state=state)]
         return Status(
             home=str(workspace.home),
@@ -124,6 +128,7 @@ def read_status(workspace: Workspace) -> Status:
                 )
                 for request in sorted(unfinished, key=lambda request: request.due_at)
             ),
+            requests_today={name: getattr(asked, name) for name in ("opened", "previewed", "refused")},
             last_runs=tuple(
                 {name: row[name] for name in ("run_id", "kind", "day", "started_at", "finished_at")} for row in recent
             ),

@@ -14,18 +14,16 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
 from pipelines.clock import acts
-from pipelines.content import describe_pending
 from pipelines.content_coverage import measure_content
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
-from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
 from pipelines.judging import judge_pending, live_hits, unjudged_count
 from pipelines.ledger import (
@@ -39,15 +37,15 @@ from pipelines.ledger import (
     source_id,
 )
 from pipelines.manifest import list_shards, uncovered
-from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects, registry_version, require_active
 from pipelines.retries import retry_is_due
-from pipelines.scan import ScanCounts, scan_pending
-from pipelines.sources import open_source
 from pipelines.templates import require_templates, subjects_without
 from pipelines.verdicts import verdicts_in_force
 from pipelines.workspace import Workspace, new_id
+
+if TYPE_CHECKING:
+    from pipelines.scan import ScanCounts
 
 LISTING_BATCH = 500
 NIGHTLY = "nightly"
@@ -110,6 +108,11 @@ class SweepSummary:
 @acts
 def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent) -> SweepSummary:
     """Sweep one source, one day of it or all, and return the summary that is also stored with the run."""
+    from pipelines.content import describe_pending
+    from pipelines.examine import examine_pending
+    from pipelines.matching import match_pending
+    from pipelines.scan import scan_pending
+
     started = time.monotonic()
     source_uri = configured_source(workspace, source_uri)
     require_registry(workspace)
@@ -155,6 +158,8 @@ def list_source(
     workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent
 ) -> ListedCounts:
     """Enter everything the source lists into the ledger, in batches."""
+    from pipelines.sources import open_source
+
     source = open_source(source_uri, settings=workspace.config.fetch.settings(workspace.config.exchange.head()))
     total = ListedCounts(0, 0, 0, 0)
     listed = source.items(day)
@@ -204,6 +209,8 @@ def summarise(
     seconds: float = 0.0,
 ) -> SweepSummary:
     """Read the scope's present state from the database."""
+    from pipelines.scan import ScanCounts
+
     scanned = scanned or ScanCounts()
     with workspace.database.read() as connection:
         statuses = count_statuses(connection, scope)

@@ -1,6 +1,7 @@
 """One opened ``LIKENESS_HOME``: settings, database, keys, corpus, policy and, when first needed, the models.
 
-Command line, Dagster and tests all work on a :class:`Workspace`; nothing else opens these things.
+Command line, Dagster and tests all work on a :class:`Workspace`; nothing else opens these things. What loads models or
+Arrow is imported where it is first needed, so that a command that only reads the database starts at once.
 """
 
 from __future__ import annotations
@@ -12,24 +13,19 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
-from embeddings.models import FaceModels, load_models
-from embeddings.types import ImageLimits
+from embeddings.settings import ImageLimits
 from embeddings.weights import find_pack, model_id
 from indexes.calibration import Thresholds
-from indexes.corpus import Corpus
-from indexes.gallery import Gallery
 from pipelines.attempts import WATCHDOG
 from pipelines.calibration.store import calibration_in_force
-from pipelines.canary import Canary, make_canary
 from pipelines.clock import WatchedClock
-from pipelines.concept_list import ConceptList, load_concepts
 from pipelines.config import Config, load_config
-from pipelines.content_models import ContentModels, content_schema
 from pipelines.database import Database, get_state
 from pipelines.engine import Engine, open_engine
 from pipelines.environment import Environment
@@ -40,6 +36,14 @@ from pipelines.sealing import Sealer, load_master_key
 from pipelines.state_seal import StateSeal
 from pipelines.upgrade import upgrade
 from pipelines.witness import Witness
+
+if TYPE_CHECKING:
+    from embeddings.models import FaceModels
+    from indexes.corpus import Corpus
+    from indexes.gallery import Gallery
+    from pipelines.canary import Canary
+    from pipelines.concept_list import ConceptList
+    from pipelines.content_models import ContentModels
 
 
 def utc_now() -> datetime:
@@ -78,7 +82,6 @@ class Workspace:
             before_rename=lambda: self.failpoints.pass_by("before_witness_rename"),
         )
         self.seal = StateSeal(sealer, witness, self.failpoints)
-        self.corpus = Corpus(self.home / "corpus")
         self.galleries: dict[Hashable, Gallery] = {}
         """The gallery last compared with, by what it was made of; see :mod:`pipelines.matching`."""
         self.isolated = False
@@ -87,7 +90,21 @@ class Workspace:
         """How another process opens this home."""
         self.beat: Callable[[], None] = WATCHDOG.beat
         """Called whenever an item is done with: whoever works for too long without is ended."""
-        self.content_corpus = Corpus(self.home / "content", schema=content_schema)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The shards of face embeddings."""
+        from indexes.corpus import Corpus
+
+        return Corpus(self.home / "corpus")
+
+    @cached_property
+    def content_corpus(self) -> Corpus:
+        """The shards of content vectors."""
+        from indexes.corpus import Corpus
+        from pipelines.content_models import content_schema
+
+        return Corpus(self.home / "content", schema=content_schema)
 
     @cached_property
     def policy(self) -> Policy:
@@ -98,12 +115,15 @@ class Workspace:
     @cached_property
     def concept_list(self) -> ConceptList:
         """The list of concepts in force."""
+        from pipelines.concept_list import load_concepts
+
         name = self.config.content.concepts
         return load_concepts(self.home / name if name else None)
 
     @cached_property
     def models(self) -> FaceModels:
         """Detector and recogniser, loaded on first use. Raises :class:`WeightsError` before terms are accepted."""
+        from embeddings.models import load_models
         from pipelines.licences import require_accepted  # it works on workspaces
 
         with self.database.read() as connection:
@@ -125,11 +145,15 @@ class Workspace:
     @cached_property
     def content_models(self) -> ContentModels:
         """The rater and the CLIP encoder, each loaded on first use."""
+        from pipelines.content_models import ContentModels
+
         return ContentModels(self.config.content, home=self.home)
 
     @cached_property
     def canary(self) -> Canary:
         """The known face planted in every run."""
+        from pipelines.canary import make_canary
+
         return make_canary(self.models, limits=self.limits)
 
     @cached_property

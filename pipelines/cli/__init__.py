@@ -1,4 +1,7 @@
-"""The command line: a thin skin over the library. ``likeness --help`` lists what there is."""
+"""The command line: a thin skin over the library. ``likeness --help`` lists what there is.
+
+A command's module is imported when the command is called (:mod:`pipelines.cli.lazy`).
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,114 @@ import sys
 
 import click
 
-from pipelines.cli import (
-    calibration,
-    clock,
-    content,
-    decisions,
-    models,
-    operations,
-    policy,
-    registry,
-    scanning,
-    statements,
-)
+from pipelines.cli.lazy import LazyGroup, Place
 from pipelines.cli.spoken import report_unforeseen
 from pipelines.cli.typed import CheckedGroup
 
+PLACES = {
+    "init": Place(
+        "operations",
+        "init",
+        "Make the home folder, its sealing key and its database, and load the models once.",
+    ),
+    "subject": Place("registry", "subject", "The registry of people who opted out."),
+    "request": Place("registry", "request", "Removal requests: 48 hours from the opening."),
+    "sweep": Place("scanning", "sweep", "Compare new items with everybody in the registry."),
+    "rescan": Place("scanning", "rescan", "Compare new subjects with everything on the platform."),
+    "hits": Place("scanning", "hits", "List hits in force, best score first."),
+    "verdicts": Place(
+        "scanning",
+        "verdicts",
+        "List verdicts in force on items, or on models, the most pressing first.",
+    ),
+    "decide": Place(
+        "decisions",
+        "decide",
+        "Say of hits that they are right (confirm), wrong (reject) or unclear (unsure), and let the verdicts follow.",
+    ),
+    "decisions": Place("decisions", "decisions", "What people said about hits."),
+    "look": Place(
+        "decisions",
+        "look",
+        "Write the face of a hit, or the whole picture, to a PNG that only its owner can read.",
+    ),
+    "statement": Place(
+        "statements",
+        "statement",
+        "Print the statement of reasons of a takedown, or those on an item, after Article 17 of the DSA.",
+    ),
+    "transparency": Place(
+        "statements",
+        "transparency",
+        "Count requests, hits, decisions, removals and reversals of a period, with the time that removals took.",
+    ),
+    "search": Place(
+        "content",
+        "search",
+        "List the live items whose pictures show what TEXT describes, nearest first.",
+    ),
+    "concepts": Place(
+        "content",
+        "concepts",
+        "The concepts that every picture is scored for: the list, its scores, and scoring anew.",
+    ),
+    "models": Place("models", "models", "List packs of models, fetch them, read and accept their licences."),
+    "calibrate": Place(
+        "calibration",
+        "calibrate",
+        "Measure error rates on labelled photographs, and the thresholds for a false positive identification rate.",
+    ),
+    "calibration": Place("calibration", "calibration", "Stored calibrations, and which one is in force."),
+    "policy": Place("policy", "policy", "The policy that every verdict is made by."),
+    "dispatch": Place(
+        "operations",
+        "dispatch",
+        "Send what is due to the takedown service (LIKENESS_TAKEDOWN_URL, LIKENESS_TAKEDOWN_SECRET).",
+    ),
+    "reconcile": Place(
+        "operations",
+        "reconcile",
+        "Compare delivered takedowns with the service's open cases (LIKENESS_TAKEDOWN_CASES_URL); 1 if they differ.",
+    ),
+    "receiver": Place(
+        "operations",
+        "receiver",
+        "Run a development receiver: verifies signatures, de-duplicates by key, shows cases at /cases.",
+    ),
+    "report": Place(
+        "operations",
+        "report",
+        "Write the match report: a page, a CSV and a Parquet file of opaque ids.",
+    ),
+    "compact": Place(
+        "operations",
+        "compact",
+        "Merge small shards, and delete from the disk what is not searched any more.",
+    ),
+    "clock": Place("clock", "clock", "This machine's time beside the latest that a run recorded."),
+    "status": Place(
+        "operations",
+        "status",
+        "Show coverage by status, watermark, outbox by state, and requests with the time left.",
+    ),
+    "verify": Place(
+        "operations",
+        "verify",
+        "Re-check digests, manifest, templates, audit chain, and that every hit has its verdict and outbox row.",
+    ),
+    "restore": Place(
+        "operations",
+        "restore",
+        "Say what an older or altered database lacks of what this home remembers; 1 if anything. With --accept, go on.",
+    ),
+}
 
-@click.group(cls=CheckedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Tree(CheckedGroup, LazyGroup):
+    """The whole command tree."""
+
+
+@click.group(cls=_Tree, places=PLACES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="likeness")
 def main() -> None:
     """Scan a model-sharing platform for the faces of people who opted out.
@@ -31,36 +125,3 @@ def main() -> None:
     address in the environment. Exit codes: 0 done, 1 failed, 2 usage.
     """
     sys.excepthook = report_unforeseen
-
-
-for command in (
-    operations.init,
-    registry.subject,
-    registry.request,
-    scanning.sweep,
-    scanning.rescan,
-    scanning.hits,
-    scanning.verdicts,
-    decisions.decide,
-    decisions.decisions,
-    decisions.look,
-    statements.statement,
-    statements.transparency,
-    content.search,
-    content.concepts,
-    models.models,
-    calibration.calibrate,
-    calibration.calibration,
-    policy.policy,
-    operations.dispatch,
-    operations.reconcile,
-    operations.receiver,
-    operations.report,
-    operations.compact,
-    clock.clock,
-    operations.status,
-    operations.verify,
-    operations.restore,
-):
-    main.add_command(command)
-scanning.hits.add_command(decisions.show_hit)

@@ -12,14 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import sqlalchemy as sa
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
-from rich.table import Table
 
 from embeddings.errors import ConfigError, InputError, LikenessError
 from pipelines import actors
@@ -29,10 +25,13 @@ from pipelines.progress import Progress, silent
 from pipelines.visible import visible, visible_json
 from pipelines.workspace import Workspace, open_workspace
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+
 LINE_SECONDS = 5.0
 PIPE_COLUMNS = 200
 """Width of tables that go into a pipe or a file, where a terminal's 80 would fold ids."""
-_STDERR = Console(stderr=True)
 
 
 def command_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -95,7 +94,12 @@ def shown_warnings() -> Iterator[None]:
 def progress(as_json: bool) -> Iterator[Progress]:
     """A bar on a terminal, a line every few seconds elsewhere; nothing on standard output, nothing with ``--json``
     unless standard error is a terminal."""
-    if _STDERR.is_terminal:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    stderr = Console(stderr=True)
+    if stderr.is_terminal:
         columns = (
             TextColumn("{task.description:>8}", markup=False),
             BarColumn(),
@@ -104,7 +108,7 @@ def progress(as_json: bool) -> Iterator[Progress]:
             TimeRemainingColumn(),
             TextColumn("{task.fields[detail]}", markup=False),
         )
-        with RichProgress(*columns, console=_STDERR, transient=True) as bars:
+        with RichProgress(*columns, console=stderr, transient=True) as bars:
             yield _bars(bars)
     elif as_json:
         yield silent
@@ -162,6 +166,8 @@ def to_plain(value: Any) -> Any:
 
 def print_facts(facts: Mapping[str, Any]) -> None:
     """Name and value, a line each; nested mappings inline."""
+    from rich.table import Table
+
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in facts.items():
         table.add_row(visible(name.replace("_", " ")), _cell(value))
@@ -170,6 +176,8 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """A table; says so when there is nothing to show."""
+    from rich.table import Table
+
     if not rows:
         say("nothing to show")
         return
@@ -182,6 +190,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _stdout() -> Console:
+    from rich.console import Console
+
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_COLUMNS

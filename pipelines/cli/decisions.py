@@ -7,16 +7,12 @@ from typing import Any, get_args
 
 import click
 
-from pipelines.bulk import HitQuery, decide_chosen
-from pipelines.bulk import preview as preview_chosen
+from pipelines.bulk import HitQuery
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, say, to_plain
 from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, typed_again
-from pipelines.decision_record import list_decisions, open_note
-from pipelines.decisions import REASONS, Answer, Word, decide_as, undo
+from pipelines.decisions import REASONS, Answer, Word
 from pipelines.environment import Environment
-from pipelines.looks import explain_hit, reveal_term
-from pipelines.looks import look as look_at
 from pipelines.private_files import publish, require_writable
 
 _WORDS = get_args(Word)
@@ -69,6 +65,10 @@ def decide(
     changed. A takedown that follows is not sent before the policy's `decisions.undo_minutes` are over, and --undo takes
     everything back.
     """
+    from pipelines.bulk import decide_chosen
+    from pipelines.bulk import preview as preview_chosen
+    from pipelines.decisions import decide_as, undo
+
     query = HitQuery(**chosen)
     _require_one_way(hit_ids, decision, query, undone, yes=yes, expect=expect)
     with opened(environment) as workspace:
@@ -132,6 +132,8 @@ def list_command(
     environment: Environment, as_json: bool, subject_id: str | None, item_id: str | None, standing: bool
 ) -> None:
     """List decisions, the newest first. --json gives every field."""
+    from pipelines.decision_record import list_decisions
+
     with opened(environment) as workspace, workspace.database.read() as connection:
         found = list_decisions(connection, subject_id=subject_id, item_id=item_id, standing=standing)
     shown = [{name: row[name] for name in _LISTED} for row in to_plain(found)]
@@ -143,6 +145,8 @@ def list_command(
 @command_options
 def note_command(environment: Environment, as_json: bool, decision_id: str) -> None:
     """Show the note of a decision. The look is recorded."""
+    from pipelines.decision_record import open_note
+
     with opened(environment) as workspace:
         note = open_note(workspace, decision_id, actor=actor())
     emit({"decision_id": decision_id, "note": note}, as_json=as_json)
@@ -158,6 +162,8 @@ def note_command(environment: Environment, as_json: bool, decision_id: str) -> N
 @command_options
 def look(environment: Environment, as_json: bool, hit_id: str, target: Path, overwrite: bool, reference: bool) -> None:
     """Write the face of a hit, or the whole picture, to a PNG that only its owner can read. The look is recorded."""
+    from pipelines.looks import look as look_at
+
     require_writable(target, overwrite=overwrite)
     with opened(environment) as workspace:
         png = look_at(workspace, hit_id, actor=actor(), reference=reference)
@@ -171,6 +177,8 @@ def look(environment: Environment, as_json: bool, hit_id: str, target: Path, ove
 @command_options
 def show_hit(environment: Environment, as_json: bool, hit_id: str, reveal: bool) -> None:
     """Show everything that explains one hit, in force or not."""
+    from pipelines.looks import explain_hit, reveal_term
+
     with opened(environment) as workspace:
         with workspace.database.read() as connection:
             explained = explain_hit(connection, hit_id)

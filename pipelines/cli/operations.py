@@ -11,22 +11,15 @@ import click
 
 from embeddings.errors import ConfigError
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, shown_warnings, to_plain
-from pipelines.compaction import compact as run_compact
-from pipelines.delivery import compare_with_service, deliver, intervene
 from pipelines.environment import Environment
-from pipelines.report import write_report
-from pipelines.restore import accept as accept_state
-from pipelines.restore import compare as compare_state
-from pipelines.status import read_status
-from pipelines.takedown.receiver import serve
-from pipelines.verify import verify as run_verify
-from pipelines.workspace import create_workspace, open_unchecked
 
 
 @click.command()
 @command_options
 def init(environment: Environment, as_json: bool) -> None:
     """Make the home folder, its sealing key and its database, and load the models once. Safe to repeat."""
+    from pipelines.workspace import create_workspace
+
     with shown_warnings(), create_workspace(environment) as workspace:
         facts = {"home": str(workspace.home), "model_id": workspace.models.model_id}
         facts |= {"policy_version": workspace.policy.version}
@@ -44,6 +37,8 @@ def dispatch(
     environment: Environment, as_json: bool, release_ids: tuple[str, ...], revive_ids: tuple[str, ...], resume: bool
 ) -> None:
     """Send what is due to the takedown service (LIKENESS_TAKEDOWN_URL, LIKENESS_TAKEDOWN_SECRET)."""
+    from pipelines.delivery import deliver, intervene
+
     with opened(environment) as workspace, progress(as_json) as report:
         intervene(workspace, release_ids=release_ids, revive_ids=revive_ids, resume=resume, actor=actor())
         summary = deliver(workspace, progress=report)
@@ -54,6 +49,8 @@ def dispatch(
 @command_options
 def reconcile(environment: Environment, as_json: bool) -> None:
     """Compare delivered takedowns with the service's open cases (LIKENESS_TAKEDOWN_CASES_URL); 1 if they differ."""
+    from pipelines.delivery import compare_with_service
+
     with opened(environment) as workspace:
         found = compare_with_service(workspace)
     emit(found, as_json=as_json)
@@ -68,6 +65,8 @@ def reconcile(environment: Environment, as_json: bool) -> None:
 @command_options
 def receiver(environment: Environment, as_json: bool, host: str, port: int, log: Path | None) -> None:
     """Run a development receiver: verifies signatures, de-duplicates by key, shows cases at /cases."""
+    from pipelines.takedown.receiver import serve
+
     if not environment.takedown_secrets:
         raise ConfigError("set LIKENESS_TAKEDOWN_SECRET (whsec_...) so that signatures can be verified")
 
@@ -84,6 +83,8 @@ def receiver(environment: Environment, as_json: bool, host: str, port: int, log:
 @command_options
 def report(environment: Environment, as_json: bool, day: date | None, out: Path | None) -> None:
     """Write the match report: a page, a CSV and a Parquet file of opaque ids."""
+    from pipelines.report import write_report
+
     with opened(environment) as workspace:
         files = write_report(workspace, day=day, folder=out or workspace.home / "reports")
     emit(files, as_json=as_json)
@@ -94,6 +95,8 @@ def report(environment: Environment, as_json: bool, day: date | None, out: Path 
 @command_options
 def compact(environment: Environment, as_json: bool, purge: bool) -> None:
     """Merge small shards, and delete from the disk what is not searched any more. Safe to repeat and to interrupt."""
+    from pipelines.compaction import compact as run_compact
+
     with opened(environment) as workspace, progress(as_json) as report_progress:
         summary = run_compact(workspace, purge=purge, progress=report_progress)
     emit(summary, as_json=as_json)
@@ -103,6 +106,8 @@ def compact(environment: Environment, as_json: bool, purge: bool) -> None:
 @command_options
 def status(environment: Environment, as_json: bool) -> None:
     """Show coverage by status, watermark, outbox by state, and requests with the time left."""
+    from pipelines.status import read_status
+
     with opened(environment) as workspace:
         facts = to_plain(read_status(workspace))
     if not as_json:
@@ -134,6 +139,8 @@ def _backfill_words(facts: dict[str, Any]) -> str:
 @command_options
 def verify(environment: Environment, as_json: bool) -> None:
     """Re-check digests, manifest, templates, audit chain, and that every hit has its verdict and outbox row."""
+    from pipelines.verify import verify as run_verify
+
     with opened(environment) as workspace, progress(as_json) as report_progress:
         findings = run_verify(workspace, progress=report_progress)
     emit(findings, as_json=as_json)
@@ -147,6 +154,10 @@ def verify(environment: Environment, as_json: bool) -> None:
 @command_options
 def restore(environment: Environment, as_json: bool, accept: bool, reason: str) -> None:
     """Say what an older or altered database lacks of what this home remembers; 1 if anything. With --accept, go on."""
+    from pipelines.restore import accept as accept_state
+    from pipelines.restore import compare as compare_state
+    from pipelines.workspace import open_unchecked
+
     if accept and not reason.strip():
         raise ConfigError("--accept needs --reason: it stands in the audit chain")
     with open_unchecked(environment) as workspace, workspace:

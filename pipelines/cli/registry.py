@@ -25,6 +25,7 @@ from pipelines.registry import (
     show_identity,
     withdraw,
 )
+from pipelines.request_limits import require_room
 from pipelines.requests import accept_request, list_requests, open_request, preview_request, reject_request, seen_digest
 from pipelines.workspace import Workspace
 
@@ -189,6 +190,7 @@ def open_command(
 ) -> None:
     """Open a removal request. Nothing is matched until it is accepted."""
     with opened(environment) as workspace:
+        require_room(workspace, contact=contact)
         read = _read_references(workspace, references)
         resembling = _resembling(workspace, read)
         opened_request = open_request(

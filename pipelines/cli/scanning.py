@@ -6,18 +6,11 @@ from datetime import date
 
 import click
 
-from pipelines.backfill import backfill as run_backfill
-from pipelines.backfill import backfill_templates
-from pipelines.backfill_state import read_backfill
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, say, to_plain
+from pipelines.cli.lazy import LazyGroup, Place
 from pipelines.environment import Environment
-from pipelines.hits import TIERS, list_hits
-from pipelines.ledger import Scope, source_id
-from pipelines.rescan import rescan as run_rescan
-from pipelines.retries import ask_again
-from pipelines.sweep import SweepSummary, configured_source
-from pipelines.sweep import sweep as run_sweep
-from pipelines.verdicts import list_model_verdicts, list_verdicts
+from pipelines.hits import TIERS
+from pipelines.sweep import SweepSummary
 from pipelines.workspace import Workspace
 
 _EVERY_REASON = "all"
@@ -61,6 +54,13 @@ def sweep(
     with_backfill: bool,
 ) -> None:
     """Compare new items with everybody in the registry. Repeat it after an interruption: it goes on where it was."""
+    from pipelines.backfill import backfill as run_backfill
+    from pipelines.backfill import backfill_templates
+    from pipelines.ledger import Scope, source_id
+    from pipelines.retries import ask_again
+    from pipelines.sweep import configured_source
+    from pipelines.sweep import sweep as run_sweep
+
     if day and everything:
         raise click.UsageError("--day and --all exclude each other")
     with opened(environment) as workspace:
@@ -68,7 +68,7 @@ def sweep(
         if retry is not None:
             scope = Scope(source_id(uri), day)
             asked = ask_again(workspace, scope.where(), reason=None if retry == _EVERY_REASON else retry, actor=actor())
-            click.echo(f"{asked} settled items are asked for again", err=True)
+            say(f"{asked} settled items are asked for again", err=True)
         with progress(as_json) as report:
             if with_backfill:  # first what new items need, last what is only old
                 backfill_templates(workspace, actor=actor(), progress=report)
@@ -84,16 +84,18 @@ def sweep(
 
 
 def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
+    from pipelines.backfill_state import read_backfill
+
     config = workspace.config.sweep
     for count, share, what in (
         (summary.fetch_failed, config.max_fetch_failed_rate, "could not be fetched"),
         (summary.unscannable, config.max_unscannable_rate, "could not be read"),
     ):
         if summary.items >= config.hit_rate_items and count > share * summary.items:
-            click.echo(f"warning: {count} of {summary.items} items {what}: is the source in order?", err=True)
+            say(f"warning: {count} of {summary.items} items {what}: is the source in order?", err=True)
     if summary.unsettled:
         text = "gave nothing and will be asked for again by later sweeps: see sweep.retry_hours"
-        click.echo(f"{summary.unsettled} items {text}", err=True)
+        say(f"{summary.unsettled} items {text}", err=True)
     with workspace.database.read() as connection:
         left = read_backfill(connection, model_id=workspace.model_id)
     if left.due:
@@ -112,6 +114,8 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
 @command_options
 def rescan(environment: Environment, as_json: bool, request_id: str | None, pending: bool) -> None:
     """Compare new subjects with everything on the platform. Resumes by shard."""
+    from pipelines.rescan import rescan as run_rescan
+
     if request_id and pending:
         raise click.UsageError("--request and --pending exclude each other")
     with opened(environment) as workspace, progress(as_json) as report:
@@ -119,7 +123,12 @@ def rescan(environment: Environment, as_json: bool, request_id: str | None, pend
     emit(summary, as_json=as_json)
 
 
-@click.group(invoke_without_command=True)
+_UNDER_HITS = {
+    "show": Place("decisions", "show_hit", "Show everything that explains one hit, in force or not."),
+}
+
+
+@click.group(cls=LazyGroup, places=_UNDER_HITS, invoke_without_command=True)
 @click.option("--subject", "subject_id", help="Only hits of this subject.")
 @click.option("--item", "item_id", help="Only hits of this item.")
 @click.option("--tier", type=click.Choice(TIERS), help="Only evidence of this tier.")
@@ -139,6 +148,8 @@ def hits(
 
     `likeness hits show HIT` explains one.
     """
+    from pipelines.hits import list_hits
+
     if click.get_current_context().invoked_subcommand is not None:
         return
     with opened(environment) as workspace, workspace.database.read() as connection:
@@ -160,6 +171,8 @@ def verdicts(
     environment: Environment, as_json: bool, of_models: bool, subject_id: str | None, verdict: str | None
 ) -> None:
     """List verdicts in force on items, or on models, the most pressing first."""
+    from pipelines.verdicts import list_model_verdicts, list_verdicts
+
     known = ("likeness_model", "suspected", "clear") if of_models else ("takedown", "review", "clear")
     if verdict is not None and verdict not in known:
         raise click.UsageError(f"--verdict is one of {', '.join(known)} here")

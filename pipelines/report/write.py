@@ -9,15 +9,7 @@ from pathlib import Path
 from pipelines.ledger import Scope
 from pipelines.private_files import publish
 from pipelines.report.collect import collect_facts
-from pipelines.report.export import (
-    write_hits_csv,
-    write_hits_parquet,
-    write_models_csv,
-    write_models_parquet,
-    write_unscanned_csv,
-)
 from pipelines.report.facts import PageLimits, ReportCounts
-from pipelines.report.render import FileNames, render_page
 from pipelines.workspace import Workspace
 
 
@@ -50,6 +42,15 @@ def write_report(
     a link or a device bears a report's name, and :class:`CorruptionError` when the manifest cannot be trusted, like
     everything else that counts coverage (I7).
     """
+    from pipelines.report.export import (
+        write_hits_csv,
+        write_hits_parquet,
+        write_models_csv,
+        write_models_parquet,
+        write_unscanned_csv,
+    )
+    from pipelines.report.render import FileNames, render_page
+
     with workspace.database.read() as connection:
         facts = collect_facts(connection, workspace, Scope(source_id, day), max_runs=limits.runs)
     stem = f"report-{day.isoformat() if day else 'all'}"

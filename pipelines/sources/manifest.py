@@ -15,11 +15,10 @@ from pathlib import Path
 
 from embeddings.errors import ConfigError, CorruptionError, FetchError
 from pipelines.sources.contained import path_text, read_file, reading_file
-from pipelines.sources.download import Downloader
 from pipelines.sources.item import FetchSettings, Item, Kind
 from pipelines.sources.metadata import MAX_ID, MAX_LOCATOR, UNREADABLE, default_kind, is_storable, read_metadata
 from pipelines.sources.reading import Reading
-from pipelines.sources.rows import Row, read_json_lines, read_parquet
+from pipelines.sources.rows import Row, read_json_lines
 
 _JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _PARQUET = (".parquet",)
@@ -33,6 +32,8 @@ class ManifestSource:
     """
 
     def __init__(self, uri: str, manifest: Path, settings: FetchSettings) -> None:
+        from pipelines.sources.download import Downloader
+
         self._uri = uri
         self._manifest = manifest
         if not manifest.name.lower().endswith((*_JSON_LINES, *_PARQUET)):
@@ -55,6 +56,8 @@ class ManifestSource:
         own time, so that sweeps by day cannot miss it. A second row of one id gets the row number added
         to its id, unless it says that the item was deleted: that is then true of the first.
         """
+        from pipelines.sources.rows import read_parquet
+
         try:
             written = datetime.fromtimestamp(self._manifest.stat().st_mtime, UTC)
         except OSError:

@@ -7,13 +7,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import IO, TYPE_CHECKING, Final
 
 from embeddings.errors import ConfigError, CorruptionError
 from pipelines.sources.metadata import FIELDS, MAX_METADATA_BYTES, REVISION_FIELDS, parse_object
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COLUMNS: Final = (*FIELDS, "path", "url", *REVISION_FIELDS)
 _BATCH_ROWS: Final = 1_024
@@ -81,6 +81,9 @@ def _skip_line(stream: IO[bytes] | gzip.GzipFile) -> None:
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
@@ -94,6 +97,8 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _values(column: pa.Array) -> list[object]:
     """Python values of a column; a cell that has none costs only itself."""
+    import pyarrow as pa
+
     if pa.types.is_timestamp(column.type):  # nanoseconds have no Python type, and a zone's name may be unknown
         unit = "us" if column.type.unit == "ns" else column.type.unit
         column = column.cast(pa.timestamp(unit, column.type.tz and "UTC"), safe=False)
@@ -105,6 +110,8 @@ def _values(column: pa.Array) -> list[object]:
 
 
 def _value(cell: pa.Scalar) -> object:
+    import pyarrow as pa
+
     try:
         value: object = cell.as_py()
     except (ValueError, OverflowError, pa.ArrowException):

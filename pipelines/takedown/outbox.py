@@ -26,7 +26,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
 from pipelines.database.tables import outbox
@@ -249,9 +248,19 @@ def _row(
 
 
 def _insert_once(tx: Connection, row: dict[str, Any]) -> bool:
-    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(outbox).values(**row).on_conflict_do_nothing(index_elements=[outbox.c.key])
-    return tx.execute(statement.returning(outbox.c.message_id)).first() is not None
+    # Each where it is used: PostgreSQL's dialect loads its drivers' adapters, which cost as much as a command may.
+    statement: sa.Executable
+    if tx.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        added = postgresql.insert(outbox).values(**row).on_conflict_do_nothing(index_elements=[outbox.c.key])
+        statement = added.returning(outbox.c.message_id)
+    else:
+        from sqlalchemy.dialects import sqlite
+
+        once = sqlite.insert(outbox).values(**row).on_conflict_do_nothing(index_elements=[outbox.c.key])
+        statement = once.returning(outbox.c.message_id)
+    return tx.execute(statement).first() is not None
 
 
 def _fixed_word(text: str) -> str:

@@ -13,7 +13,7 @@ from benchmarks.agreement import Agreement
 from benchmarks.faces import Side, good, main
 from benchmarks.faces_worker import found_by_name
 from benchmarks.opencv_loop import Found
-from embeddings.types import STATUS_SCHEMA, Content, ShardEmbeddings, face_schema, vector_column
+from embeddings.types import Content, ShardEmbeddings, face_schema, status_schema, vector_column
 
 ENDS_IN_ZERO = b"\1" * 31 + b"\0"
 PERFECT = Agreement(peer_faces=2, recall=1.0, median_cosine=1.0, lowest_cosine=1.0)
@@ -48,7 +48,7 @@ def test_faces_of_a_content_whose_digest_ends_in_a_zero_byte_are_counted() -> No
     box = {name: [float(at)] for at, name in enumerate(("x1", "y1", "x2", "y2"))}
     columns = face | box | {"vector": vector_column(np.array([[1.0, 0.0]], dtype=np.float32))}
     result = ShardEmbeddings(
-        pa.Table.from_pylist([status], schema=STATUS_SCHEMA),
+        pa.Table.from_pylist([status], schema=status_schema()),
         pa.table({name: columns[name] for name in face_schema(2).names}, schema=face_schema(2)),
     )
     found = found_by_name(["a"], [Content(ENDS_IN_ZERO, b"")], result, dimension=2)

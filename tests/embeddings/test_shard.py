@@ -19,7 +19,6 @@ from embeddings.faces import scan
 from embeddings.fingerprints import pdq
 from embeddings.shard import FaceModels, embed_shard, find_faces
 from embeddings.types import (
-    STATUS_SCHEMA,
     Content,
     Detections,
     Float32,
@@ -28,6 +27,7 @@ from embeddings.types import (
     UInt8,
     check_unit,
     face_schema,
+    status_schema,
     vectors_of,
 )
 from tests.embeddings.conftest import encode
@@ -65,7 +65,7 @@ def test_statuses_say_what_happened(result: ShardEmbeddings, files: dict[str, by
     rows = {row["content_sha256"]: row for row in result.statuses.to_pylist()}
     astronaut = rows[content(files["astronaut.png"]).sha256]
     assert {**astronaut, "pdq": None, "content_sha256": None} == {
-        **dict.fromkeys(STATUS_SCHEMA.names),
+        **dict.fromkeys(status_schema().names),
         "status": "faces",
         "format": "png",
         "width": 512,
@@ -85,7 +85,7 @@ def test_statuses_say_what_happened(result: ShardEmbeddings, files: dict[str, by
 
 
 def test_tables_have_the_agreed_schemas_and_add_up(result: ShardEmbeddings, models: FaceModels) -> None:
-    assert result.statuses.schema.equals(STATUS_SCHEMA)
+    assert result.statuses.schema.equals(status_schema())
     assert result.faces.schema.equals(face_schema(models.dimension))
     assert result.statuses["faces"].to_pylist() == [
         result.faces["content_sha256"].to_pylist().count(digest)

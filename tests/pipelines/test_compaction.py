@@ -292,7 +292,7 @@ def test_i8_a_deleted_face_lies_on_disk_before_the_compaction_and_in_no_form_aft
 ) -> None:
     monkeypatch.setattr("indexes.sealed.AESGCM", NoCipher)
     for kind in ("encryption", "decryption"):
-        monkeypatch.setattr(f"indexes.corpus.pe.create_{kind}_properties", lambda *_, **__: None)
+        monkeypatch.setattr(f"pyarrow.parquet.encryption.create_{kind}_properties", lambda *_, **__: None)
     cut(workspace)
     enrol(workspace, person(0))
     fill(workspace, uploads)

@@ -67,7 +67,7 @@ def test_i8_what_is_too_old_or_not_to_be_kept_lies_on_disk_in_no_form(
 ) -> None:
     monkeypatch.setattr("indexes.sealed.AESGCM", NoCipher)
     for kind in ("encryption", "decryption"):
-        monkeypatch.setattr(f"indexes.corpus.pe.create_{kind}_properties", lambda *_, **__: None)
+        monkeypatch.setattr(f"pyarrow.parquet.encryption.create_{kind}_properties", lambda *_, **__: None)
     cut(workspace)
     enrol(workspace, person(0), days=400)
     fill(workspace, uploads, items=2)

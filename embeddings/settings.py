@@ -1,0 +1,85 @@
+"""What decides how images are read and faces are found. A module of its own, so that settings load neither numpy nor
+Arrow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VIEWS_VERSION = 2
+"""Part of the model id where there are views: raised when the thorough pass finds other faces by the same settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What the decoder accepts. Anything beyond is an :class:`UnscannableError`, never a guess."""
+
+    max_bytes: int
+    """Size of the encoded file in bytes."""
+    max_pixels: int
+    """Width times height of one frame."""
+    max_frames: int
+    """Frames sampled from an animation, evenly spaced."""
+    max_animation_pixels: int
+    """Pixels that decoding one animation may touch in all, skipped frames included."""
+    max_decode_bytes: int
+    """Memory that decoding one image may take, as far as its header tells (:mod:`embeddings.decode_memory`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """The thorough pass (:mod:`embeddings.views`): when it runs, what it accepts, what it may cost."""
+
+    always: bool
+    """Search every frame, not only those without a certain face."""
+    sure_score: float
+    """Detector score that no tilted face reaches, in [0, 1]."""
+    clear_score: float
+    """Detector score from which a face that turns out level needs no closer look but at its negative."""
+    certain_score: float
+    """Detector score that negatives and turned faces do not reach."""
+    candidate_score: float
+    """Detector score from which a place is looked at again."""
+    promising_score: float
+    """Detector score that the first close-ups of a place must reach to be worth more of them."""
+    settled_score: float
+    """Detector score from which a face that its close-ups agree on ends the search for others."""
+    search_score: float
+    """Detector score from which something that only another view shows is a face: more views, more false alarms."""
+    level_margin: float
+    """How much the scores of a level face may differ when it is turned to the left and to the right."""
+    max_drop: float
+    """How much of its score a face may lose at the better side of these, and still be taken for upright."""
+    tiny_pixels: float
+    """Shorter side of a box, in pixels of detector input, below which a face is looked at again."""
+    max_lean: float
+    """Degrees from upright beyond which a face is looked at again."""
+    room: float
+    """Certain faces that cover less than this share of a frame leave room for one that is hidden beside them."""
+    glance_side: int
+    """Long side, in pixels, of the views in which that one is sought."""
+    sides: tuple[int, ...]
+    """Long sides, in pixels, of views of the whole frame; the largest is also the side of a tile."""
+    megapixels: float
+    """Detector input that the thorough pass of one frame may cost, in millions of pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSettings:
+    """How faces are found. All of it is part of the model id, because it decides which vectors come out."""
+
+    scales: tuple[int, ...]
+    """Long sides, in pixels, at which the detector looks; small ones find faces that fill the frame."""
+    min_score: float
+    """Detector score from which a detection is a face, in [0, 1]."""
+    nms_iou: float
+    """Overlap (intersection over union) from which two detections are one face."""
+    max_faces: int
+    """Most faces kept per frame, best score first. A frame that has more is marked in its status row."""
+    views: ViewSettings | None = None
+    """The thorough pass; None: the fast pass alone."""
+
+    @property
+    def detection_score(self) -> float:
+        """From which score a detector has to answer: what is below ``min_score`` is only a place to look again."""
+        return self.min_score if self.views is None else min(self.min_score, self.views.candidate_score)

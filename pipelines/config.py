@@ -18,8 +18,11 @@ from embeddings.errors import ConfigError
 from indexes.name_rules import NameSettings
 from pipelines.config_embedding import (
     FORBID,
+    Age,
     ContentConfig,
+    Days,
     EmbeddingConfig,
+    Hours,
     ImagesConfig,
     ModelFilesConfig,
     ModelsConfig,
@@ -28,6 +31,7 @@ from pipelines.config_embedding import (
     Share,
     Unit,
     ViewsConfig,
+    WholeAge,
 )
 from pipelines.environment import Environment
 from pipelines.sources import FetchSettings
@@ -82,10 +86,10 @@ class CorpusConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     mode: Literal["stored", "none"] = "stored"
-    max_age_days: Annotated[int, Field(ge=0)] = 0
+    max_age_days: WholeAge = 0
     shard_bytes: Positive = 128 * 2**20
     dead_ratio: Unit = 0.2
-    grace_days: Annotated[float, Field(ge=0)] = 7.0
+    grace_days: Age = 7.0
     merged_subjects: Positive = 256
 
 
@@ -120,10 +124,10 @@ class RegistryConfig:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
-    consent_days: Positive = 365
+    consent_days: Days = 365
     min_reference_score: Unit = 0.8
     min_reference_pixels: Positive = 40
-    request_hours: Positive = 48
+    request_hours: Hours = 48
     max_rescan_attempts: Positive = 5
     approval_growth: Annotated[float, Field(ge=0)] = 0.1
 
@@ -189,7 +193,7 @@ class TakedownConfig:
     batch: Positive = 50
     backoff_seconds: Seconds = 5.0
     backoff_cap_seconds: Seconds = 36 * 3600.0
-    give_up_hours: Positive = 75
+    give_up_hours: Hours = 75
 
 
 @dataclass(frozen=True, slots=True)

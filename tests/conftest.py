@@ -22,6 +22,11 @@ from tests.fakes import FakeContentModels, fake_canary, fake_models
 KEY = base64.b64encode(bytes(range(32))).decode()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--command-lines 10000`` runs as many random command lines instead of a few hundred."""
+    parser.addoption("--command-lines", type=int, default=0, help="random command lines to run")
+
+
 class Clock:
     """A clock that tests move by hand."""
 

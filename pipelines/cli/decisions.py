@@ -9,7 +9,7 @@ import click
 
 from pipelines.bulk import HitQuery, decide_chosen
 from pipelines.bulk import preview as preview_chosen
-from pipelines.cli.console import actor, command_options, emit, opened, parse_day, to_plain
+from pipelines.cli.console import COUNT, actor, command_options, emit, opened, parse_day, to_plain
 from pipelines.cli.typed import Digest, typed_again
 from pipelines.decision_record import list_decisions, open_note
 from pipelines.decisions import REASONS, Answer, Word, decide_as, undo
@@ -40,7 +40,7 @@ _LISTED = ("decision_id", "batch_id", "decision", "reason", "hit_id", "actor", "
 @click.option(
     "--max",
     "most",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=1000,
     show_default=True,
     help="At most so many, the best first.",

@@ -18,14 +18,14 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from embeddings.errors import ConfigError, NotReadyError
 from indexes.calibration import Thresholds, published_thresholds
 from pipelines.config import explain
-from pipelines.config_embedding import Positive
+from pipelines.config_embedding import Hours, Minutes, Positive
 
 Verdict = Literal["takedown", "review", "clear"]
 Band = Literal["strong", "review"]
 Level = Literal["suggestive", "mature", "explicit"]
 Similarity = Annotated[float, Field(gt=-1, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Limit = Annotated[int, Field(ge=0)]
+Limit = Annotated[int, Field(ge=0, le=2**53)]
 _FORBID = ConfigDict(extra="forbid")
 
 
@@ -55,7 +55,7 @@ class TakedownSettings:
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     distinct_images: Positive
     duplicate_distance: Annotated[int, Field(ge=0, le=128)]
-    hours: Positive
+    hours: Hours
     named: bool
     exact: frozenset[Literal["sha256", "payload", "pdq"]]
 
@@ -66,7 +66,7 @@ class MatureSettings:
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     level: Level
-    hours: Positive
+    hours: Hours
     strong_face_alone: bool
 
 
@@ -94,7 +94,7 @@ class BreakerSettings:
     """How many automatic messages may be sent within ``hours``. 0: any number."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    hours: Positive
+    hours: Hours
     subject: Limit
     uploader: Limit
     run: Limit
@@ -117,7 +117,7 @@ class DecisionSettings:
     """How long a decision can be undone before anything is sent."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    undo_minutes: Limit
+    undo_minutes: Minutes
 
 
 @dataclass(frozen=True, slots=True)

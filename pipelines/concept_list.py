@@ -8,6 +8,7 @@ Thresholds and levels are in neither.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import tomllib
@@ -131,12 +132,17 @@ class ConceptList:
         return entry.against or tuple(self.settings.neutral)
 
 
+@functools.cache
+def _adapter() -> TypeAdapter[ConceptsFile]:
+    return TypeAdapter(ConceptsFile)
+
+
 def load_concepts(path: Path | None) -> ConceptList:
     """The list in ``path``, or the packaged one. Raises ``ConfigError`` saying which entry is wrong."""
     name = str(path) if path else "the packaged list of concepts"
     try:
         data = path.read_bytes() if path else resources.files("pipelines").joinpath("concepts.toml").read_bytes()
-        settings = TypeAdapter(ConceptsFile).validate_python(tomllib.loads(data.decode("utf-8")))
+        settings = _adapter().validate_python(tomllib.loads(data.decode("utf-8")))
     except OSError as error:
         raise ConfigError(f"cannot read the list of concepts {name}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ environment instead (:mod:`pipelines.environment`).
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
@@ -18,11 +19,8 @@ from embeddings.errors import ConfigError
 from indexes.name_rules import NameSettings
 from pipelines.config_embedding import (
     FORBID,
-    Age,
     ContentConfig,
-    Days,
     EmbeddingConfig,
-    Hours,
     ImagesConfig,
     ModelFilesConfig,
     ModelsConfig,
@@ -31,7 +29,6 @@ from pipelines.config_embedding import (
     Share,
     Unit,
     ViewsConfig,
-    WholeAge,
 )
 from pipelines.environment import Environment
 from pipelines.sources import FetchSettings
@@ -86,10 +83,10 @@ class CorpusConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     mode: Literal["stored", "none"] = "stored"
-    max_age_days: WholeAge = 0
+    max_age_days: Annotated[int, Field(ge=0)] = 0
     shard_bytes: Positive = 128 * 2**20
     dead_ratio: Unit = 0.2
-    grace_days: Age = 7.0
+    grace_days: Annotated[float, Field(ge=0)] = 7.0
     merged_subjects: Positive = 256
 
 
@@ -117,19 +114,16 @@ class FetchConfig:
 
 @dataclass(frozen=True, slots=True)
 class RegistryConfig:
-    """What a reference photograph must be. A *clear* face has this score and this shorter side in pixels.
-
-    ``approval_growth``: by which share what a request would hit may have grown since its first approval for that one to
-    count beside the second.
-    """
+    """What a reference photograph must be. A *clear* face has this score and this shorter side in pixels."""
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
-    consent_days: Days = 365
+    consent_days: Positive = 365
     min_reference_score: Unit = 0.8
     min_reference_pixels: Positive = 40
-    request_hours: Hours = 48
+    request_hours: Positive = 48
     max_rescan_attempts: Positive = 5
-    approval_growth: Annotated[float, Field(ge=0)] = 0.1
+    approval_growth: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """By which share what a request would hit may have grown since its first approval, for that one to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +187,7 @@ class TakedownConfig:
     batch: Positive = 50
     backoff_seconds: Seconds = 5.0
     backoff_cap_seconds: Seconds = 36 * 3600.0
-    give_up_hours: Hours = 75
+    give_up_hours: Positive = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +247,18 @@ def load_config(environment: Environment) -> Config:
         return _with_environment(Config(), environment)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-        config = TypeAdapter(Config).validate_python(values)
+        config = _adapter().validate_python(values)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     except pydantic.ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
     return _with_environment(config, environment)
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Config]:
+    """Built once: that takes far longer than reading a file by it."""
+    return TypeAdapter(Config)
 
 
 def explain(error: pydantic.ValidationError) -> str:

@@ -16,16 +16,8 @@ from embeddings.runtimes import RuntimeSettings
 from embeddings.safetensors_header import HeaderLimits
 from embeddings.types import FaceSettings, ImageLimits, ViewSettings
 
-_YEARS_100_IN_DAYS = 36_500
-"""No span in the settings is longer, so that a time can be added to any date that the command line takes."""
-Positive = Annotated[int, Field(gt=0, le=2**53)]
-Seconds = Annotated[float, Field(gt=0, le=_YEARS_100_IN_DAYS * 86_400)]
-Minutes = Annotated[int, Field(ge=0, le=_YEARS_100_IN_DAYS * 1_440)]
-Hours = Annotated[int, Field(gt=0, le=_YEARS_100_IN_DAYS * 24)]
-Days = Annotated[int, Field(gt=0, le=_YEARS_100_IN_DAYS)]
-WholeAge = Annotated[int, Field(ge=0, le=_YEARS_100_IN_DAYS)]
-Age = Annotated[float, Field(ge=0, le=_YEARS_100_IN_DAYS)]
-"""In days; 0 means something of its own where it is used."""
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 FORBID = ConfigDict(extra="forbid")

@@ -60,7 +60,9 @@ def summarise_period(connection: Connection, *, first_day: date, last_day: date)
     """The figures of these days. Raises :class:`StateError` for a period that ends before it begins."""
     if last_day < first_day:
         raise StateError("the period ends before it begins")
-    period = _Period(datetime.combine(first_day, time(), UTC), datetime.combine(last_day, time.max, UTC))
+    period = _Period(
+        datetime.combine(first_day, time(), UTC), datetime.combine(last_day, time(), UTC) + timedelta(days=1)
+    )
     removals = _removals(connection, period)
     before = [(tier, done - opened) for tier, done, received, opened in removals if opened and received <= opened]
     return Transparency(
@@ -80,13 +82,13 @@ def summarise_period(connection: Connection, *, first_day: date, last_day: date)
 
 @dataclass(frozen=True, slots=True)
 class _Period:
-    """From a moment to another, both in it: the last one of the last day can be stored, the one after it cannot."""
+    """From a moment, up to another one that is not in it."""
 
     since: datetime
     until: datetime
 
     def holds(self, moment: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-        return sa.and_(moment >= self.since, moment <= self.until)
+        return sa.and_(moment >= self.since, moment < self.until)
 
 
 def _requests(connection: Connection, period: _Period) -> dict[str, int]:

@@ -5,6 +5,7 @@ Knows no database and no evidence.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import tomllib
 from dataclasses import dataclass, field
@@ -18,14 +19,14 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from embeddings.errors import ConfigError, NotReadyError
 from indexes.calibration import Thresholds, published_thresholds
 from pipelines.config import explain
-from pipelines.config_embedding import Hours, Minutes, Positive
+from pipelines.config_embedding import Positive
 
 Verdict = Literal["takedown", "review", "clear"]
 Band = Literal["strong", "review"]
 Level = Literal["suggestive", "mature", "explicit"]
 Similarity = Annotated[float, Field(gt=-1, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Limit = Annotated[int, Field(ge=0, le=2**53)]
+Limit = Annotated[int, Field(ge=0)]
 _FORBID = ConfigDict(extra="forbid")
 
 
@@ -55,7 +56,7 @@ class TakedownSettings:
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     distinct_images: Positive
     duplicate_distance: Annotated[int, Field(ge=0, le=128)]
-    hours: Hours
+    hours: Positive
     named: bool
     exact: frozenset[Literal["sha256", "payload", "pdq"]]
 
@@ -66,7 +67,7 @@ class MatureSettings:
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     level: Level
-    hours: Hours
+    hours: Positive
     strong_face_alone: bool
 
 
@@ -94,7 +95,7 @@ class BreakerSettings:
     """How many automatic messages may be sent within ``hours``. 0: any number."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    hours: Hours
+    hours: Positive
     subject: Limit
     uploader: Limit
     run: Limit
@@ -117,7 +118,7 @@ class DecisionSettings:
     """How long a decision can be undone before anything is sent."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
-    undo_minutes: Minutes
+    undo_minutes: Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def load_policy(path: Path | None) -> Policy:
         data = path.read_bytes() if path else packaged
         own = tomllib.loads(data.decode("utf-8"))
         missing = {key: value for key, value in tomllib.loads(packaged.decode()).items() if key not in own}
-        settings = TypeAdapter(PolicyFile).validate_python(own | _sections(missing))
+        settings = _adapter().validate_python(own | _sections(missing))
     except OSError as error:
         raise ConfigError(f"cannot read the policy {name}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -196,6 +197,11 @@ def load_policy(path: Path | None) -> Policy:
     _require_sense(name, settings)
     digest = hashlib.sha256(data + (packaged if _sections(missing) else b"")).hexdigest()
     return Policy(version=f"{settings.version}-{digest[:12]}", settings=settings)
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[PolicyFile]:
+    return TypeAdapter(PolicyFile)
 
 
 def _sections(entries: dict[str, Any]) -> dict[str, Any]:

@@ -215,13 +215,22 @@ def _receive(log: CaseLog, secrets: Sequence[str], headers: dict[str, str], body
 
 
 def _open_log(path: Path, cases: dict[str, dict[str, Any]]) -> int:
-    """Read the cases there are, drop a line that a crash cut short (it was never answered), and open for appending."""
+    """Read the cases there are, drop a line that a crash cut short (it was never answered), and open for appending.
+
+    Raises :class:`ConfigError`, before it changes a byte, for a file that holds anything else.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = path.read_bytes() if path.exists() else b""
     whole = text[: text.rfind(b"\n") + 1]
-    for line in whole.splitlines():
-        case = json.loads(line)
-        cases[case["key"]] = case
+    try:
+        cut_short = text[len(whole) :]
+        if cut_short and not cut_short.startswith(b"{"):
+            raise ValueError("not the beginning of a case")
+        for line in whole.splitlines():
+            case = json.loads(line)
+            cases[case["key"]] = {**case}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ConfigError("the file for --log holds something other than cases: name another one") from None
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.ftruncate(descriptor, len(whole))
     folder = os.open(path.parent, os.O_RDONLY)

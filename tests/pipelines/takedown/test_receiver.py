@@ -140,3 +140,23 @@ def test_a_case_that_cannot_be_stored_is_not_acknowledged(receiver: Receiver, mo
 def test_the_receiver_listens_on_loopback_only(host: str) -> None:
     with pytest.raises(ConfigError, match="loopback"):
         Receiver(host, 0, [SECRET], log_path=None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89PNG\r\n\x1a\n binary",
+        b"no line's end",
+        b"[1]\n",
+        b"{}\n",
+        b'{"key": 1}\nnot json\n',
+        b"[" * 100_000 + b"\n",
+    ],
+    ids=["picture", "text", "list", "no case", "then text", "deep"],
+)
+def test_a_file_that_is_no_log_of_cases_is_refused_and_left_as_it_was(tmp_path: Path, content: bytes) -> None:
+    other = tmp_path / "precious.bin"
+    other.write_bytes(content)
+    with pytest.raises(ConfigError, match="other than cases"):
+        Receiver("127.0.0.1", 0, [SECRET], log_path=other)
+    assert other.read_bytes() == content

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from embeddings.errors import EnrolmentError
+from embeddings.errors import EnrolmentError, InputError
 from indexes.name_rules import SubjectNames
 from pipelines import audit
 from pipelines.clock import acts
@@ -86,8 +86,11 @@ def enrol_subject(
 ) -> tuple[str, tuple[str, ...], Impact]:
     """Add an active subject that one person may add; returns its id, its templates' ids and what it was seen to hit.
 
-    Raises :class:`EnrolmentError`, ``refused`` or ``second_approval``, and stores nothing otherwise.
+    Raises :class:`EnrolmentError`, ``refused`` or ``second_approval``, and :class:`InputError` for a consent that has
+    ended; it stores nothing then.
     """
+    if expires_at <= workspace.now():
+        raise InputError("the consent has ended already: give a day to come")
     names = names_of_candidate(identity.names, identity.exclusions)
     impact = preview_subject(workspace, references, names=names, actor=actor, progress=progress)
     needed = approvals_needed(impact, workspace.policy.settings.enrolment)

@@ -48,8 +48,8 @@ class HitQuery:
         for name in self.__dataclass_fields__:
             if getattr(self, name) == "":
                 raise InputError(f"{name} is empty: leave it out, or say which")
-        if self.most is not None and self.most < 1:
-            raise InputError("most is at least 1")
+        if self.most is not None and not 1 <= self.most < 2**31:
+            raise InputError("most is a number from 1 to 2147483647")
 
     def is_open(self) -> bool:
         """Whether it says nothing of which hits, and so would choose all there are."""

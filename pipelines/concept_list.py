@@ -8,11 +8,11 @@ Thresholds and levels are in neither.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -132,7 +132,7 @@ class ConceptList:
         return entry.against or tuple(self.settings.neutral)
 
 
-@cache  # pydantic builds the schema once
+@functools.cache
 def _concepts_file() -> TypeAdapter[ConceptsFile]:
     return TypeAdapter(ConceptsFile)
 

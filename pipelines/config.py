@@ -7,6 +7,7 @@ environment instead (:mod:`pipelines.environment`).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
@@ -174,7 +175,7 @@ class RegistryConfig:
     min_reference_pixels: Positive = 40
     request_hours: WholeHours = 48
     max_rescan_attempts: Positive = 5
-    approval_growth: Annotated[float, Field(ge=0)] = 0.1
+    approval_growth: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_requests_per_contact: Positive = 20
     max_requests_per_day: Positive = 500
     max_previews_per_day: Positive = 2000
@@ -348,12 +349,18 @@ def load_config(environment: Environment) -> Config:
         return _with_environment(Config(), environment)
     try:
         values, _ = read_toml(path)
-        config = TypeAdapter(Config).validate_python(values)
+        config = _adapter().validate_python(values)
     except pydantic.ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     return _with_environment(config, environment)
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Config]:
+    """Built once: that takes far longer than reading a file by it."""
+    return TypeAdapter(Config)
 
 
 def explain(error: pydantic.ValidationError) -> str:

@@ -40,7 +40,7 @@ def read_environment(
     env = os.environ if environ is None else environ
     config_value = env.get("LIKENESS_CONFIG")
     return Environment(
-        home=(home or Path(env.get("LIKENESS_HOME") or ".likeness")).resolve(),
+        home=Path(os.path.realpath(home or env.get("LIKENESS_HOME") or ".likeness")),  # takes a loop of links as it is
         config_path=config_path or (Path(config_value) if config_value else None),
         source=env.get("LIKENESS_SOURCE") or None,
         database_url=env.get("LIKENESS_DATABASE_URL") or None,

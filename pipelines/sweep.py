@@ -8,12 +8,12 @@ Each stage finds its own work in the database and may be repeated or cut off at 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -151,7 +151,7 @@ def configured_source(workspace: Workspace, given: str | None = None) -> str:
         raise ConfigError("no source: give --source, or set `source` in likeness.toml or LIKENESS_SOURCE")
     kind, _, path = uri.partition(":")
     # Made absolute: the address is remembered, and a retry may start from another folder.
-    return f"{kind}:{Path(path).resolve()}" if kind in ("directory", "manifest") and path else uri
+    return f"{kind}:{os.path.realpath(path)}" if kind in ("directory", "manifest") and path else uri
 
 
 def list_source(

@@ -81,6 +81,11 @@ def share_compilations(connection: sa.engine.Connection) -> None:
     connection.execution_options(compiled_cache=COMPILATIONS)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--command-lines 10000`` runs as many random command lines instead of a few hundred."""
+    parser.addoption("--command-lines", type=int, default=0, help="random command lines to run")
+
+
 class Clock:
     """A clock that tests move by hand."""
 

@@ -113,8 +113,11 @@ def identified(calibration: Calibration) -> Calibration:
 
 
 def insert_calibration(tx: Connection, sealer: Sealer, calibration: Calibration, *, actor: str) -> None:
-    """Store a calibration. It is not in force yet."""
+    """Store a calibration. It is not in force yet. One that is stored already, to the microsecond, is left alone."""
     row = _row(calibration)
+    same = sa.select(calibrations.c.calibration_id).where(calibrations.c.calibration_id == row["calibration_id"])
+    if tx.execute(same).first() is not None:
+        return
     tx.execute(sa.insert(calibrations).values(**row, created_at=calibration.created_at, seal=_seal(sealer, row)))
     _record(tx, sealer, calibration, "calibration.add", actor=actor, now=calibration.created_at)
 

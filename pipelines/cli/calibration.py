@@ -23,7 +23,18 @@ from pipelines.calibration.store import (
     read_calibration,
     stop,
 )
-from pipelines.cli.console import actor, command_options, emit, opened, print_facts, print_rows, progress, say, to_plain
+from pipelines.cli.console import (
+    COUNT,
+    actor,
+    command_options,
+    emit,
+    opened,
+    print_facts,
+    print_rows,
+    progress,
+    say,
+    to_plain,
+)
 from pipelines.environment import Environment
 from pipelines.private_files import publish, require_writable
 from pipelines.workspace import Workspace
@@ -44,7 +55,7 @@ _SHOWN_POINTS = 12
 @click.option("--fpir", type=_SHARE, help="Target at the review threshold [calibration.fpir].")
 @click.option("--strong-fpir", type=_SHARE, help="Target at the strong threshold [calibration.strong_fpir].")
 @click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), help="Of the bounds [0.95].")
-@click.option("--gallery", type=click.IntRange(1), help="Templates to calibrate for [those in the registry now].")
+@click.option("--gallery", type=COUNT, help="Templates to calibrate for [those in the registry now].")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="New PNG [HOME/calibrations/ID.png].")
 @click.option("--overwrite", is_flag=True, help="Replace the file of --plot if there is one.")
 @click.option("--use", is_flag=True, help="Put it in force at once; see `likeness calibration use`.")

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
 
+FIRST_DAY = date(1970, 1, 1)
+LAST_DAY = date(2999, 12, 31)
+"""Dates that the command line takes: the years beyond, up to 1 and 9999, overflow in other time zones."""
+COUNT = click.IntRange(1, 2**31 - 1)
+"""A number of things to list or to expect: what every database can count."""
 LINE_SECONDS = 5.0
 PIPE_COLUMNS = 200
 """Width of tables that go into a pipe or a file, where a terminal's 80 would fold ids."""
@@ -214,13 +219,16 @@ def actor() -> str:
 
 
 def parse_day(_context: click.Context, _parameter: click.Parameter, value: str | None) -> date | None:
-    """An ISO date, or a usage error."""
+    """An ISO date between :data:`FIRST_DAY` and :data:`LAST_DAY`, or a usage error."""
     if value is None:
         return None
     try:
-        return date.fromisoformat(value)
+        day = date.fromisoformat(value)
     except ValueError:
         raise click.BadParameter("expected a date such as 2026-11-21") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise click.BadParameter(f"expected a date from {FIRST_DAY} to {LAST_DAY}")
+    return day
 
 
 def end_of(day: date) -> datetime:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.cli.console import actor, command_options, emit, opened, progress, say, to_plain
+from pipelines.cli.console import COUNT, actor, command_options, emit, opened, progress, say, to_plain
 from pipelines.cli.private_text import STDIN, read_text
 from pipelines.concept_list import load_concepts
 from pipelines.concept_scores import concept_coverage, list_scores
@@ -73,7 +73,7 @@ def apply(environment: Environment, as_json: bool) -> None:
 
 @concepts.command()
 @click.argument("concept")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="Items at most, best first.")
+@click.option("--limit", default=100, show_default=True, type=COUNT, help="Items at most, best first.")
 @click.option("--at-most", type=float, help="Only scores up to this one: for looking around a threshold.")
 @command_options
 def scores(environment: Environment, as_json: bool, concept: str, limit: int, at_most: float | None) -> None:

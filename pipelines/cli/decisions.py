@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 
 from pipelines.bulk import HitQuery
-from pipelines.cli.console import actor, command_options, emit, opened, parse_day, say, to_plain
+from pipelines.cli.console import COUNT, actor, command_options, emit, opened, parse_day, say, to_plain
 from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, typed_again
 from pipelines.decisions import REASONS, Answer, Word
@@ -37,7 +37,7 @@ _LISTED = ("decision_id", "batch_id", "decision", "reason", "hit_id", "actor", "
 @click.option(
     "--max",
     "most",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=1000,
     show_default=True,
     help="At most so many, the best first.",

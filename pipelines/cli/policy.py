@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipelines.cli.console import command_options, emit, opened, parse_day, progress, to_plain
+from pipelines.cli.console import COUNT, command_options, emit, opened, parse_day, progress, to_plain
 from pipelines.environment import Environment
 from pipelines.policy import load_policy
 from pipelines.simulation import differences
@@ -47,7 +47,9 @@ def diff_policies(environment: Environment, as_json: bool, one: Path, other: Pat
 @policy.command("simulate")
 @click.option("--policy", "file", required=True, type=_FILE, help="The policy file to try.")
 @click.option("--since", callback=parse_day, help="Only groups with a hit found on this UTC day or later [all].")
-@click.option("--list", "most", default=100, show_default=True, type=click.IntRange(0), help="Changes to list.")
+@click.option(
+    "--list", "most", default=100, show_default=True, type=click.IntRange(0, COUNT.max), help="Changes to list."
+)
 @command_options
 def simulate_policy(environment: Environment, as_json: bool, file: Path, since: date | None, most: int) -> None:
     """Show what a policy would make of the evidence there is. Changes nothing."""

@@ -5,9 +5,9 @@ Knows no database and no evidence.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -210,7 +210,7 @@ def load_policy(path: Path | None) -> Policy:
     return Policy(version=f"{settings.version}-{digest[:12]}", settings=settings)
 
 
-@cache  # pydantic builds the schema once
+@functools.cache  # pydantic builds the schema once
 def _policy_file() -> TypeAdapter[PolicyFile]:
     return TypeAdapter(PolicyFile)
 

@@ -295,9 +295,9 @@ def _open_log(path: Path, cases: dict[str, dict[str, Any]]) -> int:
         try:
             cases |= {case["key"]: case for case in map(json.loads, whole.splitlines())}
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise ConfigError(f"{path} holds something else than cases: name another file") from None
+            raise ConfigError(f"{path} holds something other than cases: name another file") from None
         if not _is_cut_short(text[len(whole) :]):
-            raise ConfigError(f"{path} ends in something else than a case: name another file")
+            raise ConfigError(f"{path} ends in something other than cases: name another file")
         descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, len(whole))
     folder = os.open(path.parent, os.O_RDONLY)

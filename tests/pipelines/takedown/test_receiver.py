@@ -180,3 +180,23 @@ def test_a_connection_beyond_the_limit_is_closed_unread() -> None:
             assert first.recv(12) == b"HTTP/1.1 200"
             with socket.create_connection((address.host, address.port)) as second:
                 assert second.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89PNG\r\n\x1a\n binary",
+        b"no line's end",
+        b"[1]\n",
+        b"{}\n",
+        b'{"key": 1}\nnot json\n',
+        b"[" * 100_000 + b"\n",
+    ],
+    ids=["picture", "text", "list", "no case", "then text", "deep"],
+)
+def test_a_file_that_is_no_log_of_cases_is_refused_and_left_as_it_was(tmp_path: Path, content: bytes) -> None:
+    other = tmp_path / "precious.bin"
+    other.write_bytes(content)
+    with pytest.raises(ConfigError, match="other than cases"):
+        Receiver("127.0.0.1", 0, [SECRET], log_path=other)
+    assert other.read_bytes() == content

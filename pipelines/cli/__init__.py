@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from pipelines.cli import (
@@ -17,7 +15,7 @@ from pipelines.cli import (
     scanning,
     statements,
 )
-from pipelines.cli.spoken import PlainSpokenGroup, report_unforeseen
+from pipelines.cli.spoken import PlainSpokenGroup, prepare_streams
 
 
 @click.group(cls=PlainSpokenGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,7 +26,7 @@ def main() -> None:
     State lives under LIKENESS_HOME (--home), settings in likeness.toml (--config), keys and the takedown service's
     address in the environment. Exit codes: 0 done, 1 failed, 2 usage.
     """
-    sys.excepthook = report_unforeseen
+    prepare_streams()
 
 
 for command in (

@@ -5,12 +5,10 @@ A command's module is imported when the command is called (:mod:`pipelines.cli.l
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from pipelines.cli.lazy import LazyGroup, Place
-from pipelines.cli.spoken import report_unforeseen
+from pipelines.cli.spoken import prepare_streams
 from pipelines.cli.typed import CheckedGroup
 
 PLACES = {
@@ -124,4 +122,4 @@ def main() -> None:
     State lives under LIKENESS_HOME (--home), settings in likeness.toml (--config), keys and the takedown service's
     address in the environment. Exit codes: 0 done, 1 failed, 2 usage.
     """
-    sys.excepthook = report_unforeseen
+    prepare_streams()

@@ -35,6 +35,8 @@ LAST_DAY = date(2999, 12, 31)
 COUNT = click.IntRange(1, 2**31 - 1)
 """A number of things to list or to expect: what every database can count."""
 LINE_SECONDS = 5.0
+_UNICODE = ("utf8", "utf16", "utf32")
+"""Encodings of standard output that have every letter; for another one, JSON escapes whatever is not ASCII."""
 PIPE_COLUMNS = 200
 """Width of tables that go into a pipe or a file, where a terminal's 80 would fold ids."""
 
@@ -149,7 +151,8 @@ def emit(value: Any, *, as_json: bool) -> None:
     """Print a dataclass, mapping or list of them: as JSON, or as a table for people."""
     plain = to_plain(value)
     if as_json:
-        click.echo(visible_json(json.dumps(plain, ensure_ascii=False)))
+        unicode = (sys.stdout.encoding or "").lower().replace("-", "") in _UNICODE
+        click.echo(visible_json(json.dumps(plain, ensure_ascii=not unicode)))
     elif isinstance(plain, list):
         print_rows(plain)
     else:

@@ -6,6 +6,8 @@ may hold whatever was being worked on (I8). Knows the library's errors no more t
 
 from __future__ import annotations
 
+import io
+import sys
 import traceback
 from types import TracebackType
 from typing import Any
@@ -41,6 +43,15 @@ def _plain(error: click.ClickException) -> click.ClickException:
     if isinstance(error, click.UsageError):
         return click.UsageError(shown, ctx=error.ctx)
     return click.ClickException(shown)
+
+
+def prepare_streams() -> None:
+    """Make sure that everything can be said: what the streams' encoding lacks is spelt out instead of an error, and an
+    unforeseen error is reported by :func:`report_unforeseen`."""
+    sys.excepthook = report_unforeseen
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def report_unforeseen(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +122,21 @@ def test_i8_the_command_line_reports_unforeseen_errors_without_their_words(monke
     monkeypatch.setitem(main.commands, "probe", probe)
     CliRunner().invoke(main, ["probe"])
     assert seen != [sys.__excepthook__]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_what_the_terminals_encoding_lacks_is_spelt_out_and_json_stays_valid(encoding: str) -> None:
+    program = (
+        "from pipelines.cli import console, spoken\nspoken.prepare_streams()\n"
+        "for as_json in (True, False):\n    console.emit([{'item_id': 'žluť-日本'}], as_json=as_json)\n"
+        "console.say('žluť-日本', err=True)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(ended.stdout.splitlines()[0].decode(encoding)) == [{"item_id": "žluť-日本"}]
+    shown = ended.stderr.decode(encoding).strip()
+    assert shown == ("žluť-日本" if encoding == "utf-8" else "\\u017elu\\u0165-\\u65e5\\u672c")

@@ -90,13 +90,24 @@ class CaseLog:
 
 
 class Receiver:
-    """The service in a thread of this process. Port 0 takes a free one; ``url`` says where to deliver."""
+    """The service in a thread of this process. Port 0 takes a free one; ``url`` says where to deliver.
 
-    def __init__(self, host: str, port: int, secrets: Sequence[str], *, log_path: Path | None) -> None:
+    ``now`` is what timestamps are compared with.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        secrets: Sequence[str],
+        *,
+        log_path: Path | None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         signing.require_secrets(secrets)
         _require_loopback(host)
         self._log = CaseLog(log_path)
-        self._server = _Server((host, port), _handler(self._log, tuple(secrets)))
+        self._server = _Server((host, port), _handler(self._log, tuple(secrets), now))
         self.url = f"http://{host}:{self._server.server_address[1]}{PATH}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True)
         self._thread.start()
@@ -151,7 +162,7 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def _handler(log: CaseLog, secrets: Sequence[str]) -> type[BaseHTTPRequestHandler]:
+def _handler(log: CaseLog, secrets: Sequence[str], now: Callable[[], datetime]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = _IDLE_SECONDS
@@ -171,7 +182,8 @@ def _handler(log: CaseLog, secrets: Sequence[str]) -> type[BaseHTTPRequestHandle
             elif len(length) > 9 or int(length) > MAX_BODY_BYTES:
                 self._refuse_unread(413, "too_large")
             else:
-                status, word = _receive(log, secrets, dict(self.headers.items()), self.rfile.read(int(length)))
+                body = self.rfile.read(int(length))
+                status, word = _receive(log, secrets, dict(self.headers.items()), body, now=now())
                 self._answer(status, {"result": word})
 
         def log_message(self, *_: object) -> None:
@@ -192,8 +204,9 @@ def _handler(log: CaseLog, secrets: Sequence[str]) -> type[BaseHTTPRequestHandle
     return Handler
 
 
-def _receive(log: CaseLog, secrets: Sequence[str], headers: dict[str, str], body: bytes) -> tuple[int, str]:
-    now = datetime.now(UTC)
+def _receive(
+    log: CaseLog, secrets: Sequence[str], headers: dict[str, str], body: bytes, *, now: datetime
+) -> tuple[int, str]:
     if not signing.verify(secrets, headers, body, now=now, tolerance_seconds=TOLERANCE_SECONDS):
         return 401, "bad_signature"
     found = {name.lower(): value for name, value in headers.items()}

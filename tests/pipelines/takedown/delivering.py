@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import sqlalchemy as sa
+import standardwebhooks
 from sqlalchemy.engine import Row
 
 from pipelines.config import TakedownConfig
@@ -18,13 +20,11 @@ from pipelines.failpoints import Failpoints
 from pipelines.takedown.client import Delivery, HttpTakedownClient, Message, Outcome, TakedownClient
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
 from pipelines.takedown.outbox import enqueue as enqueue_message
+from tests.conftest import START as START
 
 SECRET = "whsec_c29tZSBieXRlcyBmb3IgdGhlIHRlc3RzIG9ubHkh"
 OTHER_SECRET = "whsec_b3RoZXIgYnl0ZXMgZm9yIHRoZSB0ZXN0cyBvbmx5"
 CONFIG = replace(TakedownConfig(), timeout_seconds=20.0)
-START = datetime.now(UTC).replace(microsecond=0)
-"""The receiver compares with the real time, so the tests' time starts there."""
-
 OK = Delivery(Outcome.SUCCESS, "200")
 
 
@@ -69,8 +69,15 @@ def enqueue(database: Database, item_id: str = "item-1", *, now: datetime = STAR
         return enqueue_message(tx, action="takedown", item_id=item_id, now=now, **(values | changes))
 
 
-def http_client(url: str, *, timeout_seconds: float = 20.0, now: Callable[[], datetime] | None = None) -> Any:
-    return HttpTakedownClient(url, [SECRET], timeout_seconds=timeout_seconds, now=now or (lambda: datetime.now(UTC)))
+def http_client(url: str, *, timeout_seconds: float = 20.0, now: Callable[[], datetime] = lambda: START) -> Any:
+    return HttpTakedownClient(url, [SECRET], timeout_seconds=timeout_seconds, now=now)
+
+
+def official_verify(secret: str, body: str, headers: dict[str, str], *, now: datetime = START) -> None:
+    """Raise unless the official library takes the message at that time; by itself it looks at the real clock."""
+    with mock.patch("standardwebhooks.webhooks.datetime", wraps=datetime) as clock:
+        clock.now.return_value = now
+        standardwebhooks.Webhook(secret).verify(body, headers)
 
 
 def dispatch_once(

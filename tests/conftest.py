@@ -21,6 +21,7 @@ from pipelines.clock import accept
 from pipelines.database import Database
 from pipelines.environment import Environment, read_environment
 from pipelines.workspace import Workspace, create_workspace, open_workspace
+from tests import examples as examples  # loads the profile of Hypothesis
 from tests.fakes import FakeContentModels, fake_canary, fake_models
 
 MEMORY = Path("/dev/shm")
@@ -81,6 +82,10 @@ def share_compilations(connection: sa.engine.Connection) -> None:
     connection.execution_options(compiled_cache=COMPILATIONS)
 
 
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+"""When it is, wherever nothing else is said. No test reads the real clock."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--command-lines 10000`` runs as many random command lines instead of a few hundred."""
     parser.addoption("--command-lines", type=int, default=0, help="random command lines to run")
@@ -90,7 +95,7 @@ class Clock:
     """A clock that tests move by hand."""
 
     def __init__(self) -> None:
-        self.time = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        self.time = START
 
     def __call__(self) -> datetime:
         return self.time

@@ -98,6 +98,7 @@ class Receiver:
     """The service in a thread of this process. Port 0 takes a free one; ``url`` says where to deliver.
 
     A request has to be there within ``request_seconds``, and at most ``connections`` are served at a time.
+    ``now`` is what timestamps are compared with.
     """
 
     def __init__(
@@ -109,12 +110,13 @@ class Receiver:
         log_path: Path | None,
         request_seconds: float = REQUEST_SECONDS,
         connections: int = MAX_CONNECTIONS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         signing.require_secrets(secrets)
         _require_loopback(host)
         self._log = CaseLog(log_path)
         self._server = _Server(
-            (host, port), _handler(self._log, tuple(secrets), request_seconds), connections=connections
+            (host, port), _handler(self._log, tuple(secrets), request_seconds, now), connections=connections
         )
         self.url = f"http://{host}:{self._server.server_address[1]}{PATH}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True)
@@ -208,7 +210,9 @@ class _TimedReader(io.RawIOBase):
         return self._connection.recv_into(buffer)
 
 
-def _handler(log: CaseLog, secrets: Sequence[str], request_seconds: float) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    log: CaseLog, secrets: Sequence[str], request_seconds: float, now: Callable[[], datetime]
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -239,7 +243,8 @@ def _handler(log: CaseLog, secrets: Sequence[str], request_seconds: float) -> ty
             elif len(length) > 9 or int(length) > MAX_BODY_BYTES:
                 self._refuse_unread(413, "too_large")
             else:
-                status, word = _receive(log, secrets, dict(self.headers.items()), self.rfile.read(int(length)))
+                body = self.rfile.read(int(length))
+                status, word = _receive(log, secrets, dict(self.headers.items()), body, now=now())
                 self._answer(status, {"result": word})
 
         def log_message(self, *_: object) -> None:
@@ -260,8 +265,9 @@ def _handler(log: CaseLog, secrets: Sequence[str], request_seconds: float) -> ty
     return Handler
 
 
-def _receive(log: CaseLog, secrets: Sequence[str], headers: dict[str, str], body: bytes) -> tuple[int, str]:
-    now = datetime.now(UTC)
+def _receive(
+    log: CaseLog, secrets: Sequence[str], headers: dict[str, str], body: bytes, *, now: datetime
+) -> tuple[int, str]:
     if not signing.verify(secrets, headers, body, now=now, tolerance_seconds=TOLERANCE_SECONDS):
         return 401, "bad_signature"
     found = {name.lower(): value for name, value in headers.items()}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from embeddings.errors import UnscannableError
 from embeddings.header_evidence import PLAIN, TextLimits, evident_texts, thumbnail
 from tests.embeddings.model_files import data_url
+from tests.examples import examples
 from tests.fakes import picture
 
 LIMITS = TextLimits(max_chars=500, top_tags=3, identity_share=0.9)
@@ -112,7 +113,7 @@ values = st.recursive(
         st.text(max_size=30) | values.map(json.dumps),
     )
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_i9_any_metadata_gives_bounded_texts_that_any_database_stores(metadata: dict[str, str]) -> None:
     for one in evident_texts(metadata, limits=TextLimits(max_chars=20, top_tags=2, identity_share=0.5)):
         assert 0 < len(one.text) <= 20

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -22,6 +22,7 @@ from embeddings.png import MAGIC, raw_size, read_chunks
 from embeddings.types import ImageLimits
 from tests.embeddings.conftest import encode
 from tests.embeddings.test_images import animation
+from tests.examples import examples
 
 LIMITS = ImageLimits(
     max_bytes=2**22,
@@ -225,7 +226,7 @@ def test_an_interlaced_png_is_read() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150))
 @given(data=st.data())
 def test_damaged_files_never_raise_anything_else(kind: str, data: st.DataObject) -> None:
     original = bytearray(sample_file(kind))
@@ -245,7 +246,7 @@ def test_damaged_files_never_raise_anything_else(kind: str, data: st.DataObject)
     assert outcome(bytes(original)) in REASONS | {"ok"}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(
     magic=st.sampled_from([b"", b"\xff\xd8\xff", MAGIC, b"RIFF\x40\0\0\0WEBPVP8X", b"GIF89a"]),
     rest=st.binary(max_size=200),

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from embeddings.errors import UnscannableError
 from embeddings.safetensors_header import HeaderLimits, is_safetensors, parse_header, read_header
 from tests.embeddings.model_files import assemble, model_file, tensor
+from tests.examples import examples
 
 LIMITS = HeaderLimits(max_bytes=1 << 20, max_tensors=1000)
 
@@ -67,7 +68,7 @@ entries = st.fixed_dictionaries(
     size=st.integers(0, 24),
     before=st.sampled_from(["", " "]),
 )
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_what_this_accepts_the_library_accepts_and_reads_alike(
     tmp_path_factory: pytest.TempPathFactory, fields: dict[str, object], size: int, before: str
 ) -> None:
@@ -97,7 +98,7 @@ OUTCOMES = ("Header", "format", "truncated", "corrupt", "too_large", "too_comple
 
 
 @given(st.binary(max_size=64) | st.builds(assemble, st.binary(max_size=64), st.binary(max_size=8)))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_i9_any_bytes_are_a_header_or_unscannable(data: bytes) -> None:
     assert outcome(data) in OUTCOMES
 

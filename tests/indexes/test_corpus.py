@@ -12,6 +12,7 @@ import pytest
 from embeddings.errors import CorruptionError, ModelMismatchError, VectorError
 from embeddings.types import vector_column, vectors_of
 from indexes.corpus import Corpus, ShardEntry, corpus_schema, with_view
+from tests.searching import in_clear
 
 KEY = bytes(range(32))
 
@@ -51,9 +52,8 @@ def test_a_shard_comes_back_as_it_was_written(corpus: Corpus) -> None:
 def test_i8_neither_vectors_nor_items_can_be_read_off_the_file(corpus: Corpus) -> None:
     table = faces(50)
     data = (corpus.folder / written(corpus, table).path).read_bytes()
-    assert b"item-1" not in data
-    assert vectors_of(table["vector"], 16)[3].tobytes() not in data
-    assert b"vector" not in data
+    for secret in (b"item-1", vectors_of(table["vector"], 16)[3].tobytes(), b"vector"):
+        assert not in_clear(secret, data)
 
 
 def test_a_write_that_is_cut_off_leaves_no_file(corpus: Corpus) -> None:

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -40,7 +40,6 @@ def same_persons(scores: list[float]) -> Sample:
     return Sample(np.array(scores, dtype=np.float32), numbers, numbers, mated=True)
 
 
-@settings(deadline=None)
 @given(st.one_of(SCORES, FEW_SCORES), st.floats(-1, 1, width=32))
 def test_errors_are_what_counting_gives(scores: list[float], threshold: float) -> None:
     reached = sum(np.float32(score) >= np.float32(threshold) for score in scores)
@@ -48,7 +47,6 @@ def test_errors_are_what_counting_gives(scores: list[float], threshold: float) -
     assert same_persons(scores).errors(threshold) == len(scores) - reached
 
 
-@settings(deadline=None)
 @given(SCORES, SCORES)
 def test_points_of_the_curve_are_what_counting_gives_and_are_monotone(
     mated: list[float], impostor: list[float]
@@ -72,7 +70,6 @@ def test_a_curve_without_mated_comparisons_has_no_fnmr() -> None:
     }
 
 
-@settings(deadline=None)
 @given(st.integers(0, 50), st.integers(1, 500), st.floats(0.5, 0.999))
 def test_the_upper_bound_is_the_rate_at_which_so_few_errors_are_just_plausible(
     errors: int, more: int, confidence: float
@@ -89,7 +86,6 @@ def test_no_error_in_n_trials_is_bounded_by_three_over_n() -> None:
     assert lower_bound(0, 5, confidence=0.95) == 0
 
 
-@settings(deadline=None)
 @given(SHARES, st.integers(1, 10**6))
 def test_fpir_and_fmr_are_inverse_and_the_gallery_it_was_made_for_is_allowed(target: float, templates: int) -> None:
     fmr = fmr_for_fpir(target, templates=templates)
@@ -105,7 +101,6 @@ def test_fpir_is_one_minus_the_chance_that_no_template_is_reached() -> None:
     assert most_templates(1.0, target_fpir=0.5) == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1, 0.875, width=32), min_size=100, max_size=300), st.floats(0.05, 0.5))
 def test_a_threshold_is_the_lowest_that_its_bound_allows(scores: list[float], target: float) -> None:
     sample = strangers(scores)
@@ -179,7 +174,6 @@ def test_counting_dependent_pairs_as_independent_would_break_the_promise() -> No
     assert broken > 20
 
 
-@settings(deadline=None)
 @given(st.integers(2, 9), st.integers(0, 2**32 - 1))
 def test_the_design_effect_is_the_sum_over_all_pairs_that_share_a_person(persons: int, seed: int) -> None:
     generator = np.random.default_rng(seed)

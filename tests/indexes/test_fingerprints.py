@@ -11,6 +11,7 @@ from embeddings.errors import ModelMismatchError, NotReadyError, VectorError
 from embeddings.types import UInt8
 from indexes import fingerprints
 from indexes.fingerprints import Digests, Fingerprints, NearPairs, brute_force_near, hash_matrix
+from tests.examples import examples
 
 Listed = list[tuple[int, int, int]]
 
@@ -41,7 +42,7 @@ def everything(probes: UInt8, stored: UInt8, distance: int) -> Listed:
     return [pair for pair in found if pair[2] <= distance]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80))
 @given(
     probes=st.integers(0, 30),
     stored=st.integers(1, 30),
@@ -131,7 +132,7 @@ def test_a_distance_that_no_two_hashes_have_is_refused(distance: int) -> None:
         index_of(hashes(2, 0)).pairs(hashes(1, 1), model_id="m", distance=distance)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     stored=st.lists(st.integers(0, 9), max_size=20),
     probes=st.lists(st.integers(0, 12), max_size=20),

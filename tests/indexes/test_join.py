@@ -17,6 +17,7 @@ from indexes.first_pass import BlasKernel, Kernel, NumKongKernel, Scratch, choos
 from indexes.join import brute_force, join_pairs, pair_scores, stream_pairs
 from indexes.quantise import quantise
 from indexes.stored import Block, FreshVectors, Int64, ResidentCodes
+from tests.examples import examples
 from tests.indexes.vectors import everything, hard, listed, mated, unit
 
 
@@ -35,7 +36,7 @@ def resident(vectors: Float32, *, block_rows: int) -> ResidentCodes:
     return ResidentCodes(quantise(vectors), fetch=vectors.__getitem__, block_rows=block_rows)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(
     rows=st.integers(0, 40),
     probes=st.integers(0, 12),

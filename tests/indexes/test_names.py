@@ -14,6 +14,7 @@ from indexes.name_fits import fits_fast
 from indexes.name_rules import NameSettings, SubjectNames, brute_force_names, forms_of, read_name, require_usable
 from indexes.name_text import join_texts, read_text
 from indexes.names import NameMatcher, matcher_id
+from tests.examples import examples
 
 SETTINGS = NameSettings(least_letters=3, joined_letters=6, inside_letters=8, most_letters=300)
 JANE = SubjectNames("jane", ("Jane Doe", "Doeling"), ("Jane Doe County",))
@@ -194,7 +195,7 @@ SUBJECTS = st.lists(
 ).map(lambda rows: [SubjectNames(f"s{n}", tuple(names), tuple(out)) for n, (names, out) in enumerate(rows)])
 
 
-@settings(deadline=None, max_examples=600)
+@settings(max_examples=examples(600))
 @given(SUBJECTS, TEXTS)
 def test_the_index_finds_exactly_what_every_name_tried_at_every_letter_finds(
     subjects: list[SubjectNames], text: str
@@ -203,7 +204,7 @@ def test_the_index_finds_exactly_what_every_name_tried_at_every_letter_finds(
     assert matcher.find(text) == brute_force_names(subjects, text, settings=SETTINGS)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 @given(SUBJECTS, st.text(max_size=40))
 def test_no_text_breaks_it_and_every_match_lies_within_the_text(subjects: list[SubjectNames], text: str) -> None:
     matches = NameMatcher(subjects, settings=SETTINGS).find(text)
@@ -211,7 +212,7 @@ def test_no_text_breaks_it_and_every_match_lies_within_the_text(subjects: list[S
     assert all(0 <= match.start < match.end <= len(text) for match in matches)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(SUBJECTS, SUBJECTS, TEXTS)
 def test_more_subjects_take_nothing_away_from_the_ones_there_are(
     subjects: list[SubjectNames], more: list[SubjectNames], text: str

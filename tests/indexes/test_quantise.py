@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from embeddings.errors import VectorError
 from indexes.join import pair_scores
 from indexes.quantise import LEVELS, least_product, least_products, quantise
+from tests.examples import examples
 from tests.indexes.vectors import hard, mated, unit
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(dimension=st.sampled_from([2, 16, 128, 512]), seed=st.integers(0, 2**16))
 def test_the_stored_residual_is_never_below_the_true_one(dimension: int, seed: int) -> None:
     vectors = hard(12, dimension, seed)
@@ -29,7 +30,7 @@ def test_the_stored_residual_is_never_below_the_true_one(dimension: int, seed: i
         assert residual <= Fraction(float(codes.residuals[row])) ** 2
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(dimension=st.sampled_from([2, 16, 128, 512]), seed=st.integers(0, 2**16))
 def test_i3_no_pair_that_reaches_its_own_score_is_below_the_least_product(dimension: int, seed: int) -> None:
     left, right = hard(20, dimension, seed), hard(9, dimension, seed + 1)

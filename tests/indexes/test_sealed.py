@@ -24,8 +24,11 @@ from indexes.sealed import (
 )
 from indexes.stored import ResidentCodes
 from tests.indexes.vectors import listed, unit
+from tests.searching import in_clear
 
 KEY = bytes(range(32))
+SHARD = "shard-7b1e02c9d4"
+"""Long enough that no sealed file contains it by chance."""
 
 
 def written(
@@ -34,7 +37,7 @@ def written(
     return write_sealed(
         folder,
         unit(rows, dimension, seed),
-        shard_id="s1",
+        shard_id=SHARD,
         model_id="m",
         key=KEY,
         vector_type=vector_type,
@@ -151,8 +154,8 @@ def test_i8_neither_vectors_nor_codes_nor_names_can_be_read_off_the_file(tmp_pat
     with SealedVectors(tmp_path, entry, key=KEY) as stored:
         code = stored.codes().codes[3].tobytes()
     data = (tmp_path / entry.path).read_bytes()
-    for secret in (code, vectors[3].astype(np.float16).tobytes(), vectors[3].tobytes(), b"s1"):
-        assert secret not in data[100:]
+    for secret in (code, vectors[3].astype(np.float16).tobytes(), vectors[3].tobytes(), SHARD.encode()):
+        assert not in_clear(secret, data[100:])
 
 
 def test_writing_again_is_sealed_anew_and_a_cut_off_write_leaves_nothing(tmp_path: Path) -> None:
@@ -187,7 +190,7 @@ def test_i4_vectors_that_are_not_unit_are_not_written(tmp_path: Path) -> None:
             write_sealed(
                 tmp_path,
                 bad,
-                shard_id="s1",
+                shard_id=SHARD,
                 model_id="m",
                 key=KEY,
                 vector_type="float16",

@@ -17,6 +17,7 @@ from indexes.clustered import ClusteredGallery, make_gallery
 from indexes.gallery import Gallery, GalleryMatches
 from indexes.join import Pairs, brute_force
 from indexes.templates import largest_radius, lowered_threshold, spherical_kmeans, subject_centroids, tight_clusters
+from tests.examples import examples
 
 THRESHOLD = 0.4
 
@@ -82,7 +83,7 @@ def matches(gallery: Gallery, probes: Float32) -> set[tuple[int, int, float]]:
     return set(zip(found.probe.tolist(), found.template.tolist(), found.scores.tolist(), strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(
     counts=st.lists(st.integers(1, 24), min_size=1, max_size=8),
     spreads=st.lists(st.sampled_from([0.0, 0.5, 3.0, 8.0, 15.0, 30.0]), min_size=8, max_size=8),
@@ -107,7 +108,7 @@ def test_i3_centroids_in_front_change_no_pair_and_no_match(
     assert same(matched, plain(vectors, owners).match(probes, model_id="m", threshold=threshold))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(
     threshold=st.floats(-0.9, 1.0),
     radius=st.floats(0, 60),

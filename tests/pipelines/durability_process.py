@@ -1,24 +1,21 @@
-"""One night in a process of its own: ``python -m tests.pipelines.durability_process --home HOME UPLOADS``.
+"""One night in a process of its own, forked by :mod:`tests.forking`: arguments ``--home HOME UPLOADS``.
 
 Sweeps, rescans, judges and dispatches with the models that see colours, under the command line's own error handling;
 with ``--new-pack`` it does a backfill to that pack instead, with ``--compact`` a compaction that purges, with
-``--confirm`` somebody confirms a hit. ``--later``
-sets the clock forward, so that a dead process's leases have run out. ``--most-bytes`` is a disk that is full: no file
-may grow beyond it, either while a shard is written or all the time. The failpoint to die at, the database and the
+``--confirm`` somebody confirms a hit. The clock stands still at ``--at``. ``--most-bytes`` is a disk that is full: no
+file may grow beyond it, either while a shard is written or all the time. The failpoint to die at, the database and the
 takedown service come by the environment, as always.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +29,9 @@ from pipelines.delivery import deliver
 from pipelines.environment import Environment
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace, open_workspace, utc_now
-from tests.conftest import use_fakes
+from pipelines.workspace import Workspace, open_workspace
+from tests import forking
+from tests.conftest import START, use_fakes
 from tests.fakes import fake_canary, fake_models
 from tests.platform_actions import source_of
 
@@ -41,11 +39,11 @@ SHARD_ITEMS = 3
 
 
 def run_night(
-    home: Path, uploads: Path, variables: Mapping[str, str], *options: str
+    home: Path, uploads: Path, variables: Mapping[str, str], *options: str, at: datetime = START
 ) -> subprocess.CompletedProcess[str]:
     """Run one night to its end, whatever that is."""
-    command = [sys.executable, "-m", __name__, "--home", str(home), str(uploads), *options]
-    return subprocess.run(command, env=os.environ | dict(variables), capture_output=True, text=True, timeout=120)
+    arguments = ["--home", str(home), str(uploads), "--at", at.isoformat(), *options]
+    return forking.start(__name__, arguments, variables).completed()
 
 
 def run_compaction(home: Path, variables: Mapping[str, str], *options: str) -> subprocess.CompletedProcess[str]:
@@ -97,7 +95,7 @@ def _write_shards_to_a_full_disk(workspace: Workspace, most_bytes: int) -> None:
 
 @click.command()
 @click.argument("uploads", type=click.Path(path_type=Path))
-@click.option("--later", type=int, default=0, help="Seconds that the clock is fast.")
+@click.option("--at", type=datetime.fromisoformat, required=True, help="When it is.")
 @click.option("--full", type=click.Choice(["shards", "everything"]), help="What meets a full disk.")
 @click.option("--most-bytes", type=int, default=0)
 @click.option("--new-pack", help="The model id of a pack to backfill to.")
@@ -108,14 +106,14 @@ def main(
     environment: Environment,
     as_json: bool,
     uploads: Path,
-    later: int,
+    at: datetime,
     full: str | None,
     most_bytes: int,
     new_pack: str | None,
     compacting: bool,
     confirmed: str | None,
 ) -> None:
-    with open_workspace(environment, now=lambda: utc_now() + timedelta(seconds=later)) as workspace:
+    with open_workspace(environment, now=lambda: at) as workspace:
         if full == "shards":
             _write_shards_to_a_full_disk(workspace, most_bytes)
         with full_disk(most_bytes) if full == "everything" else contextlib.nullcontext():
@@ -127,7 +125,3 @@ def main(
                 backfill_to(use_fakes(workspace), new_pack)
             else:
                 night(use_fakes(workspace), uploads)
-
-
-if __name__ == "__main__":
-    main()

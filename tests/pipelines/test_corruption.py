@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError, CorruptionError, LikenessError, NotReadyError
@@ -31,16 +31,11 @@ from pipelines.sweep import list_source, sweep
 from pipelines.verify import verify
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
+from tests.examples import examples
 from tests.fakes import person, picture
 from tests.platform_actions import DAY, enrol, source_of, upload
 
-COMMON = {
-    "deadline": None,
-    "derandomize": not os.environ.get("LIKENESS_THOROUGH"),
-    "database": None,
-    "suppress_health_check": list(HealthCheck),
-}
-EXAMPLES = 30 * int(os.environ.get("LIKENESS_THOROUGH") or 1)
+EXAMPLES = examples(30)
 OLD = {f"{number}.png": (number % 3, 10 + number) for number in range(6)}
 
 
@@ -179,7 +174,7 @@ def test_i7_a_damaged_shard_file_stops_the_rescan(store: Store, damage: Callable
     assert_stops(store, new_rescan, "manifest and shards")
 
 
-@settings(max_examples=EXAMPLES, **COMMON)
+@settings(max_examples=EXAMPLES)
 @given(which=st.integers(0, 2), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_i7_any_flipped_bit_in_a_shard_stops_the_rescan(
     prepared: Store, tmp_path_factory: pytest.TempPathFactory, which: int, place: float, bit: int
@@ -354,7 +349,7 @@ def test_i7_an_item_record_that_was_altered_stops_the_sweep(store: Store) -> Non
     assert_stops(store, new_sweep, None)
 
 
-@settings(max_examples=EXAMPLES, **COMMON)
+@settings(max_examples=EXAMPLES)
 @given(place=st.floats(0, 1, exclude_max=True), garbage=st.sampled_from([b"\x00", b"\xff", None]))
 def test_i7_a_page_of_garbage_in_the_database_is_an_error_with_a_name_or_changes_nothing(
     prepared: Store, tmp_path_factory: pytest.TempPathFactory, place: float, garbage: bytes | None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embeddings.errors import InputError, StateError
@@ -30,6 +30,7 @@ from pipelines.verify import verify
 from pipelines.workspace import Workspace
 from tests import fakes
 from tests.conftest import KEY
+from tests.examples import examples
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.durability_process import run_night
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
@@ -424,7 +425,7 @@ def test_two_analysts_at_once_leave_one_decision_and_one_takedown(
 
 
 @given(said=st.lists(st.sampled_from(["confirm", "reject", "unsure", "undo"]), max_size=8))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15))
 def test_whatever_is_said_and_undone_the_last_word_that_stands_decides(
     workspace: Workspace, one: tuple[str, str], said: list[str]
 ) -> None:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,16 @@ from pipelines.status import read_status
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.receiver import Receiver
 from pipelines.verify import verify
-from pipelines.workspace import Workspace, create_workspace, open_workspace, utc_now
-from tests.conftest import KEY, administer, environment_for, use_fakes
+from pipelines.workspace import Workspace, create_workspace, open_workspace
+from tests.conftest import KEY, START, administer, environment_for, use_fakes
 from tests.fakes import WHITE, fake_models, person, picture
 from tests.pipelines.durability_process import backfill_to, night, run_night
 from tests.pipelines.takedown.delivering import SECRET
 from tests.platform_actions import DAY, ask_for_removal, enrol, upload
 
-LATER = 200
-"""Seconds after which every lease of a dead process has run out; within what the receiver's clock tolerates."""
+NIGHT = START + timedelta(days=1)
+LATER = NIGHT + timedelta(seconds=200)
+"""When every lease of a dead process has run out."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Place:
         url = {"LIKENESS_DATABASE_URL": self.database_url} if self.database_url else {}
         return {"LIKENESS_TAKEDOWN_URL": receiver.url, "LIKENESS_TAKEDOWN_SECRET": SECRET, **url, **more}
 
-    def receiver(self) -> Receiver:
-        return Receiver("127.0.0.1", 0, [SECRET], log_path=self.cases)
+    def receiver(self, now: datetime = NIGHT) -> Receiver:
+        return Receiver("127.0.0.1", 0, [SECRET], log_path=self.cases, now=lambda: now)
 
 
 def prepare(place: Place) -> None:
@@ -65,9 +66,9 @@ def prepare(place: Place) -> None:
     rounds, and takedowns as well as withdrawals to send.
     """
     place.uploads.mkdir(parents=True)
-    with place.receiver() as receiver:
+    with place.receiver(START) as receiver:
         environment = environment_for(place.home, **place.variables(receiver))
-        with use_fakes(create_workspace(environment)) as workspace:
+        with use_fakes(create_workspace(environment, now=lambda: START)) as workspace:
             enrol(workspace, person(1))
             leaving = enrol(workspace, person(3))
             for number in range(5):
@@ -119,7 +120,7 @@ def undisturbed(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> di
 
 def finish(place: Place) -> dict[str, Any]:
     """Run the night without disturbance, some time later, and tell how things stand then."""
-    with place.receiver() as receiver:
+    with place.receiver(LATER) as receiver:
         environment = environment_for(place.home, **place.variables(receiver))
         with use_fakes(open_workspace(environment, now=later)) as workspace:
             night(workspace, place.uploads)
@@ -129,8 +130,8 @@ def finish(place: Place) -> dict[str, Any]:
             }
 
 
-def later() -> Any:
-    return utc_now() + timedelta(seconds=LATER)
+def later() -> datetime:
+    return LATER
 
 
 def how_things_stand(workspace: Workspace) -> dict[str, Any]:
@@ -191,7 +192,7 @@ def test_i6_a_night_that_is_killed_and_repeated_ends_like_an_undisturbed_one(
 ) -> None:
     with place.receiver() as receiver:
         variables = place.variables(receiver, LIKENESS_KEY=KEY, LIKENESS_FAILPOINT=f"{name}:{passage}")
-        killed = run_night(place.home, place.uploads, variables)
+        killed = run_night(place.home, place.uploads, variables, at=NIGHT)
     assert killed.returncode == -9, killed.stderr[-2000:]
     require_same(finish(place), undisturbed)
 
@@ -229,7 +230,7 @@ def test_i6_a_backfill_that_is_killed_and_repeated_ends_like_an_undisturbed_one(
     place: Place, undisturbed_backfill: dict[str, Any], name: str, passage: int
 ) -> None:
     variables = {"LIKENESS_KEY": KEY, "LIKENESS_FAILPOINT": f"{name}:{passage}"}
-    killed = run_night(place.home, place.uploads, variables, "--new-pack", "fake-2")
+    killed = run_night(place.home, place.uploads, variables, "--new-pack", "fake-2", at=NIGHT)
     assert killed.returncode == -9, killed.stderr[-2000:]
     with use_fakes(open_workspace(environment_for(place.home), now=later)) as workspace:
         workspace.models = fake_models("fake-2")  # type: ignore[misc]
@@ -243,7 +244,7 @@ def test_i6_a_night_killed_again_and_again_still_ends_like_an_undisturbed_one(
     with place.receiver() as receiver:
         for name in ("after_shard_rename", "before_match_commit", "after_outbox_commit", "after_http_send"):
             variables = place.variables(receiver, LIKENESS_KEY=KEY, LIKENESS_FAILPOINT=name)
-            assert run_night(place.home, place.uploads, variables).returncode == -9
+            assert run_night(place.home, place.uploads, variables, at=NIGHT).returncode == -9
     require_same(finish(place), undisturbed)
 
 
@@ -253,7 +254,8 @@ def test_i6_a_full_disk_fails_clearly_and_costs_nothing_once_there_is_space(
 ) -> None:
     with place.receiver() as receiver:
         variables = place.variables(receiver, LIKENESS_KEY=KEY)
-        failed = run_night(place.home, place.uploads, variables, "--full", full, "--most-bytes", str(most_bytes))
+        options = ("--full", full, "--most-bytes", str(most_bytes))
+        failed = run_night(place.home, place.uploads, variables, *options, at=NIGHT)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: ")
     assert "Traceback" not in failed.stderr
@@ -285,7 +287,7 @@ def test_i6_on_postgresql_a_killed_and_repeated_night_ends_like_an_undisturbed_o
         for place, failpoint in zip(places[1:], ("before_match_commit:2", "before_manifest_commit:2"), strict=True):
             with place.receiver() as receiver:
                 variables = place.variables(receiver, LIKENESS_KEY=KEY, LIKENESS_FAILPOINT=failpoint)
-                assert run_night(place.home, place.uploads, variables).returncode == -9
+                assert run_night(place.home, place.uploads, variables, at=NIGHT).returncode == -9
             require_same(finish(place), wanted)
 
 

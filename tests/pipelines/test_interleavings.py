@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -45,17 +45,9 @@ from pipelines.sweep import list_source, measure_coverage, sweep
 from pipelines.verify import verify
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import Clock, environment_for, use_fakes
+from tests.examples import examples
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture, vectors_of_colours
 from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
-
-THOROUGH = int(os.environ.get("LIKENESS_THOROUGH", "0"))
-"""How many times the usual number of examples; then with fresh randomness. 0: the fixed, short run of the suite."""
-COMMON = {
-    "deadline": None,
-    "derandomize": not THOROUGH,
-    "database": None,
-    "suppress_health_check": list(HealthCheck),
-}
 
 PEOPLE = 6
 COLOURS = {4: 9, 5: 24}
@@ -638,7 +630,7 @@ def hits_of(
         shutil.rmtree(folder)
 
 
-@settings(max_examples=8 * max(THOROUGH, 1), **COMMON)
+@settings(max_examples=examples(8))
 @given(world=worlds, shard_items=st.integers(1, 7), data=st.data())
 def test_i3_order_shard_size_and_time_of_enrolment_change_no_hit_and_no_score(
     world: World, shard_items: int, data: st.DataObject
@@ -648,7 +640,7 @@ def test_i3_order_shard_size_and_time_of_enrolment_change_no_hit_and_no_score(
     assert hits_of(world, shard_items=shard_items, late=late, backwards=True) == plain
 
 
-@settings(max_examples=8 * max(THOROUGH, 1), **COMMON)
+@settings(max_examples=examples(8))
 @given(world=worlds, data=st.data())
 def test_i3_what_is_kept_of_faces_changes_no_hit_and_no_score(world: World, data: st.DataObject) -> None:
     late = data.draw(st.integers(0, len(world.subjects) - 1))
@@ -657,7 +649,7 @@ def test_i3_what_is_kept_of_faces_changes_no_hit_and_no_score(world: World, data
     assert hits_of(world, late=late, merged_subjects=1, shard_bytes=2000) == stored
 
 
-@settings(max_examples=8 * max(THOROUGH, 1), **COMMON)
+@settings(max_examples=examples(8))
 @given(world=worlds)
 def test_i3_another_subject_takes_no_hit_from_anybody(world: World) -> None:
     fewer = hits_of(replace(world, subjects=world.subjects[:1]))
@@ -841,4 +833,4 @@ def _pick(values: Sequence[str], number: int) -> str | None:
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(max_examples=30 * max(THOROUGH, 1), stateful_step_count=12, **COMMON)
+TestInterleavings.settings = settings(max_examples=examples(30), stateful_step_count=12)

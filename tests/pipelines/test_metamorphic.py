@@ -7,7 +7,6 @@ colours.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.backfill import backfill
@@ -33,18 +32,11 @@ from pipelines.verify import verify
 from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.embeddings.model_files import data_url, model_file
+from tests.examples import examples
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
 from tests.platform_actions import DAY, ask_for_removal, enrol, source_of, upload
 
-THOROUGH = int(os.environ.get("LIKENESS_THOROUGH", "0"))
-"""How many times the usual number of examples; then with fresh randomness. 0: the fixed, short run of the suite."""
-COMMON = settings(
-    deadline=None,
-    derandomize=not THOROUGH,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    max_examples=12 * max(1, THOROUGH),
-)
+COMMON = settings(max_examples=examples(12))
 NAMES = ("Zdenicka Vymyslena", "Ondrej Nejsoucny", "Bozena Smyslena")
 PEOPLE = range(len(NAMES))
 RANKS = ("clear", "review", "takedown"), ("clear", "suspected", "likeness_model")
@@ -317,7 +309,7 @@ def asked_for(workspace: Workspace) -> set[str]:
         return set(connection.execute(sa.select(tables.outbox.c.item_id).where(left)).scalars())
 
 
-@settings(COMMON, max_examples=8 * max(1, THOROUGH))
+@settings(max_examples=examples(8))
 @given(happenings=st.lists(st.sampled_from(HAPPENINGS), min_size=1, max_size=5))
 def test_what_was_rejected_never_returns_in_any_tier_while_content_text_and_models_are_the_same(
     happenings: list[Callable[[Workspace, Path], None]],

@@ -33,6 +33,7 @@ from tests.conftest import KEY, environment_for, use_fakes
 from tests.fakes import person
 from tests.pipelines.takedown.delivering import SECRET
 from tests.platform_actions import DAY, enrol, upload
+from tests.searching import in_clear
 
 NAME, ALIAS = "Zdeňka Vymyšlená-Testová", "Fiktivní Zdenička"
 CONSENT, CONTACT = "Consent-Sheet-of-Zdenicka-4711", "Contact-Of-Zdenicka-8822"
@@ -115,7 +116,9 @@ class Searched:
         for place, content in texts.items():
             names = place.encode()
             found += [
-                f"{label} in {place}" for label, needle in needles.items() if needle in content or needle in names
+                f"{label} in {place}"
+                for label, needle in needles.items()
+                if in_clear(needle, content) or needle in names
             ]
         return found
 

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, StateError
+from indexes.join import pair_scores
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.measure import use
 from pipelines.calibration.store import insert_calibration, stop
@@ -35,8 +36,8 @@ SUBJECT, LOOKALIKE = 1, 5
 @pytest.fixture
 def likeness() -> float:
     """How much the two people resemble each other: below the published review threshold."""
-    one, two = vectors_of_colours([person(SUBJECT), person(LOOKALIKE)])
-    score = float(one @ two)
+    vectors = vectors_of_colours([person(SUBJECT), person(LOOKALIKE)])
+    score = float(pair_scores(vectors[:1], vectors[1:])[0])
     assert 0.2 < score < 0.363
     return score
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.sources import Item
@@ -166,7 +166,6 @@ def test_a_time_beyond_the_calendar_does_not_stop_the_listing(tmp_path: Path) ->
     assert item.received_at.tzinfo is UTC
 
 
-@settings(deadline=None)  # touches the file system
 @given(st.lists(DOCUMENTS, max_size=4))
 @example([b"\x89PNG\r\n\x1a\n"])  # a picture in disguise is an upload of its own
 def test_whatever_side_cars_contain_each_file_is_one_item_that_can_be_stored_and_fetched(sidecars: list[bytes]) -> None:

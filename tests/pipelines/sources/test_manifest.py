@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError, CorruptionError, FetchError, ItemError
@@ -219,7 +219,6 @@ def test_a_manifest_that_is_gone_is_not_an_empty_one(tmp_path: Path) -> None:
         list(source.items(None))
 
 
-@settings(deadline=None)  # touches the file system
 @given(st.lists(DOCUMENTS, max_size=6))
 def test_whatever_the_lines_contain_each_is_one_item_that_can_be_stored_and_fetched(documents: list[bytes]) -> None:
     lines = [line for document in documents for line in document.split(b"\n") if line.strip()]
@@ -234,7 +233,6 @@ def test_whatever_the_lines_contain_each_is_one_item_that_can_be_stored_and_fetc
                 source.fetch(Item.from_record(item.to_record()), max_bytes=1)
 
 
-@settings(deadline=None)  # touches the file system
 @given(st.lists(DOCUMENTS, max_size=6))
 def test_reading_a_manifest_twice_gives_the_same_items(lines: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:

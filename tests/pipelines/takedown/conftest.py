@@ -1,4 +1,4 @@
-"""Fixtures of the delivery tests: a clock near the real time, which the processes and receivers use, and a receiver."""
+"""Fixtures of the delivery tests: a clock, and a receiver that goes by it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[Receiver]:
-    with Receiver("127.0.0.1", 0, [SECRET], log_path=tmp_path / "cases.jsonl") as running:
+def receiver(tmp_path: Path, clock: Clock) -> Iterator[Receiver]:
+    with Receiver("127.0.0.1", 0, [SECRET], log_path=tmp_path / "cases.jsonl", now=clock) as running:
         yield running

@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import sqlalchemy as sa
+import standardwebhooks
 from sqlalchemy.engine import Row
 
 from pipelines.config import ExchangeConfig, TakedownConfig
@@ -19,13 +21,11 @@ from pipelines.failpoints import Failpoints
 from pipelines.takedown.client import Delivery, HttpTakedownClient, Message, Outcome, TakedownClient
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
 from pipelines.takedown.outbox import enqueue as enqueue_message
+from tests.conftest import START as START
 
 SECRET = "whsec_c29tZSBieXRlcyBmb3IgdGhlIHRlc3RzIG9ubHkh"
 OTHER_SECRET = "whsec_b3RoZXIgYnl0ZXMgZm9yIHRoZSB0ZXN0cyBvbmx5"
 CONFIG = replace(TakedownConfig(), timeout_seconds=20.0)
-START = datetime.now(UTC).replace(microsecond=0)
-"""The receiver compares with the real time, so the tests' time starts there."""
-
 OK = Delivery(Outcome.SUCCESS, "200")
 
 
@@ -75,7 +75,7 @@ def http_client(
     *,
     secrets: Sequence[str] = (SECRET,),
     timeout_seconds: float = 20.0,
-    now: Callable[[], datetime] | None = None,
+    now: Callable[[], datetime] = lambda: START,
     clock: Callable[[], float] = time.monotonic,
 ) -> HttpTakedownClient:
     return HttpTakedownClient(
@@ -84,9 +84,16 @@ def http_client(
         timeout_seconds=timeout_seconds,
         max_answer_bytes=CONFIG.max_answer_bytes,
         head=ExchangeConfig().head(),
-        now=now or (lambda: datetime.now(UTC)),
+        now=now,
         clock=clock,
     )
+
+
+def official_verify(secret: str, body: str, headers: dict[str, str], *, now: datetime = START) -> None:
+    """Raise unless the official library takes the message at that time; by itself it looks at the real clock."""
+    with mock.patch("standardwebhooks.webhooks.datetime", wraps=datetime) as clock:
+        clock.now.return_value = now
+        standardwebhooks.Webhook(secret).verify(body, headers)
 
 
 def dispatch_once(

@@ -1,32 +1,26 @@
-"""A dispatcher in a process of its own: ``python -m tests.pipelines.takedown.dispatch_process DATABASE RECEIVER``.
+"""A dispatcher in a process of its own, forked by :mod:`tests.forking`: arguments ``DATABASE RECEIVER``.
 
-Dies at ``LIKENESS_FAILPOINT`` when that is set.
+Dies at ``LIKENESS_FAILPOINT`` when that is set. Its clock stands still at the beginning of the tests' time.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from datetime import UTC, datetime
 
 from pipelines.database import Database
-from tests.pipelines.takedown.delivering import dispatch_once, http_client
+from tests import forking
+from tests.pipelines.takedown.delivering import START, dispatch_once, http_client
 
 
-def start(database: Database, receiver_url: str, *, failpoint: str = "") -> subprocess.Popen[bytes]:
+def start(database: Database, receiver_url: str, *, failpoint: str = "") -> forking.Child:
     url = database.url.render_as_string(hide_password=False)
-    command = [sys.executable, "-m", __name__, url, receiver_url]
-    return subprocess.Popen(command, env=os.environ | {"LIKENESS_FAILPOINT": failpoint})
+    return forking.start(__name__, [url, receiver_url], {"LIKENESS_FAILPOINT": failpoint})
 
 
 def main() -> None:
     database_url, receiver_url = sys.argv[1:]
     database = Database(database_url, busy_timeout_seconds=60)
     with http_client(receiver_url) as client:
-        dispatch_once(database, client, lambda: datetime.now(UTC), owner=f"process-{os.getpid()}")
+        dispatch_once(database, client, lambda: START, owner=f"process-{os.getpid()}")
     database.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -34,7 +34,7 @@ def test_two_dispatching_threads_deliver_each_key_once(database: Database, recei
     def run(owner: str) -> None:
         url = database.url.render_as_string(hide_password=False)
         own = Database(url, busy_timeout_seconds=60)
-        with http_client(receiver.url) as client:
+        with http_client(receiver.url, now=clock) as client:
             together.wait()
             dispatch_once(own, client, clock, owner=owner)
         own.close()
@@ -67,7 +67,7 @@ def test_a_dispatcher_killed_anywhere_is_resumed_without_loss_or_repetition(
     killed = dispatch_process.start(database, receiver.url, failpoint=f"{failpoint}:3")
     assert killed.wait() == -signal.SIGKILL
     clock.advance(hours=1)  # beyond the dead process's lease
-    with http_client(receiver.url) as client:
+    with http_client(receiver.url, now=clock) as client:
         dispatch_once(database, client, clock)
     assert_one_case_per_key(database, receiver)
     repeats = {"after_http_send": 1, "before_acknowledgement": 1}
@@ -84,7 +84,7 @@ def test_what_a_killed_dispatcher_may_have_delivered_ends_withdrawn_at_the_servi
     with database.write() as tx:
         withdraw(tx, subject_id="subject-1", reason="consent_withdrawn", now=START)
     clock.advance(hours=1)
-    with http_client(receiver.url) as client:
+    with http_client(receiver.url, now=clock) as client:
         dispatch_once(database, client, clock)
     counts = receiver.answer()["counts"]
     assert counts["open"] == 0

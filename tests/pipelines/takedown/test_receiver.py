@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import socket
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 from embeddings.errors import ConfigError
 from pipelines.takedown import signing
 from pipelines.takedown.receiver import MAX_BODY_BYTES, TOLERANCE_SECONDS, Receiver
-from tests.pipelines.takedown.delivering import OTHER_SECRET, SECRET
+from tests.pipelines.takedown.delivering import OTHER_SECRET, SECRET, START
 
 
 def message(key: str = "key-1", **changes: Any) -> bytes:
@@ -33,7 +32,7 @@ def withdrawal(key: str) -> bytes:
 def post(
     receiver: Receiver, body: bytes, *, key: str | None = None, age: int = 0, secret: str = SECRET, path: str = ""
 ) -> int:
-    stamp = int(datetime.now(UTC).timestamp()) - age
+    stamp = int(START.timestamp()) - age
     headers = signing.signature_headers([secret], "msg_1", stamp, body)
     headers["idempotency-key"] = json.loads(body)["data"]["key"] if key is None else key
     return httpx.post(receiver.url + path, content=body, headers=headers, trust_env=False).status_code
@@ -104,10 +103,10 @@ def test_the_cases_can_be_listed_over_http(receiver: Receiver) -> None:
 
 def test_a_restarted_receiver_still_knows_its_cases(tmp_path: Path) -> None:
     log = tmp_path / "new" / "cases.jsonl"
-    with Receiver("127.0.0.1", 0, [SECRET], log_path=log) as receiver:
+    with Receiver("127.0.0.1", 0, [SECRET], log_path=log, now=lambda: START) as receiver:
         post(receiver, message())
         before = receiver.cases()
-    with Receiver("127.0.0.1", 0, [SECRET], log_path=log) as receiver:
+    with Receiver("127.0.0.1", 0, [SECRET], log_path=log, now=lambda: START) as receiver:
         assert post(receiver, message()) == 200
         assert post(receiver, message(item_id="other")) == 409
         assert receiver.cases() == before
@@ -117,11 +116,11 @@ def test_a_restarted_receiver_still_knows_its_cases(tmp_path: Path) -> None:
 
 def test_a_line_cut_short_by_a_crash_was_never_answered_and_is_dropped(tmp_path: Path) -> None:
     log = tmp_path / "cases.jsonl"
-    with Receiver("127.0.0.1", 0, [SECRET], log_path=log) as receiver:
+    with Receiver("127.0.0.1", 0, [SECRET], log_path=log, now=lambda: START) as receiver:
         post(receiver, message("key-1"))
         post(receiver, message("key-2"))
     os.truncate(log, log.stat().st_size - 10)
-    with Receiver("127.0.0.1", 0, [SECRET], log_path=log) as receiver:
+    with Receiver("127.0.0.1", 0, [SECRET], log_path=log, now=lambda: START) as receiver:
         assert [case["key"] for case in receiver.cases()] == ["key-1"]
         assert post(receiver, message("key-2")) == 200
     assert [json.loads(line)["key"] for line in log.read_text().splitlines()] == ["key-1", "key-2"]

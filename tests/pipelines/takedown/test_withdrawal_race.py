@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import sqlalchemy as sa
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -15,6 +15,7 @@ from pipelines.database.tables import outbox
 from pipelines.takedown import leases
 from pipelines.takedown.leases import Claim, Settlement
 from pipelines.takedown.outbox import DEAD, DONE, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, revive, withdraw
+from tests.examples import examples
 from tests.pipelines.takedown.delivering import CONFIG, Clock, enqueue, rows
 
 ITEMS = ("item-1", "item-2")
@@ -133,6 +134,4 @@ class Race(RuleBasedStateMachine):
 
 
 TestRace = Race.TestCase
-TestRace.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestRace.settings = settings(max_examples=examples(60), stateful_step_count=25)

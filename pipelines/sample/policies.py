@@ -20,10 +20,10 @@ max_hit_rate = 0.9
 _POLICY: Final = f"""\
 version = "sample"
 
-# Two people of the sample stay below this, one is far above.
+# Two people of the sample stay below this, one is above.
 [breakers]
 hours = 24
-subject = 24
+subject = 27
 uploader = 0
 run = 0
 day = 0

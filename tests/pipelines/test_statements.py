@@ -36,6 +36,7 @@ def subject(workspace: Workspace, uploads: Path) -> str:
     subject_id = enrol(workspace, person(1))
     for number in range(2):
         upload(uploads, f"{number}.png", picture(person(1), person(50 + number)), parent_model="m", uploader="u")
+    upload(uploads, "m", b"PK\x03\x04 a pickled model", kind="model", uploader="u")
     upload(uploads, "single.png", picture(person(1)), uploader="u")
     sweep(workspace, source_of(uploads), day=None)
     return subject_id

@@ -222,7 +222,7 @@ def test_distinct_pictures_are_the_rule_exactly_where_a_model_has_them(platform:
         distances = [
             int((fingerprint(platform.uploads / upload.path) != fingerprint(platform.uploads / other.path)).sum())
             for other in siblings
-            if upload in siblings and other != upload
+            if upload in siblings and other != upload and other.uploader == upload.uploader
         ]
         corroborated = any(distance > NEAR_DUPLICATE for distance in distances)
         finding = upload.expected["poison"].findings.get(label)

@@ -1,6 +1,7 @@
 """Asset checks of the nightly run. Those that block stop everything downstream when they fail.
 
     scanned    content_could_be_fetched  blocking: not an outage (I1)
+    scanned    scanner_is_in_order      a warning from one item on, blocking from ``sweep.max_scanner_fault_rate`` on
     matches    canary_is_found          blocking: the known face is found, and only there (I7)
     matches    gallery_fits_its_calibration  a warning: more templates than the thresholds in force were calibrated for
     matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on
@@ -21,7 +22,7 @@ from pipelines.database import get_state
 from pipelines.delivery import compare_with_service
 from pipelines.galleries import load_gallery
 from pipelines.judging import hit_rate
-from pipelines.ledger import count_statuses
+from pipelines.ledger import count_statuses, scanner_faults
 from pipelines.registry import active_versions
 from pipelines.resources import Home
 from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
@@ -60,6 +61,27 @@ def content_could_be_fetched(context: AssetCheckExecutionContext, home: Home) ->
         severity=AssetCheckSeverity.ERROR if enough else AssetCheckSeverity.WARN,
         description=f"{failed} of {total} items could not be fetched",
         metadata={"fetch_failed": failed, "items": total, "max_fetch_failed_rate": config.max_fetch_failed_rate},
+    )
+
+
+@asset_check(asset=scanned_items, blocking=True)
+def scanner_is_in_order(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+    """No item of the day made the scanner fail; up to ``sweep.max_scanner_fault_rate`` of them are a warning."""
+    workspace = home.workspace()
+    config = workspace.config.sweep
+    with workspace.database.read() as connection:
+        statuses = count_statuses(connection, day_scope(workspace, context.partition_key))
+    total, failed = sum(statuses.values()), scanner_faults(statuses)
+    many = total >= config.hit_rate_items and failed > config.max_scanner_fault_rate * total
+    return AssetCheckResult(
+        passed=not failed,
+        severity=AssetCheckSeverity.ERROR if many else AssetCheckSeverity.WARN,
+        description=f"{failed} of {total} items made the scanner fail: see their status, and the log",
+        metadata={
+            "scanner_faults": failed,
+            "items": total,
+            "max_scanner_fault_rate": config.max_scanner_fault_rate,
+        },
     )
 
 
@@ -157,6 +179,7 @@ def delivery_is_in_order(home: Home) -> AssetCheckResult:
 
 CHECKS = [
     content_could_be_fetched,
+    scanner_is_in_order,
     canary_is_found,
     gallery_fits_its_calibration,
     hit_rate_is_plausible,

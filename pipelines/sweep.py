@@ -34,6 +34,7 @@ from pipelines.ledger import (
     count_statuses,
     outdated,
     record_listing,
+    scanner_faults,
     source_id,
 )
 from pipelines.manifest import list_shards, uncovered
@@ -74,6 +75,7 @@ class SweepSummary:
     """What is true of the swept scope after the sweep, and how fast this run was.
 
     ``outdated``: items whose result is of earlier models. ``unexamined``: items not compared with every name and seed.
+    ``scanner_faults``: of the unscannable ones those where the fault may be the scanner's.
     """
 
     run_id: str
@@ -83,6 +85,7 @@ class SweepSummary:
     hit: int
     no_face: int
     unscannable: int
+    scanner_faults: int
     fetch_failed: int
     pending: int
     outdated: int
@@ -220,6 +223,7 @@ def summarise(
         hit=family["hit"],
         no_face=family["no_face"],
         unscannable=family["unscannable"],
+        scanner_faults=scanner_faults(statuses),
         fetch_failed=family["fetch_failed"],
         pending=family["pending"],
         outdated=outdated_items,

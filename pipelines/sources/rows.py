@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embeddings.errors import ConfigError, CorruptionError
+from indexes.damage import DAMAGE
 from pipelines.sources.metadata import FIELDS, MAX_METADATA_BYTES, REVISION_FIELDS, parse_object
 
 COLUMNS: Final = (*FIELDS, "path", "url", *REVISION_FIELDS)
@@ -88,18 +89,18 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
                 raise ConfigError("the manifest needs distinct columns, one of them named id")
             columns = [name for name in COLUMNS if name in names]
             yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
-    except (pa.ArrowException, OSError):
+    except DAMAGE:
         raise CorruptionError("the manifest cannot be read to its end") from None
 
 
 def _values(column: pa.Array) -> list[object]:
     """Python values of a column; a cell that has none costs only itself."""
-    if pa.types.is_timestamp(column.type):  # nanoseconds have no Python type, and a zone's name may be unknown
-        unit = "us" if column.type.unit == "ns" else column.type.unit
-        column = column.cast(pa.timestamp(unit, column.type.tz and "UTC"), safe=False)
     try:
+        if pa.types.is_timestamp(column.type):  # nanoseconds have no Python type, and a zone's name may be unknown
+            unit = "us" if column.type.unit == "ns" else column.type.unit
+            column = column.cast(pa.timestamp(unit, column.type.tz and "UTC"), safe=False)
         values: list[object] = column.to_pylist()
-    except (ValueError, OverflowError, pa.ArrowException):
+    except DAMAGE:
         return [_value(cell) for cell in column]
     return values
 
@@ -107,6 +108,6 @@ def _values(column: pa.Array) -> list[object]:
 def _value(cell: pa.Scalar) -> object:
     try:
         value: object = cell.as_py()
-    except (ValueError, OverflowError, pa.ArrowException):
+    except DAMAGE:
         return _UNREADABLE
     return value

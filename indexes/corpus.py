@@ -26,6 +26,7 @@ import numpy as np
 
 from embeddings.errors import CorruptionError, ModelMismatchError, StateError
 from embeddings.types import check_unit, face_schema, vector_column, vectors_of
+from indexes.damage import DAMAGE
 from indexes.durable import durable_file, fsync_folder
 from indexes.sealed import SealedEntry, SealedVectors, write_sealed
 
@@ -179,7 +180,7 @@ class Corpus:
         properties = pe.create_decryption_properties(footer_key=key, aad_prefix=identity)
         try:
             table = pq.read_table(pa.BufferReader(data), decryption_properties=properties)
-        except (OSError, pa.ArrowException) as error:
+        except DAMAGE as error:
             raise CorruptionError(f"shard {entry.shard_id} cannot be opened: its seal or the key differs") from error
         table = table.replace_schema_metadata(None)
         schema = self.schema(entry.dimension)

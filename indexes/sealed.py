@@ -128,9 +128,9 @@ class SealedVectors:
         self._local = threading.local()
         try:
             self._file = os.open(folder / entry.path, os.O_RDONLY)
+            header = os.pread(self._file, HEADER.size, 0)
         except OSError as error:
             raise CorruptionError(f"shard {entry.shard_id} is listed and cannot be read") from error
-        header = os.pread(self._file, HEADER.size, 0)
         self.block_rows = HEADER.unpack(header)[4] if len(header) == HEADER.size else 0
         self._layout = _Layout(entry, block_rows=min(max(self.block_rows, 1), MOST_ROWS_PER_BLOCK))
         self._cipher = self._layout.cipher(key)
@@ -191,7 +191,11 @@ class SealedVectors:
         if memory is None or len(memory) < size:
             memory = self._local.sealed = np.empty(size, dtype=np.uint8)
         sealed = memory.data[:size]
-        if os.preadv(self._file, [sealed], offset) != size:
+        try:
+            had = os.preadv(self._file, [sealed], offset)
+        except OSError as error:
+            raise CorruptionError(f"shard {self.entry.shard_id} is listed and cannot be read") from error
+        if had != size:
             raise CorruptionError(f"shard {self.entry.shard_id} ends too early")
         try:
             self._cipher.decrypt_into(_nonce(run, number), sealed, self._layout.identity, plain)

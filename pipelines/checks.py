@@ -2,6 +2,7 @@
 
     scanned_items  content_could_be_fetched  blocking from ``sweep.hit_rate_items`` items on: not an outage (I1)
     scanned_items  content_could_be_read  blocking: no login page or cut bodies in place of the content (I1)
+    scanned_items  scanner_is_in_order      a warning from one item on, blocking from ``sweep.max_scanner_fault_rate`` on
     matches    canary_is_found          blocking: the known face is found, and only there (I7)
     matches    gallery_fits_its_calibration  a warning: more templates than the thresholds in force were calibrated for
     matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on
@@ -23,7 +24,7 @@ from pipelines.database import get_state
 from pipelines.delivery import compare_with_service
 from pipelines.galleries import load_gallery
 from pipelines.judging import hit_rate
-from pipelines.ledger import count_statuses, count_unreadable
+from pipelines.ledger import count_statuses, count_unreadable, scanner_faults
 from pipelines.registry import active_versions
 from pipelines.resources import Home
 from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
@@ -86,6 +87,27 @@ def content_could_be_read(context: AssetCheckExecutionContext, home: Home) -> As
         description=f"{found.unreadable} of {found.items} items could not be read"
         + (f": {reasons}" if reasons else ""),
         metadata={"unreadable": found.unreadable, "items": found.items, "max_unscannable_rate": share},
+    )
+
+
+@asset_check(asset=scanned_items, blocking=True)
+def scanner_is_in_order(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+    """No item of the day made the scanner fail; up to ``sweep.max_scanner_fault_rate`` of them are a warning."""
+    workspace = home.workspace()
+    config = workspace.config.sweep
+    with workspace.database.read() as connection:
+        statuses = count_statuses(connection, day_scope(workspace, context.partition_key))
+    total, failed = sum(statuses.values()), scanner_faults(statuses)
+    many = total >= config.hit_rate_items and failed > config.max_scanner_fault_rate * total
+    return AssetCheckResult(
+        passed=not failed,
+        severity=AssetCheckSeverity.ERROR if many else AssetCheckSeverity.WARN,
+        description=f"{failed} of {total} items made the scanner fail: see their status, and the log",
+        metadata={
+            "scanner_faults": failed,
+            "items": total,
+            "max_scanner_fault_rate": config.max_scanner_fault_rate,
+        },
     )
 
 
@@ -185,6 +207,7 @@ def delivery_is_in_order(home: Home) -> AssetCheckResult:
 CHECKS = [
     content_could_be_fetched,
     content_could_be_read,
+    scanner_is_in_order,
     canary_is_found,
     gallery_fits_its_calibration,
     hit_rate_is_plausible,

@@ -68,6 +68,7 @@ class SweepConfig:
     """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content. Texts are
     searched ``examined_items`` at a time, each time in one transaction: of 256 at a time these took half of the work.
 
+    A day of which more than ``max_scanner_fault_rate`` of the items made the scanner itself fail is stopped as well.
     A day of which more than ``max_hit_rate`` are hits is stopped before its verdicts, unless it has fewer than
     ``hit_rate_items`` scannable items: then a rate says little. A backfill gives way to a waiting sweep after
     ``backfill_batches`` shards, and is started by itself at most ``max_backfill_attempts`` times for one pack.
@@ -91,6 +92,7 @@ class SweepConfig:
     max_hit_rate: Unit = 0.5
     max_fetch_failed_rate: Unit = 0.2
     max_unscannable_rate: Unit = 0.2
+    max_scanner_fault_rate: Unit = 0.05
     hit_rate_items: Positive = 20
 
 
@@ -277,12 +279,14 @@ class TakedownConfig:
 @dataclass(frozen=True, slots=True)
 class IsolationConfig:
     """What the work on one item may take (:mod:`pipelines.isolation`). ``item_seconds``, beside fetching it; a process
-    in which no item is done with for longer ends. ``memory_bytes``: that a process for items which ended another may
-    take beyond its models; 0: no limit, as CUDA needs it.
+    in which no item is done with for longer ends. ``start_seconds``: within which a process for items that ended
+    another has loaded its models. ``memory_bytes``: that such a process may take beyond its models; 0: no
+    limit, as CUDA needs it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     item_seconds: Seconds = 600.0
+    start_seconds: Seconds = 600.0
     memory_bytes: Annotated[int, Field(ge=0)] = 4 * 2**30
 
 

@@ -81,7 +81,7 @@ def run_isolated(workspace: Workspace, redo: Redo[Result], ids: Sequence[str]) -
     begun = False
     try:
         while True:
-            if not ours.poll(patience(workspace)):
+            if not ours.poll(patience(workspace) if begun else workspace.config.isolation.start_seconds):
                 return _dead(begun, SCANNER_TIMEOUT)
             kind, value = ours.recv()
             begun = True
@@ -100,7 +100,7 @@ def run_isolated(workspace: Workspace, redo: Redo[Result], ids: Sequence[str]) -
 def _dead(begun: bool, reason: str) -> Isolated:
     if not begun:
         raise NotReadyError(
-            "a process of its own, for items that ended another, does not begin: see isolation.item_seconds, and how "
+            "a process of its own, for items that ended another, does not begin: see isolation.start_seconds, and how "
             "much memory this machine has left"
         )
     return Isolated(None, reason)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, Literal
@@ -228,6 +228,11 @@ def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:
     """Live items in scope by status."""
     query = sa.select(items.c.status, sa.func.count()).where(*scope.where()).group_by(items.c.status)
     return {str(status): int(count) for status, count in connection.execute(query.order_by(items.c.status))}
+
+
+def scanner_faults(statuses: Mapping[str, int]) -> int:
+    """How many of these items are unscannable by a fault that may be the scanner's: somebody should look."""
+    return sum(statuses.get(status, 0) for status in SCANNER_FAULTS)
 
 
 def judge_anew(tx: Connection, contents: Collection[str]) -> None:

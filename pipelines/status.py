@@ -19,7 +19,7 @@ from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
 from pipelines.examined import unexamined_count
 from pipelines.judging import earlier_hits_count, unjudged_count
-from pipelines.ledger import Scope, count_statuses, count_unsettled
+from pipelines.ledger import Scope, count_statuses, count_unsettled, scanner_faults
 from pipelines.registry import active_versions, registry_version
 from pipelines.request_limits import requests_today
 from pipelines.requests import list_requests
@@ -62,6 +62,7 @@ class Status:
     policy_version: str
     items: int
     statuses: dict[str, int]
+    scanner_faults: int
     coverage: float
     pairs_missing: int
     items_unexamined: int
@@ -102,6 +103,7 @@ def read_status(workspace: Workspace) -> Status:
             policy_version=workspace.policy.version,
             items=sum(statuses.values()),
             statuses=statuses,
+            scanner_faults=scanner_faults(statuses),
             coverage=coverage.fraction,
             pairs_missing=coverage.pairs - coverage.settled,
             items_unexamined=unexamined_count(connection, workspace),

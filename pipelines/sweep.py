@@ -34,6 +34,7 @@ from pipelines.ledger import (
     count_unsettled,
     outdated,
     record_listing,
+    scanner_faults,
     source_id,
 )
 from pipelines.manifest import list_shards, uncovered
@@ -76,6 +77,7 @@ class SweepSummary:
 
     ``outdated``: items whose result is of earlier models. ``unexamined``: items not compared with every name and seed.
     ``unsettled``: items of those not fetched or not read that will be tried again.
+    ``scanner_faults``: of the unscannable ones those where the fault may be the scanner's.
     """
 
     run_id: str
@@ -85,6 +87,7 @@ class SweepSummary:
     hit: int
     no_face: int
     unscannable: int
+    scanner_faults: int
     fetch_failed: int
     pending: int
     unsettled: int
@@ -234,6 +237,7 @@ def summarise(
         hit=family["hit"],
         no_face=family["no_face"],
         unscannable=family["unscannable"],
+        scanner_faults=scanner_faults(statuses),
         fetch_failed=family["fetch_failed"],
         pending=family["pending"],
         unsettled=unsettled,

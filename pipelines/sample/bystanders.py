@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from embeddings.types import UInt8
 from pipelines.sample.case import MIXED, SCENERY, SHOWS_GAMMA, Case
 from pipelines.sample.encoding import gif, jpeg, loud_pickle, oversized_png, png, webp
@@ -32,6 +34,7 @@ def faceless_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     yield Case("rocket", ".jpg", photograph_path("rocket").read_bytes(), 0, status="no_face", faces=0)
     yield Case("coins", ".png", photograph_path("coins").read_bytes(), 0, status="no_face", faces=0)
     yield Case("page-of-text", ".png", photograph_path("page").read_bytes(), 0, status="no_face", faces=0)
+    yield Case("one-row-32767-wide", ".png", png(np.zeros((1, 32_767, 3), np.uint8)), 0, status="no_face", faces=0)
     yield Case("one-pixel", ".png", png(pictures["moon"][:1, :1]), 1, status="no_face", faces=0)
     turn = [resize(pictures[name], width=240, height=240) for name in ("moon", "gravel", "brick")]
     yield Case("gif-of-textures", ".gif", gif(turn), 1, status="no_face", faces=0)

@@ -77,9 +77,11 @@ def _copies() -> Iterator[Case]:
 
 
 def _hostile() -> Iterator[Case]:
-    """Two readers would see two headers in the first; the second would exhaust a reader's stack."""
+    """A count that no float holds; two readers would see two headers; one would exhaust a reader's stack."""
     corrupt, bomb = "unscannable:corrupt", "unscannable:too_complex"
     twice = b'{"__metadata__": {"ss_output_name": "style", "ss_output_name": "sample subject alpha"}}'
     deep = b'{"__metadata__": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    count = '{"10_photos": {"portrait": ' + "9" * 400 + ', "smiling": 9}}'
+    yield _file("header-count-of-400-digits", {"ss_tag_frequency": count}, 1)
     yield Case("header-key-twice", ".safetensors", safetensors_of(twice, b""), 0, status=corrupt, kind="model")
     yield Case("header-too-deep", ".safetensors", safetensors_of(deep, b""), 1, status=bomb, kind="model")

@@ -81,8 +81,9 @@ def _skip_line(stream: IO[bytes] | gzip.GzipFile) -> None:
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from indexes.damage import DAMAGE
 
     try:
         with pq.ParquetFile(path) as file:
@@ -91,7 +92,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
                 raise ConfigError("the manifest needs distinct columns, one of them named id")
             columns = [name for name in COLUMNS if name in names]
             yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
-    except (pa.ArrowException, OSError):
+    except DAMAGE:
         raise CorruptionError("the manifest cannot be read to its end") from None
 
 
@@ -99,21 +100,23 @@ def _values(column: pa.Array) -> list[object]:
     """Python values of a column; a cell that has none costs only itself."""
     import pyarrow as pa
 
-    if pa.types.is_timestamp(column.type):  # nanoseconds have no Python type, and a zone's name may be unknown
-        unit = "us" if column.type.unit == "ns" else column.type.unit
-        column = column.cast(pa.timestamp(unit, column.type.tz and "UTC"), safe=False)
+    from indexes.damage import DAMAGE
+
     try:
+        if pa.types.is_timestamp(column.type):  # nanoseconds have no Python type, and a zone's name may be unknown
+            unit = "us" if column.type.unit == "ns" else column.type.unit
+            column = column.cast(pa.timestamp(unit, column.type.tz and "UTC"), safe=False)
         values: list[object] = column.to_pylist()
-    except (ValueError, OverflowError, pa.ArrowException):
+    except DAMAGE:
         return [_value(cell) for cell in column]
     return values
 
 
 def _value(cell: pa.Scalar) -> object:
-    import pyarrow as pa
+    from indexes.damage import DAMAGE
 
     try:
         value: object = cell.as_py()
-    except (ValueError, OverflowError, pa.ArrowException):
+    except DAMAGE:
         return _UNREADABLE
     return value

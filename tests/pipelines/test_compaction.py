@@ -427,7 +427,7 @@ def test_i6_a_compaction_that_is_killed_loses_nothing_and_the_next_leaves_nothin
     assert killed.returncode == -9, killed.stderr[-2000:]
     shutil.copytree(tmp_path / "home", tmp_path / "searched-at-once")
     for home in ("home", "searched-at-once"):
-        with use_fakes(open_workspace(environment_for(tmp_path / home), now=Clock())) as workspace:
+        with use_fakes(open_workspace(environment_for(tmp_path / home))) as workspace:
             assert all_hold(workspace)
             if home == "home":
                 compact(workspace, purge=True)
@@ -443,7 +443,7 @@ def test_i6_a_full_disk_costs_a_compaction_nothing(prepared: Path, tmp_path: Pat
     shutil.copytree(prepared / "home", tmp_path / "home")
     failed = run_compaction(tmp_path / "home", {"LIKENESS_KEY": KEY}, "--most-bytes", "100")
     assert (failed.returncode, failed.stderr.partition(":")[0]) == (1, "error")
-    with use_fakes(open_workspace(environment_for(tmp_path / "home"), now=Clock())) as workspace:
+    with use_fakes(open_workspace(environment_for(tmp_path / "home"))) as workspace:
         assert all_hold(workspace)
         compact(workspace, purge=True)
         rescan(workspace)

@@ -384,7 +384,8 @@ def test_i1_items_that_no_partition_has_are_in_every_night(
     upload(uploads, "a.png", picture(WHITE), received=MONDAY)
     assert nightly(place, instance).success
     with place.database.read() as connection:
-        statuses = dict(connection.execute(sa.select(tables.items.c.item_id, tables.items.c.status)).tuples())
+        columns = (tables.items.c.item_id, tables.items.c.status)
+        statuses = {row.item_id: row.status for row in connection.execute(sa.select(*columns))}
     assert statuses == {"stray.png": "hit", "a.png": "no_face"}
 
 

@@ -50,7 +50,7 @@ class Impact:
     ``unseen``: items with faces whose vectors are not stored; ``expected_items``: those found, and as many of the
     unseen as of the seen; ``share``: that of all scannable items, 0 to 1; ``largest_uploader_share``: of the items
     found. ``measured`` false: too little of the platform could be looked at to say anything. ``found``: a digest of
-    which items are found.
+    which items are found; empty if none is.
     """
 
     items: int
@@ -103,7 +103,7 @@ def measure_impact(
         share=min(1.0, expected / scannable) if scannable else 0.0,  # names also stand by what cannot be scanned
         largest_uploader_share=max(uploaders.values(), default=0) / max(1, len(found)),
         measured=not unseen or seen >= workspace.policy.settings.enrolment.min_items,
-        found=hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()[:32],
+        found=hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()[:32] if found else "",
     )
 
 

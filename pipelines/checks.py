@@ -2,7 +2,7 @@
 
     scanned_items  content_could_be_fetched  blocking from ``sweep.hit_rate_items`` items on: not an outage (I1)
     scanned_items  content_could_be_read  blocking: no login page or cut bodies in place of the content (I1)
-    scanned_items  scanner_is_in_order      a warning from one item on, blocking from ``sweep.max_scanner_fault_rate`` on
+    scanned_items  scanner_is_in_order  a warning from one item on, blocking from ``sweep.max_scanner_fault_rate`` on
     matches    canary_is_found          blocking: the known face is found, and only there (I7)
     matches    gallery_fits_its_calibration  a warning: more templates than the thresholds in force were calibrated for
     matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on

@@ -49,7 +49,7 @@ class Impact:
     ``items``: found, by ``faces`` or by a name; ``models``: models and bounties that they belong to, or are.
     ``unseen``: items with faces whose vectors are not stored; ``expected_items``: those found, and as many of the
     unseen as of the seen; ``largest_uploader_share``: of the items found. ``measured`` false: too little of the
-    platform could be looked at to say anything. ``found``: a digest of which items are found.
+    platform could be looked at to say anything. ``found``: a digest of which items are found; empty if none is.
 
     ``share``, 0 to 1: the largest of the shares of whatever the candidate is compared with. By face, of the scannable
     items; by name, of the items that have a text, and of the model files that have a header; by either, of all of
@@ -131,7 +131,7 @@ def measure_impact(
         largest_uploader_share=max(uploaders.values(), default=0) / max(1, len(found)),
         measured=not unseen or seen >= workspace.policy.settings.enrolment.min_items,
         share_of=share_of,
-        found=hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()[:32],
+        found=hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()[:32] if found else "",
     )
 
 

@@ -82,6 +82,6 @@ def _hostile() -> Iterator[Case]:
     twice = b'{"__metadata__": {"ss_output_name": "style", "ss_output_name": "sample subject alpha"}}'
     deep = b'{"__metadata__": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     count = '{"10_photos": {"portrait": ' + "9" * 400 + ', "smiling": 9}}'
-    yield _file("header-count-of-400-digits", {"ss_tag_frequency": count}, 1)
+    yield model_file("header-count-of-400-digits", {"ss_tag_frequency": count}, 1)
     yield Case("header-key-twice", ".safetensors", safetensors_of(twice, b""), 0, status=corrupt, kind="model")
     yield Case("header-too-deep", ".safetensors", safetensors_of(deep, b""), 1, status=bomb, kind="model")

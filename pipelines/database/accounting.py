@@ -76,7 +76,7 @@ class Account:
     sums: Sums = field(default_factory=dict)
     told: Any = None
     _open: list[tuple[list[Part], list[tuple[Any, ...]]]] = field(default_factory=list)
-    _savepoints: list[tuple[str, Sums]] = field(default_factory=list)
+    _savepoints: list[Sums] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -96,17 +96,15 @@ class Account:
         parts, keys = self._open.pop()
         self._enter(connection, parts, keys, 1)
 
-    def savepoint(self, name: str) -> None:
-        """Remember the sums."""
-        self._savepoints.append((name, dict(self.sums)))
+    def savepoint(self) -> None:
+        """Remember the sums. Savepoints end in the opposite order: the event that begins one does not know its name."""
+        self._savepoints.append(dict(self.sums))
 
-    def roll_back_to(self, name: str) -> None:
-        """Return to the sums at the savepoint."""
-        while self._savepoints:
-            saved, sums = self._savepoints.pop()
-            if saved == name:
-                self.sums = sums
-                return
+    def end_savepoint(self, *, roll_back: bool) -> None:
+        """Keep the sums as they are by now, or return to those at the newest savepoint."""
+        sums = self._savepoints.pop()
+        if roll_back:
+            self.sums = sums
 
     def _enter(self, connection: Connection, parts: Sequence[Part], keys: Sequence[tuple[Any, ...]], sign: int) -> None:
         for part in parts:
@@ -236,12 +234,17 @@ def listen(engine: Engine) -> None:
     @event.listens_for(engine, "savepoint")
     def savepoint(connection: Connection, name: str) -> None:
         if account := connection.get_execution_options().get("account"):
-            account.savepoint(name)
+            account.savepoint()
 
     @event.listens_for(engine, "rollback_savepoint")
     def rolled_back(connection: Connection, name: str, context: Any) -> None:
         if account := connection.get_execution_options().get("account"):
-            account.roll_back_to(name)
+            account.end_savepoint(roll_back=True)
+
+    @event.listens_for(engine, "release_savepoint")
+    def released(connection: Connection, name: str, context: Any) -> None:
+        if account := connection.get_execution_options().get("account"):
+            account.end_savepoint(roll_back=False)
 
 
 def _account(connection: Connection, statement: Any) -> Account | None:

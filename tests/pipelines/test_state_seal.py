@@ -154,6 +154,8 @@ def test_a_rehearsal_that_is_rolled_back_leaves_the_account_as_it_was(full: Work
         rehearsal = tx.begin_nested()
         tx.execute(sa.delete(hits))
         rehearsal.rollback()
+        with tx.begin_nested():
+            tx.execute(sa.update(outbox).values(attempts=3))
     with full.database.read() as connection:
         assert full.seal.altered(connection) == []
 

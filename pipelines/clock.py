@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import NotReadyError
+from embeddings.errors import CorruptionError, NotReadyError
 from pipelines import audit
 from pipelines.config_clock import ClockConfig
 from pipelines.database import get_state, set_state
@@ -134,9 +134,12 @@ def read_clock(connection: Connection, workspace: Workspace) -> ClockReading:
 
 
 def doubt(workspace: Workspace) -> str | None:
-    """What is wrong with the clock, for a warning."""
-    with workspace.database.read() as connection:
-        return read_clock(connection, workspace).doubt
+    """What is wrong with the clock, for a warning; also that the recorded time cannot be read."""
+    try:
+        with workspace.database.read() as connection:
+            return read_clock(connection, workspace).doubt
+    except CorruptionError as error:
+        return str(error)
 
 
 def accept(workspace: Workspace, *, reason: str, actor: str) -> ClockReading:
@@ -167,7 +170,15 @@ def last_seen(connection: Connection) -> datetime | None:
 
 def _recorded(connection: Connection) -> datetime | None:
     text = get_state(connection, _LAST_SEEN)
-    return datetime.fromisoformat(text) if text else None
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise CorruptionError("the recorded time is not one: the database was altered; see `likeness verify`")
+    return moment
 
 
 def _difference(now: datetime, last: datetime, config: ClockConfig) -> str | None:

@@ -341,7 +341,7 @@ def test_a_wrong_key_is_a_setting_to_be_corrected(filled: Home, variables: dict[
 
 def test_dispatch_without_an_address_is_a_setting_to_be_corrected(filled: Home) -> None:
     result = filled.run("dispatch", LIKENESS_TAKEDOWN_URL=None)
-    assert result.exit_code == 2
+    assert result.exit_code == 2, result.stderr
     assert "LIKENESS_TAKEDOWN_URL" in result.stderr
 
 

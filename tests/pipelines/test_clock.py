@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from embeddings.errors import NotReadyError
+from embeddings.errors import CorruptionError, NotReadyError
 from pipelines.approval import enrol_subject
 from pipelines.backfill import backfill
 from pipelines.cli import main
@@ -187,6 +187,15 @@ def test_a_home_that_never_recorded_a_time_takes_that_of_its_latest_run(swept: W
     clock.forward(days=400)
     with pytest.raises(NotReadyError, match="400 days ahead"):
         expire_subjects(swept)
+
+
+@pytest.mark.parametrize("altered", ["soon", "2026-03-01T12:00:00", ""])
+def test_a_recorded_time_that_was_altered_is_a_typed_error_and_a_warning(altered: str, swept: Workspace) -> None:
+    with swept.database.write() as tx:
+        set_state(tx, "last_seen_time", altered)
+    with pytest.raises(CorruptionError, match="recorded time"):
+        expire_subjects(swept)
+    assert "recorded time" in (doubt(swept) or "")
 
 
 def test_an_older_backup_is_noticed_by_its_age(swept: Workspace, clock: Clock) -> None:

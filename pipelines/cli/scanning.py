@@ -69,6 +69,12 @@ def sweep(
 
 
 def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
+    if summary.scanner_faults:
+        click.echo(
+            f"{summary.scanner_faults} items made the scanner fail and were not looked at: see `likeness status`, and "
+            "the log for what it raised",
+            err=True,
+        )
     with workspace.database.read() as connection:
         left = read_backfill(connection, model_id=workspace.model_id)
     if left.due:

@@ -2,8 +2,7 @@
 
 Each batch ends in one transaction that lists its shard and enters its items, so that a crash leaves the whole batch
 pending or scanned (I6). What its new contents show is described on the way and entered after that, in a transaction of
-its own: what a crash loses of it, the content stage does. Content that was embedded before under the same models is not
-embedded again.
+its own: what a crash loses of it, the content stage does. Content that the same models embedded is not embedded again.
 """
 
 from __future__ import annotations

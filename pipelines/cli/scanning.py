@@ -96,6 +96,12 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
     if summary.unsettled:
         text = "gave nothing and will be asked for again by later sweeps: see sweep.retry_hours"
         say(f"{summary.unsettled} items {text}", err=True)
+    if summary.scanner_faults:
+        say(
+            f"{summary.scanner_faults} items made the scanner fail and were not looked at: see `likeness status`, and "
+            "the log for what it raised",
+            err=True,
+        )
     with workspace.database.read() as connection:
         left = read_backfill(connection, model_id=workspace.model_id)
     if left.due:

@@ -17,8 +17,8 @@ import pipelines.fetch
 from indexes.names import NameMatcher
 from pipelines.config import Config
 from pipelines.environment import Environment
-from pipelines.workspace import Workspace
-from tests.conftest import open_with_fakes
+from pipelines.workspace import Workspace, open_workspace
+from tests.conftest import Clock, use_fakes
 from tests.fakes import ColourDetector, MeanRater, picture
 
 COLOUR: Final = (251, 7, 7)
@@ -52,7 +52,7 @@ class Pill:
     does: str
 
     def __call__(self, environment: Environment) -> Workspace:
-        return self.given_to(open_with_fakes(environment))
+        return self.given_to(use_fakes(open_workspace(environment, now=Clock())))
 
     def given_to(self, workspace: Workspace) -> Workspace:
         """Make ``workspace`` one in which the pill works, and so all that other processes open for it."""

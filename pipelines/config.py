@@ -227,7 +227,7 @@ class NamesConfig:
     least_letters: Annotated[int, Field(ge=2, le=512)] = 3
     joined_letters: Annotated[int, Field(ge=2, le=512)] = 6
     inside_letters: Annotated[int, Field(ge=4, le=512)] = 8
-    most_letters: Annotated[int, Field(ge=20)] = 300
+    most_letters: Annotated[int, Field(ge=20, le=2**20)] = 300
 
     def settings(self) -> NameSettings:
         """As the matcher takes it."""
@@ -287,7 +287,7 @@ class IsolationConfig:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     item_seconds: Seconds = 600.0
     start_seconds: Seconds = 600.0
-    memory_bytes: Annotated[int, Field(ge=0)] = 4 * 2**30
+    memory_bytes: Annotated[int, Field(ge=0, le=2**53)] = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)

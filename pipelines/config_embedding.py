@@ -148,7 +148,7 @@ class ModelsConfig:
     pull_attempts: Positive = 5
     pull_timeout_seconds: Seconds = 30.0
     pull_min_bytes_per_second: Positive = 4096
-    pull_max_redirects: Annotated[int, Field(ge=0)] = 5
+    pull_max_redirects: Annotated[int, Field(ge=0, le=100)] = 5
     max_bytes: Positive = 2**30
 
 

@@ -96,7 +96,7 @@ def commands_on_fakes(clock: Clock) -> Iterator[None]:
         return opened
 
     def serve_nobody(host: str, port: int, secrets: Sequence[str], *, log_path: Path | None, ready: Any) -> None:
-        with Receiver(host, port, secrets, log_path=log_path) as receiver:
+        with Receiver(host, port, secrets, log_path=log_path, now=clock) as receiver:
             ready(receiver.url)
 
     known = socket.getaddrinfo

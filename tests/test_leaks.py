@@ -42,6 +42,7 @@ PERSONAL = {
 HARMLESS = {
     ("Alert", "text"),  # our own sentences
     ("Config", "names"),  # settings of how names are looked for
+    ("FoundItem", "text"),  # whether a name stands in one
     ("Heads", "names"),  # of concepts
     ("Message", "key"),  # a digest
     ("PolicyFile", "text"),  # settings of what a name in a text is worth

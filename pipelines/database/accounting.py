@@ -72,7 +72,7 @@ def all_parts() -> dict[str, Part]:
 class Account:
     """What one transaction has changed so far. ``key``: of the digests; ``told``: whatever the seal passes on."""
 
-    key: bytes
+    key: bytes = field(repr=False)
     sums: Sums = field(default_factory=dict)
     told: Any = None
     _open: list[tuple[list[Part], list[tuple[Any, ...]]]] = field(default_factory=list)

@@ -59,7 +59,7 @@ ENDS_IN_1 = {
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     clock = Clock()
-    with Receiver("127.0.0.1", 0, [SECRET], log_path=None) as receiver, commands_on_fakes(clock):
+    with Receiver("127.0.0.1", 0, [SECRET], log_path=None, now=clock) as receiver, commands_on_fakes(clock):
         yield prepare(tmp_path_factory.mktemp("tree") / "prepared", receiver, clock)
 
 

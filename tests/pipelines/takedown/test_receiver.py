@@ -144,7 +144,7 @@ def test_the_receiver_listens_on_loopback_only(host: str) -> None:
 
 
 def test_a_slow_sender_holds_nobody() -> None:
-    with Receiver("127.0.0.1", 0, [SECRET], log_path=None, request_seconds=600) as receiver:
+    with Receiver("127.0.0.1", 0, [SECRET], log_path=None, now=lambda: START, request_seconds=600) as receiver:
         address = httpx.URL(receiver.url)
         with socket.create_connection((address.host, address.port)) as slow:
             slow.sendall(b"POST /takedowns HTTP/1.1\r\nx: ")

@@ -41,7 +41,7 @@ KEY = {"LIKENESS_KEY": base64.b64encode(bytes(32)).decode()}
 
 
 def home(folder: Path, settings: str) -> Path:
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     (folder / "likeness.toml").write_text(settings, encoding="utf-8")
     with create_workspace(read_environment({}, home=folder)) as workspace:
         for reference in real_references(workspace):

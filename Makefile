@@ -6,19 +6,36 @@ STAMP := $(VENV)/.installed
 DAGSTER_HOME ?= $(CURDIR)/.dagster
 LIKENESS_HOME ?= $(CURDIR)/.likeness
 
-.PHONY: sweep test check dev format clean
+# All cores, as far as memory goes: a worker takes up to a gigabyte, and starts a PostgreSQL server of its own.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
+PROVE ?= tests
+# Test modules are compiled once, and not again by every worker and every run.
+test quick check prove: export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: sweep test quick lint check prove dev format clean
 
 sweep: $(STAMP) $(DAGSTER_HOME)/dagster.yaml  ## Build the sample platform, run nights, requests and decisions on it
 	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/python -m pipelines.sample
 
 test: $(STAMP)  ## All tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
-check: $(STAMP)  ## Format, lint, types, tests
+quick: $(STAMP)  ## What takes no database, no model and no server, with a tenth of the examples: under a minute
+	LIKENESS_THOROUGH=0.1 $(PYTEST) --quick
+
+lint: $(STAMP)  ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+check: lint test  ## Format, lint, types, tests
+
+prove: $(STAMP)  ## The tests depend on no order, no kernel and no date. Wants faketime; PROVE=tests/indexes for a part
+	$(PYTEST) --shuffle $${SEED:-1} $(PROVE)
+	OPENBLAS_CORETYPE=Haswell $(PYTEST) $(PROVE)
+	OPENBLAS_CORETYPE=Prescott $(PYTEST) $(PROVE)
+	FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -m -f +400d $(PYTEST) $(PROVE)
 
 format: $(STAMP)  ## Format and fix what can be fixed
 	$(BIN)/ruff format .

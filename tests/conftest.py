@@ -1,9 +1,24 @@
-"""Shared fixtures: a database of either kind, and a workspace on it with fast, deterministic models."""
+"""Shared fixtures: a database of either kind, and a workspace on it with fast, deterministic models.
+
+A test that asks for ``database_url``, or for anything made of it, runs on SQLite and on PostgreSQL. That is the rule
+for whatever joins, upserts, orders, locks, compares times or keeps JSON. A file whose subject is something else (what
+a service answers, what a command says, what is drawn, what a photograph is worth) and whose statements are run on both
+by other files says ``pytestmark = pytest.mark.any_database`` and runs on SQLite alone.
+
+``--shuffle SEED`` runs files, and tests in each file, in another order. ``--quick`` leaves out what needs a database, a
+model or a server.
+"""
 
 from __future__ import annotations
 
-import base64
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy: workers share the cores, and must not each take them all
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+import base64
+import random
 import secrets
 import shutil
 import tempfile
@@ -23,6 +38,15 @@ from pipelines.environment import Environment, read_environment
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests import examples as examples  # loads the profile of Hypothesis
 from tests.fakes import FakeContentModels, fake_canary, fake_models
+
+SLOW_FIXTURES = frozenset({"database_kind", "postgresql_server", "models", "platform"})
+"""What costs a tenth of a second or more to make."""
+SLOW_FILES = (
+    *("benchmarks/", "dagster", "sample/", "report/", "test_cli.py", "clip", "calibration/test_command"),
+    *("durability", "interleavings", "metamorphic", "corruption", "privacy", "compaction", "test_content.py", "ray"),
+    *("insightface", "recognition", "runtimes", "test_ratings", "simulation", "packs"),
+)
+"""Parts of names of files that take seconds of processor time, as ``--durations`` tells."""
 
 MEMORY = Path("/dev/shm")
 """Files in memory: nothing here outlives the machine, so that a commit need not wait for a disk."""
@@ -80,6 +104,40 @@ COMPILATIONS = SharedCompilations()
 def share_compilations(connection: sa.engine.Connection) -> None:
     """Make a connection of any engine look up and keep what it compiles in the one place."""
     connection.execution_options(compiled_cache=COMPILATIONS)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the two options that choose and order tests."""
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run files, and tests in each, in another order")
+    parser.addoption("--quick", action="store_true", help="leave out what needs a database, a model or a server")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a database on both kinds, or on SQLite alone where its kind does not matter."""
+    if "database_kind" in metafunc.fixturenames:
+        one = metafunc.definition.get_closest_marker("any_database")
+        metafunc.parametrize("database_kind", ["sqlite"] if one else ["sqlite", "postgresql"])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out and reorder, as the options say."""
+    if config.getoption("--quick"):
+        out = [item for item in items if not is_quick(item)]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if is_quick(item)]
+    if (seed := config.getoption("--shuffle")) is not None:
+        drawn = random.Random(seed)
+        of_file = {item.path: drawn.random() for item in items}
+        within = {item.nodeid: drawn.random() for item in items}
+        items.sort(key=lambda item: (of_file[item.path], within[item.nodeid]))
+
+
+def is_quick(item: pytest.Item) -> bool:
+    """Whether a test takes milliseconds: pure functions, layout and documentation."""
+    if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("slow"):
+        return False
+    file = item.path.relative_to(Path(__file__).parent).as_posix()
+    return not any(part in file for part in SLOW_FILES)
 
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -155,10 +213,10 @@ def administer(server: sa.URL, statement: str) -> None:
     engine.dispose()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture
+def empty_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without tables, once for each kind."""
-    if request.param == "sqlite":
+    if database_kind == "sqlite":
         yield f"sqlite:///{tmp_path / 'likeness.db'}"
         return
     server: sa.URL = request.getfixturevalue("postgresql_server")
@@ -168,10 +226,10 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     administer(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> Iterator[str]:
     """The URL of a migrated database without rows, once for each kind: a copy of one that was migrated."""
-    if request.param == "sqlite":
+    if database_kind == "sqlite":
         file = tmp_path / "likeness.db"
         shutil.copyfile(request.getfixturevalue("migrated_file"), file)
         file.chmod(0o600)

@@ -18,7 +18,7 @@ def test_no_property_has_a_deadline_or_fails_for_being_slow_and_each_day_draws_t
     assert profile.deadline is None
     assert profile.suppress_health_check
     assert profile.database is None
-    assert profile.derandomize is not bool(THOROUGH)
+    assert profile.derandomize is (THOROUGH <= 1)
 
 
 def test_no_test_deviates_from_the_profile_but_in_how_many_examples_it_draws() -> None:

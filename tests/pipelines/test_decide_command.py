@@ -23,6 +23,8 @@ from tests.conftest import KEY
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload
 
+pytestmark = pytest.mark.any_database
+
 Run = Callable[..., Result]
 
 

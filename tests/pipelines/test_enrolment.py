@@ -28,6 +28,8 @@ from pipelines.workspace import Workspace
 from tests.fakes import WHITE, person, picture
 from tests.platform_actions import NAME, ask_for_removal, enrol, references
 
+pytestmark = pytest.mark.any_database
+
 SMALL = RegistryConfig(min_reference_pixels=16, min_reference_score=0.5)
 
 

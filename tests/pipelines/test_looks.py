@@ -25,6 +25,8 @@ from tests.embeddings.model_files import data_url, model_file
 from tests.fakes import SIDE, person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def hit(workspace: Workspace, uploads: Path) -> Hit:

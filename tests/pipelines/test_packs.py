@@ -28,6 +28,8 @@ from pipelines.pull import PullLimits, missing, pull
 from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import environment_for
 
+pytestmark = pytest.mark.any_database
+
 CONTENT = bytes(range(256)) * 4096
 LIMITS = PullLimits(
     attempts=3,

@@ -23,6 +23,8 @@ from tests.pipelines.listing import SMALL, use_clip, use_list
 from tests.pipelines.test_concepts import swept
 from tests.platform_actions import upload
 
+pytestmark = pytest.mark.any_database
+
 PACKAGED = load_concepts(None)
 CONFIG = ContentConfig()
 SCORES = st.none() | st.floats(0, 1)

@@ -21,6 +21,8 @@ from pipelines.workspace import Workspace
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, source_of, upload
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def judged(workspace: Workspace, uploads: Path) -> Workspace:

@@ -24,6 +24,8 @@ from tests.fakes import person, picture
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
 from tests.platform_actions import DAY, NAME, ask_for_removal, enrol, source_of, upload
 
+pytestmark = pytest.mark.any_database
+
 POINTS = {
     *("Reference", "Restriction", "Where", "How long", "Facts"),
     *("Brought up by", "Automated means", "Ground", "Redress"),

@@ -26,6 +26,8 @@ from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.calibration.stored import people
 from tests.platform_actions import enrol
 
+pytestmark = pytest.mark.any_database
+
 AIM = Aim(fpir=0.1, strong_fpir=0.05, confidence=0.9, templates=1)
 
 

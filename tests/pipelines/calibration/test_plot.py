@@ -15,6 +15,8 @@ from pipelines.calibration.store import Calibration
 from pipelines.workspace import Workspace
 from tests.pipelines.calibration.stored import calibration
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def curve(workspace: Workspace) -> Calibration:

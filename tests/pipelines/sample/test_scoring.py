@@ -29,6 +29,8 @@ from pipelines.workspace import Workspace
 from tests.fakes import WHITE, person, picture
 from tests.platform_actions import DAY, NAME, enrol, source_of, upload
 
+pytestmark = pytest.mark.any_database
+
 ONE_FACE = Finding("strong_face_in_distinct_images", frozenset({"face"}))
 TRUTH = {
     "a.png": Expected("hit", {ALPHA: ONE_FACE}),

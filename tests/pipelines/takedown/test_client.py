@@ -29,6 +29,8 @@ from tests.pipelines.takedown.delivering import (
     rows,
 )
 
+pytestmark = pytest.mark.any_database
+
 SHORT = 0.2
 """Seconds until a silent service counts as timed out; nothing depends on how long it really takes."""
 

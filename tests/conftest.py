@@ -107,9 +107,10 @@ def share_compilations(connection: sa.engine.Connection) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the two options that choose and order tests."""
+    """Add the options that choose and order tests, and say how many random command lines are run."""
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run files, and tests in each, in another order")
     parser.addoption("--quick", action="store_true", help="leave out what needs a database, a model or a server")
+    parser.addoption("--command-lines", type=int, default=0, help="random command lines to run, 10000 for instance")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -142,11 +143,6 @@ def is_quick(item: pytest.Item) -> bool:
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """When it is, wherever nothing else is said. No test reads the real clock."""
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--command-lines 10000`` runs as many random command lines instead of a few hundred."""
-    parser.addoption("--command-lines", type=int, default=0, help="random command lines to run")
 
 
 class Clock:

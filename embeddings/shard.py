@@ -18,7 +18,7 @@ from embeddings.content import Describer, Descriptions
 from embeddings.control import control_content, control_crops
 from embeddings.errors import ItemError, UnscannableError
 from embeddings.faces import FoundFace, ScannedImage, find_faces, scan
-from embeddings.faults import bisected
+from embeddings.faults import bisected, is_unforeseen
 from embeddings.models import FaceModels, load_models
 from embeddings.pipeline import Batches, in_order, nothing, threads
 from embeddings.types import (
@@ -50,18 +50,26 @@ def embed_shard(
 
     ``workers`` threads (one per core) change the speed and nothing else. An image that cannot be scanned, for whatever
     reason, gets a status row and costs nobody else (:mod:`embeddings.faults`). What is raised is not an image's fault.
+    An image that only the ``describer`` chokes on has its faces and no description.
     ``beat`` is called whenever a content is done with.
     """
 
-    def work(some: Sequence[Content], *, describer: Describer | None = describer) -> ShardEmbeddings:
-        return _embed(some, models, limits=limits, workers=workers, describer=describer, beat=beat)
+    def work(some: Sequence[Content]) -> ShardEmbeddings:
+        try:
+            return _embed(some, models, limits=limits, workers=workers, describer=describer, beat=beat)
+        except Exception as error:
+            if len(some) != 1 or describer is None or not is_unforeseen(error):
+                raise
+            # A rater or encoder that chokes must hide no face: what the image shows stays open for whoever asks later.
+            return _embed(some, models, limits=limits, workers=workers, describer=None, beat=beat)
 
     def faulty(content: Content, error: UnscannableError) -> ShardEmbeddings:
         faces = face_schema(models.dimension).empty_table()
         return ShardEmbeddings(_status_table([content], [error]), faces, ())
 
     def control() -> None:
-        work([control_content()], describer=replace(describer, known=frozenset()) if describer else None)
+        seeing = replace(describer, known=frozenset()) if describer else None
+        _embed([control_content()], models, limits=limits, workers=workers, describer=seeing, beat=beat)
         models.recognizer.embed(control_crops())
 
     return _joined(bisected(distinct_contents(contents), work, faulty=faulty, control=control))

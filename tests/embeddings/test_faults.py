@@ -107,6 +107,20 @@ def test_i9_an_image_that_cannot_be_rated_costs_only_itself(limits: ImageLimits)
     assert described[POISON - 1].status == "unscannable:scanner_error"
 
 
+def test_i9_an_image_that_only_the_rater_chokes_on_keeps_its_faces(models: FaceModels, limits: ImageLimits) -> None:
+    class Choking(MeanRater):
+        def rate(self, image: UInt8) -> float:
+            if image[1, 1, 0] == POISON:
+                raise ZeroDivisionError
+            return super().rate(image)
+
+    contents = [picture(1, seed) for seed in SEEDS]
+    found = embed_shard(contents, faked(models), limits=limits, workers=2, describer=Describer(Choking(), None, 4))
+    assert found.statuses["status"].to_pylist() == ["faces"] * len(SEEDS)
+    described = {one.sha256 for one in found.descriptions}
+    assert [one.sha256 in described for one in contents] == [seed != POISON for seed in SEEDS]
+
+
 def test_work_is_halved_around_each_thing_that_raises_and_keeps_its_order() -> None:
     calls: list[int] = []
 

@@ -27,7 +27,7 @@ state = sa.Table(
 )
 """Single facts: ``registry_version``, ``seed_version``, ``key_check``, ``watermark``, ``endpoint_stopped``,
 ``audit_head``, ``last_seen_time``, ``weighed_by``, ``calibration:<model>``, ``licence_accepted:<pack>``,
-``registry_rescan``, ``evidence_rescan``."""
+``registry_rescan``, ``evidence_rescan``, ``request_counts``, ``seal``, ``sealed_columns``."""
 
 items = sa.Table(
     "items",

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError
 from pipelines import audit
 from pipelines.database import HEAD, get_state, set_state
+from pipelines.identities import require_short
 from pipelines.registry import destroy, end_subject
 from pipelines.state_seal import Head, ended_again
 from pipelines.witness import BEFORE, Known
@@ -57,8 +58,10 @@ def compare(workspace: Workspace) -> Difference:
 def accept(workspace: Workspace, *, reason: str, actor: str) -> Difference:
     """Go on from the database as it is, and say so in the audit chain; returns what was different.
 
-    Whoever had ended is ended again and, if erased, erased. ``reason`` is free text and is sealed.
+    Whoever had ended is ended again and, if erased, erased. ``reason`` is free text and is sealed. Raises
+    :class:`InputError` for one longer than ``registry.max_text``.
     """
+    require_short(reason, "the reason", most=workspace.config.registry.max_text)
     if not reason.strip():
         raise ConfigError("say why: the reason stands in the audit chain")
     workspace.database.migrate()

@@ -11,6 +11,7 @@ from typing import Final
 
 from embeddings.errors import CorruptionError
 from pipelines import audit
+from pipelines.actors import service
 from pipelines.database import HEAD, Database, get_state, set_state
 from pipelines.sealing import Sealer
 from pipelines.state_seal import StateSeal, require_not_older
@@ -38,7 +39,7 @@ def upgrade(database: Database, sealer: Sealer, seal: StateSeal, *, now: datetim
         audit.append(
             tx,
             sealer,
-            actor="init",
+            actor=service("init"),
             action=SEALED,
             now=now,
             from_revision=revision,

@@ -6,6 +6,7 @@ that fits it has to be entered in :func:`valid_values`.
 
 from __future__ import annotations
 
+import functools
 import random
 import shutil
 import socket
@@ -35,7 +36,7 @@ from pipelines.hits import list_hits
 from pipelines.requests import accept_request
 from pipelines.sweep import sweep
 from pipelines.takedown.receiver import Receiver
-from pipelines.workspace import Workspace, create_workspace, open_workspace
+from pipelines.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import FakeContentModels, person, picture
 from tests.pipelines.takedown.delivering import SECRET
@@ -43,6 +44,13 @@ from tests.platform_actions import NAME, ask_for_removal, enrol, source_of, uplo
 
 NOTHING = "0" * 32
 """A digest that no preview has."""
+NEEDED = {
+    ("subject", "add"): ("name", "consent"),
+    ("subject", "preview"): ("name",),
+    ("request", "open"): ("name", "contact"),
+    ("request", "reject"): ("reason",),
+}
+"""Texts that a command asks for, by their option or by the sibling that reads a file: click requires neither of them."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +116,16 @@ def commands_on_fakes(clock: Clock) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipelines.cli.console.open_workspace", faked(open_workspace))
-        patch.setattr("pipelines.cli.operations.create_workspace", faked(create_workspace))
-        patch.setattr("pipelines.cli.operations.serve", serve_nobody)
+        patch.setattr("pipelines.workspace.open_unchecked", functools.partial(open_unchecked, now=clock))
+        patch.setattr("pipelines.workspace.create_workspace", faked(create_workspace))
+        patch.setattr("pipelines.takedown.receiver.serve", serve_nobody)
         patch.setattr(socket, "getaddrinfo", only_here)
         yield
+
+
+def is_needed(path: tuple[str, ...], parameter: click.Parameter) -> bool:
+    """Whether a command does nothing without this parameter; of a text and its file it is the text."""
+    return parameter.required or parameter.name in {f"{text}__text" for text in NEEDED.get(path, ())}
 
 
 def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
@@ -119,7 +133,7 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
     uploads = folder / "uploads"
     uploads.mkdir(parents=True)
     home = folder / "home"
-    home.mkdir()
+    home.mkdir(mode=0o700)
     (home / "likeness.toml").write_text(
         "[registry]\nmin_reference_pixels = 16\nmin_reference_score = 0.5\n[content]\nclip = 'off'\n", encoding="utf-8"
     )
@@ -130,6 +144,7 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
             (people / str(number) / f"{version}.png").write_bytes(picture(person(10 + number)))
     (folder / "pairs.csv").write_text("a,b,same\npeople/0/0.png,people/0/1.png,1\npeople/0/0.png,people/1/0.png,0\n")
     (folder / "reference.png").write_bytes(picture(person(3)))
+    (folder / "text.txt").write_text("somebody else\n", encoding="utf-8")
     for name, package, file in (
         ("policy.toml", "pipelines.policy", "default.toml"),
         ("concepts.toml", "pipelines", "concepts.toml"),
@@ -219,6 +234,9 @@ def valid_values(place: Place) -> dict[str, str]:
         "expect": NOTHING,
         "reason": "same_person",
         "request reject reason": "not that person",
+        "restore reason": "the disk was replaced",
+        "retry": "format",
+        "text_file": str(folder / "text.txt"),
         "name": "Nobody Inparticular",
         "aliases": "N. Inparticular",
         "exclusions": "inparticular street",
@@ -260,7 +278,9 @@ def value_of(path: Sequence[str], parameter: click.Parameter, place: Place) -> s
     if isinstance(parameter.type, click.Choice):
         return str(parameter.type.choices[0])
     values = valid_values(place)
-    name = str(parameter.name)
+    name, _, form = str(parameter.name).partition("__")
+    if form == "file":  # the sibling of an option for a text
+        return str(place.folder / "text.txt")
     own = " ".join((*path, name))
     if own not in values and name not in values:
         raise KeyError(f"say in tests/command_lines.py which value fits {own}")
@@ -330,7 +350,7 @@ def random_line(generator: random.Random, place: Place) -> list[str]:
 
     parts: list[list[str]] = []
     for parameter in command.params:
-        share = 0.95 if parameter.required else 0.6 if isinstance(parameter, click.Argument) else 0.2
+        share = 0.95 if is_needed(path, parameter) else 0.6 if isinstance(parameter, click.Argument) else 0.2
         repeated = 1 + (generator.random() < 0.05) + (generator.random() < 0.01)
         parts += [typed(parameter, value(parameter)) for _ in range(repeated) if generator.random() < share]
     if generator.random() < 0.1:

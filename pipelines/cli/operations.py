@@ -11,6 +11,7 @@ import click
 
 from embeddings.errors import ConfigError
 from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, shown_warnings, to_plain
+from pipelines.cli.private_text import text_option
 from pipelines.environment import Environment
 
 
@@ -150,18 +151,19 @@ def verify(environment: Environment, as_json: bool) -> None:
 
 @click.command()
 @click.option("--accept", is_flag=True, help="Go on from this database, and end again whoever had ended.")
-@click.option("--reason", default="", help="With --accept: why, for the audit chain; it is sealed.")
+@text_option("--reason", "reason", help="With --accept: why, for the audit chain; it is sealed.")
 @command_options
-def restore(environment: Environment, as_json: bool, accept: bool, reason: str) -> None:
+def restore(environment: Environment, as_json: bool, accept: bool, reason: str | None) -> None:
     """Say what an older or altered database lacks of what this home remembers; 1 if anything. With --accept, go on."""
     from pipelines.restore import accept as accept_state
     from pipelines.restore import compare as compare_state
     from pipelines.workspace import open_unchecked
 
-    if accept and not reason.strip():
+    why = (reason or "").strip()
+    if accept and not why:
         raise ConfigError("--accept needs --reason: it stands in the audit chain")
     with open_unchecked(environment) as workspace, workspace:
-        found = accept_state(workspace, reason=reason, actor=actor()) if accept else compare_state(workspace)
+        found = accept_state(workspace, reason=why, actor=actor()) if accept else compare_state(workspace)
     emit(found, as_json=as_json)
     if not (accept or found.agrees):
         sys.exit(1)

@@ -18,6 +18,7 @@ from tests.command_lines import (
     Place,
     commands_on_fakes,
     complaint,
+    is_needed,
     leaves,
     prepare,
     random_line,
@@ -100,8 +101,9 @@ def line_of(name: str, place: Place) -> list[str]:
     """What is typed: what the command needs, and the parameter in question."""
     path, command, chosen, choice = ALL[name]
     values = {each.name: value_of(path, each, place) for each in command.params if not is_flag(each)}
-    needed = {each.name for each in command.params if each.required} | (set() if chosen else EVERYWHERE)
+    needed = {each.name for each in command.params if is_needed(path, each)} | (set() if chosen else EVERYWHERE)
     if chosen is not None:
+        needed -= {chosen.name.replace("__file", "__text")}  # type: ignore[union-attr]  # one of the two
         needed.add(chosen.name)
         if choice is not None:
             values[chosen.name] = choice
@@ -116,8 +118,10 @@ def line_of(name: str, place: Place) -> list[str]:
         needed |= {"expect"} if chosen is not None and chosen.name == "yes" else set()
     elif call == "calibrate" and not needed & {"pairs", "impostors"}:
         needed |= {"impostors", "fpir", "strong_fpir", "confidence"}
-    elif call == "search" and not needed & {"text", "image"}:
+    elif call == "search" and not needed & {"text", "text_file", "image"}:
         needed.add("text")
+    elif call == "restore" and "accept" in needed:
+        needed.add("reason__text")
     elif call == "sweep":
         needed.add("source")
     words = [word for each in command.params if each.name in needed for word in typed(each, values.get(each.name))]

@@ -133,7 +133,7 @@ def add_up(
     query = sa.select(*columns)
     if condition is not None:
         query = query.where(condition)
-    table: Any = query.get_final_froms()[0]
+    table: Any = columns[0].table  # not the query's: to find it there, a query is compiled
     if table.name == tables.state.name:
         query = query.where(table.c.name != SEAL)
     lead = hashlib.blake2b(ascii([column.name for column in columns]).encode(), key=key, digest_size=32)

@@ -26,7 +26,6 @@ import numpy as np
 
 from embeddings.errors import CorruptionError, ModelMismatchError, StateError
 from embeddings.types import check_unit, face_schema, vector_column, vectors_of
-from indexes.damage import DAMAGE
 from indexes.durable import durable_file, fsync_folder
 from indexes.sealed import SealedEntry, SealedVectors, write_sealed
 
@@ -166,6 +165,8 @@ class Corpus:
         import pyarrow as pa
         import pyarrow.parquet as pq
         import pyarrow.parquet.encryption as pe
+
+        from indexes.damage import DAMAGE  # loads Arrow
 
         if entry.path is None:
             raise StateError(f"nothing is kept of shard {entry.shard_id}")

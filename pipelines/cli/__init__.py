@@ -91,7 +91,11 @@ PLACES = {
         "compact",
         "Merge small shards, and delete from the disk what is not searched any more.",
     ),
-    "clock": Place("clock", "clock", "This machine's time beside the latest that a run recorded."),
+    "clock": Place(
+        "clock",
+        "clock",
+        "Compare the clock with the last recorded time; one that jumped stops whatever acts.",
+    ),
     "status": Place(
         "operations",
         "status",
@@ -105,7 +109,7 @@ PLACES = {
     "restore": Place(
         "operations",
         "restore",
-        "Say what an older or altered database lacks of what this home remembers; 1 if anything. With --accept, go on.",
+        "Say what an older or altered database lacks of what this home remembers; 1 if anything.",
     ),
 }
 

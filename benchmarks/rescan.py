@@ -131,7 +131,7 @@ def filled_home(home: Path, options: argparse.Namespace) -> Iterator[Store]:
     vectors = population.with_mates(vectors, targets, stream=2, share=MATES / options.faces)
     index = faiss.IndexFlatIP(options.dimension)
     index.add(vectors)
-    home.mkdir()
+    home.mkdir(mode=0o700)
     (home / "likeness.toml").write_text("[content]\nrating = false\n", encoding="utf-8")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KeyFileWarning)

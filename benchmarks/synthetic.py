@@ -41,7 +41,7 @@ def write_variants(folder: Path, count: int, *, seed: int) -> list[str]:
 
 def make_home(home: Path, *, subjects: int, seed: int) -> int:
     """A new home with ``subjects`` synthetic subjects and the real ones, all active; how many they are."""
-    home.mkdir()
+    home.mkdir(mode=0o700)
     # Half of these images show one of three people: the check that stops such a day is not what is measured.
     # No ratings either: the peer makes none.
     settings = "[sweep]\nmax_hit_rate = 1.0\n[content]\nrating = false\n"

@@ -295,7 +295,7 @@ def test_i8_erasing_leaves_no_copy_in_pages_that_were_split_or_freed(tmp_path: P
 
 def test_i8_erasing_says_so_when_a_reader_keeps_the_bytes_on_disk_and_can_be_repeated(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    home.mkdir()
+    home.mkdir(mode=0o700)
     (home / "likeness.toml").write_text("[database]\nbusy_timeout_seconds = 0.1\n", encoding="utf-8")
     with (
         use_fakes(create_workspace(environment_for(home))) as workspace,

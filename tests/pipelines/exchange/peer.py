@@ -28,10 +28,11 @@ def standing() -> float:
 def saying(say: Callable[[], Iterable[bytes]], *, listen: bool = True) -> Iterator[int]:
     """The port of a server that answers each connection with ``say()``; with ``listen`` it reads the request first.
 
-    After the last word it keeps the connection open until the client closes it.
+    After the last word it keeps the connection open until the client closes it, or until the block ends.
     """
     over = threading.Event()
     threads: list[threading.Thread] = []
+    connections: list[socket.socket] = []
 
     def answer(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -50,7 +51,8 @@ def saying(say: Callable[[], Iterable[bytes]], *, listen: bool = True) -> Iterat
     def accept(listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                threads.append(threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True))
+                connections.append(listener.accept()[0])
+                threads.append(threading.Thread(target=answer, args=(connections[-1],), daemon=True))
                 threads[-1].start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -62,5 +64,8 @@ def saying(say: Callable[[], Iterable[bytes]], *, listen: bool = True) -> Iterat
             over.set()
             listener.shutdown(socket.SHUT_RDWR)
             accepting.join()
+            for connection in connections:
+                with contextlib.suppress(OSError):  # closed already
+                    connection.shutdown(socket.SHUT_RDWR)
             for thread in threads:
                 thread.join()

@@ -118,6 +118,13 @@ def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) 
     )
 
 
+def refused(workspace: Workspace, row: Any, problem: ItemError) -> Fetched:
+    """The item of a row as for :func:`fetch_item`, whose content nobody asks for now, because of ``problem``."""
+    remote = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"]).remote
+    known = (row.item_id, row.source_digest, None, problem)
+    return Fetched(*known, outdated=False, remote=remote, failed=row.attempts, before=row.content_sha256)
+
+
 def found(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:
     """:func:`find_content`, of which any exception but those of the database is the item's (:mod:`embeddings.faults`).
 

@@ -22,7 +22,7 @@ from embeddings.shard import embed_shard
 from pipelines.attempts import attempting
 from pipelines.database.tables import items
 from pipelines.embedded import Scanned, corpus_rows, merge
-from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until
+from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until, refused
 from pipelines.ledger import unscanned_values
 from pipelines.retries import Tries, after_try
 from pipelines.sources import ItemSource
@@ -76,10 +76,14 @@ def embed_alone(workspace: Workspace, item_ids: Sequence[str]) -> None:
 
 
 def refuse_item(workspace: Workspace, item_id: str, reason: str) -> None:
-    """Take an item that ends every process which embeds it out of its shard, unscannable. Hits on it stand."""
-    gone = {"status": UnscannableError(reason).status, "shard_id": None}
-    with workspace.database.write() as tx:
-        tx.execute(sa.update(items).where(items.c.item_id == item_id, items.c.live).values(**gone))
+    """Take an item that ends every process which embeds it out of its shard, unscannable. Hits on it stand.
+
+    Behind a URL it is tried again as whatever else gave nothing (:mod:`pipelines.retries`).
+    """
+    for row in _rows(workspace, items.c.item_id == item_id):
+        one = _leaving(workspace, refused(workspace, row, UnscannableError(reason)), Scanned({}, {}))
+        with workspace.database.write() as tx:
+            leave(tx, row.shard_id, [one])
 
 
 Row = sa.Row[Any]
@@ -90,7 +94,7 @@ def _items(workspace: Workspace, shard_id: str) -> Sequence[Row]:
 
 
 def _rows(workspace: Workspace, condition: sa.ColumnElement[bool]) -> Sequence[Row]:
-    names = ("item_id", "source_digest", "sealed_record", "content_sha256", "faces", "attempts")
+    names = ("item_id", "source_digest", "sealed_record", "content_sha256", "faces", "attempts", "shard_id")
     columns = [*(items.c[name] for name in names), sa.false().label("outdated")]
     here = sa.select(*columns).where(condition, items.c.live).order_by(items.c.item_id)
     with workspace.database.read() as connection:

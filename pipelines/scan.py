@@ -30,7 +30,7 @@ from pipelines.config import SweepConfig
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
 from pipelines.embedded import Scanned, corpus_rows, merge
-from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until
+from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until, refused
 from pipelines.isolation import resume
 from pipelines.ledger import SCANNER_FAULTS, Scope, Work, outdated, status_after_scan, unscanned
 from pipelines.manifest import find_shard, insert_shard
@@ -122,13 +122,13 @@ def scan_alone(workspace: Workspace, item_ids: Sequence[str]) -> ScanCounts:
 
 
 def refuse_item(workspace: Workspace, item_id: str, reason: str) -> None:
-    """Enter an item that ends every process which scans it as unscannable, unless it changed meanwhile."""
+    """Enter an item that ends every process which scans it as unscannable, unless it changed meanwhile.
+
+    Behind a URL it is tried again as whatever else gave nothing (:mod:`pipelines.retries`).
+    """
     wanted = sa.and_(_needs_scan(workspace, Scope(None, None), "all"), items.c.item_id == item_id)
-    with workspace.database.read() as connection:
-        digest = connection.execute(sa.select(items.c.source_digest).where(wanted)).scalar()
-    if digest is not None:
-        problem = UnscannableError(reason)
-        _commit(workspace, [Fetched(item_id, digest, None, problem, outdated=False)], Scanned({}, {}), None)
+    for row in _page(workspace, wanted, after=None):
+        _commit(workspace, [refused(workspace, row, UnscannableError(reason))], Scanned({}, {}), None)
 
 
 def _scan_these(workspace: Workspace, wanted: tuple[Scope, Work], item_ids: Sequence[str]) -> ScanCounts:

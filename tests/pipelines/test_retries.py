@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import ConfigError
+from pipelines import reembedding, scan
 from pipelines.config import Config, FetchConfig, SweepConfig, load_config
 from pipelines.database.tables import audit, items
 from pipelines.ledger import Scope
@@ -216,6 +217,34 @@ def test_i12_a_login_page_during_a_rescan_loses_no_hit(
     clock.forward(hours=1)
     assert sweep_urls("whole").hits == 2
     assert late
+
+
+@pytest.mark.parametrize("stage", ["scan", "match"])
+def test_an_item_behind_a_url_that_ended_its_process_is_tried_again(
+    stage: str, workspace: Workspace, server: ModelServer, sweep_urls: Callable[..., SweepSummary], clock: Clock
+) -> None:
+    server.content = LOGIN_PAGE if stage == "scan" else GOOD
+    sweep_urls("whole")
+    clock.forward(hours=1)
+    refuse = {"scan": scan.refuse_item, "match": reembedding.refuse_item}[stage]
+    refuse(workspace, "whole", "scanner_killed")
+    refused = row(workspace, "whole")
+    failed = 2 if stage == "scan" else 1
+    pause = timedelta(hours=SWEEP.retry_hours[failed - 1] - (0, *SWEEP.retry_hours)[failed - 1])
+    assert (refused.status, refused.attempts) == ("unscannable:scanner_killed", failed)
+    assert refused.retry_at == clock() + pause
+    server.content = GOOD
+    clock.forward(hours=pause.total_seconds() / 3600)
+    assert sweep_urls("whole").hit == 1
+
+
+def test_a_local_item_that_ended_its_process_is_settled_at_once(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", GOOD)
+    sweep(workspace, source_of(uploads), day=None)
+    reembedding.refuse_item(workspace, "a.png", "scanner_killed")
+    settled = row(workspace, "a.png")
+    assert (settled.status, settled.attempts, settled.retry_at) == ("unscannable:scanner_killed", 1, None)
 
 
 @pytest.mark.parametrize("hours", [[], [1, 1], [0, 5], [24, 6]])

@@ -5,8 +5,8 @@ for whatever joins, upserts, orders, locks, compares times or keeps JSON. A file
 a service answers, what a command says, what is drawn, what a photograph is worth) and whose statements are run on both
 by other files says ``pytestmark = pytest.mark.any_database`` and runs on SQLite alone.
 
-``--shuffle SEED`` runs files, and tests in each file, in another order. ``--quick`` leaves out what needs a database, a
-model or a server.
+``--shuffle SEED`` runs files, and tests in each file, in another order. ``--ahead DAYS`` sets the clock of this process
+forward, though not that of the file system. ``--quick`` leaves out what needs a database, a model or seconds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy: workers share the cores
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 import base64
+import contextlib
 import random
 import secrets
 import shutil
@@ -30,6 +31,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import time_machine
 from sqlalchemy import event
 
 from pipelines.clock import accept
@@ -107,9 +109,10 @@ def share_compilations(connection: sa.engine.Connection) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that choose and order tests, and say how many random command lines are run."""
+    """Add the options that choose, order and date tests, and say how many random command lines are run."""
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run files, and tests in each, in another order")
-    parser.addoption("--quick", action="store_true", help="leave out what needs a database, a model or a server")
+    parser.addoption("--ahead", type=int, metavar="DAYS", default=0, help="run as if it were so many days later")
+    parser.addoption("--quick", action="store_true", help="leave out what needs a database, a model or seconds")
     parser.addoption("--command-lines", type=int, default=0, help="random command lines to run, 10000 for instance")
 
 
@@ -156,6 +159,15 @@ class Clock:
 
     def forward(self, **parts: float) -> None:
         self.time += timedelta(**parts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def days_ahead(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The date that ``--ahead`` asks for; time goes on from there."""
+    days = request.config.getoption("--ahead")
+    later = time_machine.travel(datetime.now(UTC) + timedelta(days=days), tick=True)
+    with later if days else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

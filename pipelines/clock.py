@@ -158,14 +158,16 @@ def accept(workspace: Workspace, *, reason: str, actor: str) -> ClockReading:
 
 
 def last_seen(connection: Connection) -> datetime | None:
-    """The latest time that a run recorded; else of the latest run or audit row; None in a new home."""
+    """The latest time that a run recorded; else of the latest run or audit row; None in a new home.
+
+    Not of a row that says that the state was sealed or restored: it has the time of a clock that nobody compared.
+    """
     known = _recorded(connection)
     if known is not None:
         return known
-    found = [
-        connection.execute(sa.select(sa.func.max(column))).scalar() for column in (runs.c.started_at, audit_rows.c.at)
-    ]
-    return max((moment for moment in found if moment is not None), default=None)
+    acted = audit_rows.c.action.not_like("state.%")
+    latest = (sa.select(sa.func.max(runs.c.started_at)), sa.select(sa.func.max(audit_rows.c.at)).where(acted))
+    return max((moment for query in latest if (moment := connection.execute(query).scalar()) is not None), default=None)
 
 
 def _recorded(connection: Connection) -> datetime | None:

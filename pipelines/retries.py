@@ -37,7 +37,7 @@ OPERATORS_REASONS: Final = ("host_not_allowed", "address_not_allowed")
 """Fetches that fail until a setting is changed: they use up no try, so that the change brings the items in."""
 LISTED_REASONS: Final = ("bad_url", "row_invalid", "no_content")
 """What the listing itself says; it is read anew by every sweep."""
-WHOLE_REASONS: Final = ("too_many_pixels", "too_complex", "thumbnail")
+WHOLE_REASONS: Final = ("too_many_pixels", "too_much_memory", "too_complex", "thumbnail")
 """What only a complete header can be refused for, so the same bytes twice are the file and no fault of the way here.
 Bytes that are cut or of no known format prove nothing by coming twice: a login page is the same for everybody."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pipelines
+from embeddings.faults import SCANNER_REASONS
 from pipelines import checks
 from pipelines.automation import (
     compaction_schedule,
@@ -73,6 +74,18 @@ def test_i11_every_fact_of_the_state_table_is_listed_beside_it() -> None:
     listed = set(re.findall(r"``([a-z_]+:?)", text.split('"""Single facts:', 1)[1].split('"""', 1)[0]))
     assert written_facts() <= listed
     assert listed <= written_facts()
+
+
+def test_i11_every_reason_why_an_item_gave_nothing_is_in_the_table_of_what_is_tried_again() -> None:
+    table = (ROOT / "docs/retries.md").read_text(encoding="utf-8")
+    raised = re.compile(r'(?:Fetch|Unscannable)Error\(\s*"([a-z_]+)"')
+    found = {
+        reason
+        for package in ("embeddings", "pipelines")
+        for path in (ROOT / package).rglob("*.py")
+        for reason in raised.findall(path.read_text(encoding="utf-8"))
+    } | set(SCANNER_REASONS)
+    assert {reason for reason in found if not re.search(rf"[`:]{reason}`", table)} == set()
 
 
 def written_facts() -> set[str]:

@@ -362,7 +362,7 @@ def test_i2_a_removal_request_is_open_until_every_text_was_searched_for_its_subj
     accept_request(workspace, request.request_id, actor="tester")
     assert missing(workspace, request.subject_id) == 1
     assert complete_covered_requests(workspace) == 0
-    with pytest.raises(NotReadyError, match="1 items not examined"):
+    with pytest.raises(NotReadyError, match="1 not examined"):
         require_complete(workspace, ALL)
     summary = rescan(workspace, request_id=request.request_id)
     assert (summary.new_hits, summary.completed_requests, summary.unexamined) == (1, 1, 0)

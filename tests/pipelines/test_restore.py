@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError
 from pipelines import audit
 from pipelines.cli import main
+from pipelines.clock import doubt
 from pipelines.database import get_state
 from pipelines.database.tables import audit as chain
-from pipelines.database.tables import subject_keys, subjects, templates
+from pipelines.database.tables import runs, subject_keys, subjects, templates
 from pipelines.registry import erase, withdraw
 from pipelines.requests import reject_request
 from pipelines.restore import accept, compare
@@ -262,6 +263,19 @@ def test_a_home_of_an_earlier_version_is_sealed_once_by_init(tmp_path: Path) -> 
             assert workspace.seal.altered(connection) == []
             actions = connection.execute(sa.select(chain.c.action)).scalars().all()
     assert actions == ["state.seal"]
+
+
+def test_i12_sealing_an_earlier_home_under_a_wrong_clock_does_not_make_its_time_the_one_to_compare_with(
+    tmp_path: Path,
+) -> None:
+    home, clock = tmp_path / "home", Clock()
+    ran = {"run_id": "r", "kind": "sweep", "model_id": "m", "policy_version": "p", "registry_version": 0}
+    with opened(home, create=True) as workspace, workspace.database.write() as tx:
+        tx.execute(sa.insert(runs).values(**ran, started_at=clock()))
+    as_before_the_seal(home)
+    clock.forward(days=4000)
+    with create_workspace(environment_for(home), now=clock) as workspace:
+        assert "4000 days ahead" in (doubt(workspace) or "")
 
 
 def test_an_altered_home_is_not_sealed_anew_by_a_change_of_the_schema(home: Path) -> None:

@@ -149,8 +149,9 @@ def test_whole_files_that_are_refused_are_settled_by_the_same_bytes_after_a_day(
             if tries.again_at is None:
                 return failed
 
-    assert end("too_many_pixels", same=True) == 4
-    assert end("too_many_pixels", same=False) == 5
+    for reason in ("too_many_pixels", "too_much_memory", "too_complex", "thumbnail"):
+        assert end(reason, same=True) == 4
+        assert end(reason, same=False) == 5
     assert end("truncated", same=True) == end("format", same=True) == 5
 
 

@@ -50,7 +50,7 @@ NEEDED = {
     ("request", "open"): ("name", "contact"),
     ("request", "reject"): ("reason",),
 }
-"""Texts that a command asks for, by their option or by the sibling that reads a file. Click requires neither."""
+"""Texts that a command asks for, by their option or by its sibling that reads a file: click requires neither."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,11 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 import pipelines.fetch
 from indexes.names import NameMatcher
@@ -32,8 +36,14 @@ class UnforeseenError(Exception):
     """Stands for what nobody foresaw."""
 
 
-def swallow(does: str) -> None:
+SPINNING: Final = "spinning"
+"""The file in the home folder that says that a pill is spinning, and will be for ever."""
+
+
+def swallow(does: str, home: Path) -> None:
     """What the pill does."""
+    if does == "spin":
+        (home / SPINNING).touch()
     if does == "raise":
         raise UnforeseenError(TEXT)
     if does == "signal":
@@ -56,18 +66,18 @@ class Pill:
 
     def given_to(self, workspace: Workspace) -> Workspace:
         """Make ``workspace`` one in which the pill works, and so all that other processes open for it."""
-        does, stage = self.does, self.stage
+        does, stage, home = self.does, self.stage, workspace.home
 
         class Detector(ColourDetector):
             def detect(self, image: Any, *, as_is: bool = False) -> Any:
                 if tuple(image[1, 1]) == COLOUR:
-                    swallow(does)
+                    swallow(does, home)
                 return super().detect(image, as_is=as_is)
 
         class Rater(MeanRater):
             def rate(self, image: Any) -> float:
                 if tuple(image[1, 1]) == COLOUR:
-                    swallow(does)
+                    swallow(does, home)
                 return super().rate(image)
 
         if stage in ("scan", "match"):
@@ -77,7 +87,7 @@ class Pill:
         workspace.opener = self
         return workspace
 
-    def patches(self) -> list[tuple[Any, str, Any]]:
+    def patches(self, home: Path) -> list[tuple[Any, str, Any]]:
         """What of the project's own has to be replaced in a process where the pill works: object, name, value."""
         find, search, does = pipelines.fetch.find_content, NameMatcher.find, self.does
         poison = picture(COLOUR)
@@ -85,12 +95,12 @@ class Pill:
         def find_content(*args: Any, **named: Any) -> Any:
             found = find(*args, **named)
             if found.content is not None and found.content.data == poison:
-                swallow(does)
+                swallow(does, home)
             return found
 
         def find_names(matcher: NameMatcher, text: str) -> Any:
             if text == TEXT:
-                swallow(does)
+                swallow(does, home)
             return search(matcher, text)
 
         replaced = {
@@ -105,9 +115,25 @@ class PatchedPill(Pill):
     """The same, in a process that is nobody else's."""
 
     def __call__(self, environment: Environment) -> Workspace:
-        for place, name, value in self.patches():
+        for place, name, value in self.patches(environment.home):
             setattr(place, name, value)
         return super().__call__(environment)
+
+
+def time_passes_by_spinning(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Let whoever waits for a process give up on it once a pill spins in it, and on no other however slow it is."""
+    poll = Connection.poll
+
+    def wait(connection: Connection, timeout: float | None = 0.0) -> bool:
+        while timeout and not poll(connection, 0.02):
+            if (home / SPINNING).exists():
+                heard = poll(connection, 0)
+                if not heard:
+                    (home / SPINNING).unlink()
+                return heard
+        return True if timeout else poll(connection, timeout)
+
+    monkeypatch.setattr(Connection, "poll", wait)
 
 
 def run_and_die(

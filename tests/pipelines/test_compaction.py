@@ -26,7 +26,7 @@ from pipelines.status import read_status
 from pipelines.sweep import sweep
 from pipelines.verify import verify
 from pipelines.workspace import Workspace, create_workspace, open_workspace
-from tests.conftest import KEY, Clock, environment_for, use_fakes
+from tests.conftest import KEY, START, Clock, environment_for, use_fakes
 from tests.fakes import fake_canary, fake_models, person, picture, vectors_of_colours
 from tests.pipelines.durability_process import run_compaction
 from tests.pipelines.test_privacy import forms_of_vector
@@ -408,7 +408,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with shards to merge, dead rows, and one shard that nobody names."""
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "uploads").mkdir()
-    with use_fakes(create_workspace(environment_for(folder / "home"))) as workspace:
+    with use_fakes(create_workspace(environment_for(folder / "home"), now=lambda: START)) as workspace:
         cut(workspace)
         enrol(workspace, person(0))
         fill(workspace, folder / "uploads", items=8)
@@ -427,7 +427,7 @@ def test_i6_a_compaction_that_is_killed_loses_nothing_and_the_next_leaves_nothin
     assert killed.returncode == -9, killed.stderr[-2000:]
     shutil.copytree(tmp_path / "home", tmp_path / "searched-at-once")
     for home in ("home", "searched-at-once"):
-        with use_fakes(open_workspace(environment_for(tmp_path / home))) as workspace:
+        with use_fakes(open_workspace(environment_for(tmp_path / home), now=lambda: START)) as workspace:
             assert all_hold(workspace)
             if home == "home":
                 compact(workspace, purge=True)
@@ -443,7 +443,7 @@ def test_i6_a_full_disk_costs_a_compaction_nothing(prepared: Path, tmp_path: Pat
     shutil.copytree(prepared / "home", tmp_path / "home")
     failed = run_compaction(tmp_path / "home", {"LIKENESS_KEY": KEY}, "--most-bytes", "100")
     assert (failed.returncode, failed.stderr.partition(":")[0]) == (1, "error")
-    with use_fakes(open_workspace(environment_for(tmp_path / "home"))) as workspace:
+    with use_fakes(open_workspace(environment_for(tmp_path / "home"), now=lambda: START)) as workspace:
         assert all_hold(workspace)
         compact(workspace, purge=True)
         rescan(workspace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 
 from embeddings.errors import NotReadyError
 from pipelines.attempts import abandoned, attempting
+from pipelines.config import Config
 from pipelines.content import describe_pending
 from pipelines.database.tables import contents, items
 from pipelines.examine import examine_pending
@@ -25,7 +27,17 @@ from pipelines.sweep import list_source, measure_coverage, require_complete, swe
 from pipelines.workspace import Workspace
 from tests.conftest import environment_for, use_fakes
 from tests.fakes import person, picture
-from tests.pipelines.pills import COLOUR, DOES, MEMORY, TEXT, PatchedPill, Pill, run_and_die
+from tests.pipelines.pills import (
+    COLOUR,
+    DOES,
+    MEMORY,
+    SPINNING,
+    TEXT,
+    PatchedPill,
+    Pill,
+    run_and_die,
+    time_passes_by_spinning,
+)
 from tests.platform_actions import enrol, source_of, upload
 
 EVERYTHING = Scope(None, None)
@@ -86,9 +98,7 @@ def prepare(workspace: Workspace, uploads: Path, stage: str) -> None:
     upload(uploads, "pill.png", picture(COLOUR), **({"prompt": TEXT} if stage == "examine" else {}))
     workspace.config = replace(
         workspace.config,
-        isolation=replace(workspace.config.isolation, item_seconds=4.0, memory_bytes=MEMORY),
-        model_files=replace(workspace.config.model_files, payload_timeout_seconds=0.5),
-        fetch=replace(workspace.config.fetch, timeout_seconds=0.5),
+        isolation=replace(workspace.config.isolation, memory_bytes=MEMORY),
     )
     workspace.content_models.rating_model_id = None  # type: ignore[misc]
     if stage == "match":
@@ -100,6 +110,16 @@ def prepare(workspace: Workspace, uploads: Path, stage: str) -> None:
     workspace.content_models.rating_model_id = "mean-1"  # type: ignore[misc]
     if stage == "match":
         enrol(workspace, person(2), name="Second Examplesdaughter")
+
+
+def impatient(config: Config) -> Config:
+    """With a moment for an item."""
+    return replace(
+        config,
+        isolation=replace(config.isolation, item_seconds=0.5),
+        model_files=replace(config.model_files, payload_timeout_seconds=0.1),
+        fetch=replace(config.fetch, timeout_seconds=0.1),
+    )
 
 
 def finish(workspace: Workspace) -> None:
@@ -135,7 +155,7 @@ def test_i9_an_item_that_raises_anything_at_any_stage_costs_only_itself(
     prepare(workspace, uploads, stage)
     pill = Pill(stage, "raise")
     pill.given_to(workspace)
-    for place, name, value in pill.patches():
+    for place, name, value in pill.patches(workspace.home):
         monkeypatch.setattr(place, name, value)
     finish(workspace)
     require_only_the_pill(workspace, stage, "raise")
@@ -150,16 +170,19 @@ def test_i9_an_item_that_raises_anything_at_any_stage_costs_only_itself(
 @pytest.mark.parametrize("does", DOES)
 @pytest.mark.parametrize("stage", list(WORK))
 def test_i9_an_item_that_ends_its_process_at_any_stage_costs_only_itself(
-    stage: str, does: str, workspace: Workspace, uploads: Path
+    stage: str, does: str, workspace: Workspace, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(workspace, uploads, stage)
     pill = PatchedPill(stage, does)
     if (stage, does) in (("scan", "signal"), ("examine", "signal"), ("scan", "spin")):
-        code = run_and_die(pill, workspace.environment, workspace.config, WORK[stage])
+        config = impatient(workspace.config) if does == "spin" else workspace.config
+        code = run_and_die(pill, workspace.environment, config, WORK[stage])
         assert code == {"signal": -9, "spin": 1}[does]
+        (workspace.home / SPINNING).unlink(missing_ok=True)
     else:  # as a process leaves it: that it does is seen above
         die_over(workspace, stage)
     workspace.opener = pill
+    time_passes_by_spinning(monkeypatch, workspace.home)
     if (stage, does) == ("match", "memory"):  # no process ends: the pill leaves its shard, and the scan judges it
         Pill("scan", "raise").given_to(workspace)
         finish(workspace)
@@ -205,6 +228,15 @@ def die(environment: object) -> Workspace:
 
 def nothing(workspace: Workspace, ids: object) -> None:
     raise AssertionError("never begun")
+
+
+def never(workspace: Workspace, ids: object) -> None:
+    threading.Event().wait()
+
+
+def test_a_process_for_some_items_has_so_long_for_one_and_no_longer(workspace: Workspace) -> None:
+    workspace.config = impatient(workspace.config)
+    assert run_isolated(workspace, never, ["one"]).died == "scanner_timeout"
 
 
 def test_what_a_living_process_works_on_is_nobody_elses(workspace: Workspace) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.machine import peak_mb
 from benchmarks.turns import Seat
-from pipelines import scan, sweep
+from pipelines import matching, scan, sweep
 from pipelines.environment import read_environment
 from pipelines.workspace import open_workspace
 
@@ -26,7 +26,7 @@ STAGES = {
     "embed": ((scan, "embed_shard"),),
     "shards": ((scan, "merge"), (scan, "corpus_rows"), (scan, "_write_shard")),
     "database": ((sweep, "begin_run"), (scan, "_known"), (scan, "_commit"), (sweep, "summarise")),
-    "match": ((sweep, "match_pending"),),
+    "match": ((matching, "match_pending"),),
     "judge": ((sweep, "judge_pending"),),
 }
 """Functions of each stage. None of them calls another, and none waits for a turn. The next batch is fetched beside the

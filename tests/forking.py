@@ -105,7 +105,8 @@ def serve(address: str) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who waits for a child is a process of its own
         os.write(1, _READY)
         while True:
-            if sys.stdin.fileno() in select.select([listener, sys.stdin], [], [])[0]:
+            ready, _, _ = select.select([listener, sys.stdin], [], [])
+            if sys.stdin in ready:
                 os._exit(0)
             connection, _ = listener.accept()
             if os.fork():

@@ -46,7 +46,7 @@ SLOW_FIXTURES = frozenset({"database_kind", "postgresql_server", "models", "plat
 SLOW_FILES = (
     *("benchmarks/", "dagster", "sample/", "report/", "test_cli.py", "clip", "calibration/test_command"),
     *("durability", "interleavings", "metamorphic", "corruption", "privacy", "compaction", "test_content.py", "ray"),
-    *("insightface", "recognition", "runtimes", "test_ratings", "simulation", "packs"),
+    *("insightface", "recognition", "runtimes", "test_ratings", "simulation", "packs", "forking"),
 )
 """Parts of names of files that take seconds of processor time, as ``--durations`` tells."""
 

@@ -10,6 +10,7 @@ takedown service come by the environment, as always.
 from __future__ import annotations
 
 import contextlib
+import functools
 import resource
 import signal
 import subprocess
@@ -31,7 +32,7 @@ from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.workspace import Workspace, open_workspace
 from tests import forking
-from tests.conftest import START, use_fakes
+from tests.conftest import START, open_with_fakes, use_fakes
 from tests.fakes import fake_canary, fake_models
 from tests.platform_actions import source_of
 
@@ -54,11 +55,23 @@ def run_compaction(home: Path, variables: Mapping[str, str], *options: str) -> s
 
 def backfill_to(workspace: Workspace, model_id: str) -> None:
     """As if the configuration named another pack; then bring everything to it, a shard at a turn."""
-    workspace.models = fake_models(model_id)  # type: ignore[misc]
-    workspace.canary = fake_canary(model_id)  # type: ignore[misc]
+    give_pack(workspace, model_id)
+    workspace.opener = functools.partial(open_with_pack, model_id=model_id)
     cut = replace(workspace.config.sweep, shard_items=SHARD_ITEMS, examined_items=SHARD_ITEMS, backfill_batches=1)
     workspace.config = replace(workspace.config, sweep=cut)
     backfill(workspace, actor="tester")
+
+
+def give_pack(workspace: Workspace, model_id: str) -> Workspace:
+    """Give a workspace fake models of another name."""
+    workspace.models = fake_models(model_id)  # type: ignore[misc]
+    workspace.canary = fake_canary(model_id)  # type: ignore[misc]
+    return workspace
+
+
+def open_with_pack(environment: Environment, *, model_id: str) -> Workspace:
+    """What a process of its own for some items opens."""
+    return give_pack(open_with_fakes(environment), model_id)
 
 
 def night(workspace: Workspace, uploads: Path) -> None:

@@ -265,7 +265,9 @@ def add_takedown(
     enqueue(tx, action="takedown", **ids, policy_version=policy, due_at=due_at, reasons={}, now=NOW)
     message_id = f"msg_{content_of(f'{item_id}|{subject_id}|{policy}')[:32]}"
     same = sa.and_(*(outbox.c[name] == value for name, value in ids.items()), outbox.c.policy_version == policy)
-    tx.execute(sa.update(outbox).where(same).values(message_id=message_id, **values))
+    row = tx.execute(sa.select(outbox).where(same)).one()._asdict()
+    tx.execute(sa.delete(outbox).where(same))  # a primary key is not changed
+    tx.execute(sa.insert(outbox).values(row | {"message_id": message_id} | values))
     return message_id
 
 

@@ -21,7 +21,7 @@ sweep: $(STAMP) $(DAGSTER_HOME)/dagster.yaml  ## Build the sample platform, run 
 test: $(STAMP)  ## All tests
 	$(PYTEST)
 
-quick: $(STAMP)  ## What takes no database, no model and no time, with a tenth of the examples: under a minute
+quick: $(STAMP)  ## What takes no database, no model and no time, with a tenth of the examples: about a minute
 	LIKENESS_THOROUGH=0.1 $(PYTEST) --quick
 
 lint: $(STAMP)  ## Format, lint, types

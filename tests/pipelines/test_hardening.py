@@ -22,7 +22,8 @@ from pipelines.environment import read_environment
 from pipelines.hardening import is_dumpable
 from pipelines.sealing import load_master_key
 os.umask(0o022)
-resource.setrlimit(resource.RLIMIT_CORE, (4096, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+hard = resource.getrlimit(resource.RLIMIT_CORE)[1]  # 0 below a process that has loaded a key itself
+resource.setrlimit(resource.RLIMIT_CORE, (4096 if hard < 0 else min(4096, hard), hard))
 before = is_dumpable()
 load_master_key(read_environment().key, Path("unused"), create=False)
 print(before, is_dumpable(), *resource.getrlimit(resource.RLIMIT_CORE), oct(os.umask(0)))

@@ -14,7 +14,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -29,6 +29,7 @@ from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, UInt8
 from embeddings.warping import warped
 from tests.embeddings.test_shard import content, faked, picture
+from tests.examples import examples
 from tests.fakes import MeanRater, fake_models
 
 UNFORESEEN = [
@@ -215,7 +216,7 @@ LIMITS = ImageLimits(
 SIDES = st.one_of(st.integers(0, 70), st.sampled_from([32766, 32767, 32768, 65535, 2**20, 2**31 - 1, 2**32 - 1]))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60))
 @given(
     width=SIDES,
     height=SIDES,
@@ -234,7 +235,7 @@ def test_no_header_of_a_png_raises_anything_but_a_status(
             assert frame.image.shape == (height, width, 3)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60))
 @given(st.integers(0, 255), st.integers(0, 2**16 - 1), st.integers(0, 2**16 - 1), st.data())
 def test_no_sizes_in_a_gif_raise_anything_but_a_status(at: int, width: int, height: int, data: st.DataObject) -> None:
     good = bytearray(extreme("GIF", (9, 9)))
@@ -265,7 +266,7 @@ VALUES = st.one_of(NUMBERS, NESTED, st.text(max_size=20).map(json.dumps))
 KEYS = ("ss_tag_frequency", "ss_dataset_dirs", "ss_datasets", "ss_output_name", "modelspec.thumbnail")
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(80))
 @given(st.sampled_from(KEYS), VALUES, VALUES)
 @example("ss_tag_frequency", "1" + "0" * 400, "1")
 @example("ss_dataset_dirs", "1" + "0" * 400, "1")
@@ -281,7 +282,7 @@ def test_no_metadata_of_a_model_raises_anything_but_a_status(key: str, value: st
         thumbnail(metadata, max_bytes=1000)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(80))
 @given(VALUES, VALUES, st.booleans())
 @example("9" * 4299, "9" * 4299, False)
 def test_no_tensors_of_a_model_raise_anything_but_a_status(side: str, offset: str, sized: bool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError, CorruptionError
@@ -24,6 +24,7 @@ TABLE = pa.table(
         "tags": [["q"], ["w", "e"], None] * 20,
     }
 )
+from tests.examples import examples
 
 
 def written(compression: str) -> bytes:
@@ -36,7 +37,7 @@ FLIP = st.tuples(st.integers(0, 2**20), st.integers(0, 7))
 WHOLE = {compression: written(compression) for compression in ("none", "snappy")}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300))
 @given(
     st.sampled_from(sorted(WHOLE)),
     st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 7)), min_size=1, max_size=3),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError, CorruptionError
 from pipelines.sources.rows import read_parquet
+from tests.examples import examples
 
 TABLE = pa.table(
     {
@@ -24,7 +25,6 @@ TABLE = pa.table(
         "tags": [["q"], ["w", "e"], None] * 20,
     }
 )
-from tests.examples import examples
 
 
 def written(compression: str) -> bytes:

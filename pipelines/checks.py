@@ -20,6 +20,7 @@ from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeve
 from embeddings.errors import CorruptionError, NotReadyError
 from pipelines.assets import day_scope, matches, night_scope, scanned_items, takedowns, verdicts
 from pipelines.calibration.fit import read_fit
+from pipelines.config import SweepConfig
 from pipelines.database import get_state
 from pipelines.delivery import compare_with_service
 from pipelines.galleries import load_gallery
@@ -58,12 +59,12 @@ def content_could_be_fetched(context: AssetCheckExecutionContext, home: Home) ->
         statuses = count_statuses(connection, day_scope(workspace, context.partition_key))
     total = sum(statuses.values())
     failed = sum(count for status, count in statuses.items() if status.startswith("fetch_failed:"))
-    enough = total >= config.hit_rate_items
+    share = config.max_fetch_failed_rate
     return AssetCheckResult(
-        passed=failed <= config.max_fetch_failed_rate * total,
-        severity=AssetCheckSeverity.ERROR if enough else AssetCheckSeverity.WARN,
+        passed=failed <= share * total,
+        severity=_severity(total, config),
         description=f"{failed} of {total} items could not be fetched",
-        metadata={"fetch_failed": failed, "items": total, "max_fetch_failed_rate": config.max_fetch_failed_rate},
+        metadata={"fetch_failed": failed, "items": total, "max_fetch_failed_rate": share},
     )
 
 
@@ -83,7 +84,7 @@ def content_could_be_read(context: AssetCheckExecutionContext, home: Home) -> As
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons.items())
     return AssetCheckResult(
         passed=found.unreadable <= share * found.items,
-        severity=AssetCheckSeverity.ERROR if found.items >= config.hit_rate_items else AssetCheckSeverity.WARN,
+        severity=_severity(found.items, config),
         description=f"{found.unreadable} of {found.items} items could not be read"
         + (f": {reasons}" if reasons else ""),
         metadata={"unreadable": found.unreadable, "items": found.items, "max_unscannable_rate": share},
@@ -141,10 +142,9 @@ def hit_rate_is_plausible(context: AssetCheckExecutionContext, home: Home) -> As
     hit = statuses.get("hit", 0)
     scannable = hit + statuses.get("clean", 0) + statuses.get("no_face", 0)
     rate = hit_rate(statuses, at_least=1) or 0.0
-    enough = scannable >= config.hit_rate_items
     return AssetCheckResult(
         passed=rate <= config.max_hit_rate,
-        severity=AssetCheckSeverity.ERROR if enough else AssetCheckSeverity.WARN,
+        severity=_severity(scannable, config),
         description=f"{hit} of {scannable} scannable items are hits, at most {config.max_hit_rate:.0%} is plausible",
         metadata={"hit": hit, "scannable": scannable, "rate": rate, "max_hit_rate": config.max_hit_rate},
     )
@@ -214,6 +214,11 @@ CHECKS = [
     coverage_is_total,
     delivery_is_in_order,
 ]
+
+
+def _severity(items: int, config: SweepConfig) -> AssetCheckSeverity:
+    """Of a share that is too large: blocking among ``sweep.hit_rate_items`` items or more, else a warning."""
+    return AssetCheckSeverity.ERROR if items >= config.hit_rate_items else AssetCheckSeverity.WARN
 
 
 def _agrees(workspace: Workspace) -> bool:

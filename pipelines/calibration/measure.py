@@ -78,7 +78,7 @@ def calibrate(
 
 
 def use(workspace: Workspace, calibration_id: str, *, actor: str) -> Calibration:
-    """Put a calibration in force. Raises :class:`StateError` if it cannot be: see there.
+    """Put a calibration in force. Raises :class:`StateError` if it cannot be.
 
     It has to be of the models in force and have both thresholds, and the canary must be found with them, or every run
     would stop.

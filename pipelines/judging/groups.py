@@ -156,7 +156,7 @@ def judge_groups(
     *,
     but_for: Collection[tuple[str, str]] = (),
 ) -> tuple[list[Judged], dict[Group, ModelJudgement]]:
-    """The verdicts on whole groups, their evidence in one query; ``but_for``: see there. Writes nothing."""
+    """Judge whole groups, their evidence in one query, and write nothing. ``but_for``: as in :func:`evidence_of`."""
     judged: list[Judged] = []
     models: dict[Group, ModelJudgement] = {}
     members = members_of(tx, groups, workspace, by.policy)

@@ -33,6 +33,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError
 from indexes.corpus import ShardEntry, corpus_schema
 from pipelines.clock import acts
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, shards, subjects
 from pipelines.manifest import (
     ListedShard,
@@ -194,15 +195,14 @@ def _note_dead(workspace: Workspace, held: Sequence[Held]) -> None:
     """Remember since when a shard has dead rows."""
     new = [one.shard.entry.shard_id for one in held if one.dead and one.shard.dead_since is None]
     with workspace.database.write() as tx:
-        for start in range(0, len(new), 500):
-            some = shards.c.shard_id.in_(new[start : start + 500])
+        for chosen in parts(new):
+            some = shards.c.shard_id.in_(chosen)
             tx.execute(sa.update(shards).where(some).values(dead_since=workspace.now()))
 
 
 def _remove_empty(workspace: Workspace, empty: Sequence[ListedShard]) -> int:
     """Unlist and delete shards that no item names; their rows. No item can come to name them: only new ones."""
-    for start in range(0, len(empty), 500):
-        some = empty[start : start + 500]
+    for some in parts(empty):
         with workspace.database.write() as tx:
             _release(tx, [shard.entry.shard_id for shard in some], new_id=None)
             unlist(tx, [shard.entry.shard_id for shard in some])

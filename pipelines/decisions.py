@@ -10,10 +10,10 @@ one replaces it; undoing the later one puts the earlier one in force again. A ta
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
@@ -23,6 +23,7 @@ from pipelines import seeds
 from pipelines.actors import identity_of
 from pipelines.clock import acts
 from pipelines.database.evidence import decisions
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
 from pipelines.decision_record import record_made, record_restored, record_reversed
 from pipelines.judging import live_hits, rejudge
@@ -46,10 +47,7 @@ anything that is no model it says what ``same_person`` says."""
 
 MOST_NOTE: Final = 1000
 """Characters of a note."""
-_CHUNK: Final = 300
 _HIT_ID: Final = re.compile(r"hit_[0-9a-f]{1,64}")
-
-T = TypeVar("T")
 
 
 class Scope(NamedTuple):
@@ -257,7 +255,7 @@ def _restore_replaced(tx: Connection, workspace: Workspace, undone: Row[Any], *,
 def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple[str, Scope]]) -> int:
     """Judge every item that these decisions speak for, and those that match what they seeded; how many."""
     pairs: set[tuple[str, str]] = set()
-    for scopes in _parts([scope for _, scope in touched]):
+    for scopes in parts([scope for _, scope in touched]):
         pairs.update((row.item_id, row.subject_id) for row in tx.execute(_within(hits, scopes)))
     pairs |= seeds.hit_by(tx, [decision_id for decision_id, _ in touched])
     rejudge(tx, workspace, pairs=pairs)
@@ -271,7 +269,7 @@ def _named(tx: Connection, hit_ids: Sequence[str]) -> list[Row[Any]]:
     columns = [*(hits.c[name] for name in ("hit_id", "item_id", *Scope._fields)), items.c.kind]
     query = sa.select(*columns).select_from(hits.outerjoin(items, items.c.item_id == hits.c.item_id))
     found: dict[str, Row[Any]] = {}
-    for part in _parts(hit_ids):
+    for part in parts(hit_ids):
         found |= {row.hit_id: row for row in tx.execute(query.where(hits.c.hit_id.in_(part)))}
     if not hit_ids:
         raise StateError("no hit is named")
@@ -283,7 +281,7 @@ def _named(tx: Connection, hit_ids: Sequence[str]) -> list[Row[Any]]:
 
 def _require_in_force(tx: Connection, hit_ids: Sequence[str]) -> None:
     counted: set[str] = set()
-    for part in _parts(hit_ids):
+    for part in parts(hit_ids):
         counted.update(row.hit_id for row in tx.execute(live_hits().where(hits.c.hit_id.in_(part))))
     for hit_id in hit_ids:
         if hit_id not in counted:
@@ -293,7 +291,7 @@ def _require_in_force(tx: Connection, hit_ids: Sequence[str]) -> None:
 def _standing(tx: Connection, scopes: Collection[Scope]) -> dict[Scope, Row[Any]]:
     """The decision that stands for each scope that has one."""
     found: dict[Scope, Row[Any]] = {}
-    for part in _parts(list(scopes)):
+    for part in parts(list(scopes)):
         query = _within(decisions, part).where(decisions.c.reversed_at.is_(None))
         found |= {_scope(row): row for row in tx.execute(query)}
     return found
@@ -307,7 +305,7 @@ def _says_the_same(decision: Row[Any], answer: Answer) -> bool:
 def _messages(tx: Connection, scopes: Iterable[Scope]) -> set[str]:
     """The takedowns of these subjects that stand."""
     found: set[str] = set()
-    for part in _parts(sorted({scope.subject_id for scope in scopes})):
+    for part in parts(sorted({scope.subject_id for scope in scopes})):
         of_subjects = sa.and_(outbox.c.action == TAKEDOWN, outbox.c.subject_id.in_(part), not_taken_back())
         found.update(tx.execute(sa.select(outbox.c.message_id).where(of_subjects)).scalars())
     return found
@@ -320,8 +318,3 @@ def _within(table: sa.Table, scopes: Sequence[Scope]) -> sa.Select[Any]:
 
 def _scope(row: Row[Any]) -> Scope:
     return Scope(row.subject_id, row.content_sha256, row.model_id)
-
-
-def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK]

@@ -25,6 +25,7 @@ from pipelines.clock import acts
 from pipelines.comparison import FoundBy
 from pipelines.database import insert_missing
 from pipelines.database.evidence import examined
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items
 from pipelines.examined import coverage_id, required, unexamined, unexamined_count
 from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
@@ -292,6 +293,6 @@ def _settle_statuses(workspace: Workspace) -> None:
     unnoticed = live_hits().where(hits.c.tier != "face", items.c.status.in_(("clean", "no_face")))
     with workspace.database.read() as connection:
         late = sorted(connection.execute(unnoticed.with_only_columns(hits.c.item_id).distinct()).scalars())
-    for start in range(0, len(late), 500):
+    for some in parts(late):
         with workspace.database.write() as tx:
-            settle_statuses(tx, late[start : start + 500])
+            settle_statuses(tx, some)

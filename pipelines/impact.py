@@ -29,6 +29,7 @@ from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
 from pipelines.comparison import compare_kept
 from pipelines.database.evidence import model_files
+from pipelines.database.parts import parts
 from pipelines.database.tables import items, shards
 from pipelines.item_texts import by_place, texts_of
 from pipelines.judging import model_of_item
@@ -188,8 +189,8 @@ def _still_there(
     """Those of the items that are live with that content, and whose faces this shard holds and may hold now."""
     wanted = sorted({item_id for item_id, _ in faces})
     here = sa.select(*_OF_ITEM).where(items.c.shard_id == entry.shard_id, items.c.live, *_not_expired(workspace))
-    for start in range(0, len(wanted), _AT_ONCE):
-        for row in connection.execute(here.where(items.c.item_id.in_(wanted[start : start + _AT_ONCE]))):
+    for some in parts(wanted):
+        for row in connection.execute(here.where(items.c.item_id.in_(some))):
             if count := faces.get((row.item_id, row.content_sha256)):
                 yield row.item_id, FoundItem(row.uploader, row.model, count)
 

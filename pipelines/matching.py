@@ -22,6 +22,7 @@ from indexes.gallery import Gallery
 from pipelines.clock import acts
 from pipelines.comparison import Comparison, FoundBy, Side, compare_shard
 from pipelines.database import insert_missing
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, shards
 from pipelines.galleries import load_gallery
 from pipelines.isolation import resume
@@ -261,8 +262,8 @@ def _live_items(connection: Connection, shard_id: str, among: Collection[str]) -
     """Item id -> content digest of those items that are live and whose faces this shard holds now."""
     live, wanted = dict[str, str](), sorted(among)
     here = sa.select(items.c.item_id, items.c.content_sha256).where(items.c.shard_id == shard_id, items.c.live)
-    for start in range(0, len(wanted), 500):
-        part = here.where(items.c.item_id.in_(wanted[start : start + 500]))
+    for some in parts(wanted):
+        part = here.where(items.c.item_id.in_(some))
         live.update((str(item_id), str(digest)) for item_id, digest in connection.execute(part))
     return live
 
@@ -275,8 +276,8 @@ def _commit_hits(tx: Connection, shard_id: str, rows: Sequence[dict[str, Any]], 
     live = _live_items(tx, shard_id, {row["item_id"] for row in rows})
     true = [row for row in rows if live.get(row["item_id"]) == row["content_sha256"] and row["subject_id"] in active]
     # A hit found again belongs to an item that came back, perhaps with another parent: what corroborates it may be new.
-    for start in range(0, len(true), 500):
-        again = [row["hit_id"] for row in true[start : start + 500]]
+    for some in parts(true):
+        again = [row["hit_id"] for row in some]
         tx.execute(sa.update(hits).where(hits.c.hit_id.in_(again)).values(judged_at=None))
     new = insert_missing(tx, hits, true)
     settle_statuses(tx, {row["item_id"] for row in true})

@@ -14,13 +14,12 @@ from sqlalchemy.engine import Connection
 
 from embeddings.header_evidence import HeaderText
 from pipelines.database.evidence import model_files
+from pipelines.database.parts import parts
 from pipelines.database.tables import items
 from pipelines.model_reading import READ, KnownFile, ModelFile
 from pipelines.sealing import Sealer
 
 __all__ = ["HeaderText", "enter_model_files", "forget_model_files", "header_texts", "known_file"]
-
-_AT_ONCE = 500
 
 
 def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ModelFile], *, now: datetime) -> None:
@@ -36,8 +35,7 @@ def header_texts(
 ) -> dict[str, tuple[HeaderText, ...]]:
     """The texts in the headers of these contents, as far as they are model files whose header was read."""
     wanted, texts = sorted(contents), {}
-    for start in range(0, len(wanted), _AT_ONCE):
-        part = wanted[start : start + _AT_ONCE]
+    for part in parts(wanted):
         query = sa.select(model_files.c.content_sha256, model_files.c.sealed_header).where(
             model_files.c.content_sha256.in_(part), model_files.c.sealed_header.is_not(None)
         )

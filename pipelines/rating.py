@@ -16,14 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.config_embedding import ContentConfig
+from pipelines.database.parts import parts
 from pipelines.database.tables import contents, items
 from pipelines.levels import LEVELS, UNKNOWN
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.concept_list import ConceptList
-
-_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +102,8 @@ def ratings_of(connection: Connection, workspace: Workspace, item_ids: Collectio
     )
     found: dict[str, Rating] = {}
     in_force: dict[str, str] = {}
-    for start in range(0, len(wanted), _AT_ONCE):
-        for row in connection.execute(query.where(items.c.item_id.in_(wanted[start : start + _AT_ONCE]))):
+    for some in parts(wanted):
+        for row in connection.execute(query.where(items.c.item_id.in_(some))):
             scores = None
             if row.concepts is not None and row.clip_model_id is not None:
                 if row.clip_model_id not in in_force:

@@ -21,14 +21,13 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError
 from indexes.corpus import ShardEntry
 from pipelines.clock import acts
+from pipelines.database.parts import parts
 from pipelines.database.tables import coverage, items, shards
 from pipelines.manifest import ListedShard, find_shard, insert_shard, keep_nothing
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_AT_ONCE = 500
 
 
 def read_kept(workspace: Workspace, entry: ShardEntry) -> pa.Table | None:
@@ -106,8 +105,8 @@ def _split(tx: Connection, workspace: Workspace, shard: ListedShard, item_ids: l
     """Move items to a shard of their own that keeps nothing and has been compared with the same people."""
     new_id = secrets.token_hex(16)
     faces = 0
-    for start in range(0, len(item_ids), _AT_ONCE):
-        some = items.c.item_id.in_(item_ids[start : start + _AT_ONCE])
+    for chosen in parts(item_ids):
+        some = items.c.item_id.in_(chosen)
         faces += tx.execute(sa.select(sa.func.sum(items.c.faces)).where(some)).scalar_one() or 0
         tx.execute(sa.update(items).where(some).values(shard_id=new_id))
     entry = ShardEntry(new_id, shard.entry.model_id, shard.entry.dimension, None, None, 0, faces)

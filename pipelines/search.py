@@ -24,6 +24,7 @@ from indexes.join import pair_scores
 from pipelines import audit
 from pipelines.content_coverage import measure_content
 from pipelines.content_shards import clip_vectors, list_content_shards
+from pipelines.database.parts import parts
 from pipelines.database.tables import contents, items
 from pipelines.fetch import ahead
 from pipelines.ledger import Scope
@@ -62,7 +63,6 @@ class _Shard:
 
 _Best = dict[str, tuple[float, int]]
 """Content digest -> score and frame."""
-_AT_ONCE = 500
 
 
 def search_text(
@@ -160,8 +160,8 @@ def _current(workspace: Workspace, shard_id: str, digests: Sequence[str]) -> set
     query = query.where(contents.c.clip_shard_id == shard_id, items.c.live)
     found: set[str] = set()
     with workspace.database.read() as connection:
-        for start in range(0, len(digests), _AT_ONCE):
-            some = contents.c.content_sha256.in_(digests[start : start + _AT_ONCE])
+        for chosen in parts(digests):
+            some = contents.c.content_sha256.in_(chosen)
             found.update(connection.execute(query.where(some)).scalars())
     return found
 

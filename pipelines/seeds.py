@@ -41,6 +41,7 @@ from sqlalchemy.engine import Connection
 from embeddings.fingerprints import PDQ_MODEL_ID
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import decisions, model_files, seeds
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items
 from pipelines.workspace import new_id
 
@@ -68,7 +69,6 @@ MODEL_IDS: Final[dict[Kind, str]] = {"sha256": SHA256_MODEL_ID, "payload": PAYLO
 _NOTHING: Final = hashlib.sha256().hexdigest()
 """The payload digest of a model file without tensors: every such file has it, so it says nothing of whom it shows."""
 _VERSION: Final = "seed_version"
-_CHUNK: Final = 300
 _SAME: Final = ("subject_id", "kind", "digest", "model_id")
 
 
@@ -142,8 +142,8 @@ def _grounds(connection: Connection, confirmed: Sequence[Confirmed]) -> dict[str
     """Decision id -> what of the content it confirmed, for those that confirmed something in it."""
     found: dict[str, Ground] = {}
     query = sa.select(hits.c.hit_id, hits.c.tier, items.c.kind).join(items, items.c.item_id == hits.c.item_id)
-    for start in range(0, len(confirmed), _CHUNK):
-        part = {one.hit_id: one for one in confirmed[start : start + _CHUNK]}
+    for some in parts(confirmed):
+        part = {one.hit_id: one for one in some}
         for row in connection.execute(query.where(hits.c.hit_id.in_(part))):
             one = part[row.hit_id]
             if ground := ground_of(tier=row.tier, kind=row.kind, reason=one.reason):
@@ -164,8 +164,8 @@ def _face_shares(connection: Connection, confirmed: Sequence[Confirmed]) -> dict
         .select_from(decisions.join(hits, sa.and_(*same)).join(items, items.c.item_id == hits.c.item_id))
         .where(hits.c.tier == "face")
     )
-    for start in range(0, len(confirmed), _CHUNK):
-        part = [one.decision_id for one in confirmed[start : start + _CHUNK]]
+    for some in parts(confirmed):
+        part = [one.decision_id for one in some]
         for row in connection.execute(query.where(decisions.c.decision_id.in_(part))):
             if not row.frame:
                 found[row.decision_id] = max(_share(row), found.get(row.decision_id, 0.0))
@@ -187,8 +187,8 @@ def _fingerprints(connection: Connection, item_ids: Sequence[str]) -> dict[str, 
     query = sa.select(items.c.item_id, items.c.content_sha256, model_files.c.payload_sha256, items.c.pdq).select_from(
         items.outerjoin(model_files, model_files.c.content_sha256 == items.c.content_sha256)
     )
-    for start in range(0, len(item_ids), _CHUNK):
-        part = items.c.item_id.in_(item_ids[start : start + _CHUNK])
+    for some in parts(item_ids):
+        part = items.c.item_id.in_(some)
         for row in connection.execute(query.where(part, items.c.content_sha256.is_not(None))):
             digests: dict[Kind, str | None] = {"sha256": row[1], "payload": row[2], "pdq": row[3]}
             found[row.item_id] = [(kind, digest) for kind, digest in digests.items() if digest not in (None, _NOTHING)]
@@ -250,8 +250,8 @@ def hit_by(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str
         .join(own, sa.and_(*(own.c[name] == other.c[name] for name in _SAME)))
     )
     found: set[tuple[str, str]] = set()
-    for start in range(0, len(decision_ids), _CHUNK):
-        part = query.where(own.c.decision_id.in_(decision_ids[start : start + _CHUNK]))
+    for some in parts(decision_ids):
+        part = query.where(own.c.decision_id.in_(some))
         found.update((str(item_id), str(subject_id)) for item_id, subject_id in connection.execute(part))
     return found
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.evidence import model_verdicts
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, shards, verdicts
 from pipelines.judging.evidence import Group, groups_with, weighing
 from pipelines.judging.groups import GROUPS_PER_TRANSACTION, judge_groups
@@ -104,7 +105,6 @@ def simulate(
 
 
 _About = tuple[str, str, str]
-_CHUNK = 500
 
 
 def _verdicts(
@@ -113,8 +113,8 @@ def _verdicts(
     """(of, item or model, subject) -> verdict and rule in force, the newest of each."""
     found: dict[_About, tuple[str, str]] = {}
     query = sa.select(verdicts.c.item_id, verdicts.c.subject_id, verdicts.c.verdict, verdicts.c.rule)
-    for start in range(0, len(item_ids), _CHUNK):
-        part = query.where(verdicts.c.item_id.in_(item_ids[start : start + _CHUNK]))
+    for some in parts(item_ids):
+        part = query.where(verdicts.c.item_id.in_(some))
         for row in connection.execute(part.order_by(verdicts.c.judged_at)):
             found["item", row.item_id, row.subject_id] = (row.verdict, row.rule)
     models = sa.select(model_verdicts).where(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, shards
 from pipelines.judging import live_hits
-
-_CHUNK: Final = 500
 
 
 def settle_statuses(tx: Connection, item_ids: Collection[str]) -> None:
@@ -27,8 +25,7 @@ def settle_statuses(tx: Connection, item_ids: Collection[str]) -> None:
     )
     before = sa.case((sa.func.coalesce(items.c.faces, 0) == 0, "no_face"), (compared, "clean"), else_="pending")
     wanted = sorted(item_ids)
-    for start in range(0, len(wanted), _CHUNK):
-        part = wanted[start : start + _CHUNK]
+    for part in parts(wanted):
         some = sa.update(items).where(items.c.item_id.in_(part))
         counted = live_hits().where(hits.c.item_id.in_(part)).with_only_columns(hits.c.item_id)
         tx.execute(some.where(items.c.status == "hit", items.c.item_id.not_in(counted)).values(status=before))

@@ -24,6 +24,7 @@ from pipelines.database import calibrations as calibrations  # completes the met
 from pipelines.database import evidence as evidence  # completes the metadata
 from pipelines.database import tables
 from pipelines.database.accounting import Account, listen
+from pipelines.database.parts import parts
 
 if TYPE_CHECKING:
     import alembic.config
@@ -253,8 +254,8 @@ def insert_missing(tx: Connection, table: sa.Table, rows: Sequence[Mapping[str, 
     """Insert the rows whose primary key is not there yet; how many. Exact, because writers are serialised."""
     (key,) = table.primary_key.columns
     new = {row[key.name]: row for row in rows}
-    for start in range(0, len(rows), 500):
-        part = [row[key.name] for row in rows[start : start + 500]]
+    for some in parts(rows):
+        part = [row[key.name] for row in some]
         for found in tx.execute(sa.select(key).where(key.in_(part))).scalars():
             new.pop(found, None)
     if new:

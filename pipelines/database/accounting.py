@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.sql.dml import Delete, Insert, Update
 
 from pipelines.database import tables
+from pipelines.database.parts import parts
 
 UNSEALED: Final[Mapping[str, frozenset[str]]] = {"hits": frozenset({"judged_at"})}
 """Columns that no digest covers. ``hits.judged_at``: set back for every hit when a setting changes; null asks for a
@@ -31,7 +32,6 @@ SEAL: Final = "seal"
 """The fact in ``state`` that holds the digests, which no digest can cover."""
 _APART: Final = {"items": ("sealed_record",), "templates": ("sealed_vector", "sealed_crop")}
 """Large columns with a digest of their own: whoever changes a status, or loads the gallery, need not read them."""
-_AT_ONCE: Final = 300
 _STREAMED: Final = 2000
 _MODULUS: Final = 1 << 256
 
@@ -202,8 +202,7 @@ def _conjuncts(conditions: Iterable[Any]) -> Iterator[Any]:
 
 def _by_keys(table: sa.Table, keys: Sequence[tuple[Any, ...]]) -> Iterator[sa.ColumnElement[bool]]:
     columns = list(table.primary_key.columns)
-    for start in range(0, len(keys), _AT_ONCE):
-        some = keys[start : start + _AT_ONCE]
+    for some in parts(keys):
         if len(columns) == 1:
             yield columns[0].in_([key[0] for key in some])
         else:

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from pipelines.clock import acts
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import model_verdicts
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.judging.breakers import trip
 from pipelines.judging.evidence import (
@@ -38,7 +39,6 @@ from pipelines.takedown.outbox import BLOCK, TAKEDOWN
 from pipelines.workspace import Workspace
 
 GROUPS_PER_TRANSACTION = 100
-_CHUNK = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,8 @@ def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str
     """
     item_ids, found = sorted({item_id for item_id, _ in pairs}), dict[str, str | None]()
     query = sa.select(items.c.item_id, model_of_item().label("model"))
-    for start in range(0, len(item_ids), _CHUNK):
-        part = query.where(items.c.item_id.in_(item_ids[start : start + _CHUNK]))
+    for chosen in parts(item_ids):
+        part = query.where(items.c.item_id.in_(chosen))
         found |= {row.item_id: row.model for row in tx.execute(part)}
     decided: dict[Group, set[tuple[str, str]]] = {}
     for item_id, subject_id in pairs:

@@ -10,12 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.database.parts import parts
 from pipelines.database.tables import items, outbox, requests
 from pipelines.ledger import Scope, count_statuses
 from pipelines.takedown.outbox import BLOCK, EFFECTS, HELD, PENDING, WITHDRAWN, enqueue, not_taken_back, withdraw
 from pipelines.workspace import Workspace
-
-_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +165,8 @@ def _implausible(tx: Connection, workspace: Workspace, item_ids: Sequence[str]) 
     config = workspace.config.sweep
     by_day: dict[tuple[str, str], set[str]] = {}
     query = sa.select(items.c.item_id, items.c.source_id, items.c.day)
-    for start in range(0, len(item_ids), _CHUNK):
-        for item_id, source, day in tx.execute(query.where(items.c.item_id.in_(item_ids[start : start + _CHUNK]))):
+    for some in parts(item_ids):
+        for item_id, source, day in tx.execute(query.where(items.c.item_id.in_(some))):
             by_day.setdefault((source, day), set()).add(item_id)
     found: set[str] = set()
     for (source, day), of_day in by_day.items():

@@ -17,6 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, subjects, verdicts
 from pipelines.judging.evidence import Group, content_key, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.judging.messages import Wanted, is_unsent, stands_by_person, take_back
@@ -26,14 +27,11 @@ from pipelines.workspace import Workspace
 Pair = tuple[str, str]
 """Item (or model) and subject."""
 
-_CHUNK = 300
-
 
 def clear_rejected(tx: Connection, workspace: Workspace, pairs: Collection[Pair], *, left: Collection[Pair]) -> None:
     """Clear the verdicts on these pairs of which people rejected everything; ``left``: those with evidence still."""
     lost = sorted(set(pairs) - set(left))
-    for start in range(0, len(lost), _CHUNK):
-        part = lost[start : start + _CHUNK]
+    for part in parts(lost):
         gone = [row for row in tx.execute(_unfounded(part)) if (row.item_id, row.subject_id) in part]
         for row in gone:
             values = {"verdict": "clear", "rule": "rejected_by_person", "decided_by": "human", "priority": 0}
@@ -102,8 +100,8 @@ def let_fall(tx: Connection, groups: Collection[Group], wanted: Sequence[Wanted]
         carried = (row.action, row.item_id, row.subject_id) in called_for or removed.get(group, set()) & speakers
         if not carried or _is_outdated(row):
             gone.append(row.message_id)
-    for start in range(0, len(gone), _CHUNK):
-        part = outbox.c.message_id.in_(gone[start : start + _CHUNK])
+    for chosen in parts(gone):
+        part = outbox.c.message_id.in_(chosen)
         tx.execute(sa.update(outbox).where(part).values(state=WITHDRAWN, finished_at=now))
     return len(gone)
 

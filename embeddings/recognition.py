@@ -11,7 +11,7 @@ from embeddings.types import Float32, ModelSession, UInt8, check_unit
 CPU_BATCH = 4
 """Crops per call at which SFace is fastest on a CPU: 7.3 ms a face at 4, 7.8 at 1, 9.1 at 16 (caches)."""
 CUDA_BATCH = 256
-"""Crops per call on a GPU, which a smaller batch leaves idle (DESIGN 7). Has not been run."""
+"""Crops per call on a GPU, which a smaller batch leaves idle. Has not been run."""
 TINY_NORM = 1e-6
 """An output shorter than this has no direction worth keeping; real faces give norms of 5 to 15."""
 

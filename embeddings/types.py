@@ -111,7 +111,7 @@ def face_schema(dimension: int) -> pa.Schema:
     """One row per face: content, frame, running face number within the content, box, score, view, vector.
 
     The vector is ``dimension`` little-endian float32 in a FixedSizeBinary, which Parquet reads about ten times faster
-    than a list (DESIGN 5).
+    than a list.
     """
     import pyarrow as pa
 

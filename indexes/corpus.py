@@ -1,4 +1,4 @@
-"""The corpus: face embeddings of live items in sealed shards (DESIGN 5).
+"""The corpus: face embeddings of live items in sealed shards.
 
 A shard is written to a temporary name, fsynced, renamed, and exists for readers only once the manifest lists it. It is
 sealed by Parquet Modular Encryption (AES-256-GCM, one key per shard, the shard's identity as associated data) and

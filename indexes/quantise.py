@@ -1,4 +1,4 @@
-"""int8 codes of unit vectors, and the bound that makes a first pass over them exact (I3, DESIGN 8).
+"""int8 codes of unit vectors, and the bound that makes a first pass over them exact (I3).
 
 A vector is x = s*c + e with c in int8, a scale s and r >= |e|. A probe is q = t*b + f likewise, with R >= |f|. With
 D = b.c, the product of the codes, which is a whole number and computed exactly,

@@ -1,4 +1,4 @@
-"""Vectors in sealed files made for the join: blocks of codes to stream, and vectors to look up one by one (DESIGN 5).
+"""Vectors in sealed files made for the join: blocks of codes to stream, and vectors to look up one by one.
 
 Parquet opens nothing smaller than a row group and decrypts at 5 GB/s on two cores; AES-256-GCM by itself does 15 GB/s
 on one (benchmarks.search). So a file is a header and two runs of chunks, each chunk sealed by itself:

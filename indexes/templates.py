@@ -30,7 +30,7 @@ from indexes.stored import Int64
 Float64 = npt.NDArray[np.float64]
 
 MOST_CENTROIDS = 4
-"""Centroids of one subject at most; a subject with no more references keeps them as they are (DESIGN 8)."""
+"""Centroids of one subject at most; a subject with no more references keeps them as they are."""
 
 STRANGER_DEVIATIONS = 2.6
 """How many standard deviations of strangers' scores, 1 / sqrt(d) each, a lowered threshold must stay above zero: half a

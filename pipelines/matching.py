@@ -1,7 +1,7 @@
 """The matching stage: stored faces against the registry, shard by shard, whatever is not covered yet.
 
 A nightly sweep (new shards, all subjects) and a rescan (all shards, new subjects) are the same join over the pairs that
-coverage does not show (DESIGN 3). Each shard ends in one transaction that writes its hits, its items' statuses and its
+coverage does not show. Each shard ends in one transaction that writes its hits, its items' statuses and its
 coverage together, so that work cut off anywhere is simply found uncovered again (I2, I6).
 """
 

@@ -145,7 +145,8 @@ def is_quick(item: pytest.Item) -> bool:
 
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-"""When it is, wherever nothing else is said. No test reads the real clock."""
+"""When it is, wherever nothing else is said. What only a command or a new home dates may still be dated by the real
+clock, with which no test compares it."""
 
 
 class Clock:

@@ -31,8 +31,8 @@ from pipelines.sample.truth import VERDICTS
 from pipelines.sources import FetchSettings, Item, open_source
 
 DAYS = (date(2026, 3, 4), date(2026, 3, 5))
-REVIEW, STRONG = 0.363, 0.50  # the pack's published thresholds, DESIGN 8
-NEAR_DUPLICATE = 31  # bits of PDQ, DESIGN 8
+REVIEW, STRONG = 0.363, 0.50  # the pack's published thresholds
+NEAR_DUPLICATE = 31  # bits of PDQ
 
 
 @dataclass(frozen=True)

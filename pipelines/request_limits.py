@@ -9,7 +9,7 @@ counted as well, and ``likeness status`` shows it. A clock that jumps begins a n
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from sqlalchemy.engine import Connection
 
@@ -57,7 +57,7 @@ def count_opened(tx: Connection, workspace: Workspace, *, contact: str) -> None:
         raise LimitError(problem)
     name = _name(workspace, contact)
     contacts = counts.contacts | {name: counts.contacts.get(name, 0) + 1}
-    _store(tx, RequestCounts(counts.day, counts.opened + 1, counts.previewed, counts.refused, contacts))
+    _store(tx, replace(counts, opened=counts.opened + 1, contacts=contacts))
 
 
 def count_preview(workspace: Workspace) -> None:
@@ -67,7 +67,7 @@ def count_preview(workspace: Workspace) -> None:
         counts = requests_today(tx, workspace)
         room = counts.previewed < most
         if room:
-            _store(tx, RequestCounts(counts.day, counts.opened, counts.previewed + 1, counts.refused, counts.contacts))
+            _store(tx, replace(counts, previewed=counts.previewed + 1))
     if not room:
         _refuse(
             workspace,
@@ -95,7 +95,7 @@ def _no_room(counts: RequestCounts, workspace: Workspace, contact: str) -> str |
 def _refuse(workspace: Workspace, problem: str) -> None:
     with workspace.database.write() as tx:
         counts = requests_today(tx, workspace)
-        _store(tx, RequestCounts(counts.day, counts.opened, counts.previewed, counts.refused + 1, counts.contacts))
+        _store(tx, replace(counts, refused=counts.refused + 1))
     raise LimitError(problem)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,7 @@ def _canonical(counter: Any, sums: Any) -> str:
     return json.dumps([counter, sums], sort_keys=True)
 
 
+@cache  # asked whenever a home is opened, and the same for as long as the code is
 def _column_names() -> str:
     return json.dumps({name: [column.name for column in part.columns] for name, part in sorted(all_parts().items())})
 

@@ -7,13 +7,11 @@ So nobody decides what came in, or became something else, unseen.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
@@ -23,10 +21,8 @@ from pipelines.database.tables import hits, items, verdicts
 from pipelines.decisions import Answer, DecisionSummary, decide_in
 from pipelines.judging import live_hits, verdict_of_hit
 from pipelines.judging.evidence import said
+from pipelines.shown import digest_of
 from pipelines.workspace import Workspace
-
-DIGITS: Final = 32
-"""Of a preview's digest: 128 bits, so that nobody can make uploads to fit one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +140,7 @@ def _preview(chosen: Sequence[Row[Any]], answer: Answer, told: DecisionSummary |
         seeds=told.seeds if told else 0,
     )
     about = [answer.decision, answer.reason, [list(row) for row in chosen], asdict(preview)]
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    return replace(preview, digest=digest[:DIGITS])
+    return replace(preview, digest=digest_of(about))
 
 
 def _ids(chosen: Sequence[Row[Any]]) -> list[str]:

@@ -11,8 +11,6 @@ Knows nothing of approvals: :mod:`pipelines.approval` weighs the answer.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +35,7 @@ from pipelines.manifest import list_shards
 from pipelines.model_files import header_texts
 from pipelines.progress import Progress, silent
 from pipelines.retention import expiry, is_kept
+from pipelines.shown import digest_of
 from pipelines.sources import Item
 from pipelines.workspace import Workspace
 
@@ -132,7 +131,7 @@ def measure_impact(
         largest_uploader_share=max(uploaders.values(), default=0) / max(1, len(found)),
         measured=not unseen or seen >= workspace.policy.settings.enrolment.min_items,
         share_of=share_of,
-        found=hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()[:32] if found else "",
+        found=digest_of(sorted(found)) if found else "",
     )
 
 

@@ -7,7 +7,6 @@ above the policy's limits a second person has to accept as well, or nobody may (
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +28,7 @@ from pipelines.impact import Impact
 from pipelines.progress import Progress, silent
 from pipelines.registry import Identity, activate, destroy, end_subject, insert_subject
 from pipelines.request_limits import count_opened, count_preview, require_room
+from pipelines.shown import digest_of
 from pipelines.workspace import Workspace, new_id
 
 
@@ -110,9 +110,8 @@ def preview_request(
 
 
 def seen_digest(request_id: str, impact: Impact) -> str:
-    """What an acceptance names to say which preview of this request was looked at: 32 hex digits."""
-    shown = json.dumps([request_id, asdict(impact)], sort_keys=True)
-    return hashlib.sha256(shown.encode()).hexdigest()[:32]
+    """What an acceptance names to say which preview of this request was looked at."""
+    return digest_of([request_id, asdict(impact)])
 
 
 @acts

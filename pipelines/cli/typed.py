@@ -12,9 +12,10 @@ import click
 from click.core import ParameterSource
 
 from pipelines.cli.spoken import PlainSpokenGroup
+from pipelines.shown import DIGITS
 
 _VALUELESS: Final = re.compile(r"(--[a-z][a-z-]*)=")
-_DIGEST: Final = re.compile(r"[0-9a-f]{32}")
+_DIGEST: Final = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
 
 
 class CheckedGroup(PlainSpokenGroup):

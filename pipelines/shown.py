@@ -1,0 +1,16 @@
+"""The digest that an act names to say which preview its author looked at. Knows nothing of what is previewed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Final
+
+DIGITS: Final = 32
+"""Of a digest, in hex: 128 bits, so that nobody can make uploads to fit one."""
+
+
+def digest_of(shown: object) -> str:
+    """The digest of what JSON writes: :data:`DIGITS` hex digits, the same for the same values in whatever order keys
+    were set."""
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:DIGITS]

@@ -7,13 +7,13 @@ link, filling a FIFO or replacing a device or another file would hand it to them
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from embeddings.errors import StateError
+from indexes.durable import durable_file
 
 
 def require_writable(path: Path, *, overwrite: bool) -> None:
@@ -48,13 +48,8 @@ def publish(path: Path, write: Callable[[BinaryIO], object], *, overwrite: bool)
             require_writable(path, overwrite=False)  # it came in the meantime: say so
             raise
         return
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    _write(temporary, write)
-    try:
-        temporary.replace(path)  # os.replace: atomic
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with durable_file(path, before_rename=lambda: None) as file:
+        write(file)
 
 
 def open_private(path: str | Path, flags: int) -> int:

@@ -13,7 +13,7 @@ import httpx
 
 from embeddings.errors import ConfigError, FetchError, UnscannableError
 from pipelines.exchange.allowance import OversizeError
-from pipelines.exchange.client import USUAL_HEADERS, BoundedClient, content_length
+from pipelines.exchange.client import USUAL_HEADERS, BoundedClient
 from pipelines.exchange.urls import PORTS, VALID_PORTS, as_connected, parse_url
 from pipelines.sources.addresses import is_public
 from pipelines.sources.item import FetchSettings
@@ -46,8 +46,6 @@ class Downloader:
         target = self._checked(url)
         with self._in_time(), self._client.exchange("GET", target, USUAL_HEADERS) as response:
             check_answer(response, 200)
-            if (content_length(response) or 0) > max_bytes:
-                raise UnscannableError("too_large")
             try:
                 return self._client.body(response, max_bytes=max_bytes)
             except OversizeError:

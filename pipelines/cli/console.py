@@ -213,7 +213,7 @@ def _cell(value: Any) -> str:
         return ", ".join(f"{visible(str(name))} {_cell(entry)}" for name, entry in value.items()) or "-"
     if isinstance(value, list):
         return "; ".join(_cell(entry) for entry in value) or "-"
-    return "-" if value is None else visible(str(value))
+    return "-" if value in (None, "") else visible(str(value))
 
 
 def actor() -> str:

@@ -9,7 +9,8 @@
     ├── ConfigError               a setting, a policy file or a key is missing or wrong
     ├── NotReadyError             registry, index or store is empty, stale or unusable (I7)
     │   ├── CorruptionError       stored bytes are not what was written: digest, seal or count differs
-    │   └── ModelMismatchError    vectors of another model or dimension met (I4)
+    │   ├── ModelMismatchError    vectors of another model or dimension met (I4)
+    │   └── EndingError           more opt-outs end at once than can be meant (I12)
     ├── VectorError               NaN, zero or unnormalised vectors at a boundary (I4)
     ├── WeightsError              model files missing, altered, or under a licence not accepted
     ├── EnrolmentError            references that cannot become templates
@@ -70,6 +71,10 @@ class CorruptionError(NotReadyError):
 
 class ModelMismatchError(NotReadyError):
     """Vectors of another model or dimension than the index holds (I4)."""
+
+
+class EndingError(NotReadyError):
+    """More of the registry ends at once than the settings allow. Says how many, and what to do (I12)."""
 
 
 class VectorError(LikenessError):

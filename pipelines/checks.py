@@ -22,6 +22,7 @@ from pipelines.assets import day_scope, matches, night_scope, scanned_items, tak
 from pipelines.calibration.fit import read_fit
 from pipelines.config import SweepConfig
 from pipelines.database import get_state
+from pipelines.database.times import moment
 from pipelines.delivery import compare_with_service
 from pipelines.galleries import load_gallery
 from pipelines.judging import hit_rate
@@ -40,7 +41,7 @@ def canary_is_found(home: Home) -> AssetCheckResult:
     workspace = home.workspace()
     try:
         with workspace.database.read() as connection:
-            versions = active_versions(connection, now=workspace.now())
+            versions = active_versions(connection, now=moment(connection))
             gallery = load_gallery(workspace, connection, subject_ids=versions)
         workspace.canary.require_found(gallery, workspace.thresholds)
     except CorruptionError:

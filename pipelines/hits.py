@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import hits, items, verdicts
-from pipelines.judging import live_hits, verdict_of_hit
+from pipelines.database.times import moment
+from pipelines.judging import hits_in_force, verdict_of_hit
 
 TIERS = ("exact", "face", "header", "text")
 """Tiers of evidence, the weightiest first."""
@@ -60,9 +61,12 @@ def list_hits(
     day: date | None = None,
     verdict: str | None = None,
 ) -> list[Hit]:
-    """Hits in force (live item, active subject), best score first. Every filter is optional; ``day`` is the item's."""
+    """Hits in force (live item, active subject, lasting consent), best score first.
+
+    Every filter is optional; ``day`` is the item's.
+    """
     judged = verdict_of_hit()
-    found = live_hits()
+    found = hits_in_force(moment(connection))
     query = (
         found.with_only_columns(hits, items.c.parent_model, verdicts.c.verdict, verdicts.c.rule)
         .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))

@@ -16,13 +16,16 @@ from pipelines.calibration.fit import GalleryFit, read_fit
 from pipelines.compaction import held_shards
 from pipelines.content_coverage import ContentCoverage, measure_content
 from pipelines.database import get_state
-from pipelines.database.tables import runs, subjects
+from pipelines.database.tables import runs
+from pipelines.database.times import moment
 from pipelines.examined import unexamined_count
+from pipelines.in_force import state_at
 from pipelines.judging import earlier_hits_count, unjudged_count
-from pipelines.ledger import Scope, count_statuses, count_unsettled, scanner_faults
+from pipelines.ledger import Scope, count_unsettled, scanner_faults
 from pipelines.registry import active_versions, registry_version
 from pipelines.request_limits import requests_today
 from pipelines.requests import list_requests
+from pipelines.statuses import statuses_now
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.workspace import Workspace
@@ -89,9 +92,10 @@ def read_status(workspace: Workspace) -> Status:
     """Read the status. Loads no model."""
     now = workspace.now()
     with workspace.database.read() as connection:
-        statuses = count_statuses(connection, Scope(None, None))
+        statuses = statuses_now(connection, Scope(None, None))
         coverage = measure_coverage(connection, workspace, Scope(None, None))
-        by_state = connection.execute(sa.select(subjects.c.state, sa.func.count()).group_by(subjects.c.state))
+        state = state_at(moment(connection)).label("state_now")
+        by_state = connection.execute(sa.select(state, sa.func.count()).group_by(sa.text("state_now")))
         recent = connection.execute(sa.select(runs).order_by(runs.c.started_at.desc()).limit(5)).mappings()
         fit = read_fit(connection, workspace)
         asked = requests_today(connection, workspace)
@@ -113,7 +117,7 @@ def read_status(workspace: Workspace) -> Status:
             hits_unjudged=unjudged_count(connection),
             registry_version=registry_version(connection),
             subjects={str(state): int(count) for state, count in by_state},
-            subjects_active=len(active_versions(connection, now=now)),
+            subjects_active=len(active_versions(connection, now=moment(connection))),
             corpus=_corpus(connection, workspace),
             content=measure_content(connection, workspace, Scope(None, None)),
             calibration=fit,

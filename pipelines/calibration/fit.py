@@ -14,6 +14,8 @@ from sqlalchemy.engine import Connection
 from indexes.det import fpir, most_templates
 from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import subjects, templates
+from pipelines.database.times import moment
+from pipelines.in_force import is_in_force
 from pipelines.workspace import Workspace
 
 
@@ -75,8 +77,7 @@ def count_templates(connection: Connection, workspace: Workspace) -> int:
         .select_from(templates.join(subjects, subjects.c.subject_id == templates.c.subject_id))
         .where(
             templates.c.model_id == workspace.model_id,
-            subjects.c.state == "active",
-            subjects.c.expires_at > workspace.now(),
+            is_in_force(moment(connection)),
         )
     )
     return int(connection.execute(query).scalar_one())

@@ -14,6 +14,7 @@ from pipelines.approval import approvals_needed, enrol_subject, in_words, names_
 from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, say, to_plain
 from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, where_again
+from pipelines.database.times import moment
 from pipelines.enrolment import Reference, read_references, resembling_subjects
 from pipelines.environment import Environment
 from pipelines.galleries import load_gallery
@@ -274,7 +275,7 @@ def _read_references(workspace: Workspace, files: Sequence[Path]) -> list[Refere
 
 def _resembling(workspace: Workspace, references: Sequence[Reference]) -> tuple[str, ...]:
     with workspace.database.read() as connection:
-        active = active_versions(connection, now=workspace.now())
+        active = active_versions(connection, now=moment(connection))
         gallery = load_gallery(workspace, connection, subject_ids=active)
     found = resembling_subjects(references, gallery, threshold=workspace.thresholds.review)
     return tuple(subject_id for subject_id in found if subject_id in active)

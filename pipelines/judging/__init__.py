@@ -14,6 +14,7 @@ from __future__ import annotations
 from pipelines.judging.evidence import (
     content_key,
     earlier_hits_count,
+    hits_in_force,
     live_hits,
     model_of_item,
     unjudged_count,
@@ -27,6 +28,7 @@ __all__ = [
     "content_key",
     "earlier_hits_count",
     "hit_rate",
+    "hits_in_force",
     "judge_pending",
     "live_hits",
     "model_of_item",

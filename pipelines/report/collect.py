@@ -14,8 +14,9 @@ from sqlalchemy.engine import Connection
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
-from pipelines.judging import content_key, live_hits, verdict_of_hit
-from pipelines.ledger import Scope, count_statuses
+from pipelines.database.times import moment
+from pipelines.judging import content_key, hits_in_force, verdict_of_hit
+from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions, registry_version
 from pipelines.report.facts import (
@@ -29,6 +30,7 @@ from pipelines.report.facts import (
     UnscannedItem,
 )
 from pipelines.requests import RemovalRequest, list_requests
+from pipelines.statuses import statuses_now
 from pipelines.sweep import count_verdicts, measure_coverage
 from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN
 from pipelines.verdicts import ModelVerdict, list_model_verdicts
@@ -73,7 +75,7 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
 def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
     """Hits in force of the live items in scope, by hit id."""
     judged = verdict_of_hit()
-    found = live_hits().where(*scope.where())
+    found = hits_in_force(moment(connection)).where(*scope.where())
     query = (
         found.with_only_columns(
             content_key().label("content_key"),
@@ -118,8 +120,8 @@ def _standing_takedowns(connection: Connection, scope: Scope) -> dict[tuple[str,
 def read_coverage(connection: Connection, workspace: Workspace, scope: Scope) -> CoverageFacts:
     """The pairs as every other command counts them, and where the missing ones are."""
     measured = measure_coverage(connection, workspace, scope)
-    versions = active_versions(connection, now=workspace.now())
-    statuses = count_statuses(connection, scope)
+    versions = active_versions(connection, now=moment(connection))
+    statuses = statuses_now(connection, scope)
     pending = waiting = 0
     waiting_for: set[str] = set()
     if measured.settled < measured.pairs or (not versions and statuses.get("pending")):
@@ -219,7 +221,7 @@ def _counts(
     models: tuple[ModelVerdict, ...],
     coverage: CoverageFacts,
 ) -> ReportCounts:
-    statuses = count_statuses(connection, scope)
+    statuses = statuses_now(connection, scope)
     judged = count_verdicts(connection, scope)
     of_models = Counter(model.verdict for model in models)
     faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()

@@ -31,7 +31,7 @@ from pipelines.database.times import moment
 from pipelines.endings import require_few_endings, tell_endings
 from pipelines.enrolment import Reference
 from pipelines.identities import Identity as Identity
-from pipelines.identities import require_short, seal_identity, unseal_identity
+from pipelines.identities import require_short_identity, seal_identity, unseal_identity
 from pipelines.in_force import ACTIVE, is_in_force, state_at
 from pipelines.sealing import Sealer, unseal
 from pipelines.state_seal import REGISTRY
@@ -87,7 +87,8 @@ def insert_subject(
     require_usable(identity.names, identity.exclusions, settings=workspace.config.names.settings())
     if expires_at <= now:
         raise EnrolmentError("expired", "the consent would have expired already")
-    _require_sense(workspace, identity, expires_at)
+    require_sensible_end(workspace, expires_at)
+    require_short_identity(identity, most=workspace.config.registry.max_text)
     subject_id = new_id("sub")
     key, wrapped = workspace.sealer.new_subject_key(subject_id)
     tx.execute(
@@ -127,17 +128,19 @@ def insert_subject(
     return subject_id, template_ids
 
 
-def _require_sense(workspace: Workspace, identity: Identity, expires_at: datetime) -> None:
+def require_sensible_end(workspace: Workspace, expires_at: datetime) -> None:
+    """Raise :class:`EnrolmentError` for a consent that ends beyond ``registry.most_consent_days``."""
     config = workspace.config.registry
     if expires_at > workspace.now() + timedelta(days=config.most_consent_days):
         raise EnrolmentError("expiry", f"a consent ends within {config.most_consent_days} days: name an earlier day")
-    require_short(identity.consent, "the reference of the consent", most=config.max_text)
-    require_short(identity.contact, "the reference of the contact", most=config.max_text)
 
 
 def activate(tx: Connection, workspace: Workspace, subject_id: str, *, actor: str) -> None:
     """Make a pending subject active: from here on every live item has to be compared with it."""
     _require_state(tx, subject_id, ("pending",))
+    ends = tx.execute(sa.select(subjects.c.expires_at).where(subjects.c.subject_id == subject_id)).scalar_one()
+    if ends <= workspace.now():
+        raise StateError("the consent of this subject is over: renew it first, with `likeness subject renew`")
     tx.execute(
         sa.update(subjects).where(subjects.c.subject_id == subject_id).values(state="active", version=raise_version(tx))
     )

@@ -18,6 +18,7 @@ from pipelines.content_coverage import ContentCoverage, measure_content
 from pipelines.database import get_state
 from pipelines.database.tables import runs
 from pipelines.database.times import moment
+from pipelines.endings import Ending, ending_within
 from pipelines.examined import unexamined_count
 from pipelines.in_force import state_at
 from pipelines.judging import earlier_hits_count, unjudged_count
@@ -27,7 +28,7 @@ from pipelines.request_limits import requests_today
 from pipelines.requests import list_requests
 from pipelines.statuses import statuses_now
 from pipelines.sweep import measure_coverage
-from pipelines.takedown.outbox import counts_by_state
+from pipelines.takedown.outbox import count_resting, counts_by_state
 from pipelines.workspace import Workspace
 
 
@@ -83,6 +84,10 @@ class Status:
     watermark: str | None
     outbox: dict[str, int]
     requests: tuple[RequestClock, ...]
+    endings: tuple[Ending, ...]
+    """Opt-outs that end within the longest of ``registry.warn_days``, the first to end first."""
+    messages_resting: int
+    """Not sent because the consent of their subject is over, until it is renewed."""
     requests_today: dict[str, int]
     """Opened, weighed against the platform, and refused for being too many, this UTC day."""
     last_runs: tuple[dict[str, Any], ...]
@@ -90,7 +95,7 @@ class Status:
 
 def read_status(workspace: Workspace) -> Status:
     """Read the status. Loads no model."""
-    now = workspace.now()
+    now, longest = workspace.now(), max(workspace.config.registry.warn_days, default=0)
     with workspace.database.read() as connection:
         statuses = statuses_now(connection, Scope(None, None))
         coverage = measure_coverage(connection, workspace, Scope(None, None))
@@ -134,6 +139,8 @@ def read_status(workspace: Workspace) -> Status:
                 )
                 for request in sorted(unfinished, key=lambda request: request.due_at)
             ),
+            endings=tuple(ending_within(connection, now=moment(connection), days=longest)),
+            messages_resting=count_resting(connection, now=moment(connection)),
             requests_today={name: getattr(asked, name) for name in ("opened", "previewed", "refused")},
             last_runs=tuple(
                 {name: row[name] for name in ("run_id", "kind", "day", "started_at", "finished_at")} for row in recent

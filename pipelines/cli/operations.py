@@ -117,6 +117,7 @@ def status(environment: Environment, as_json: bool) -> None:
         facts["requests"] = [
             f"{clock['request_id']} {clock['state']}, {clock['hours_left']:.1f} h left" for clock in clocks
         ]
+        facts["endings"] = [f"{one['subject_id']} ends in {one['days_left']} days" for one in facts["endings"]]
         facts["backfill"] = _backfill_words(facts["backfill"])
         facts["last runs"] = [
             f"{run['kind']} {run['day'] or ''} {run['finished_at'] or 'unfinished'}" for run in recent

@@ -15,12 +15,14 @@ from pipelines.calibration.fit import read_fit
 from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.database.times import moment
+from pipelines.endings import count_ended, ending_within
 from pipelines.judging import content_key, hits_in_force, verdict_of_hit
 from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions, registry_version
 from pipelines.report.facts import (
     CoverageFacts,
+    EndingFacts,
     MessageCount,
     PartialFacts,
     ReportCounts,
@@ -32,12 +34,12 @@ from pipelines.report.facts import (
 from pipelines.requests import RemovalRequest, list_requests
 from pipelines.statuses import statuses_now
 from pipelines.sweep import count_verdicts, measure_coverage
-from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN
+from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN, count_resting
 from pipelines.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.workspace import Workspace
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
-_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term")
+_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term", "dropped_at")
 _OF_VERDICT: Final = ("verdict", "rule", "distinct_images", "tiers", "decided_by", "priority")
 UNFINISHED: Final = (PENDING, HELD, LEASED, DEAD)
 """States in which a message has not had its effect."""
@@ -69,6 +71,7 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
         runs=read_runs(connection, scope, limit=max_runs),
         messages=count_messages(connection, scope, now=now),
         requests=read_requests(connection),
+        endings=read_endings(connection, workspace),
     )
 
 
@@ -208,8 +211,20 @@ def read_requests(connection: Connection) -> tuple[RemovalRequest, ...]:
     return tuple(request for request in list_requests(connection) if request.state in ("open", "accepted"))
 
 
+def read_endings(connection: Connection, workspace: Workspace) -> EndingFacts:
+    """Opt-outs that end soon or have ended. They concern every day."""
+    now, days = moment(connection), workspace.config.registry.warn_days
+    return EndingFacts(
+        soon=tuple(ending_within(connection, now=now, days=max(days, default=0))),
+        ended=count_ended(connection, now=now),
+        resting=count_resting(connection, now=now),
+        days=max(days, default=0),
+        urgent_days=min(days, default=0),
+    )
+
+
 def _expiries(connection: Connection, subject_ids: set[str]) -> dict[str, datetime]:
-    query = sa.select(subjects.c.subject_id, subjects.c.expires_at).where(subjects.c.state == "active")
+    query = sa.select(subjects.c.subject_id, subjects.c.expires_at)
     return {row.subject_id: row.expires_at for row in connection.execute(query) if row.subject_id in subject_ids}
 
 

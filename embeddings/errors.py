@@ -86,11 +86,16 @@ class WeightsError(LikenessError):
 
 
 class EnrolmentError(LikenessError):
-    """A reference photograph cannot become a template. ``reason`` is a fixed word."""
+    """A reference photograph cannot become a template. ``reason`` is a fixed word.
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    ``positions``: of the photographs at fault among those given, from 1 on. Whoever gave them knows their names, which
+    no error carries.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, positions: tuple[int, ...] = ()) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.positions = positions
 
 
 class InputError(LikenessError, ValueError):

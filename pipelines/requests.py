@@ -59,6 +59,7 @@ def open_request(
     consent: str | None,
     actor: str,
     exclusions: Sequence[str] = (),
+    case_reference: str | None = None,
 ) -> RemovalRequest:
     """Record a request and its pending subject. Without a consent record of its own, the request is the record.
 
@@ -69,7 +70,13 @@ def open_request(
     config = workspace.config.registry
     request_id = new_id("req")
     record = consent or f"request:{request_id}"
-    identity = Identity(names=tuple(names), consent=record, contact=contact, exclusions=tuple(exclusions))
+    identity = Identity(
+        names=tuple(names),
+        consent=record,
+        contact=contact,
+        exclusions=tuple(exclusions),
+        case_reference=case_reference,
+    )
     with workspace.database.write() as tx:
         count_opened(tx, workspace, contact=contact)
         subject_id, _ = insert_subject(

@@ -17,7 +17,7 @@ PLACES = {
         "init",
         "Make the home folder, its sealing key and its database, and load the models once.",
     ),
-    "subject": Place("registry", "subject", "The registry of people who opted out."),
+    "subject": Place("subjects", "subject", "The registry of people who opted out."),
     "request": Place("registry", "request", "Removal requests: 48 hours from the opening."),
     "sweep": Place("scanning", "sweep", "Compare new items with everybody in the registry."),
     "rescan": Place("scanning", "rescan", "Compare new subjects with everything on the platform."),

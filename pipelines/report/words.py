@@ -175,9 +175,7 @@ def _ending(facts: ReportFacts) -> Iterator[Alert]:
         yield Alert("warning", "Ending.", text)
     if found.resting:
         verb = "rests" if found.resting == 1 else "rest"
-        text = (
-            f"{number(found.resting, 'message')} {verb} until an opt-out that is over is renewed or withdrawn."
-        )
+        text = f"{number(found.resting, 'message')} {verb} until an opt-out that is over is renewed or withdrawn."
         yield Alert("warning", "Not sent.", text)
 
 

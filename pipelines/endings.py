@@ -127,7 +127,7 @@ def tell_endings(workspace: Workspace) -> list[Ending]:
     A renewal begins anew, and so does a clock that went back: what it had told was not so.
     """
     now = workspace.now()
-    told = {row.subject_id: row.told_days for row in _told(workspace)}
+    told = _told(workspace)
     with workspace.database.read() as connection:
         near = ending_within(connection, now=now, days=max(workspace.config.registry.warn_days, default=0))
     within = {one.subject_id: _threshold(one, workspace.config.registry.warn_days) for one in near}
@@ -138,19 +138,28 @@ def tell_endings(workspace: Workspace) -> list[Ending]:
     with workspace.database.write() as tx:
         _enter_told(tx, changed)
         for one in new:
-            facts = {"subject_id": one.subject_id, "days": within[one.subject_id], "ends": one.expires_at.isoformat()}
-            audit.append(tx, workspace.sealer, actor=service("expiry"), action="subject.ending", now=now, **facts)
+            audit.append(
+                tx,
+                workspace.sealer,
+                actor=service("expiry"),
+                action="subject.ending",
+                now=now,
+                subject_id=one.subject_id,
+                days=within[one.subject_id],
+                ends=one.expires_at.isoformat(),
+            )
     for one in new:
         _LOG.warning("opt-out %s ends in %d days: `likeness subject renew`", one.subject_id, one.days_left)
     return new
 
 
-def _told(workspace: Workspace) -> Sequence[sa.Row[tuple[str, int]]]:
+def _told(workspace: Workspace) -> dict[str, int]:
+    """Subject id -> the number of days that its end was last told at, of those in force."""
     query = sa.select(subjects.c.subject_id, subjects.c.told_days).where(
         subjects.c.told_days.is_not(None), is_in_force(workspace.now())
     )
     with workspace.database.read() as connection:
-        return connection.execute(query).all()
+        return {str(row.subject_id): int(row.told_days) for row in connection.execute(query)}
 
 
 def _threshold(one: Ending, warn_days: Sequence[int]) -> int:

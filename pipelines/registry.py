@@ -198,7 +198,7 @@ def note_lapsed(tx: Connection, *, now: datetime) -> list[str]:
 
     Whoever claims that everybody was compared does so in the same transaction: those were not.
     """
-    over = list(tx.execute(_unnoticed(now)).scalars())
+    over = [str(subject_id) for subject_id in tx.execute(_unnoticed(now)).scalars()]
     for some in parts(over):
         tx.execute(sa.update(subjects).where(subjects.c.subject_id.in_(some)).values(lapsed_at=now))
     return over
@@ -222,12 +222,17 @@ def take_up(workspace: Workspace) -> int:
 
 
 def put_in_force(tx: Connection, subject_id: str, **values: object) -> None:
-    """Have a subject compared with everything from here on; ``values``: columns to set."""
+    """Have a subject in force compared with everything from here on; ``values``: columns to set."""
+    stamp(tx, subject_id, state=ACTIVE, lapsed_at=None, **values)
+    settle_subject(tx, subject_id)
+
+
+def stamp(tx: Connection, subject_id: str, **values: object) -> None:
+    """Give a subject a new version, because what must be compared has changed; ``values``: columns to set."""
     own = sa.update(subjects).where(subjects.c.subject_id == subject_id)
-    tx.execute(own.values(state=ACTIVE, version=raise_version(tx), lapsed_at=None, **values))
+    tx.execute(own.values(version=raise_version(tx), **values))
     asked = sa.update(requests).where(requests.c.subject_id == subject_id, requests.c.state == "accepted")
     tx.execute(asked.values(attempt=requests.c.attempt + 1))  # a rescan under the name of the last one is not begun
-    settle_subject(tx, subject_id)
 
 
 def _unnoticed(now: datetime) -> sa.Select[tuple[str]]:

@@ -47,7 +47,7 @@ def renew(
         if expires_at <= row.expires_at:
             raise InputError(f"it lasts until {row.expires_at:%Y-%m-%d %H:%M} UTC already: give a later day")
         anew = row.state != "pending" and (row.state == EXPIRED or row.expires_at <= now or row.lapsed_at is not None)
-        values = {"expires_at": expires_at, "told_days": None, "accepted_end": None}
+        values: dict[str, Any] = {"expires_at": expires_at, "told_days": None, "accepted_end": None}
         if consent is not None:
             values["sealed_identity"] = _with_consent(tx, workspace, row, consent)
         if anew:

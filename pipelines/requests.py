@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import LikenessError, StateError
 from pipelines import audit
 from pipelines.actors import are_two_people, identity_of
-from pipelines.approval import Approvals, approvals_needed, in_words, preview_pending, refusal
+from pipelines.approval import Approvals, approvals_needed, covers, in_words, preview_pending, refusal
 from pipelines.clock import acts
 from pipelines.database.tables import requests
 from pipelines.enrolment import Reference
@@ -162,7 +162,7 @@ def _answer(
         return StateError(f"{in_words(impact)}; that is not what the preview showed: look at it again")
     if needed == "one":
         return "accept"
-    first = request.first_approval if _covers(request.impact, impact, growth=growth) else None
+    first = request.first_approval if covers(request.impact, impact, growth=growth) else None
     if first is not None and identity_of(first) == identity_of(actor):
         return StateError(f"{in_words(impact)}; you accepted it already: now somebody else has to")
     if seen is None:
@@ -171,14 +171,6 @@ def _answer(
             f"`likeness request accept {request.request_id} --expect {digest}`"
         )
     return "accept" if first is not None and are_two_people(first, actor) else "first_approval"
-
-
-def _covers(seen: Impact | None, now: Impact, *, growth: float) -> bool:
-    """Whether an approval of what was seen then speaks for what would be hit now."""
-    if seen is None:
-        return False
-    pairs = ((seen.expected_items, now.expected_items), (seen.unseen, now.unseen))
-    return all(after <= before * (1 + growth) for before, after in pairs)
 
 
 def reject_request(workspace: Workspace, request_id: str, *, reason: str, actor: str) -> RemovalRequest:

@@ -90,5 +90,5 @@ def _record(tx: Connection, workspace: Workspace, subject_ids: list[str], *, act
         now=workspace.now(),
         by=by,
         found=len(subject_ids),
-        subject_ids=subject_ids[:MOST_RECORDED],
+        subject_ids=",".join(subject_ids[:MOST_RECORDED]),
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipelines.workspace import Workspace
 
 REFERENCE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-_SEVERAL = ("--reference", "--alias", "--exclude", "--add-reference", "--add-alias", "--add-exclude")
+_SEVERAL = tuple(f"--{act}{what}" for act in ("", "add-", "remove-") for what in ("reference", "alias", "exclude"))
 """Options that take every value up to the next one."""
 
 

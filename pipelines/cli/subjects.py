@@ -11,6 +11,7 @@ import click
 from pipelines.approval import approvals_needed, enrol_subject, names_of_candidate, preview_subject
 from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, say, to_plain
 from pipelines.cli.persons import (
+    REFERENCE_FILE,
     ReferenceFiles,
     person_options,
     read_files,
@@ -27,6 +28,8 @@ from pipelines.leaving import foresee_end
 from pipelines.registry import Identity, erase, list_subjects, show_identity, withdraw
 from pipelines.renewal import renew
 from pipelines.subject_search import find_subjects, reveal_cases
+from pipelines.subject_update import Change, Updated, UpdatePreview, preview_update, update_subject
+from pipelines.templates import list_references
 
 DAYS = click.IntRange(1, 36_525)
 STATES = ("pending", "active", "expired", "withdrawn", "erased", "rejected")
@@ -136,12 +139,13 @@ def list_command(
 @click.argument("subject_id", metavar="ID")
 @command_options
 def show_subject(environment: Environment, as_json: bool, subject_id: str) -> None:
-    """Show one subject with names and consent. The look is recorded."""
+    """Show one subject with names, consent, case and the ids of its references. The look is recorded."""
     with opened(environment) as workspace:
         identity = show_identity(workspace, subject_id, actor=actor())
         with workspace.database.read() as connection:
             row = next(row for row in list_subjects(connection) if row.subject_id == subject_id)
-    emit(to_plain(row) | to_plain(identity), as_json=as_json)
+            references = list_references(connection, subject_id)
+    emit(to_plain(row) | to_plain(identity) | {"references": to_plain(references)}, as_json=as_json)
 
 
 @subject.command("renew")
@@ -169,6 +173,50 @@ def renew_subject(
 
 def _until(day: date | None, now: datetime, days: int) -> datetime:
     return end_of(day) if day else now + timedelta(days=days)
+
+
+@subject.command("update", cls=ReferenceFiles)
+@click.argument("subject_id", metavar="ID")
+@click.option("--add-reference", "added", multiple=True, type=REFERENCE_FILE, help="Photographs, one clear face each.")
+@click.option("--remove-reference", "removed", multiple=True, metavar="REFERENCE", help="Id of a reference; see show.")
+@text_option("--add-alias", "add_aliases", many=True, help="Another name; may be repeated.")
+@text_option("--remove-alias", "remove_aliases", many=True, help="A name that is looked for no more.")
+@text_option("--add-exclude", "add_exclusions", many=True, help="A phrase in which the name means something else.")
+@text_option("--remove-exclude", "remove_exclusions", many=True, help="A phrase that is an exclusion no more.")
+@text_option("--case-reference", "case_reference", help="Your own number or word for the case.")
+@text_option("--contact", "contact", help="Opaque reference of the contact.")
+@text_option("--consent", "consent", help="Reference of the consent record.")
+@click.option("--preview", is_flag=True, help="Only say what the person would hit after it.")
+@click.option("--expect", type=Digest(), help="The digest of the preview; needed where two people have to agree.")
+@command_options
+def update_command(
+    environment: Environment,
+    as_json: bool,
+    subject_id: str,
+    added: tuple[Path, ...],
+    removed: tuple[str, ...],
+    preview: bool,
+    expect: str | None,
+    **texts: Any,
+) -> None:
+    """Change references, aliases, exclusions or the case of an opt-out, within the limits of an enrolment.
+
+    What finds more is previewed first and may need two people, each giving the same change with --expect. What finds
+    less has its evidence dropped at once. A rescan is due after either, which Dagster starts.
+    """
+    with opened(environment) as workspace, progress(as_json) as report:
+        read = read_files(workspace, added) if added else []
+        resembling = resemblances_in_registry(workspace, read, but_for=subject_id) if read else {}
+        change = Change(add_references=tuple(read), remove_references=removed, **texts)
+        done: Updated | UpdatePreview
+        if preview:
+            done = preview_update(workspace, subject_id, change, actor=actor(), progress=report)
+        else:
+            done = update_subject(workspace, subject_id, change, actor=actor(), seen=expect, progress=report)
+    warn_of(resembling)
+    emit(to_plain(done) | resembling_facts(resembling), as_json=as_json)
+    if isinstance(done, Updated) and not done.in_force:
+        say("not in force yet: another person has to give the same change too", err=True)
 
 
 @subject.command("endings")

@@ -20,7 +20,7 @@ from pipelines.judging.evidence import (
     unjudged_count,
     verdict_of_hit,
 )
-from pipelines.judging.groups import JudgeCounts, judge_pending, rejudge
+from pipelines.judging.groups import JudgeCounts, judge_pending, judge_without, rejudge
 from pipelines.judging.messages import hit_rate
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "hit_rate",
     "hits_in_force",
     "judge_pending",
+    "judge_without",
     "live_hits",
     "model_of_item",
     "rejudge",

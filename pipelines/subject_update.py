@@ -119,7 +119,7 @@ def preview_update(
 ) -> UpdatePreview:
     """What :func:`update_subject` would do now. Stores nothing but an audit row of the counts of its impact.
 
-    Raises :class:`InputError` for a change that changes nothing, names what is not there, or leaves no reference;
+    Raises :class:`InputError` for a change of nothing, one that names what is not there, or leaves no reference;
     :class:`EnrolmentError` for names and references that cannot be; :class:`StateError` for a subject that somebody
     ended, or a request that is not accepted yet.
     """
@@ -200,6 +200,8 @@ def _answer(
 
 
 def _plan(workspace: Workspace, connection: Connection, subject_id: str, change: Change) -> _Plan:
+    if change == Change():
+        raise InputError("say what is to be changed: see `likeness subject update --help`")
     row = require_renewable(connection, subject_id)
     if row.state == "pending":
         raise StateError("this subject's request is not accepted yet: reject it, and open one as it should be")
@@ -210,10 +212,7 @@ def _plan(workspace: Workspace, connection: Connection, subject_id: str, change:
     require_short_identity(after, most=workspace.config.registry.max_text)
     removed, kept = _references(workspace, connection, subject_id, change)
     _require_one_person(kept, change.add_references, agreement=workspace.thresholds_at(connection).review)
-    plan = _Plan(row, before, after, removed, kept, change.add_references)
-    if after == before and not removed and not change.add_references:
-        raise InputError("nothing is changed by this: it is so already")
-    return plan
+    return _Plan(row, before, after, removed, kept, change.add_references)
 
 
 def _changed(identity: Identity, change: Change) -> Identity:

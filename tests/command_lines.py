@@ -161,10 +161,12 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
 
 def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
     subject = enrol(workspace, person(1))
+    (another,) = references(workspace, person(1))
+    another.crop[0, 0, 0] ^= 1  # another photograph
     more = Change(
-        add_references=tuple(references(workspace, person(1))),
-        add_aliases=("Tessa Examplesdaughter",),
-        add_exclusions=("testina street",),
+        add_references=(another,),
+        add_aliases=("Tessa Examplesdaughter", "somebody else"),
+        add_exclusions=("testina street", "somebody else"),
     )
     (spare,) = update_subject(workspace, subject, more, actor="tester").reference_ids
     for number in range(5):

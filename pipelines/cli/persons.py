@@ -64,7 +64,8 @@ def person_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def read_files(workspace: Workspace, files: Sequence[Path]) -> list[Reference]:
-    """The references that these photographs show. Names those at fault by their files, to the operator alone (I8)."""
+    """The references that these photographs show. The error names those at fault by their files: it is raised to be
+    shown to whoever typed them, and nothing logs it (I8)."""
     from pipelines.enrolment import read_references
 
     limit = workspace.limits.max_bytes + 1
@@ -81,8 +82,9 @@ def read_files(workspace: Workspace, files: Sequence[Path]) -> list[Reference]:
             agreement=workspace.thresholds.review,
         )
     except EnrolmentError as error:
-        say(*(f"reference {position} is {files[position - 1]}" for position in error.positions), err=True)
-        raise
+        which = "; ".join(f"reference {position} is {files[position - 1]}" for position in error.positions)
+        detail = str(error).removeprefix(f"{error.reason}: ")
+        raise EnrolmentError(error.reason, f"{detail} ({which})" if which else detail) from None
 
 
 def resemblances_in_registry(

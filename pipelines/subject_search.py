@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import EnrolmentError, InputError
 from indexes.name_rules import SubjectNames, require_usable
-from indexes.name_text import join_texts
+from indexes.name_text import join_texts, read_text, skeleton
 from indexes.names import NameMatcher
 from pipelines import audit
 from pipelines.database.tables import subject_keys, subjects
@@ -47,8 +47,9 @@ def find_subjects(
             found = {key: one for key, one in found.items() if _plain(one.case_reference or "") == wanted}
         if name is not None:
             asked = NameMatcher([SubjectNames("asked", (name,), ())], settings=settings)
-            within = NameMatcher([SubjectNames(key, one.names, ()) for key, one in found.items()], settings=settings)
-            named = {match.subject_id for match in within.find(name)} if found else set()
+            letters = _letters(name)
+            likely = [SubjectNames(key, one.names, ()) for key, one in found.items() if _may_stand(one.names, letters)]
+            named = {match.subject_id for match in NameMatcher(likely, settings=settings).find(name)}
             found = {key: one for key, one in found.items() if key in named or asked.find(join_texts(one.names))}
         ids = sorted(found)
         by = [word for word, given in (("name", name), ("case_reference", case_reference)) if given is not None]
@@ -75,6 +76,15 @@ def open_identities(connection: Connection, workspace: Workspace) -> Iterator[tu
     )
     for subject_id, sealed, wrapped in connection.execute(query):
         yield subject_id, unseal_identity(workspace.sealer.subject_key(wrapped, subject_id), sealed, subject_id)
+
+
+def _letters(text: str) -> str:
+    return skeleton(read_text(text, figures=True).letters)
+
+
+def _may_stand(names: Collection[str], letters: str) -> bool:
+    """Whether every word of one of the names is in the letters: a matcher of all names takes long to build."""
+    return any(all(_letters(word) in letters for word in one.split()) for one in names)
 
 
 def _plain(text: str) -> str:

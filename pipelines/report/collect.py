@@ -16,6 +16,7 @@ from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.database.times import moment
 from pipelines.endings import count_ended, ending_within
+from pipelines.in_force import rests
 from pipelines.judging import content_key, hits_in_force, verdict_of_hit
 from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
@@ -192,8 +193,9 @@ def _run(row: sa.RowMapping) -> RunFacts:
 
 def count_messages(connection: Connection, scope: Scope, *, now: datetime) -> tuple[MessageCount, ...]:
     """Messages about the items received in scope, gone ones included, by action and state."""
-    # A withdrawal is due at once, so being late says nothing about it.
+    # A withdrawal is due at once, so being late says nothing about it; what rests is not to be sent.
     late = sa.and_(outbox.c.action != WITHDRAWAL, outbox.c.state.in_(UNFINISHED), outbox.c.due_at < now)
+    late = sa.and_(late, ~rests(outbox, now))
     query = sa.select(
         outbox.c.action, outbox.c.state, sa.func.count(), sa.func.sum(sa.case((late, 1), else_=0))
     ).select_from(outbox.join(items, items.c.item_id == outbox.c.item_id))

@@ -187,20 +187,21 @@ def expire_subjects(workspace: Workspace) -> int:
     if over:
         with workspace.database.write() as tx:
             for subject_id in note_lapsed(tx, now=workspace.now()):
-                settle_subject(tx, subject_id)
                 _audit_end(tx, workspace, subject_id, "subject.lapsed")
     tell_endings(workspace)
     return len(over)
 
 
 def note_lapsed(tx: Connection, *, now: datetime) -> list[str]:
-    """Mark the active subjects whose consent is over and who are not marked; who they are.
+    """Mark the active subjects whose consent is over and who are not marked, and settle their items; who they are.
 
     Whoever claims that everybody was compared does so in the same transaction: those were not.
     """
     over = [str(subject_id) for subject_id in tx.execute(_unnoticed(now)).scalars()]
     for some in parts(over):
         tx.execute(sa.update(subjects).where(subjects.c.subject_id.in_(some)).values(lapsed_at=now))
+    for subject_id in over:
+        settle_subject(tx, subject_id)
     return over
 
 

@@ -23,6 +23,7 @@ from pipelines.automation import (
 )
 from pipelines.config import Config
 from pipelines.decisions import REASONS
+from tests.source_code import called, tree_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -94,10 +95,9 @@ def written_facts() -> set[str]:
     for path in PACKAGE.rglob("*.py"):
         if "sample" in path.parts or path.parent.name == "database":
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "set_state":
-                found |= {name.partition("<")[0] for name in possible(node.args[1], tree)}
+        for name, call in called(path):
+            if name.split(".")[-1] == "set_state":
+                found |= {fact.partition("<")[0] for fact in possible(call.args[1], tree_of(path))}
     return found
 
 
@@ -125,5 +125,5 @@ def possible(value: ast.expr, tree: ast.Module) -> set[str]:
             return {fact for name in names for fact in possible(ast.Name(name), tree)}
         if isinstance(node, ast.ImportFrom) and wanted in {one.asname or one.name for one in node.names}:
             module = ROOT.joinpath(*str(node.module).split(".")).with_suffix(".py")
-            return possible(value, ast.parse(module.read_text(encoding="utf-8")))
+            return possible(value, tree_of(module))
     raise AssertionError(f"cannot tell what {wanted} may be")

@@ -8,6 +8,7 @@ environment instead (:mod:`pipelines.environment`).
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
@@ -37,7 +38,7 @@ from pipelines.config_embedding import (
 )
 from pipelines.environment import Environment
 from pipelines.exchange.limits import HeadLimits
-from pipelines.sources import FetchSettings
+from pipelines.sources import FetchSettings, Kind
 
 __all__ = [
     "ClockConfig",
@@ -153,6 +154,16 @@ class FetchConfig:
             allow_private_addresses=self.allow_private_addresses,
             max_redirects=0,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesConfig:
+    """What listings say. ``kinds``: a platform's own names for kinds of items, in any case, beside those known already
+    (docs/sources.md): ``{ "Motion preset" = "model" }``.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +344,7 @@ class Config:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
+    sources: SourcesConfig = field(default_factory=SourcesConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)

@@ -43,8 +43,9 @@ _KNOWN: Final = [
 class ListedCounts:
     """What listing a source changed, what it passed over, and what of it could not be read.
 
-    ``older``, ``deletion_stands``, ``repeated``: rows passed over (:data:`PassedOver`). ``undated``: rows without a
-    date that can be read. ``bad_rows``: rows with a field that could not be read; ``bad_fields``: how many by field.
+    ``older``, ``deletion_stands``, ``repeated``: rows passed over (:data:`PassedOver`). ``undated``: rows that are no
+    deletions and have no date that can be read. ``bad_rows``: rows with a field that could not be read; ``bad_fields``:
+    how many by field.
     """
 
     listed: int = 0
@@ -141,7 +142,7 @@ def _count_reading(listed: Sequence[Item]) -> ListedCounts:
         wrong[name] = wrong.get(name, 0) + 1
     return ListedCounts(
         listed=len(listed),
-        undated=sum(not item.listed.dated for item in listed),
+        undated=sum(not (item.listed.dated or item.deleted) for item in listed),
         bad_rows=sum(bool(item.listed.bad) for item in listed),
         bad_fields=dict(sorted(wrong.items())),
     )
@@ -245,11 +246,11 @@ class _Entry:
         dated = item if item.listed.dated else replace(item, received_at=row.received_at)
         values = item_values(self._sealer, dated, item_id, self._source_uri, digest)
         values["updated_at"], values["generation"] = _marks(item.listed, row)
-        if item.deleted:
+        if item.deleted and row.live:
             # Newer than a deletion without a time is what is newer than its listing.
             values["deleted_at"] = now if item.listed.updated_at is None else None
             values["generation"] = item.listed.generation
-        elif not row.live:
+        elif not (item.deleted or row.live):
             values["deleted_at"], values["live_since"] = None, now
         if item.deleted != (not row.live) or values["content_digest"] != row.content_digest:
             # What was changed gets all its attempts again: earlier ones were at something else.

@@ -18,7 +18,15 @@ from pathlib import Path
 
 from embeddings.containers import sniff
 from embeddings.errors import ConfigError, FetchError, ItemError, UnscannableError
-from pipelines.sources.contained import open_file, open_folder, path_bytes, path_text, read_file, reading_file
+from pipelines.sources.contained import (
+    open_file,
+    open_folder,
+    path_bytes,
+    path_text,
+    read_file,
+    reading_file,
+    trouble_with,
+)
 from pipelines.sources.item import Item, Listed
 from pipelines.sources.metadata import (
     MAX_METADATA_BYTES,
@@ -92,6 +100,10 @@ class DirectorySource:
     def digest(self) -> str | None:
         """None: a folder is what it is now. See :class:`ItemSource`."""
         return None
+
+    def trouble(self, item: Item) -> str | None:
+        """What is wrong with the file. See :class:`ItemSource`."""
+        return trouble_with(self._root, path_bytes(item.locator)) if item.has_content else None
 
     def _walk(self) -> Iterator[tuple[_File, bytes | None]]:
         """Each file with the path of its side-car, if it has one."""

@@ -172,6 +172,13 @@ class ItemSource(Protocol):
         """The digest of the whole listing, by which one that was listed before is known; None for what has none."""
         ...
 
+    def trouble(self, item: Item) -> str | None:
+        """The reason with which ``fetch`` is going to fail, as far as can be told without reading or asking a server.
+
+        None for an item without content as well.
+        """
+        ...
+
     def fetch(self, item: Item, *, max_bytes: int) -> bytes:
         """The item's content. Depends on ``item.locator`` alone, so a stored item can be fetched again.
 

@@ -11,11 +11,12 @@ import hashlib
 import os
 from collections.abc import Container, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from embeddings.errors import ConfigError, CorruptionError, FetchError
-from pipelines.sources.contained import path_text, read_file, reading_file
+from pipelines.sources.contained import path_text, read_file, reading_file, trouble_with
 from pipelines.sources.item import FetchSettings, Item, Kind, Listed
 from pipelines.sources.metadata import MAX_LOCATOR, UNREADABLE_OBJECT, Reader, default_kind, read_generation
 from pipelines.sources.reading import Reading
@@ -68,10 +69,12 @@ class ManifestSource:
             raise CorruptionError(f"the manifest of {self._uri!r} is gone or cannot be read") from None
         rows = read_parquet if self._is_parquet else read_json_lines
         generation = self.generation()
+        wrong = ("generation",) if generation.how == "bad" else ()
         seen: dict[str, bool] = {}
         for number, row in enumerate(rows(self._manifest)):
             if number == 0 and header_generation(row) is not None:
                 continue
+            row, wrong = replace(row, bad=(*row.bad, *wrong)), ()  # said once
             item = self._item(row, written, generation, seen)
             seen[item.item_id] = seen.get(item.item_id, True) and item.listed.updated_at is not None
             if day is None or not item.listed.dated or item.received_at.date() == day:
@@ -96,6 +99,14 @@ class ManifestSource:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError:
             raise CorruptionError(f"the manifest of {self._uri!r} is gone or cannot be read") from None
+
+    def trouble(self, item: Item) -> str | None:
+        """What is wrong with the file, or with the URL. See :class:`ItemSource`."""
+        if not item.has_content:
+            return None
+        if "://" in item.locator:
+            return self._downloader.trouble(item.locator)
+        return trouble_with(self._root, _path(item.locator))
 
     def fetch(self, item: Item, *, max_bytes: int) -> bytes:
         """The content behind the row's path or URL. See :class:`ItemSource`.

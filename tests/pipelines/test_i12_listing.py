@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from pipelines.database import tables
 from pipelines.hits import list_hits
+from pipelines.ledger import Scope, source_id
 from pipelines.listing import ListedCounts
 from pipelines.sources import Item
-from pipelines.sweep import list_source, sweep
+from pipelines.sweep import advance_watermark, list_source, read_watermark, sweep, unfinished_days
 from pipelines.verify import verify
 from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import Clock, environment_for, use_fakes
@@ -351,3 +352,42 @@ def test_i9_no_text_of_an_uploader_deletes_an_item(listings: Listings) -> None:
     source.write_text("\n".join(lines))
     list_source(listings.workspace, f"manifest:{source}", day=None)
     assert all(listings.facts(one)[0] for one in ("victim", "a-0", "a-1", "a-2", "a-3"))
+
+
+def test_i12_the_watermark_passes_no_day_while_an_item_of_an_earlier_one_waits(
+    listings: Listings, clock: Clock
+) -> None:
+    """Neither one that was listed after its night, nor one that got its date then."""
+    enrol(listings.workspace, person(1))
+    listings.picture("a.png", 1)
+    first, second = date(2026, 2, 26), date(2026, 2, 27)
+
+    def night(day: date, *rows: dict[str, Any]) -> date | None:
+        manifest = listings.write("m.jsonl", *rows)
+        sweep(listings.workspace, manifest, day=day)
+        advance_watermark(listings.workspace, Scope(source_id(manifest), day))
+        with listings.workspace.database.read() as connection:
+            return read_watermark(connection)
+
+    def waiting() -> list[date]:
+        with listings.workspace.database.read() as connection:
+            return unfinished_days(connection, listings.workspace)
+
+    of_first, of_second = row("x", received_at=f"{first}T10:00:00Z"), row("y", received_at=f"{second}T10:00:00Z")
+    assert night(first, of_first) == second
+    late = row("late", received_at=f"{first} 11:00:00 UTC")
+    listings.list(of_first, of_second, late)
+    assert waiting() == [first, second]
+    assert night(second, of_first, of_second, late) == second, "the late one waits"
+    assert night(first, of_first, of_second, late) == second
+    assert night(second, of_first, of_second, late) == date(2026, 2, 28)
+    undated = row("undated", received_at="soon")
+    listings.list(of_first, of_second, late, undated)
+    assert waiting() == [clock().date()]
+    redated = row("undated", received_at=f"{second}T12:00:00Z")
+    listings.list(of_first, of_second, late, redated)
+    assert waiting() == [second]
+    third = date(2026, 2, 28)
+    assert night(third, of_first, of_second, late, redated) == third, "what got its date late waits"
+    night(second, of_first, of_second, late, redated)
+    assert night(third, of_first, of_second, late, redated) == date(2026, 3, 1)

@@ -216,7 +216,7 @@ class _Entry:
                 newest = sa.update(items).where(items.c.item_id.in_(part))
                 tx.execute(newest.values(updated_at=updated_at, generation=generation))
         _judge_models_anew(tx, models)
-        return ListedCounts(**counts)
+        return replace(ListedCounts(), **counts)
 
     def _left_behind(self, item_ids: Sequence[str]) -> dict[str, frozenset[str]]:
         """Item -> the digests of states that it was in before."""

@@ -142,11 +142,12 @@ def _walk_object(text: str, at: int, known: Collection[str]) -> tuple[tuple[Pair
         after = _skip(text, end) if end is not None else len(text)
         if end is None or text[after : after + 1] not in (",", "}", ""):
             break  # nobody can say where the value ends
-        if after == len(text) and text[begin] in _NUMERIC:
-            break  # perhaps more of it is cut off
         name = _parse(key[0])
+        value = _parse(text[begin:end]) if name in known else None
+        if after == len(text) and (text[begin] in _NUMERIC or value is UNREADABLE):
+            break  # perhaps more of it is cut off
         if isinstance(name, str) and name in known:
-            pairs.append((name, _parse(text[begin:end])))
+            pairs.append((name, value))
         if text.startswith("}", after):
             return tuple(pairs), after + 1, True
         at = _skip(text, after + 1)

@@ -191,7 +191,7 @@ def _path(locator: str) -> bytes:
 
 def _locator(fields: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
     """The row's path, else its URL, and which of them is unusable. A path with ``://`` is never opened."""
-    bad = []
+    bad: list[str] = []
     for name in ("path", "url"):
         value = fields.get(name)
         if value is None or value == "":

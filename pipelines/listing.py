@@ -29,6 +29,8 @@ from pipelines.takedown.outbox import cancel_unsent
 PassedOver = Literal["older", "deletion_stands", "repeated"]
 """Why a row changes nothing: it is older than what is known; it does not say that it undoes a deletion; it is a state
 that the item has left behind, and nothing says that it came back."""
+_IN_PART: Final = frozenset({BROKEN, "object"})
+"""Among the bad fields: there may have been more of the row, or of the side-car."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KNOWN: Final = [
     items.c[name]
@@ -269,12 +271,12 @@ class _Entry:
         if bad & set(REVISION_FIELDS):
             bad.add("revision")
         names = ["parent_model", "uploader", "title", "prompt", "tags", "trigger_words", "nsfw_level", "revision"]
-        if BROKEN not in bad:
+        if not bad & _IN_PART:
             names = [name for name in names if name in bad]
         kept = {name: getattr(known, name) for name in names if not getattr(item, name)}
         if "kind" in bad:
             kept["kind"] = known.kind
-        lost = bad & {"path", "url", BROKEN} and not item.has_content and not item.deleted
+        lost = bad & {"path", "url", *_IN_PART} and not item.has_content and not item.deleted
         if lost and known.has_content and record["source"] == self._source_uri:
             kept |= {"locator": known.locator, "problem": "bad_field", "kind": known.kind}
         return replace(item, **kept)

@@ -9,14 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
 
 from pipelines.sources.item import Item, ItemSource
+from pipelines.sources.moments import is_plausible
 from pipelines.sources.rows import BROKEN
-
-_FIRST_PLAUSIBLE: Final = datetime(1990, 1, 1, tzinfo=UTC)
-_LAST_PLAUSIBLE: Final = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +128,7 @@ def _mistakes(item: Item, source: ItemSource) -> Iterator[str]:
     yield from (f"field {name}" for name in sorted(set(told.bad) - {"object", BROKEN}) if not unreadable)
     if told.date_form == "missing" and not unreadable and not item.deleted:
         yield "no received_at"
-    if told.dated and not _FIRST_PLAUSIBLE <= item.received_at < _LAST_PLAUSIBLE:
+    if told.dated and not is_plausible(item.received_at):
         yield "implausible received_at"
     if item.problem == "duplicate_id":
         yield "repeated id"

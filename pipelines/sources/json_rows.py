@@ -54,23 +54,19 @@ def read_objects(data: bytes, known: Collection[str], *, cut: bool = False) -> l
     ``known``: the fields that are wanted. ``cut``: ``data`` is only the beginning. Bytes that are no UTF-8 become lone
     surrogates.
     """
-    text = data.decode("utf-8", "surrogateescape")
+    text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     if not cut and len(data) <= MOST_VALUE:
         try:
-            value = json.loads(
-                text,
-                strict=False,
-                object_pairs_hook=_Pairs,
-                parse_constant=lambda _: UNREADABLE,
-                parse_int=_whole_number,
-            )
+            value = _DECODER.decode(text)
         except (ValueError, RecursionError):
             pass
         else:
             if not isinstance(value, _Pairs):
                 return []
-            sound = all(entry is not UNREADABLE for _, entry in value)
-            return [Fields(tuple((name, _plain(entry)) for name, entry in value if name in known), True, sound)]
+            sound = True
+            for _, entry in value:
+                sound = sound and entry is not UNREADABLE
+            return [Fields(tuple([(name, _plain(entry)) for name, entry in value if name in known]), True, sound)]
     return list(_walk(text, known))
 
 
@@ -82,13 +78,18 @@ def _plain(value: object) -> object:
     """Nested objects as mappings. Deep ones are of no accepted type whatever they hold, so one level is enough."""
     if isinstance(value, _Pairs):
         return Nested(value)
-    if isinstance(value, list):
+    if type(value) is list:
         return [Nested(entry) if isinstance(entry, _Pairs) else entry for entry in value]
     return value
 
 
 def _whole_number(digits: str) -> int | Unreadable:
     return int(digits) if len(digits) <= _LONGEST_NUMBER else UNREADABLE
+
+
+_DECODER: Final = json.JSONDecoder(
+    strict=False, object_pairs_hook=_Pairs, parse_constant=lambda _: UNREADABLE, parse_int=_whole_number
+)
 
 
 def _walk(text: str, known: Collection[str]) -> Iterator[Fields]:
@@ -180,15 +181,7 @@ def _parse(text: str) -> object:
     elif len(text) > MOST_VALUE:
         return UNREADABLE
     try:
-        return _plain(
-            json.loads(
-                text,
-                strict=False,
-                object_pairs_hook=_Pairs,
-                parse_constant=lambda _: UNREADABLE,
-                parse_int=_whole_number,
-            )
-        )
+        return _plain(_DECODER.decode(text))
     except (ValueError, RecursionError):
         return UNREADABLE
 

@@ -74,7 +74,8 @@ class ManifestSource:
         for number, row in enumerate(rows(self._manifest)):
             if number == 0 and header_generation(row) is not None:
                 continue
-            row, wrong = replace(row, bad=(*row.bad, *wrong)), ()  # said once
+            if wrong:
+                row, wrong = replace(row, bad=(*row.bad, *wrong)), ()  # said once
             item = self._item(row, written, generation, seen)
             seen[item.item_id] = seen.get(item.item_id, True) and item.listed.updated_at is not None
             if day is None or not item.listed.dated or item.received_at.date() == day:

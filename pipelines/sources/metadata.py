@@ -6,14 +6,14 @@ not rid an item of its title, its id or its deletion. Knows no files and no netw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from pipelines.sources.item import Kind
 from pipelines.sources.json_rows import Every, merged, read_objects
-from pipelines.sources.moments import read_moment
+from pipelines.sources.moments import is_plausible, read_moment
 from pipelines.sources.values import Value, read_flag, read_identifier, read_kind, read_text, read_words
 
 MAX_METADATA_BYTES: Final = 16 << 20
@@ -70,45 +70,56 @@ UNREADABLE_OBJECT: Final = Metadata(bad=("object",))
 """The metadata of a side-car or row that is no JSON object at all."""
 
 
-@dataclass(frozen=True, slots=True)
+_READERS: Final[Mapping[str, Callable[[object], Value[Any]]]] = {
+    "id": read_identifier,
+    "parent_model": read_identifier,
+    "uploader": read_identifier,
+    "title": lambda value: read_text(value, MAX_TITLE),
+    "prompt": lambda value: read_text(value, MAX_PROMPT),
+    "tags": read_words,
+    "trigger_words": read_words,
+    "nsfw_level": read_identifier,
+}
+"""Field -> its reader, for those that need nothing else; all but ``id`` have the name of their attribute."""
+
+
 class Reader:
     """Reads fields. ``kinds``: a platform's names for kinds, beside those that are known, by ``kind_key``."""
 
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+        self._readers = {
+            **_READERS,
+            "kind": lambda value: read_kind(value, kinds),
+            "generation": read_generation,
+            "updated_at": _read_time,
+            "deleted": _read_deleted,
+        }
 
     def read(self, fields: Mapping[str, object], *, bad: tuple[str, ...] = ()) -> Metadata:
         """Check, convert and cap ``fields``. Never raises. ``bad``: fields that are known to be already."""
         notes: dict[str, str] = dict.fromkeys(bad, "bad")
-
-        def noted(name: str, value: Value[Any]) -> Any:
-            if value.how in ("bad", "damaged", "adapted"):
-                notes.setdefault(name, value.how)
-            return value.read
-
-        date_form, received_at = _dated(fields.get("received_at"), "received_at", notes)
-        _, updated_at = _dated(fields.get("updated_at"), "updated_at", notes)
-        deleted = noted("deleted", _deleted(fields.get("deleted")))
+        values: dict[str, Any] = {}
+        for name, given in fields.items():
+            reader = self._readers.get(name)
+            if reader is None or given is None:
+                continue
+            value, how = reader(given)
+            values["item_id" if name == "id" else name] = value
+            if how not in ("plain", "missing"):
+                notes.setdefault(name, how)
         if fields.get("id") == "":
             notes.setdefault("id", "bad")
+        deleted = values.pop("deleted", None)
+        date_form, received_at = _dated(fields.get("received_at"), notes)
         return Metadata(
-            item_id=noted("id", read_identifier(fields.get("id"))),
-            kind=noted("kind", read_kind(fields.get("kind"), self.kinds)),
+            **values,
             received_at=received_at,
-            updated_at=updated_at,
-            generation=noted("generation", read_generation(fields.get("generation"))),
-            parent_model=noted("parent_model", read_identifier(fields.get("parent_model"))),
-            uploader=noted("uploader", read_identifier(fields.get("uploader"))),
-            title=noted("title", read_text(fields.get("title"), MAX_TITLE)),
-            prompt=noted("prompt", read_text(fields.get("prompt"), MAX_PROMPT)),
-            tags=noted("tags", read_words(fields.get("tags"))),
-            trigger_words=noted("trigger_words", read_words(fields.get("trigger_words"))),
-            nsfw_level=noted("nsfw_level", read_identifier(fields.get("nsfw_level"))),
             revision=_revision(fields, notes),
             deleted=deleted is True,
             undeleted=deleted is False,
-            bad=tuple(sorted(name for name, how in notes.items() if how == "bad")),
-            damaged=tuple(sorted(name for name, how in notes.items() if how == "damaged")),
-            adapted=tuple(sorted(name for name, how in notes.items() if how == "adapted")),
+            bad=_those(notes, "bad"),
+            damaged=_those(notes, "damaged"),
+            adapted=_those(notes, "adapted"),
             date_form=date_form,
         )
 
@@ -130,25 +141,44 @@ def read_generation(value: object) -> Value[int | None]:
     """When, or as which number, a manifest was made: a time as microseconds since 1970, a smaller number as it is."""
     if value is None or value == "":
         return Value(None, "missing")
-    if (found := read_moment(value)) is not None:
+    if (found := read_moment(value)) is not None and is_plausible(found[0]):
         return Value(round(found[0].timestamp() * 10**6), "plain")
     number = read_identifier(value).read
-    if number is not None and number.isascii() and number.isdigit() and int(number) < _MOST_GENERATION:
+    if (
+        found is None
+        and number is not None
+        and number.isascii()
+        and number.isdigit()
+        and int(number) < _MOST_GENERATION
+    ):
         return Value(int(number), "plain")
     return Value(None, "bad")
 
 
-def _dated(value: object, name: str, notes: dict[str, str]) -> tuple[str, datetime | None]:
+def _those(notes: Mapping[str, str], how: str) -> tuple[str, ...]:
+    return tuple(sorted([name for name, noted in notes.items() if noted == how])) if notes else ()
+
+
+def _dated(value: object, notes: dict[str, str]) -> tuple[str, datetime | None]:
+    """The name of the form of ``received_at``, and the moment."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return "missing", None
     found = read_moment(value)
     if found is None:
-        notes.setdefault(name, "bad")
+        notes.setdefault("received_at", "bad")
         return "unreadable", None
     return found[1], found[0]
 
 
-def _deleted(value: object) -> Value[bool | None]:
+def _read_time(value: object) -> Value[datetime | None]:
+    if isinstance(value, str) and not value.strip():
+        return Value(None, "missing")
+    found = read_moment(value)
+    # One in 9999 would make every later row of the item an older one.
+    return Value(found[0], "plain") if found is not None and is_plausible(found[0]) else Value(None, "bad")
+
+
+def _read_deleted(value: object) -> Value[bool | None]:
     """Of several values any deletion counts: a key that occurs twice must not lose it."""
     if not isinstance(value, Every):
         return read_flag(value)
@@ -162,6 +192,8 @@ def _revision(fields: Mapping[str, object], notes: dict[str, str]) -> str | None
     """The first of the fields that tells a content from another."""
     for name in REVISION_FIELDS:
         value = fields.get(name)
+        if value is None:
+            continue
         read = read_identifier(value.hex() if isinstance(value, bytes) else value)
         if read.how == "bad":
             notes.setdefault(name, "bad")

@@ -39,7 +39,7 @@ _UNITS: Final = (
     (10**20, 10**9, "epoch_nanoseconds"),
 )
 """Below this number, so many make a second. Each unit's range holds every year from 1973 to 5000."""
-_COMPACT_YEARS: Final = range(1990, 2101)
+_YEARS: Final = range(1990, 2100)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -54,6 +54,11 @@ def read_moment(value: object) -> tuple[datetime, str] | None:
         return None if found is None else (found[0].astimezone(UTC), found[1])
     except (ValueError, OverflowError, TypeError, ArithmeticError):
         return None
+
+
+def is_plausible(moment: datetime) -> bool:
+    """Whether a platform can have meant it: a date in 1970 or 9999 stands for none at all."""
+    return moment.year in _YEARS
 
 
 def _read(value: object) -> tuple[datetime, str] | None:
@@ -132,7 +137,7 @@ def _number(number: Decimal) -> tuple[datetime, str] | None:
 def _compact(match: re.Match[str]) -> tuple[datetime, str] | None:
     """A date as eight or fourteen digits; as time since 1970 they would be a day in 1970, or one in 2600 and later."""
     parts = [int(part) for part in match.groups() if part is not None]
-    if parts[0] not in _COMPACT_YEARS:
+    if parts[0] not in _YEARS:
         return None
     build: Callable[..., datetime] = datetime
     return build(*parts, tzinfo=UTC), "compact"

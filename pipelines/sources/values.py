@@ -9,11 +9,11 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, Generic, Literal, TypeVar, cast
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, cast
 
 from pipelines.sources.item import KINDS, Kind
+from pipelines.sources.moments import read_moment
 
 MAX_ID: Final = 512
 MAX_WORDS: Final = 1_000
@@ -29,9 +29,8 @@ a text of which only a part could be read; ``bad``: nothing, or not all of a lis
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Value(Generic[T]):
-    """What was read of one field, and how."""
+class Value(NamedTuple, Generic[T]):
+    """What was read of one field, and how. A tuple, because there are a dozen of them for each row."""
 
     read: T
     how: How
@@ -56,6 +55,8 @@ PLATFORM_KINDS: Final[Mapping[str, Kind]] = {
 }
 """What platforms call their uploads, by :func:`kind_key`; ``[sources] kinds`` adds to it."""
 
+_NOTHING: Final[Value[None]] = Value(None, "missing")
+_BAD: Final[Value[None]] = Value(None, "bad")
 _TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0")
 _FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0")
 
@@ -73,29 +74,29 @@ def kind_key(name: str) -> str:
 def read_identifier(value: object) -> Value[str | None]:
     """An id: a string, or a whole number in whatever type. Kept whole or not at all: a cut one names another thing."""
     if value is None or value == "":
-        return Value(None, "missing")
+        return _NOTHING
     if isinstance(value, str):
         sound = value.strip() and len(value) <= MAX_ID and is_storable(value)
-        return Value(value, "plain") if sound else Value(None, "bad")
+        return Value(value, "plain") if sound else _BAD
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return Value(None, "bad")
+        return _BAD
     if isinstance(value, int):
-        return Value(str(value), "plain") if abs(value) < 10**MAX_ID else Value(None, "bad")
+        return Value(str(value), "plain") if abs(value) < 10**MAX_ID else _BAD
     whole = _whole(value)
-    return Value(None, "bad") if whole is None else Value(str(whole), "adapted")
+    return _BAD if whole is None else Value(str(whole), "adapted")
 
 
 def read_text(value: object, limit: int) -> Value[str | None]:
     """A text, cut to ``limit`` characters. What of it is no storable text is replaced, and the field damaged."""
     if value is None:
-        return Value(None, "missing")
+        return _NOTHING
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, str):
         if is_storable(value):
             return Value(value[:limit], "plain")
         text = _UNSTORABLE.sub(_UNREADABLE_CHARACTER, value)[:limit]
-        return Value(text, "damaged") if text.strip(_UNREADABLE_CHARACTER) else Value(None, "bad")
+        return Value(text, "damaged") if text.strip(_UNREADABLE_CHARACTER) else _BAD
     number = read_identifier(value)  # a title such as 1984, which an export took for a number
     return Value(number.read, "adapted" if number.read is not None else "bad")
 
@@ -114,9 +115,9 @@ def read_words(value: object) -> Value[tuple[str, ...]]:
 def read_kind(value: object, kinds: Mapping[str, Kind]) -> Value[Kind | None]:
     """One of :data:`KINDS`, or a platform's own name for it. ``kinds``: further names, by :func:`kind_key`."""
     if value is None or value == "":
-        return Value(None, "missing")
+        return _NOTHING
     if not isinstance(value, str):
-        return Value(None, "bad")
+        return _BAD
     if value in KINDS:
         return Value(cast(Kind, value), "plain")
     key = kind_key(value)
@@ -125,16 +126,19 @@ def read_kind(value: object, kinds: Mapping[str, Kind]) -> Value[Kind | None]:
 
 
 def read_flag(value: object) -> Value[bool | None]:
-    """True or False, also as 1 and 0 and as the usual words for them; None where nothing is said."""
+    """True or False, also as 1 and 0, as the usual words for them, and as the time at which it became true; None where
+    nothing is said."""
     if value is None or (isinstance(value, str) and not value.strip()):
-        return Value(None, "missing")
+        return _NOTHING
     if isinstance(value, bool):
         return Value(value, "plain")
     if isinstance(value, int | float | Decimal) and value in (0, 1):
         return Value(value == 1, "adapted")
     if isinstance(value, str) and (word := value.strip().casefold()) in (*_TRUE, *_FALSE):
         return Value(word in _TRUE, "adapted")
-    return Value(None, "bad")
+    if read_moment(value) is not None:
+        return Value(True, "adapted")
+    return _BAD
 
 
 def _whole(value: float | Decimal) -> int | None:
@@ -156,6 +160,8 @@ def _split(text: str) -> Sequence[object]:
 
 
 def _cut(words: Sequence[Any], *, missing: bool = False) -> Value[tuple[str, ...]]:
+    if all(type(word) is str and len(word) <= MAX_WORD and is_storable(word) for word in words):  # the usual case
+        return Value(tuple(words[:MAX_WORDS]), "bad" if missing else "plain")
     read = [
         read_text(word["name"] if isinstance(word, Mapping) and "name" in word else word, MAX_WORD) for word in words
     ]

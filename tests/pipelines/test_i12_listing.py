@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.database import tables
+from pipelines.database import Database, _alembic_config, tables
 from pipelines.hits import list_hits
 from pipelines.ledger import Scope, source_id
 from pipelines.listing import ListedCounts
@@ -244,6 +244,16 @@ def test_i12_a_genuine_return_with_a_newer_time_counts(listings: Listings) -> No
         assert listings.hits() == ({"x"} if path == "likeness.png" else set())
 
 
+@pytest.mark.parametrize("absurd", ["9999-12-31", "1970-01-01", 20261130100000 * 1000])
+def test_i12_an_absurd_time_freezes_no_item_and_makes_none_the_oldest(listings: Listings, absurd: object) -> None:
+    listings.list(row("x", "0.png", updated_at=at(0)))
+    for number in (1, 2):
+        counts = listings.list(row("x", f"{number}.png", updated_at=absurd))
+        assert (listings.facts("x"), counts.bad_fields) == ((True, f"{number}.png"), {"updated_at": 1})
+    listings.list(row("x", "3.png", updated_at=at(3)))
+    assert listings.facts("x") == (True, "3.png")
+
+
 def test_i12_a_second_source_that_is_older_takes_nothing_over(listings: Listings, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -391,3 +401,27 @@ def test_i12_the_watermark_passes_no_day_while_an_item_of_an_earlier_one_waits(
     assert night(third, of_first, of_second, late, redated) == third, "what got its date late waits"
     night(second, of_first, of_second, late, redated)
     assert night(third, of_first, of_second, late, redated) == date(2026, 3, 1)
+
+
+def test_i12_deletions_from_before_this_version_stand(empty_url: str) -> None:
+    """Of these nobody wrote down when they were listed; it was in some run that there is."""
+    import alembic.command
+
+    database = Database(empty_url, busy_timeout_seconds=5)
+    alembic.command.upgrade(_alembic_config(database), "0008")
+    moment = datetime(2026, 2, 27, 3, tzinfo=UTC)
+    known = {column["name"] for column in sa.inspect(database.engine).get_columns("items")}
+    values: dict[str, Any] = dict.fromkeys(known) | dict.fromkeys(("first_seen", "received_at", "live_since"), moment)
+    values |= {"kind": "image", "day": "2026-02-27", "source_id": "s", "source_digest": "d", "content_digest": "c"}
+    values |= {"sealed_record": b"sealed", "status": "pending", "attempts": 0}
+    run = {"run_id": "r", "kind": "sweep", "started_at": moment, "model_id": "m", "policy_version": "p"}
+    with database.write() as tx:
+        tx.execute(sa.insert(tables.runs).values(**run, registry_version=0, finished_at=moment + timedelta(hours=1)))
+        for item_id, live in (("live", True), ("gone", False)):
+            tx.execute(sa.insert(tables.items).values(**values | {"item_id": item_id, "live": live}))
+    database.migrate()
+    with database.read() as connection:
+        columns = sa.select(tables.items.c.item_id, tables.items.c.deleted_at).order_by(tables.items.c.item_id)
+        found = [tuple(one) for one in connection.execute(columns)]
+    database.close()
+    assert found == [("gone", moment + timedelta(hours=1)), ("live", None)]

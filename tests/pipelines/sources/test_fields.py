@@ -107,7 +107,10 @@ def test_an_id_is_a_string_or_a_whole_number_in_whatever_type(value: object, exp
     assert read_identifier(value).read == expected
 
 
-@pytest.mark.parametrize("value", [True, 1, 1.0, Decimal(1), "1", "true", "TRUE", " True ", "t", "yes", "Y", "on"])
+@pytest.mark.parametrize(
+    "value",
+    [True, 1, 1.0, Decimal(1), "1", "true", "TRUE", " True ", "t", "yes", "Y", "on", "2026-11-30", MOMENT, SECONDS],
+)
 def test_a_flag_that_is_set_is_read(value: object) -> None:
     assert read_flag(value).read is True
 
@@ -117,7 +120,7 @@ def test_a_flag_that_is_not_set_is_read(value: object) -> None:
     assert read_flag(value).read is False
 
 
-@pytest.mark.parametrize("value", [None, "", "maybe", 2, -1, 0.5, float("nan"), [], "deleted", "2026-11-30"])
+@pytest.mark.parametrize("value", [None, "", "maybe", 2, -1, 0.5, float("nan"), [], "deleted", 1984])
 def test_a_flag_that_says_neither_says_nothing(value: object) -> None:
     assert read_flag(value).read is None
 

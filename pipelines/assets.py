@@ -37,6 +37,7 @@ from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope, count_statuses, source_id
+from pipelines.listing import ListedCounts
 from pipelines.matching import match_pending
 from pipelines.progress import Progress
 from pipelines.report import write_report
@@ -63,6 +64,7 @@ DAYS = DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offse
 TAKEDOWN_POOL = "takedown"
 """The pool that keeps delivery to one process at a time; its limit is in ``dagster.yaml``."""
 _PROGRESS_SECONDS = 20.0
+_BAD_FIELD = "bad_field: "
 
 
 @asset(partitions_def=DAYS, group_name="likeness")
@@ -75,7 +77,9 @@ def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
     backfill_templates(workspace, actor=service("dagster"), progress=logged_progress(context.log))
     require_registry(workspace)
     listed = list_source(workspace, configured_source(workspace), day=None, progress=logged_progress(context.log))
-    return MaterializeResult(metadata=asdict(listed))
+    counts = asdict(listed)
+    wrong = {f"{_BAD_FIELD}{name}": count for name, count in counts.pop("bad_fields").items()}
+    return MaterializeResult(metadata=counts | wrong)
 
 
 @asset(partitions_def=DAYS, deps=[uploads], group_name="likeness")
@@ -121,7 +125,7 @@ def verdicts(context: AssetExecutionContext, home: Home) -> MaterializeResult[No
         workspace,
         scope,
         run_id=record_id(context),
-        listed=earlier.get("uploads", {}).get("listed", 0),
+        listed=_listed_so_far(earlier.get("uploads", {})),
         scanned=ScanCounts(**{name: scan.get(name, 0) for name in ScanCounts.__dataclass_fields__}),
         seconds=_seconds_so_far(context),
     )
@@ -230,6 +234,13 @@ def _counts_so_far(context: AssetExecutionContext) -> dict[str, dict[str, int]]:
             }
             counts[event.asset_key.to_user_string()] = {name: value or 0 for name, value in values.items()}
     return counts
+
+
+def _listed_so_far(counts: Mapping[str, int]) -> ListedCounts:
+    """What this run's listing counted, as ``uploads`` reported it."""
+    whole = {name: counts.get(name, 0) for name in ListedCounts.__dataclass_fields__ if name != "bad_fields"}
+    wrong = {name.removeprefix(_BAD_FIELD): count for name, count in counts.items() if name.startswith(_BAD_FIELD)}
+    return ListedCounts(**whole, bad_fields=wrong)
 
 
 def _seconds_so_far(context: AssetExecutionContext) -> float:

@@ -35,18 +35,20 @@ from pipelines.config_embedding import (
     ViewsConfig,
     WholeHours,
 )
+from pipelines.config_sources import FetchConfig, SourcesConfig
 from pipelines.environment import Environment
 from pipelines.exchange.limits import HeadLimits
-from pipelines.sources import FetchSettings
 
 __all__ = [
     "ClockConfig",
     "Config",
     "ContentConfig",
     "EmbeddingConfig",
+    "FetchConfig",
     "ImagesConfig",
     "ModelFilesConfig",
     "ModelsConfig",
+    "SourcesConfig",
     "ViewsConfig",
     "explain",
     "load_config",
@@ -130,29 +132,6 @@ class ExchangeConfig:
     def head(self) -> HeadLimits:
         """As the client takes it."""
         return HeadLimits(max_fields=self.max_header_fields, max_bytes=self.max_header_bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class FetchConfig:
-    """How items behind URLs are fetched. No host is allowed until it is listed.
-
-    ``"cdn.example"`` allows ports 80 (http) and 443 (https) of that very host; another port needs ``"host:port"``.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-    timeout_seconds: Seconds = 30.0
-    allowed_hosts: tuple[str, ...] = ()
-    allow_private_addresses: bool = False
-
-    def settings(self, head: HeadLimits) -> FetchSettings:
-        """As the sources take it. ``head``: :meth:`ExchangeConfig.head`."""
-        return FetchSettings(
-            head=head,
-            timeout_seconds=self.timeout_seconds,
-            allowed_hosts=self.allowed_hosts,
-            allow_private_addresses=self.allow_private_addresses,
-            max_redirects=0,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +312,7 @@ class Config:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
+    sources: SourcesConfig = field(default_factory=SourcesConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)

@@ -213,6 +213,7 @@ def valid_values(place: Place) -> dict[str, str]:
         "home": str(folder / "home"),
         "config": str(folder / "likeness.toml"),
         "source": source_of(folder / "uploads"),
+        "place": source_of(folder / "uploads"),
         "day": "2026-02-27",
         "subject_id": ids["subject"],
         "item_id": "4.png",

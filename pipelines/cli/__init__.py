@@ -19,6 +19,7 @@ PLACES = {
     ),
     "subject": Place("registry", "subject", "The registry of people who opted out."),
     "request": Place("registry", "request", "Removal requests: 48 hours from the opening."),
+    "source": Place("sources", "source", "What a source lists, before any of it is entered."),
     "sweep": Place("scanning", "sweep", "Compare new items with everybody in the registry."),
     "rescan": Place("scanning", "rescan", "Compare new subjects with everything on the platform."),
     "hits": Place("scanning", "hits", "List hits in force, best score first."),

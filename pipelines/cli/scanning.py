@@ -86,6 +86,7 @@ def sweep(
 def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
     from pipelines.backfill_state import read_backfill
 
+    _say_what_was_listed(summary)
     config = workspace.config.sweep
     for count, share, what in (
         (summary.fetch_failed, config.max_fetch_failed_rate, "could not be fetched"),
@@ -112,6 +113,28 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
         )
     elif summary.coverage < 1 or summary.unexamined:
         say("some items are not compared with everybody yet: run `likeness rescan --pending`", err=True)
+
+
+def _say_what_was_listed(summary: SweepSummary) -> None:
+    """What of the listing changed nothing, or could not be read."""
+    words = {
+        "older": "older than what is known",
+        "deletion_stands": "of a deleted item, without saying that it is not",
+        "repeated": "a state that the item has left behind",
+    }
+    passed = ", ".join(f"{count} {words[reason]}" for reason, count in summary.passed_over.items())
+    if passed:
+        say(
+            f"{sum(summary.passed_over.values())} listed rows were passed over: {passed}; see docs/sources.md", err=True
+        )
+    if summary.bad_fields or summary.undated:
+        fields = ", ".join(f"{name} {count}" for name, count in summary.bad_fields.items())
+        say(
+            f"warning: {summary.undated} listed rows have no date that can be read"
+            + (f", and fields could not be read: {fields}" if fields else "")
+            + "; `likeness source check` says which",
+            err=True,
+        )
 
 
 @click.command()

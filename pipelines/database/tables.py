@@ -63,6 +63,9 @@ items = sa.Table(
     sa.Column("platform_level", sa.Integer),
     sa.Column("first_seen", UTCDateTime, nullable=False),
     sa.Column("scanned_at", UTCDateTime),
+    sa.Column("updated_at", UTCDateTime),
+    sa.Column("generation", sa.BigInteger),
+    sa.Column("deleted_at", UTCDateTime),
     sa.Index("ix_items_day_status", "day", "status"),
     sa.Index("ix_items_content_model", "content_sha256", "model_id"),
     sa.Index("ix_items_shard", "shard_id", "live", "status", "model_id", "faces"),  # coverage without a row's record
@@ -72,7 +75,26 @@ items = sa.Table(
 ``text_digest``: a MAC of its texts as listed (title, prompt, tags, trigger words), which changes when they do; null: it
 has none. ``platform_level``: the platform's own rating as 0 none, 1 suggestive, 2 mature, 3 explicit; null: none given.
 ``attempts``: tries in a row that gave nothing; ``retry_at``: when the next is due; null: its status is settled.
+``updated_at``, ``generation``: the newest that its listings said of their age; null: nothing. ``deleted_at``: when a
+deletion was listed that said nothing of its own time.
 """
+
+superseded = sa.Table(
+    "superseded",
+    metadata,
+    sa.Column("item_id", sa.String, primary_key=True),
+    sa.Column("source_digest", sa.String(64), primary_key=True),
+    sa.Column("left_at", UTCDateTime, nullable=False),
+)
+"""States (``items.source_digest``) that an item was listed in before, by which an older listing is known."""
+
+manifests = sa.Table(
+    "manifests",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("listed_at", UTCDateTime, nullable=False),
+)
+"""Manifests that were listed to their end, by the SHA-256 of the file: one of them lists nothing new."""
 
 shards = sa.Table(
     "shards",

@@ -11,24 +11,29 @@ the pipeline (I1). All that comes out of a source is untrusted (I9). Sources kno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from embeddings.errors import ConfigError
 from pipelines.sources.directory import DirectorySource
-from pipelines.sources.item import KINDS, FetchSettings, Item, ItemSource, Kind
+from pipelines.sources.item import KINDS, FetchSettings, Item, ItemSource, Kind, Listed
 from pipelines.sources.manifest import ManifestSource
+from pipelines.sources.metadata import Reader
+from pipelines.sources.values import kind_key
 
-__all__ = ["KINDS", "FetchSettings", "Item", "ItemSource", "Kind", "open_source"]
+__all__ = ["KINDS", "FetchSettings", "Item", "ItemSource", "Kind", "Listed", "open_source"]
 
 
-def open_source(uri: str, *, settings: FetchSettings) -> ItemSource:
+def open_source(uri: str, *, settings: FetchSettings, kinds: Mapping[str, Kind] | None = None) -> ItemSource:
     """The source that ``uri`` names: ``directory:PATH`` or ``manifest:PATH`` (.jsonl, .ndjson, .gz, .parquet).
 
-    Raises :class:`ConfigError` for an unknown kind, a missing path or unusable settings.
+    ``kinds``: a platform's own names for kinds, needed for listing alone. Raises :class:`ConfigError` for an unknown
+    kind of source, a missing path or unusable settings.
     """
+    reader = Reader({kind_key(name): kind for name, kind in (kinds or {}).items()})
     kind, separator, path = uri.partition(":")
     if separator and path and kind == "directory":
-        return DirectorySource(uri, Path(path))
+        return DirectorySource(uri, Path(path), reader)
     if separator and path and kind == "manifest":
-        return ManifestSource(uri, Path(path), settings)
+        return ManifestSource(uri, Path(path), settings, reader)
     raise ConfigError(f"unknown source {uri!r}: expected directory:PATH or manifest:PATH")

@@ -1,4 +1,4 @@
-"""Settings of what the orchestrator shows: ``[dagster]``. Read when its code is loaded; see :mod:`pipelines.load_time`."""
+"""Settings of what Dagster shows: ``[dagster]``. Read when its code is loaded (:mod:`pipelines.load_time`)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,8 @@ from pipelines.config_embedding import FORBID
 
 EARLIEST_DAY: Final = date(2000, 1, 1)
 """No partition is before it: a broken date must not make ten thousand of them. Every night takes older items as well."""
-Owner = Annotated[
-    str,
-    Field(
-        max_length=200, pattern=r"^(team:[A-Za-z0-9][A-Za-z0-9._-]*|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,})$"
-    ),
-]
+_OWNER: Final = r"^(team:[A-Za-z0-9][A-Za-z0-9._-]*|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,})$"
+Owner = Annotated[str, Field(max_length=200, pattern=_OWNER)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Days as a night leaves them: complete, blocked by a check, or approved by a person although one had failed.
 
 A check that stops a day is written down with the night's run (``runs.summary``). What of it may be approved
-(:data:`pipelines.day_checks.APPROVABLE`) is also weighed anew from the items whenever somebody looks, so that an approval
-is about what is so. It covers the figures that were shown and no worse ones: another check, more failing items or a
+(:data:`pipelines.day_checks.APPROVABLE`) is also weighed anew from the items whenever somebody looks, so that an
+approval is about what is so. It covers the figures that were shown and no worse ones: another check, more failing items or a
 larger share stop the day again. The canary, items nobody has scanned and an altered database are nobody's to approve.
 
 An approval sends nothing: what a day's hit rate holds back stays held until it is released message by message. So it
@@ -236,7 +236,7 @@ def undo_approval(workspace: Workspace, day: date, *, actor: str) -> Approval:
 
 
 def open_reason(workspace: Workspace, day: date, *, actor: str) -> str:
-    """The reason of the approval that stands for a day. The look is recorded. Raises :class:`StateError` without one."""
+    """The reason of the approval that stands for a day; the look is recorded. :class:`StateError` without one."""
     with workspace.database.write() as tx:
         approval = read_day(tx, workspace, day).approval
         if approval is None:

@@ -1,6 +1,7 @@
-"""What the nights depend on and do not make: registry, requests, corpus, calibration, each with a version that changes when
-it does, and with counts. For the orchestrator's graph, which everybody sees who reaches the web server: no id of a
-person, no name, no vector (I8).
+"""What the nights depend on and do not make: registry, requests, corpus and calibration, observed.
+
+Each has a version that changes when it does, and counts. They are for the orchestrator's graph, which everybody sees
+who reaches the web server: no id of a person, no name, no vector (I8).
 """
 
 from __future__ import annotations

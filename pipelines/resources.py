@@ -111,8 +111,7 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **options)
         except (Failure, DagsterError):
             raise
-        except Exception as error:
-            # None: Dagster would store the message of the cause, which may hold whatever was worked on (I8).
+        except Exception as error:  # noqa: BLE001 - Dagster would store its message, which may hold what was worked on
             raise failure_of(error) from None
 
     return wrapped

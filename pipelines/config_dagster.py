@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from pipelines.config_embedding import FORBID
 
 EARLIEST_DAY: Final = date(2000, 1, 1)
-"""No partition is before it: a broken date must not make ten thousand of them. Every night takes older items as well."""
+"""No partition is before it: a broken date must not make ten thousand of them. Every night takes older items too."""
 _OWNER: Final = r"^(team:[A-Za-z0-9][A-Za-z0-9._-]*|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,})$"
 Owner = Annotated[str, Field(max_length=200, pattern=_OWNER)]
 

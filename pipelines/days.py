@@ -1,8 +1,8 @@
 """Days as a night leaves them: complete, blocked by a check, or approved by a person although one had failed.
 
 A check that stops a day is written down with the night's run (``runs.summary``). What of it may be approved
-(:data:`pipelines.day_checks.APPROVABLE`) is also weighed anew from the items whenever somebody looks, so that an
-approval is about what is so. It covers the figures that were shown and no worse ones: another check, more failing items or a
+(:data:`pipelines.day_checks.APPROVABLE`) is weighed anew from the items whenever somebody looks, so that an approval is
+about what is so. It covers the figures that were shown and no worse ones: another check, more failing items or a
 larger share stop the day again. The canary, items nobody has scanned and an altered database are nobody's to approve.
 
 An approval sends nothing: what a day's hit rate holds back stays held until it is released message by message. So it
@@ -263,6 +263,21 @@ def recorded_blocks(connection: Connection, day: date) -> dict[str, str]:
     of_day = sa.select(runs.c.summary).where(runs.c.kind == NIGHTLY, runs.c.day == day.isoformat())
     last = connection.execute(of_day.order_by(runs.c.started_at.desc(), runs.c.run_id).limit(1)).scalar()
     return _blocks(last)
+
+
+def why_stopped(connection: Connection, workspace: Workspace, scope: Scope) -> tuple[dict[str, str], Approval | None]:
+    """For the report of a day: what stopped its last night and was not approved since, in words; and who approved
+    what fails now. Nothing of a scope without a day."""
+    if scope.day is None:
+        return {}, None
+    source = scope.source_id or _configured(workspace) or ""
+    recorded = recorded_blocks(connection, scope.day)
+    approval = standing_approval(connection, scope.day, source)
+    if approval is None:
+        return recorded, None
+    failed = [check for check in check_day(connection, workspace, scope).values() if check.stops]
+    covered = {check.name for check in failed if approval.covers(check)}
+    return {name: words for name, words in recorded.items() if name not in covered}, approval if covered else None
 
 
 def record_check(workspace: Workspace, run_id: str, name: str, words: str | None) -> None:

@@ -317,10 +317,10 @@ def _require_approvable(day: Day, expect: str | None) -> None:
     if day.unapprovable:
         words = "; ".join(f"{name}: {text}" for name, text in day.unapprovable.items())
         raise StateError(f"this cannot be approved: {words}; remove the cause, and have the day run again")
-    if not day.failed:
-        raise StateError("no check that may be approved stops this day")
     if day.unscanned:
         raise StateError(f"{day.unscanned} items of the day are pending, and nobody has looked at them: run it first")
+    if not day.failed:
+        raise StateError("no check that may be approved stops this day")
     if expect is not None and expect != day.digest:
         raise StateError("the day's figures are not those that were shown: look at `likeness day list` again")
     if not day.uncovered:

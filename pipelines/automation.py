@@ -149,8 +149,14 @@ def reembed_outdated(context: OpExecutionContext, home: Home) -> None:
     began = workspace.now()
     progress = logged_progress(context.log)
     summary = backfill_stage(workspace, actor=service(SERVICE), run_id=context.run_id, progress=progress)
-    names = ("templates", "items", "hits", "subjects_missing", "items_outdated", "completed_requests")
-    context.add_output_metadata({name: getattr(summary, name) for name in names})
+    names = ("outcome", "templates", "items", "hits", "subjects_missing", "items_outdated", "completed_requests")
+    days = {"days_failed": ", ".join(summary.days_failed) or "none"}
+    context.add_output_metadata({name: getattr(summary, name) for name in names} | days)
+    if summary.outcome != "complete":
+        context.log.error(
+            f"the backfill is not complete: {summary.items_outdated} items of {days['days_failed']} and "
+            f"{summary.subjects_missing} subjects are left; it is asked for again in a day"
+        )
     for day in days_with_new_hits(workspace, since=began):
         write_report(workspace, day=day, folder=workspace.home / "reports")
 

@@ -146,6 +146,7 @@ def test_i11_a_backfill_that_left_a_day_behind_is_no_success_names_the_day_and_g
 ) -> None:
     monkeypatch.setattr("pipelines.cli.console.open_workspace", lambda _: change_pack(open_again()))
     upload(uploads, "later", picture(person(8)), received=DAY + timedelta(days=1))
+    backfill_templates(swept, actor="tester")
     sweep(swept, source_of(uploads), day=None)
     (uploads / "a").rename(uploads.parent / "away")
     for line in (["models", "backfill"], ["sweep", "--source", source_of(uploads), "--backfill"]):

@@ -43,6 +43,7 @@ from dagster import (
 from pipelines.actors import service
 from pipelines.backfill import backfill_templates
 from pipelines.content import describe_pending
+from pipelines.days import forget_blocks
 from pipelines.delivery import deliver
 from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
@@ -151,6 +152,7 @@ def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
     begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
+    forget_blocks(workspace, date.fromisoformat(context.partition_key))
     # After a change of pack the night needs the new templates at once; the items there were are the backfill's.
     backfill_templates(workspace, actor=service("dagster"), progress=logged_progress(context.log))
     require_registry(workspace)

@@ -21,6 +21,7 @@ gets worse.
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
@@ -102,7 +103,8 @@ def _result(context: Context, workspace: Workspace, name: str, found: Found, *, 
     stopped = blocking and found.stops and not found.passed
     metadata: dict[str, Any] = dict(found.figures)
     if blocking:
-        record_check(workspace, record_id(context), name, (found.words or "it failed") if stopped else None)
+        day, words = date.fromisoformat(context.partition_key), found.words or "it failed"
+        record_check(workspace, day, name, run_id=record_id(context), words=words if stopped else None)
     if stopped:
         metadata["what_to_do"] = (
             "see the description of the asset and the day's report; `likeness day list` shows what may be approved"

@@ -260,9 +260,7 @@ def standing_approval(connection: Connection, day: date, source: str) -> Approva
 
 def recorded_blocks(connection: Connection, day: date) -> dict[str, str]:
     """What stopped the last night of a day: check -> words. Empty where nothing did."""
-    of_day = sa.select(runs.c.summary).where(runs.c.kind == NIGHTLY, runs.c.day == day.isoformat())
-    last = connection.execute(of_day.order_by(runs.c.started_at.desc(), runs.c.run_id).limit(1)).scalar()
-    return _blocks(last)
+    return {name: words for blocks in _recorded(connection, day).values() for name, words in blocks.items()}
 
 
 def why_stopped(connection: Connection, workspace: Workspace, scope: Scope) -> tuple[dict[str, str], Approval | None]:
@@ -280,23 +278,46 @@ def why_stopped(connection: Connection, workspace: Workspace, scope: Scope) -> t
     return {name: words for name, words in recorded.items() if name not in covered}, approval if covered else None
 
 
-def record_check(workspace: Workspace, run_id: str, name: str, words: str | None) -> None:
-    """Write down with a night's run that a check stops it, in these words, or (None) that it does not."""
-    chosen = sa.select(runs.c.summary).where(runs.c.run_id == run_id)
+def record_check(workspace: Workspace, day: date, name: str, *, run_id: str, words: str | None) -> None:
+    """Write down with a night's run that a check stops its day, in these words; None: it does not, as it once may have.
+
+    A run that is no night's (a check that somebody had evaluated alone) has no record to write to.
+    """
+    forget_blocks(workspace, day, name)
+    if words is not None:
+        with workspace.database.write() as tx:
+            facts = json.loads(tx.execute(sa.select(runs.c.summary).where(runs.c.run_id == run_id)).scalar() or "{}")
+            _write_blocks(tx, run_id, {**facts.get(_BLOCKED, {}), name: words})
+
+
+def forget_blocks(workspace: Workspace, day: date, name: str | None = None) -> None:
+    """A check that had stopped a day passes; without a ``name``: another night of the day begins."""
     with workspace.database.read() as connection:
-        if words is None and name not in _blocks(connection.execute(chosen).scalar()):
+        if not any(name in blocks or name is None for blocks in _recorded(connection, day).values()):
             return
     with workspace.database.write() as tx:
-        facts = json.loads(tx.execute(chosen).scalar() or "{}")
-        blocks = {one: text for one, text in facts.get(_BLOCKED, {}).items() if one != name}
-        blocks |= {name: words} if words is not None else {}
-        summary = json.dumps({**facts, _BLOCKED: blocks})
-        tx.execute(sa.update(runs).where(runs.c.run_id == run_id).values(summary=summary))
+        for run_id, blocks in _recorded(tx, day).items():
+            left = {one: words for one, words in blocks.items() if name not in (one, None)}
+            if left != blocks:
+                _write_blocks(tx, run_id, left)
+
+
+def _write_blocks(tx: Connection, run_id: str, blocks: Mapping[str, str]) -> None:
+    facts = json.loads(tx.execute(sa.select(runs.c.summary).where(runs.c.run_id == run_id)).scalar() or "{}")
+    facts.pop(_BLOCKED, None)
+    summary = json.dumps({**facts, _BLOCKED: dict(blocks)} if blocks else facts)
+    tx.execute(sa.update(runs).where(runs.c.run_id == run_id).values(summary=summary))
+
+
+def _recorded(connection: Connection, day: date) -> dict[str, dict[str, str]]:
+    """Run -> what stopped it, of the nights of a day; at most its last night has any."""
+    query = sa.select(runs.c.run_id, runs.c.summary).where(runs.c.kind == NIGHTLY, runs.c.day == day.isoformat())
+    found = {str(row.run_id): _blocks(row.summary) for row in connection.execute(query.order_by(runs.c.run_id))}
+    return {run_id: blocks for run_id, blocks in found.items() if blocks}
 
 
 def _blocks(summary: str | None) -> dict[str, str]:
-    facts = json.loads(summary or "{}")
-    return dict(facts.get(_BLOCKED, {})) if isinstance(facts, dict) else {}
+    return dict(json.loads(summary or "{}").get(_BLOCKED, {}))
 
 
 def _recorded_days(connection: Connection) -> set[str]:

@@ -321,9 +321,21 @@ def _blocks(summary: str | None) -> dict[str, str]:
 
 
 def _recorded_days(connection: Connection) -> set[str]:
-    query = sa.select(runs.c.day).where(runs.c.kind == NIGHTLY, runs.c.day.is_not(None)).distinct()
-    days = [date.fromisoformat(day) for day in connection.execute(query).scalars()]
-    return {day.isoformat() for day in days if recorded_blocks(connection, day)}
+    stopped = (runs.c.kind == NIGHTLY, runs.c.day.is_not(None), runs.c.summary.contains(f'"{_BLOCKED}"'))
+    found = connection.execute(sa.select(runs.c.day, runs.c.summary).where(*stopped))
+    return {str(row.day) for row in found if _blocks(row.summary)}
+
+
+def blocked_days(connection: Connection, workspace: Workspace) -> tuple[str, ...]:
+    """Days whose last night was stopped and that nobody approved since, the oldest first."""
+    return tuple(day for day in sorted(_recorded_days(connection)) if _is_blocked(connection, workspace, day))
+
+
+def _is_blocked(connection: Connection, workspace: Workspace, day: str) -> bool:
+    try:
+        return read_day(connection, workspace, date.fromisoformat(day)).state == "blocked"
+    except ConfigError:
+        return True  # of several sources nobody said which; what its night wrote down stands
 
 
 def _require_reason(workspace: Workspace, reason: str) -> str:

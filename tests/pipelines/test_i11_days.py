@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -17,13 +18,15 @@ from pipelines import audit, galleries
 from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.database.days import day_approvals
-from pipelines.days import approve_day, list_days, open_reason, read_day, undo_approval
+from pipelines.day_checks import HIT_RATE, READ, DayCheck
+from pipelines.days import Approval, approve_day, list_days, open_reason, read_day, undo_approval
 from pipelines.definitions import defs
+from pipelines.status import read_status
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.verify import verify
 from pipelines.workspace import Workspace
-from tests.conftest import KEY, Clock
+from tests.conftest import KEY, START, Clock
 from tests.fakes import WHITE, BlindGallery, person, picture
 from tests.pipelines.test_dagster_automation import evaluate_schedule, shared_instance
 from tests.pipelines.test_dagster_automation import instance as clean_instance
@@ -88,6 +91,7 @@ def test_i11_a_blocked_day_is_red_and_has_a_report_that_says_what_stopped_it(
     assert (check.passed, check.severity, check.partition) == (False, AssetCheckSeverity.ERROR, str(MONDAY.date()))
     assert str(check.metadata["report"].value).endswith(f"report-{MONDAY.date()}.html")
     assert (state(blocked), watermark(blocked)) == ("blocked", MONDAY.date())
+    assert read_status(blocked).days_blocked == (str(MONDAY.date()),)
 
 
 def test_i11_each_result_of_a_check_is_kept_with_its_day(place: Workspace, instance: DagsterInstance) -> None:
@@ -107,6 +111,7 @@ def test_i11_an_approved_day_goes_on_once_and_sends_nothing_by_itself(
     approval = approve_day(blocked, MONDAY.date(), reason=WHY, actor="uid:0:root")
     assert approval.checks == {"hit_rate_is_plausible": {"failing": 15, "total": 20}}
     assert (state(blocked), watermark(blocked), held(blocked)) == ("approved", MONDAY.date(), {})
+    assert read_status(blocked).days_blocked == ()
     result = nightly(blocked, instance)
     assert result.success
     check = checks(result)["hit_rate_is_plausible"]
@@ -146,6 +151,17 @@ def test_i11_a_day_that_got_worse_is_stopped_again(
     assert (state(blocked), watermark(blocked)) == ("blocked", MONDAY.date())
     approve_day(blocked, MONDAY.date(), reason=WHY, actor="tester")
     assert nightly(blocked, instance).success
+
+
+@pytest.mark.parametrize(
+    ("failing", "total", "covered"),
+    [(15, 20, True), (10, 20, True), (14, 19, True), (16, 40, False), (14, 15, False), (16, 20, False)],
+)
+def test_i11_an_approval_covers_neither_more_items_nor_a_larger_share(failing: int, total: int, covered: bool) -> None:
+    approval = Approval("day_1", "source", "2026-02-23", {HIT_RATE: {"failing": 15, "total": 20}}, "", "tester", START)
+    check = DayCheck(HIT_RATE, False, True, failing, total, 0.5, "")
+    assert approval.covers(check) is covered
+    assert not approval.covers(replace(check, name=READ))
 
 
 def test_i11_an_approval_of_one_check_is_none_of_another(

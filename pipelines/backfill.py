@@ -46,7 +46,11 @@ from pipelines.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class BackfillSummary:
-    """What a backfill did, and what is left: items whose content could not be fetched, which keep their old result."""
+    """What a backfill did, and what is left: items whose content could not be fetched, which keep their old result.
+
+    ``outcome``: ``complete`` or ``incomplete``; ``days_failed``: on which what is left was received. Repeating it goes
+    on with those.
+    """
 
     run_id: str
     templates: int
@@ -55,6 +59,8 @@ class BackfillSummary:
     subjects_missing: int
     items_outdated: int
     completed_requests: int
+    outcome: str
+    days_failed: tuple[str, ...]
     seconds: float
 
 
@@ -83,6 +89,8 @@ def backfill(
             subjects_missing=left.subjects_missing,
             items_outdated=left.items_outdated,
             completed_requests=completed,
+            outcome="incomplete" if left.due else "complete",
+            days_failed=left.days,
             seconds=round(time.monotonic() - started, 3),
         )
         finish_run(workspace, run_id, asdict(summary))

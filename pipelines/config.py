@@ -19,6 +19,7 @@ from embeddings.errors import ConfigError
 from embeddings.strict_toml import read_toml
 from indexes.name_rules import NameSettings
 from pipelines.config_clock import ClockConfig
+from pipelines.config_dagster import DagsterConfig
 from pipelines.config_embedding import (
     FORBID,
     ContentConfig,
@@ -43,6 +44,7 @@ __all__ = [
     "ClockConfig",
     "Config",
     "ContentConfig",
+    "DagsterConfig",
     "EmbeddingConfig",
     "FetchConfig",
     "ImagesConfig",
@@ -322,6 +324,7 @@ class Config:
     clock: ClockConfig = field(default_factory=ClockConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
     ray: RayConfig = field(default_factory=RayConfig)
+    dagster: DagsterConfig = field(default_factory=DagsterConfig)
 
 
 def load_config(environment: Environment) -> Config:

@@ -17,6 +17,7 @@ from pipelines.compaction import held_shards
 from pipelines.content_coverage import ContentCoverage, measure_content
 from pipelines.database import get_state
 from pipelines.database.tables import runs, subjects
+from pipelines.days import blocked_days
 from pipelines.examined import unexamined_count
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.ledger import Scope, count_statuses, count_unsettled, scanner_faults
@@ -78,6 +79,8 @@ class Status:
     calibration: GalleryFit
     gallery_outgrown: bool
     watermark: str | None
+    days_blocked: tuple[str, ...]
+    """Days that a check stopped in their last night, and nobody approved."""
     outbox: dict[str, int]
     requests: tuple[RequestClock, ...]
     requests_today: dict[str, int]
@@ -119,6 +122,7 @@ def read_status(workspace: Workspace) -> Status:
             calibration=fit,
             gallery_outgrown=fit.outgrown,
             watermark=get_state(connection, "watermark"),
+            days_blocked=blocked_days(connection, workspace),
             outbox=counts_by_state(connection),
             requests=tuple(
                 RequestClock(

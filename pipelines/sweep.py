@@ -187,10 +187,15 @@ def list_source(
 
 
 def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str | None = None) -> str:
-    """Record that a run began; with a given id (Dagster's) a retry continues the same record."""
+    """Record that a run began; with a given id (Dagster's) a retry, or a later stage, continues the same record, under
+    the policy that is in force by then."""
     run_id = run_id or new_id("run")
     with workspace.database.write() as tx:
-        if tx.execute(sa.select(runs.c.run_id).where(runs.c.run_id == run_id)).first() is None:
+        own = runs.c.run_id == run_id
+        known = tx.execute(sa.select(runs.c.policy_version).where(own)).first()
+        if known is not None and known.policy_version != workspace.policy.version:
+            tx.execute(sa.update(runs).where(own).values(policy_version=workspace.policy.version))
+        if known is None:
             tx.execute(
                 sa.insert(runs).values(
                     run_id=run_id,

@@ -49,6 +49,7 @@ NEEDED = {
     ("subject", "preview"): ("name",),
     ("request", "open"): ("name", "contact"),
     ("request", "reject"): ("reason",),
+    ("day", "approve"): ("reason",),
 }
 """Texts that a command asks for, by their option or by its sibling that reads a file: click requires neither."""
 
@@ -236,6 +237,8 @@ def valid_values(place: Place) -> dict[str, str]:
         "reason": "same_person",
         "request reject reason": "not that person",
         "restore reason": "the disk was replaced",
+        "chosen": "2026-02-27",
+        "day approve reason": "the source was down",
         "retry": "format",
         "text_file": str(folder / "text.txt"),
         "name": "Nobody Inparticular",

@@ -100,6 +100,9 @@ PLACES = {
         "status",
         "Show coverage by status, watermark, outbox by state, and requests with the time left.",
     ),
+    "day": Place(
+        "days", "day", "The days as the nights left them: complete, blocked by a check, or approved all the same."
+    ),
     "verify": Place(
         "operations",
         "verify",

@@ -129,6 +129,8 @@ def _backfill_words(facts: dict[str, Any]) -> str:
     if words == "none":
         return words
     words += f": {facts['items_outdated']} items and {facts['subjects_missing']} subjects left"
+    if facts["days_left"]:
+        words += f", received on {len(facts['days_left'])} days from {facts['days_left'][0]}"
     if facts["last_progress_at"]:
         words += f", {facts['items_done']} items done by {facts['last_progress_at']}"
     if facts["estimated_finish"]:

@@ -56,6 +56,7 @@ def sweep(
     """Compare new items with everybody in the registry. Repeat it after an interruption: it goes on where it was."""
     from pipelines.backfill import backfill as run_backfill
     from pipelines.backfill import backfill_templates
+    from pipelines.cli.models import fail_if_incomplete
     from pipelines.ledger import Scope, source_id
     from pipelines.retries import ask_again
     from pipelines.sweep import configured_source
@@ -81,6 +82,7 @@ def sweep(
         with progress(as_json) as report:
             backfilled = run_backfill(workspace, actor=actor(), progress=report)
     emit(to_plain(summary) | {"backfill": to_plain(backfilled)} if as_json else backfilled, as_json=as_json)
+    fail_if_incomplete(backfilled)
 
 
 def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
+from pipelines.days import why_stopped
 from pipelines.judging import content_key, live_hits, verdict_of_hit
 from pipelines.ledger import Scope, count_statuses
 from pipelines.manifest import list_shards, uncovered
@@ -47,6 +48,7 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
     found = read_hits(connection, scope)
     models = tuple(list_model_verdicts(connection, scope=scope))
     coverage = read_coverage(connection, workspace, scope)
+    stopped_by, approval = why_stopped(connection, workspace, scope)
     return ReportFacts(
         day=scope.day,
         source_id=scope.source_id,
@@ -67,6 +69,8 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
         runs=read_runs(connection, scope, limit=max_runs),
         messages=count_messages(connection, scope, now=now),
         requests=read_requests(connection),
+        stopped_by=stopped_by,
+        approved_by=approval.actor if approval else None,
     )
 
 

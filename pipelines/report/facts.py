@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from indexes.calibration import Thresholds
@@ -197,3 +197,7 @@ class ReportFacts:
     runs: tuple[RunFacts, ...]
     messages: tuple[MessageCount, ...]
     requests: tuple[RemovalRequest, ...]
+    stopped_by: Mapping[str, str] = field(default_factory=dict)
+    """What stopped the day's last night: check -> words."""
+    approved_by: str | None = None
+    """Who let the day go on although checks of it fail."""

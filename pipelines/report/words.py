@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
+from pipelines.day_checks import APPROVABLE
 from pipelines.report.facts import CoverageFacts, PartialFacts, ReportFacts, ReportHit
 from pipelines.takedown.outbox import DEAD, HELD, TAKEDOWN
 from pipelines.verdicts import ModelVerdict
@@ -112,8 +113,19 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
 
 def alerts(facts: ReportFacts) -> list[Alert]:
     """What must not be overlooked, the gravest first. Empty on a good day."""
-    found = [*_incomplete(facts), *_stuck(facts), *_late_requests(facts), *_outgrown(facts)]
+    found = [*_stopped(facts), *_incomplete(facts), *_stuck(facts), *_late_requests(facts), *_outgrown(facts)]
     return sorted(found, key=lambda alert: alert.tone != "danger")
+
+
+def _stopped(facts: ReportFacts) -> Iterator[Alert]:
+    """What stopped the night of the day, and whether anybody may let it go on."""
+    for name, text in facts.stopped_by.items():
+        way = "until the cause is gone, or somebody approves it: `likeness day approve`"
+        rest = way if name in APPROVABLE else "until the cause is gone"
+        yield Alert("danger", "Blocked.", f"{name.replace('_', ' ')} failed: {text}. The night goes no further {rest}.")
+    if facts.approved_by:
+        text = f"Checks of this day failed, and {facts.approved_by} let it go on. What was held is held."
+        yield Alert("warning", "Approved.", text)
 
 
 def _incomplete(facts: ReportFacts) -> Iterator[Alert]:

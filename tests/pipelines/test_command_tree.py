@@ -53,6 +53,11 @@ ENDS_IN_1 = {
     "calibrate pairs": "two pairs support no threshold",
     "decide yes": "the digest is of no preview",
     "request accept expect": "the digest is of no preview",
+    **dict.fromkeys(
+        ("day approve", "day approve reason__text", "day approve reason__file", "day approve expect"),
+        "no check stops this day",
+    ),
+    **dict.fromkeys(("day approve undo", "day reason"), "nobody approved this day"),
 }
 """Lines whose refusal is what they show."""
 
@@ -116,6 +121,8 @@ def line_of(name: str, place: Place) -> list[str]:
         choosing = chosen is not None and chosen.name in CHOOSING
         needed |= {"decision", "reason"} | ({"subject_id"} if choosing else {"hit_ids"})
         needed |= {"expect"} if chosen is not None and chosen.name == "yes" else set()
+    elif call == "day approve" and chosen is not None and chosen.name == "undo":
+        needed = {"chosen", "undo"}
     elif call == "calibrate" and not needed & {"pairs", "impostors"}:
         needed |= {"impostors", "fpir", "strong_fpir", "confidence"}
     elif call == "search" and not needed & {"text", "text_file", "image"}:

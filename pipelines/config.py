@@ -35,6 +35,7 @@ from pipelines.config_embedding import (
     ViewsConfig,
     WholeHours,
 )
+from pipelines.config_evidence import EvidenceConfig
 from pipelines.environment import Environment
 from pipelines.exchange.limits import HeadLimits
 from pipelines.sources import FetchSettings
@@ -332,6 +333,7 @@ class Config:
     model_files: ModelFilesConfig = field(default_factory=ModelFilesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)

@@ -85,11 +85,15 @@ def ahead(batches: Iterator[B]) -> Iterator[B]:
 
 
 def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) -> tuple[Item, ItemSource]:
-    """The item in a row's sealed record, and its source, opened once per address in ``sources``."""
+    """The item in a row's sealed record, and its source, opened once per address in ``sources``.
+
+    Yesterday's manifest may have been rotated away: that costs no item that is behind a path or an URL of its own.
+    """
     record = workspace.sealer.unseal_record(row.sealed_record, row.item_id)
     uri = record["source"]
     if uri not in sources:
-        sources[uri] = open_source(uri, settings=workspace.config.fetch.settings(workspace.config.exchange.head()))
+        settings = workspace.config.fetch.settings(workspace.config.exchange.head())
+        sources[uri] = open_source(uri, settings=settings, to_list=False)
     return Item.from_record(record["item"]), sources[uri]
 
 

@@ -26,6 +26,7 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, shards
 from pipelines.galleries import load_gallery
 from pipelines.isolation import resume
+from pipelines.keeping import keep_evidence, tend_evidence
 from pipelines.manifest import (
     ListedShard,
     find_shard,
@@ -86,7 +87,8 @@ def match_pending(
     """Compare what coverage does not show.
 
     ``sweep`` takes the shards that were never compared, with every active subject; ``rescan`` takes every shard, with
-    the subjects it lacks (``subject_ids`` limits them). Raises :class:`NotReadyError` for an empty registry (I7).
+    the subjects it lacks (``subject_ids`` limits them). What was found is kept to look at before anybody acts on it
+    (:mod:`pipelines.keeping`). Raises :class:`NotReadyError` for an empty registry (I7).
     """
     resume(workspace, STAGE, embed_alone, refuse_item)
     total, subjects = MatchCounts(), set[str]()
@@ -103,6 +105,10 @@ def match_pending(
                 subjects=len(subjects),
                 hits=total.hits + counts.hits,
             )
+    if found_by == "sweep":
+        tend_evidence(workspace, progress=progress)
+    else:
+        keep_evidence(workspace, subject_ids=subject_ids, progress=progress)
     return total
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import alembic.config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0008"
+HEAD = "0012"
 """The newest revision under ``migrations/versions``, so that opening a database need not load Alembic to learn it."""
 _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer takes
 
@@ -203,7 +203,14 @@ class Database:
         """
         if not self.is_sqlite:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                for table in (tables.subject_keys, tables.templates, tables.subjects, evidence.seeds):
+                personal = (
+                    tables.subject_keys,
+                    tables.templates,
+                    tables.subjects,
+                    evidence.seeds,
+                    evidence.kept_evidence,
+                )
+                for table in personal:
                     connection.execute(sa.text(f"VACUUM {table.name}"))
         else:
             with self.engine.connect() as connection:

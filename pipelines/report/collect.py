@@ -35,7 +35,7 @@ from pipelines.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.workspace import Workspace
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
-_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term")
+_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term", "lapsed_at")
 _OF_VERDICT: Final = ("verdict", "rule", "distinct_images", "tiers", "decided_by", "priority")
 UNFINISHED: Final = (PENDING, HELD, LEASED, DEAD)
 """States in which a message has not had its effect."""

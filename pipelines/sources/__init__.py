@@ -21,14 +21,15 @@ from pipelines.sources.manifest import ManifestSource
 __all__ = ["KINDS", "FetchSettings", "Item", "ItemSource", "Kind", "open_source"]
 
 
-def open_source(uri: str, *, settings: FetchSettings) -> ItemSource:
+def open_source(uri: str, *, settings: FetchSettings, to_list: bool = True) -> ItemSource:
     """The source that ``uri`` names: ``directory:PATH`` or ``manifest:PATH`` (.jsonl, .ndjson, .gz, .parquet).
 
-    Raises :class:`ConfigError` for an unknown kind, a missing path or unusable settings.
+    ``to_list``: whether its items are to be listed; what they hold can be fetched though the listing is gone. Raises
+    :class:`ConfigError` for an unknown kind, a missing path or unusable settings.
     """
     kind, separator, path = uri.partition(":")
     if separator and path and kind == "directory":
-        return DirectorySource(uri, Path(path))
+        return DirectorySource(uri, Path(path), to_list=to_list)
     if separator and path and kind == "manifest":
-        return ManifestSource(uri, Path(path), settings)
+        return ManifestSource(uri, Path(path), settings, to_list=to_list)
     raise ConfigError(f"unknown source {uri!r}: expected directory:PATH or manifest:PATH")

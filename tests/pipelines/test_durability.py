@@ -114,7 +114,7 @@ def undisturbed(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> di
     end = finish(place)
     assert [status for _, status in end["items"]].count("hit") == 11
     assert len(end["corpus"]) == 5
-    assert len(end["evidence"]) == len(end["hits"]) + 5, "those of who left are kept for a while"
+    assert len(end["evidence"]) == len(end["hits"]) + 6, "those of who left are kept for a while"
     assert all(problem is None and picture for _, problem, picture in end["evidence"])
     actions = [(action, state) for _, action, state, *_ in end["outbox"]]
     assert actions.count(("takedown", "done")) >= 12

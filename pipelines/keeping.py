@@ -225,7 +225,7 @@ def _cuts(workspace: Workspace, one: _Fetched, waiting: Sequence[Any]) -> Iterat
             except ItemError as error:
                 own = error
             except StateError:
-                own = UnscannableError("frame", "the picture has this frame no more")
+                own = FetchError("changed", "the frame is not among those that are looked at")
         yield _Cut(hit, picture, own, one.remote)
     workspace.beat()
 

@@ -23,6 +23,7 @@ from pipelines import audit
 from pipelines.database import get_state, set_state
 from pipelines.database.calibrations import calibrations
 from pipelines.database.tables import audit as audit_rows
+from pipelines.database.tables import state
 from pipelines.sealing import Sealer
 
 USE = "calibration.use"
@@ -149,6 +150,13 @@ def calibration_in_force(connection: Connection, sealer: Sealer, *, model_id: st
     if calibration.model_id != model_id:
         raise CorruptionError("the calibration in force is of other models: restore the database from a backup")
     return calibration
+
+
+def all_in_force(connection: Connection, sealer: Sealer) -> frozenset[str]:
+    """The ids of what is in force for any models, earlier ones included."""
+    query = sa.select(state.c.name).where(state.c.name.startswith(_fact(""), autoescape=True))
+    named = (name.removeprefix(_fact("")) for name in connection.execute(query).scalars())
+    return frozenset(found for model_id in named if (found := _in_force(connection, sealer, model_id)[0]))
 
 
 def accepted_templates(connection: Connection, sealer: Sealer, *, model_id: str) -> int | None:

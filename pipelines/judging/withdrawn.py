@@ -7,9 +7,9 @@ they were certainly not sent.
 
 What was sent stands when evidence goes for other reasons. But where it was called for by thresholds or by a policy
 that somebody has since *withdrawn*, and what is in force now does not call for it, it gets a withdrawal event. That is
-said of a calibration that is in force no more, stopped or replaced, though not one that the registry has outgrown; and
-of a policy that was followed by an earlier one: a new policy undoes nothing, going back to an old one undoes what only
-the new one did. An item that our own message removed is judged as if it were still there.
+said of a calibration that is in force no more, stopped or replaced, though not one that the registry has outgrown or
+that a backfill left behind; and of a policy that was followed by an earlier one: a new policy undoes nothing, going back
+to an old one undoes what only the new one did. An item that our own message removed is judged as if it were still there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.calibration.store import calibration_in_force
+from pipelines.calibration.store import all_in_force
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, runs
 from pipelines.judging.evidence import Group, model_of_item, weighing
@@ -71,9 +71,9 @@ def withdraw_unsent(tx: Connection, workspace: Workspace) -> int:
     In the transaction that changes what is in force, so that nobody can release such a message afterwards. What is
     called for all the same is written again when it is judged.
     """
-    now, kept = workspace.now(), _in_force(tx, workspace)
+    now, kept = workspace.now(), all_in_force(tx, workspace.sealer)
     query = sa.select(outbox.c.message_id, outbox.c.body).where(is_unsent())
-    gone = [row.message_id for row in tx.execute(query) if (by := _calibration_of(row.body)) and by != kept]
+    gone = [row.message_id for row in tx.execute(query) if (by := _calibration_of(row.body)) and by not in kept]
     for some in parts(gone):
         chosen = outbox.c.message_id.in_(some)
         tx.execute(sa.update(outbox).where(chosen).values(state=WITHDRAWN, finished_at=now))
@@ -82,7 +82,7 @@ def withdraw_unsent(tx: Connection, workspace: Workspace) -> int:
 
 def caused_by_withdrawn(connection: Connection, workspace: Workspace) -> list[Caused]:
     """Messages that stand, were sent or may have been, and were written by settings that are withdrawn."""
-    kept, policies = _in_force(connection, workspace), _withdrawn_policies(connection, workspace)
+    kept, policies = all_in_force(connection, workspace.sealer), _withdrawn_policies(connection, workspace)
     about = items.alias("about")
     query = (
         sa.select(
@@ -97,7 +97,7 @@ def caused_by_withdrawn(connection: Connection, workspace: Workspace) -> list[Ca
     found = []
     for row in connection.execute(query.order_by(outbox.c.created_at, outbox.c.message_id)):
         by = _calibration_of(row.body)
-        reason = CALIBRATION if by and by != kept else POLICY if row.policy_version in policies else None
+        reason = CALIBRATION if by and by not in kept else POLICY if row.policy_version in policies else None
         if reason is not None:
             group = _group(row)
             found.append(Caused(row.message_id, row.action, row.item_id, row.subject_id, group, reason))
@@ -127,14 +127,8 @@ def weighed_by(connection: Connection, workspace: Workspace) -> str:
     """What hits are weighed by, as a fact of ``state``: when it changes, all of them are weighed again."""
     thresholds = workspace.thresholds_at(connection)
     bands = [thresholds.calibration_id, thresholds.review, thresholds.strong]
-    in_force = _in_force(connection, workspace)
+    in_force = sorted(all_in_force(connection, workspace.sealer))
     return json.dumps([workspace.policy.version, *bands, in_force, settings_digest(workspace)])
-
-
-def _in_force(connection: Connection, workspace: Workspace) -> str | None:
-    """The id of the calibration in force, also where the policy's bands go before it or the registry outgrew it."""
-    calibration = calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id)
-    return calibration.calibration_id if calibration else None
 
 
 def _calibration_of(body: str) -> str | None:

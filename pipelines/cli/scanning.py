@@ -88,9 +88,20 @@ def sweep(
     emit(to_plain(summary) | {"backfill": to_plain(backfilled)} if as_json else backfilled, as_json=as_json)
 
 
+def warn_if_outgrown(workspace: Workspace) -> None:
+    """Say that more people may be taken for somebody than was asked for."""
+    from pipelines.calibration.fit import read_fit
+
+    with workspace.database.read() as connection:
+        fit = read_fit(connection, workspace)
+    if fit.outgrown:
+        say(f"warning: {fit.remark}", err=True)
+
+
 def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
     from pipelines.backfill_state import read_backfill
 
+    warn_if_outgrown(workspace)
     config = workspace.config.sweep
     for count, share, what in (
         (summary.fetch_failed, config.max_fetch_failed_rate, "could not be fetched"),
@@ -129,8 +140,10 @@ def rescan(environment: Environment, as_json: bool, request_id: str | None, pend
 
     if request_id and pending:
         raise click.UsageError("--request and --pending exclude each other")
-    with opened(environment) as workspace, progress(as_json) as report:
-        summary = run_rescan(workspace, request_id=request_id, progress=report)
+    with opened(environment) as workspace:
+        with progress(as_json) as report:
+            summary = run_rescan(workspace, request_id=request_id, progress=report)
+        warn_if_outgrown(workspace)
     emit(summary, as_json=as_json)
 
 

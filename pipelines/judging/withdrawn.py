@@ -8,8 +8,8 @@ they were certainly not sent.
 What was sent stands when evidence goes for other reasons. But where it was called for by thresholds or by a policy
 that somebody has since *withdrawn*, and what is in force now does not call for it, it gets a withdrawal event. That is
 said of a calibration that is in force no more, stopped or replaced, though not one that the registry has outgrown or
-that a backfill left behind; and of a policy that was followed by an earlier one: a new policy undoes nothing, going back
-to an old one undoes what only the new one did. An item that our own message removed is judged as if it were still there.
+that a backfill left behind; and of a policy that was followed by an earlier one: a new policy undoes nothing, going
+back to an old one undoes what only the new one did. What our own message removed is judged as if it were still there.
 """
 
 from __future__ import annotations

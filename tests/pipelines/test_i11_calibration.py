@@ -14,6 +14,7 @@ from indexes.join import pair_scores
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.measure import stop_using, use, use_anyway
 from pipelines.calibration.store import insert_calibration
+from pipelines.cli.scanning import warn_if_outgrown
 from pipelines.database import tables
 from pipelines.decisions import decide
 from pipelines.hits import list_hits
@@ -142,6 +143,20 @@ def test_i11_what_the_registry_has_outgrown_by_far_is_not_in_force_any_more(work
     assert (fit.lapsed, fit.outgrown) == (True, True)
     assert (workspace.thresholds.review, workspace.thresholds.calibration_id) == (0.363, None)
     assert "outgrown" in fit.remark
+
+
+def test_i11_a_sweep_says_that_a_calibration_is_outgrown(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_force(workspace, templates=2)
+    for number in range(2):
+        enrol(workspace, person(number))
+    warn_if_outgrown(workspace)
+    assert capsys.readouterr().err == ""
+    for number in (2, 3, 4):
+        enrol(workspace, person(number))
+        warn_if_outgrown(workspace)
+        assert "outgrown" in capsys.readouterr().err
 
 
 def test_an_outgrown_calibration_is_never_followed_by_a_laxer_threshold(workspace: Workspace) -> None:

@@ -36,6 +36,7 @@ from pipelines.config_embedding import (
     ViewsConfig,
     WholeHours,
 )
+from pipelines.config_evidence import EvidenceConfig
 from pipelines.config_sources import FetchConfig, SourcesConfig
 from pipelines.environment import Environment
 from pipelines.exchange.limits import HeadLimits
@@ -168,7 +169,8 @@ class RegistryConfig:
 class CalibrationConfig:
     """What ``likeness calibrate`` aims at: the false positive identification rate, per face of a stranger, at the
     review and at the strong threshold, each held with ``confidence``. Of more than ``max_comparisons`` that a folder
-    gives, so many are drawn. ``points``: of the stored DET curve.
+    gives, so many are drawn. ``points``: of the stored DET curve. ``outgrown_factor``: how many times the gallery that
+    it is for makes a calibration lapse (:mod:`pipelines.calibration.cover`).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -177,6 +179,7 @@ class CalibrationConfig:
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     max_comparisons: Positive = 5_000_000
     points: Annotated[int, Field(ge=10, le=1000)] = 120
+    outgrown_factor: Annotated[float, Field(ge=1, le=1000)] = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +316,7 @@ class Config:
     model_files: ModelFilesConfig = field(default_factory=ModelFilesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
     sources: SourcesConfig = field(default_factory=SourcesConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)

@@ -26,6 +26,7 @@ from pipelines.database.tables import requests, subject_keys, subjects, template
 from pipelines.enrolment import Reference
 from pipelines.identities import Identity as Identity
 from pipelines.identities import require_short, seal_identity, unseal_identity
+from pipelines.kept_evidence import forget_evidence
 from pipelines.sealing import Sealer, unseal
 from pipelines.state_seal import REGISTRY
 from pipelines.statuses import settle_subject
@@ -203,7 +204,8 @@ def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state:
 
 
 def destroy(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
-    """Delete key, templates, identity and seeds. The opaque id stays, so that the history still adds up."""
+    """Delete key, templates, identity, seeds and kept evidence. The opaque id stays, so that the history adds up."""
+    forget_evidence(tx, subject_id)
     tx.execute(sa.delete(seeds).where(seeds.c.subject_id == subject_id))
     tx.execute(sa.delete(templates).where(templates.c.subject_id == subject_id))
     tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))

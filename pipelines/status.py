@@ -20,6 +20,7 @@ from pipelines.database.tables import runs, subjects
 from pipelines.days import blocked_days
 from pipelines.examined import unexamined_count
 from pipelines.judging import earlier_hits_count, unjudged_count
+from pipelines.kept_evidence import KeptCounts, count_kept
 from pipelines.ledger import Scope, count_statuses, count_unsettled, scanner_faults
 from pipelines.registry import active_versions, registry_version
 from pipelines.request_limits import requests_today
@@ -76,6 +77,7 @@ class Status:
     subjects_active: int
     corpus: CorpusStatus
     content: ContentCoverage
+    evidence: KeptCounts
     calibration: GalleryFit
     gallery_outgrown: bool
     watermark: str | None
@@ -119,6 +121,7 @@ def read_status(workspace: Workspace) -> Status:
             subjects_active=len(active_versions(connection, now=now)),
             corpus=_corpus(connection, workspace),
             content=measure_content(connection, workspace, Scope(None, None)),
+            evidence=count_kept(connection),
             calibration=fit,
             gallery_outgrown=fit.outgrown,
             watermark=get_state(connection, "watermark"),

@@ -22,6 +22,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from pipelines.audit_export import export_audit
 from pipelines.calibration.labels import read_folder
 from pipelines.calibration.measure import Aim
 from pipelines.calibration.measure import calibrate as measure
@@ -155,6 +156,7 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
     with create_workspace(environment_for(home), now=clock) as workspace:
         use_fakes(workspace)
         ids = _fill(workspace, uploads, people)
+        export_audit(workspace, folder / "audit.csv", actor="tester")
     return Place(folder, receiver, ids)
 
 
@@ -179,7 +181,7 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         for message_id, state in ((held, "held"), (dead, "dead")):
             chosen = tables.outbox.c.message_id == message_id
             tx.execute(sa.update(tables.outbox).where(chosen).values(state=state))
-    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51, 1), actor="tester")
+    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51), actor="tester")
     in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.read() as connection:
         decision = list_decisions(connection)[0].decision_id
@@ -267,6 +269,11 @@ def valid_values(place: Place) -> dict[str, str]:
         "one": str(folder / "policy.toml"),
         "other": str(folder / "policy.toml"),
         "since": "2026-02-27",
+        "until": "2026-03-31",
+        "who": "tester",
+        "action": "subject",
+        "audit export file": str(folder / "audit.jsonl"),
+        "audit check file": str(folder / "audit.csv"),
         "first_day": "2026-02-01",
         "last_day": "2026-03-31",
         "pack": "opencv-zoo",

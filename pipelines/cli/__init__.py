@@ -22,7 +22,7 @@ PLACES = {
     "source": Place("sources", "source", "What a source lists, before any of it is entered."),
     "sweep": Place("scanning", "sweep", "Compare new items with everybody in the registry."),
     "rescan": Place("scanning", "rescan", "Compare new subjects with everything on the platform."),
-    "hits": Place("scanning", "hits", "List hits in force, best score first."),
+    "hits": Place("scanning", "hits", "List hits in force, faces first, the strongest first."),
     "verdicts": Place(
         "scanning",
         "verdicts",
@@ -34,6 +34,7 @@ PLACES = {
         "Say of hits that they are right (confirm), wrong (reject) or unclear (unsure), and let the verdicts follow.",
     ),
     "decisions": Place("decisions", "decisions", "What people said about hits."),
+    "audit": Place("audit", "audit", "The chain of what people and programs did."),
     "look": Place(
         "decisions",
         "look",

@@ -204,7 +204,14 @@ class Database:
         """
         if not self.is_sqlite:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                for table in (tables.subject_keys, tables.templates, tables.subjects, evidence.seeds):
+                personal = (
+                    tables.subject_keys,
+                    tables.templates,
+                    tables.subjects,
+                    evidence.seeds,
+                    evidence.kept_evidence,
+                )
+                for table in personal:
                     connection.execute(sa.text(f"VACUUM {table.name}"))
         else:
             with self.engine.connect() as connection:

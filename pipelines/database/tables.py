@@ -256,8 +256,10 @@ hits = sa.Table(
     sa.Column("found_by", sa.String, nullable=False),  # sweep or rescan
     sa.Column("found_at", UTCDateTime, nullable=False),
     sa.Column("judged_at", UTCDateTime),
+    sa.Column("lapsed_at", UTCDateTime),
 )
 """Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do.
+``lapsed_at``: when the thresholds in force came to be above its score, so that it does not count; null: they are not.
 
 ``content_sha256``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``.
 Only a face has template, frame, box and shard. ``place``: where a name stands (``title``, ``header:ss_output_name``) or

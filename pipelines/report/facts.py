@@ -146,6 +146,15 @@ class MessageCount:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldCount:
+    """How many messages of an action wait for a second pair of eyes, and for which reason, a fixed word."""
+
+    action: str
+    reason: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportCounts:
     """The report in numbers, for logs and metadata. ``persons`` and ``hit_items``: distinct, over all hits in force.
 
@@ -201,3 +210,6 @@ class ReportFacts:
     """What stopped the day's last night: check -> words."""
     approved_by: str | None = None
     """Who let the day go on although checks of it fail."""
+    held: tuple[HeldCount, ...] = ()
+    served: tuple[RemovalRequest, ...] = ()
+    """Requests that were completed on the day, or on the day of writing where the report is of all days."""

@@ -92,6 +92,7 @@ def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> 
             model_count=len(shown_models(facts)),
             unscanned=facts.unscanned[: limits.unscanned],
             requests=facts.requests[: limits.requests],
+            served=facts.served[: limits.requests],
             limits=limits,
             names=names,
             style=Markup(style),  # noqa: S704 - our own file

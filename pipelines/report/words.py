@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
 from pipelines.day_checks import APPROVABLE
-from pipelines.report.facts import CoverageFacts, PartialFacts, ReportFacts, ReportHit
-from pipelines.takedown.outbox import DEAD, HELD, TAKEDOWN
+from pipelines.report.facts import CoverageFacts, HeldCount, PartialFacts, ReportFacts, ReportHit
+from pipelines.takedown.outbox import BLOCK, DEAD
 from pipelines.verdicts import ModelVerdict
 
 Tone = Literal["danger", "warning"]
@@ -24,6 +24,14 @@ MESSAGE_STATES: Final = {
     "withdrawn": "withdrawn",
 }
 
+HELD_REASONS: Final = {
+    "hit_rate": "too many of that day's items are hits",
+    "breaker_subject": "too many for one person",
+    "breaker_uploader": "too many against one uploader",
+    "breaker_run": "too many in one run",
+    "breaker_day": "too many within a day",
+}
+"""Why a message is held, as the alert says it."""
 
 _FINGERPRINTS: Final = {
     "sha256": "same file (SHA-256) as confirmed content",
@@ -161,9 +169,19 @@ def _stuck(facts: ReportFacts) -> Iterator[Alert]:
     dead = sum(count.messages for count in facts.messages if count.state == DEAD)
     if dead:
         yield Alert("danger", "Not delivered.", f"{number(dead, 'message')} could not be delivered; revive or settle.")
-    held = sum(count.messages for count in facts.messages if count.state == HELD and count.action == TAKEDOWN)
-    if held:
-        yield Alert("warning", "Held.", f"{number(held, 'takedown')} held until a second person has looked.")
+    if facts.held:
+        restricts = "Until a second person has looked, none of them restricts anything."
+        yield Alert("warning", "Held.", f"{held_words(facts.held)}. {restricts}")
+
+
+def held_words(held: Sequence[HeldCount]) -> str:
+    """How many messages are held and why: ``3 takedowns (too many hits on their day), 1 generator block (...)``."""
+    parts = []
+    for count in held:
+        what = "generator block" if count.action == BLOCK else count.action.replace("_", " ")
+        why = HELD_REASONS.get(count.reason, count.reason.replace("_", " ") or "no reason on record")
+        parts.append(f"{number(count.messages, what)} ({why})")
+    return ", ".join(parts)
 
 
 def _late_requests(facts: ReportFacts) -> Iterator[Alert]:

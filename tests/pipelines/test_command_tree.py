@@ -43,6 +43,7 @@ CHOOSING = (
     "tier",
     "band",
     "verdict",
+    "rule",
     "most",
     "yes",
     "expect",

@@ -1,52 +1,120 @@
-"""Removal requests: opened with references, accepted or rejected by an operator, completed by a rescan.
+"""Removal requests: opened with references, accepted or rejected, searched for, and completed by what follows.
 
 Accepting activates the subject; coverage then shows which shards have not been compared with it, and the rescan works
-those off. The deadline counts from the opening. What the subject would hit of today's platform is measured first:
-above the policy's limits a second person has to accept as well, or nobody may (:mod:`pipelines.approval`).
+those off. The deadline counts from the receipt to the completion: every hit decided, every message acknowledged
+(:mod:`pipelines.judging.request_progress`). What the subject would hit of today's platform is measured first: above the
+policy's limits a second person has to accept as well, or nobody may (:mod:`pipelines.approval`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from embeddings.errors import LikenessError, StateError
+from embeddings.errors import InputError, LikenessError, StateError
 from pipelines import audit
 from pipelines.actors import are_two_people, identity_of
 from pipelines.approval import Approvals, approvals_needed, in_words, preview_pending, refusal
 from pipelines.clock import acts
 from pipelines.database.tables import requests
 from pipelines.enrolment import Reference
-from pipelines.identities import require_short
+from pipelines.identities import open_identity, require_short
 from pipelines.impact import Impact
+from pipelines.judging.request_progress import STATES as STATES
+from pipelines.judging.request_progress import UNFINISHED, OpenWork, RequestState, open_work, state_of
 from pipelines.progress import Progress, silent
 from pipelines.registry import Identity, activate, destroy, end_subject, insert_subject
 from pipelines.request_limits import count_opened, count_preview, require_room
 from pipelines.shown import digest_of
 from pipelines.workspace import Workspace, new_id
 
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Of the receipt of a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """By what the asker is answered: the operator's own references. Sealed in storage; never logged."""
+
+    contact: str | None = field(repr=False)
+    case_reference: str | None = field(repr=False)
+
 
 @dataclass(frozen=True, slots=True)
 class RemovalRequest:
-    """A request without anything personal. ``first_approval``: who accepted one that needs two; ``impact``: what
-    that one saw, else what the last attempt to accept it measured."""
+    """A request without anything personal. ``state``: what it is now, one of :data:`STATES`; ``open``: what is left to
+    do once its search is finished, None before and after.
+
+    ``received_at``: when it reached the platform, from which ``due_at`` counts; ``completed_at``: None also where the
+    next run has yet to record it; ``ended_at``: when it was rejected or withdrawn. ``first_approval``: who accepted one
+    that needs two; ``impact``: what that one saw, else what the last preview measured.
+    """
 
     request_id: str
     subject_id: str
-    state: str
+    state: RequestState
     attempt: int
+    received_at: datetime
     opened_at: datetime
     due_at: datetime
+    previewed_at: datetime | None
     accepted_at: datetime | None
+    searched_at: datetime | None
     completed_at: datetime | None
+    ended_at: datetime | None
     first_approval: str | None
     impact: Impact | None
+    open: OpenWork | None
+
+    @property
+    def awaits_decision(self) -> bool:
+        """Whether nobody, or one of two, has accepted it, and nobody has rejected it."""
+        return self.state in ("received", "previewed")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its clock stands."""
+        return self.state not in UNFINISHED
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether the deadline is over and something is left to do."""
+        return not self.is_finished and self.due_at < now
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it was completed after its deadline."""
+        return self.completed_at is not None and self.completed_at > self.due_at
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A request as lists show it. ``hours_left``: until it is due, negative when overdue; None once it is finished.
+    ``late``: it was completed after its deadline."""
+
+    request_id: str
+    subject_id: str
+    state: RequestState
+    overdue: bool
+    late: bool
+    hours_left: float | None
+    received_at: datetime
+    due_at: datetime
+    completed_at: datetime | None
+    open: OpenWork | None
+
+
+def standing_of(request: RemovalRequest, *, now: datetime) -> Standing:
+    """A request beside the clock."""
+    same = ("request_id", "subject_id", "state", "received_at", "due_at", "completed_at", "open")
+    left = None if request.is_finished else round((request.due_at - now).total_seconds() / 3600, 2)
+    values = {name: getattr(request, name) for name in same}
+    return Standing(**values, overdue=request.is_overdue(now), late=request.is_late, hours_left=left)
 
 
 @acts
@@ -59,13 +127,16 @@ def open_request(
     consent: str | None,
     actor: str,
     exclusions: Sequence[str] = (),
+    received_at: datetime | None = None,
 ) -> RemovalRequest:
     """Record a request and its pending subject. Without a consent record of its own, the request is the record.
 
-    Raises :class:`LimitError` for more than the settings allow in a day.
+    ``received_at``: when it reached the platform, from which its deadline counts [now]. Raises :class:`InputError` for
+    one to come, or before :data:`EARLIEST`, and :class:`LimitError` for more than the settings allow in a day.
     """
     require_room(workspace, contact=contact)
     now = workspace.now()
+    received = _require_receipt(received_at, now=now)
     config = workspace.config.registry
     request_id = new_id("req")
     record = consent or f"request:{request_id}"
@@ -88,11 +159,25 @@ def open_request(
                 state="open",
                 attempt=1,
                 opened_at=now,
-                due_at=now + timedelta(hours=config.request_hours),
+                received_at=received,
+                due_at=received + timedelta(hours=config.request_hours),
             )
         )
-        _audit(tx, workspace, actor, "request.open", request_id, subject_id)
+        facts = {} if received_at is None else {"received_at": received.isoformat()}
+        _audit(tx, workspace, actor, "request.open", request_id, subject_id, **facts)
         return get_request(tx, request_id)
+
+
+def _require_receipt(received_at: datetime | None, *, now: datetime) -> datetime:
+    if received_at is None:
+        return now
+    if received_at.tzinfo is None:
+        raise ValueError("the time of a receipt must carry its time zone")
+    if received_at > now:
+        raise InputError("the receipt is yet to come: give the day on which the request reached the platform")
+    if received_at < EARLIEST:
+        raise InputError(f"the receipt lies before {EARLIEST:%Y-%m-%d}: give the day on which the request came")
+    return received_at
 
 
 def preview_request(
@@ -106,6 +191,10 @@ def preview_request(
         request = _require_open(connection, request_id)
     count_preview(workspace)
     impact = preview_pending(workspace, request.subject_id, request_id=request_id, actor=actor, progress=progress)
+    with workspace.database.write() as tx:
+        request = _require_open(tx, request_id)
+        seen = {"impact": _stored(impact)} if request.first_approval is None else {}
+        _update(tx, request_id, **seen, previewed_at=request.previewed_at or workspace.now())
     return impact, approvals_needed(impact, workspace.policy.settings.enrolment)
 
 
@@ -132,7 +221,7 @@ def accept_request(
         request = _require_open(tx, request_id)
         answer = _answer(request, impact, needed, actor=actor, seen=seen, growth=growth)
         if answer in ("accept", "first_approval") or request.first_approval is None:
-            _update(tx, request_id, impact=json.dumps(asdict(impact), sort_keys=True))
+            _update(tx, request_id, impact=_stored(impact))
         if answer == "first_approval":
             _update(tx, request_id, first_approval=actor)
         if answer == "accept":
@@ -213,9 +302,9 @@ def retry_request(workspace: Workspace, request_id: str, *, attempt: int, actor:
         return True
 
 
-def complete_request(tx: Connection, request_id: str, *, now: datetime) -> None:
-    """Mark an accepted request as completed: every live item has been compared."""
-    _update(tx, request_id, state="completed", completed_at=now)
+def finish_search(tx: Connection, request_id: str, *, now: datetime) -> None:
+    """Record that every live item has been compared with the person of an accepted request."""
+    _update(tx, request_id, searched_at=now)
 
 
 def get_request(connection: Connection, request_id: str) -> RemovalRequest:
@@ -223,26 +312,65 @@ def get_request(connection: Connection, request_id: str) -> RemovalRequest:
     row = connection.execute(sa.select(requests).where(requests.c.request_id == request_id)).first()
     if row is None:
         raise StateError("there is no such request")
-    return _from_row(row)
+    return _from_rows(connection, [row])[0]
 
 
 def list_requests(connection: Connection, *, state: str | None = None) -> list[RemovalRequest]:
-    """Requests, the most urgent first."""
-    query = sa.select(requests).order_by(requests.c.due_at, requests.c.request_id)
-    if state is not None:
-        query = query.where(requests.c.state == state)
-    return [_from_row(row) for row in connection.execute(query)]
+    """Requests, the most urgent first; ``state``: only those that are it now."""
+    rows = connection.execute(sa.select(requests).order_by(requests.c.due_at, requests.c.request_id)).all()
+    return [one for one in _from_rows(connection, rows) if state in (None, one.state)]
 
 
-def _from_row(row: Row[Any]) -> RemovalRequest:
-    values = {name: row._mapping[name] for name in RemovalRequest.__dataclass_fields__}
-    values["impact"] = Impact(**json.loads(values["impact"])) if values["impact"] else None
-    return RemovalRequest(**values)
+def unfinished_requests(connection: Connection) -> list[RemovalRequest]:
+    """Requests whose clock runs, the most urgent first."""
+    query = sa.select(requests).where(requests.c.state.in_(("open", "accepted")))
+    rows = connection.execute(query.order_by(requests.c.due_at, requests.c.request_id)).all()
+    return [one for one in _from_rows(connection, rows) if not one.is_finished]
+
+
+def reveal_contacts(workspace: Workspace, request_ids: Sequence[str], *, actor: str) -> dict[str, Contact]:
+    """Open what is known of how to answer these requests. Each look is an audit row.
+
+    A request whose person was erased or rejected is left out: nothing is kept. Raises :class:`StateError` for an
+    unknown request.
+    """
+    found: dict[str, Contact] = {}
+    with workspace.database.write() as tx:
+        for request_id in dict.fromkeys(request_ids):
+            subject_id = get_request(tx, request_id).subject_id
+            identity = open_identity(tx, workspace.sealer, subject_id)
+            if identity is not None:
+                found[request_id] = Contact(identity.contact, identity.case_reference or None)
+                _audit(tx, workspace, actor, "request.view", request_id, subject_id)
+    return found
+
+
+def _from_rows(connection: Connection, rows: Sequence[Row[Any]]) -> list[RemovalRequest]:
+    work = open_work(connection, rows)
+    return [_from_row(row, work.get(row.request_id)) for row in rows]
+
+
+def _from_row(row: Row[Any], work: OpenWork | None) -> RemovalRequest:
+    same = ("request_id", "subject_id", "attempt", "opened_at", "due_at", "previewed_at", "accepted_at", "searched_at")
+    values: dict[str, Any] = {name: row._mapping[name] for name in (*same, "first_approval")}
+    return RemovalRequest(
+        **values,
+        state=state_of(row, work),
+        received_at=row.received_at or row.opened_at,
+        completed_at=row.completed_at if row.state == "completed" else None,
+        ended_at=row.completed_at if row.state in ("rejected", "withdrawn") else None,
+        impact=Impact(**json.loads(row.impact)) if row.impact else None,
+        open=work,
+    )
+
+
+def _stored(impact: Impact) -> str:
+    return json.dumps(asdict(impact), sort_keys=True)
 
 
 def _require_open(connection: Connection, request_id: str) -> RemovalRequest:
     request = get_request(connection, request_id)
-    if request.state != "open":
+    if not request.awaits_decision:
         raise StateError(f"this request is {request.state} already")
     return request
 
@@ -251,7 +379,9 @@ def _update(tx: Connection, request_id: str, **values: object) -> None:
     tx.execute(sa.update(requests).where(requests.c.request_id == request_id).values(**values))
 
 
-def _audit(tx: Connection, workspace: Workspace, actor: str, action: str, request_id: str, subject_id: str) -> None:
+def _audit(
+    tx: Connection, workspace: Workspace, actor: str, action: str, request_id: str, subject_id: str, **facts: str
+) -> None:
     audit.append(
         tx,
         workspace.sealer,
@@ -260,4 +390,5 @@ def _audit(tx: Connection, workspace: Workspace, actor: str, action: str, reques
         now=workspace.now(),
         request_id=request_id,
         subject_id=subject_id,
+        **facts,
     )

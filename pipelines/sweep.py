@@ -26,6 +26,7 @@ from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
 from pipelines.examined import unexamined_count
 from pipelines.judging import judge_pending, live_hits, unjudged_count
+from pipelines.judging.request_progress import settle_requests
 from pipelines.ledger import (
     ListedCounts,
     Scope,
@@ -177,6 +178,7 @@ def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str 
     """Record that a run began; with a given id (Dagster's) a retry continues the same record."""
     run_id = run_id or new_id("run")
     with workspace.database.write() as tx:
+        settle_requests(tx, now=workspace.now())  # before this run finds what belongs to none of them any more
         if tx.execute(sa.select(runs.c.run_id).where(runs.c.run_id == run_id)).first() is None:
             tx.execute(
                 sa.insert(runs).values(

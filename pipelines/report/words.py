@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
 from pipelines.report.facts import CoverageFacts, PartialFacts, ReportFacts, ReportHit
+from pipelines.requests import RemovalRequest
 from pipelines.takedown.outbox import DEAD, HELD, TAKEDOWN
 from pipelines.verdicts import ModelVerdict
 
@@ -155,7 +156,7 @@ def _stuck(facts: ReportFacts) -> Iterator[Alert]:
 
 
 def _late_requests(facts: ReportFacts) -> Iterator[Alert]:
-    late = sum(request.due_at < facts.written_at for request in facts.requests)
+    late = sum(request.is_overdue(facts.written_at) for request in facts.requests)
     if late:
         yield Alert("danger", "Overdue.", f"{number(late, 'removal request')} past the deadline.")
 
@@ -178,6 +179,7 @@ def rule_words(hit: ReportHit) -> str:
         "strong_face_with_name": "strong face, and the person's name",
         "face_above_review_threshold": "face above the review threshold",
         "copy_of_confirmed": "copy of confirmed content",
+        "message_discarded": "somebody discarded its takedown",
     }
     return known.get(hit.rule, hit.rule.replace("_", " "))
 
@@ -198,6 +200,17 @@ def evidence_words(hit: ReportHit) -> str:
 def match_words(hit: ReportHit) -> str:
     """By which rule it was found."""
     return (hit.match or "").replace("_", " ")
+
+
+def request_words(request: RemovalRequest) -> str:
+    """How far a removal request is, and what keeps it from being completed."""
+    if request.awaits_decision:
+        second = ", accepted by one person, a second one has to"
+        return request.state + (second if request.first_approval else ", to be accepted or rejected")
+    if request.open is None:
+        return "accepted, search not finished"
+    left = {name: getattr(request.open, name) for name in request.open.__dataclass_fields__}
+    return ", ".join([request.state.replace("_", " "), *(f"{count:,} {name}" for name, count in left.items() if count)])
 
 
 def time_left(due_at: datetime, now: datetime) -> str:

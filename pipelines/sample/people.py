@@ -81,7 +81,7 @@ def accept_between_two(workspace: Workspace, request_id: str) -> Iterator[str]:
         impact, _ = preview_request(workspace, request_id, actor=actor)
         return accept_request(workspace, request_id, actor=actor, seen=seen_digest(request_id, impact)).state
 
-    if accept("first operator") != "open":
+    if accept("first operator") != "previewed":
         yield "one person alone accepted a request that needs two"
     for name in ("first operator", "First Operator "):
         with suppress(StateError):  # as it should be

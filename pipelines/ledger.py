@@ -109,7 +109,7 @@ def record_listing(
         else:
             _update(tx, row, item_id, item, values, now=now)
             changed += 1
-            left |= {row.parent_model or item_id} if row.live else set()
+            left |= {row.parent_model or item_id} if row.live or item.kind != "image" else set()
         deleted += item.deleted and (row is None or row.live)
     _judge_models_anew(tx, left)
     return ListedCounts(listed=len(listed), new=new, changed=changed, deleted=deleted)

@@ -20,7 +20,7 @@ from pipelines.ledger import Scope, count_statuses
 from pipelines.requests import unfinished_requests
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.leases import is_stopped
-from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, LEASED, PENDING
+from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, LEASED, PENDING, WITHDRAWAL
 from pipelines.workspace import Workspace
 
 
@@ -68,6 +68,13 @@ def _messages(connection: Connection, workspace: Workspace) -> Iterator[Alarm]:
     held = _count(connection, outbox.c.state == HELD, outbox.c.created_at < since)
     yield Alarm(
         "message_held", held, f"{held} messages held for more than {hours} hours: `likeness outbox list --state held`"
+    )
+    waiting = outbox.c.state.in_((PENDING, HELD, LEASED))
+    lifted = _count(connection, outbox.c.action == WITHDRAWAL, waiting, outbox.c.created_at < since)
+    yield Alarm(
+        "withdrawal_unacknowledged",
+        lifted,
+        f"{lifted} withdrawals not acknowledged for {hours} hours: `likeness outbox list --action withdrawal`",
     )
     stopped = is_stopped(connection)
     yield Alarm(

@@ -239,6 +239,27 @@ def test_i11_whoever_withdraws_before_the_end_has_no_completed_request_and_after
     assert now_is(workspace, nobody).state == "completed"
 
 
+def test_i11_a_request_that_was_served_is_completed_though_no_run_has_recorded_it(
+    workspace: Workspace, uploads: Path, clock: Clock
+) -> None:
+    """The last acknowledgement came and the process ended; then an old item shows the person, or the person goes."""
+    fill(workspace, uploads, for_review=0)
+    served = search_for(workspace)
+    deliver(workspace)
+    clock.forward(hours=1)
+    upload(uploads, "nobody.png", picture(person(WHO), person(95)))
+    sweep(workspace, source_of(uploads), day=None)
+    assert now_is(workspace, served).state == "completed"
+    other = ask_for_removal(workspace, person(51))
+    agree(workspace, other.request_id, "tester")
+    rescan(workspace)
+    decide(workspace, other, "model-1.png", "confirm")
+    clock.forward(minutes=11)
+    deliver(workspace)
+    withdraw(workspace, other.subject_id, actor="tester")
+    assert now_is(workspace, other).state == "completed"
+
+
 def test_i11_a_rejected_request_was_not_completed(workspace: Workspace, uploads: Path) -> None:
     fill(workspace, uploads)
     request = ask_for_removal(workspace, person(WHO))

@@ -12,10 +12,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError, LikenessError, StateError
 from pipelines import audit
@@ -26,11 +26,15 @@ from pipelines.database.tables import requests
 from pipelines.enrolment import Reference
 from pipelines.identities import open_identity, require_short
 from pipelines.impact import Impact
-from pipelines.judging.request_progress import STATES as STATES
-from pipelines.judging.request_progress import UNFINISHED, OpenWork, RequestState, open_work, state_of
 from pipelines.progress import Progress, silent
 from pipelines.registry import Identity, activate, destroy, end_subject, insert_subject
 from pipelines.request_limits import count_opened, count_preview, require_room
+from pipelines.request_record import RemovalRequest as RemovalRequest
+from pipelines.request_record import Standing as Standing
+from pipelines.request_record import get_request as get_request
+from pipelines.request_record import list_requests as list_requests
+from pipelines.request_record import standing_of as standing_of
+from pipelines.request_record import unfinished_requests as unfinished_requests
 from pipelines.shown import digest_of
 from pipelines.workspace import Workspace, new_id
 
@@ -44,77 +48,6 @@ class Contact:
 
     contact: str | None = field(repr=False)
     case_reference: str | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RemovalRequest:
-    """A request without anything personal. ``state``: what it is now, one of :data:`STATES`; ``open``: what is left to
-    do once its search is finished, None before and after.
-
-    ``received_at``: when it reached the platform, from which ``due_at`` counts; ``completed_at``: None also where the
-    next run has yet to record it; ``ended_at``: when it was rejected or withdrawn. ``first_approval``: who accepted one
-    that needs two; ``impact``: what that one saw, else what the last preview measured.
-    """
-
-    request_id: str
-    subject_id: str
-    state: RequestState
-    attempt: int
-    received_at: datetime
-    opened_at: datetime
-    due_at: datetime
-    previewed_at: datetime | None
-    accepted_at: datetime | None
-    searched_at: datetime | None
-    completed_at: datetime | None
-    ended_at: datetime | None
-    first_approval: str | None
-    impact: Impact | None
-    open: OpenWork | None
-
-    @property
-    def awaits_decision(self) -> bool:
-        """Whether nobody, or one of two, has accepted it, and nobody has rejected it."""
-        return self.state in ("received", "previewed")
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether its clock stands."""
-        return self.state not in UNFINISHED
-
-    def is_overdue(self, now: datetime) -> bool:
-        """Whether the deadline is over and something is left to do."""
-        return not self.is_finished and self.due_at < now
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it was completed after its deadline."""
-        return self.completed_at is not None and self.completed_at > self.due_at
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A request as lists show it. ``hours_left``: until it is due, negative when overdue; None once it is finished.
-    ``late``: it was completed after its deadline."""
-
-    request_id: str
-    subject_id: str
-    state: RequestState
-    overdue: bool
-    late: bool
-    hours_left: float | None
-    received_at: datetime
-    due_at: datetime
-    completed_at: datetime | None
-    open: OpenWork | None
-
-
-def standing_of(request: RemovalRequest, *, now: datetime) -> Standing:
-    """A request beside the clock."""
-    same = ("request_id", "subject_id", "state", "received_at", "due_at", "completed_at", "open")
-    left = None if request.is_finished else round((request.due_at - now).total_seconds() / 3600, 2)
-    values = {name: getattr(request, name) for name in same}
-    return Standing(**values, overdue=request.is_overdue(now), late=request.is_late, hours_left=left)
 
 
 @acts
@@ -307,27 +240,6 @@ def finish_search(tx: Connection, request_id: str, *, now: datetime) -> None:
     _update(tx, request_id, searched_at=now)
 
 
-def get_request(connection: Connection, request_id: str) -> RemovalRequest:
-    """One request. Raises :class:`StateError` if there is none of this id."""
-    row = connection.execute(sa.select(requests).where(requests.c.request_id == request_id)).first()
-    if row is None:
-        raise StateError("there is no such request")
-    return _from_rows(connection, [row])[0]
-
-
-def list_requests(connection: Connection, *, state: str | None = None) -> list[RemovalRequest]:
-    """Requests, the most urgent first; ``state``: only those that are it now."""
-    rows = connection.execute(sa.select(requests).order_by(requests.c.due_at, requests.c.request_id)).all()
-    return [one for one in _from_rows(connection, rows) if state in (None, one.state)]
-
-
-def unfinished_requests(connection: Connection) -> list[RemovalRequest]:
-    """Requests whose clock runs, the most urgent first."""
-    query = sa.select(requests).where(requests.c.state.in_(("open", "accepted")))
-    rows = connection.execute(query.order_by(requests.c.due_at, requests.c.request_id)).all()
-    return [one for one in _from_rows(connection, rows) if not one.is_finished]
-
-
 def reveal_contacts(workspace: Workspace, request_ids: Sequence[str], *, actor: str) -> dict[str, Contact]:
     """Open what is known of how to answer these requests. Each look is an audit row.
 
@@ -343,25 +255,6 @@ def reveal_contacts(workspace: Workspace, request_ids: Sequence[str], *, actor: 
                 found[request_id] = Contact(identity.contact, identity.case_reference or None)
                 _audit(tx, workspace, actor, "request.view", request_id, subject_id)
     return found
-
-
-def _from_rows(connection: Connection, rows: Sequence[Row[Any]]) -> list[RemovalRequest]:
-    work = open_work(connection, rows)
-    return [_from_row(row, work.get(row.request_id)) for row in rows]
-
-
-def _from_row(row: Row[Any], work: OpenWork | None) -> RemovalRequest:
-    same = ("request_id", "subject_id", "attempt", "opened_at", "due_at", "previewed_at", "accepted_at", "searched_at")
-    values: dict[str, Any] = {name: row._mapping[name] for name in (*same, "first_approval")}
-    return RemovalRequest(
-        **values,
-        state=state_of(row, work),
-        received_at=row.received_at or row.opened_at,
-        completed_at=row.completed_at if row.state == "completed" else None,
-        ended_at=row.completed_at if row.state in ("rejected", "withdrawn") else None,
-        impact=Impact(**json.loads(row.impact)) if row.impact else None,
-        open=work,
-    )
 
 
 def _stored(impact: Impact) -> str:

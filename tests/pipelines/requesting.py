@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner, Result
 from sqlalchemy.engine import Row
 
+from pipelines.cli import main
 from pipelines.database.tables import audit, outbox
 from pipelines.decisions import Word
 from pipelines.decisions import decide as decide_hits
@@ -17,11 +22,13 @@ from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.takedown.client import Delivery, Outcome
 from pipelines.takedown.dispatcher import DispatchSummary
-from pipelines.workspace import Workspace
+from pipelines.workspace import Workspace, open_workspace
+from tests.conftest import KEY, use_fakes
 from tests.fakes import WHITE, person, picture
-from tests.pipelines.takedown.delivering import OK, ScriptedClient, dispatch_once
+from tests.pipelines.takedown.delivering import OK, SECRET, ScriptedClient, dispatch_once
 from tests.platform_actions import ask_for_removal, enrol, source_of, upload
 
+Run = Callable[..., Result]
 WHO = 2
 REFUSED = Delivery(Outcome.REJECTED, "404")
 FAULT = Delivery(Outcome.RETRY, "500")
@@ -82,6 +89,30 @@ def hold(workspace: Workspace, word: str = "breaker_subject", *conditions: sa.Co
         ids = list(tx.execute(sa.select(outbox.c.message_id).where(waiting)).scalars())
         tx.execute(sa.update(outbox).where(waiting).values(state="held", last_result=f"held:{word}"))
     return ids
+
+
+def told(result: Result) -> Any:
+    """What a command printed as JSON."""
+    return json.loads(result.stdout)
+
+
+def commands_on(workspace: Workspace, patch: pytest.MonkeyPatch) -> Run:
+    """Commands run on the home of this workspace, with the fakes; ``url``: of the takedown service."""
+    clock = workspace.clock.unwatched
+    opening = "pipelines.cli.console.open_workspace"
+    patch.setattr(opening, lambda environment: use_fakes(open_workspace(environment, now=clock)))
+
+    def run(*arguments: str, url: str = "http://127.0.0.1:9/takedowns") -> Result:
+        variables = {
+            "LIKENESS_HOME": str(workspace.home),
+            "LIKENESS_KEY": KEY,
+            "LIKENESS_DATABASE_URL": workspace.database.url.render_as_string(hide_password=False),
+            "LIKENESS_TAKEDOWN_URL": url,
+            "LIKENESS_TAKEDOWN_SECRET": SECRET,
+        }
+        return CliRunner().invoke(main, list(arguments), env=variables)
+
+    return run
 
 
 def audited(workspace: Workspace) -> list[str]:

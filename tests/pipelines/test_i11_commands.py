@@ -2,62 +2,49 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import alembic.command
 import pytest
 import sqlalchemy as sa
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from pipelines.alarms import read_alarms
-from pipelines.cli import main
-from pipelines.database.tables import outbox, requests, state, subjects
+from pipelines.database import Database, _alembic_config
+from pipelines.database.tables import hits, outbox, requests, state, subjects
 from pipelines.ledger import Scope, count_statuses
-from pipelines.outbox_desk import MessageQuery, act_on, act_on_chosen, list_messages, preview
+from pipelines.registry import withdraw
 from pipelines.requests import get_request
 from pipelines.statements import as_text, statements_of
+from pipelines.sweep import list_source
 from pipelines.takedown.receiver import Receiver
 from pipelines.workspace import Workspace
-from tests.conftest import KEY, Clock
-from tests.pipelines.requesting import audited, deliver, fill, hold, messages, now_is, search_for
+from tests.conftest import Clock
+from tests.fakes import person, picture
+from tests.pipelines.requesting import (
+    Run,
+    audited,
+    commands_on,
+    deliver,
+    fill,
+    hold,
+    messages,
+    now_is,
+    search_for,
+    told,
+)
 from tests.pipelines.takedown.delivering import SECRET
 from tests.pipelines.takedown.scripted import answer, hang_up, scripted_service
+from tests.platform_actions import agree, ask_for_removal, source_of, upload
 
 pytestmark = pytest.mark.any_database
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
 def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """One command on the home of ``workspace``, with the fakes."""
-    from pipelines.workspace import open_workspace
-    from tests.conftest import open_with_fakes, use_fakes
-
-    assert open_with_fakes
-    monkeypatch.setattr(
-        "pipelines.cli.console.open_workspace",
-        lambda environment: use_fakes(open_workspace(environment, now=workspace.clock.unwatched)),
-    )
-
-    def one(*arguments: str, url: str = "http://127.0.0.1:9/takedowns") -> Result:
-        variables = {
-            "LIKENESS_HOME": str(workspace.home),
-            "LIKENESS_KEY": KEY,
-            "LIKENESS_DATABASE_URL": workspace.database.url.render_as_string(hide_password=False),
-            "LIKENESS_TAKEDOWN_URL": url,
-            "LIKENESS_TAKEDOWN_SECRET": SECRET,
-        }
-        return CliRunner().invoke(main, list(arguments), env=variables)
-
-    return one
-
-
-def told(result: Result) -> Any:
-    return json.loads(result.stdout)
+    return commands_on(workspace, monkeypatch)
 
 
 @pytest.mark.parametrize("status", [301, 400, 404, 410, 429, 500, 503])
@@ -155,7 +142,6 @@ def test_i11_a_statement_dates_a_restriction_from_its_acknowledgement(
     assert f"Restriction: {claim}\n" in run("statement", row.message_id).stdout
     assert "How long: from 2026-03-03 until it is withdrawn" in text_on(workspace, row.message_id)
     clock.forward(days=1)
-    from pipelines.registry import withdraw
 
     withdraw(workspace, request.subject_id, actor="tester")
     lifting = statements_of_message(workspace, row.message_id)
@@ -202,7 +188,6 @@ def test_the_list_of_requests_says_what_is_left_and_who_is_waiting_only_when_ask
 
 @pytest.mark.parametrize("text", ["2026-03-02", "tomorrow", "2026-02-30", "1969-01-01", "9999-12-31T23:59:59-23:00"])
 def test_a_receipt_that_cannot_be_is_wrong_usage(workspace: Workspace, run: Run, tmp_path: Path, text: str) -> None:
-    from tests.fakes import person, picture
 
     (tmp_path / "reference.png").write_bytes(picture(person(3)))
     (workspace.home / "likeness.toml").write_text(
@@ -256,10 +241,6 @@ def test_i11_status_check_is_silent_on_a_home_in_order_and_says_every_cause(
 def test_i11_status_check_fails_on_what_is_not_covered_judged_or_over(
     workspace: Workspace, uploads: Path, run: Run, clock: Clock
 ) -> None:
-    from pipelines.database.tables import hits
-    from pipelines.sweep import list_source
-    from tests.fakes import person, picture
-    from tests.platform_actions import agree, ask_for_removal, source_of, upload
 
     fill(workspace, uploads, for_review=0)
     request = ask_for_removal(workspace, person(2))
@@ -280,144 +261,12 @@ def test_i11_status_check_fails_on_what_is_not_covered_judged_or_over(
     assert set(causes(run("status", "--check", "--json"))) == {"not_judged", "opt_out_ended"}
 
 
-def test_the_list_of_messages_says_what_holds_them_and_whom_and_what_they_are_about(
-    workspace: Workspace, uploads: Path, run: Run, clock: Clock
-) -> None:
-    fill(workspace, uploads, for_review=0)
-    request = search_for(workspace)
-    (block,) = hold(workspace, "breaker_subject", outbox.c.action == "generator.block")
-    clock.forward(hours=50)
-    rows = told(run("outbox", "list", "--json"))
-    assert [row["state"] for row in rows] == ["held", "pending", "pending"]
-    assert (rows[0]["message_id"], rows[0]["action"], rows[0]["item_id"]) == (block, "generator.block", "m")
-    assert (rows[0]["held_by"], rows[0]["subject_id"], rows[0]["age_hours"], rows[0]["overdue"]) == (
-        *("breaker_subject", request.subject_id),
-        *(50.0, True),
-    )
-    assert block in run("outbox", "list", "--state", "held").stdout.replace("\n", "")
-    counts = {
-        ("--state", "held"): 1,
-        ("--held-by", "breaker_subject"): 1,
-        ("--held-by", "hit_rate"): 0,
-        ("--subject", request.subject_id): 3,
-        ("--subject", "sub_none"): 0,
-        ("--item", "model-0.png"): 1,
-        ("--action", "takedown"): 2,
-        ("--older-than", "49"): 3,
-        ("--older-than", "51"): 0,
-        ("--limit", "2"): 2,
-    }
-    assert {options: len(told(run("outbox", "list", *options, "--json"))) for options in counts} == counts
-    assert len(told(run("outbox", "list", "--overdue", "--json"))) == 3
-    assert run("outbox", "list", "--state", "done").stdout == "nothing to show\n"
-    deliver(workspace)
-    assert [row["answer"] for row in told(run("outbox", "list", "--state", "done", "--json"))] == ["200", "200"]
-
-
-def test_i11_releasing_by_a_query_does_what_the_preview_showed_or_nothing(
-    workspace: Workspace, uploads: Path, run: Run
-) -> None:
-    fill(workspace, uploads, for_review=0)
-    request = search_for(workspace)
-    held = hold(workspace)
-    chosen = ("outbox", "release", "--held-by", "breaker_subject")
-    shown = run(*chosen, "--json")
-    assert told(shown)["messages"] == 3
-    assert told(shown)["by_action"] == {"takedown": 2, "generator.block": 1}
-    digest = told(shown)["digest"]
-    assert f"--yes --expect {digest}" in shown.stderr
-    assert len(messages(workspace, outbox.c.state == "held")) == 3
-    act_on(workspace, held[:1], "release", actor="tester")
-    stale = run(*chosen, "--yes", "--expect", digest)
-    assert (stale.exit_code, "not what the preview showed" in stale.stderr) == (1, True)
-    assert len(messages(workspace, outbox.c.state == "held")) == 2
-    digest = told(run(*chosen, "--json"))["digest"]
-    done = told(run(*chosen, "--yes", "--expect", digest, "--json"))
-    assert (done["act"], done["messages"]) == ("release", 2)
-    assert {row.last_result for row in messages(workspace)} == {"released"}
-    assert audited(workspace).count("message.release") == 3
-    assert run(*chosen, "--yes", "--expect", digest).exit_code == 1
-    deliver(workspace)
-    assert now_is(workspace, request).state == "completed"
-
-
-def test_i11_discarding_by_a_query_sends_nothing_and_asks_people(workspace: Workspace, uploads: Path, run: Run) -> None:
-    fill(workspace, uploads, for_review=0)
-    request = search_for(workspace)
-    hold(workspace)
-    chosen = ("outbox", "discard", "--subject", request.subject_id, "--reason", "wrong_person")
-    digest = told(run(*chosen, "--json"))["digest"]
-    done = told(run(*chosen, "--yes", "--expect", digest, "--json"))
-    assert done == {"act": "discard", "messages": 3, "withdrawals": 0, "review": 2}
-    assert audited(workspace).count("message.discard") == 3
-    assert deliver(workspace).sent == 0
-    assert now_is(workspace, request).state == "under_review"
-    assert {hit["verdict"] for hit in told(run("hits", "--subject", request.subject_id, "--json"))} == {"review"}
-
-
-def test_a_dead_letter_that_is_discarded_is_withdrawn_at_the_service(workspace: Workspace, uploads: Path) -> None:
-    fill(workspace, uploads, for_review=0)
-    search_for(workspace)
-    with workspace.database.write() as tx:
-        tx.execute(sa.update(outbox).values(state="dead", attempts=8, last_result="404"))
-    query = MessageQuery(state="dead")
-    seen = preview(workspace, query, "discard")
-    done = act_on_chosen(workspace, query, "discard", expect=seen.digest, actor="tester", reason="settled_otherwise")
-    assert (done.messages, done.withdrawals) == (3, 3)
-    assert deliver(workspace).withdrawn == 3
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("release",),
-        ("release", "--yes", "--held-by", "hit_rate"),
-        ("release", "msg_x", "--held-by", "hit_rate"),
-        ("release", "--older-than", "-1"),
-        ("discard", "msg_x"),
-        ("discard", "msg_x", "--reason", "because"),
-        ("discard", "--reason", "false_alarm"),
-        ("list", "--state", "stuck"),
-        ("list", "--limit", "0"),
-        ("list", "--subject", ""),
-    ],
-    ids=" ".join,
-)
-def test_a_query_that_says_nothing_or_two_things_is_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
-    assert run("outbox", *arguments).exit_code == 2
-
-
-def test_what_a_person_decided_is_not_discarded_and_what_is_not_held_not_released(
-    workspace: Workspace, uploads: Path, run: Run
-) -> None:
-    fill(workspace, uploads, for_review=0)
-    search_for(workspace)
-    with workspace.database.write() as tx:
-        tx.execute(sa.update(outbox).values(decided_by="human", state="held", last_result="held:hit_rate"))
-    row = messages(workspace)[0]
-    refused = run("outbox", "discard", row.message_id, "--reason", "false_alarm")
-    assert (refused.exit_code, "undo the decision" in refused.stderr) == (1, True)
-    assert preview(workspace, MessageQuery(held_by="hit_rate"), "discard").messages == 0
-    assert run("outbox", "release", row.message_id).exit_code == 0
-    assert run("outbox", "release", row.message_id).exit_code == 1
-    assert run("dispatch", "--release", messages(workspace)[1].message_id).exit_code == 1  # nobody listens
-    assert {row.state for row in messages(workspace)} == {"pending", "held"}
-
-
-def test_messages_of_a_home_before_there_were_requests_are_listed(workspace: Workspace) -> None:
-    with workspace.database.read() as connection:
-        assert list_messages(connection, MessageQuery(), now=workspace.now()) == []
-
-
 def test_i11_an_old_home_says_that_what_it_called_completed_was_searched_for(
     workspace: Workspace, uploads: Path
 ) -> None:
     """As the migration leaves a request that a rescan of an earlier version completed."""
     fill(workspace, uploads)
     request = search_for(workspace)
-    import alembic.command
-
-    from pipelines.database import Database, _alembic_config
 
     url = workspace.database.url.render_as_string(hide_password=False)
     moment = workspace.now() - timedelta(hours=1)

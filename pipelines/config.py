@@ -237,6 +237,7 @@ class TakedownConfig:
     over. Given up is what failed for ``give_up_hours`` and ``give_up_attempts`` times: hours in which this machine was
     off, or its clock jumped over, give nothing up. A stored wait of more than ``longest_wait_seconds``, or a lease that
     ends later than ``lease_seconds`` and ``skew_seconds`` from now, was written by a clock that was ahead, and is over.
+    ``held_hours``: after which ``likeness status --check`` fails because of a message that is held.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -254,6 +255,7 @@ class TakedownConfig:
     overdue_wait_seconds: Seconds = 3600.0
     longest_wait_seconds: Seconds = 48 * 3600.0
     skew_seconds: Seconds = 600.0
+    held_hours: WholeHours = 24
 
     def __post_init__(self) -> None:
         if self.lease_seconds < 2 * self.timeout_seconds:

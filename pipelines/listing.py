@@ -208,7 +208,7 @@ class _Entry:
                 models |= {item_id} if item.kind != "image" else set()  # only now is it known whose model it is
             else:
                 self._update(item_id, item, digest, row)
-                models |= {row.parent_model or item_id} if row.live else set()
+                models |= {row.parent_model or item_id} if row.live or item.kind != "image" else set()
             counts["changed" if row is not None else "new"] += 1
             counts["deleted"] += item.deleted and (row is None or row.live)
         if behind:

@@ -26,6 +26,7 @@ from pipelines.database.tables import requests, subject_keys, subjects, template
 from pipelines.enrolment import Reference
 from pipelines.identities import Identity as Identity
 from pipelines.identities import require_short, seal_identity, unseal_identity
+from pipelines.judging.request_progress import settle_requests
 from pipelines.kept_evidence import forget_evidence
 from pipelines.sealing import Sealer, unseal
 from pipelines.state_seal import REGISTRY
@@ -185,6 +186,7 @@ def expire_subjects(workspace: Workspace) -> int:
 def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
     """Stop matching a subject and take back what was asked for in its name."""
     now = workspace.now()
+    settle_requests(tx, now=now)  # one of which nothing was left to do stays completed
     tx.execute(
         sa.update(subjects)
         .where(subjects.c.subject_id == subject_id)

@@ -26,6 +26,7 @@ from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
 from pipelines.examined import unexamined_count
 from pipelines.judging import judge_pending, live_hits, unjudged_count
+from pipelines.judging.request_progress import settle_requests
 from pipelines.ledger import (
     Scope,
     count_outdated,
@@ -191,6 +192,7 @@ def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str 
     the policy that is in force by then."""
     run_id = run_id or new_id("run")
     with workspace.database.write() as tx:
+        settle_requests(tx, now=workspace.now())  # before this run finds what belongs to none of them any more
         own = runs.c.run_id == run_id
         known = tx.execute(sa.select(runs.c.policy_version).where(own)).first()
         if known is not None and known.policy_version != workspace.policy.version:

@@ -180,8 +180,8 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         done, held, dead = tx.execute(own.order_by(tables.outbox.c.message_id)).scalars().all()
         for message_id, state in ((held, "held"), (dead, "dead")):
             chosen = tables.outbox.c.message_id == message_id
-            tx.execute(sa.update(tables.outbox).where(chosen).values(state=state))
-    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51), actor="tester")
+            tx.execute(sa.update(tables.outbox).where(chosen).values(state=state, decided_by="automated"))
+    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51, 1), actor="tester")
     in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.read() as connection:
         decision = list_decisions(connection)[0].decision_id
@@ -249,6 +249,10 @@ def valid_values(place: Place) -> dict[str, str]:
         "references": str(folder / "reference.png"),
         "consent": "record-1",
         "contact": "case-1",
+        "received": "2026-02-27",
+        "message_ids": ids["held"],
+        "held_by": "hit_rate",
+        "older_than": "1",
         "expires": "2027-01-31",
         "pairs": str(folder / "pairs.csv"),
         "impostors": str(folder / "people"),

@@ -30,7 +30,7 @@ from pipelines.report.facts import (
     RunFacts,
     UnscannedItem,
 )
-from pipelines.requests import RemovalRequest, list_requests
+from pipelines.request_record import RemovalRequest, list_requests, unfinished_requests
 from pipelines.sweep import count_verdicts, measure_coverage
 from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN
 from pipelines.verdicts import ModelVerdict, list_model_verdicts
@@ -240,7 +240,7 @@ def read_served(connection: Connection, day: date) -> tuple[RemovalRequest, ...]
 
 def read_requests(connection: Connection) -> tuple[RemovalRequest, ...]:
     """Unfinished removal requests, the most urgent first. They concern every day."""
-    return tuple(request for request in list_requests(connection) if request.state in ("open", "accepted"))
+    return tuple(unfinished_requests(connection))
 
 
 def _expiries(connection: Connection, subject_ids: set[str]) -> dict[str, datetime]:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from pipelines.day_checks import APPROVABLE
 from pipelines.report.facts import CoverageFacts, HeldCount, PartialFacts, ReportFacts, ReportHit
+from pipelines.requests import RemovalRequest
 from pipelines.takedown.outbox import BLOCK, DEAD
 from pipelines.verdicts import ModelVerdict
 
@@ -185,7 +186,7 @@ def held_words(held: Sequence[HeldCount]) -> str:
 
 
 def _late_requests(facts: ReportFacts) -> Iterator[Alert]:
-    late = sum(request.due_at < facts.written_at for request in facts.requests)
+    late = sum(request.is_overdue(facts.written_at) for request in facts.requests)
     if late:
         yield Alert("danger", "Overdue.", f"{number(late, 'removal request')} past the deadline.")
 
@@ -208,6 +209,7 @@ def rule_words(hit: ReportHit) -> str:
         "strong_face_with_name": "strong face, and the person's name",
         "face_above_review_threshold": "face above the review threshold",
         "copy_of_confirmed": "copy of confirmed content",
+        "message_discarded": "somebody discarded its takedown",
     }
     return known.get(hit.rule, hit.rule.replace("_", " "))
 
@@ -228,6 +230,17 @@ def evidence_words(hit: ReportHit) -> str:
 def match_words(hit: ReportHit) -> str:
     """By which rule it was found."""
     return (hit.match or "").replace("_", " ")
+
+
+def request_words(request: RemovalRequest) -> str:
+    """How far a removal request is, and what keeps it from being completed."""
+    if request.awaits_decision:
+        second = ", accepted by one person, a second one has to"
+        return request.state + (second if request.first_approval else ", to be accepted or rejected")
+    if request.open is None:
+        return "accepted, search not finished"
+    left = {name: getattr(request.open, name) for name in request.open.__dataclass_fields__}
+    return ", ".join([request.state.replace("_", " "), *(f"{count:,} {name}" for name, count in left.items() if count)])
 
 
 def time_left(due_at: datetime, now: datetime) -> str:

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.clock import doubt
-from pipelines.database.tables import outbox, subjects
+from pipelines.database.tables import outbox
+from pipelines.endings import count_ended
 from pipelines.examined import unexamined_count
 from pipelines.judging import unjudged_count
 from pipelines.ledger import Scope, count_statuses
@@ -98,8 +99,7 @@ def _coverage(connection: Connection, workspace: Workspace) -> Iterator[Alarm]:
 
 
 def _opt_outs(connection: Connection, *, now: datetime) -> Iterator[Alarm]:
-    over = sa.or_(subjects.c.state == "expired", sa.and_(subjects.c.state == "active", subjects.c.expires_at <= now))
-    ended = int(connection.execute(sa.select(sa.func.count()).select_from(subjects).where(over)).scalar_one())
+    ended = count_ended(connection, now=now)
     yield Alarm("opt_out_ended", ended, f"{ended} opt-outs have ended by their date: `likeness subject list`")
 
 

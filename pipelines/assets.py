@@ -94,13 +94,12 @@ _BAD_FIELD = "bad_field: "
 
 
 def stage(
-    function: Callable[..., MaterializeResult[None]] | None = None,
     *,
     deps: Sequence[AssetsDefinition | str],
     kinds: set[str],
     freshness: FreshnessPolicy | None = None,
     pool: str | None = None,
-) -> Any:
+) -> Callable[[Callable[..., MaterializeResult[None]]], AssetsDefinition]:
     """Make a function one stage of the night: an asset by day, with owners, kinds and errors that say what to do."""
 
     def make(own: Callable[..., MaterializeResult[None]]) -> AssetsDefinition:
@@ -116,13 +115,13 @@ def stage(
             pool=pool,
         )(explained(own))
 
-    return make(function) if function is not None else make
+    return make
 
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", BetaWarning)  # Dagster's, of assets that are observed together
 
-    @multi_observable_source_asset(
+    @multi_observable_source_asset(  # type: ignore[untyped-decorator]
         name="observe_home",
         specs=[
             AssetSpec(name, description=words, group_name="likeness", owners=OWNERS, kinds={"sql"})

@@ -52,6 +52,7 @@ from pipelines.assets import (
 )
 from pipelines.calibration.fit import read_fit
 from pipelines.database import get_state
+from pipelines.database.times import moment
 from pipelines.day_checks import FETCHED, HIT_RATE, READ, SCANNER, check_day
 from pipelines.days import record_check, standing_approval
 from pipelines.delivery import compare_with_service
@@ -175,7 +176,7 @@ def canary_is_found(context: Context, home: LikenessHome) -> Found:
     workspace = home.workspace()
     try:
         with workspace.database.read() as connection:
-            versions = active_versions(connection, now=workspace.now())
+            versions = active_versions(connection, now=moment(connection))
             gallery = load_gallery(workspace, connection, subject_ids=versions)
         workspace.canary.require_found(gallery, workspace.thresholds)
     except CorruptionError:

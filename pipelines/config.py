@@ -147,6 +147,9 @@ class RegistryConfig:
     ``approval_growth``: by which share what a request would hit may have grown since its first approval for that one to
     count beside the second.
 
+    The end of a consent is told each of ``warn_days`` before it. ``min_ending`` or more that end at once, and more than
+    ``max_ending_share`` of all, stop every run (:mod:`pipelines.endings`).
+
     In a UTC day one contact may open ``max_requests_per_contact`` removal requests and all of them together
     ``max_requests_per_day``; a preview or an acceptance searches the whole platform, ``max_previews_per_day`` times.
     """
@@ -154,6 +157,9 @@ class RegistryConfig:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     consent_days: Days = 365
     most_consent_days: Days = 36_525
+    warn_days: tuple[Annotated[int, Field(ge=1, le=3660)], ...] = (30, 7)
+    max_ending_share: Unit = 0.1
+    min_ending: Positive = 5
     max_text: Positive = 1000
     min_reference_score: Unit = 0.8
     min_reference_pixels: Positive = 40

@@ -1,4 +1,4 @@
-"""Who a subject is: names, exclusions, consent and contact, sealed under the subject's own key.
+"""Who a subject is: names, exclusions, consent, contact and case, sealed under the subject's own key.
 
 A person who looks at an identity leaves an audit row (:func:`pipelines.registry.show_identity`). A machine that opens
 names to look for them in texts shows them to nobody and leaves none.
@@ -23,14 +23,15 @@ from pipelines.sealing import Sealer, associated_data, seal, unseal
 class Identity:
     """What an operator knows of a subject: the full name first, then aliases. Sealed in storage; never logged.
 
-    ``exclusions``: phrases in which a name does not count, because they mean something else.
+    ``exclusions``: phrases in which a name does not count, because they mean something else. ``case_reference``: the
+    operator's own number or word for the case, by which it is found again.
     """
 
     names: tuple[str, ...] = field(repr=False)
     consent: str = field(repr=False)
     contact: str | None = field(repr=False)
     exclusions: tuple[str, ...] = field(default=(), repr=False)
-    case_reference: str = field(default="", repr=False)
+    case_reference: str | None = field(default=None, repr=False)
 
 
 def seal_identity(key: bytes, identity: Identity, subject_id: str) -> bytes:
@@ -53,7 +54,7 @@ def unseal_identity(key: bytes, sealed: bytes, subject_id: str) -> Identity:
         consent=record["consent"],
         contact=record["contact"],
         exclusions=tuple(record.get("exclusions", ())),
-        case_reference=record.get("case_reference") or "",
+        case_reference=record.get("case_reference"),
     )
 
 
@@ -92,6 +93,13 @@ def open_names(connection: Connection, sealer: Sealer, subject_ids: Collection[s
     if len(names) != len(wanted):
         raise CorruptionError("the identity or the key of an active subject is missing")
     return names
+
+
+def require_short_identity(identity: Identity, *, most: int) -> None:
+    """Raise :class:`InputError` naming what of the texts that are kept and not searched for is too long."""
+    require_short(identity.consent, "the reference of the consent", most=most)
+    require_short(identity.contact, "the reference of the contact", most=most)
+    require_short(identity.case_reference, "the case reference", most=most)
 
 
 def require_short(text: str | None, what: str, *, most: int) -> None:

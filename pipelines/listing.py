@@ -218,7 +218,14 @@ class _Entry:
                 newest = sa.update(items).where(items.c.item_id.in_(part))
                 tx.execute(newest.values(updated_at=updated_at, generation=generation))
         _judge_models_anew(tx, models)
-        return replace(ListedCounts(), **counts)
+        return ListedCounts(
+            new=counts["new"],
+            changed=counts["changed"],
+            deleted=counts["deleted"],
+            older=counts["older"],
+            deletion_stands=counts["deletion_stands"],
+            repeated=counts["repeated"],
+        )
 
     def _left_behind(self, item_ids: Sequence[str]) -> dict[str, frozenset[str]]:
         """Item -> the digests of states that it was in before."""

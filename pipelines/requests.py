@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import InputError, LikenessError, StateError
 from pipelines import audit
 from pipelines.actors import are_two_people, identity_of
-from pipelines.approval import Approvals, approvals_needed, in_words, preview_pending, refusal
+from pipelines.approval import Approvals, approvals_needed, covers, in_words, preview_pending, refusal
 from pipelines.clock import acts
 from pipelines.database.tables import requests
 from pipelines.enrolment import Reference
@@ -61,6 +61,7 @@ def open_request(
     actor: str,
     exclusions: Sequence[str] = (),
     received_at: datetime | None = None,
+    case_reference: str | None = None,
 ) -> RemovalRequest:
     """Record a request and its pending subject. Without a consent record of its own, the request is the record.
 
@@ -73,7 +74,13 @@ def open_request(
     config = workspace.config.registry
     request_id = new_id("req")
     record = consent or f"request:{request_id}"
-    identity = Identity(names=tuple(names), consent=record, contact=contact, exclusions=tuple(exclusions))
+    identity = Identity(
+        names=tuple(names),
+        consent=record,
+        contact=contact,
+        exclusions=tuple(exclusions),
+        case_reference=case_reference,
+    )
     with workspace.database.write() as tx:
         count_opened(tx, workspace, contact=contact)
         subject_id, _ = insert_subject(
@@ -177,7 +184,7 @@ def _answer(
         return StateError(f"{in_words(impact)}; that is not what the preview showed: look at it again")
     if needed == "one":
         return "accept"
-    first = request.first_approval if _covers(request.impact, impact, growth=growth) else None
+    first = request.first_approval if covers(request.impact, impact, growth=growth) else None
     if first is not None and identity_of(first) == identity_of(actor):
         return StateError(f"{in_words(impact)}; you accepted it already: now somebody else has to")
     if seen is None:
@@ -186,14 +193,6 @@ def _answer(
             f"`likeness request accept {request.request_id} --expect {digest}`"
         )
     return "accept" if first is not None and are_two_people(first, actor) else "first_approval"
-
-
-def _covers(seen: Impact | None, now: Impact, *, growth: float) -> bool:
-    """Whether an approval of what was seen then speaks for what would be hit now."""
-    if seen is None:
-        return False
-    pairs = ((seen.expected_items, now.expected_items), (seen.unseen, now.unseen))
-    return all(after <= before * (1 + growth) for before, after in pairs)
 
 
 def reject_request(workspace: Workspace, request_id: str, *, reason: str, actor: str) -> RemovalRequest:

@@ -16,9 +16,10 @@ from pipelines.clock import acts
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import examined
 from pipelines.database.tables import hits, items
+from pipelines.database.times import moment
 from pipelines.examine import examine_pending
 from pipelines.examined import is_examined_for, required, unexamined_count
-from pipelines.judging import judge_pending, live_hits
+from pipelines.judging import hits_in_force, judge_pending
 from pipelines.judging.request_progress import settle_requests
 from pipelines.ledger import Scope, count_outdated
 from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
@@ -124,7 +125,7 @@ def finish_searches(workspace: Workspace) -> FinishedRequests:
     searched = 0
     with workspace.database.write() as tx:
         now = workspace.now()
-        versions = active_versions(tx, now=now)
+        versions = active_versions(tx, now=moment(tx))
         named = named_shards(tx)
         listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
         waiting = _waiting(tx, workspace, listed, versions)
@@ -158,7 +159,12 @@ def wanted_rescans(workspace: Workspace) -> WantedRescans:
     with workspace.database.read() as connection:
         accepted = list_requests(connection, state="accepted")
         left = _left_to_backfill(workspace, connection, {request.subject_id for request in accepted})
-        attempts = {request.request_id: request.attempt for request in accepted if request.subject_id not in left}
+        in_force = active_versions(connection, now=moment(connection))
+        attempts = {
+            request.request_id: request.attempt
+            for request in accepted
+            if request.subject_id not in left and request.subject_id in in_force
+        }
         version = _uncovered_version(workspace, connection, without={request.subject_id for request in accepted})
         if version is not None:
             calibration_id = workspace.thresholds_at(connection).calibration_id
@@ -197,7 +203,7 @@ def _behind(workspace: Workspace, connection: Connection, *, without: Collection
 
     An item that was never examined is not counted: the sweep that scans it does.
     """
-    versions = active_versions(connection, now=workspace.now())
+    versions = active_versions(connection, now=moment(connection))
     newest = max((version for subject_id, version in versions.items() if subject_id not in without), default=0)
     seed = required(connection, workspace).seed_version
     behind = sa.or_(examined.c.registry_version < newest, examined.c.seed_version < seed)
@@ -210,7 +216,7 @@ def _uncovered_version(workspace: Workspace, connection: Connection, *, without:
     """The newest version among active subjects, other than these, that some compared shard lacks."""
     listed = list_shards(connection, workspace.sealer, model_id=workspace.model_id)
     compared = [shard for shard in listed if shard.covered_threshold is not None]
-    versions = active_versions(connection, now=workspace.now())
+    versions = active_versions(connection, now=moment(connection))
     others = {subject_id: version for subject_id, version in versions.items() if subject_id not in without}
     missing = uncovered(connection, compared, others, threshold=workspace.thresholds_at(connection).review)
     return max((versions[subject_id] for ids in missing.values() for subject_id in ids), default=None)
@@ -218,8 +224,9 @@ def _uncovered_version(workspace: Workspace, connection: Connection, *, without:
 
 def days_with_new_hits(workspace: Workspace, *, since: datetime) -> list[date]:
     """Days whose items have hits found at or after ``since``: their reports are out of date."""
-    query = live_hits().where(hits.c.found_at >= since).with_only_columns(items.c.day).distinct().order_by(items.c.day)
     with workspace.database.read() as connection:
+        found = hits_in_force(moment(connection)).where(hits.c.found_at >= since)
+        query = found.with_only_columns(items.c.day).distinct().order_by(items.c.day)
         return [date.fromisoformat(day) for day in connection.execute(query).scalars()]
 
 
@@ -227,7 +234,7 @@ def _left_to_backfill(workspace: Workspace, connection: Connection, subject_ids:
     """Those of the subjects that have been compared with every vector of the models in force, while others remain."""
     if not count_outdated(connection, Scope(None, None), model_id=workspace.model_id):
         return set()
-    active = active_versions(connection, now=workspace.now())
+    active = active_versions(connection, now=moment(connection))
     versions = {subject_id: active[subject_id] for subject_id in subject_ids if subject_id in active}
     listed = list_shards(connection, workspace.sealer, model_id=workspace.model_id)
     missing = uncovered(connection, listed, versions, threshold=workspace.thresholds_at(connection).review)
@@ -245,10 +252,10 @@ def _subjects_of(workspace: Workspace, request_id: str | None) -> Collection[str
 
 
 def _count_hits(workspace: Workspace, subject_ids: Collection[str] | None) -> int:
-    query = live_hits()
-    if subject_ids is not None:
-        query = query.where(hits.c.subject_id.in_(list(subject_ids)))
     with workspace.database.read() as connection:
+        query = hits_in_force(moment(connection))
+        if subject_ids is not None:
+            query = query.where(hits.c.subject_id.in_(list(subject_ids)))
         return int(connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one())
 
 

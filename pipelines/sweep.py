@@ -24,8 +24,9 @@ from pipelines.clock import acts
 from pipelines.content_coverage import measure_content
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
+from pipelines.database.times import moment
 from pipelines.examined import unexamined_count
-from pipelines.judging import judge_pending, live_hits, unjudged_count
+from pipelines.judging import hits_in_force, judge_pending, unjudged_count
 from pipelines.judging.request_progress import settle_requests
 from pipelines.ledger import (
     Scope,
@@ -140,16 +141,17 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
 
 
 def require_registry(workspace: Workspace) -> None:
-    """End expired opt-outs, then raise :class:`NotReadyError` before any work is done (I7).
+    """Take notice of opt-outs that ended, then raise :class:`NotReadyError` before any work is done (I7).
 
     For an empty registry, and for one whose templates are of other models than those in force.
     """
     expire_subjects(workspace)
     model_id = workspace.model_id
     with workspace.database.read() as connection:
-        require_active(workspace, active_versions(connection, now=workspace.now()))
+        versions = active_versions(connection, now=moment(connection))
+        require_active(workspace, versions)
         without = subjects_without(connection, model_id=model_id, states=("active",))
-    require_templates(len(without), model_id=model_id)
+    require_templates(sum(subject_id in versions for subject_id in without), model_id=model_id)
 
 
 def configured_source(workspace: Workspace, given: str | None = None) -> str:
@@ -237,7 +239,8 @@ def summarise(
     scanned, listed = scanned or ScanCounts(), listed or ListedCounts()
     with workspace.database.read() as connection:
         statuses = count_statuses(connection, scope)
-        found = sa.select(sa.func.count()).select_from(live_hits().where(*scope.where()).subquery())
+        in_scope = hits_in_force(moment(connection)).where(*scope.where())
+        found = sa.select(sa.func.count()).select_from(in_scope.subquery())
         hit_count = connection.execute(found).scalar_one()
         faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
         judged = count_verdicts(connection, scope)
@@ -284,13 +287,14 @@ def summarise(
 
 def count_verdicts(connection: Connection, scope: Scope) -> dict[str, int]:
     """Verdicts in force for live items in scope and active subjects, by verdict."""
-    query = verdicts_in_force(verdicts.c.verdict, sa.func.count(), scope=scope).group_by(verdicts.c.verdict)
+    found = verdicts_in_force(verdicts.c.verdict, sa.func.count(), scope=scope, now=moment(connection))
+    query = found.group_by(verdicts.c.verdict)
     return {str(verdict): int(count) for verdict, count in connection.execute(query)}
 
 
 def measure_coverage(connection: Connection, workspace: Workspace, scope: Scope) -> Coverage:
     """Count settled pairs of live items in scope and active subjects (I1, I2)."""
-    versions = active_versions(connection, now=workspace.now())
+    versions = active_versions(connection, now=moment(connection))
     listed = list_shards(connection, workspace.sealer)
     missing = uncovered(connection, listed, versions, threshold=workspace.thresholds_at(connection).review)
     old = count_outdated(connection, scope, model_id=workspace.model_id)

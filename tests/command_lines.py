@@ -35,13 +35,14 @@ from pipelines.decisions import decide
 from pipelines.environment import Environment
 from pipelines.hits import list_hits
 from pipelines.requests import accept_request
+from pipelines.subject_update import Change, update_subject
 from pipelines.sweep import sweep
 from pipelines.takedown.receiver import Receiver
 from pipelines.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import FakeContentModels, person, picture
 from tests.pipelines.takedown.delivering import SECRET
-from tests.platform_actions import NAME, ask_for_removal, enrol, source_of, upload
+from tests.platform_actions import NAME, ask_for_removal, enrol, references, source_of, upload
 
 NOTHING = "0" * 32
 """A digest that no preview has."""
@@ -146,6 +147,7 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
             (people / str(number) / f"{version}.png").write_bytes(picture(person(10 + number)))
     (folder / "pairs.csv").write_text("a,b,same\npeople/0/0.png,people/0/1.png,1\npeople/0/0.png,people/1/0.png,0\n")
     (folder / "reference.png").write_bytes(picture(person(3)))
+    (folder / "same.png").write_bytes(picture(person(1)))
     (folder / "text.txt").write_text("somebody else\n", encoding="utf-8")
     for name, package, file in (
         ("policy.toml", "pipelines.policy", "default.toml"),
@@ -162,6 +164,14 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
 
 def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
     subject = enrol(workspace, person(1))
+    (another,) = references(workspace, person(1))
+    another.crop[0, 0, 0] ^= 1  # another photograph
+    more = Change(
+        add_references=(another,),
+        add_aliases=("Tessa Examplesdaughter", "somebody else"),
+        add_exclusions=("testina street", "somebody else"),
+    )
+    (spare,) = update_subject(workspace, subject, more, actor="tester").reference_ids
     for number in range(5):
         about = {"uploader": f"u-{number % 2}", "parent_model": f"m-{number}"}
         upload(uploads, f"{number}.png", picture(person(1), person(50 + number)), **about)
@@ -187,6 +197,7 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         decision = list_decisions(connection)[0].decision_id
     return {
         "subject": subject,
+        "spare": spare,
         "hit": by_item["4.png"],
         "named": by_item["named.png"],
         "open": asked.request_id,
@@ -254,6 +265,16 @@ def valid_values(place: Place) -> dict[str, str]:
         "held_by": "hit_rate",
         "older_than": "1",
         "expires": "2027-01-31",
+        "until": "2027-01-31",
+        "days": "300",
+        "ending": "30",
+        "case_reference": "case-17",
+        "added": str(folder / "same.png"),
+        "removed": ids["spare"],
+        "add_aliases": "T. Examplesdaughter",
+        "remove_aliases": "Tessa Examplesdaughter",
+        "add_exclusions": "examplesdaughter avenue",
+        "remove_exclusions": "testina street",
         "pairs": str(folder / "pairs.csv"),
         "impostors": str(folder / "people"),
         "fpir": "0.2",
@@ -273,7 +294,6 @@ def valid_values(place: Place) -> dict[str, str]:
         "one": str(folder / "policy.toml"),
         "other": str(folder / "policy.toml"),
         "since": "2026-02-27",
-        "until": "2026-03-31",
         "who": "tester",
         "action": "subject",
         "audit export file": str(folder / "audit.jsonl"),

@@ -17,7 +17,7 @@ PLACES = {
         "init",
         "Make the home folder, its sealing key and its database, and load the models once.",
     ),
-    "subject": Place("registry", "subject", "The registry of people who opted out."),
+    "subject": Place("subjects", "subject", "The registry of people who opted out."),
     "request": Place("requests", "request", "Removal requests: 48 hours from the receipt to the last acknowledgement."),
     "source": Place("sources", "source", "What a source lists, before any of it is entered."),
     "sweep": Place("scanning", "sweep", "Compare new items with everybody in the registry."),

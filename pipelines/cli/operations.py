@@ -141,6 +141,7 @@ def status(environment: Environment, as_json: bool, check: bool) -> None:
         clocks = facts.pop("requests")
         recent = facts.pop("last_runs")
         facts["requests"] = [_request_words(clock) for clock in clocks]
+        facts["endings"] = [f"{one['subject_id']} ends in {one['days_left']} days" for one in facts["endings"]]
         facts["backfill"] = _backfill_words(facts["backfill"])
         facts["last runs"] = [
             f"{run['kind']} {run['day'] or ''} {run['finished_at'] or 'unfinished'}" for run in recent

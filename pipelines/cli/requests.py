@@ -11,14 +11,15 @@ import click
 
 from pipelines.approval import in_words
 from pipelines.cli.console import FIRST_DAY, LAST_DAY, actor, command_options, emit, opened, progress, say, to_plain
-from pipelines.cli.private_text import text_option
-from pipelines.cli.registry import (
+from pipelines.cli.persons import (
     ReferenceFiles,
     person_options,
-    read_reference_files,
-    resembling,
-    warn_of_resemblance,
+    read_files,
+    resemblances_in_registry,
+    resembling_facts,
+    warn_of,
 )
+from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, where_again
 from pipelines.environment import Environment
 from pipelines.judging.request_progress import STATES
@@ -66,6 +67,7 @@ def request() -> None:
 @person_options
 @text_option("--contact", "contact", required=True, help="Opaque reference of the contact, as a case number.")
 @text_option("--consent", "consent", help="Reference of the consent record [the request itself].")
+@text_option("--case-reference", "case_reference", help="Your own number or word for the case; stored sealed.")
 @click.option(
     "--received", metavar="DATE", callback=_moment, help="When it reached you; its deadline counts from [now]."
 )
@@ -79,13 +81,14 @@ def open_command(
     references: tuple[Path, ...],
     contact: str,
     consent: str | None,
+    case_reference: str | None,
     received: datetime | None,
 ) -> None:
     """Open a removal request. Nothing is matched until it is accepted."""
     with opened(environment) as workspace:
         require_room(workspace, contact=contact)
-        read = read_reference_files(workspace, references)
-        alike = resembling(workspace, read)
+        read = read_files(workspace, references)
+        resembling = resemblances_in_registry(workspace, read)
         opened_request = open_request(
             workspace,
             names=(name, *aliases),
@@ -93,11 +96,12 @@ def open_command(
             references=read,
             contact=contact,
             consent=consent,
+            case_reference=case_reference,
             received_at=received,
             actor=actor(),
         )
-    warn_of_resemblance(alike)
-    emit(to_plain(opened_request) | {"resembles": alike}, as_json=as_json)
+    warn_of(resembling)
+    emit(to_plain(opened_request) | resembling_facts(resembling), as_json=as_json)
 
 
 @request.command("list")

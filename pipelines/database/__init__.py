@@ -11,7 +11,8 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -73,6 +74,10 @@ class Database:
         listen(self.engine)
         self.seal: Seal | None = None
         """Set by whoever has the key; without it nothing is accounted for."""
+
+    def go_by(self, clock: Callable[[Connection], datetime]) -> None:
+        """Let every later connection know by which clock it reads (:func:`pipelines.database.times.moment`)."""
+        self.engine.update_execution_options(clock=clock)
 
     @property
     def is_sqlite(self) -> bool:

@@ -175,15 +175,25 @@ subjects = sa.Table(
     "subjects",
     metadata,
     sa.Column("subject_id", sa.String, primary_key=True),
-    sa.Column("state", sa.String, nullable=False),  # pending, active, withdrawn, expired, erased, rejected
+    sa.Column("state", sa.String, nullable=False),  # pending, active, withdrawn, erased, rejected; expired: see below
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("expires_at", UTCDateTime, nullable=False),
     sa.Column("created_at", UTCDateTime, nullable=False),
     sa.Column("ended_at", UTCDateTime),
     sa.Column("sealed_identity", sa.LargeBinary),
+    sa.Column("lapsed_at", UTCDateTime),
+    sa.Column("told_days", sa.Integer),
+    sa.Column("accepted_end", UTCDateTime),
+    sa.Column("update_approval", sa.Text),
     sa.Index("ix_subjects_state_version", "state", "version"),
 )
-"""The registry. ``version`` is the registry version at which the subject last changed what must be compared."""
+"""The registry. ``version`` is the registry version at which the subject last changed what must be compared.
+
+That a consent is over (``expires_at``) is no state: :mod:`pipelines.in_force`. Only older versions stored ``expired``.
+``lapsed_at``: when a run first found it over; what was compared since then was not compared with this subject. Null
+while it is in force. ``told_days``: the smallest number of days ahead that its end was told at; ``accepted_end``: the
+end that somebody said is meant (:mod:`pipelines.endings`). ``update_approval``: JSON, who approved which update of one
+that needs two."""
 
 subject_keys = sa.Table(
     "subject_keys",
@@ -265,6 +275,7 @@ hits = sa.Table(
     sa.Column("found_at", UTCDateTime, nullable=False),
     sa.Column("judged_at", UTCDateTime),
     sa.Column("lapsed_at", UTCDateTime),
+    sa.Column("dropped_at", UTCDateTime),
 )
 """Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do.
 ``lapsed_at``: when the thresholds in force came to be above its score, so that it does not count; null: they are not.
@@ -272,7 +283,8 @@ hits = sa.Table(
 ``content_sha256``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``.
 Only a face has template, frame, box and shard. ``place``: where a name stands (``title``, ``header:ss_output_name``) or
 which fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the very words,
-sealed under the subject's key. ``model_id``: of the face pack, the matcher of names, or the hash.
+sealed under the subject's key. ``model_id``: of the face pack, the matcher of names, or the hash. ``dropped_at``: since
+when the reference or the name that made it is not the subject's any more; it does not count until it is found again.
 """
 
 verdicts = sa.Table(

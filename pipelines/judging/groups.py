@@ -32,7 +32,13 @@ from pipelines.judging.evidence import (
 )
 from pipelines.judging.messages import Wanted, hand_back, is_discarded, send, stands, subjects_of_discarded
 from pipelines.judging.request_progress import settle_requests
-from pipelines.judging.retractions import clear_rejected, groups_without_evidence, let_fall, take_back_lost
+from pipelines.judging.retractions import (
+    clear_rejected,
+    drop_unfounded,
+    groups_without_evidence,
+    let_fall,
+    take_back_lost,
+)
 from pipelines.judging.withdrawn import Caused, caused_by_withdrawn, mark_lapsed, weighed_by, withdraw_uncalled
 from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Witnessed, judge, judge_model
 from pipelines.progress import Progress, silent
@@ -144,15 +150,7 @@ def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str
     Unlike :func:`judge_pending` this also takes back: an item whose evidence was rejected becomes ``clear``, and
     messages that the remaining evidence does not carry for that are withdrawn.
     """
-    item_ids, found = sorted({item_id for item_id, _ in pairs}), dict[str, str | None]()
-    query = sa.select(items.c.item_id, model_of_item().label("model"))
-    for chosen in parts(item_ids):
-        part = query.where(items.c.item_id.in_(chosen))
-        found |= {row.item_id: row.model for row in tx.execute(part)}
-    decided: dict[Group, set[tuple[str, str]]] = {}
-    for item_id, subject_id in pairs:
-        group = Group(subject_id, found.get(item_id), None if found.get(item_id) else item_id)
-        decided.setdefault(group, set()).add((item_id, subject_id))
+    decided = _by_group(tx, pairs)
     began, counts = workspace.now(), JudgeCounts()
     groups = sorted(decided, key=lambda one: one.order)
     for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
@@ -161,6 +159,35 @@ def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str
         counts += _judge_groups(tx, workspace, some, began=began, decided=of_groups)
     settle_requests(tx, now=workspace.now())
     return counts
+
+
+def judge_without(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str, str]]) -> JudgeCounts:
+    """Judge the groups of these (item, subject) pairs again, because evidence of them was dropped, in the caller's
+    transaction.
+
+    Nobody has decided anything: what was sent stands, and what a machine wrote and has not sent falls with its
+    evidence. Where nothing is left there is no verdict either.
+    """
+    began, counts = workspace.now(), JudgeCounts()
+    groups = sorted(_by_group(tx, pairs), key=lambda one: one.order)
+    for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
+        counts += _judge_groups(tx, workspace, groups[start : start + GROUPS_PER_TRANSACTION], began=began)
+    drop_unfounded(tx, pairs)
+    return counts
+
+
+def _by_group(tx: Connection, pairs: Collection[tuple[str, str]]) -> dict[Group, set[tuple[str, str]]]:
+    """These (item, subject) pairs by the group that they are judged in."""
+    item_ids, found = sorted({item_id for item_id, _ in pairs}), dict[str, str | None]()
+    query = sa.select(items.c.item_id, model_of_item().label("model"))
+    for chosen in parts(item_ids):
+        part = query.where(items.c.item_id.in_(chosen))
+        found |= {row.item_id: row.model for row in tx.execute(part)}
+    groups: dict[Group, set[tuple[str, str]]] = {}
+    for item_id, subject_id in pairs:
+        group = Group(subject_id, found.get(item_id), None if found.get(item_id) else item_id)
+        groups.setdefault(group, set()).add((item_id, subject_id))
+    return groups
 
 
 def _groups_to_judge(connection: Connection) -> list[Group]:

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, requests, subjects, verdicts
+from pipelines.in_force import is_in_force
 from pipelines.judging.evidence import live_hits, verdict_of_hit
 from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING
 
@@ -91,7 +92,7 @@ def settle_requests(tx: Connection, *, now: datetime) -> int:
 
     Not of somebody whose opt-out is over: that their hits do not count is no work done.
     """
-    counted = sa.select(subjects.c.subject_id).where(subjects.c.state == "active", subjects.c.expires_at > now)
+    counted = sa.select(subjects.c.subject_id).where(is_in_force(now))
     running = sa.select(requests).where(
         is_running(), requests.c.searched_at.is_not(None), requests.c.subject_id.in_(counted)
     )

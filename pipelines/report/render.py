@@ -93,6 +93,7 @@ def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> 
             unscanned=facts.unscanned[: limits.unscanned],
             requests=facts.requests[: limits.requests],
             served=facts.served[: limits.requests],
+            endings=facts.endings.soon[: limits.endings],
             limits=limits,
             names=names,
             style=Markup(style),  # noqa: S704 - our own file

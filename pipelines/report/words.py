@@ -122,7 +122,10 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
 
 def alerts(facts: ReportFacts) -> list[Alert]:
     """What must not be overlooked, the gravest first. Empty on a good day."""
-    found = [*_stopped(facts), *_incomplete(facts), *_stuck(facts), *_late_requests(facts), *_outgrown(facts)]
+    found = [
+        *(*_stopped(facts), *_incomplete(facts), *_stuck(facts)),
+        *(*_late_requests(facts), *_outgrown(facts), *_ending(facts)),
+    ]
     return sorted(found, key=lambda alert: alert.tone != "danger")
 
 
@@ -196,6 +199,18 @@ def _outgrown(facts: ReportFacts) -> Iterator[Alert]:
         yield Alert(
             "warning", "More false hits than asked for.", f"{facts.fit.remark[0].upper()}{facts.fit.remark[1:]}."
         )
+
+
+def _ending(facts: ReportFacts) -> Iterator[Alert]:
+    found = facts.endings
+    if urgent := sum(one.days_left <= found.urgent_days for one in found.soon):
+        verb = "ends" if urgent == 1 else "end"
+        text = f"{number(urgent, 'opt-out')} {verb} within {number(found.urgent_days, 'day')}: renew who goes on."
+        yield Alert("warning", "Ending.", text)
+    if found.resting:
+        verb = "rests" if found.resting == 1 else "rest"
+        text = f"{number(found.resting, 'message')} {verb} until an opt-out that is over is renewed or withdrawn."
+        yield Alert("warning", "Not sent.", text)
 
 
 def rule_words(hit: ReportHit) -> str:

@@ -29,6 +29,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from pipelines.database.tables import items, outbox
+from pipelines.in_force import rests
 
 PENDING: Final = "pending"
 HELD: Final = "held"
@@ -165,22 +166,17 @@ def withdraw(
     return WithdrawCounts(unsent=unsent, in_doubt=in_doubt, delivered=delivered)
 
 
-def cancel_unsent(tx: Connection, *, item_id: str | None = None, subject_id: str | None = None, now: datetime) -> int:
-    """Withdraw an item's takedowns, or a subject's messages, that were certainly never sent; how many.
+def cancel_unsent(tx: Connection, *, item_id: str, now: datetime) -> int:
+    """Withdraw an item's takedowns that were certainly never sent; how many.
 
     Sent ones stand. A block is about a model's name, not about what its file holds, so no change of an item cancels it.
     """
-    if subject_id is None and item_id is None:
-        raise ValueError("cancel_unsent needs a subject_id or an item_id")
     chosen = sa.and_(
-        outbox.c.action.in_([TAKEDOWN] if item_id else EFFECTS),
+        outbox.c.item_id == item_id,
+        outbox.c.action == TAKEDOWN,
         outbox.c.state.in_((PENDING, HELD)),
         outbox.c.attempts == 0,
     )
-    if subject_id is not None:
-        chosen &= outbox.c.subject_id == subject_id
-    if item_id is not None:
-        chosen &= outbox.c.item_id == item_id
     fallen = {"state": WITHDRAWN, "finished_at": now, "last_result": FELL}
     return tx.execute(sa.update(outbox).where(chosen).values(**fallen)).rowcount
 
@@ -224,6 +220,13 @@ def counts_by_state(connection: Connection) -> dict[str, int]:
     """Number of messages in each state; every state is present."""
     found = connection.execute(sa.select(outbox.c.state, sa.func.count().label("messages")).group_by(outbox.c.state))
     return dict.fromkeys(STATES, 0) | {row.state: row.messages for row in found}
+
+
+def count_resting(connection: Connection, *, now: datetime) -> int:
+    """Messages that are not sent because the consent of their subject is over, until it is renewed."""
+    waiting = sa.and_(outbox.c.action.in_(EFFECTS), outbox.c.state.in_((PENDING, HELD, LEASED)))
+    query = sa.select(sa.func.count()).select_from(outbox).where(waiting, rests(outbox, now))
+    return int(connection.execute(query).scalar_one())
 
 
 def release_held(tx: Connection, message_id: str) -> bool:

@@ -248,8 +248,8 @@ def test_lists_and_plain_output_for_people(filled: Home, story: dict[str, Any]) 
 def test_withdrawing_and_erasing_and_rejecting(filled: Home, story: dict[str, Any]) -> None:
     reference = ("--reference", filled.photograph("b.png"))
     added = filled.done("subject", "add", "--name", "Nobody", *reference, "--consent", "c", "--expires", "2099-12-31")
-    assert filled.done("subject", "withdraw", added["subject_id"])["state"] == "withdrawn"
-    assert filled.done("subject", "erase", added["subject_id"])["state"] == "erased"
+    assert filled.done("subject", "withdraw", added["subject_id"], "--yes")["state"] == "withdrawn"
+    assert filled.done("subject", "erase", added["subject_id"], "--yes")["state"] == "erased"
     refused = filled.run("subject", "show", added["subject_id"])
     assert (refused.exit_code, refused.stderr) == (1, "error: this subject is erased: nothing personal is kept\n")
     opened = filled.done("request", "open", "--name", "Nobody", *reference, "--contact", "case-2")

@@ -53,6 +53,17 @@ ON_ITS_OWN = ("held_by", "subject_id", "item_id", "action", "older_than", "overd
 """Options of ``outbox release`` and ``discard`` that choose messages by themselves."""
 WITH_OTHERS = ("most", "yes", "expect")
 """Those that go with one that chooses."""
+CHANGES = {
+    *("added", "removed", "case_reference__text", "case_reference__file"),
+    *(f"{one}__{form}" for one in ("contact", "consent") for form in ("text", "file")),
+    *(
+        f"{act}_{what}__{form}"
+        for act in ("add", "remove")
+        for what in ("aliases", "exclusions")
+        for form in ("text", "file")
+    ),
+}
+"""Options of ``subject update`` that change something."""
 ENDS_IN_1 = {
     "calibrate impostors": "a few people do not support the targets of the settings",
     "calibrate pairs": "two pairs support no threshold",
@@ -66,6 +77,8 @@ ENDS_IN_1 = {
     ),
     **dict.fromkeys(("day approve undo", "day reason"), "nobody approved this day"),
     "status check": "a message of this home is dead",
+    "subject endings yes": "no opt-out ends",
+    "subject update expect": "the digest is of no preview",
 }
 """Lines whose refusal is what they show."""
 
@@ -141,6 +154,12 @@ def line_of(name: str, place: Place) -> list[str]:
         needed.add("text")
     elif call == "restore" and "accept" in needed:
         needed.add("reason__text")
+    elif call in ("subject withdraw", "subject erase"):
+        needed.add("yes")
+    elif call == "subject endings" and "yes" in needed:
+        needed.add("expect")
+    elif call == "subject update" and not needed & CHANGES:
+        needed.add("case_reference__text")
     elif call == "sweep":
         needed.add("source")
     words = [word for each in command.params if each.name in needed for word in typed(each, values.get(each.name))]

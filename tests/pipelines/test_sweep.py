@@ -481,7 +481,7 @@ def test_the_takedowns_of_a_day_with_too_many_hits_are_held(workspace: Workspace
     assert outbox_states(workspace) == {"held": 20}
 
 
-def test_an_expired_opt_out_ends_by_itself_and_what_was_delivered_stands(
+def test_i12_an_opt_out_ends_by_itself_while_its_messages_rest_and_what_was_delivered_stands(
     workspace: Workspace, uploads: Path, clock
 ) -> None:
     subject = enrol(workspace, person(1), days=1)
@@ -494,7 +494,7 @@ def test_an_expired_opt_out_ends_by_itself_and_what_was_delivered_stands(
     clock.forward(days=2)
     rescan(workspace)
     assert (pairs(workspace), statuses(workspace)) == (set(), {"1.png": "clean", "2.png": "clean"})
-    assert outbox_states(workspace) == {"done": 1, "withdrawn": 1}
+    assert outbox_states(workspace) == {"done": 1, "pending": 1}
     assert read_status(workspace).subjects == {"active": 1, "expired": 1}
     erase(workspace, subject, actor="tester")
     assert all_hold(workspace)

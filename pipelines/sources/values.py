@@ -55,8 +55,8 @@ PLATFORM_KINDS: Final[Mapping[str, Kind]] = {
 }
 """What platforms call their uploads, by :func:`kind_key`; ``[sources] kinds`` adds to it."""
 
-_NOTHING: Final[Value[None]] = Value(None, "missing")
-_BAD: Final[Value[None]] = Value(None, "bad")
+_NOTHING: Final[Value[Any]] = Value(None, "missing")
+_BAD: Final[Value[Any]] = Value(None, "bad")
 _TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0")
 _FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0")
 

@@ -288,6 +288,11 @@ def test_i12_a_second_source_that_is_older_takes_nothing_over(listings: Listings
     counts = elsewhere.list(row("x", "old.png", updated_at=at(1)), row("y", updated_at=at(1), deleted=False))
     assert (counts.older, counts.changed) == (2, 0)
     assert (listings.facts("x"), listings.facts("y")[0]) == ((True, "new.png"), False)
+    here = listings.column("x", "source_id")
+    elsewhere.list(row("x", "new.png", updated_at=at(1)))
+    assert listings.column("x", "source_id") == here, "nor is it where the content is from then on"
+    elsewhere.list(row("x", "new.png", updated_at=at(2)))
+    assert listings.column("x", "source_id") != here
 
 
 def test_i12_an_older_folder_put_back_revives_nothing_and_what_it_shows_is_looked_at(

@@ -9,6 +9,7 @@ from dagster import DagsterInstance, Definitions, RunRequest, build_schedule_con
 
 from pipelines.assets import ASSETS
 from pipelines.automation import (
+    approve_day,
     backfill,
     compaction,
     compaction_schedule,
@@ -30,7 +31,7 @@ home = LikenessHome()
 defs = Definitions(
     assets=ASSETS,
     asset_checks=CHECKS,
-    jobs=[nightly, rescan, dispatch, backfill, compaction],
+    jobs=[nightly, rescan, dispatch, backfill, compaction, approve_day],
     schedules=[nightly_schedule, dispatch_schedule, compaction_schedule],
     sensors=[removal_requests, pack_changes, failed_runs],
     resources={"home": home},

@@ -30,6 +30,7 @@ class Identity:
     consent: str = field(repr=False)
     contact: str | None = field(repr=False)
     exclusions: tuple[str, ...] = field(default=(), repr=False)
+    case_reference: str = field(default="", repr=False)
 
 
 def seal_identity(key: bytes, identity: Identity, subject_id: str) -> bytes:
@@ -39,6 +40,7 @@ def seal_identity(key: bytes, identity: Identity, subject_id: str) -> bytes:
         "consent": identity.consent,
         "contact": identity.contact,
         "exclusions": identity.exclusions,
+        "case_reference": identity.case_reference,
     }
     return seal(key, json.dumps(record).encode(), associated_data("identity", subject_id))
 
@@ -51,7 +53,21 @@ def unseal_identity(key: bytes, sealed: bytes, subject_id: str) -> Identity:
         consent=record["consent"],
         contact=record["contact"],
         exclusions=tuple(record.get("exclusions", ())),
+        case_reference=record.get("case_reference") or "",
     )
+
+
+def open_identity(connection: Connection, sealer: Sealer, subject_id: str) -> Identity | None:
+    """The identity of a subject, for whoever records the look; None where nothing personal is kept."""
+    query = (
+        sa.select(subjects.c.sealed_identity, subject_keys.c.wrapped_key)
+        .join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
+        .where(subjects.c.subject_id == subject_id, subjects.c.sealed_identity.is_not(None))
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return unseal_identity(sealer.subject_key(row.wrapped_key, subject_id), row.sealed_identity, subject_id)
 
 
 def open_names(connection: Connection, sealer: Sealer, subject_ids: Collection[str]) -> list[SubjectNames]:

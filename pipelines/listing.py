@@ -260,7 +260,8 @@ class _Entry:
         """Enter a change. Only what may have changed the content costs a new scan; a new parent a new judgement."""
         tx, now = self._tx, self._now
         self._counts.update({"changed": 1, "deleted": int(item.deleted and row.live)})
-        self._models |= {row.parent_model or item_id} if row.live else set()
+        if row.live or item.kind != "image":
+            self._models.add(row.parent_model or item_id)
         item = self._filled(item_id, item)
         dated = item if item.listed.dated else replace(item, received_at=row.received_at)
         values = item_values(self._sealer, dated, item_id, self._source_uri, digest)

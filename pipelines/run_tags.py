@@ -26,6 +26,9 @@ MAX_RUNTIME_SECONDS: Final = {
     "compaction": 20 * _HOUR,
 }
 
+BY_HAND_TAGS: Final = {JOB_TAG: "by_hand", "dagster/max_runtime": str(_HOUR)}
+"""Of jobs that only people launch and that take a moment: they have no limit of their own in the queue."""
+
 
 def job_tags(job: str) -> dict[str, str]:
     """The tags of the job of this name."""

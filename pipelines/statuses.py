@@ -10,12 +10,14 @@ from sqlalchemy.engine import Connection
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, shards
 from pipelines.judging import live_hits
+from pipelines.policy import BOUNTIES
 
 
 def settle_statuses(tx: Connection, item_ids: Collection[str]) -> None:
     """Make the status of these items say what counts now, after hits, decisions or subjects came or went.
 
-    Without any hit left an item is ``clean`` or ``no_face``, as it was scanned; or ``pending``, where a rescan found
+    Without any hit left an item is ``clean`` or ``no_face``, as it was scanned (``clean`` if it is text alone); or
+    ``pending``, where a rescan found
     the hit in a shard that no sweep has compared with everybody yet.
     """
     compared = (
@@ -23,7 +25,9 @@ def settle_statuses(tx: Connection, item_ids: Collection[str]) -> None:
         .where(shards.c.shard_id == items.c.shard_id, shards.c.covered_threshold.is_not(None))
         .exists()
     )
-    before = sa.case((sa.func.coalesce(items.c.faces, 0) == 0, "no_face"), (compared, "clean"), else_="pending")
+    text_alone = sa.and_(items.c.content_sha256.is_(None), items.c.kind.in_(BOUNTIES))
+    no_face = sa.func.coalesce(items.c.faces, 0) == 0
+    before = sa.case((text_alone, "clean"), (no_face, "no_face"), (compared, "clean"), else_="pending")
     wanted = sorted(item_ids)
     for part in parts(wanted):
         some = sa.update(items).where(items.c.item_id.in_(part))

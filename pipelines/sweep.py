@@ -26,6 +26,7 @@ from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
 from pipelines.examined import unexamined_count
 from pipelines.judging import judge_pending, live_hits, unjudged_count
+from pipelines.judging.request_progress import settle_requests
 from pipelines.ledger import (
     Scope,
     count_outdated,
@@ -187,10 +188,16 @@ def list_source(
 
 
 def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str | None = None) -> str:
-    """Record that a run began; with a given id (Dagster's) a retry continues the same record."""
+    """Record that a run began; with a given id (Dagster's) a retry, or a later stage, continues the same record, under
+    the policy that is in force by then."""
     run_id = run_id or new_id("run")
     with workspace.database.write() as tx:
-        if tx.execute(sa.select(runs.c.run_id).where(runs.c.run_id == run_id)).first() is None:
+        settle_requests(tx, now=workspace.now())  # before this run finds what belongs to none of them any more
+        own = runs.c.run_id == run_id
+        known = tx.execute(sa.select(runs.c.policy_version).where(own)).first()
+        if known is not None and known.policy_version != workspace.policy.version:
+            tx.execute(sa.update(runs).where(own).values(policy_version=workspace.policy.version))
+        if known is None:
             tx.execute(
                 sa.insert(runs).values(
                     run_id=run_id,

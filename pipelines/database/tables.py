@@ -211,7 +211,7 @@ requests = sa.Table(
     metadata,
     sa.Column("request_id", sa.String, primary_key=True),
     sa.Column("subject_id", sa.String, sa.ForeignKey("subjects.subject_id"), nullable=False, index=True),
-    sa.Column("state", sa.String, nullable=False),  # open, accepted, completed, rejected, withdrawn
+    sa.Column("state", sa.String, nullable=False),  # what is on record: open, accepted, completed, rejected, withdrawn
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("sealed_reason", sa.LargeBinary),
     sa.Column("opened_at", UTCDateTime, nullable=False),
@@ -220,9 +220,17 @@ requests = sa.Table(
     sa.Column("completed_at", UTCDateTime),
     sa.Column("first_approval", sa.String),
     sa.Column("impact", sa.Text),
+    sa.Column("received_at", UTCDateTime),
+    sa.Column("previewed_at", UTCDateTime),
+    sa.Column("searched_at", UTCDateTime),
 )
-"""Removal requests. ``completed`` means that every live item has been compared with the subject. ``impact``: JSON, what
-of today's platform the subject would hit; ``first_approval``: who approved one that needs two."""
+"""Removal requests. What one is now follows from these facts, from hits and from messages: see
+:mod:`pipelines.judging.request_progress`.
+
+``received_at``: from which the deadline counts; null: at its opening. ``searched_at``: when every live item had been
+compared with the subject. ``completed_at``: when it ended, as ``state`` says: ``completed`` once every hit was decided
+and every message acknowledged. ``impact``: JSON, what of today's platform the subject would hit; ``first_approval``:
+who approved one that needs two."""
 
 hits = sa.Table(
     "hits",
@@ -256,8 +264,10 @@ hits = sa.Table(
     sa.Column("found_by", sa.String, nullable=False),  # sweep or rescan
     sa.Column("found_at", UTCDateTime, nullable=False),
     sa.Column("judged_at", UTCDateTime),
+    sa.Column("lapsed_at", UTCDateTime),
 )
 """Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do.
+``lapsed_at``: when the thresholds in force came to be above its score, so that it does not count; null: they are not.
 
 ``content_sha256``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``.
 Only a face has template, frame, box and shard. ``place``: where a name stands (``title``, ``header:ss_output_name``) or

@@ -59,10 +59,10 @@ class _File:
 class DirectorySource:
     """Every file beneath ``root``. Holds no descriptor; listing and fetching are safe from several threads."""
 
-    def __init__(self, uri: str, root: Path, reader: Reader) -> None:
+    def __init__(self, uri: str, root: Path, reader: Reader, *, to_list: bool = True) -> None:
         self._uri = uri
         self._reader = reader
-        if not root.is_dir():
+        if to_list and not root.is_dir():
             raise ConfigError(f"the directory source {uri!r} does not exist or is not a directory")
         self._root = os.path.realpath(os.fsencode(root))
 

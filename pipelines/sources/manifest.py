@@ -34,7 +34,9 @@ class ManifestSource:
     Paths are relative to the manifest's folder and lead nowhere else; URLs go through :class:`Downloader`.
     """
 
-    def __init__(self, uri: str, manifest: Path, settings: FetchSettings, reader: Reader) -> None:
+    def __init__(
+        self, uri: str, manifest: Path, settings: FetchSettings, reader: Reader, *, to_list: bool = True
+    ) -> None:
         from pipelines.sources.download import Downloader
 
         self._uri = uri
@@ -42,7 +44,7 @@ class ManifestSource:
         self._manifest = manifest
         if not manifest.name.lower().endswith((*_JSON_LINES, *_PARQUET)):
             raise ConfigError(f"the manifest of {uri!r} must end in one of {', '.join((*_JSON_LINES, *_PARQUET))}")
-        if not manifest.is_file():
+        if to_list and not manifest.is_file():
             raise ConfigError(f"the manifest of {uri!r} does not exist or is not a file")
         self._root = os.path.realpath(os.fsencode(manifest.parent))
         self._label = path_text(os.fsencode(manifest.name))

@@ -9,6 +9,7 @@ rules as a table.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -109,8 +110,7 @@ def weigh(item: Item, known: Any, *, left_behind: bool, again: bool) -> PassedOv
     ``updated_at`` or ``generation`` is older, newer is newer.
     """
     told = item.listed
-    by_time = _compare(told.updated_at, known.updated_at)
-    by_generation = _compare(told.generation, known.generation)
+    by_time, by_generation = _ages(told, known)
     if -1 in (by_time, by_generation):
         return "older"
     if item.deleted:
@@ -133,8 +133,12 @@ def _is_after_deletion(told: Listed, known: Any, by_time: int | None, by_generat
     return known.deleted_at is not None and moment is not None and moment > known.deleted_at
 
 
+def _ages(told: Listed, known: Any) -> tuple[int | None, int | None]:
+    """Whether a row is older, newer or neither by ``updated_at``, and by ``generation``: -1, 1, 0; None: not known."""
+    return _compare(told.updated_at, known.updated_at), _compare(told.generation, known.generation)
+
+
 def _compare(one: Any, other: Any) -> int | None:
-    """-1, 0 or 1; None if either is not known."""
     return None if one is None or other is None else (one > other) - (one < other)
 
 
@@ -178,54 +182,55 @@ class _Entry:
     def __init__(self, tx: Connection, sealer: Sealer, source_uri: str, now: datetime, again: bool) -> None:
         self._tx, self._sealer, self._now, self._again = tx, sealer, now, again
         self._source_uri, self._source_id = source_uri, source_id(source_uri)
+        self._counts: Counter[str] = Counter()
+        self._models = set[str]()
+        """Models of which something has changed."""
+        self._behind = list[dict[str, Any]]()
+        """States that items leave."""
+        self._confirmed = dict[tuple[datetime | None, int | None], list[str]]()
+        """By newest age that is known: items listed as they are known to be."""
 
     def enter(self, named: Mapping[str, Item]) -> ListedCounts:
-        tx = self._tx
-        rows = {row.item_id: row for row in tx.execute(sa.select(*_KNOWN).where(items.c.item_id.in_(list(named))))}
+        """Enter them, and count what that changed and what was passed over."""
+        found = self._tx.execute(sa.select(*_KNOWN).where(items.c.item_id.in_(list(named))))
+        rows = {row.item_id: row for row in found}
         digests = {item_id: _digest(item) for item_id, item in named.items()}
-        differ = [item_id for item_id, row in rows.items() if row.source_digest != digests[item_id]]
-        left = self._left_behind(differ)
-        counts: dict[str, int] = dict.fromkeys(("new", "changed", "deleted", "older", "deletion_stands", "repeated"), 0)
-        models, behind = set[str](), list[dict[str, Any]]()
-        confirmed = dict[tuple[datetime | None, int | None], list[str]]()
+        left = self._left_behind([item_id for item_id, row in rows.items() if row.source_digest != digests[item_id]])
         for item_id, item in named.items():
             row, digest = rows.get(item_id), digests[item_id]
-            if row is not None and row.source_digest == digest:
-                marks = _marks(item.listed, row)
-                if marks != (row.updated_at, row.generation):
-                    confirmed.setdefault(marks, []).append(item_id)
-                if row.source_id == self._source_id:
-                    continue
-            elif row is not None:
-                former = left.get(item_id, frozenset())
-                if reason := weigh(item, row, left_behind=digest in former, again=self._again):
-                    counts[reason] += 1
-                    continue
-                if row.source_digest not in former:
-                    behind.append({"item_id": item_id, "source_digest": row.source_digest, "left_at": self._now})
             if row is None:
                 self._insert(item_id, item, digest)
-                models |= {item_id} if item.kind != "image" else set()  # only now is it known whose model it is
+            elif row.source_digest == digest:
+                self._confirm(item_id, item, digest, row)
+            elif reason := weigh(item, row, left_behind=digest in left.get(item_id, ()), again=self._again):
+                self._counts[reason] += 1
             else:
+                if row.source_digest not in left.get(item_id, ()):
+                    state = {"item_id": item_id, "source_digest": row.source_digest}
+                    self._behind.append({**state, "left_at": self._now})
                 self._update(item_id, item, digest, row)
-                models |= {row.parent_model or item_id} if row.live or item.kind != "image" else set()
-            counts["changed" if row is not None else "new"] += 1
-            counts["deleted"] += item.deleted and (row is None or row.live)
-        if behind:
-            tx.execute(sa.insert(superseded), behind)
-        for (updated_at, generation), ids in confirmed.items():
+        self._finish()
+        names = ("new", "changed", "deleted", "older", "deletion_stands", "repeated")
+        new, changed, deleted, older, stands, repeated = (self._counts[name] for name in names)
+        return ListedCounts(0, new, changed, deleted, older, stands, repeated)
+
+    def _finish(self) -> None:
+        if self._behind:
+            self._tx.execute(sa.insert(superseded), self._behind)
+        for (updated_at, generation), ids in self._confirmed.items():
             for part in parts(ids):
                 newest = sa.update(items).where(items.c.item_id.in_(part))
-                tx.execute(newest.values(updated_at=updated_at, generation=generation))
-        _judge_models_anew(tx, models)
-        return ListedCounts(
-            new=counts["new"],
-            changed=counts["changed"],
-            deleted=counts["deleted"],
-            older=counts["older"],
-            deletion_stands=counts["deletion_stands"],
-            repeated=counts["repeated"],
-        )
+                self._tx.execute(newest.values(updated_at=updated_at, generation=generation))
+        _judge_models_anew(self._tx, self._models)
+
+    def _confirm(self, item_id: str, item: Item, digest: str, row: Any) -> None:
+        """What is listed is what is known: it may be of a newer listing, or of another source."""
+        if -1 in _ages(item.listed, row):
+            return
+        if row.source_id != self._source_id:
+            self._update(item_id, item, digest, row)
+        elif (marks := _marks(item.listed, row)) != (row.updated_at, row.generation):
+            self._confirmed.setdefault(marks, []).append(item_id)
 
     def _left_behind(self, item_ids: Sequence[str]) -> dict[str, frozenset[str]]:
         """Item -> the digests of states that it was in before."""
@@ -242,6 +247,9 @@ class _Entry:
         values = item_values(self._sealer, dated, item_id, self._source_uri, digest)
         values |= {"updated_at": told.updated_at, "generation": told.generation}
         values["deleted_at"] = now if item.deleted and told.updated_at is None else None
+        self._counts.update({"new": 1, "deleted": int(item.deleted)})
+        if item.kind != "image":
+            self._models.add(item_id)  # only now is it known whose model it is
         self._tx.execute(
             sa.insert(items).values(
                 item_id=item_id, attempts=0, first_seen=now, live_since=now, **values, **unscanned_values()
@@ -251,6 +259,9 @@ class _Entry:
     def _update(self, item_id: str, item: Item, digest: str, row: Any) -> None:
         """Enter a change. Only what may have changed the content costs a new scan; a new parent a new judgement."""
         tx, now = self._tx, self._now
+        self._counts.update({"changed": 1, "deleted": int(item.deleted and row.live)})
+        if row.live or item.kind != "image":
+            self._models.add(row.parent_model or item_id)
         item = self._filled(item_id, item)
         dated = item if item.listed.dated else replace(item, received_at=row.received_at)
         values = item_values(self._sealer, dated, item_id, self._source_uri, digest)

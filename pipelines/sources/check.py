@@ -6,13 +6,18 @@ in them is repeated (I8).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pipelines.sources.item import Item, ItemSource
 from pipelines.sources.moments import is_plausible
 from pipelines.sources.rows import BROKEN
+
+_LOOKED_AT: Final = 10_000
+_DELETION: Final = re.compile(r"delet|remov|withdrawn|taken_?down", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,8 @@ class SourceReport:
     read from another form than the documented one, which loses nothing. ``updated_at``: rows that have it;
     ``generation``: rows for which the listing says when it was made; ``unordered``: rows with neither, of which an
     older listing cannot be told from a newer one; ``deletions_unordered``: of these, deletions. ``repeated_in_order``:
-    further rows of an id, of which the newest counts. ``wrong``: what is lost or misread, by name.
+    further rows of an id, of which the newest counts. ``unread``: fields that nobody reads, in the first rows; one that
+    sounds like a deletion is wrong. ``wrong``: what is lost or misread, by name.
     """
 
     sound: bool
@@ -46,6 +52,7 @@ class SourceReport:
     unordered: int
     deletions_unordered: int
     repeated_in_order: int
+    unread: Mapping[str, int]
     wrong: Mapping[str, Rows]
 
 
@@ -83,7 +90,9 @@ def check_source(source: ItemSource, *, most: int) -> SourceReport:
         seen.add(hash(item.item_id))
         for what in _mistakes(item, source):
             wrong.add(what, row)
-    found, totals = wrong.all(), counts["totals"]
+    unread = source.other_fields(most=_LOOKED_AT)
+    found = wrong.all() | {f"unread field {name}": Rows(unread[name], ()) for name in unread if _DELETION.search(name)}
+    totals = counts["totals"]
     return SourceReport(
         sound=not found,
         rows=totals["rows"],
@@ -97,6 +106,7 @@ def check_source(source: ItemSource, *, most: int) -> SourceReport:
         unordered=totals["unordered"],
         deletions_unordered=totals["deletions_unordered"],
         repeated_in_order=totals["repeated_in_order"],
+        unread=unread,
         wrong=found,
     )
 

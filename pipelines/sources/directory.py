@@ -97,6 +97,10 @@ class DirectorySource:
         """The file itself. See :class:`ItemSource`."""
         return reading_file(self._root, path_bytes(item.locator))
 
+    def other_fields(self, *, most: int) -> dict[str, int]:
+        """None are looked for. See :class:`ItemSource`."""
+        return {}
+
     def digest(self) -> str | None:
         """None: a folder is what it is now. See :class:`ItemSource`."""
         return None

@@ -168,6 +168,10 @@ class ItemSource(Protocol):
         """
         ...
 
+    def other_fields(self, *, most: int) -> dict[str, int]:
+        """Fields that the first ``most`` rows have and nobody reads, with how often; for whoever looks for mistakes."""
+        ...
+
     def digest(self) -> str | None:
         """The digest of the whole listing, by which one that was listed before is known; None for what has none."""
         ...

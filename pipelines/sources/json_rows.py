@@ -48,11 +48,11 @@ class Nested(dict[str, object]):
     """An object inside an object; of a key that occurs twice the last value counts."""
 
 
-def read_objects(data: bytes, known: Collection[str], *, cut: bool = False) -> list[Fields]:
+def read_objects(data: bytes, known: Collection[str] | None, *, cut: bool = False) -> list[Fields]:
     """The objects in ``data``: one, or several where a line break between them is lacking; none if it begins with none.
 
-    ``known``: the fields that are wanted. ``cut``: ``data`` is only the beginning. Bytes that are no UTF-8 become lone
-    surrogates.
+    ``known``: the fields that are wanted; None: all those of a sound object. ``cut``: ``data`` is only the beginning.
+    Bytes that are no UTF-8 become lone surrogates.
     """
     text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     if not cut and len(data) <= MOST_VALUE:
@@ -66,8 +66,9 @@ def read_objects(data: bytes, known: Collection[str], *, cut: bool = False) -> l
             sound = True
             for _, entry in value:
                 sound = sound and entry is not UNREADABLE
-            return [Fields(tuple([(name, _plain(entry)) for name, entry in value if name in known]), True, sound)]
-    return list(_walk(text, known))
+            wanted = value if known is None else [pair for pair in value if pair[0] in known]
+            return [Fields(tuple([(name, _plain(entry)) for name, entry in wanted]), True, sound)]
+    return list(_walk(text, known or ()))
 
 
 class _Pairs(list[Pair]):

@@ -20,7 +20,7 @@ from pipelines.sources.contained import path_text, read_file, reading_file, trou
 from pipelines.sources.item import FetchSettings, Item, Kind, Listed
 from pipelines.sources.metadata import MAX_LOCATOR, UNREADABLE_OBJECT, Reader, default_kind, read_generation
 from pipelines.sources.reading import Reading
-from pipelines.sources.rows import Row, read_json_lines
+from pipelines.sources.rows import Row, other_fields, read_json_lines
 from pipelines.sources.values import MAX_ID, Value, is_storable
 
 _JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
@@ -94,6 +94,10 @@ class ManifestSource:
             return read_generation(parquet_generation(self._manifest))
         first = next(read_json_lines(self._manifest), None)
         return (first and header_generation(first)) or Value(None, "missing")
+
+    def other_fields(self, *, most: int) -> dict[str, int]:
+        """What rows say that nobody reads. See :class:`ItemSource`."""
+        return other_fields(self._manifest, parquet=self._is_parquet, most=most)
 
     def digest(self) -> str | None:
         """The SHA-256 of the file. See :class:`ItemSource`."""

@@ -29,7 +29,8 @@ FIELDS: Final = (
 """What a side-car may say. A manifest adds path, url and the revision fields."""
 REVISION_FIELDS: Final = ("sha256", "etag", "revision")
 MODEL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
-_MOST_GENERATION: Final = 2**63
+_MOST_GENERATION: Final = 10**8
+"""Of a number that is no time: from here on it is one."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 COLUMNS: Final = (*FIELDS, "path", "url", *REVISION_FIELDS)
 BROKEN: Final = "row"
 """Among the bad fields: the row itself, which could be read in part only."""
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _BATCH_ROWS: Final = 1_024
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -36,11 +40,11 @@ class Row:
     bad: tuple[str, ...] = ()
 
 
-def read_json_lines(path: Path) -> Iterator[Row]:
+def read_json_lines(path: Path, *, every: bool = False) -> Iterator[Row]:
     """One row per line that is not blank, numbered by line; several where a line break between objects is lacking.
 
-    Memory is bounded by one line's limit, even from gzip. Raises :class:`CorruptionError` when the file cannot be read
-    to its end.
+    ``every``: with the fields that nobody reads, where the line is sound. Memory is bounded by one line's limit, even
+    from gzip. Raises :class:`CorruptionError` when the file cannot be read to its end.
     """
     try:
         with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as stream:
@@ -50,7 +54,7 @@ def read_json_lines(path: Path) -> Iterator[Row]:
                 if cut := len(line) > MAX_METADATA_BYTES and not line.endswith(b"\n"):
                     _skip_line(stream)
                 if content := line.removeprefix(_BOM if number == 1 else b"").strip():
-                    yield from _rows(number, content, cut=cut)
+                    yield from _rows(number, content, cut=cut, every=every)
     except (OSError, EOFError, zlib.error):
         raise CorruptionError("the manifest cannot be read to its end") from None
 
@@ -82,8 +86,28 @@ def parquet_generation(path: Path) -> str | None:
         raise CorruptionError("the manifest cannot be read to its end") from None
 
 
-def _rows(number: int, content: bytes, *, cut: bool) -> Iterator[Row]:
-    objects = read_objects(content, COLUMNS, cut=cut)
+def other_fields(path: Path, *, parquet: bool, most: int) -> dict[str, int]:
+    """Fields that a manifest has and nobody reads, with how many of its first ``most`` rows have them.
+
+    Only names that look like names: a key may be anybody's text. Raises as :func:`read_json_lines`.
+    """
+    if parquet:
+        import pyarrow.parquet as pq
+
+        from indexes.damage import DAMAGE
+
+        try:
+            names: list[str] = pq.read_schema(path).names
+            counts = Counter(dict.fromkeys(names, min(pq.read_metadata(path).num_rows, most)))
+        except DAMAGE:
+            raise CorruptionError("the manifest cannot be read to its end") from None
+    else:
+        counts = Counter(name for row in islice(read_json_lines(path, every=True), most) for name in row.fields or ())
+    return {name: count for name, count in sorted(counts.items()) if name not in COLUMNS and _NAME.fullmatch(name)}
+
+
+def _rows(number: int, content: bytes, *, cut: bool, every: bool) -> Iterator[Row]:
+    objects = read_objects(content, None if every else COLUMNS, cut=cut)
     if not objects:
         yield Row(number, None)
     for one in objects:

@@ -11,18 +11,21 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.cli import main
 from pipelines.database import Database, _alembic_config, tables
+from pipelines.environment import Environment
 from pipelines.hits import list_hits
 from pipelines.ledger import Scope, source_id
 from pipelines.listing import ListedCounts
 from pipelines.sources import Item
 from pipelines.sweep import advance_watermark, list_source, read_watermark, sweep, unfinished_days
 from pipelines.verify import verify
-from pipelines.workspace import Workspace, create_workspace
-from tests.conftest import Clock, environment_for, use_fakes
+from pipelines.workspace import Workspace, create_workspace, open_workspace
+from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import WHITE, person, picture
 from tests.platform_actions import enrol, source_of, upload
@@ -189,6 +192,29 @@ def test_i12_an_older_manifest_listed_again_changes_nothing_and_says_so(listings
     assert [one.check for one in verify(listings.workspace) if not one.ok] in ([], ["model files"])
 
 
+def test_i12_the_sweep_command_says_what_it_passed_over_and_could_not_read(
+    listings: Listings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(environment: Environment) -> Workspace:
+        return use_fakes(open_workspace(environment, now=clock))
+
+    monkeypatch.setattr("pipelines.cli.console.open_workspace", opened)
+    variables = {"LIKENESS_KEY": KEY, "LIKENESS_DATABASE_URL": listings.workspace.config.database.url}
+    enrol(listings.workspace, person(1))
+    listings.picture("a.png")
+    old = listings.write("old.jsonl", row("x", tags=5.5), row("y", received_at="soon"))
+    new = listings.write("new.jsonl", {"id": "x", "deleted": "yes", "received_at": DAY})
+    for source in (old, new, old):
+        words = ["sweep", "--json", "--home", str(listings.workspace.home), "--source", source]
+        found = CliRunner().invoke(main, words, env=variables)
+        assert found.exit_code == 0, found.output
+    summary = json.loads(found.stdout)
+    assert summary["passed_over"] == {"deletion_stands": 1}
+    assert (summary["undated"], summary["bad_fields"]) == (1, {"received_at": 1, "tags": 1})
+    assert "1 listed rows were passed over" in found.stderr
+    assert "received_at 1, tags 1" in found.stderr
+
+
 def test_i12_what_undoes_a_deletion_is_a_newer_time_or_its_name(listings: Listings, clock: Clock) -> None:
     live, deleted = row("x"), {"id": "x", "deleted": True}
 
@@ -262,6 +288,11 @@ def test_i12_a_second_source_that_is_older_takes_nothing_over(listings: Listings
     counts = elsewhere.list(row("x", "old.png", updated_at=at(1)), row("y", updated_at=at(1), deleted=False))
     assert (counts.older, counts.changed) == (2, 0)
     assert (listings.facts("x"), listings.facts("y")[0]) == ((True, "new.png"), False)
+    here = listings.column("x", "source_id")
+    elsewhere.list(row("x", "new.png", updated_at=at(1)))
+    assert listings.column("x", "source_id") == here, "nor is it where the content is from then on"
+    elsewhere.list(row("x", "new.png", updated_at=at(2)))
+    assert listings.column("x", "source_id") != here
 
 
 def test_i12_an_older_folder_put_back_revives_nothing_and_what_it_shows_is_looked_at(

@@ -87,6 +87,16 @@ def test_what_would_be_lost_is_named_with_its_row(line: dict[str, Any] | str, wh
     assert (found.wrong[what].count, found.wrong[what].rows) == (1, (2,))
 
 
+@pytest.mark.parametrize("name", ["is_deleted", "deletedAt", "removed"])
+def test_a_deletion_in_a_field_that_nobody_reads_is_said(name: str, tmp_path: Path) -> None:
+    rows = [row("a", width=3), row("b", **{name: True, "height": 4, "<script>": 1})]
+    found = checked(manifest(tmp_path, *rows))
+    assert found.unread == dict(sorted({"height": 1, name: 1, "width": 1}.items()))
+    assert {what: one.count for what, one in found.wrong.items()} == {f"unread field {name}": 1}
+    pq.write_table(pa.Table.from_pylist(rows[1:]), tmp_path / "m.parquet")
+    assert f"unread field {name}" in checked(tmp_path / "m.parquet").wrong
+
+
 def test_only_so_many_rows_are_named_and_all_are_counted(tmp_path: Path) -> None:
     found = checked(manifest(tmp_path, *(row(str(n), tags=5.5) for n in range(50))), most=3)
     assert (found.wrong["field tags"].count, found.wrong["field tags"].rows) == (50, (1, 2, 3))

@@ -92,13 +92,12 @@ _PROGRESS_SECONDS = 20.0
 
 
 def stage(
-    function: Callable[..., MaterializeResult[None]] | None = None,
     *,
     deps: Sequence[AssetsDefinition | str],
     kinds: set[str],
     freshness: FreshnessPolicy | None = None,
     pool: str | None = None,
-) -> Any:
+) -> Callable[[Callable[..., MaterializeResult[None]]], AssetsDefinition]:
     """Make a function one stage of the night: an asset by day, with owners, kinds and errors that say what to do."""
 
     def make(own: Callable[..., MaterializeResult[None]]) -> AssetsDefinition:
@@ -114,22 +113,7 @@ def stage(
             pool=pool,
         )(explained(own))
 
-    return make(function) if function is not None else make
-
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", BetaWarning)  # Dagster's, of assets that are observed together
-
-    @multi_observable_source_asset(
-        name="observe_home",
-        specs=[
-            AssetSpec(name, description=words, group_name="likeness", owners=OWNERS, kinds={"sql"})
-            for name, words in OBSERVED.items()
-        ],
-    )
-    def observed_home(home: Home) -> Iterator[ObserveResult]:
-        """Registry, requests, corpus and calibration: a version that changes when they do, and counts."""
-        yield from observe(home)
+    return make
 
 
 @explained
@@ -141,6 +125,22 @@ def observe(home: Home) -> list[ObserveResult]:
     return [
         ObserveResult(asset_key=one.name, data_version=DataVersion(one.version), metadata=one.counts) for one in found
     ]
+
+
+def observe_each(home: Home) -> Iterator[ObserveResult]:
+    """Registry, requests, corpus and calibration: a version that changes when they do, and counts."""
+    yield from observe(home)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", BetaWarning)  # Dagster's, of assets that are observed together
+    observed_home: AssetsDefinition = multi_observable_source_asset(
+        name="observe_home",
+        specs=[
+            AssetSpec(name, description=words, group_name="likeness", owners=OWNERS, kinds={"sql"})
+            for name, words in OBSERVED.items()
+        ],
+    )(observe_each)
 
 
 @stage(deps=["registry"], kinds={"python", "sql"})

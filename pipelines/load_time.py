@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -77,5 +77,5 @@ def _first_day(environment: Environment, config: Config) -> date | None:
     return min(*days, utc_now().date() - _NIGHTS_BACK)
 
 
-def _earliest(day: sa.Column[str]) -> sa.Select[tuple[str | None]]:
+def _earliest(day: sa.Column[str]) -> sa.Select[Any]:
     return sa.select(sa.func.min(day)).where(day >= EARLIEST_DAY.isoformat())

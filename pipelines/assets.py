@@ -55,6 +55,7 @@ from pipelines.observed import observe_home
 from pipelines.progress import Progress
 from pipelines.report import write_report
 from pipelines.resources import Home, explained
+from pipelines.run_tags import FIRST_DAY_TAG
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sweep import (
     NIGHTLY,
@@ -170,7 +171,7 @@ def scanned_items(context: AssetExecutionContext, home: Home) -> MaterializeResu
     """
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
-    wanted = night_scope(workspace, context.partition_key)
+    wanted = as_asked(night_scope(workspace, context.partition_key), context)
     counts = scan_pending(workspace, wanted, progress=logged_progress(context.log))
     described = describe_pending(workspace, wanted, progress=logged_progress(context.log))
     metadata: dict[str, Any] = asdict(counts) | asdict(described)
@@ -279,6 +280,16 @@ def night_scope(workspace: Workspace, partition_key: str) -> Scope:
     """
     outside = (date.fromisoformat(FIRST_DAY), workspace.now().date())
     return replace(day_scope(workspace, partition_key), outside=outside)
+
+
+def as_asked(scope: Scope, context: AssetExecutionContext | AssetCheckExecutionContext) -> Scope:
+    """A night's scope with what the schedule's own partitions lack: a run loads this code anew, and may find an earlier
+    first day than the schedule did, which then asked for none of the days between the two."""
+    asked = context.run.tags.get(FIRST_DAY_TAG)
+    if scope.outside is None or asked is None:
+        return scope
+    first, last = scope.outside
+    return replace(scope, outside=(max(first, date.fromisoformat(asked)), last))
 
 
 def record_id(context: AssetExecutionContext | AssetCheckExecutionContext) -> str:

@@ -60,7 +60,7 @@ from pipelines.report import write_report
 from pipelines.rescan import days_with_new_hits, retry_rescan, wanted_rescans
 from pipelines.rescan import rescan as rescan_stage
 from pipelines.resources import Home, explained
-from pipelines.run_tags import BY_HAND_TAGS, job_tags
+from pipelines.run_tags import BY_HAND_TAGS, FIRST_DAY_TAG, job_tags
 from pipelines.sweep import nightly_days, read_watermark, unfinished_days
 from pipelines.takedown import leases
 
@@ -256,7 +256,8 @@ def nightly_schedule(context: ScheduleEvaluationContext, home: Home) -> list[Run
     days = [day for day in due if day.isoformat() not in running]
     if not days:
         return SkipReason("every day that is due is being swept already")
-    return [RunRequest(run_key=f"{today}:{day}", partition_key=day.isoformat()) for day in days]
+    tags = {FIRST_DAY_TAG: FIRST_DAY}
+    return [RunRequest(run_key=f"{today}:{day}", partition_key=day.isoformat(), tags=tags) for day in days]
 
 
 @schedule(

@@ -41,6 +41,7 @@ from embeddings.errors import CorruptionError, LikenessError, NotReadyError
 from pipelines.assets import (
     DAYS,
     TRY_AGAIN,
+    as_asked,
     day_scope,
     match_report,
     matches,
@@ -215,7 +216,7 @@ def coverage_is_total(context: Context, home: LikenessHome) -> Found:
     fails it: the day then comes again with the next nightly run.
     """
     workspace = home.workspace()
-    scope = night_scope(workspace, context.partition_key)
+    scope = as_asked(night_scope(workspace, context.partition_key), context)
     words = None
     try:
         advance_watermark(workspace, scope)

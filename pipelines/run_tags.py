@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 JOB_TAG: Final = "likeness/job"
+FIRST_DAY_TAG: Final = "likeness/first_day"
+"""The first partition as the schedule knew it, which asked for no earlier day: its runs take what is older."""
 _HOUR: Final = 3600
 MAX_RUNTIME_SECONDS: Final = {
     # The schedule wants a day's run once a night, and a first listing of everything is the longest there is.

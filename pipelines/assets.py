@@ -43,7 +43,7 @@ from dagster import (
 from pipelines.actors import service
 from pipelines.backfill import backfill_templates
 from pipelines.content import describe_pending
-from pipelines.days import forget_blocks
+from pipelines.day_blocks import forget_blocks
 from pipelines.delivery import deliver
 from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
@@ -54,7 +54,7 @@ from pipelines.matching import match_pending
 from pipelines.observed import observe_home
 from pipelines.progress import Progress
 from pipelines.report import write_report
-from pipelines.resources import Home, explained
+from pipelines.resources import SERVICE, Home, explained
 from pipelines.run_tags import FIRST_DAY_TAG
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sweep import (
@@ -155,7 +155,7 @@ def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
     begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
     forget_blocks(workspace, date.fromisoformat(context.partition_key))
     # After a change of pack the night needs the new templates at once; the items there were are the backfill's.
-    backfill_templates(workspace, actor=service("dagster"), progress=logged_progress(context.log))
+    backfill_templates(workspace, actor=service(SERVICE), progress=logged_progress(context.log))
     require_registry(workspace)
     listed = list_source(workspace, configured_source(workspace), day=None, progress=logged_progress(context.log))
     return MaterializeResult(metadata=asdict(listed))

@@ -28,6 +28,8 @@ MAX_RUNTIME_SECONDS: Final = {
     "compaction": 20 * _HOUR,
 }
 
+ONCE: Final = {"dagster/max_retries": "0"}
+"""For runs that a sensor, the next tick or a person starts again; Dagster need not."""
 BY_HAND_TAGS: Final = {JOB_TAG: "by_hand", "dagster/max_runtime": str(_HOUR)}
 """Of jobs that only people launch and that take a moment: they have no limit of their own in the queue."""
 

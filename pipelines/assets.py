@@ -43,7 +43,7 @@ from dagster import (
 from pipelines.actors import service
 from pipelines.backfill import backfill_templates
 from pipelines.content import describe_pending
-from pipelines.days import forget_blocks
+from pipelines.day_blocks import forget_blocks
 from pipelines.delivery import deliver
 from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
@@ -55,7 +55,8 @@ from pipelines.matching import match_pending
 from pipelines.observed import observe_home
 from pipelines.progress import Progress
 from pipelines.report import write_report
-from pipelines.resources import Home, explained
+from pipelines.resources import SERVICE, Home, explained
+from pipelines.run_tags import FIRST_DAY_TAG
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sweep import (
     NIGHTLY,
@@ -118,21 +119,6 @@ def stage(
     return make
 
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", BetaWarning)  # Dagster's, of assets that are observed together
-
-    @multi_observable_source_asset(  # type: ignore[untyped-decorator]
-        name="observe_home",
-        specs=[
-            AssetSpec(name, description=words, group_name="likeness", owners=OWNERS, kinds={"sql"})
-            for name, words in OBSERVED.items()
-        ],
-    )
-    def observed_home(home: Home) -> Iterator[ObserveResult]:
-        """Registry, requests, corpus and calibration: a version that changes when they do, and counts."""
-        yield from observe(home)
-
-
 @explained
 def observe(home: Home) -> list[ObserveResult]:
     """Observe everything that the nights depend on and do not make, in one transaction."""
@@ -142,6 +128,22 @@ def observe(home: Home) -> list[ObserveResult]:
     return [
         ObserveResult(asset_key=one.name, data_version=DataVersion(one.version), metadata=one.counts) for one in found
     ]
+
+
+def observe_each(home: Home) -> Iterator[ObserveResult]:
+    """Registry, requests, corpus and calibration: a version that changes when they do, and counts."""
+    yield from observe(home)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", BetaWarning)  # Dagster's, of assets that are observed together
+    observed_home: AssetsDefinition = multi_observable_source_asset(
+        name="observe_home",
+        specs=[
+            AssetSpec(name, description=words, group_name="likeness", owners=OWNERS, kinds={"sql"})
+            for name, words in OBSERVED.items()
+        ],
+    )(observe_each)
 
 
 @stage(deps=["registry"], kinds={"python", "sql"})
@@ -155,7 +157,7 @@ def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
     begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
     forget_blocks(workspace, date.fromisoformat(context.partition_key))
     # After a change of pack the night needs the new templates at once; the items there were are the backfill's.
-    backfill_templates(workspace, actor=service("dagster"), progress=logged_progress(context.log))
+    backfill_templates(workspace, actor=service(SERVICE), progress=logged_progress(context.log))
     require_registry(workspace)
     listed = list_source(workspace, configured_source(workspace), day=None, progress=logged_progress(context.log))
     counts = asdict(listed)
@@ -173,7 +175,7 @@ def scanned_items(context: AssetExecutionContext, home: Home) -> MaterializeResu
     """
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
-    wanted = night_scope(workspace, context.partition_key)
+    wanted = as_asked(night_scope(workspace, context.partition_key), context)
     counts = scan_pending(workspace, wanted, progress=logged_progress(context.log))
     described = describe_pending(workspace, wanted, progress=logged_progress(context.log))
     metadata: dict[str, Any] = asdict(counts) | asdict(described)
@@ -282,6 +284,16 @@ def night_scope(workspace: Workspace, partition_key: str) -> Scope:
     """
     outside = (date.fromisoformat(FIRST_DAY), workspace.now().date())
     return replace(day_scope(workspace, partition_key), outside=outside)
+
+
+def as_asked(scope: Scope, context: AssetExecutionContext | AssetCheckExecutionContext) -> Scope:
+    """A night's scope with what the schedule's own partitions lack: a run loads this code anew, and may find an earlier
+    first day than the schedule did, which then asked for none of the days between the two."""
+    asked = context.run.tags.get(FIRST_DAY_TAG)
+    if scope.outside is None or asked is None:
+        return scope
+    first, last = scope.outside
+    return replace(scope, outside=(max(first, date.fromisoformat(asked)), last))
 
 
 def record_id(context: AssetExecutionContext | AssetCheckExecutionContext) -> str:

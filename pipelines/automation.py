@@ -6,7 +6,6 @@
     dispatch_schedule  every 5 min -> dispatch  when messages are due
     pack_changes       every 60 s -> backfill   one run when something has vectors of other models than those in force
     failed_runs                                 records a failed run; a failed rescan is wanted again
-    by hand                        approve_day  lets a blocked day go on, as `likeness day approve` does
 
 What has been asked for is remembered twice: by our own state (watermark, attempts, outbox), which decides, and by run
 keys and cursors, which keep Dagster from asking twice. Run keys, tags and run configuration hold opaque ids only (I8).
@@ -48,26 +47,22 @@ from dagster import (
 )
 from pydantic import Field
 
-from embeddings.errors import InputError, NotReadyError
+from embeddings.errors import NotReadyError
 from pipelines import audit
 from pipelines.actors import service
 from pipelines.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, TRY_AGAIN, deliver_due, logged_progress
 from pipelines.backfill import backfill as backfill_stage
 from pipelines.backfill_state import wanted_backfill
 from pipelines.compaction import compact as compact_stage
-from pipelines.days import approve_day as approve_day_stage
 from pipelines.report import write_report
 from pipelines.rescan import days_with_new_hits, retry_rescan, wanted_rescans
 from pipelines.rescan import rescan as rescan_stage
-from pipelines.resources import Home, explained
-from pipelines.run_tags import BY_HAND_TAGS, job_tags
+from pipelines.resources import SERVICE, Home, explained
+from pipelines.run_tags import FIRST_DAY_TAG, ONCE, job_tags
 from pipelines.sweep import nightly_days, read_watermark, unfinished_days
 from pipelines.takedown import leases
 
-SERVICE = "dagster"
-"""What the audit chain says acted, with the uid that Dagster runs under."""
 _LOST_AFTER = timedelta(minutes=10)
-_ONCE = {"dagster/max_retries": "0"}  # the sensor or the next tick starts these again; Dagster need not
 _WAITING = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -140,7 +135,7 @@ def deliver_takedowns(context: OpExecutionContext, home: Home) -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags=job_tags("rescan") | _ONCE,
+    tags=job_tags("rescan") | ONCE,
     description="Compare newly active subjects with everything on the platform, then deliver.",
 )
 def rescan() -> None:
@@ -182,7 +177,7 @@ def reembed_outdated(context: OpExecutionContext, home: Home) -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags=job_tags("backfill") | _ONCE,
+    tags=job_tags("backfill") | ONCE,
     description="After a change of pack: bring everything to the new models. `likeness status` shows how far.",
 )
 def backfill() -> None:
@@ -200,7 +195,7 @@ def compact_corpus(context: OpExecutionContext, home: Home) -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags=job_tags("compaction") | _ONCE,
+    tags=job_tags("compaction") | ONCE,
     description="Keep the corpus in few large shards, and what is gone off the disk. `likeness status` shows both.",
 )
 def compaction() -> None:
@@ -210,47 +205,12 @@ def compaction() -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags=job_tags("dispatch") | _ONCE,
+    tags=job_tags("dispatch") | ONCE,
     description="Deliver what is due in the outbox: retries, and what an analyst decided.",
 )
 def dispatch() -> None:
     """What the retry schedule starts."""
     deliver_takedowns()
-
-
-class ApprovalConfig(Config):
-    """``day``: as 2026-11-21. ``reason``: why it may go on; Dagster keeps run configuration in clear, so no names.
-    ``expect``: the digest that `likeness day list` shows, to approve nothing but that."""
-
-    day: str
-    reason: str
-    expect: str | None = None
-
-
-@op(description="Let a blocked day go on, with the figures that its checks have now; the next night completes it.")
-@explained
-def approve_blocked_day(context: OpExecutionContext, config: ApprovalConfig, home: Home) -> None:
-    """The audit chain names the account that Dagster runs under: the web server cannot tell who launched this."""
-    try:
-        day = date.fromisoformat(config.day)
-    except ValueError:
-        raise InputError("`day` is no date: give one such as 2026-11-21") from None
-    workspace, actor = home.workspace(), service(SERVICE)
-    approval = approve_day_stage(workspace, day, reason=config.reason, actor=actor, expect=config.expect)
-    checks = ", ".join(approval.checks)
-    context.add_output_metadata({"day": approval.day, "checks": checks, "digest": approval.digest, "actor": actor})
-
-
-@job(
-    executor_def=in_process_executor,
-    tags=BY_HAND_TAGS | _ONCE,
-    description="Let a day go on that a check of its figures stopped. It sends nothing: what is held stays held. Never "
-    "for a missed canary, nor with items that nobody has looked at. `likeness day approve` names who did it; this "
-    "names the account of Dagster.",
-)
-def approve_day() -> None:
-    """What somebody launches who has looked at the day."""
-    approve_blocked_day()
 
 
 @schedule(
@@ -275,7 +235,8 @@ def nightly_schedule(context: ScheduleEvaluationContext, home: Home) -> list[Run
     days = [day for day in due if day.isoformat() not in running]
     if not days:
         return SkipReason("every day that is due is being swept already")
-    return [RunRequest(run_key=f"{today}:{day}", partition_key=day.isoformat()) for day in days]
+    tags = {FIRST_DAY_TAG: FIRST_DAY}
+    return [RunRequest(run_key=f"{today}:{day}", partition_key=day.isoformat(), tags=tags) for day in days]
 
 
 @schedule(

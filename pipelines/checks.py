@@ -1,4 +1,5 @@
-"""Asset checks of the nightly run. Those that block stop everything downstream when they fail.
+"""Asset checks of the nightly run, and the job that lets a stopped day go on. Those that block stop everything
+downstream when they fail.
 
     scanned_items  content_could_be_fetched  blocking from ``sweep.hit_rate_items`` items on: not an outage (I1)
     scanned_items  content_could_be_read  blocking: no login page or cut bodies in place of the content (I1)
@@ -32,15 +33,22 @@ from dagster import (
     AssetCheckSeverity,
     AssetObservation,
     AssetsDefinition,
+    Config,
     MetadataValue,
+    OpExecutionContext,
     PreviewWarning,
     asset_check,
+    in_process_executor,
+    job,
+    op,
 )
 
-from embeddings.errors import CorruptionError, LikenessError, NotReadyError
+from embeddings.errors import CorruptionError, InputError, LikenessError, NotReadyError
+from pipelines.actors import service
 from pipelines.assets import (
     DAYS,
     TRY_AGAIN,
+    as_asked,
     day_scope,
     match_report,
     matches,
@@ -53,13 +61,16 @@ from pipelines.assets import (
 from pipelines.calibration.fit import read_fit
 from pipelines.database import get_state
 from pipelines.database.times import moment
+from pipelines.day_blocks import record_check
 from pipelines.day_checks import FETCHED, HIT_RATE, READ, SCANNER, check_day
-from pipelines.days import record_check, standing_approval
+from pipelines.days import approve_day as approve_day_stage
+from pipelines.days import standing_approval
 from pipelines.delivery import compare_with_service
 from pipelines.galleries import load_gallery
 from pipelines.registry import active_versions
 from pipelines.report import write_report
-from pipelines.resources import Home, LikenessHome, explained
+from pipelines.resources import SERVICE, Home, LikenessHome, explained
+from pipelines.run_tags import BY_HAND_TAGS, ONCE
 from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.visible import visible
@@ -216,7 +227,7 @@ def coverage_is_total(context: Context, home: LikenessHome) -> Found:
     fails it: the day then comes again with the next nightly run.
     """
     workspace = home.workspace()
-    scope = night_scope(workspace, context.partition_key)
+    scope = as_asked(night_scope(workspace, context.partition_key), context)
     words = None
     try:
         advance_watermark(workspace, scope)
@@ -247,6 +258,41 @@ def delivery_is_in_order(context: Context, home: LikenessHome) -> Found:
     }
     words = "; ".join(text for text, there in problems.items() if there) or None
     return Found(not any(problems.values()), words, figures=dict(counts))
+
+
+class ApprovalConfig(Config):
+    """``day``: as 2026-11-21. ``reason``: why it may go on; Dagster keeps run configuration in clear, so no names.
+    ``expect``: the digest that `likeness day list` shows, to approve nothing but that."""
+
+    day: str
+    reason: str
+    expect: str | None = None
+
+
+@op(description="Let a blocked day go on, with the figures that its checks have now; the next night completes it.")
+@explained
+def approve_blocked_day(context: OpExecutionContext, config: ApprovalConfig, home: Home) -> None:
+    """The audit chain names the account that Dagster runs under: the web server cannot tell who launched this."""
+    try:
+        day = date.fromisoformat(config.day)
+    except ValueError:
+        raise InputError("`day` is no date: give one such as 2026-11-21") from None
+    workspace, actor = home.workspace(), service(SERVICE)
+    approval = approve_day_stage(workspace, day, reason=config.reason, actor=actor, expect=config.expect)
+    checks = ", ".join(approval.checks)
+    context.add_output_metadata({"day": approval.day, "checks": checks, "digest": approval.digest, "actor": actor})
+
+
+@job(
+    executor_def=in_process_executor,
+    tags=BY_HAND_TAGS | ONCE,
+    description="Let a day go on that a check of its figures stopped. It sends nothing: what is held stays held. Never "
+    "for a missed canary, nor with items that nobody has looked at. `likeness day approve` names who did it; this "
+    "names the account of Dagster.",
+)
+def approve_day() -> None:
+    """What somebody launches who has looked at the day."""
+    approve_blocked_day()
 
 
 CHECKS = [

@@ -24,17 +24,17 @@ from embeddings.errors import ConfigError, InputError, StateError
 from pipelines import audit
 from pipelines.clock import acts
 from pipelines.database.days import day_approvals
-from pipelines.database.tables import items, runs
+from pipelines.database.tables import items
+from pipelines.day_blocks import recorded_blocks, recorded_days
 from pipelines.day_checks import APPROVABLE, DayCheck, check_day
 from pipelines.identities import require_short
 from pipelines.ledger import Scope, source_id
 from pipelines.shown import digest_of
-from pipelines.sweep import NIGHTLY, configured_source, measure_coverage, read_watermark
+from pipelines.sweep import configured_source, measure_coverage, read_watermark
 from pipelines.workspace import Workspace, new_id
 
 STATES: Final = ("blocked", "approved", "open", "complete")
 """Of a day. ``open``: not completed, and nothing stops it."""
-_BLOCKED: Final = "blocked_by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def list_days(
     query = sa.select(items.c.day, items.c.source_id).where(items.c.live, *_of_source(workspace)).distinct()
     days = {(row.day, row.source_id) for row in connection.execute(query)}
     known = {day for day, _ in days}
-    days |= {(day, _configured(workspace) or "") for day in _recorded_days(connection) if day not in known}
+    days |= {(day, _configured(workspace) or "") for day in recorded_days(connection) if day not in known}
     found: list[DayRow] = []
     for day, source in sorted(days, reverse=True):
         row = row_of(read_day(connection, workspace, date.fromisoformat(day), source=source))
@@ -258,11 +258,6 @@ def standing_approval(connection: Connection, day: date, source: str) -> Approva
     return Approval(**{**values, "checks": json.loads(row.checks)})
 
 
-def recorded_blocks(connection: Connection, day: date) -> dict[str, str]:
-    """What stopped the last night of a day: check -> words. Empty where nothing did."""
-    return {name: words for blocks in _recorded(connection, day).values() for name, words in blocks.items()}
-
-
 def why_stopped(connection: Connection, workspace: Workspace, scope: Scope) -> tuple[dict[str, str], Approval | None]:
     """For the report of a day: what stopped its last night and was not approved since, in words; and who approved
     what fails now. Nothing of a scope without a day."""
@@ -278,57 +273,9 @@ def why_stopped(connection: Connection, workspace: Workspace, scope: Scope) -> t
     return {name: words for name, words in recorded.items() if name not in covered}, approval if covered else None
 
 
-def record_check(workspace: Workspace, day: date, name: str, *, run_id: str, words: str | None) -> None:
-    """Write down with a night's run that a check stops its day, in these words; None: it does not, as it once may have.
-
-    A run that is no night's (a check that somebody had evaluated alone) has no record to write to.
-    """
-    forget_blocks(workspace, day, name)
-    if words is not None:
-        with workspace.database.write() as tx:
-            facts = json.loads(tx.execute(sa.select(runs.c.summary).where(runs.c.run_id == run_id)).scalar() or "{}")
-            _write_blocks(tx, run_id, {**facts.get(_BLOCKED, {}), name: words})
-
-
-def forget_blocks(workspace: Workspace, day: date, name: str | None = None) -> None:
-    """A check that had stopped a day passes; without a ``name``: another night of the day begins."""
-    with workspace.database.read() as connection:
-        if not any(name in blocks or name is None for blocks in _recorded(connection, day).values()):
-            return
-    with workspace.database.write() as tx:
-        for run_id, blocks in _recorded(tx, day).items():
-            left = {one: words for one, words in blocks.items() if name not in (one, None)}
-            if left != blocks:
-                _write_blocks(tx, run_id, left)
-
-
-def _write_blocks(tx: Connection, run_id: str, blocks: Mapping[str, str]) -> None:
-    facts = json.loads(tx.execute(sa.select(runs.c.summary).where(runs.c.run_id == run_id)).scalar() or "{}")
-    facts.pop(_BLOCKED, None)
-    summary = json.dumps({**facts, _BLOCKED: dict(blocks)} if blocks else facts)
-    tx.execute(sa.update(runs).where(runs.c.run_id == run_id).values(summary=summary))
-
-
-def _recorded(connection: Connection, day: date) -> dict[str, dict[str, str]]:
-    """Run -> what stopped it, of the nights of a day; at most its last night has any."""
-    query = sa.select(runs.c.run_id, runs.c.summary).where(runs.c.kind == NIGHTLY, runs.c.day == day.isoformat())
-    found = {str(row.run_id): _blocks(row.summary) for row in connection.execute(query.order_by(runs.c.run_id))}
-    return {run_id: blocks for run_id, blocks in found.items() if blocks}
-
-
-def _blocks(summary: str | None) -> dict[str, str]:
-    return dict(json.loads(summary or "{}").get(_BLOCKED, {}))
-
-
-def _recorded_days(connection: Connection) -> set[str]:
-    stopped = (runs.c.kind == NIGHTLY, runs.c.day.is_not(None), runs.c.summary.contains(f'"{_BLOCKED}"'))
-    found = connection.execute(sa.select(runs.c.day, runs.c.summary).where(*stopped))
-    return {str(row.day) for row in found if _blocks(row.summary)}
-
-
 def blocked_days(connection: Connection, workspace: Workspace) -> tuple[str, ...]:
     """Days whose last night was stopped and that nobody approved since, the oldest first."""
-    return tuple(day for day in sorted(_recorded_days(connection)) if _is_blocked(connection, workspace, day))
+    return tuple(day for day in sorted(recorded_days(connection)) if _is_blocked(connection, workspace, day))
 
 
 def _is_blocked(connection: Connection, workspace: Workspace, day: str) -> bool:

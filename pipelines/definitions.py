@@ -9,7 +9,6 @@ from dagster import DagsterInstance, Definitions, RunRequest, build_schedule_con
 
 from pipelines.assets import ASSETS
 from pipelines.automation import (
-    approve_day,
     backfill,
     compaction,
     compaction_schedule,
@@ -22,7 +21,7 @@ from pipelines.automation import (
     removal_requests,
     rescan,
 )
-from pipelines.checks import CHECKS
+from pipelines.checks import CHECKS, approve_day
 from pipelines.resources import LikenessHome
 
 home = LikenessHome()

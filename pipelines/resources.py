@@ -36,6 +36,8 @@ from pipelines.workspace import Workspace, open_workspace
 
 P = ParamSpec("P")
 R = TypeVar("R")
+SERVICE: Final = "dagster"
+"""What the audit chain says acted, with the uid that Dagster runs under."""
 _FRAMES: Final = 8
 """Most places that a failure names."""
 

@@ -25,6 +25,7 @@ from embeddings.errors import ConfigError, CorruptionError, LikenessError, NotRe
 from pipelines import assets, load_time
 from pipelines.assets import night_scope
 from pipelines.config import load_config
+from pipelines.database.tables import items
 from pipelines.definitions import defs
 from pipelines.environment import Environment
 from pipelines.load_time import read_load_time
@@ -32,12 +33,14 @@ from pipelines.observed import observe_home
 from pipelines.registry import withdraw
 from pipelines.requests import accept_request
 from pipelines.resources import explained, failure_of
+from pipelines.run_tags import FIRST_DAY_TAG
 from pipelines.sweep import begin_run, list_source
 from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import KEY, environment_for
 from tests.fakes import person, picture
 from tests.pipelines.calibration.stored import in_force
-from tests.pipelines.test_dagster_nightly import MONDAY, ended, instance, nightly, place
+from tests.pipelines.test_dagster_automation import evaluate_schedule
+from tests.pipelines.test_dagster_nightly import MONDAY, OpenedHome, ended, instance, nightly, place
 from tests.platform_actions import NAME, ask_for_removal, enrol, source_of, upload
 
 __all__ = ["instance", "place"]  # fixtures
@@ -253,6 +256,27 @@ def test_i1_what_no_partition_has_is_what_is_before_the_first_one(
     scope = night_scope(place, "2026-02-23")
     assert scope.outside == (date.fromisoformat(assets.FIRST_DAY), place.now().date())
     assert assets.DAYS.get_first_partition_key() == assets.FIRST_DAY
+
+
+def test_i12_a_night_takes_what_the_schedule_s_own_partitions_lack(
+    place: Workspace, instance: DagsterInstance, uploads: Path
+) -> None:
+    enrol(place, person(1))
+    between = datetime(2023, 5, 1, tzinfo=UTC)  # after this process's first partition, before the schedule's
+    upload(uploads, "late.png", picture(person(1)), received=between)
+    requests, _ = evaluate_schedule("nightly_schedule", place, instance)
+    assert {request.tags[FIRST_DAY_TAG] for request in requests} == {assets.FIRST_DAY}
+    for first, status in ((assets.FIRST_DAY, "pending"), ("2026-01-01", "hit")):
+        done = defs.resolve_job_def("nightly").execute_in_process(
+            instance=instance,
+            partition_key=str(MONDAY.date()),
+            resources={"home": OpenedHome(place)},
+            tags={FIRST_DAY_TAG: first},
+            raise_on_error=False,
+        )
+        assert done.success
+        with place.database.read() as connection:
+            assert connection.execute(sa.select(items.c.status)).scalars().all() == [status]
 
 
 @pytest.mark.parametrize("broken", ["settings", "database"])

@@ -196,7 +196,7 @@ def _due_at(tx: Connection, workspace: Workspace, one: Wanted) -> datetime:
     fallen = sa.select(sa.func.min(outbox.c.due_at)).where(
         *_about(one.action, one.key), _since_upload(), outbox.c.state == WITHDRAWN, outbox.c.last_result == FELL
     )
-    found = (tx.execute(query).scalar() for query in (requested, fallen))
+    found: list[datetime | None] = [tx.execute(query).scalar() for query in (requested, fallen)]
     return min([deadline, *(moment for moment in found if moment is not None)])
 
 

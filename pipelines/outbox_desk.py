@@ -94,7 +94,8 @@ class ListedMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessagePreview:
-    """What an act would be done to. ``digest``: what it has to be told to expect."""
+    """What an act would be done to. ``digest``: what it has to be told to expect; ``left_out``: messages that the same
+    options choose beyond the most that were asked for."""
 
     digest: str
     messages: int
@@ -105,6 +106,7 @@ class MessagePreview:
     by_subject: dict[str, int]
     overdue: int
     oldest_at: datetime | None
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,9 @@ def preview(workspace: Workspace, query: MessageQuery, act: Act) -> MessagePrevi
     """What :func:`act_on_chosen` would be done to now. Changes nothing."""
     with workspace.database.read() as connection:
         now = workspace.now()
-        return _preview(_within_reach(connection, query, act, now=now), act, now=now)
+        every = _within_reach(connection, replace(query, most=None), act, now=now)
+        shown = _preview(every[: query.most], act, now=now)
+        return replace(shown, left_out=len(every) - shown.messages)
 
 
 @acts
@@ -245,8 +249,9 @@ def _preview(rows: Sequence[Row[Any]], act: Act, *, now: datetime) -> MessagePre
         by_subject=_counts(row.subject_id for row in rows),
         overdue=sum(_is_overdue(row, now) for row in rows),
         oldest_at=min((row.created_at for row in rows), default=None),
+        left_out=0,
     )
-    counted = {name: value for name, value in asdict(shown).items() if name not in ("overdue", "oldest_at")}
+    counted = {name: value for name, value in asdict(shown).items() if name not in ("overdue", "oldest_at", "left_out")}
     each = [[row.message_id, row.state, row.attempts, row.last_result, row.due_at.isoformat()] for row in rows]
     return replace(shown, digest=digest_of([act, each, counted]))
 

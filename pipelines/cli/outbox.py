@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -70,8 +71,12 @@ def outbox() -> None:
 @command_options
 def list_command(environment: Environment, as_json: bool, **chosen: Any) -> None:
     """List messages with state, what holds them, item, person, age and deadline; unfinished ones first."""
+    query = MessageQuery(**chosen)
     with opened(environment) as workspace, workspace.database.read() as connection:
-        emit(list_messages(connection, MessageQuery(**chosen), now=workspace.now()), as_json=as_json)
+        found = list_messages(connection, replace(query, most=None), now=workspace.now())
+    emit(found[: query.most], as_json=as_json)
+    if query.most is not None and len(found) > query.most:
+        say(f"{len(found) - query.most} more messages are not shown: raise --limit", err=True)
 
 
 @outbox.command("release")

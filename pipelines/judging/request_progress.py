@@ -39,10 +39,12 @@ STATES: Final[tuple[RequestState, ...]] = (*UNFINISHED, "completed", "rejected",
 class OpenWork:
     """What keeps a request that was searched for from being completed.
 
-    Of hits: ``unjudged`` have no verdict yet, ``undecided`` wait for a person. Of messages, withdrawals included:
+    ``unscanned``: items that were listed when the search ended and still wait to be looked at. Of hits: ``unjudged``
+    have no verdict yet, ``undecided`` wait for a person. Of messages, withdrawals included:
     ``held`` by a limit, ``unsent``, ``unacknowledged`` (sent without a 2xx so far), ``dead`` (given up).
     """
 
+    unscanned: int = 0
     unjudged: int = 0
     undecided: int = 0
     held: int = 0
@@ -53,7 +55,7 @@ class OpenWork:
     @property
     def state(self) -> RequestState:
         """What a request is with this left to do."""
-        if self.unjudged:
+        if self.unscanned or self.unjudged:
             return "searched"
         if self.undecided:
             return "under_review"
@@ -80,7 +82,7 @@ def open_work(connection: Connection, rows: Sequence[Any]) -> dict[str, OpenWork
     wanted = [row.request_id for row in rows if row.state == "accepted" and row.searched_at is not None]
     left: dict[str, dict[str, int]] = {request_id: {} for request_id in wanted}
     for part in parts(wanted):
-        for query in (_open_hits(part), _open_messages(part)):
+        for query in (_open_items(part), _open_hits(part), _open_messages(part)):
             for row in connection.execute(query):
                 counts = {name: int(value or 0) for name, value in row._mapping.items() if name != "request_id"}
                 left[row.request_id] |= counts
@@ -102,6 +104,16 @@ def settle_requests(tx: Connection, *, now: datetime) -> int:
         chosen = sa.update(requests).where(requests.c.request_id.in_(part), is_running())
         tx.execute(chosen.values(state="completed", completed_at=now))
     return len(done)
+
+
+def _open_items(request_ids: Collection[str]) -> sa.Select[Any]:
+    waiting = sa.and_(items.c.live, items.c.status == "pending", items.c.live_since <= requests.c.searched_at)
+    return (
+        sa.select(requests.c.request_id, sa.func.count().label("unscanned"))
+        .select_from(requests.join(items, waiting))
+        .where(requests.c.request_id.in_(request_ids))
+        .group_by(requests.c.request_id)
+    )
 
 
 def _open_hits(request_ids: Collection[str]) -> sa.Select[Any]:

@@ -167,7 +167,15 @@ def test_the_list_of_requests_says_what_is_left_and_who_is_waiting_only_when_ask
     clock.forward(hours=50)
     (row,) = told(run("request", "list", "--json"))
     assert (row["state"], row["overdue"], row["hours_left"]) == ("under_review", True, -2.0)
-    assert row["open"] == {"unjudged": 0, "undecided": 1, "held": 1, "unsent": 2, "unacknowledged": 0, "dead": 0}
+    assert row["open"] == {
+        "unscanned": 0,
+        "unjudged": 0,
+        "undecided": 1,
+        "held": 1,
+        "unsent": 2,
+        "unacknowledged": 0,
+        "dead": 0,
+    }
     assert "contact" not in row
     plain = run("request", "list").stdout
     assert "under_review, overdue" in plain

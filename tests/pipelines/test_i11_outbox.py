@@ -62,6 +62,8 @@ def test_the_list_of_messages_says_what_holds_them_and_whom_and_what_they_are_ab
     assert {options: len(told(run("outbox", "list", *options, "--json"))) for options in counts} == counts
     assert len(told(run("outbox", "list", "--overdue", "--json"))) == 3
     assert run("outbox", "list", "--state", "done").stdout == "nothing to show\n"
+    cut = run("outbox", "list", "--limit", "2")
+    assert "1 more messages are not shown" in cut.stderr
     deliver(workspace)
     assert [row["answer"] for row in told(run("outbox", "list", "--state", "done", "--json"))] == ["200", "200"]
 
@@ -76,6 +78,7 @@ def test_i11_releasing_by_a_query_does_what_the_preview_showed_or_nothing(
     shown = run(*chosen, "--json")
     assert told(shown)["messages"] == 3
     assert told(shown)["by_action"] == {"takedown": 2, "generator.block": 1}
+    assert told(run(*chosen, "--max", "2", "--json"))["left_out"] == 1
     digest = told(shown)["digest"]
     assert f"--yes --expect {digest}" in shown.stderr
     assert len(messages(workspace, outbox.c.state == "held")) == 3

@@ -29,7 +29,7 @@ from pipelines.requests import (
 )
 from pipelines.rescan import rescan
 from pipelines.status import read_status
-from pipelines.sweep import sweep
+from pipelines.sweep import list_source, sweep
 from pipelines.takedown.client import Delivery
 from pipelines.verify import verify
 from pipelines.workspace import Workspace
@@ -95,6 +95,24 @@ def test_i11_hits_that_no_verdict_weighs_leave_a_request_searched(workspace: Wor
         tx.execute(sa.update(hits).values(judged_at=None))
     found = now_is(workspace, request)
     assert (found.state, found.open and found.open.unjudged) == ("searched", 3)
+
+
+def test_i11_a_request_is_not_completed_before_every_item_that_was_listed_is_scanned(
+    workspace: Workspace, uploads: Path, clock: Clock
+) -> None:
+    fill(workspace, uploads, taken_down=0, for_review=0)
+    for number in range(3):
+        upload(uploads, f"unseen-{number}.png", picture(person(WHO if number else 9), person(80 + number)))
+    list_source(workspace, source_of(uploads), day=None)
+    request = search_for(workspace)
+    assert (request.state, request.open) == ("searched", OpenWork(unscanned=3))
+    clock.forward(hours=1)
+    upload(uploads, "later.png", picture(person(8)))
+    list_source(workspace, source_of(uploads), day=None)
+    assert now_is(workspace, request).open == OpenWork(unscanned=3)
+    sweep(workspace, source_of(uploads), day=None)
+    found = now_is(workspace, request)
+    assert (found.state, found.open) == ("under_review", OpenWork(undecided=2))
 
 
 @pytest.mark.parametrize("answer", [REFUSED, FAULT, GONE], ids=["404", "500", "410"])

@@ -15,9 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.tables import runs
+from pipelines.database.tables import items, runs
 from pipelines.database.times import moment
-from pipelines.ledger import Scope, count_outdated
+from pipelines.ledger import Scope, count_outdated, outdated
 from pipelines.registry import active_versions
 from pipelines.templates import subjects_without
 from pipelines.workspace import Workspace
@@ -34,10 +34,11 @@ LEFTOVERS_PAUSE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class BackfillState:
-    """What still has vectors of other models than those in force."""
+    """What still has vectors of other models than those in force. ``days``: on which its items were received."""
 
     subjects_missing: int
     items_outdated: int
+    days: tuple[str, ...] = ()
 
     @property
     def due(self) -> bool:
@@ -51,6 +52,7 @@ class BackfillProgress:
 
     ``state``: ``none`` (nothing to do), ``due`` (not begun), ``running``, ``interrupted`` (begun, not ended, and no
     process at it) or ``incomplete`` (ended; what is left could not be fetched). Times and rate are of the last turn.
+    ``days_left``: on which items were received that still have vectors of earlier models.
     """
 
     state: str
@@ -60,6 +62,7 @@ class BackfillProgress:
     items_per_second: float
     last_progress_at: datetime | None
     estimated_finish: datetime | None
+    days_left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,13 @@ class WantedBackfill:
 
 def read_backfill(connection: Connection, *, model_id: str) -> BackfillState:
     """What a backfill would do."""
+    everything = Scope(None, None)
+    left = count_outdated(connection, everything, model_id=model_id)
+    query = sa.select(items.c.day).where(*everything.where(), outdated(model_id=model_id)).distinct()
     return BackfillState(
         subjects_missing=len(subjects_without(connection, model_id=model_id, states=STATES)),
-        items_outdated=count_outdated(connection, Scope(None, None), model_id=model_id),
+        items_outdated=left,
+        days=tuple(connection.execute(query.order_by(items.c.day)).scalars()) if left else (),
     )
 
 
@@ -102,6 +109,7 @@ def watch_backfill(connection: Connection, workspace: Workspace) -> BackfillProg
         state=_state(left, last, running=running),
         subjects_missing=left.subjects_missing,
         items_outdated=left.items_outdated,
+        days_left=left.days,
         items_done=done,
         items_per_second=round(rate, 2),
         last_progress_at=at,

@@ -33,6 +33,7 @@ from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
 from pipelines.isolation import resume
 from pipelines.item_texts import by_place, texts_of
 from pipelines.judging import hits_in_force
+from pipelines.keeping import keep_evidence
 from pipelines.ledger import Scope, text_digest
 from pipelines.model_files import header_texts
 from pipelines.names_sought import Sought
@@ -108,6 +109,7 @@ def examine_pending(
         after = batch[-1].item_id if batch else ""  # once more from the beginning: things may have changed meanwhile
         progress("examine", counts.items, max(total, counts.items))
     _settle_statuses(workspace)
+    keep_evidence(workspace, subject_ids=subject_ids, progress=progress)
     return counts
 
 

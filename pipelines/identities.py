@@ -58,6 +58,19 @@ def unseal_identity(key: bytes, sealed: bytes, subject_id: str) -> Identity:
     )
 
 
+def open_identity(connection: Connection, sealer: Sealer, subject_id: str) -> Identity | None:
+    """The identity of a subject, for whoever records the look; None where nothing personal is kept."""
+    query = (
+        sa.select(subjects.c.sealed_identity, subject_keys.c.wrapped_key)
+        .join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
+        .where(subjects.c.subject_id == subject_id, subjects.c.sealed_identity.is_not(None))
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return unseal_identity(sealer.subject_key(row.wrapped_key, subject_id), row.sealed_identity, subject_id)
+
+
 def open_names(connection: Connection, sealer: Sealer, subject_ids: Collection[str]) -> list[SubjectNames]:
     """The names of these subjects, ordered by subject id, for a machine to look for. Writes no audit row.
 

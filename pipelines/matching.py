@@ -27,6 +27,7 @@ from pipelines.database.tables import hits, items, shards
 from pipelines.database.times import moment
 from pipelines.galleries import load_gallery
 from pipelines.isolation import resume
+from pipelines.keeping import keep_evidence, tend_evidence
 from pipelines.manifest import (
     ListedShard,
     find_shard,
@@ -87,7 +88,8 @@ def match_pending(
     """Compare what coverage does not show.
 
     ``sweep`` takes the shards that were never compared, with every active subject; ``rescan`` takes every shard, with
-    the subjects it lacks (``subject_ids`` limits them). Raises :class:`NotReadyError` for an empty registry (I7).
+    the subjects it lacks (``subject_ids`` limits them). What was found is kept to look at before anybody acts on it
+    (:mod:`pipelines.keeping`). Raises :class:`NotReadyError` for an empty registry (I7).
     """
     resume(workspace, STAGE, embed_alone, refuse_item)
     total, subjects = MatchCounts(), set[str]()
@@ -105,6 +107,10 @@ def match_pending(
                 subjects=len(subjects),
                 hits=total.hits + counts.hits,
             )
+    if found_by == "sweep":
+        tend_evidence(workspace, progress=progress)
+    else:
+        keep_evidence(workspace, subject_ids=subject_ids, progress=progress)
     return total
 
 
@@ -245,7 +251,7 @@ def commit_comparison(
         note_lapsed(tx, now=workspace.now())
         leave(tx, shard.entry.shard_id, found.leaving)
         same = {subject_id for subject_id, version in active.items() if plan.versions.get(subject_id) == version}
-        new = _commit_hits(tx, shard.entry.shard_id, found.rows, same)
+        new = _commit_hits(tx, workspace, shard.entry.shard_id, found.rows, same)
         if _commit_coverage(tx, workspace, plan, gallery, current, active):
             files = _keep_no_longer(tx, workspace, shard.entry.shard_id)
         workspace.failpoints.pass_by("before_match_commit")
@@ -272,12 +278,14 @@ def _live_items(connection: Connection, shard_id: str, among: Collection[str]) -
     return live
 
 
-def _commit_hits(tx: Connection, shard_id: str, rows: Sequence[dict[str, Any]], active: Collection[str]) -> int:
+def _commit_hits(
+    tx: Connection, workspace: Workspace, shard_id: str, rows: Sequence[dict[str, Any]], active: Collection[str]
+) -> int:
     """Write the hits that are still true: the item is live with that content, the subject is still in force, and what
     it was compared by is what it has. Who was changed meanwhile is compared again.
 
-    What somebody rejected is found again like everything else, and counts no more than before. What had been dropped
-    with a reference is another finding now.
+    What somebody rejected is found again like everything else, and counts no more than before; nor does what the
+    thresholds, raised meanwhile, would not find. What had been dropped with a reference is another finding now.
     """
     live = _live_items(tx, shard_id, {row["item_id"] for row in rows})
     true = [row for row in rows if live.get(row["item_id"]) == row["content_sha256"] and row["subject_id"] in active]
@@ -286,7 +294,10 @@ def _commit_hits(tx: Connection, shard_id: str, rows: Sequence[dict[str, Any]], 
         again = [row["hit_id"] for row in some]
         tx.execute(sa.delete(hits).where(hits.c.hit_id.in_(again), hits.c.dropped_at.is_not(None)))
         tx.execute(sa.update(hits).where(hits.c.hit_id.in_(again)).values(judged_at=None))
-    new = insert_missing(tx, hits, true)
+    review, now = workspace.thresholds_at(tx).review if true else 0.0, workspace.now()
+    below = [row["model_id"] == workspace.models.model_id and row["score"] < review for row in true]
+    lapsed = [row | {"lapsed_at": now if late else None} for row, late in zip(true, below, strict=True)]
+    new = insert_missing(tx, hits, lapsed)
     settle_statuses(tx, {row["item_id"] for row in true})
     return new
 

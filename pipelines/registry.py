@@ -33,6 +33,8 @@ from pipelines.enrolment import Reference
 from pipelines.identities import Identity as Identity
 from pipelines.identities import require_short_identity, seal_identity, unseal_identity
 from pipelines.in_force import ACTIVE, is_in_force, state_at
+from pipelines.judging.request_progress import settle_requests
+from pipelines.kept_evidence import forget_evidence
 from pipelines.sealing import Sealer, unseal
 from pipelines.state_seal import REGISTRY
 from pipelines.statuses import settle_subject
@@ -249,6 +251,7 @@ def _audit_end(tx: Connection, workspace: Workspace, subject_id: str, action: st
 def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
     """Stop matching a subject and take back what was asked for in its name."""
     now = workspace.now()
+    settle_requests(tx, now=now)  # one of which nothing was left to do stays completed
     tx.execute(
         sa.update(subjects)
         .where(subjects.c.subject_id == subject_id)
@@ -265,7 +268,8 @@ def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state:
 
 
 def destroy(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
-    """Delete key, templates, identity and seeds. The opaque id stays, so that the history still adds up."""
+    """Delete key, templates, identity, seeds and kept evidence. The opaque id stays, so that the history adds up."""
+    forget_evidence(tx, subject_id)
     tx.execute(sa.delete(seeds).where(seeds.c.subject_id == subject_id))
     tx.execute(sa.delete(templates).where(templates.c.subject_id == subject_id))
     tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))

@@ -20,12 +20,13 @@ from pipelines.database.times import moment
 from pipelines.examine import examine_pending
 from pipelines.examined import is_examined_for, required, unexamined_count
 from pipelines.judging import hits_in_force, judge_pending
+from pipelines.judging.request_progress import settle_requests
 from pipelines.ledger import Scope, count_outdated
 from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects
-from pipelines.requests import complete_request, get_request, list_requests, retry_request
+from pipelines.requests import finish_search, get_request, list_requests, retry_request
 from pipelines.sweep import Coverage, begin_run, finish_run, measure_coverage
 from pipelines.workspace import Workspace
 
@@ -37,7 +38,11 @@ _RETRIED = {_REGISTRY: "registry_rescan", _EVIDENCE: "evidence_rescan"}
 
 @dataclass(frozen=True, slots=True)
 class RescanSummary:
-    """What a rescan did. ``hits``: of the rescanned subjects, now; ``new_hits``: found by this run."""
+    """What a rescan did. ``hits``: of the rescanned subjects, now; ``new_hits``: found by this run.
+
+    ``searched_requests``: those whose search is finished now; ``completed_requests``: those of which nothing is left
+    to do.
+    """
 
     run_id: str
     subjects: int
@@ -46,6 +51,7 @@ class RescanSummary:
     hits: int
     new_hits: int
     takedowns: int
+    searched_requests: int
     completed_requests: int
     coverage: float
     unexamined: int
@@ -83,7 +89,7 @@ def rescan(
     judged = judge_pending(workspace, progress=progress)  # texts take longer than faces, and no face waits for them
     found = examine_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)
     judged += judge_pending(workspace, progress=progress)
-    completed = complete_covered_requests(workspace)
+    finished = finish_searches(workspace)
     summary = RescanSummary(
         run_id=run_id,
         subjects=matched.subjects,
@@ -92,7 +98,8 @@ def rescan(
         hits=_count_hits(workspace, subject_ids),
         new_hits=matched.hits + found.hits,
         takedowns=judged.takedowns,
-        completed_requests=completed,
+        searched_requests=finished.searched,
+        completed_requests=finished.completed,
         coverage=_coverage(workspace).fraction,
         unexamined=_unexamined(workspace),
         seconds=round(time.monotonic() - started, 3),
@@ -101,14 +108,23 @@ def rescan(
     return summary
 
 
-def complete_covered_requests(workspace: Workspace) -> int:
-    """Complete the accepted requests whose subject has been compared with every live item: faces, texts, fingerprints.
+@dataclass(frozen=True, slots=True)
+class FinishedRequests:
+    """``searched``: requests whose person has now been compared with everything; ``completed``: with nothing left."""
+
+    searched: int
+    completed: int
+
+
+def finish_searches(workspace: Workspace) -> FinishedRequests:
+    """Record the accepted requests whose subject has been compared with every live item: faces, texts, fingerprints.
 
     A shard that no live item names any more (all its items changed, went, or have newer models' vectors) holds up
     nothing: other models' shards are never compared again.
     """
-    completed = 0
+    searched = 0
     with workspace.database.write() as tx:
+        now = workspace.now()
         versions = active_versions(tx, now=moment(tx))
         named = named_shards(tx)
         listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
@@ -116,9 +132,9 @@ def complete_covered_requests(workspace: Workspace) -> int:
         for request in list_requests(tx, state="accepted"):
             compared = request.subject_id in versions and request.subject_id not in waiting
             if compared and is_examined_for(tx, workspace, request.subject_id):
-                complete_request(tx, request.request_id, now=workspace.now())
-                completed += 1
-    return completed
+                finish_search(tx, request.request_id, now=now)
+                searched += 1
+        return FinishedRequests(searched, completed=settle_requests(tx, now=now))
 
 
 def _waiting(
@@ -230,7 +246,7 @@ def _subjects_of(workspace: Workspace, request_id: str | None) -> Collection[str
         return None
     with workspace.database.read() as connection:
         request = get_request(connection, request_id)
-    if request.state not in ("accepted", "completed"):
+    if request.accepted_at is None or request.ended_at is not None:
         raise StateError(f"this request is {request.state}: accept it before rescanning")
     return (request.subject_id,)
 

@@ -18,29 +18,20 @@ from pipelines.content_coverage import ContentCoverage, measure_content
 from pipelines.database import get_state
 from pipelines.database.tables import runs
 from pipelines.database.times import moment
+from pipelines.days import blocked_days
 from pipelines.endings import Ending, ending_within
 from pipelines.examined import unexamined_count
 from pipelines.in_force import state_at
 from pipelines.judging import earlier_hits_count, unjudged_count
+from pipelines.kept_evidence import KeptCounts, count_kept
 from pipelines.ledger import Scope, count_unsettled, scanner_faults
 from pipelines.registry import active_versions, registry_version
 from pipelines.request_limits import requests_today
-from pipelines.requests import list_requests
+from pipelines.requests import Standing, standing_of, unfinished_requests
 from pipelines.statuses import statuses_now
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.outbox import count_resting, counts_by_state
 from pipelines.workspace import Workspace
-
-
-@dataclass(frozen=True, slots=True)
-class RequestClock:
-    """An unfinished removal request and the hours left until it is due; negative when overdue."""
-
-    request_id: str
-    subject_id: str
-    state: str
-    due_at: datetime
-    hours_left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +70,15 @@ class Status:
     subjects_active: int
     corpus: CorpusStatus
     content: ContentCoverage
+    evidence: KeptCounts
     calibration: GalleryFit
     gallery_outgrown: bool
     watermark: str | None
+    days_blocked: tuple[str, ...]
+    """Days that a check stopped in their last night, and nobody approved."""
     outbox: dict[str, int]
-    requests: tuple[RequestClock, ...]
+    requests: tuple[Standing, ...]
+    """Unfinished removal requests, the most urgent first."""
     endings: tuple[Ending, ...]
     """Opt-outs that end within the longest of ``registry.warn_days``, the first to end first."""
     messages_resting: int
@@ -104,7 +99,6 @@ def read_status(workspace: Workspace) -> Status:
         recent = connection.execute(sa.select(runs).order_by(runs.c.started_at.desc()).limit(5)).mappings()
         fit = read_fit(connection, workspace)
         asked = requests_today(connection, workspace)
-        unfinished = [request for state in ("open", "accepted") for request in list_requests(connection, state=state)]
         return Status(
             home=str(workspace.home),
             model_id=workspace.model_id,
@@ -125,20 +119,13 @@ def read_status(workspace: Workspace) -> Status:
             subjects_active=len(active_versions(connection, now=moment(connection))),
             corpus=_corpus(connection, workspace),
             content=measure_content(connection, workspace, Scope(None, None)),
+            evidence=count_kept(connection),
             calibration=fit,
             gallery_outgrown=fit.outgrown,
             watermark=get_state(connection, "watermark"),
+            days_blocked=blocked_days(connection, workspace),
             outbox=counts_by_state(connection),
-            requests=tuple(
-                RequestClock(
-                    request_id=request.request_id,
-                    subject_id=request.subject_id,
-                    state=request.state,
-                    due_at=request.due_at,
-                    hours_left=round((request.due_at - now).total_seconds() / 3600, 2),
-                )
-                for request in sorted(unfinished, key=lambda request: request.due_at)
-            ),
+            requests=tuple(standing_of(request, now=now) for request in unfinished_requests(connection)),
             endings=tuple(ending_within(connection, now=moment(connection), days=longest)),
             messages_resting=count_resting(connection, now=moment(connection)),
             requests_today={name: getattr(asked, name) for name in ("opened", "previewed", "refused")},

@@ -18,13 +18,14 @@ from pipelines.database.times import moment
 from pipelines.in_force import ACTIVE, is_in_force
 from pipelines.judging import hits_in_force
 from pipelines.ledger import Scope, count_statuses
+from pipelines.policy import BOUNTIES
 
 
 def settle_statuses(tx: Connection, item_ids: Collection[str]) -> None:
     """Make the status of these items say what counts now, after hits, decisions or subjects came or went.
 
-    Without any hit left an item is ``clean`` or ``no_face``, as it was scanned; or ``pending``, where a rescan found
-    the hit in a shard that no sweep has compared with everybody yet.
+    Without any hit left an item is ``clean`` or ``no_face``, as it was scanned (``clean`` if it is text alone); or
+    ``pending``, where a rescan found the hit in a shard that no sweep has compared with everybody yet.
     """
     in_force = hits_in_force(moment(tx))
     wanted = sorted(item_ids)
@@ -73,7 +74,9 @@ def _without_hits() -> sa.ColumnElement[str]:
         .correlate(items)
         .exists()
     )
-    return sa.case((sa.func.coalesce(items.c.faces, 0) == 0, "no_face"), (compared, "clean"), else_="pending")
+    text_alone = sa.and_(items.c.content_sha256.is_(None), items.c.kind.in_(BOUNTIES))
+    no_face = sa.func.coalesce(items.c.faces, 0) == 0
+    return sa.case((text_alone, "clean"), (no_face, "no_face"), (compared, "clean"), else_="pending")
 
 
 def _is_hit(counted: sa.ColumnElement[bool], by_face: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

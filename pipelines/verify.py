@@ -13,7 +13,7 @@ from embeddings.weights import find_pack
 from pipelines import audit
 from pipelines.calibration.store import verify_calibrations
 from pipelines.content_shards import clip_vectors, list_content_shards
-from pipelines.database.evidence import seeds
+from pipelines.database.evidence import kept_evidence, seeds
 from pipelines.database.tables import contents, hits, items, outbox, subject_keys, subjects, templates, verdicts
 from pipelines.database.times import moment
 from pipelines.decision_record import verify_decisions
@@ -103,7 +103,7 @@ def _leftovers(workspace: Workspace) -> str:
     """Nothing personal is left of whoever was erased or rejected."""
     over = sa.select(subjects.c.subject_id).where(subjects.c.state.in_(("erased", "rejected")))
     with workspace.database.read() as connection:
-        for table in (templates, subject_keys, seeds):
+        for table in (templates, subject_keys, seeds, kept_evidence):
             count = sa.select(sa.func.count()).select_from(table).where(table.c.subject_id.in_(over))
             if left := connection.execute(count).scalar_one():
                 raise CorruptionError(f"{left} {table.name} of erased or rejected subjects are still there")

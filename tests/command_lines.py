@@ -22,6 +22,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from pipelines.audit_export import export_audit
 from pipelines.calibration.labels import read_folder
 from pipelines.calibration.measure import Aim
 from pipelines.calibration.measure import calibrate as measure
@@ -50,6 +51,7 @@ NEEDED = {
     ("subject", "preview"): ("name",),
     ("request", "open"): ("name", "contact"),
     ("request", "reject"): ("reason",),
+    ("day", "approve"): ("reason",),
 }
 """Texts that a command asks for, by their option or by its sibling that reads a file: click requires neither."""
 
@@ -156,6 +158,7 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
     with create_workspace(environment_for(home), now=clock) as workspace:
         use_fakes(workspace)
         ids = _fill(workspace, uploads, people)
+        export_audit(workspace, folder / "audit.csv", actor="tester")
     return Place(folder, receiver, ids)
 
 
@@ -187,7 +190,7 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         done, held, dead = tx.execute(own.order_by(tables.outbox.c.message_id)).scalars().all()
         for message_id, state in ((held, "held"), (dead, "dead")):
             chosen = tables.outbox.c.message_id == message_id
-            tx.execute(sa.update(tables.outbox).where(chosen).values(state=state))
+            tx.execute(sa.update(tables.outbox).where(chosen).values(state=state, decided_by="automated"))
     found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51, 1), actor="tester")
     in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.read() as connection:
@@ -224,6 +227,7 @@ def valid_values(place: Place) -> dict[str, str]:
         "home": str(folder / "home"),
         "config": str(folder / "likeness.toml"),
         "source": source_of(folder / "uploads"),
+        "place": source_of(folder / "uploads"),
         "day": "2026-02-27",
         "subject_id": ids["subject"],
         "item_id": "4.png",
@@ -246,6 +250,8 @@ def valid_values(place: Place) -> dict[str, str]:
         "reason": "same_person",
         "request reject reason": "not that person",
         "restore reason": "the disk was replaced",
+        "chosen": "2026-02-27",
+        "day approve reason": "the source was down",
         "retry": "format",
         "text_file": str(folder / "text.txt"),
         "name": "Nobody Inparticular",
@@ -254,6 +260,10 @@ def valid_values(place: Place) -> dict[str, str]:
         "references": str(folder / "reference.png"),
         "consent": "record-1",
         "contact": "case-1",
+        "received": "2026-02-27",
+        "message_ids": ids["held"],
+        "held_by": "hit_rate",
+        "older_than": "1",
         "expires": "2027-01-31",
         "until": "2027-01-31",
         "days": "300",
@@ -284,6 +294,10 @@ def valid_values(place: Place) -> dict[str, str]:
         "one": str(folder / "policy.toml"),
         "other": str(folder / "policy.toml"),
         "since": "2026-02-27",
+        "who": "tester",
+        "action": "subject",
+        "audit export file": str(folder / "audit.jsonl"),
+        "audit check file": str(folder / "audit.csv"),
         "first_day": "2026-02-01",
         "last_day": "2026-03-31",
         "pack": "opencv-zoo",

@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError, StateError
 from pipelines.database import calibrations as calibrations  # completes the metadata
+from pipelines.database import days as days  # completes the metadata
 from pipelines.database import evidence as evidence  # completes the metadata
 from pipelines.database import tables
 from pipelines.database.accounting import Account, listen
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import alembic.config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0010"
+HEAD = "0013"
 """The newest revision under ``migrations/versions``, so that opening a database need not load Alembic to learn it."""
 _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer takes
 
@@ -208,7 +209,14 @@ class Database:
         """
         if not self.is_sqlite:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                for table in (tables.subject_keys, tables.templates, tables.subjects, evidence.seeds):
+                personal = (
+                    tables.subject_keys,
+                    tables.templates,
+                    tables.subjects,
+                    evidence.seeds,
+                    evidence.kept_evidence,
+                )
+                for table in personal:
                     connection.execute(sa.text(f"VACUUM {table.name}"))
         else:
             with self.engine.connect() as connection:

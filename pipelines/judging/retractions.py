@@ -21,7 +21,7 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, subjects, verdicts
 from pipelines.judging.evidence import Group, content_key, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.judging.messages import Wanted, is_unsent, stands_by_person, take_back
-from pipelines.takedown.outbox import BLOCK, TAKEDOWN, WITHDRAWN, not_taken_back
+from pipelines.takedown.outbox import BLOCK, FELL, TAKEDOWN, WITHDRAWN, not_taken_back
 from pipelines.workspace import Workspace
 
 Pair = tuple[str, str]
@@ -114,7 +114,7 @@ def let_fall(tx: Connection, groups: Collection[Group], wanted: Sequence[Wanted]
             gone.append(row.message_id)
     for chosen in parts(gone):
         part = outbox.c.message_id.in_(chosen)
-        tx.execute(sa.update(outbox).where(part).values(state=WITHDRAWN, finished_at=now))
+        tx.execute(sa.update(outbox).where(part).values(state=WITHDRAWN, finished_at=now, last_result=FELL))
     return len(gone)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from indexes.calibration import Thresholds
@@ -148,6 +148,15 @@ class MessageCount:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldCount:
+    """How many messages of an action wait for a second pair of eyes, and for which reason, a fixed word."""
+
+    action: str
+    reason: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndingFacts:
     """Opt-outs that end soon, the first to end first, and those that are over. ``resting``: messages that wait for a
     renewal; ``days``: how far ahead an end is told, and ``urgent_days`` for the last time."""
@@ -212,3 +221,10 @@ class ReportFacts:
     messages: tuple[MessageCount, ...]
     requests: tuple[RemovalRequest, ...]
     endings: EndingFacts
+    stopped_by: Mapping[str, str] = field(default_factory=dict)
+    """What stopped the day's last night: check -> words."""
+    approved_by: str | None = None
+    """Who let the day go on although checks of it fail."""
+    held: tuple[HeldCount, ...] = ()
+    served: tuple[RemovalRequest, ...] = ()
+    """Requests that were completed on the day, or on the day of writing where the report is of all days."""

@@ -128,6 +128,11 @@ def require_open(connection: Connection, endpoint_id: str) -> None:
         )
 
 
+def is_stopped(connection: Connection) -> bool:
+    """Whether an endpoint answered 410 and nobody has resumed it."""
+    return get_state(connection, _STOPPED) is not None
+
+
 def stop_endpoint(tx: Connection, endpoint_id: str) -> None:
     """Send nothing more to this endpoint. What waits gets a whole new schedule when sending resumes."""
     set_state(tx, _STOPPED, endpoint_id)

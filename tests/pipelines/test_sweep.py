@@ -150,10 +150,11 @@ def test_a_removal_request_finds_what_was_uploaded_before_it(workspace: Workspac
     accept_request(workspace, request.request_id, actor="tester")
     assert read_status(workspace).pairs_missing == 2
     summary = rescan(workspace)
-    assert (summary.subjects, summary.new_hits, summary.completed_requests, summary.coverage) == (1, 1, 1, 1.0)
+    assert (summary.subjects, summary.new_hits, summary.searched_requests, summary.coverage) == (1, 1, 1, 1.0)
+    assert summary.completed_requests == 0
     assert ("b.png", request.subject_id) in pairs(workspace)
     with workspace.database.read() as connection:
-        assert get_request(connection, request.request_id).state == "completed"
+        assert get_request(connection, request.request_id).state == "under_review"
     assert rescan(workspace).shards == 0
     assert all_hold(workspace)
 
@@ -166,10 +167,10 @@ def test_a_rescan_of_one_request_leaves_the_other_one_pending(workspace: Workspa
     for request in (first, second):
         accept_request(workspace, request.request_id, actor="tester")
     summary = rescan(workspace, request_id=second.request_id)
-    assert (summary.subjects, summary.completed_requests) == (1, 1)
+    assert (summary.subjects, summary.searched_requests) == (1, 1)
     assert pairs(workspace) == {("a.png", second.subject_id)}
     assert read_status(workspace).pairs_missing == 1
-    assert rescan(workspace).completed_requests == 1
+    assert rescan(workspace).searched_requests == 1
     assert pairs(workspace) == {("a.png", first.subject_id), ("a.png", second.subject_id)}
 
 

@@ -23,7 +23,8 @@ from pipelines import audit
 from pipelines.database import tables
 from pipelines.database.evidence import decisions, seeds
 from pipelines.database.tables import hits
-from pipelines.judging import live_hits
+from pipelines.database.times import moment
+from pipelines.judging import hits_in_force
 from pipelines.sealing import associated_data, seal, unseal
 from pipelines.templates import open_subject_key, require_kept
 from pipelines.workspace import Workspace
@@ -70,7 +71,8 @@ def list_decisions(
     """
     query = sa.select(decisions).order_by(decisions.c.decided_at.desc(), decisions.c.decision_id).limit(limit)
     if second_opinion:
-        waiting = live_hits().where(hits.c.hit_id == decisions.c.hit_id).correlate(decisions).exists()
+        in_force = hits_in_force(moment(connection))
+        waiting = in_force.where(hits.c.hit_id == decisions.c.hit_id).correlate(decisions).exists()
         query = query.where(decisions.c.reversed_at.is_(None), decisions.c.decision == "unsure", waiting)
     if decision is not None:
         query = query.where(decisions.c.decision == decision)

@@ -22,7 +22,8 @@ from pipelines.cli.persons import (
 )
 from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, typed_again
-from pipelines.endings import accept_endings, read_endings
+from pipelines.database.times import moment
+from pipelines.endings import accept_endings, ending_within, read_endings
 from pipelines.environment import Environment
 from pipelines.leaving import foresee_end
 from pipelines.registry import Identity, erase, list_subjects, show_identity, withdraw
@@ -120,14 +121,15 @@ def list_command(
         found = None
         if name is not None or case_reference is not None:
             found = set(find_subjects(workspace, actor=actor(), name=name, case_reference=case_reference))
-        until = workspace.now() + timedelta(days=ending) if ending else None
         with workspace.database.read() as connection:
+            near = ending_within(connection, now=moment(connection), days=ending or 0)
+            soon = {one.subject_id for one in near}
             rows = [
                 to_plain(row)
                 for row in list_subjects(connection)
                 if (found is None or row.subject_id in found)
                 and state in (None, row.state)
-                and (until is None or (row.state == "active" and row.expires_at <= until))
+                and (ending is None or row.subject_id in soon)
             ]
         if reveal:
             cases = reveal_cases(workspace, [row["subject_id"] for row in rows], actor=actor())

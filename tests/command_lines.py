@@ -38,11 +38,12 @@ from pipelines.requests import accept_request
 from pipelines.subject_update import Change, update_subject
 from pipelines.sweep import sweep
 from pipelines.takedown.receiver import Receiver
+from pipelines.templates import list_references
 from pipelines.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import FakeContentModels, person, picture
 from tests.pipelines.takedown.delivering import SECRET
-from tests.platform_actions import NAME, ask_for_removal, enrol, references, source_of, upload
+from tests.platform_actions import NAME, ask_for_removal, enrol, source_of, upload
 
 NOTHING = "0" * 32
 """A digest that no preview has."""
@@ -164,14 +165,12 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
 
 def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
     subject = enrol(workspace, person(1))
-    (another,) = references(workspace, person(1))
-    another.crop[0, 0, 0] ^= 1  # another photograph
     more = Change(
-        add_references=(another,),
-        add_aliases=("Tessa Examplesdaughter", "somebody else"),
-        add_exclusions=("testina street", "somebody else"),
+        add_aliases=("Tessa Examplesdaughter", "somebody else"), add_exclusions=("testina street", "somebody else")
     )
-    (spare,) = update_subject(workspace, subject, more, actor="tester").reference_ids
+    update_subject(workspace, subject, more, actor="tester")
+    with workspace.database.read() as connection:
+        (reference,) = list_references(connection, subject)
     for number in range(5):
         about = {"uploader": f"u-{number % 2}", "parent_model": f"m-{number}"}
         upload(uploads, f"{number}.png", picture(person(1), person(50 + number)), **about)
@@ -185,19 +184,19 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         by_item = {hit.item_id: hit.hit_id for hit in list_hits(connection, subject_id=subject)}
     deciding = [by_item[f"{number}.png"] for number in range(3)]
     told = decide(workspace, deciding, decision="confirm", reason="same_person", actor="tester", note="as agreed")
+    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51), actor="tester")
+    in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.write() as tx:
         own = sa.select(tables.outbox.c.message_id).where(tables.outbox.c.action == "takedown")
         done, held, dead = tx.execute(own.order_by(tables.outbox.c.message_id)).scalars().all()
         for message_id, state in ((held, "held"), (dead, "dead")):
             chosen = tables.outbox.c.message_id == message_id
             tx.execute(sa.update(tables.outbox).where(chosen).values(state=state, decided_by="automated"))
-    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51, 1), actor="tester")
-    in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.read() as connection:
         decision = list_decisions(connection)[0].decision_id
     return {
         "subject": subject,
-        "spare": spare,
+        "reference": reference.reference_id,
         "hit": by_item["4.png"],
         "named": by_item["named.png"],
         "open": asked.request_id,
@@ -270,7 +269,7 @@ def valid_values(place: Place) -> dict[str, str]:
         "ending": "30",
         "case_reference": "case-17",
         "added": str(folder / "same.png"),
-        "removed": ids["spare"],
+        "removed": ids["reference"],
         "add_aliases": "T. Examplesdaughter",
         "remove_aliases": "Tessa Examplesdaughter",
         "add_exclusions": "examplesdaughter avenue",

@@ -160,6 +160,8 @@ def line_of(name: str, place: Place) -> list[str]:
         needed.add("expect")
     elif call == "subject update" and not needed & CHANGES:
         needed.add("case_reference__text")
+    elif call == "subject update" and "removed" in needed:
+        needed.add("added")  # one has to stay
     elif call == "sweep":
         needed.add("source")
     words = [word for each in command.params if each.name in needed for word in typed(each, values.get(each.name))]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import EnrolmentError, InputError, StateError
-from pipelines import audit
+from pipelines import audit, comparison
 from pipelines.compaction import compact
 from pipelines.database import tables
 from pipelines.database.evidence import examined
@@ -186,23 +186,28 @@ def test_i2_a_copy_of_what_was_confirmed_that_came_in_meanwhile_is_found(
         }
 
 
+@pytest.mark.parametrize("how", ["renewed", "the clock was wrong"])
 def test_i2_an_end_in_the_middle_of_a_comparison_is_not_covered_by_it(
-    swept: Workspace, uploads: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    how: str, swept: Workspace, uploads: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(uploads, "late.png", picture(person(1)), title="Testina Examplesdaughter")
     clock.forward(days=29)
-    read = swept.corpus.read
+    compare = comparison.compare_kept
 
     def late(*arguments: Any, **options: Any) -> Any:
+        compared = compare(*arguments, **options)
         clock.forward(days=2)
-        return read(*arguments, **options)
+        return compared
 
-    monkeypatch.setattr(swept.corpus, "read", late)
+    monkeypatch.setattr("pipelines.comparison.compare_kept", late)
     sweep(swept, source_of(uploads), day=None)
     monkeypatch.undo()
-    rescan(swept)
     assert {status for name, status in stored(swept).items() if name != "other.png"} == {"clean"}
-    renew(swept, who(swept), expires_at=clock() + timedelta(days=30), actor="tester")
+    if how == "renewed":
+        renew(swept, who(swept), expires_at=clock() + timedelta(days=30), actor="tester")
+    else:  # and nothing has run since
+        set_clock(swept, clock, -2)
+        sweep(swept, source_of(uploads), day=None)
     rescan(swept)
     with swept.database.read() as connection:
         assert {hit.tier for hit in list_hits(connection, item_id="late.png")} == {"face", "text"}

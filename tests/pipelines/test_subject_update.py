@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import EnrolmentError, InputError, StateError
+from pipelines import comparison
 from pipelines.database import tables
 from pipelines.decisions import decide
 from pipelines.hits import list_hits
@@ -182,16 +183,18 @@ def test_a_comparison_that_was_under_way_enters_nothing_by_a_removed_reference(
     (added,) = references(workspace, person(1))
     added.crop[0, 0, 0] ^= 1
     upload(uploads, "late.png", picture(person(1)), title=NAME)
-    read, waiting = workspace.corpus.read, [Change(add_references=(added,), remove_references=(first,))]
+    compare, waiting = comparison.compare_kept, [Change(add_references=(added,), remove_references=(first,))]
 
     def late(*arguments: Any, **options: Any) -> Any:
+        compared = compare(*arguments, **options)
         if waiting:
             update(workspace, subject, waiting.pop())
-        return read(*arguments, **options)
+        return compared
 
-    monkeypatch.setattr(workspace.corpus, "read", late)
+    monkeypatch.setattr("pipelines.comparison.compare_kept", late)
     sweep(workspace, source_of(uploads), day=None)
     monkeypatch.undo()
+    assert waiting == []
     with workspace.database.read() as connection:
         assert first not in {hit.reference_id for hit in list_hits(connection)}
     rescan(workspace)

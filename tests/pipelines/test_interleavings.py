@@ -143,7 +143,7 @@ class Platform:
         return request.request_id
 
     def accept(self, request_id: str) -> None:
-        if agree(self.other, request_id, "tester").state == "open":  # what is not kept needs two
+        if agree(self.other, request_id, "tester").awaits_decision:  # what is not kept needs two
             agree(self.other, request_id, "second")
         self.subjects[self.requests[request_id]].state = "active"
 

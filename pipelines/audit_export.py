@@ -159,7 +159,7 @@ def _lines(connection: Connection, sealer: Sealer) -> Iterator[dict[str, Any]]:
         at = row.at.astimezone(UTC).isoformat()
         yield {**row._mapping, "at": at, "facts": json.loads(row.facts)}
     seq, mac = (last.seq, last.mac) if last is not None else (0, audit.START)
-    nothing = {"at": "", "actor": "", "facts": {}, "previous": mac}
+    nothing: dict[str, Any] = {"at": "", "actor": "", "facts": {}, "previous": mac}
     yield nothing | {"seq": seq, "action": _END, "mac": sealer.audit_head_mac(seq, mac)}
 
 

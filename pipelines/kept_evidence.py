@@ -132,8 +132,8 @@ def let_go_of_evidence(workspace: Workspace) -> int:
                 tx.execute(sa.update(kept_evidence).where(chosen).values(lapsed_at=since))
     for some in parts(over):
         with workspace.database.write() as tx:  # unless it came back meanwhile
-            chosen = sa.and_(kept_evidence.c.hit_id.in_(some), kept_evidence.c.hit_id.not_in(in_force))
-            tx.execute(sa.delete(kept_evidence).where(chosen))
+            still = kept_evidence.c.hit_id.not_in(in_force)
+            tx.execute(sa.delete(kept_evidence).where(kept_evidence.c.hit_id.in_(some), still))
     return len(over)
 
 

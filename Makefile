@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DAGSTER_HOME ?= $(CURDIR)/.dagster
+PORT ?= 3000
 LIKENESS_HOME ?= $(CURDIR)/.likeness
 
 # All cores, as far as memory goes: a worker takes up to a gigabyte, and starts a PostgreSQL server of its own.
@@ -41,8 +42,8 @@ format: $(STAMP)  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-dev: $(STAMP) $(DAGSTER_HOME)/dagster.yaml  ## Dagster's web server and daemon, on loopback only
-	DAGSTER_HOME=$(DAGSTER_HOME) LIKENESS_HOME=$(LIKENESS_HOME) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+dev: $(STAMP) $(DAGSTER_HOME)/dagster.yaml  ## Dagster's web server (PORT) and daemon, on loopback only
+	DAGSTER_HOME=$(DAGSTER_HOME) LIKENESS_HOME=$(LIKENESS_HOME) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 clean:  ## Remove the virtual environment and the development state (not other homes)
 	rm -rf $(VENV) $(DAGSTER_HOME) .mypy_cache .ruff_cache .pytest_cache .hypothesis

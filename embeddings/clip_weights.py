@@ -125,7 +125,8 @@ def clip_model_id(weights: ClipWeights, *, folder: Path) -> str:
 
     ``clip-<model>-<12 hex>``: a digest of architecture, tag, the files' SHA-256 and the preparation version. Whether a
     processor computes in bf16 or fp32 is no part of it: the cosine between the two is above 0.9999
-    (``benchmarks/clip.py``). A file's digest is computed once and remembered in ``folder`` by path, size and time.
+    (``benchmarks/clip.py``). A file's digest is computed once and remembered in ``folder``, by path, inode, size and
+    times.
     """
     name = "local" if weights.config else weights.settings.model
     parts = {
@@ -155,7 +156,8 @@ def _slug(name: str) -> str:
 
 def _digest(file: Path, folder: Path) -> str:
     stat = file.stat()
-    key = json.dumps([str(file.resolve()), stat.st_size, stat.st_mtime_ns])
+    # Inode and time of change as well: who replaces a file may keep its size and set its time of modification.
+    key = json.dumps([str(file.resolve()), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns])
     known = _read_json(folder / _MEMO)
     if isinstance(digest := known.get(key), str):
         return digest

@@ -1,6 +1,7 @@
 """The nightly sweep as Dagster assets: one per stage, each calling the function that the command line calls.
 
     uploads -> scanned_items -> matches -> verdicts -> takedowns -> match_report
+    registry, requests, corpus, calibration   observed beside them: what the nights depend on and do not make
 
 The stages hand over through the database, so an asset returns counts and no data, and a partition is a day of arrival,
 never an item. What is reported here is seen by everybody who sees the web server: counts, statuses, opaque run ids and
@@ -11,36 +12,51 @@ where the report lies; no names, item ids, scores or vectors (I8).
 
 import logging
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from dagster import (
+    AssetCheckExecutionContext,
     AssetExecutionContext,
+    AssetsDefinition,
+    AssetSpec,
+    BetaWarning,
     DagsterEventType,
     DailyPartitionsDefinition,
+    DataVersion,
+    FreshnessPolicy,
     IntMetadataValue,
     MaterializeResult,
     MetadataValue,
+    ObserveResult,
+    RetryPolicy,
     TableColumn,
     TableRecord,
     TableSchema,
     asset,
+    multi_observable_source_asset,
 )
 
 from pipelines.actors import service
 from pipelines.backfill import backfill_templates
 from pipelines.content import describe_pending
+from pipelines.day_blocks import forget_blocks
 from pipelines.delivery import deliver
 from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope, count_statuses, source_id
+from pipelines.listing import ListedCounts
+from pipelines.load_time import read_load_time
 from pipelines.matching import match_pending
+from pipelines.observed import observe_home
 from pipelines.progress import Progress
 from pipelines.report import write_report
-from pipelines.resources import Home
+from pipelines.resources import SERVICE, Home, explained
+from pipelines.run_tags import FIRST_DAY_TAG
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sweep import (
     NIGHTLY,
@@ -56,46 +72,123 @@ from pipelines.takedown.outbox import counts_by_state
 from pipelines.visible import visible
 from pipelines.workspace import Workspace
 
-FIRST_DAY = "2022-01-01"
-"""The first partition: before the first public models of this kind. Every night takes older items as well."""
+LOAD_TIME = read_load_time()
+FIRST_DAY = LOAD_TIME.first_day.isoformat()
+"""The first partition: the first item's day, as it was when this code was loaded. Every night takes older items too."""
 DAYS = DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
 """One partition for each UTC day of arrival; ``end_offset`` adds today, so that it can be swept before it is over."""
 TAKEDOWN_POOL = "takedown"
 """The pool that keeps delivery to one process at a time; its limit is in ``dagster.yaml``."""
+OWNERS = LOAD_TIME.owners
+TRY_AGAIN = RetryPolicy(max_retries=1)
+"""At once, and only what may be mended by it (:func:`pipelines.resources.failure_of`): a database waits by itself."""
+MORNING = FreshnessPolicy.cron(deadline_cron="0 8 * * *", lower_bound_delta=timedelta(hours=7), timezone="UTC")
+"""Nights begin at 02:00 UTC: whoever looks at 08:00 has last night's, or sees that it is late."""
+OBSERVED = {
+    "registry": "Who opted out, as the nights see it; changes with every enrolment, withdrawal and end of a consent.",
+    "requests": "Removal requests by state. Overdue ones are in `likeness status`; the job `rescan` serves them.",
+    "corpus": "Stored faces of live items: what a rescan searches. It shrinks by compaction alone.",
+    "calibration": "Thresholds in force and where they come from. `likeness calibration list` has the measurements.",
+}
 _PROGRESS_SECONDS = 20.0
+_BAD_FIELD = "bad_field: "
 
 
-@asset(partitions_def=DAYS, group_name="likeness")
-def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """Everything the source lists, in the ledger: what changed, was deleted or came late on other days as well."""
+def stage(
+    *,
+    deps: Sequence[AssetsDefinition | str],
+    kinds: set[str],
+    freshness: FreshnessPolicy | None = None,
+    pool: str | None = None,
+) -> Callable[[Callable[..., MaterializeResult[None]]], AssetsDefinition]:
+    """Make a function one stage of the night: an asset by day, with owners, kinds and errors that say what to do."""
+
+    def make(own: Callable[..., MaterializeResult[None]]) -> AssetsDefinition:
+        return asset(
+            partitions_def=DAYS,
+            group_name="likeness",
+            deps=deps,
+            owners=OWNERS,
+            kinds=kinds,
+            tags={"likeness/stage": "night"},
+            retry_policy=TRY_AGAIN,
+            freshness_policy=freshness,
+            pool=pool,
+        )(explained(own))
+
+    return make
+
+
+@explained
+def observe(home: Home) -> list[ObserveResult]:
+    """Observe everything that the nights depend on and do not make, in one transaction."""
     workspace = home.workspace()
-    scope = day_scope(workspace, context.partition_key)
-    begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
-    # After a change of pack the night needs the new templates at once; the items there were are the backfill's.
-    backfill_templates(workspace, actor=service("dagster"), progress=logged_progress(context.log))
-    require_registry(workspace)
-    listed = list_source(workspace, configured_source(workspace), day=None, progress=logged_progress(context.log))
-    return MaterializeResult(metadata=asdict(listed))
+    with workspace.database.read() as connection:
+        found = observe_home(connection, workspace)
+    return [
+        ObserveResult(asset_key=one.name, data_version=DataVersion(one.version), metadata=one.counts) for one in found
+    ]
 
 
-@asset(partitions_def=DAYS, deps=[uploads], group_name="likeness")
-def scanned_items(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """The day's faces, embedded, in sealed shards; a status for every item; ratings and CLIP vectors.
+def observe_each(home: Home) -> Iterator[ObserveResult]:
+    """Registry, requests, corpus and calibration: a version that changes when they do, and counts."""
+    yield from observe(home)
 
-    And those of items that no partition has: dated before the first, or in the future.
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", BetaWarning)  # Dagster's, of assets that are observed together
+    observed_home: AssetsDefinition = multi_observable_source_asset(
+        name="observe_home",
+        specs=[
+            AssetSpec(name, description=words, group_name="likeness", owners=OWNERS, kinds={"sql"})
+            for name, words in OBSERVED.items()
+        ],
+    )(observe_each)
+
+
+@stage(deps=["registry"], kinds={"python", "sql"})
+def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
+    """Everything the source lists, in the ledger: what changed, was deleted or came late on other days as well.
+
+    If it fails: is the source reachable (`source`, LIKENESS_SOURCE), and does the registry have an active subject?
     """
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
-    wanted = night_scope(workspace, context.partition_key)
+    begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
+    forget_blocks(workspace, date.fromisoformat(context.partition_key))
+    # After a change of pack the night needs the new templates at once; the items there were are the backfill's.
+    backfill_templates(workspace, actor=service(SERVICE), progress=logged_progress(context.log))
+    require_registry(workspace)
+    listed = list_source(workspace, configured_source(workspace), day=None, progress=logged_progress(context.log))
+    counts = asdict(listed)
+    wrong = {f"{_BAD_FIELD}{name}": count for name, count in counts.pop("bad_fields").items()}
+    return MaterializeResult(metadata=counts | wrong)
+
+
+@stage(deps=[uploads], kinds={"python", "onnx", "parquet"})
+def scanned_items(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
+    """The day's faces, embedded, in sealed shards; a status for every item; ratings and CLIP vectors.
+
+    And those of items that no partition has: dated before the first, or in the future. If a check stops here: the
+    source or its network is out of order, or the scanner is. Mend it and have the day run again, or look at the items
+    and approve the day (`likeness day approve`).
+    """
+    workspace = home.workspace()
+    scope = day_scope(workspace, context.partition_key)
+    wanted = as_asked(night_scope(workspace, context.partition_key), context)
     counts = scan_pending(workspace, wanted, progress=logged_progress(context.log))
     described = describe_pending(workspace, wanted, progress=logged_progress(context.log))
     metadata: dict[str, Any] = asdict(counts) | asdict(described)
     return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
 
 
-@asset(partitions_def=DAYS, deps=[scanned_items], group_name="likeness")
+@stage(deps=[scanned_items, "registry", "calibration"], kinds={"python", "faiss"})
 def matches(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """New faces compared with every active subject, texts with names, fingerprints with seeds: hits, and coverage."""
+    """New faces compared with every active subject, texts with names, fingerprints with seeds: hits, and coverage.
+
+    If a check stops here: the canary was missed (models or index are broken: `likeness verify`), or far too much was
+    hit (a wrong reference, a low threshold): look at the report before anybody approves the day.
+    """
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
     counts = match_pending(workspace, found_by="sweep", progress=logged_progress(context.log))
@@ -108,9 +201,13 @@ def matches(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
     return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
 
 
-@asset(partitions_def=DAYS, deps=[matches], group_name="likeness")
+@stage(deps=[matches], kinds={"python", "sql"}, freshness=MORNING)
 def verdicts(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """Every hit weighed by the policy, and takedowns in the outbox. Ends the run's record, as a sweep by hand does."""
+    """Every hit weighed by the policy, and takedowns in the outbox. Ends the run's record, as a sweep by hand does.
+
+    If its check stops here: items wait, or a person is not compared with everything yet. The job `rescan`, or the next
+    night, does what is left; nobody can approve that.
+    """
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
     begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
@@ -121,7 +218,7 @@ def verdicts(context: AssetExecutionContext, home: Home) -> MaterializeResult[No
         workspace,
         scope,
         run_id=record_id(context),
-        listed=earlier.get("uploads", {}).get("listed", 0),
+        listed=_listed_so_far(earlier.get("uploads", {})),
         scanned=ScanCounts(**{name: scan.get(name, 0) for name in ScanCounts.__dataclass_fields__}),
         seconds=_seconds_so_far(context),
     )
@@ -134,16 +231,20 @@ def verdicts(context: AssetExecutionContext, home: Home) -> MaterializeResult[No
     return MaterializeResult(metadata=metadata | {"statuses": count_table("status", summary.statuses)})
 
 
-@asset(partitions_def=DAYS, deps=[verdicts], group_name="likeness", pool=TAKEDOWN_POOL)
+@stage(deps=[verdicts], kinds={"python"}, pool=TAKEDOWN_POOL)
 def takedowns(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """What is due in the outbox, of any day, delivered. Without an address it stays pending and says so."""
+    """What is due in the outbox, of any day, delivered. Without an address it stays pending and says so.
+
+    What was held stays held until somebody releases it.
+    """
     workspace = home.workspace()
     return MaterializeResult(metadata=deliver_due(workspace, log=context.log))
 
 
-@asset(partitions_def=DAYS, deps=[takedowns], group_name="likeness")
+@stage(deps=[takedowns, "requests", "corpus"], kinds={"python", "html"}, freshness=MORNING)
 def match_report(context: AssetExecutionContext, home: Home) -> MaterializeResult[None]:
-    """The day's report for analysts, written below the home folder."""
+    """The day's report for analysts, written below the home folder. A day that a check stops has its report as well:
+    written by the check, it says what stopped the day."""
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
     files = write_report(workspace, day=scope.day, folder=workspace.home / "reports", source_id=scope.source_id)
@@ -156,7 +257,8 @@ def match_report(context: AssetExecutionContext, home: Home) -> MaterializeResul
     return MaterializeResult(metadata=counts | tables | {"report": MetadataValue.path(files.html)})
 
 
-ASSETS = [uploads, scanned_items, matches, verdicts, takedowns, match_report]
+STAGES = [uploads, scanned_items, matches, verdicts, takedowns, match_report]
+ASSETS = [observed_home, *STAGES]
 
 
 def deliver_due(workspace: Workspace, *, log: logging.Logger) -> dict[str, Any]:
@@ -184,7 +286,17 @@ def night_scope(workspace: Workspace, partition_key: str) -> Scope:
     return replace(day_scope(workspace, partition_key), outside=outside)
 
 
-def record_id(context: AssetExecutionContext) -> str:
+def as_asked(scope: Scope, context: AssetExecutionContext | AssetCheckExecutionContext) -> Scope:
+    """A night's scope with what the schedule's own partitions lack: a run loads this code anew, and may find an earlier
+    first day than the schedule did, which then asked for none of the days between the two."""
+    asked = context.run.tags.get(FIRST_DAY_TAG)
+    if scope.outside is None or asked is None:
+        return scope
+    first, last = scope.outside
+    return replace(scope, outside=(max(first, date.fromisoformat(asked)), last))
+
+
+def record_id(context: AssetExecutionContext | AssetCheckExecutionContext) -> str:
     """The id of our record of this run: a run that Dagster starts again after a failure continues the first one's."""
     return context.run.root_run_id or context.run.run_id
 
@@ -230,6 +342,13 @@ def _counts_so_far(context: AssetExecutionContext) -> dict[str, dict[str, int]]:
             }
             counts[event.asset_key.to_user_string()] = {name: value or 0 for name, value in values.items()}
     return counts
+
+
+def _listed_so_far(counts: Mapping[str, int]) -> ListedCounts:
+    """What this run's listing counted, as ``uploads`` reported it."""
+    whole = {name: counts.get(name, 0) for name in ListedCounts.__dataclass_fields__ if name != "bad_fields"}
+    wrong = {name.removeprefix(_BAD_FIELD): count for name, count in counts.items() if name.startswith(_BAD_FIELD)}
+    return ListedCounts(**whole, bad_fields=wrong)
 
 
 def _seconds_so_far(context: AssetExecutionContext) -> float:

@@ -50,22 +50,19 @@ from pydantic import Field
 from embeddings.errors import NotReadyError
 from pipelines import audit
 from pipelines.actors import service
-from pipelines.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, deliver_due, logged_progress
+from pipelines.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, TRY_AGAIN, deliver_due, logged_progress
 from pipelines.backfill import backfill as backfill_stage
 from pipelines.backfill_state import wanted_backfill
 from pipelines.compaction import compact as compact_stage
 from pipelines.report import write_report
 from pipelines.rescan import days_with_new_hits, retry_rescan, wanted_rescans
 from pipelines.rescan import rescan as rescan_stage
-from pipelines.resources import Home
-from pipelines.run_tags import job_tags
+from pipelines.resources import SERVICE, Home, explained
+from pipelines.run_tags import FIRST_DAY_TAG, ONCE, job_tags
 from pipelines.sweep import nightly_days, read_watermark, unfinished_days
 from pipelines.takedown import leases
 
-SERVICE = "dagster"
-"""What the audit chain says acted, with the uid that Dagster runs under."""
 _LOST_AFTER = timedelta(minutes=10)
-_ONCE = {"dagster/max_retries": "0"}  # the sensor or the next tick starts these again; Dagster need not
 _WAITING = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -90,7 +87,11 @@ class RescanConfig(Config):
     asked: list[str] = Field(default_factory=list)
 
 
-@op(description="Compare subjects that are not covered yet with every stored face, judge, and complete requests.")
+@op(
+    retry_policy=TRY_AGAIN,
+    description="Compare subjects that are not covered yet with every stored face, judge, and complete requests.",
+)
+@explained
 def rescan_corpus(context: OpExecutionContext, config: RescanConfig, home: Home) -> None:
     """Rescan for one request, or in one pass for everything that lacks coverage. Fails if the asked is left undone."""
     workspace = home.workspace()
@@ -101,7 +102,17 @@ def rescan_corpus(context: OpExecutionContext, config: RescanConfig, home: Home)
         run_id=context.run.root_run_id or context.run_id,
         progress=logged_progress(context.log),
     )
-    names = ("subjects", "shards", "faces", "hits", "new_hits", "takedowns", "completed_requests", "coverage")
+    names = (
+        "subjects",
+        "shards",
+        "faces",
+        "hits",
+        "new_hits",
+        "takedowns",
+        "searched_requests",
+        "completed_requests",
+        "coverage",
+    )
     context.add_output_metadata({name: getattr(summary, name) for name in names})
     for day in days_with_new_hits(workspace, since=began):  # their reports would go on saying what they said
         write_report(workspace, day=day, folder=workspace.home / "reports")
@@ -110,7 +121,13 @@ def rescan_corpus(context: OpExecutionContext, config: RescanConfig, home: Home)
         raise NotReadyError(f"{len(left)} of {len(config.asked)} asked rescans are not complete after this run")
 
 
-@op(ins={"after": In(Nothing)}, pool=TAKEDOWN_POOL, description="Deliver what is due in the outbox.")
+@op(
+    ins={"after": In(Nothing)},
+    pool=TAKEDOWN_POOL,
+    retry_policy=TRY_AGAIN,
+    description="Deliver what is due in the outbox.",
+)
+@explained
 def deliver_takedowns(context: OpExecutionContext, home: Home) -> None:
     """Dispatch; without a configured address everything stays pending and the log says so."""
     context.add_output_metadata(deliver_due(home.workspace(), log=context.log))
@@ -118,7 +135,7 @@ def deliver_takedowns(context: OpExecutionContext, home: Home) -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags=job_tags("rescan") | _ONCE,
+    tags=job_tags("rescan") | ONCE,
     description="Compare newly active subjects with everything on the platform, then deliver.",
 )
 def rescan() -> None:
@@ -126,22 +143,41 @@ def rescan() -> None:
     deliver_takedowns(after=rescan_corpus())
 
 
-@op(description="Embed again what has vectors of other models than those in force; compare, judge.")
+@op(
+    retry_policy=TRY_AGAIN,
+    description="Embed again what has vectors of other models than those in force; compare, judge.",
+)
+@explained
 def reembed_outdated(context: OpExecutionContext, home: Home) -> None:
     """Everything that is outdated, in turns with the sweeps; what cannot be fetched keeps its result and is counted."""
     workspace = home.workspace()
     began = workspace.now()
     progress = logged_progress(context.log)
     summary = backfill_stage(workspace, actor=service(SERVICE), run_id=context.run_id, progress=progress)
-    names = ("templates", "items", "hits", "subjects_missing", "items_outdated", "completed_requests")
-    context.add_output_metadata({name: getattr(summary, name) for name in names})
+    names = (
+        "outcome",
+        "templates",
+        "items",
+        "hits",
+        "subjects_missing",
+        "items_outdated",
+        "searched_requests",
+        "completed_requests",
+    )
+    days = {"days_failed": ", ".join(summary.days_failed) or "none"}
+    context.add_output_metadata({name: getattr(summary, name) for name in names} | days)
+    if summary.outcome != "complete":
+        context.log.error(
+            f"the backfill is not complete: {summary.items_outdated} items of {days['days_failed']} and "
+            f"{summary.subjects_missing} subjects are left; it is asked for again in a day"
+        )
     for day in days_with_new_hits(workspace, since=began):
         write_report(workspace, day=day, folder=workspace.home / "reports")
 
 
 @job(
     executor_def=in_process_executor,
-    tags=job_tags("backfill") | _ONCE,
+    tags=job_tags("backfill") | ONCE,
     description="After a change of pack: bring everything to the new models. `likeness status` shows how far.",
 )
 def backfill() -> None:
@@ -149,7 +185,8 @@ def backfill() -> None:
     reembed_outdated()
 
 
-@op(description="Merge small shards; delete from the disk what is not searched any more.")
+@op(retry_policy=TRY_AGAIN, description="Merge small shards; delete from the disk what is not searched any more.")
+@explained
 def compact_corpus(context: OpExecutionContext, home: Home) -> None:
     """In turns with the sweeps."""
     summary = compact_stage(home.workspace(), run_id=context.run_id, progress=logged_progress(context.log))
@@ -158,7 +195,7 @@ def compact_corpus(context: OpExecutionContext, home: Home) -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags=job_tags("compaction") | _ONCE,
+    tags=job_tags("compaction") | ONCE,
     description="Keep the corpus in few large shards, and what is gone off the disk. `likeness status` shows both.",
 )
 def compaction() -> None:
@@ -168,7 +205,7 @@ def compaction() -> None:
 
 @job(
     executor_def=in_process_executor,
-    tags=job_tags("dispatch") | _ONCE,
+    tags=job_tags("dispatch") | ONCE,
     description="Deliver what is due in the outbox: retries, and what an analyst decided.",
 )
 def dispatch() -> None:
@@ -179,6 +216,7 @@ def dispatch() -> None:
 @schedule(
     job=nightly, cron_schedule="0 2 * * *", execution_timezone="UTC", default_status=DefaultScheduleStatus.RUNNING
 )
+@explained
 def nightly_schedule(context: ScheduleEvaluationContext, home: Home) -> list[RunRequest] | SkipReason:
     """One run for each day from the watermark, or from two days back, to yesterday, the oldest first.
 
@@ -191,18 +229,20 @@ def nightly_schedule(context: ScheduleEvaluationContext, home: Home) -> list[Run
         watermark = read_watermark(connection)
         unfinished = unfinished_days(connection, workspace)
     running = {run.tags.get("dagster/partition") for run in _unfinished(context.instance, nightly.name)}
-    due = sorted(
-        {*nightly_days(watermark, today), *(day for day in unfinished if date.fromisoformat(FIRST_DAY) <= day < today)}
-    )
+    # What no partition has is taken by every night (pipelines.assets.night_scope).
+    wanted = {*nightly_days(watermark, today), *(day for day in unfinished if day < today)}
+    due = sorted(day for day in wanted if day >= date.fromisoformat(FIRST_DAY))
     days = [day for day in due if day.isoformat() not in running]
     if not days:
         return SkipReason("every day that is due is being swept already")
-    return [RunRequest(run_key=f"{today}:{day}", partition_key=day.isoformat()) for day in days]
+    tags = {FIRST_DAY_TAG: FIRST_DAY}
+    return [RunRequest(run_key=f"{today}:{day}", partition_key=day.isoformat(), tags=tags) for day in days]
 
 
 @schedule(
     job=dispatch, cron_schedule="*/5 * * * *", execution_timezone="UTC", default_status=DefaultScheduleStatus.RUNNING
 )
+@explained
 def dispatch_schedule(context: ScheduleEvaluationContext, home: Home) -> RunRequest | SkipReason:
     """A delivery run when messages are due and none is at it."""
     workspace = home.workspace()
@@ -221,6 +261,7 @@ def dispatch_schedule(context: ScheduleEvaluationContext, home: Home) -> RunRequ
 @schedule(
     job=compaction, cron_schedule="0 5 * * *", execution_timezone="UTC", default_status=DefaultScheduleStatus.RUNNING
 )
+@explained
 def compaction_schedule(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
     """One compaction a day, when the night's sweep is usually over; where it is not, they take turns."""
     if _unfinished(context.instance, compaction.name):
@@ -229,6 +270,7 @@ def compaction_schedule(context: ScheduleEvaluationContext) -> RunRequest | Skip
 
 
 @sensor(job=rescan, minimum_interval_seconds=30, default_status=DefaultSensorStatus.RUNNING)
+@explained
 def removal_requests(context: SensorEvaluationContext, home: Home) -> SensorResult:
     """One rescan for all accepted requests, and subjects added without one, that were not asked for yet.
 
@@ -259,6 +301,7 @@ def removal_requests(context: SensorEvaluationContext, home: Home) -> SensorResu
 
 
 @sensor(job=backfill, minimum_interval_seconds=60, default_status=DefaultSensorStatus.RUNNING)
+@explained
 def pack_changes(context: SensorEvaluationContext, home: Home) -> SensorResult:
     """One backfill when items or subjects have vectors of other models than those in force, and none is at it.
 
@@ -299,6 +342,7 @@ def rescan_config(keys: Sequence[str]) -> dict[str, Any]:
 @run_failure_sensor(
     monitored_jobs=[nightly, rescan, dispatch, backfill, compaction], default_status=DefaultSensorStatus.RUNNING
 )
+@explained
 def failed_runs(context: RunFailureSensorContext, home: Home) -> None:
     """Record a failed run in the audit chain. If it was a rescan, its attempts are counted and wanted again."""
     run = context.dagster_run

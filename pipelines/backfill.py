@@ -37,7 +37,7 @@ from pipelines.judging import judge_pending
 from pipelines.ledger import Scope
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
-from pipelines.rescan import complete_covered_requests
+from pipelines.rescan import finish_searches
 from pipelines.scan import scan_in_turns
 from pipelines.sweep import begin_run, finish_run, require_registry
 from pipelines.templates import open_crops, store_template, subjects_without
@@ -46,7 +46,11 @@ from pipelines.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class BackfillSummary:
-    """What a backfill did, and what is left: items whose content could not be fetched, which keep their old result."""
+    """What a backfill did, and what is left: items whose content could not be fetched, which keep their old result.
+
+    ``outcome``: ``complete`` or ``incomplete``; ``days_failed``: on which what is left was received. Repeating it goes
+    on with those.
+    """
 
     run_id: str
     templates: int
@@ -54,7 +58,10 @@ class BackfillSummary:
     hits: int
     subjects_missing: int
     items_outdated: int
+    searched_requests: int
     completed_requests: int
+    outcome: str
+    days_failed: tuple[str, ...]
     seconds: float
 
 
@@ -73,7 +80,7 @@ def backfill(
         made = backfill_templates(workspace, actor=actor, progress=progress)
         require_registry(workspace)
         items, hits = _backfill_items(workspace, run_id, progress)
-        completed = complete_covered_requests(workspace)
+        finished = finish_searches(workspace)
         left = _left(workspace)
         summary = BackfillSummary(
             run_id=run_id,
@@ -82,7 +89,10 @@ def backfill(
             hits=hits,
             subjects_missing=left.subjects_missing,
             items_outdated=left.items_outdated,
-            completed_requests=completed,
+            searched_requests=finished.searched,
+            completed_requests=finished.completed,
+            outcome="incomplete" if left.due else "complete",
+            days_failed=left.days,
             seconds=round(time.monotonic() - started, 3),
         )
         finish_run(workspace, run_id, asdict(summary))

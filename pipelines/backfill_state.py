@@ -15,8 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.tables import runs
-from pipelines.ledger import Scope, count_outdated
+from pipelines.database.tables import items, runs
+from pipelines.database.times import moment
+from pipelines.ledger import Scope, count_outdated, outdated
 from pipelines.registry import active_versions
 from pipelines.templates import subjects_without
 from pipelines.workspace import Workspace
@@ -33,10 +34,11 @@ LEFTOVERS_PAUSE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class BackfillState:
-    """What still has vectors of other models than those in force."""
+    """What still has vectors of other models than those in force. ``days``: on which its items were received."""
 
     subjects_missing: int
     items_outdated: int
+    days: tuple[str, ...] = ()
 
     @property
     def due(self) -> bool:
@@ -50,6 +52,7 @@ class BackfillProgress:
 
     ``state``: ``none`` (nothing to do), ``due`` (not begun), ``running``, ``interrupted`` (begun, not ended, and no
     process at it) or ``incomplete`` (ended; what is left could not be fetched). Times and rate are of the last turn.
+    ``days_left``: on which items were received that still have vectors of earlier models.
     """
 
     state: str
@@ -59,6 +62,7 @@ class BackfillProgress:
     items_per_second: float
     last_progress_at: datetime | None
     estimated_finish: datetime | None
+    days_left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,13 @@ class WantedBackfill:
 
 def read_backfill(connection: Connection, *, model_id: str) -> BackfillState:
     """What a backfill would do."""
+    everything = Scope(None, None)
+    left = count_outdated(connection, everything, model_id=model_id)
+    query = sa.select(items.c.day).where(*everything.where(), outdated(model_id=model_id)).distinct()
     return BackfillState(
         subjects_missing=len(subjects_without(connection, model_id=model_id, states=STATES)),
-        items_outdated=count_outdated(connection, Scope(None, None), model_id=model_id),
+        items_outdated=left,
+        days=tuple(connection.execute(query.order_by(items.c.day)).scalars()) if left else (),
     )
 
 
@@ -101,6 +109,7 @@ def watch_backfill(connection: Connection, workspace: Workspace) -> BackfillProg
         state=_state(left, last, running=running),
         subjects_missing=left.subjects_missing,
         items_outdated=left.items_outdated,
+        days_left=left.days,
         items_done=done,
         items_per_second=round(rate, 2),
         last_progress_at=at,
@@ -117,7 +126,7 @@ def wanted_backfill(workspace: Workspace) -> WantedBackfill:
     model_id, now = workspace.model_id, workspace.now()
     with workspace.database.read() as connection:
         left = read_backfill(connection, model_id=model_id)
-        anybody = active_versions(connection, now=now) or workspace.config.sweep.allow_empty_registry
+        anybody = active_versions(connection, now=moment(connection)) or workspace.config.sweep.allow_empty_registry
         known = _runs(connection)
     # One that was cut off may have embedded everything and compared it with nobody.
     if not left.due and not _is_unfinished(known[0] if known else None, model_id):

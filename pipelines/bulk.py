@@ -18,9 +18,10 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import InputError, StateError
 from pipelines.clock import acts
 from pipelines.database.tables import hits, items, verdicts
+from pipelines.database.times import moment
 from pipelines.decisions import Answer, DecisionSummary, decide_in
 from pipelines.hits import strength_of
-from pipelines.judging import live_hits, verdict_of_hit
+from pipelines.judging import hits_in_force, verdict_of_hit
 from pipelines.judging.evidence import said
 from pipelines.shown import digest_of
 from pipelines.workspace import Workspace
@@ -84,7 +85,7 @@ def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
         verdicts.c.verdict: query.verdict,
         verdicts.c.rule: query.rule,
     }
-    found = live_hits()
+    found = hits_in_force(moment(connection))
     named = ("hit_id", "item_id", "subject_id", "content_sha256", "model_id", "tier", "band")
     columns = (*(hits.c[name] for name in named), items.c.uploader, verdicts.c.verdict, verdicts.c.rule)
     chosen = (

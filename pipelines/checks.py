@@ -1,4 +1,5 @@
-"""Asset checks of the nightly run. Those that block stop everything downstream when they fail.
+"""Asset checks of the nightly run, and the job that lets a stopped day go on. Those that block stop everything
+downstream when they fail.
 
     scanned_items  content_could_be_fetched  blocking from ``sweep.hit_rate_items`` items on: not an outage (I1)
     scanned_items  content_could_be_read  blocking: no login page or cut bodies in place of the content (I1)
@@ -10,148 +11,215 @@
     takedowns  delivery_is_in_order     a warning: no address configured, dead letters, a service that answered 410, or
                                         open cases that differ from ours
 
-What blocks before the verdicts does so because a verdict may write a takedown.
+What blocks before the verdicts does so because a verdict may write a takedown. Each result is of one partition, a day.
+A check that stops a day is written down with its run and writes the day's report, which says so. Of the first three
+and the hit rate a person may approve the figures (:mod:`pipelines.days`): they are then a warning, as long as nothing
+gets worse.
 """
 
 # No postponed annotations here: Dagster reads the type of `context` at import.
 
-from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, asset_check
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
 
-from embeddings.errors import CorruptionError, NotReadyError
-from pipelines.assets import day_scope, matches, night_scope, scanned_items, takedowns, verdicts
+import sqlalchemy as sa
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSeverity,
+    AssetObservation,
+    AssetsDefinition,
+    Config,
+    MetadataValue,
+    OpExecutionContext,
+    PreviewWarning,
+    asset_check,
+    in_process_executor,
+    job,
+    op,
+)
+
+from embeddings.errors import CorruptionError, InputError, LikenessError, NotReadyError
+from pipelines.actors import service
+from pipelines.assets import (
+    DAYS,
+    TRY_AGAIN,
+    as_asked,
+    day_scope,
+    match_report,
+    matches,
+    night_scope,
+    record_id,
+    scanned_items,
+    takedowns,
+    verdicts,
+)
 from pipelines.calibration.fit import read_fit
-from pipelines.config import SweepConfig
 from pipelines.database import get_state
+from pipelines.database.times import moment
+from pipelines.day_blocks import record_check
+from pipelines.day_checks import FETCHED, HIT_RATE, READ, SCANNER, check_day
+from pipelines.days import approve_day as approve_day_stage
+from pipelines.days import standing_approval
 from pipelines.delivery import compare_with_service
 from pipelines.galleries import load_gallery
-from pipelines.judging import hit_rate
-from pipelines.ledger import count_statuses, count_unreadable, scanner_faults
 from pipelines.registry import active_versions
-from pipelines.resources import Home
+from pipelines.report import write_report
+from pipelines.resources import SERVICE, Home, LikenessHome, explained
+from pipelines.run_tags import BY_HAND_TAGS, ONCE
 from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.visible import visible
 from pipelines.workspace import Workspace
 
+Context = AssetCheckExecutionContext
 
-@asset_check(asset=matches, blocking=True)
-def canary_is_found(home: Home) -> AssetCheckResult:
-    """A gallery of all active subjects, loaded afresh, finds the planted face strongly and in no stranger."""
-    workspace = home.workspace()
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a check found: whether the day passes, whether it stops otherwise, and the words and figures for it."""
+
+    passed: bool
+    words: str | None = None
+    stops: bool = True
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def day_check(*, asset: AssetsDefinition, blocking: bool) -> Callable[..., AssetChecksDefinition]:
+    """Make a function that returns :class:`Found` a check of one asset, by day."""
+
+    def make(own: Callable[[Context, LikenessHome], Found]) -> AssetChecksDefinition:
+        def evaluated(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+            return _result(context, home.workspace(), own.__name__, own(context, home), blocking=blocking)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PreviewWarning)  # Dagster's, of checks by partition
+            return asset_check(
+                asset=asset,
+                name=own.__name__,
+                description=own.__doc__,
+                blocking=blocking,
+                partitions_def=DAYS,
+                retry_policy=TRY_AGAIN,
+            )(explained(evaluated))
+
+    return make
+
+
+def _result(context: Context, workspace: Workspace, name: str, found: Found, *, blocking: bool) -> AssetCheckResult:
+    """The result for Dagster; a day that it stops is recorded, and gets its report."""
+    stopped = blocking and found.stops and not found.passed
+    metadata: dict[str, Any] = dict(found.figures)
+    if blocking:
+        day, words = date.fromisoformat(context.partition_key), found.words or "it failed"
+        record_check(workspace, day, name, run_id=record_id(context), words=words if stopped else None)
+    if stopped:
+        metadata["what_to_do"] = (
+            "see the description of the asset and the day's report; `likeness day list` shows what may be approved"
+        )
+        metadata["report"] = _report_stopped(context, workspace, name)
+    severity = AssetCheckSeverity.ERROR if blocking and found.stops else AssetCheckSeverity.WARN
+    return AssetCheckResult(passed=found.passed, severity=severity, description=found.words, metadata=metadata)
+
+
+def _report_stopped(context: Context, workspace: Workspace, name: str) -> MetadataValue[Any]:
+    """Write the report of a day that stops here, since its own asset is not reached; and let that asset say so."""
+    scope = day_scope(workspace, context.partition_key)
     try:
-        with workspace.database.read() as connection:
-            versions = active_versions(connection, now=workspace.now())
-            gallery = load_gallery(workspace, connection, subject_ids=versions)
-        workspace.canary.require_found(gallery, workspace.thresholds)
-    except CorruptionError:
-        raise
-    except NotReadyError as error:
-        return AssetCheckResult(passed=False, description=visible(str(error)))
-    return AssetCheckResult(passed=True, metadata={"subjects": len(versions)})
-
-
-@asset_check(asset=scanned_items, blocking=True)
-def content_could_be_fetched(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
-    """At most ``sweep.max_fetch_failed_rate`` of the day's items could not be fetched: more is an outage, not a day."""
-    workspace = home.workspace()
-    config = workspace.config.sweep
-    with workspace.database.read() as connection:
-        statuses = count_statuses(connection, day_scope(workspace, context.partition_key))
-    total = sum(statuses.values())
-    failed = sum(count for status, count in statuses.items() if status.startswith("fetch_failed:"))
-    share = config.max_fetch_failed_rate
-    return AssetCheckResult(
-        passed=failed <= share * total,
-        severity=_severity(total, config),
-        description=f"{failed} of {total} items could not be fetched",
-        metadata={"fetch_failed": failed, "items": total, "max_fetch_failed_rate": share},
+        files = write_report(workspace, day=scope.day, folder=workspace.home / "reports", source_id=scope.source_id)
+    except (LikenessError, OSError, sa.exc.SQLAlchemyError) as error:
+        return MetadataValue.text(f"could not be written ({type(error).__name__})")
+    report = MetadataValue.path(files.html)
+    context.op_execution_context.log_event(
+        AssetObservation(
+            match_report.key,
+            partition=context.partition_key,
+            metadata={"report": report, "blocked_by": name},
+            description="the report of a day that was stopped",
+        )
     )
+    return report
 
 
-@asset_check(asset=scanned_items, blocking=True)
-def content_could_be_read(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+def _figure(context: Context, home: LikenessHome, name: str) -> Found:
+    """Weigh one of the figures of the day; an approval of it, or of worse, makes it a warning."""
+    workspace = home.workspace()
+    scope = day_scope(workspace, context.partition_key)
+    with workspace.database.read() as connection:
+        check = check_day(connection, workspace, scope)[name]
+        approval = standing_approval(connection, scope.day, scope.source_id or "") if scope.day else None
+    approved = approval is not None and check.stops and approval.covers(check)
+    words = check.description + (f"; approved by {approval.actor}" if approval and approved else "")
+    figures: dict[str, Any] = {**check.figures, "share": check.share, "limit": check.limit, "approved": approved}
+    return Found(check.passed, visible(words), stops=check.blocking and not approved, figures=figures)
+
+
+@day_check(asset=scanned_items, blocking=True)
+def content_could_be_fetched(context: Context, home: LikenessHome) -> Found:
+    """At most ``sweep.max_fetch_failed_rate`` of the day's items could not be fetched: more is an outage, not a day."""
+    return _figure(context, home, FETCHED)
+
+
+@day_check(asset=scanned_items, blocking=True)
+def content_could_be_read(context: Context, home: LikenessHome) -> Found:
     """At most ``sweep.max_unscannable_rate`` of the day's items could not be read: more is a server that sends login
     pages or cut bodies, until somebody looked. `likeness status` counts what will be tried again by itself, and
     `likeness sweep --retry` asks again for what is settled.
 
     Items without content, and model files of known formats that are never read, are not counted.
     """
-    workspace = home.workspace()
-    config = workspace.config.sweep
-    with workspace.database.read() as connection:
-        found = count_unreadable(connection, day_scope(workspace, context.partition_key))
-    share = config.max_unscannable_rate
-    reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons.items())
-    return AssetCheckResult(
-        passed=found.unreadable <= share * found.items,
-        severity=_severity(found.items, config),
-        description=f"{found.unreadable} of {found.items} items could not be read"
-        + (f": {reasons}" if reasons else ""),
-        metadata={"unreadable": found.unreadable, "items": found.items, "max_unscannable_rate": share},
-    )
+    return _figure(context, home, READ)
 
 
-@asset_check(asset=scanned_items, blocking=True)
-def scanner_is_in_order(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+@day_check(asset=scanned_items, blocking=True)
+def scanner_is_in_order(context: Context, home: LikenessHome) -> Found:
     """No item of the day made the scanner fail; up to ``sweep.max_scanner_fault_rate`` of them are a warning."""
+    return _figure(context, home, SCANNER)
+
+
+@day_check(asset=matches, blocking=True)
+def canary_is_found(context: Context, home: LikenessHome) -> Found:
+    """A gallery of all active subjects, loaded afresh, finds the planted face strongly and in no stranger."""
     workspace = home.workspace()
-    config = workspace.config.sweep
-    with workspace.database.read() as connection:
-        statuses = count_statuses(connection, day_scope(workspace, context.partition_key))
-    total, failed = sum(statuses.values()), scanner_faults(statuses)
-    many = total >= config.hit_rate_items and failed > config.max_scanner_fault_rate * total
-    return AssetCheckResult(
-        passed=not failed,
-        severity=AssetCheckSeverity.ERROR if many else AssetCheckSeverity.WARN,
-        description=f"{failed} of {total} items made the scanner fail: see their status, and the log",
-        metadata={
-            "scanner_faults": failed,
-            "items": total,
-            "max_scanner_fault_rate": config.max_scanner_fault_rate,
-        },
-    )
+    try:
+        with workspace.database.read() as connection:
+            versions = active_versions(connection, now=moment(connection))
+            gallery = load_gallery(workspace, connection, subject_ids=versions)
+        workspace.canary.require_found(gallery, workspace.thresholds)
+    except CorruptionError:
+        raise
+    except NotReadyError as error:
+        return Found(False, visible(str(error)))
+    return Found(True, figures={"subjects": len(versions)})
 
 
-@asset_check(asset=matches)
-def gallery_fits_its_calibration(home: Home) -> AssetCheckResult:
+@day_check(asset=matches, blocking=False)
+def gallery_fits_its_calibration(context: Context, home: LikenessHome) -> Found:
     """The FPIR that the present gallery has at the threshold in force is bounded by the calibration's target."""
     workspace = home.workspace()
     with workspace.database.read() as connection:
         fit = read_fit(connection, workspace)
     numbers = {name: getattr(fit, name) for name in ("templates", "threshold", "most_templates", "fpir_upper")}
-    return AssetCheckResult(
-        passed=not fit.outgrown,
-        severity=AssetCheckSeverity.WARN,
-        description=visible(fit.remark),
-        metadata={name: value for name, value in numbers.items() if value is not None},
-    )
+    known = {name: value for name, value in numbers.items() if value is not None}
+    return Found(not fit.outgrown, visible(fit.remark), figures=known)
 
 
-@asset_check(asset=matches, blocking=True)
-def hit_rate_is_plausible(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+@day_check(asset=matches, blocking=True)
+def hit_rate_is_plausible(context: Context, home: LikenessHome) -> Found:
     """At most ``sweep.max_hit_rate`` of the day's scannable items are hits: more is a fault until somebody looked.
 
-    Should the day's hits be judged all the same, by another run, their takedowns are held in the outbox.
-
-    Among fewer than ``sweep.hit_rate_items`` items a high rate is only warned about.
+    Should the day's hits be judged all the same, by another run or after an approval, their takedowns are held in the
+    outbox. Among fewer than ``sweep.hit_rate_items`` items a high rate is only warned about.
     """
-    workspace = home.workspace()
-    config = workspace.config.sweep
-    with workspace.database.read() as connection:
-        statuses = count_statuses(connection, day_scope(workspace, context.partition_key))
-    hit = statuses.get("hit", 0)
-    scannable = hit + statuses.get("clean", 0) + statuses.get("no_face", 0)
-    rate = hit_rate(statuses, at_least=1) or 0.0
-    return AssetCheckResult(
-        passed=rate <= config.max_hit_rate,
-        severity=_severity(scannable, config),
-        description=f"{hit} of {scannable} scannable items are hits, at most {config.max_hit_rate:.0%} is plausible",
-        metadata={"hit": hit, "scannable": scannable, "rate": rate, "max_hit_rate": config.max_hit_rate},
-    )
+    return _figure(context, home, HIT_RATE)
 
 
-@asset_check(asset=verdicts, blocking=True)
-def coverage_is_total(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
+@day_check(asset=verdicts, blocking=True)
+def coverage_is_total(context: Context, home: LikenessHome) -> Found:
     """Every live item of the day is compared with every active subject and every hit is judged; and so is what is dated
     before the first day there is, or in the future.
 
@@ -159,31 +227,23 @@ def coverage_is_total(context: AssetCheckExecutionContext, home: Home) -> AssetC
     fails it: the day then comes again with the next nightly run.
     """
     workspace = home.workspace()
-    scope = night_scope(workspace, context.partition_key)
-    description = None
+    scope = as_asked(night_scope(workspace, context.partition_key), context)
+    words = None
     try:
         advance_watermark(workspace, scope)
     except CorruptionError:
         raise
     except NotReadyError as error:
-        description = visible(str(error))
+        words = visible(str(error))
     with workspace.database.read() as connection:
         coverage = measure_coverage(connection, workspace, scope)
         watermark = read_watermark(connection)
-    return AssetCheckResult(
-        passed=description is None,
-        description=description,
-        metadata={
-            "coverage": coverage.fraction,
-            "pairs": coverage.pairs,
-            "settled": coverage.settled,
-            "watermark": watermark.isoformat() if watermark else "none",
-        },
-    )
+    figures = {"coverage": coverage.fraction, "pairs": coverage.pairs, "settled": coverage.settled}
+    return Found(words is None, words, figures=figures | {"watermark": watermark.isoformat() if watermark else "none"})
 
 
-@asset_check(asset=takedowns)
-def delivery_is_in_order(home: Home) -> AssetCheckResult:
+@day_check(asset=takedowns, blocking=False)
+def delivery_is_in_order(context: Context, home: LikenessHome) -> Found:
     """Takedowns have somewhere to go and get there. Never blocks: what waits in the outbox is not lost."""
     workspace = home.workspace()
     with workspace.database.read() as connection:
@@ -196,12 +256,43 @@ def delivery_is_in_order(home: Home) -> AssetCheckResult:
         "the takedown service answered 410 (gone)": stopped,
         f"{counts['dead']} messages could not be delivered": counts["dead"] > 0,
     }
-    return AssetCheckResult(
-        passed=not any(problems.values()),
-        severity=AssetCheckSeverity.WARN,
-        description="; ".join(text for text, found in problems.items() if found) or None,
-        metadata=dict(counts),
-    )
+    words = "; ".join(text for text, there in problems.items() if there) or None
+    return Found(not any(problems.values()), words, figures=dict(counts))
+
+
+class ApprovalConfig(Config):
+    """``day``: as 2026-11-21. ``reason``: why it may go on; Dagster keeps run configuration in clear, so no names.
+    ``expect``: the digest that `likeness day list` shows, to approve nothing but that."""
+
+    day: str
+    reason: str
+    expect: str | None = None
+
+
+@op(description="Let a blocked day go on, with the figures that its checks have now; the next night completes it.")
+@explained
+def approve_blocked_day(context: OpExecutionContext, config: ApprovalConfig, home: Home) -> None:
+    """The audit chain names the account that Dagster runs under: the web server cannot tell who launched this."""
+    try:
+        day = date.fromisoformat(config.day)
+    except ValueError:
+        raise InputError("`day` is no date: give one such as 2026-11-21") from None
+    workspace, actor = home.workspace(), service(SERVICE)
+    approval = approve_day_stage(workspace, day, reason=config.reason, actor=actor, expect=config.expect)
+    checks = ", ".join(approval.checks)
+    context.add_output_metadata({"day": approval.day, "checks": checks, "digest": approval.digest, "actor": actor})
+
+
+@job(
+    executor_def=in_process_executor,
+    tags=BY_HAND_TAGS | ONCE,
+    description="Let a day go on that a check of its figures stopped. It sends nothing: what is held stays held. Never "
+    "for a missed canary, nor with items that nobody has looked at. `likeness day approve` names who did it; this "
+    "names the account of Dagster.",
+)
+def approve_day() -> None:
+    """What somebody launches who has looked at the day."""
+    approve_blocked_day()
 
 
 CHECKS = [
@@ -214,11 +305,6 @@ CHECKS = [
     coverage_is_total,
     delivery_is_in_order,
 ]
-
-
-def _severity(items: int, config: SweepConfig) -> AssetCheckSeverity:
-    """Of a share that is too large: blocking among ``sweep.hit_rate_items`` items or more, else a warning."""
-    return AssetCheckSeverity.ERROR if items >= config.hit_rate_items else AssetCheckSeverity.WARN
 
 
 def _agrees(workspace: Workspace) -> bool:

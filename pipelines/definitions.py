@@ -21,7 +21,7 @@ from pipelines.automation import (
     removal_requests,
     rescan,
 )
-from pipelines.checks import CHECKS
+from pipelines.checks import CHECKS, approve_day
 from pipelines.resources import LikenessHome
 
 home = LikenessHome()
@@ -30,7 +30,7 @@ home = LikenessHome()
 defs = Definitions(
     assets=ASSETS,
     asset_checks=CHECKS,
-    jobs=[nightly, rescan, dispatch, backfill, compaction],
+    jobs=[nightly, rescan, dispatch, backfill, compaction, approve_day],
     schedules=[nightly_schedule, dispatch_schedule, compaction_schedule],
     sensors=[removal_requests, pack_changes, failed_runs],
     resources={"home": home},

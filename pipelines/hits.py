@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError
 from pipelines.database.tables import hits, items, verdicts
-from pipelines.judging import live_hits, verdict_of_hit
+from pipelines.database.times import moment
+from pipelines.judging import hits_in_force, verdict_of_hit
 from pipelines.judging.evidence import said
 
 TIERS = ("exact", "face", "header", "text")
@@ -103,8 +104,9 @@ def list_hits(
     undecided: bool = False,
     limit: int | None = None,
 ) -> list[Hit]:
-    """Hits in force (live item, active subject), faces first, the strongest first. Every filter is optional.
+    """Hits in force (live item, active subject, lasting consent), faces first, the strongest first.
 
+    Every filter is optional.
     ``day`` and ``uploader`` are the item's; ``undecided``: nobody has confirmed it, and it was not rejected either, or
     it would not be in force; ``limit``: at most so many. Raises :class:`InputError` for a filter that is empty, which
     would choose nothing or, read as absent, everything.
@@ -124,7 +126,7 @@ def list_hits(
         raise InputError("a filter is empty: leave it out, or say which")
     if limit is not None and not 1 <= limit <= MOST:
         raise InputError(f"a limit is a number from 1 to {MOST}")
-    strength, found = strength_of().label("strength"), live_hits()
+    strength, found = strength_of().label("strength"), hits_in_force(moment(connection))
     of_item = (items.c.parent_model, items.c.uploader)
     query = (
         found.with_only_columns(hits, *of_item, verdicts.c.verdict, verdicts.c.rule, strength, _decision())

@@ -23,10 +23,11 @@ from embeddings.types import UInt8
 from pipelines import audit
 from pipelines.cutting import LONG_SIDE, cut_hit, decoded
 from pipelines.database.tables import hits, items, templates, verdicts
+from pipelines.database.times import moment
 from pipelines.decision_record import Decision, decisions_on
 from pipelines.fetch import found, open_item
 from pipelines.found_hits import open_term
-from pipelines.judging import live_hits, verdict_of_hit
+from pipelines.judging import hits_in_force, verdict_of_hit
 from pipelines.kept_evidence import KeptFacts, open_passage, open_picture, read_kept
 from pipelines.passages import Passage, find_passage
 from pipelines.templates import open_crops, require_kept
@@ -73,11 +74,12 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
     row = connection.execute(query).first()
     if row is None:
         raise StateError("there is no such hit")
+    own = hits_in_force(moment(connection)).where(hits.c.hit_id == hit_id)
     facts = {name: row._mapping[name] for name in hits.c.keys() if name not in _HIDDEN}  # noqa: SIM118
     about = {name: getattr(row, name) for name in ("subject_id", "content_sha256", "model_id")}
     return HitExplained(
         facts=facts,
-        in_force=connection.execute(live_hits().where(hits.c.hit_id == hit_id)).first() is not None,
+        in_force=connection.execute(own).first() is not None,
         kind=row.kind,
         parent_model=row.parent_model,
         uploader=row.uploader,

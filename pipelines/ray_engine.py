@@ -20,6 +20,7 @@ from embeddings.errors import NotReadyError
 from pipelines.config import RayConfig
 from pipelines.engine import Argument, Common, LocalEngine, Result
 from pipelines.environment import Environment, keep_ray_quiet, read_environment
+from pipelines.kept import KeptWorkspace
 from pipelines.workspace import Workspace, open_workspace
 
 try:
@@ -113,14 +114,20 @@ def _call(
     return function(_opened(place, cpus), common, argument)
 
 
-@lru_cache(maxsize=1)
 def _opened(place: tuple[str, str | None], cpus: int) -> Workspace:
-    """This worker's workspace, which loads its models once."""
+    """This worker's workspace, which loads its models once and follows the files that settings name."""
     home, config_path = place
-    workspace = open_workspace(
-        read_environment(home=Path(home), config_path=Path(config_path) if config_path else None)
-    )
-    embedding = replace(workspace.config.embedding, workers=cpus)
-    workspace.config = replace(workspace.config, embedding=embedding)
-    workspace.engine = LocalEngine()
-    return workspace
+    environment = read_environment(home=Path(home), config_path=Path(config_path) if config_path else None)
+    return _kept(cpus).workspace(environment)
+
+
+@lru_cache(maxsize=1)
+def _kept(cpus: int) -> KeptWorkspace:
+    def open_here(environment: Environment) -> Workspace:
+        workspace = open_workspace(environment)
+        embedding = replace(workspace.config.embedding, workers=cpus)
+        workspace.config = replace(workspace.config, embedding=embedding)
+        workspace.engine = LocalEngine()
+        return workspace
+
+    return KeptWorkspace(open_here)

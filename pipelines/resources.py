@@ -1,79 +1,158 @@
-"""What Dagster's steps, checks, schedules and sensors share: the opened home folder.
+"""What Dagster's steps, checks, schedules and sensors share: the opened home folder, and how errors are explained.
 
-Opening is lazy: loading the definitions reads no environment, opens no database and loads no model. One process keeps
-one workspace, and with it one set of loaded models, however many runs it executes.
+Opening is lazy: loading the definitions opens no database for writing and loads no model. One process keeps one
+workspace, and with it one set of loaded models, however many runs it executes (:mod:`pipelines.kept`).
 """
 
 from __future__ import annotations
 
-import atexit
-import threading
+import errno
+import functools
+import os
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
 
-from dagster import ResourceParam
+import sqlalchemy as sa
+from dagster import DagsterError, Failure, ResourceParam
 
+from embeddings.errors import (
+    ConfigError,
+    CorruptionError,
+    InputError,
+    LikenessError,
+    ModelMismatchError,
+    NotReadyError,
+    StateError,
+    WeightsError,
+)
 from pipelines.clock import require_clock
 from pipelines.environment import Environment, read_environment
+from pipelines.kept import KeptWorkspace
+from pipelines.visible import visible
 from pipelines.workspace import Workspace, open_workspace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+SERVICE: Final = "dagster"
+"""What the audit chain says acted, with the uid that Dagster runs under."""
+_FRAMES: Final = 8
+"""Most places that a failure names."""
 
 
 class LikenessHome:
     """The workspace that ``LIKENESS_*`` names, opened on first use and kept.
 
-    It is opened anew when the environment, a settings file or the database file is another one than before: a process
-    that lives for weeks must not go on reading a database that has been replaced. Safe to share between threads.
+    It is opened anew when the environment, the content of a file that settings name, or the database file is another
+    one than before: a process that lives for weeks must not go on by what has been replaced.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._workspace: Workspace | None = None
-        self._files: frozenset[tuple[str, int, int]] = frozenset()
+        self._kept = KeptWorkspace(_open)
 
     def workspace(self) -> Workspace:
         """The opened workspace. Raises ``NotReadyError`` or ``ConfigError`` as :func:`open_workspace` does.
 
         Also for a clock that has jumped: whatever Dagster starts, acts.
         """
-        environment = read_environment()
-        with self._lock:
-            if self._workspace is not None and (self._workspace.environment, self._files) != (
-                environment,
-                _settings_files(environment),
-            ):
-                self._close()
-            if self._workspace is None:
-                self._files = _settings_files(environment)
-                self._workspace = open_workspace(environment)
-                atexit.register(self.close)
-            require_clock(self._workspace)
-            return self._workspace
+        workspace = self._kept.workspace(read_environment())
+        require_clock(workspace)
+        return workspace
 
     def close(self) -> None:
         """Close the workspace, if one is open."""
-        with self._lock:
-            self._close()
-
-    def _close(self) -> None:
-        if self._workspace is not None:
-            self._workspace.close()
-            self._workspace = None
-            atexit.unregister(self.close)
+        self._kept.close()
 
 
 Home = ResourceParam[LikenessHome]
 """How a step asks for the home: as its parameter ``home``."""
 
 
-def _settings_files(environment: Environment) -> frozenset[tuple[str, int, int]]:
-    """Path, inode and (not for the database, which changes all the time) time of change."""
-    settings = [*environment.home.glob("*.toml"), *([environment.config_path] if environment.config_path else [])]
-    found = {(str(path), *_inode_and_time(path)) for path in settings}
-    return frozenset(found | {(name, _inode_and_time(environment.home / name)[0], 0) for name in ("likeness.db",)})
+def _open(environment: Environment) -> Workspace:
+    return open_workspace(environment)
 
 
-def _inode_and_time(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return status.st_ino, status.st_mtime_ns
+_TRANSIENT: Final = frozenset(
+    {errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE, errno.ESTALE}
+)
+"""Refusals of the system that another try may be spared."""
+_AGAIN: Final = "launch the run again; it goes on where it was cut off"
+_ADVICE: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (CorruptionError, "Let nothing else write, run `likeness verify`, and restore what it names from a backup"),
+    (ModelMismatchError, f"Run `likeness models backfill`, then {_AGAIN}"),
+    (NotReadyError, f"Remove what this names (`likeness status` shows the state), then {_AGAIN}"),
+    (ConfigError, f"Correct this setting, file or variable, then {_AGAIN}"),
+    (WeightsError, f"`likeness models list` says which files and licences are missing; then {_AGAIN}"),
+    (StateError, "Look at `likeness status` and `likeness day list`: the state does not allow this now"),
+    (InputError, "Correct the run's configuration and launch it again"),
+    (LikenessError, f"Look at `likeness status`, remove the cause, then {_AGAIN}"),
+)
+"""What to do, by kind of error, the special before the general."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    """An error in a sentence, and what to do. ``again``: whether trying at once may help."""
+
+    sentence: str
+    advice: str
+    again: bool = False
+
+
+def explained(function: Callable[P, R]) -> Callable[P, R]:
+    """For whatever Dagster calls: any error becomes a ``Failure`` of one sentence and what to do (:func:`failure_of`).
+
+    Dagster's own errors stay as they are.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*args, **options)
+        except (Failure, DagsterError):
+            raise
+        except Exception as error:  # noqa: BLE001 - Dagster would store its message, which may hold what was worked on
+            raise failure_of(error) from None
+
+    return wrapped
+
+
+def failure_of(error: Exception) -> Failure:
+    """What Dagster stores and shows of an error: no message but our own, and what to do. A retry is allowed where the
+    database or the system refused for the moment; nothing else is mended by trying again."""
+    found = _explain(error)
+    return Failure(
+        description=visible(f"{found.sentence.rstrip('.')}. {found.advice}."),
+        metadata={
+            "error": type(error).__name__,
+            "what_to_do": found.advice,
+            "where": ", ".join(_frames(error)),
+            "tried_again": found.again,
+        },
+        allow_retries=found.again,
+    )
+
+
+def _explain(error: Exception) -> _Explained:
+    for kind, advice in _ADVICE:
+        if isinstance(error, kind):
+            return _Explained(str(error), advice)
+    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError):
+        text = f"the database refused ({type(error).__name__})"
+        return _Explained(text, f"See that it runs and has room, then {_AGAIN}", again=True)
+    if isinstance(error, OSError):
+        again = error.errno in _TRANSIENT or isinstance(error, TimeoutError)
+        text = f"the system refused: {os.strerror(error.errno) if error.errno else type(error).__name__}"
+        return _Explained(text, f"See to disk, network and permissions of this machine, then {_AGAIN}", again=again)
+    if isinstance(error, MemoryError):
+        return _Explained("memory ran out", f"Lower embedding.workers or images.max_decode_bytes, then {_AGAIN}")
+    text = f"an unforeseen {type(error).__name__}"
+    return _Explained(text, "Please report it with what stands under `where`; nothing that was committed is lost")
+
+
+def _frames(error: Exception) -> list[str]:
+    """Where it happened, the innermost last: files of ours and lines, no values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames[1:]][-_FRAMES:]

@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 JOB_TAG: Final = "likeness/job"
+FIRST_DAY_TAG: Final = "likeness/first_day"
+"""The first partition as the schedule knew it, which asked for no earlier day: its runs take what is older."""
 _HOUR: Final = 3600
 MAX_RUNTIME_SECONDS: Final = {
     # The schedule wants a day's run once a night, and a first listing of everything is the longest there is.
@@ -25,6 +27,11 @@ MAX_RUNTIME_SECONDS: Final = {
     # It must be over before the next one, and gives way to the sweeps.
     "compaction": 20 * _HOUR,
 }
+
+ONCE: Final = {"dagster/max_retries": "0"}
+"""For runs that a sensor, the next tick or a person starts again; Dagster need not."""
+BY_HAND_TAGS: Final = {JOB_TAG: "by_hand", "dagster/max_runtime": str(_HOUR)}
+"""Of jobs that only people launch and that take a moment: they have no limit of their own in the queue."""
 
 
 def job_tags(job: str) -> dict[str, str]:

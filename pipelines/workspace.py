@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -25,9 +25,10 @@ from indexes.calibration import Thresholds
 from pipelines.attempts import WATCHDOG
 from pipelines.calibration.cover import Cover, count_templates, cover_of, stricter
 from pipelines.calibration.store import Calibration, accepted_templates, calibration_in_force
-from pipelines.clock import WatchedClock
+from pipelines.clock import WatchedClock, believed
 from pipelines.config import Config, load_config
 from pipelines.database import Database, get_state
+from pipelines.database.times import utc_now
 from pipelines.engine import Engine, open_engine
 from pipelines.environment import Environment
 from pipelines.failpoints import Failpoints
@@ -46,11 +47,6 @@ if TYPE_CHECKING:
     from pipelines.canary import Canary
     from pipelines.concept_list import ConceptList
     from pipelines.content_models import ContentModels
-
-
-def utc_now() -> datetime:
-    """The present moment, aware."""
-    return datetime.now(UTC)
 
 
 def new_id(prefix: str) -> str:
@@ -78,6 +74,7 @@ class Workspace:
         self.now: Callable[[], datetime] = self.clock
         self.failpoints = Failpoints(environment.failpoint)
         self.database = database
+        database.go_by(lambda connection: believed(connection, self))
         witness = Witness(
             self.home / config.database.witness,
             sealer,

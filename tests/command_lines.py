@@ -35,13 +35,14 @@ from pipelines.decisions import decide
 from pipelines.environment import Environment
 from pipelines.hits import list_hits
 from pipelines.requests import accept_request
+from pipelines.subject_update import Change, update_subject
 from pipelines.sweep import sweep
 from pipelines.takedown.receiver import Receiver
 from pipelines.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import FakeContentModels, person, picture
 from tests.pipelines.takedown.delivering import SECRET
-from tests.platform_actions import NAME, ask_for_removal, enrol, source_of, upload
+from tests.platform_actions import NAME, ask_for_removal, enrol, references, source_of, upload
 
 NOTHING = "0" * 32
 """A digest that no preview has."""
@@ -50,6 +51,7 @@ NEEDED = {
     ("subject", "preview"): ("name",),
     ("request", "open"): ("name", "contact"),
     ("request", "reject"): ("reason",),
+    ("day", "approve"): ("reason",),
 }
 """Texts that a command asks for, by their option or by its sibling that reads a file: click requires neither."""
 
@@ -145,6 +147,7 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
             (people / str(number) / f"{version}.png").write_bytes(picture(person(10 + number)))
     (folder / "pairs.csv").write_text("a,b,same\npeople/0/0.png,people/0/1.png,1\npeople/0/0.png,people/1/0.png,0\n")
     (folder / "reference.png").write_bytes(picture(person(3)))
+    (folder / "same.png").write_bytes(picture(person(1)))
     (folder / "text.txt").write_text("somebody else\n", encoding="utf-8")
     for name, package, file in (
         ("policy.toml", "pipelines.policy", "default.toml"),
@@ -161,6 +164,14 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
 
 def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
     subject = enrol(workspace, person(1))
+    (another,) = references(workspace, person(1))
+    another.crop[0, 0, 0] ^= 1  # another photograph
+    more = Change(
+        add_references=(another,),
+        add_aliases=("Tessa Examplesdaughter", "somebody else"),
+        add_exclusions=("testina street", "somebody else"),
+    )
+    (spare,) = update_subject(workspace, subject, more, actor="tester").reference_ids
     for number in range(5):
         about = {"uploader": f"u-{number % 2}", "parent_model": f"m-{number}"}
         upload(uploads, f"{number}.png", picture(person(1), person(50 + number)), **about)
@@ -179,13 +190,14 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         done, held, dead = tx.execute(own.order_by(tables.outbox.c.message_id)).scalars().all()
         for message_id, state in ((held, "held"), (dead, "dead")):
             chosen = tables.outbox.c.message_id == message_id
-            tx.execute(sa.update(tables.outbox).where(chosen).values(state=state))
-    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51), actor="tester")
+            tx.execute(sa.update(tables.outbox).where(chosen).values(state=state, decided_by="automated"))
+    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51, 1), actor="tester")
     in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.read() as connection:
         decision = list_decisions(connection)[0].decision_id
     return {
         "subject": subject,
+        "spare": spare,
         "hit": by_item["4.png"],
         "named": by_item["named.png"],
         "open": asked.request_id,
@@ -215,6 +227,7 @@ def valid_values(place: Place) -> dict[str, str]:
         "home": str(folder / "home"),
         "config": str(folder / "likeness.toml"),
         "source": source_of(folder / "uploads"),
+        "place": source_of(folder / "uploads"),
         "day": "2026-02-27",
         "subject_id": ids["subject"],
         "item_id": "4.png",
@@ -237,6 +250,8 @@ def valid_values(place: Place) -> dict[str, str]:
         "reason": "same_person",
         "request reject reason": "not that person",
         "restore reason": "the disk was replaced",
+        "chosen": "2026-02-27",
+        "day approve reason": "the source was down",
         "retry": "format",
         "text_file": str(folder / "text.txt"),
         "name": "Nobody Inparticular",
@@ -245,7 +260,21 @@ def valid_values(place: Place) -> dict[str, str]:
         "references": str(folder / "reference.png"),
         "consent": "record-1",
         "contact": "case-1",
+        "received": "2026-02-27",
+        "message_ids": ids["held"],
+        "held_by": "hit_rate",
+        "older_than": "1",
         "expires": "2027-01-31",
+        "until": "2027-01-31",
+        "days": "300",
+        "ending": "30",
+        "case_reference": "case-17",
+        "added": str(folder / "same.png"),
+        "removed": ids["spare"],
+        "add_aliases": "T. Examplesdaughter",
+        "remove_aliases": "Tessa Examplesdaughter",
+        "add_exclusions": "examplesdaughter avenue",
+        "remove_exclusions": "testina street",
         "pairs": str(folder / "pairs.csv"),
         "impostors": str(folder / "people"),
         "fpir": "0.2",
@@ -265,7 +294,6 @@ def valid_values(place: Place) -> dict[str, str]:
         "one": str(folder / "policy.toml"),
         "other": str(folder / "policy.toml"),
         "since": "2026-02-27",
-        "until": "2026-03-31",
         "who": "tester",
         "action": "subject",
         "audit export file": str(folder / "audit.jsonl"),

@@ -41,6 +41,9 @@ from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests import examples as examples  # loads the profile of Hypothesis
 from tests.fakes import FakeContentModels, fake_canary, fake_models
 
+os.environ["LIKENESS_HOME"] = str(Path(tempfile.gettempdir()) / "no-home-of-likeness")
+"""Not a developer's own home: with its first item Dagster's partitions begin when the definitions are loaded."""
+
 SLOW_FIXTURES = frozenset({"database_kind", "postgresql_server", "models", "platform"})
 """What costs a tenth of a second or more to make."""
 SLOW_FILES = (

@@ -18,6 +18,7 @@ from indexes.calibration import Thresholds
 from indexes.det import most_templates
 from pipelines.calibration.store import Calibration, Operating
 from pipelines.database.tables import subjects, templates
+from pipelines.in_force import is_in_force
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,6 @@ def count_templates(connection: Connection, *, model_id: str, now: datetime) -> 
     query = (
         sa.select(sa.func.count())
         .select_from(templates.join(subjects, subjects.c.subject_id == templates.c.subject_id))
-        .where(templates.c.model_id == model_id, subjects.c.state == "active", subjects.c.expires_at > now)
+        .where(templates.c.model_id == model_id, is_in_force(now))
     )
     return int(connection.execute(query).scalar_one())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from embeddings.weights import LOCAL, find_pack, packs
+from pipelines.backfill import BackfillSummary
 from pipelines.backfill import backfill as run_backfill
-from pipelines.cli.console import actor, command_options, emit, opened, progress
+from pipelines.cli.console import actor, command_options, emit, opened, progress, say
 from pipelines.environment import Environment
 from pipelines.licences import accept as accept_terms
 from pipelines.licences import is_accepted, require_accepted, terms_of
@@ -16,6 +19,9 @@ from pipelines.workspace import Workspace
 
 CLIP = "clip"
 """In place of a pack's name: the CLIP weights that the settings name."""
+
+MOST_DAYS = 10
+"""That an error names; ``--json`` has all."""
 
 
 @click.group()
@@ -142,3 +148,18 @@ def backfill(environment: Environment, as_json: bool) -> None:
     with opened(environment) as workspace, progress(as_json) as report:
         summary = run_backfill(workspace, actor=actor(), progress=report)
     emit(summary, as_json=as_json)
+    fail_if_incomplete(summary)
+
+
+def fail_if_incomplete(summary: BackfillSummary) -> None:
+    """Say which days a backfill has left behind, and end with 1."""
+    if summary.outcome == "complete":
+        return
+    days = ", ".join(summary.days_failed[:MOST_DAYS]) or "no day"
+    more = f" and {len(summary.days_failed) - MOST_DAYS} more days" if len(summary.days_failed) > MOST_DAYS else ""
+    say(
+        f"error: the backfill is not complete: {summary.items_outdated} items of {days}{more} and "
+        f"{summary.subjects_missing} subjects keep the results of earlier models: repeat it, it goes on with them",
+        err=True,
+    )
+    sys.exit(1)

@@ -61,6 +61,7 @@ def sweep(
     """Compare new items with everybody in the registry. Repeat it after an interruption: it goes on where it was."""
     from pipelines.backfill import backfill as run_backfill
     from pipelines.backfill import backfill_templates
+    from pipelines.cli.models import fail_if_incomplete
     from pipelines.ledger import Scope, source_id
     from pipelines.retries import ask_again
     from pipelines.sweep import configured_source
@@ -86,6 +87,7 @@ def sweep(
         with progress(as_json) as report:
             backfilled = run_backfill(workspace, actor=actor(), progress=report)
     emit(to_plain(summary) | {"backfill": to_plain(backfilled)} if as_json else backfilled, as_json=as_json)
+    fail_if_incomplete(backfilled)
 
 
 def warn_if_outgrown(workspace: Workspace) -> None:
@@ -101,6 +103,7 @@ def warn_if_outgrown(workspace: Workspace) -> None:
 def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
     from pipelines.backfill_state import read_backfill
 
+    _say_what_was_listed(summary)
     warn_if_outgrown(workspace)
     config = workspace.config.sweep
     for count, share, what in (
@@ -128,6 +131,28 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
         )
     elif summary.coverage < 1 or summary.unexamined:
         say("some items are not compared with everybody yet: run `likeness rescan --pending`", err=True)
+
+
+def _say_what_was_listed(summary: SweepSummary) -> None:
+    """What of the listing changed nothing, or could not be read."""
+    words = {
+        "older": "older than what is known",
+        "deletion_stands": "of a deleted item, without saying that it is not",
+        "repeated": "a state that the item has left behind",
+    }
+    passed = ", ".join(f"{count} {words[reason]}" for reason, count in summary.passed_over.items())
+    if passed:
+        say(
+            f"{sum(summary.passed_over.values())} listed rows were passed over: {passed}; see docs/sources.md", err=True
+        )
+    if summary.bad_fields or summary.undated:
+        fields = ", ".join(f"{name} {count}" for name, count in summary.bad_fields.items())
+        say(
+            f"warning: {summary.undated} listed rows have no date that can be read"
+            + (f", and fields could not be read: {fields}" if fields else "")
+            + "; `likeness source check` says which",
+            err=True,
+        )
 
 
 @click.command()

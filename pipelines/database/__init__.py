@@ -11,7 +11,8 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError, StateError
 from pipelines.database import calibrations as calibrations  # completes the metadata
+from pipelines.database import days as days  # completes the metadata
 from pipelines.database import evidence as evidence  # completes the metadata
 from pipelines.database import tables
 from pipelines.database.accounting import Account, listen
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     import alembic.config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0012"
+HEAD = "0013"
 """The newest revision under ``migrations/versions``, so that opening a database need not load Alembic to learn it."""
 _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer takes
 
@@ -72,6 +74,10 @@ class Database:
         listen(self.engine)
         self.seal: Seal | None = None
         """Set by whoever has the key; without it nothing is accounted for."""
+
+    def go_by(self, clock: Callable[[Connection], datetime]) -> None:
+        """Let every later connection know by which clock it reads (:func:`pipelines.database.times.moment`)."""
+        self.engine.update_execution_options(clock=clock)
 
     @property
     def is_sqlite(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,8 +30,15 @@ from pipelines.judging.evidence import (
     verdict_of_hit,
     weighing,
 )
-from pipelines.judging.messages import Wanted, hand_back, send, stands
-from pipelines.judging.retractions import clear_rejected, groups_without_evidence, let_fall, take_back_lost
+from pipelines.judging.messages import Wanted, hand_back, is_discarded, send, stands, subjects_of_discarded
+from pipelines.judging.request_progress import settle_requests
+from pipelines.judging.retractions import (
+    clear_rejected,
+    drop_unfounded,
+    groups_without_evidence,
+    let_fall,
+    take_back_lost,
+)
 from pipelines.judging.withdrawn import Caused, caused_by_withdrawn, mark_lapsed, weighed_by, withdraw_uncalled
 from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Witnessed, judge, judge_model
 from pipelines.progress import Progress, silent
@@ -108,6 +115,8 @@ def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> Judge
         with workspace.database.write() as tx:
             if get_state(tx, "weighed_by") == f"{_UNDER_WAY}{by}":
                 set_state(tx, "weighed_by", by)
+    with workspace.database.write() as tx:
+        settle_requests(tx, now=workspace.now())
     return counts
 
 
@@ -141,22 +150,44 @@ def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str
     Unlike :func:`judge_pending` this also takes back: an item whose evidence was rejected becomes ``clear``, and
     messages that the remaining evidence does not carry for that are withdrawn.
     """
-    item_ids, found = sorted({item_id for item_id, _ in pairs}), dict[str, str | None]()
-    query = sa.select(items.c.item_id, model_of_item().label("model"))
-    for chosen in parts(item_ids):
-        part = query.where(items.c.item_id.in_(chosen))
-        found |= {row.item_id: row.model for row in tx.execute(part)}
-    decided: dict[Group, set[tuple[str, str]]] = {}
-    for item_id, subject_id in pairs:
-        group = Group(subject_id, found.get(item_id), None if found.get(item_id) else item_id)
-        decided.setdefault(group, set()).add((item_id, subject_id))
+    decided = _by_group(tx, pairs)
     began, counts = workspace.now(), JudgeCounts()
     groups = sorted(decided, key=lambda one: one.order)
     for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
         some = groups[start : start + GROUPS_PER_TRANSACTION]
         of_groups = set().union(*(decided[group] for group in some))
         counts += _judge_groups(tx, workspace, some, began=began, decided=of_groups)
+    settle_requests(tx, now=workspace.now())
     return counts
+
+
+def judge_without(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str, str]]) -> JudgeCounts:
+    """Judge the groups of these (item, subject) pairs again, because evidence of them was dropped, in the caller's
+    transaction.
+
+    Nobody has decided anything: what was sent stands, and what a machine wrote and has not sent falls with its
+    evidence. Where nothing is left there is no verdict either.
+    """
+    began, counts = workspace.now(), JudgeCounts()
+    groups = sorted(_by_group(tx, pairs), key=lambda one: one.order)
+    for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
+        counts += _judge_groups(tx, workspace, groups[start : start + GROUPS_PER_TRANSACTION], began=began)
+    drop_unfounded(tx, pairs)
+    return counts
+
+
+def _by_group(tx: Connection, pairs: Collection[tuple[str, str]]) -> dict[Group, set[tuple[str, str]]]:
+    """These (item, subject) pairs by the group that they are judged in."""
+    item_ids, found = sorted({item_id for item_id, _ in pairs}), dict[str, str | None]()
+    query = sa.select(items.c.item_id, model_of_item().label("model"))
+    for chosen in parts(item_ids):
+        part = query.where(items.c.item_id.in_(chosen))
+        found |= {row.item_id: row.model for row in tx.execute(part)}
+    groups: dict[Group, set[tuple[str, str]]] = {}
+    for item_id, subject_id in pairs:
+        group = Group(subject_id, found.get(item_id), None if found.get(item_id) else item_id)
+        groups.setdefault(group, set()).add((item_id, subject_id))
+    return groups
 
 
 def _groups_to_judge(connection: Connection) -> list[Group]:
@@ -179,6 +210,7 @@ def judge_groups(
     judged: list[Judged] = []
     models: dict[Group, ModelJudgement] = {}
     members = members_of(tx, groups, workspace, by.policy)
+    of_discarded = subjects_of_discarded(tx, {group.subject_id for group in groups})
     for group, evidence in evidence_of(tx, groups, by, but_for=but_for, removed_too=removed_too).items():
         of_group = members.get(group.model or group.item_id or "", [])
         witnessed = Witnessed(evidence, duplicate_distance=by.policy.settings.takedown.duplicate_distance)
@@ -199,8 +231,19 @@ def judge_groups(
                 calibration_id=by.thresholds.calibration_id,
             )
             hit_ids = tuple(hit.hit_id for hit in own)
-            judged.append(Judged(group, item_id, own[0].content_sha256, hit_ids, judgement))
+            one = Judged(group, item_id, own[0].content_sha256, hit_ids, judgement)
+            judged.append(_for_people(tx, one) if group.subject_id in of_discarded else one)
     return judged, models
+
+
+def _for_people(tx: Connection, one: Judged) -> Judged:
+    """The same, but for review if it would take down by machine what somebody decided not to have taken down so."""
+    said = one.judgement
+    if said.verdict != "takedown" or said.decided_by == "human" or not is_discarded(tx, TAKEDOWN, one.key):
+        return one
+    changed: dict[str, Any] = {"verdict": "review", "rule": "message_discarded"}
+    known = {name: value for name, value in changed.items() if name in said.reasons}
+    return replace(one, judgement=replace(said, **changed, reasons=said.reasons | known))
 
 
 def _judge_model(

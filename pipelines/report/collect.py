@@ -14,12 +14,17 @@ from sqlalchemy.engine import Connection
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
-from pipelines.judging import content_key, live_hits, verdict_of_hit
-from pipelines.ledger import Scope, count_statuses
+from pipelines.database.times import moment
+from pipelines.days import why_stopped
+from pipelines.endings import count_ended, ending_within
+from pipelines.in_force import rests
+from pipelines.judging import content_key, hits_in_force, verdict_of_hit
+from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions, registry_version
 from pipelines.report.facts import (
     CoverageFacts,
+    EndingFacts,
     HeldCount,
     MessageCount,
     PartialFacts,
@@ -29,14 +34,15 @@ from pipelines.report.facts import (
     RunFacts,
     UnscannedItem,
 )
-from pipelines.requests import RemovalRequest, list_requests
+from pipelines.request_record import RemovalRequest, list_requests, unfinished_requests
+from pipelines.statuses import statuses_now
 from pipelines.sweep import count_verdicts, measure_coverage
-from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN
+from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN, count_resting
 from pipelines.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.workspace import Workspace
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
-_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term", "lapsed_at")
+_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term", "lapsed_at", "dropped_at")
 _OF_VERDICT: Final = ("verdict", "rule", "distinct_images", "tiers", "decided_by", "priority")
 UNFINISHED: Final = (PENDING, HELD, LEASED, DEAD)
 """States in which a message has not had its effect."""
@@ -48,6 +54,7 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
     found = read_hits(connection, scope)
     models = tuple(list_model_verdicts(connection, scope=scope))
     coverage = read_coverage(connection, workspace, scope)
+    stopped_by, approval = why_stopped(connection, workspace, scope)
     return ReportFacts(
         day=scope.day,
         source_id=scope.source_id,
@@ -68,15 +75,18 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
         runs=read_runs(connection, scope, limit=max_runs),
         messages=count_messages(connection, scope, now=now),
         requests=read_requests(connection),
+        stopped_by=stopped_by,
+        approved_by=approval.actor if approval else None,
         held=count_held(connection, scope),
         served=read_served(connection, scope.day or now.date()),
+        endings=read_endings(connection, workspace),
     )
 
 
 def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
     """Hits in force of the live items in scope, by hit id."""
     judged = verdict_of_hit()
-    found = live_hits().where(*scope.where())
+    found = hits_in_force(moment(connection)).where(*scope.where())
     query = (
         found.with_only_columns(
             content_key().label("content_key"),
@@ -121,8 +131,8 @@ def _standing_takedowns(connection: Connection, scope: Scope) -> dict[tuple[str,
 def read_coverage(connection: Connection, workspace: Workspace, scope: Scope) -> CoverageFacts:
     """The pairs as every other command counts them, and where the missing ones are."""
     measured = measure_coverage(connection, workspace, scope)
-    versions = active_versions(connection, now=workspace.now())
-    statuses = count_statuses(connection, scope)
+    versions = active_versions(connection, now=moment(connection))
+    statuses = statuses_now(connection, scope)
     pending = waiting = 0
     waiting_for: set[str] = set()
     if measured.settled < measured.pairs or (not versions and statuses.get("pending")):
@@ -190,8 +200,9 @@ def _run(row: sa.RowMapping) -> RunFacts:
 
 def count_messages(connection: Connection, scope: Scope, *, now: datetime) -> tuple[MessageCount, ...]:
     """Messages about the items received in scope, gone ones included, by action and state."""
-    # A withdrawal is due at once, so being late says nothing about it.
+    # A withdrawal is due at once, so being late says nothing about it; what rests is not to be sent.
     late = sa.and_(outbox.c.action != WITHDRAWAL, outbox.c.state.in_(UNFINISHED), outbox.c.due_at < now)
+    late = sa.and_(late, ~rests(outbox, now))
     query = sa.select(outbox.c.action, outbox.c.state, sa.func.count(), sa.func.sum(sa.case((late, 1), else_=0))).where(
         _is_about(scope)
     )
@@ -236,11 +247,23 @@ def read_served(connection: Connection, day: date) -> tuple[RemovalRequest, ...]
 
 def read_requests(connection: Connection) -> tuple[RemovalRequest, ...]:
     """Unfinished removal requests, the most urgent first. They concern every day."""
-    return tuple(request for request in list_requests(connection) if request.state in ("open", "accepted"))
+    return tuple(unfinished_requests(connection))
+
+
+def read_endings(connection: Connection, workspace: Workspace) -> EndingFacts:
+    """Opt-outs that end soon or have ended. They concern every day."""
+    now, days = moment(connection), workspace.config.registry.warn_days
+    return EndingFacts(
+        soon=tuple(ending_within(connection, now=now, days=max(days, default=0))),
+        ended=count_ended(connection, now=now),
+        resting=count_resting(connection, now=now),
+        days=max(days, default=0),
+        urgent_days=min(days, default=0),
+    )
 
 
 def _expiries(connection: Connection, subject_ids: set[str]) -> dict[str, datetime]:
-    query = sa.select(subjects.c.subject_id, subjects.c.expires_at).where(subjects.c.state == "active")
+    query = sa.select(subjects.c.subject_id, subjects.c.expires_at)
     return {row.subject_id: row.expires_at for row in connection.execute(query) if row.subject_id in subject_ids}
 
 
@@ -252,7 +275,7 @@ def _counts(
     models: tuple[ModelVerdict, ...],
     coverage: CoverageFacts,
 ) -> ReportCounts:
-    statuses = count_statuses(connection, scope)
+    statuses = statuses_now(connection, scope)
     judged = count_verdicts(connection, scope)
     of_models = Counter(model.verdict for model in models)
     faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
+from pipelines.day_checks import APPROVABLE
 from pipelines.report.facts import CoverageFacts, HeldCount, PartialFacts, ReportFacts, ReportHit
+from pipelines.requests import RemovalRequest
 from pipelines.takedown.outbox import BLOCK, DEAD
 from pipelines.verdicts import ModelVerdict
 
@@ -120,8 +122,22 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
 
 def alerts(facts: ReportFacts) -> list[Alert]:
     """What must not be overlooked, the gravest first. Empty on a good day."""
-    found = [*_incomplete(facts), *_stuck(facts), *_late_requests(facts), *_outgrown(facts)]
+    found = [
+        *(*_stopped(facts), *_incomplete(facts), *_stuck(facts)),
+        *(*_late_requests(facts), *_outgrown(facts), *_ending(facts)),
+    ]
     return sorted(found, key=lambda alert: alert.tone != "danger")
+
+
+def _stopped(facts: ReportFacts) -> Iterator[Alert]:
+    """What stopped the night of the day, and whether anybody may let it go on."""
+    for name, text in facts.stopped_by.items():
+        way = "until the cause is gone, or somebody approves it: `likeness day approve`"
+        rest = way if name in APPROVABLE else "until the cause is gone"
+        yield Alert("danger", "Blocked.", f"{name.replace('_', ' ')} failed: {text}. The night goes no further {rest}.")
+    if facts.approved_by:
+        text = f"Checks of this day failed, and {facts.approved_by} let it go on. What was held is held."
+        yield Alert("warning", "Approved.", text)
 
 
 def _incomplete(facts: ReportFacts) -> Iterator[Alert]:
@@ -173,7 +189,7 @@ def held_words(held: Sequence[HeldCount]) -> str:
 
 
 def _late_requests(facts: ReportFacts) -> Iterator[Alert]:
-    late = sum(request.due_at < facts.written_at for request in facts.requests)
+    late = sum(request.is_overdue(facts.written_at) for request in facts.requests)
     if late:
         yield Alert("danger", "Overdue.", f"{number(late, 'removal request')} past the deadline.")
 
@@ -183,6 +199,18 @@ def _outgrown(facts: ReportFacts) -> Iterator[Alert]:
         yield Alert(
             "warning", "More false hits than asked for.", f"{facts.fit.remark[0].upper()}{facts.fit.remark[1:]}."
         )
+
+
+def _ending(facts: ReportFacts) -> Iterator[Alert]:
+    found = facts.endings
+    if urgent := sum(one.days_left <= found.urgent_days for one in found.soon):
+        verb = "ends" if urgent == 1 else "end"
+        text = f"{number(urgent, 'opt-out')} {verb} within {number(found.urgent_days, 'day')}: renew who goes on."
+        yield Alert("warning", "Ending.", text)
+    if found.resting:
+        verb = "rests" if found.resting == 1 else "rest"
+        text = f"{number(found.resting, 'message')} {verb} until an opt-out that is over is renewed or withdrawn."
+        yield Alert("warning", "Not sent.", text)
 
 
 def rule_words(hit: ReportHit) -> str:
@@ -196,6 +224,7 @@ def rule_words(hit: ReportHit) -> str:
         "strong_face_with_name": "strong face, and the person's name",
         "face_above_review_threshold": "face above the review threshold",
         "copy_of_confirmed": "copy of confirmed content",
+        "message_discarded": "somebody discarded its takedown",
     }
     return known.get(hit.rule, hit.rule.replace("_", " "))
 
@@ -216,6 +245,17 @@ def evidence_words(hit: ReportHit) -> str:
 def match_words(hit: ReportHit) -> str:
     """By which rule it was found."""
     return (hit.match or "").replace("_", " ")
+
+
+def request_words(request: RemovalRequest) -> str:
+    """How far a removal request is, and what keeps it from being completed."""
+    if request.awaits_decision:
+        second = ", accepted by one person, a second one has to"
+        return request.state + (second if request.first_approval else ", to be accepted or rejected")
+    if request.open is None:
+        return "accepted, search not finished"
+    left = {name: getattr(request.open, name) for name in request.open.__dataclass_fields__}
+    return ", ".join([request.state.replace("_", " "), *(f"{count:,} {name}" for name, count in left.items() if count)])
 
 
 def time_left(due_at: datetime, now: datetime) -> str:

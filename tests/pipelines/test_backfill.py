@@ -141,6 +141,26 @@ def test_what_cannot_be_fetched_any_more_keeps_its_old_result_and_is_counted(swe
     assert coverage(swept) < 1.0
 
 
+def test_i11_a_backfill_that_left_a_day_behind_is_no_success_names_the_day_and_goes_on(
+    swept: Workspace, uploads: Path, open_again: Callable[[], Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.cli.console.open_workspace", lambda _: change_pack(open_again()))
+    upload(uploads, "later", picture(person(8)), received=DAY + timedelta(days=1))
+    backfill_templates(swept, actor="tester")
+    sweep(swept, source_of(uploads), day=None)
+    (uploads / "a").rename(uploads.parent / "away")
+    for line in (["models", "backfill"], ["sweep", "--source", source_of(uploads), "--backfill"]):
+        done = CliRunner().invoke(main, [*line, "--json"])
+        facts = json.loads(done.stdout)
+        facts = facts.get("backfill", facts)
+        assert (done.exit_code, facts["outcome"], facts["days_failed"]) == (1, "incomplete", [str(DAY.date())])
+        assert f"1 items of {DAY.date()}" in done.stderr
+    assert (status_of(swept).state, status_of(swept).days_left) == ("incomplete", (str(DAY.date()),))
+    (uploads.parent / "away").rename(uploads / "a")
+    done = CliRunner().invoke(main, ["models", "backfill", "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["outcome"]) == (0, "complete")
+
+
 def test_a_backfill_that_was_cut_off_goes_on(
     swept: Workspace, open_again: Callable[[], Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,16 +276,16 @@ def test_how_far_a_backfill_is_can_be_read_by_others_while_it_runs_and_after_it_
     assert status_of(watcher).state == "none"
 
 
-def test_a_request_that_came_meanwhile_is_completed_by_the_backfill(swept: Workspace) -> None:
+def test_a_request_that_came_meanwhile_is_searched_for_by_the_backfill(swept: Workspace) -> None:
     backfill_templates(swept, actor="tester")
     request = ask_for_removal(swept, person(9))
     for actor in ("tester", "second"):  # vectors of earlier models cannot be previewed
         agree(swept, request.request_id, actor)
     assert wanted_rescans(swept).keys == (), "no rescan can bring the old items to this person"
-    assert backfill(swept, actor="tester").completed_requests == 1
+    assert backfill(swept, actor="tester").searched_requests == 1
     assert statuses(swept)["b"] == "hit"
     with swept.database.read() as connection:
-        assert get_request(connection, request.request_id).state == "completed"
+        assert get_request(connection, request.request_id).state == "under_review"
 
 
 def test_a_runtime_that_is_not_here_is_a_line_of_the_status_and_stops_a_sweep(

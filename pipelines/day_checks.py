@@ -1,0 +1,118 @@
+"""What is weighed of a day before anything is done about it: how much could be fetched and read, and how much was hit.
+
+Each check counts how many of a day's items failed it. One that fails stops the day where the day has enough items for
+a share to say something, and may be approved by a person (:mod:`pipelines.days`). The canary and total coverage are no
+such checks: nobody may approve that a known face is not found, or that items were not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sqlalchemy.engine import Connection
+
+from pipelines.config import SweepConfig
+from pipelines.judging import hit_rate
+from pipelines.ledger import Scope, Unreadable, count_statuses, count_unreadable, scanner_faults
+from pipelines.workspace import Workspace
+
+FETCHED: Final = "content_could_be_fetched"
+READ: Final = "content_could_be_read"
+SCANNER: Final = "scanner_is_in_order"
+HIT_RATE: Final = "hit_rate_is_plausible"
+APPROVABLE: Final = (FETCHED, READ, SCANNER, HIT_RATE)
+"""Checks whose failure a person may approve, in the order in which a night comes to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayCheck:
+    """One check of one day: ``failing`` of ``total`` things, of which the share ``limit`` is let pass.
+
+    ``blocking``: a failure stops the day; among few items it is a warning.
+    """
+
+    name: str
+    passed: bool
+    blocking: bool
+    failing: int
+    total: int
+    limit: float
+    description: str
+
+    @property
+    def share(self) -> float:
+        """Of what failed."""
+        return self.failing / self.total if self.total else 0.0
+
+    @property
+    def stops(self) -> bool:
+        """Whether the day goes no further, unless somebody approves it."""
+        return self.blocking and not self.passed
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """What an approval is about."""
+        return {"failing": self.failing, "total": self.total}
+
+
+def check_day(connection: Connection, workspace: Workspace, scope: Scope) -> dict[str, DayCheck]:
+    """Weigh the live items in scope as they are now; each of :data:`APPROVABLE` by its name."""
+    config = workspace.config.sweep
+    statuses = count_statuses(connection, scope)
+    checks = (
+        _fetched(statuses, config),
+        _read(count_unreadable(connection, scope), config),
+        _scanner(statuses, config),
+        _hit_rate(statuses, config),
+    )
+    return {check.name: check for check in checks}
+
+
+def _fetched(statuses: Mapping[str, int], config: SweepConfig) -> DayCheck:
+    total = sum(statuses.values())
+    failed = sum(count for status, count in statuses.items() if status.startswith("fetch_failed:"))
+    words = f"{failed} of {total} items could not be fetched"
+    return _weighed(FETCHED, failed, total, config.max_fetch_failed_rate, words, config)
+
+
+def _read(found: Unreadable, config: SweepConfig) -> DayCheck:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons.items())
+    words = f"{found.unreadable} of {found.items} items could not be read" + (f": {reasons}" if reasons else "")
+    return _weighed(READ, found.unreadable, found.items, config.max_unscannable_rate, words, config)
+
+
+def _scanner(statuses: Mapping[str, int], config: SweepConfig) -> DayCheck:
+    """One item is a warning already; many stop the day."""
+    total, failed = sum(statuses.values()), scanner_faults(statuses)
+    return DayCheck(
+        name=SCANNER,
+        passed=not failed,
+        blocking=total >= config.hit_rate_items and failed > config.max_scanner_fault_rate * total,
+        failing=failed,
+        total=total,
+        limit=config.max_scanner_fault_rate,
+        description=f"{failed} of {total} items made the scanner fail: see their status, and the log",
+    )
+
+
+def _hit_rate(statuses: Mapping[str, int], config: SweepConfig) -> DayCheck:
+    hit = statuses.get("hit", 0)
+    scannable = hit + statuses.get("clean", 0) + statuses.get("no_face", 0)
+    words = f"{hit} of {scannable} scannable items are hits, at most {config.max_hit_rate:.0%} is plausible"
+    weighed = _weighed(HIT_RATE, hit, scannable, config.max_hit_rate, words, config)
+    # By the very comparison by which messages of the day are held.
+    return replace(weighed, passed=(hit_rate(statuses, at_least=1) or 0.0) <= config.max_hit_rate)
+
+
+def _weighed(name: str, failing: int, total: int, limit: float, words: str, config: SweepConfig) -> DayCheck:
+    return DayCheck(
+        name=name,
+        passed=failing <= limit * total,
+        blocking=total >= config.hit_rate_items,
+        failing=failing,
+        total=total,
+        limit=limit,
+        description=words,
+    )

@@ -30,7 +30,7 @@ from pipelines.database.tables import hits, items, subject_keys
 from pipelines.fetch import ahead, fetch_until, found
 from pipelines.found_hits import open_term
 from pipelines.isolation import resume
-from pipelines.judging import live_hits
+from pipelines.judging import hits_in_force
 from pipelines.kept_evidence import count_kept, let_go_of_evidence, sealed
 from pipelines.passages import find_passage
 from pipelines.progress import Progress, silent
@@ -124,7 +124,7 @@ def _waiting(workspace: Workspace, subject_ids: Collection[str] | None) -> sa.Se
     since = sa.and_(
         kept_evidence.c.sealed_picture.is_(None), kept_evidence.c.problem.is_(None), items.c.width.is_not(None)
     )
-    live = live_hits()
+    live = hits_in_force(workspace.now())
     joined = live.get_final_froms()[0].outerjoin(kept_evidence, kept_evidence.c.hit_id == hits.c.hit_id)
     query = live.select_from(joined).where(sa.or_(kept_evidence.c.hit_id.is_(None), again, since))
     return query if subject_ids is None else query.where(hits.c.subject_id.in_(sorted(subject_ids)))

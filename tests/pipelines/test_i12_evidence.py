@@ -26,6 +26,7 @@ from pipelines.kept_evidence import KeptFacts, open_picture, read_kept
 from pipelines.looks import look, look_at, reveal
 from pipelines.recent import RecentContents
 from pipelines.registry import erase, withdraw
+from pipelines.renewal import renew
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
@@ -292,7 +293,7 @@ def test_what_nothing_was_sent_about_goes_some_time_after_its_item(
     clock.forward(days=15)
     night(workspace, uploads)
     assert kept(workspace, hit.hit_id) is not None
-    upload(uploads, "a.png", picture(person(150), person(1)), uploader="u-1")
+    upload(uploads, "a.png", picture(person(150), person(1)), uploader="u-1", deleted=False)
     night(workspace, uploads)
     facts = kept(workspace, hit.hit_id)
     assert facts is not None
@@ -304,6 +305,28 @@ def test_what_nothing_was_sent_about_goes_some_time_after_its_item(
     assert kept(workspace, hit.hit_id) is not None
     clock.forward(days=11)
     sweep_without_people(workspace, uploads)
+    assert kept(workspace, hit.hit_id) is None
+
+
+def test_an_opt_out_that_is_over_lapses_and_a_renewal_finds_what_was_kept(
+    workspace: Workspace, uploads: Path, hit: Hit, clock: Clock
+) -> None:
+    enrol(workspace, person(9), days=300)
+    forward(workspace, clock, days=31)
+    night(workspace, uploads)
+    facts = kept(workspace, hit.hit_id)
+    assert facts is not None
+    assert facts.lapsed_at == workspace.now()
+    clock.forward(days=20)
+    renew(workspace, hit.subject_id, expires_at=clock() + timedelta(days=100), actor="ann")
+    night(workspace, uploads)
+    facts = kept(workspace, hit.hit_id)
+    assert facts is not None
+    assert facts.lapsed_at is None
+    forward(workspace, clock, days=101)
+    night(workspace, uploads)
+    forward(workspace, clock, days=31)
+    night(workspace, uploads)
     assert kept(workspace, hit.hit_id) is None
 
 

@@ -9,7 +9,8 @@
     ├── ConfigError               a setting, a policy file or a key is missing or wrong
     ├── NotReadyError             registry, index or store is empty, stale or unusable (I7)
     │   ├── CorruptionError       stored bytes are not what was written: digest, seal or count differs
-    │   └── ModelMismatchError    vectors of another model or dimension met (I4)
+    │   ├── ModelMismatchError    vectors of another model or dimension met (I4)
+    │   └── EndingError           more opt-outs end at once than can be meant (I12)
     ├── VectorError               NaN, zero or unnormalised vectors at a boundary (I4)
     ├── WeightsError              model files missing, altered, or under a licence not accepted
     ├── EnrolmentError            references that cannot become templates
@@ -72,6 +73,10 @@ class ModelMismatchError(NotReadyError):
     """Vectors of another model or dimension than the index holds (I4)."""
 
 
+class EndingError(NotReadyError):
+    """More of the registry ends at once than the settings allow. Says how many, and what to do (I12)."""
+
+
 class VectorError(LikenessError):
     """A vector that is NaN, infinite, zero or not of unit length reached a boundary (I4)."""
 
@@ -81,11 +86,16 @@ class WeightsError(LikenessError):
 
 
 class EnrolmentError(LikenessError):
-    """A reference photograph cannot become a template. ``reason`` is a fixed word."""
+    """A reference photograph cannot become a template. ``reason`` is a fixed word.
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    ``positions``: of the photographs at fault among those given, from 1 on. Whoever gave them knows their names, which
+    no error carries.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, positions: tuple[int, ...] = ()) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.positions = positions
 
 
 class InputError(LikenessError, ValueError):

@@ -59,6 +59,23 @@ def preview_subject(
     return impact
 
 
+def preview_change(
+    workspace: Workspace,
+    references: Sequence[Reference],
+    *,
+    names: SubjectNames,
+    subject_id: str,
+    actor: str,
+    progress: Progress = silent,
+) -> Impact:
+    """What a registered subject would hit with these references and names instead of its own."""
+    with workspace.database.read() as connection:
+        gallery = candidate_gallery(workspace, connection, references)
+    impact = measure_impact(workspace, gallery, names=names, progress=progress)
+    _record(workspace, impact, actor=actor, action="subject.update_preview", subject_id=subject_id)
+    return impact
+
+
 def preview_pending(
     workspace: Workspace, subject_id: str, *, request_id: str, actor: str, progress: Progress = silent
 ) -> Impact:
@@ -119,6 +136,14 @@ def refusal(impact: Impact) -> EnrolmentError:
     return EnrolmentError(
         "refused", f"{in_words(impact)}; that is no one person: check the references for mixed or generated faces"
     )
+
+
+def covers(seen: Impact | None, now: Impact, *, growth: float) -> bool:
+    """Whether an approval of what was seen then speaks for what would be hit now."""
+    if seen is None:
+        return False
+    pairs = ((seen.expected_items, now.expected_items), (seen.unseen, now.unseen))
+    return all(after <= before * (1 + growth) for before, after in pairs)
 
 
 def in_words(impact: Impact) -> str:

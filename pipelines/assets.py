@@ -49,6 +49,7 @@ from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope, count_statuses, source_id
+from pipelines.listing import ListedCounts
 from pipelines.load_time import read_load_time
 from pipelines.matching import match_pending
 from pipelines.observed import observe_home
@@ -90,6 +91,7 @@ OBSERVED = {
     "calibration": "Thresholds in force and where they come from. `likeness calibration list` has the measurements.",
 }
 _PROGRESS_SECONDS = 20.0
+_BAD_FIELD = "bad_field: "
 
 
 def stage(
@@ -158,7 +160,9 @@ def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
     backfill_templates(workspace, actor=service(SERVICE), progress=logged_progress(context.log))
     require_registry(workspace)
     listed = list_source(workspace, configured_source(workspace), day=None, progress=logged_progress(context.log))
-    return MaterializeResult(metadata=asdict(listed))
+    counts = asdict(listed)
+    wrong = {f"{_BAD_FIELD}{name}": count for name, count in counts.pop("bad_fields").items()}
+    return MaterializeResult(metadata=counts | wrong)
 
 
 @stage(deps=[uploads], kinds={"python", "onnx", "parquet"})
@@ -214,7 +218,7 @@ def verdicts(context: AssetExecutionContext, home: Home) -> MaterializeResult[No
         workspace,
         scope,
         run_id=record_id(context),
-        listed=earlier.get("uploads", {}).get("listed", 0),
+        listed=_listed_so_far(earlier.get("uploads", {})),
         scanned=ScanCounts(**{name: scan.get(name, 0) for name in ScanCounts.__dataclass_fields__}),
         seconds=_seconds_so_far(context),
     )
@@ -338,6 +342,13 @@ def _counts_so_far(context: AssetExecutionContext) -> dict[str, dict[str, int]]:
             }
             counts[event.asset_key.to_user_string()] = {name: value or 0 for name, value in values.items()}
     return counts
+
+
+def _listed_so_far(counts: Mapping[str, int]) -> ListedCounts:
+    """What this run's listing counted, as ``uploads`` reported it."""
+    whole = {name: counts.get(name, 0) for name in ListedCounts.__dataclass_fields__ if name != "bad_fields"}
+    wrong = {name.removeprefix(_BAD_FIELD): count for name, count in counts.items() if name.startswith(_BAD_FIELD)}
+    return ListedCounts(**whole, bad_fields=wrong)
 
 
 def _seconds_so_far(context: AssetExecutionContext) -> float:

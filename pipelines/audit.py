@@ -20,7 +20,8 @@ from pipelines.database import get_state, set_state
 from pipelines.database.tables import audit
 from pipelines.sealing import Sealer
 
-_START = "0" * 64
+START = "0" * 64
+"""What the first row has in the place of a MAC before it."""
 _HEAD = "audit_head"
 
 
@@ -33,7 +34,7 @@ def append(
     """
     require_truthful(actor)
     last = tx.execute(sa.select(audit.c.seq, audit.c.mac).order_by(audit.c.seq.desc()).limit(1)).first()
-    seq, previous = (last.seq + 1, last.mac) if last else (1, _START)
+    seq, previous = (last.seq + 1, last.mac) if last else (1, START)
     row: dict[str, Any] = {
         "seq": seq,
         "at": now,
@@ -42,7 +43,7 @@ def append(
         "facts": json.dumps(facts, sort_keys=True),
         "previous": previous,
     }
-    row["mac"] = sealer.audit_mac(_canonical(row))
+    row["mac"] = mac_of(sealer, row)
     tx.execute(sa.insert(audit).values(**row))
     set_state(tx, _HEAD, f"{seq}:{sealer.audit_head_mac(seq, row['mac'])}")
 
@@ -62,9 +63,9 @@ def verify(connection: Connection, sealer: Sealer, *, plain_end: bool = False) -
 
     ``plain_end``: take the end as it was recorded before it had a MAC of its own, too.
     """
-    seq, previous = 0, _START
+    seq, previous = 0, START
     for row in connection.execute(sa.select(audit).order_by(audit.c.seq)):
-        expected = sealer.audit_mac(_canonical(_fields(row)))
+        expected = mac_of(sealer, _fields(row))
         if row.seq != seq + 1 or row.previous != previous or row.mac != expected:
             raise CorruptionError(f"the audit chain is broken at row {seq + 1}")
         seq, previous = row.seq, row.mac
@@ -74,6 +75,11 @@ def verify(connection: Connection, sealer: Sealer, *, plain_end: bool = False) -
     if get_state(connection, _HEAD) not in ends:
         raise CorruptionError(f"the audit chain ends at row {seq}, but a later end is on record")
     return seq
+
+
+def mac_of(sealer: Sealer, row: dict[str, Any]) -> str:
+    """The MAC of a row that has every other field."""
+    return sealer.audit_mac(_canonical(row))
 
 
 def _fields(row: Row[Any]) -> dict[str, Any]:

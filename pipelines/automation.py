@@ -102,7 +102,17 @@ def rescan_corpus(context: OpExecutionContext, config: RescanConfig, home: Home)
         run_id=context.run.root_run_id or context.run_id,
         progress=logged_progress(context.log),
     )
-    names = ("subjects", "shards", "faces", "hits", "new_hits", "takedowns", "completed_requests", "coverage")
+    names = (
+        "subjects",
+        "shards",
+        "faces",
+        "hits",
+        "new_hits",
+        "takedowns",
+        "searched_requests",
+        "completed_requests",
+        "coverage",
+    )
     context.add_output_metadata({name: getattr(summary, name) for name in names})
     for day in days_with_new_hits(workspace, since=began):  # their reports would go on saying what they said
         write_report(workspace, day=day, folder=workspace.home / "reports")
@@ -144,7 +154,16 @@ def reembed_outdated(context: OpExecutionContext, home: Home) -> None:
     began = workspace.now()
     progress = logged_progress(context.log)
     summary = backfill_stage(workspace, actor=service(SERVICE), run_id=context.run_id, progress=progress)
-    names = ("outcome", "templates", "items", "hits", "subjects_missing", "items_outdated", "completed_requests")
+    names = (
+        "outcome",
+        "templates",
+        "items",
+        "hits",
+        "subjects_missing",
+        "items_outdated",
+        "searched_requests",
+        "completed_requests",
+    )
     days = {"days_failed": ", ".join(summary.days_failed) or "none"}
     context.add_output_metadata({name: getattr(summary, name) for name in names} | days)
     if summary.outcome != "complete":

@@ -37,7 +37,7 @@ from pipelines.judging import judge_pending
 from pipelines.ledger import Scope
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
-from pipelines.rescan import complete_covered_requests
+from pipelines.rescan import finish_searches
 from pipelines.scan import scan_in_turns
 from pipelines.sweep import begin_run, finish_run, require_registry
 from pipelines.templates import open_crops, store_template, subjects_without
@@ -58,6 +58,7 @@ class BackfillSummary:
     hits: int
     subjects_missing: int
     items_outdated: int
+    searched_requests: int
     completed_requests: int
     outcome: str
     days_failed: tuple[str, ...]
@@ -79,7 +80,7 @@ def backfill(
         made = backfill_templates(workspace, actor=actor, progress=progress)
         require_registry(workspace)
         items, hits = _backfill_items(workspace, run_id, progress)
-        completed = complete_covered_requests(workspace)
+        finished = finish_searches(workspace)
         left = _left(workspace)
         summary = BackfillSummary(
             run_id=run_id,
@@ -88,7 +89,8 @@ def backfill(
             hits=hits,
             subjects_missing=left.subjects_missing,
             items_outdated=left.items_outdated,
-            completed_requests=completed,
+            searched_requests=finished.searched,
+            completed_requests=finished.completed,
             outcome="incomplete" if left.due else "complete",
             days_failed=left.days,
             seconds=round(time.monotonic() - started, 3),

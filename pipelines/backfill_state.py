@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import items, runs
+from pipelines.database.times import moment
 from pipelines.ledger import Scope, count_outdated, outdated
 from pipelines.registry import active_versions
 from pipelines.templates import subjects_without
@@ -125,7 +126,7 @@ def wanted_backfill(workspace: Workspace) -> WantedBackfill:
     model_id, now = workspace.model_id, workspace.now()
     with workspace.database.read() as connection:
         left = read_backfill(connection, model_id=model_id)
-        anybody = active_versions(connection, now=now) or workspace.config.sweep.allow_empty_registry
+        anybody = active_versions(connection, now=moment(connection)) or workspace.config.sweep.allow_empty_registry
         known = _runs(connection)
     # One that was cut off may have embedded everything and compared it with nobody.
     if not left.due and not _is_unfinished(known[0] if known else None, model_id):

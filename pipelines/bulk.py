@@ -18,8 +18,10 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import InputError, StateError
 from pipelines.clock import acts
 from pipelines.database.tables import hits, items, verdicts
+from pipelines.database.times import moment
 from pipelines.decisions import Answer, DecisionSummary, decide_in
-from pipelines.judging import live_hits, verdict_of_hit
+from pipelines.hits import strength_of
+from pipelines.judging import hits_in_force, verdict_of_hit
 from pipelines.judging.evidence import said
 from pipelines.shown import digest_of
 from pipelines.workspace import Workspace
@@ -27,7 +29,7 @@ from pipelines.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class HitQuery:
-    """Which hits: in force, not confirmed yet, and all that is said here; at most ``most``, the best first."""
+    """Which hits: in force, not confirmed yet, and all that is said here; at most ``most``, the strongest first."""
 
     subject_id: str | None = None
     item_id: str | None = None
@@ -37,6 +39,7 @@ class HitQuery:
     tier: str | None = None
     band: str | None = None
     verdict: str | None = None
+    rule: str | None = None
     most: int | None = None
 
     def __post_init__(self) -> None:
@@ -69,7 +72,7 @@ class Preview:
 
 
 def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
-    """The chosen hits with what an analyst sees of them, the best score first."""
+    """The chosen hits with what an analyst sees of them, the strongest first."""
     judged = verdict_of_hit()
     wanted = {
         hits.c.subject_id: query.subject_id,
@@ -80,15 +83,16 @@ def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
         hits.c.tier: query.tier,
         hits.c.band: query.band,
         verdicts.c.verdict: query.verdict,
+        verdicts.c.rule: query.rule,
     }
-    found = live_hits()
+    found = hits_in_force(moment(connection))
     named = ("hit_id", "item_id", "subject_id", "content_sha256", "model_id", "tier", "band")
     columns = (*(hits.c[name] for name in named), items.c.uploader, verdicts.c.verdict, verdicts.c.rule)
     chosen = (
         found.with_only_columns(*columns)
         .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
         .where(~said("confirm"), *(column == value for column, value in wanted.items() if value is not None))
-        .order_by(hits.c.score.desc(), hits.c.hit_id)
+        .order_by(strength_of().desc(), hits.c.score.desc(), hits.c.hit_id)
         .limit(query.most)
     )
     return list(connection.execute(chosen))

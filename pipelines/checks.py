@@ -60,6 +60,7 @@ from pipelines.assets import (
 )
 from pipelines.calibration.fit import read_fit
 from pipelines.database import get_state
+from pipelines.database.times import moment
 from pipelines.day_blocks import record_check
 from pipelines.day_checks import FETCHED, HIT_RATE, READ, SCANNER, check_day
 from pipelines.days import approval_digest, standing_approval
@@ -190,7 +191,7 @@ def canary_is_found(context: Context, home: LikenessHome) -> Found:
     workspace = home.workspace()
     try:
         with workspace.database.read() as connection:
-            versions = active_versions(connection, now=workspace.now())
+            versions = active_versions(connection, now=moment(connection))
             gallery = load_gallery(workspace, connection, subject_ids=versions)
         workspace.canary.require_found(gallery, workspace.thresholds)
     except CorruptionError:

@@ -133,6 +133,21 @@ def read_clock(connection: Connection, workspace: Workspace) -> ClockReading:
     return ClockReading(now=now, last_seen=last, doubt=text)
 
 
+def believed(connection: Connection, workspace: Workspace) -> datetime:
+    """The present moment for whoever only reads: the latest recorded time while the clock is too far from it.
+
+    So a clock that jumped shows nobody's opt-out as over. What acts has required the clock, and goes by it.
+    """
+    now = workspace.now()
+    if workspace.clock.is_watched:
+        return now
+    try:
+        reading = read_clock(connection, workspace)
+    except CorruptionError:
+        return now
+    return reading.last_seen if reading.doubt and reading.last_seen else now
+
+
 def doubt(workspace: Workspace) -> str | None:
     """What is wrong with the clock, for a warning; also that the recorded time cannot be read."""
     try:

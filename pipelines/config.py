@@ -36,9 +36,10 @@ from pipelines.config_embedding import (
     ViewsConfig,
     WholeHours,
 )
+from pipelines.config_evidence import EvidenceConfig
+from pipelines.config_sources import FetchConfig, SourcesConfig
 from pipelines.environment import Environment
 from pipelines.exchange.limits import HeadLimits
-from pipelines.sources import FetchSettings
 
 __all__ = [
     "ClockConfig",
@@ -46,9 +47,11 @@ __all__ = [
     "ContentConfig",
     "DagsterConfig",
     "EmbeddingConfig",
+    "FetchConfig",
     "ImagesConfig",
     "ModelFilesConfig",
     "ModelsConfig",
+    "SourcesConfig",
     "ViewsConfig",
     "explain",
     "load_config",
@@ -135,29 +138,6 @@ class ExchangeConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchConfig:
-    """How items behind URLs are fetched. No host is allowed until it is listed.
-
-    ``"cdn.example"`` allows ports 80 (http) and 443 (https) of that very host; another port needs ``"host:port"``.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-    timeout_seconds: Seconds = 30.0
-    allowed_hosts: tuple[str, ...] = ()
-    allow_private_addresses: bool = False
-
-    def settings(self, head: HeadLimits) -> FetchSettings:
-        """As the sources take it. ``head``: :meth:`ExchangeConfig.head`."""
-        return FetchSettings(
-            head=head,
-            timeout_seconds=self.timeout_seconds,
-            allowed_hosts=self.allowed_hosts,
-            allow_private_addresses=self.allow_private_addresses,
-            max_redirects=0,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class RegistryConfig:
     """What a reference photograph must be, and how much people may ask for. A *clear* face has this score and this
     shorter side in pixels.
@@ -167,6 +147,9 @@ class RegistryConfig:
     ``approval_growth``: by which share what a request would hit may have grown since its first approval for that one to
     count beside the second.
 
+    The end of a consent is told each of ``warn_days`` before it. ``min_ending`` or more that end at once, and more than
+    ``max_ending_share`` of all, stop every run (:mod:`pipelines.endings`).
+
     In a UTC day one contact may open ``max_requests_per_contact`` removal requests and all of them together
     ``max_requests_per_day``; a preview or an acceptance searches the whole platform, ``max_previews_per_day`` times.
     """
@@ -174,6 +157,9 @@ class RegistryConfig:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     consent_days: Days = 365
     most_consent_days: Days = 36_525
+    warn_days: tuple[Annotated[int, Field(ge=1, le=3660)], ...] = (30, 7)
+    max_ending_share: Unit = 0.1
+    min_ending: Positive = 5
     max_text: Positive = 1000
     min_reference_score: Unit = 0.8
     min_reference_pixels: Positive = 40
@@ -189,7 +175,8 @@ class RegistryConfig:
 class CalibrationConfig:
     """What ``likeness calibrate`` aims at: the false positive identification rate, per face of a stranger, at the
     review and at the strong threshold, each held with ``confidence``. Of more than ``max_comparisons`` that a folder
-    gives, so many are drawn. ``points``: of the stored DET curve.
+    gives, so many are drawn. ``points``: of the stored DET curve. ``outgrown_factor``: how many times the gallery that
+    it is for makes a calibration lapse (:mod:`pipelines.calibration.cover`).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -198,6 +185,7 @@ class CalibrationConfig:
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     max_comparisons: Positive = 5_000_000
     points: Annotated[int, Field(ge=10, le=1000)] = 120
+    outgrown_factor: Annotated[float, Field(ge=1, le=1000)] = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +243,7 @@ class TakedownConfig:
     over. Given up is what failed for ``give_up_hours`` and ``give_up_attempts`` times: hours in which this machine was
     off, or its clock jumped over, give nothing up. A stored wait of more than ``longest_wait_seconds``, or a lease that
     ends later than ``lease_seconds`` and ``skew_seconds`` from now, was written by a clock that was ahead, and is over.
+    ``held_hours``: after which ``likeness status --check`` fails because of a message that is held.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -272,6 +261,7 @@ class TakedownConfig:
     overdue_wait_seconds: Seconds = 3600.0
     longest_wait_seconds: Seconds = 48 * 3600.0
     skew_seconds: Seconds = 600.0
+    held_hours: WholeHours = 24
 
     def __post_init__(self) -> None:
         if self.lease_seconds < 2 * self.timeout_seconds:
@@ -334,7 +324,9 @@ class Config:
     model_files: ModelFilesConfig = field(default_factory=ModelFilesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
+    sources: SourcesConfig = field(default_factory=SourcesConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)

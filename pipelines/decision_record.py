@@ -22,6 +22,8 @@ from embeddings.errors import CorruptionError, StateError
 from pipelines import audit
 from pipelines.database import tables
 from pipelines.database.evidence import decisions, seeds
+from pipelines.database.tables import hits
+from pipelines.judging import live_hits
 from pipelines.sealing import associated_data, seal, unseal
 from pipelines.templates import open_subject_key, require_kept
 from pipelines.workspace import Workspace
@@ -53,10 +55,25 @@ class Decision:
 
 
 def list_decisions(
-    connection: Connection, *, subject_id: str | None = None, item_id: str | None = None, standing: bool = False
+    connection: Connection,
+    *,
+    subject_id: str | None = None,
+    item_id: str | None = None,
+    standing: bool = False,
+    second_opinion: bool = False,
+    decision: str | None = None,
+    limit: int | None = None,
 ) -> list[Decision]:
-    """Decisions, the newest first; ``standing``: only those in force."""
-    query = sa.select(decisions).order_by(decisions.c.decided_at.desc(), decisions.c.decision_id)
+    """Decisions, the newest first; ``standing``: only those in force; ``limit``: at most so many.
+
+    ``second_opinion``: those that wait for somebody else: standing, ``unsure``, and about a hit that is in force.
+    """
+    query = sa.select(decisions).order_by(decisions.c.decided_at.desc(), decisions.c.decision_id).limit(limit)
+    if second_opinion:
+        waiting = live_hits().where(hits.c.hit_id == decisions.c.hit_id).correlate(decisions).exists()
+        query = query.where(decisions.c.reversed_at.is_(None), decisions.c.decision == "unsure", waiting)
+    if decision is not None:
+        query = query.where(decisions.c.decision == decision)
     if subject_id is not None:
         query = query.where(decisions.c.subject_id == subject_id)
     if item_id is not None:

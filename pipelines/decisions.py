@@ -25,8 +25,9 @@ from pipelines.clock import acts
 from pipelines.database.evidence import decisions
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
+from pipelines.database.times import moment
 from pipelines.decision_record import record_made, record_restored, record_reversed
-from pipelines.judging import live_hits, rejudge
+from pipelines.judging import hits_in_force, rejudge
 from pipelines.seeds import Confirmed
 from pipelines.statuses import settle_statuses
 from pipelines.takedown.outbox import TAKEDOWN, not_taken_back
@@ -280,9 +281,9 @@ def _named(tx: Connection, hit_ids: Sequence[str]) -> list[Row[Any]]:
 
 
 def _require_in_force(tx: Connection, hit_ids: Sequence[str]) -> None:
-    counted: set[str] = set()
+    counted, found = set[str](), hits_in_force(moment(tx))
     for part in parts(hit_ids):
-        counted.update(row.hit_id for row in tx.execute(live_hits().where(hits.c.hit_id.in_(part))))
+        counted.update(row.hit_id for row in tx.execute(found.where(hits.c.hit_id.in_(part))))
     for hit_id in hit_ids:
         if hit_id not in counted:
             raise StateError(f"hit {hit_id} is not in force: its item, content or subject is not what it was")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 from embeddings.errors import ConfigError, StateError
 from pipelines import audit
 from pipelines.clock import acts
+from pipelines.judging.request_progress import settle_requests
 from pipelines.progress import Progress, silent
 from pipelines.takedown.cases import fetch_open_keys
 from pipelines.takedown.client import HttpTakedownClient
@@ -27,7 +29,7 @@ def deliver(workspace: Workspace, *, progress: Progress = silent) -> DispatchSum
     if workspace.policy.settings.decisions.undo_minutes * 60 > workspace.config.takedown.longest_wait_seconds:
         raise ConfigError("takedown.longest_wait_seconds must not be less than the policy's undo_minutes")
     with open_client(workspace) as client:
-        return dispatch(
+        summary = dispatch(
             workspace.database,
             client,
             config=workspace.config.takedown,
@@ -36,6 +38,10 @@ def deliver(workspace: Workspace, *, progress: Progress = silent) -> DispatchSum
             owner=f"{socket.gethostname()}:{os.getpid()}",
             progress=lambda attempts: progress("send", attempts, 0),
         )
+        summary = replace(summary, host=client.host)
+    with workspace.database.write() as tx:
+        settle_requests(tx, now=workspace.now())
+    return summary
 
 
 @acts

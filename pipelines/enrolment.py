@@ -58,9 +58,18 @@ def read_references(
 
 def resembling_subjects(references: Sequence[Reference], gallery: Gallery, *, threshold: float) -> tuple[str, ...]:
     """Subjects already in the gallery that any of the references matches: a warning for the operator."""
+    return tuple(resemblances(references, gallery, threshold=threshold))
+
+
+def resemblances(references: Sequence[Reference], gallery: Gallery, *, threshold: float) -> dict[str, float]:
+    """As :func:`resembling_subjects`, with the best score of each, by id."""
     probes = np.stack([reference.vector for reference in references])
     matches = gallery.match(probes, model_id=gallery.model_id, threshold=threshold)
-    return tuple(sorted({gallery.subject_ids[row] for row in matches.template}))
+    best: dict[str, float] = {}
+    for row, score in zip(matches.template, matches.scores, strict=True):
+        subject_id = gallery.subject_ids[row]
+        best[subject_id] = max(float(score), best.get(subject_id, -1.0))
+    return dict(sorted(best.items()))
 
 
 def _read_reference(
@@ -68,28 +77,42 @@ def _read_reference(
 ) -> Reference:
     from embeddings.faces import find_faces
 
+    def refused(reason: str, detail: str) -> EnrolmentError:
+        return EnrolmentError(reason, f"reference {position} {detail}", positions=(position,))
+
     try:
         faces = guarded(lambda: find_faces(data, models, limits=limits))
     except UnscannableError as error:
-        raise EnrolmentError("unscannable", f"reference {position} cannot be read ({error.reason})") from None
+        raise refused("unscannable", f"cannot be read ({error.reason})") from None
     if not faces:
-        raise EnrolmentError("no_face", f"reference {position} shows no face")
+        raise refused("no_face", "shows no face")
     clear = [face for face in faces if _is_clear(face, config)]
     if len(clear) > 1:
-        raise EnrolmentError("several_faces", f"reference {position} shows {len(clear)} clear faces; crop it to one")
+        found = " and ".join(_measured(face) for face in clear)
+        raise refused("several_faces", f"shows {len(clear)} clear faces ({found}); crop it to one")
     if not clear:
-        raise EnrolmentError(
+        best = max(faces, key=lambda face: (face.score, _side(face)))
+        raise refused(
             "unclear_face",
-            f"reference {position} has no face of at least {config.min_reference_pixels} pixels and detector score "
-            f"{config.min_reference_score}",
+            f"has no face of at least {config.min_reference_pixels} pixels and detector score "
+            f"{config.min_reference_score:g}: the best has {_measured(best)}",
         )
     face = clear[0]
     return Reference(vector=face.vector, crop=face.crop, detector_score=face.score)
 
 
-def _is_clear(face: FoundFace, config: RegistryConfig) -> bool:
+def _measured(face: FoundFace) -> str:
+    return f"score {face.score:.2f} at {_side(face):.0f} pixels"
+
+
+def _side(face: FoundFace) -> float:
+    """The shorter side of a face's box, in pixels."""
     x1, y1, x2, y2 = face.box
-    return min(x2 - x1, y2 - y1) >= config.min_reference_pixels and face.score >= config.min_reference_score
+    return float(min(x2 - x1, y2 - y1))
+
+
+def _is_clear(face: FoundFace, config: RegistryConfig) -> bool:
+    return _side(face) >= config.min_reference_pixels and face.score >= config.min_reference_score
 
 
 def _require_agreement(references: Sequence[Reference], agreement: float) -> None:
@@ -101,4 +124,5 @@ def _require_agreement(references: Sequence[Reference], agreement: float) -> Non
                     "disagree",
                     f"references {j + 1} and {i + 1} do not look like one person (similarity {score:.2f}, "
                     f"needed {agreement:.2f})",
+                    positions=(j + 1, i + 1),
                 )

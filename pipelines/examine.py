@@ -27,16 +27,18 @@ from pipelines.database import insert_missing
 from pipelines.database.evidence import examined
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items
+from pipelines.database.times import moment
 from pipelines.examined import coverage_id, required, unexamined, unexamined_count
 from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
 from pipelines.isolation import resume
 from pipelines.item_texts import by_place, texts_of
-from pipelines.judging import live_hits
+from pipelines.judging import hits_in_force
+from pipelines.keeping import keep_evidence
 from pipelines.ledger import Scope, text_digest
 from pipelines.model_files import header_texts
 from pipelines.names_sought import Sought
 from pipelines.progress import Progress, silent
-from pipelines.registry import active_versions
+from pipelines.registry import active_versions, note_lapsed, take_up
 from pipelines.sources import Item
 from pipelines.statuses import settle_statuses
 from pipelines.workspace import Workspace
@@ -99,6 +101,7 @@ def examine_pending(
     progress("examine", 0, total)
     while True:
         with workspace.database.exclusive("examine"):
+            take_up(workspace)
             batch = _examine_batch(workspace, sought, subject_ids, after)
             counts += _commit(workspace, batch, sought, found_by)
         if not batch and not after:
@@ -106,6 +109,7 @@ def examine_pending(
         after = batch[-1].item_id if batch else ""  # once more from the beginning: things may have changed meanwhile
         progress("examine", counts.items, max(total, counts.items))
     _settle_statuses(workspace)
+    keep_evidence(workspace, subject_ids=subject_ids, progress=progress)
     return counts
 
 
@@ -228,8 +232,13 @@ def _commit(workspace: Workspace, batch: Sequence[Examination], sought: Sought, 
         return ExamineCounts()
     with workspace.database.write() as tx:
         current = _unchanged(tx, batch)
-        active = active_versions(tx, now=workspace.now())
-        found = [hit for one in current for hit in one.found if hit.subject_id in active]
+        active = active_versions(tx, now=moment(tx))
+        note_lapsed(tx, now=workspace.now())
+        # Who was changed since the names were read is newer than what this claims, and is looked for again.
+        same = {subject_id for subject_id, version in active.items() if version <= sought.registry_version}
+        found = [hit for one in current for hit in one.found if hit.subject_id in same]
+        for some in parts([hit.hit_id for hit in found]):
+            tx.execute(sa.delete(hits).where(hits.c.hit_id.in_(some), hits.c.dropped_at.is_not(None)))
         new = insert_missing(tx, hits, hit_rows(tx, workspace, found, found_by))
         _enter_digests(tx, current)
         _enter_coverage(tx, workspace, current, sought)
@@ -290,8 +299,9 @@ def _enter_coverage(tx: Connection, workspace: Workspace, current: Sequence[Exam
 
 def _settle_statuses(workspace: Workspace) -> None:
     """Items that were examined before their faces were compared, and called clean since, are hits all the same."""
-    unnoticed = live_hits().where(hits.c.tier != "face", items.c.status.in_(("clean", "no_face")))
     with workspace.database.read() as connection:
+        found = hits_in_force(moment(connection))
+        unnoticed = found.where(hits.c.tier != "face", items.c.status.in_(("clean", "no_face")))
         late = sorted(connection.execute(unnoticed.with_only_columns(hits.c.item_id).distinct()).scalars())
     for some in parts(late):
         with workspace.database.write() as tx:

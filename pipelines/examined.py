@@ -17,6 +17,8 @@ from sqlalchemy.engine import Connection
 from indexes.names import matcher_id
 from pipelines.database.evidence import examined, model_files, seeds
 from pipelines.database.tables import items, subjects
+from pipelines.database.times import moment
+from pipelines.in_force import is_in_force
 from pipelines.ledger import Scope
 from pipelines.registry import active_versions
 from pipelines.workspace import Workspace
@@ -64,9 +66,9 @@ def coverage_id(workspace: Workspace) -> str:
 
 def required(connection: Connection, workspace: Workspace, *, subject_ids: Collection[str] | None = None) -> Required:
     """What is required now, of all active subjects or of some."""
-    versions = active_versions(connection, now=workspace.now())
+    versions = active_versions(connection, now=moment(connection))
     wanted = [version for key, version in versions.items() if subject_ids is None or key in subject_ids]
-    in_force = seeds_in_force(now=workspace.now()).with_only_columns(sa.func.max(seeds.c.version))
+    in_force = seeds_in_force(now=moment(connection)).with_only_columns(sa.func.max(seeds.c.version))
     if subject_ids is not None:
         in_force = in_force.where(seeds.c.subject_id.in_(list(subject_ids)))
     return Required(
@@ -78,9 +80,7 @@ def required(connection: Connection, workspace: Workspace, *, subject_ids: Colle
 
 def seeds_in_force(*, now: datetime) -> sa.Select[Any]:
     """Seeds that were not revoked, of subjects that are active, oldest first."""
-    own = sa.and_(
-        subjects.c.subject_id == seeds.c.subject_id, subjects.c.state == "active", subjects.c.expires_at > now
-    )
+    own = sa.and_(subjects.c.subject_id == seeds.c.subject_id, is_in_force(now))
     return sa.select(seeds).join(subjects, own).where(seeds.c.revoked_at.is_(None))
 
 

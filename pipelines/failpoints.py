@@ -23,6 +23,8 @@ NAMES = (
     "after_match_commit",
     "before_examine_commit",
     "after_examine_commit",
+    "before_evidence_commit",
+    "after_evidence_commit",
     "before_decision_commit",
     "after_decision_commit",
     "before_outbox_commit",

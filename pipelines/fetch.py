@@ -15,8 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.faults import guarded
 from embeddings.types import Content
+from pipelines.item_texts import texts_of
 from pipelines.model_files import known_file
 from pipelines.model_reading import Found, ModelFile, read_again, read_bytes, read_model
+from pipelines.policy import BOUNTIES
 from pipelines.sources import Item, ItemSource, open_source
 from pipelines.workspace import Workspace
 
@@ -38,6 +40,8 @@ class Fetched:
     """Tries in a row that gave nothing before this one."""
     before: str | None = None
     """The digest of what it was at the try before."""
+    text_alone: bool = False
+    """A bounty without a picture, whose texts say what there is to compare."""
 
 
 class HasContent(Protocol):
@@ -85,11 +89,15 @@ def ahead(batches: Iterator[B]) -> Iterator[B]:
 
 
 def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) -> tuple[Item, ItemSource]:
-    """The item in a row's sealed record, and its source, opened once per address in ``sources``."""
+    """The item in a row's sealed record, and its source, opened once per address in ``sources``.
+
+    Yesterday's manifest may have been rotated away: that costs no item that is behind a path or an URL of its own.
+    """
     record = workspace.sealer.unseal_record(row.sealed_record, row.item_id)
     uri = record["source"]
     if uri not in sources:
-        sources[uri] = open_source(uri, settings=workspace.config.fetch.settings(workspace.config.exchange.head()))
+        settings = workspace.config.fetch.settings(workspace.config.exchange.head())
+        sources[uri] = open_source(uri, settings=settings, to_list=False)
     return Item.from_record(record["item"]), sources[uri]
 
 
@@ -115,7 +123,14 @@ def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) 
         remote=opened[0].remote,
         failed=row.attempts,
         before=row.content_sha256,
+        text_alone=is_text_alone(opened[0], problem),
     )
+
+
+def is_text_alone(item: Item, problem: ItemError | None) -> bool:
+    """Whether an item is a bounty with nothing but texts: that it has no content is then no fault of anybody's."""
+    without = problem is not None and problem.status == UnscannableError("no_content").status
+    return without and item.kind in BOUNTIES and bool(texts_of(item))
 
 
 def refused(workspace: Workspace, row: Any, problem: ItemError) -> Fetched:
@@ -149,7 +164,10 @@ def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known
         raise UnscannableError("no_content", "nothing but text")
     config, max_bytes = workspace.config.model_files, workspace.limits.max_bytes
     if item.kind != "model":
-        return read_bytes(source.fetch(item, max_bytes=max_bytes), config=config)
+        data = source.fetch(item, max_bytes=max_bytes)
+        if not data and item.kind in BOUNTIES and not item.remote:  # from a server it is a fault that may pass
+            raise UnscannableError("no_content", "nothing but text")
+        return read_bytes(data, config=config)
     if known is not None:
         with workspace.database.read() as connection:
             before = known_file(connection, workspace.sealer, known)

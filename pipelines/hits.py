@@ -4,32 +4,69 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from embeddings.errors import InputError
 from pipelines.database.tables import hits, items, verdicts
-from pipelines.judging import live_hits, verdict_of_hit
+from pipelines.database.times import moment
+from pipelines.judging import hits_in_force, verdict_of_hit
+from pipelines.judging.evidence import said
 
 TIERS = ("exact", "face", "header", "text")
 """Tiers of evidence, the weightiest first."""
+MOST: Final = 2**31 - 1
+_FACES_FROM: Final = 0.5
+_STRENGTHS: Final = {
+    ("exact", "strong"): 0.4,
+    ("exact", "review"): 0.4,
+    ("header", "strong"): 0.3,
+    ("header", "review"): 0.2,
+    ("text", "strong"): 0.1,
+    ("text", "review"): 0.0,
+}
+"""Where the strengths of what is no face begin, by tier and band; each reaches a tenth higher at a score of 1."""
+
+
+def strength_of() -> sa.ColumnElement[float]:
+    """Of ``hits``: one scale for all tiers, 0 to 1, by which lists are ordered; the scores of two tiers say nothing of
+    each other.
+
+    A face has 0.5 at its threshold and 1 where it is the reference itself, in proportion. Below that stand copies of
+    what was confirmed (0.4 to 0.5), names in headers (0.3 to 0.4 where they are strong, 0.2 to 0.3 otherwise) and names
+    in texts (0.1 to 0.2, 0 to 0.1). It orders, and decides nothing.
+    """
+    room = sa.func.coalesce(sa.func.nullif(1.0 - hits.c.threshold, 0.0), 1.0)
+    place = (hits.c.score - hits.c.threshold) / room
+    face = _FACES_FROM + _FACES_FROM * sa.case((place > 1.0, 1.0), (place < 0.0, 0.0), else_=place)
+    score = sa.case((hits.c.score > 1.0, 1.0), (hits.c.score < 0.0, 0.0), else_=hits.c.score)
+    others = [
+        (sa.and_(hits.c.tier == tier, hits.c.band == band), least + 0.1 * score)
+        for (tier, band), least in _STRENGTHS.items()
+    ]
+    return sa.case((hits.c.tier == "face", face), *others, else_=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One hit in force. ``verdict`` None: not judged.
 
-    Only a face has a reference, frame, face number, detector score and ``face_box``: (x1, y1, x2, y2) in pixels of the
-    upright image. ``place``: where a name stands or which fingerprint matched; ``match``: by which rule; ``seed_id``:
-    the confirmed content that an exact hit matches. The term itself stays sealed.
+    ``strength``: see :func:`strength_of`; ``decision``: what stands of what people said of it, None: nothing. Only a
+    face has a reference, frame, face number, detector score and ``face_box``: (x1, y1, x2, y2) in pixels of the upright
+    image. ``place``: where a name stands or which fingerprint matched; ``match``: by which rule; ``seed_id``: the
+    confirmed content that an exact hit matches. The term itself stays sealed.
     """
 
     hit_id: str
     item_id: str
     parent_model: str | None
+    uploader: str | None
     subject_id: str
     tier: str
     band: str
+    strength: float
     score: float
     threshold: float
     threshold_source: str
@@ -47,6 +84,7 @@ class Hit:
     policy_version: str
     verdict: str | None
     rule: str | None
+    decision: str | None
     found_by: str
     found_at: datetime
 
@@ -56,29 +94,60 @@ def list_hits(
     *,
     subject_id: str | None = None,
     item_id: str | None = None,
+    parent_model: str | None = None,
+    uploader: str | None = None,
     tier: str | None = None,
+    band: str | None = None,
     day: date | None = None,
     verdict: str | None = None,
+    rule: str | None = None,
+    undecided: bool = False,
+    limit: int | None = None,
 ) -> list[Hit]:
-    """Hits in force (live item, active subject), best score first. Every filter is optional; ``day`` is the item's."""
-    judged = verdict_of_hit()
-    found = live_hits()
+    """Hits in force (live item, active subject, lasting consent), faces first, the strongest first.
+
+    Every filter is optional.
+    ``day`` and ``uploader`` are the item's; ``undecided``: nobody has confirmed it, and it was not rejected either, or
+    it would not be in force; ``limit``: at most so many. Raises :class:`InputError` for a filter that is empty, which
+    would choose nothing or, read as absent, everything.
+    """
+    wanted: dict[sa.ColumnElement[Any], str | None] = {
+        hits.c.subject_id: subject_id,
+        hits.c.item_id: item_id,
+        items.c.parent_model: parent_model,
+        items.c.uploader: uploader,
+        hits.c.tier: tier,
+        hits.c.band: band,
+        items.c.day: day.isoformat() if day is not None else None,
+        verdicts.c.verdict: verdict,
+        verdicts.c.rule: rule,
+    }
+    if "" in wanted.values():
+        raise InputError("a filter is empty: leave it out, or say which")
+    if limit is not None and not 1 <= limit <= MOST:
+        raise InputError(f"a limit is a number from 1 to {MOST}")
+    strength, found = strength_of().label("strength"), hits_in_force(moment(connection))
+    of_item = (items.c.parent_model, items.c.uploader)
     query = (
-        found.with_only_columns(hits, items.c.parent_model, verdicts.c.verdict, verdicts.c.rule)
-        .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
-        .order_by(hits.c.score.desc(), hits.c.hit_id)
+        found.with_only_columns(hits, *of_item, verdicts.c.verdict, verdicts.c.rule, strength, _decision())
+        .select_from(found.get_final_froms()[0].outerjoin(verdicts, verdict_of_hit()))
+        .where(*(column == value for column, value in wanted.items() if value is not None))
+        .order_by(strength.desc(), hits.c.score.desc(), hits.c.hit_id)
+        .limit(limit)
     )
-    if subject_id is not None:
-        query = query.where(hits.c.subject_id == subject_id)
-    if item_id is not None:
-        query = query.where(hits.c.item_id == item_id)
-    if tier is not None:
-        query = query.where(hits.c.tier == tier)
-    if day is not None:
-        query = query.where(items.c.day == day.isoformat())
-    if verdict is not None:
-        query = query.where(verdicts.c.verdict == verdict)
+    if undecided:
+        query = query.where(~said("confirm"))
     return [_hit(row) for row in connection.execute(query).mappings()]
+
+
+def _decision() -> sa.Label[Any]:
+    """What stands of what people said of the hit. A confirmed name speaks for its own item alone."""
+    words: list[tuple[sa.ColumnElement[bool], Literal["confirm", "reject", "unsure"]]] = [
+        (said("confirm"), "confirm"),
+        (said("reject"), "reject"),
+        (said("unsure"), "unsure"),
+    ]
+    return sa.case(*((condition, sa.literal(word)) for condition, word in words), else_=None).label("decision")
 
 
 def _hit(row: sa.RowMapping) -> Hit:

@@ -1,4 +1,4 @@
-"""Who a subject is: names, exclusions, consent and contact, sealed under the subject's own key.
+"""Who a subject is: names, exclusions, consent, contact and case, sealed under the subject's own key.
 
 A person who looks at an identity leaves an audit row (:func:`pipelines.registry.show_identity`). A machine that opens
 names to look for them in texts shows them to nobody and leaves none.
@@ -23,13 +23,15 @@ from pipelines.sealing import Sealer, associated_data, seal, unseal
 class Identity:
     """What an operator knows of a subject: the full name first, then aliases. Sealed in storage; never logged.
 
-    ``exclusions``: phrases in which a name does not count, because they mean something else.
+    ``exclusions``: phrases in which a name does not count, because they mean something else. ``case_reference``: the
+    operator's own number or word for the case, by which it is found again.
     """
 
     names: tuple[str, ...] = field(repr=False)
     consent: str = field(repr=False)
     contact: str | None = field(repr=False)
     exclusions: tuple[str, ...] = field(default=(), repr=False)
+    case_reference: str | None = field(default=None, repr=False)
 
 
 def seal_identity(key: bytes, identity: Identity, subject_id: str) -> bytes:
@@ -39,6 +41,7 @@ def seal_identity(key: bytes, identity: Identity, subject_id: str) -> bytes:
         "consent": identity.consent,
         "contact": identity.contact,
         "exclusions": identity.exclusions,
+        "case_reference": identity.case_reference,
     }
     return seal(key, json.dumps(record).encode(), associated_data("identity", subject_id))
 
@@ -51,7 +54,21 @@ def unseal_identity(key: bytes, sealed: bytes, subject_id: str) -> Identity:
         consent=record["consent"],
         contact=record["contact"],
         exclusions=tuple(record.get("exclusions", ())),
+        case_reference=record.get("case_reference"),
     )
+
+
+def open_identity(connection: Connection, sealer: Sealer, subject_id: str) -> Identity | None:
+    """The identity of a subject, for whoever records the look; None where nothing personal is kept."""
+    query = (
+        sa.select(subjects.c.sealed_identity, subject_keys.c.wrapped_key)
+        .join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
+        .where(subjects.c.subject_id == subject_id, subjects.c.sealed_identity.is_not(None))
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return unseal_identity(sealer.subject_key(row.wrapped_key, subject_id), row.sealed_identity, subject_id)
 
 
 def open_names(connection: Connection, sealer: Sealer, subject_ids: Collection[str]) -> list[SubjectNames]:
@@ -76,6 +93,13 @@ def open_names(connection: Connection, sealer: Sealer, subject_ids: Collection[s
     if len(names) != len(wanted):
         raise CorruptionError("the identity or the key of an active subject is missing")
     return names
+
+
+def require_short_identity(identity: Identity, *, most: int) -> None:
+    """Raise :class:`InputError` naming what of the texts that are kept and not searched for is too long."""
+    require_short(identity.consent, "the reference of the consent", most=most)
+    require_short(identity.contact, "the reference of the contact", most=most)
+    require_short(identity.case_reference, "the case reference", most=most)
 
 
 def require_short(text: str | None, what: str, *, most: int) -> None:

@@ -25,6 +25,8 @@ from pipelines.environment import Environment
 from pipelines.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
+PRELOADED: Final = [f"pipelines.{module}" for module in ("scan", "content", "examine", "matching", "workspace")]
+"""What the server of such processes imports before it forks the first."""
 _READY: Final = "ready"
 _BEAT: Final = "beat"
 _DONE: Final = "done"
@@ -71,7 +73,10 @@ class Isolated:
 
 def run_isolated(workspace: Workspace, redo: Redo[Result], ids: Sequence[str]) -> Isolated:
     """``redo(workspace, ids)`` in a new process. Raises what that raises; ``NotReadyError`` if it cannot begin."""
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+    # A fork of this process would copy locks that its other threads hold. The server has one thread, and has imported
+    # what each of the many processes of a bisection would need seconds for.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
     ours, theirs = context.Pipe(duplex=False)
     home = _Home(workspace.opener, workspace.environment, workspace.config, workspace.models.model_id)
     given = (theirs, home, redo, list(ids))

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
@@ -23,7 +23,6 @@ from pipelines.database.tables import hits, items
 from pipelines.levels import platform_level
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
-from pipelines.takedown.outbox import cancel_unsent
 
 SCANNER_FAULTS: Final = tuple(f"unscannable:{reason}" for reason in SCANNER_REASONS)
 """Statuses that say more of the scanner than of the item: other models scan it again, and nobody inherits them."""
@@ -55,99 +54,9 @@ class Scope:
         return conditions
 
 
-@dataclass(frozen=True, slots=True)
-class ListedCounts:
-    """What listing a source changed."""
-
-    listed: int
-    new: int
-    changed: int
-    deleted: int
-
-    def __add__(self, other: ListedCounts) -> ListedCounts:
-        return ListedCounts(
-            self.listed + other.listed,
-            self.new + other.new,
-            self.changed + other.changed,
-            self.deleted + other.deleted,
-        )
-
-
 def source_id(uri: str) -> str:
     """A short opaque id of a source; its address stays in the sealed records."""
     return hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def record_listing(
-    tx: Connection, sealer: Sealer, listed: Sequence[Item], *, source_uri: str, now: datetime
-) -> ListedCounts:
-    """Enter listed items: new ones as ``pending``, changed ones back to ``pending``, deleted ones as not live.
-
-    Of two entries with one id the later counts. A path is an id only within its folder: where another source has the
-    same one already, the item is entered as ``<path>@<source id>``. Takedowns that were asked for because of content
-    that is gone, and were never sent, are cancelled.
-    """
-    named = _named(tx, listed, source_uri)
-    known = {row.item_id: row for row in tx.execute(sa.select(*_KNOWN).where(items.c.item_id.in_(list(named))))}
-    new = changed = deleted = 0
-    left = set[str]()
-    for item_id, item in named.items():
-        row = known.get(item_id)
-        digest = _digest(item.to_record())
-        if row is not None and (row.source_digest, row.source_id) == (digest, source_id(source_uri)):
-            continue
-        values = _item_values(sealer, item, item_id, source_uri, digest)
-        if row is None:
-            tx.execute(
-                sa.insert(items).values(
-                    item_id=item_id, attempts=0, first_seen=now, live_since=now, **values, **unscanned_values()
-                )
-            )
-            new += 1
-            if item.kind != "image":
-                left.add(item_id)  # only now is it known whose model it is
-        else:
-            _update(tx, row, item_id, item, values, now=now)
-            changed += 1
-            left |= {row.parent_model or item_id} if row.live else set()
-        deleted += item.deleted and (row is None or row.live)
-    _judge_models_anew(tx, left)
-    return ListedCounts(listed=len(listed), new=new, changed=changed, deleted=deleted)
-
-
-_KNOWN = [items.c[name] for name in ("item_id", "source_id", "source_digest", "content_digest", "live", "parent_model")]
-
-
-def _named(tx: Connection, listed: Sequence[Item], source_uri: str) -> dict[str, Item]:
-    """Items by the id they have in the ledger."""
-    here = source_id(source_uri)
-    paths = [item.item_id for item in listed if item.item_id == item.locator and source_uri.startswith("directory:")]
-    elsewhere = set(
-        tx.execute(sa.select(items.c.item_id).where(items.c.item_id.in_(paths), items.c.source_id != here)).scalars()
-    )
-    return {f"{item.item_id}@{here}" if item.item_id in elsewhere else item.item_id: item for item in listed}
-
-
-def _update(tx: Connection, row: Any, item_id: str, item: Item, values: dict[str, Any], *, now: datetime) -> None:
-    """Enter a change. Only what may have changed the content costs a new scan; a new parent costs a new judgement."""
-    if item.deleted != (not row.live) or values["content_digest"] != row.content_digest:
-        # What was changed gets all its attempts again: earlier ones were at something else.
-        values = values | unscanned_values() | {"attempts": 0, "retry_at": None}
-        cancel_unsent(tx, item_id=item_id, now=now)
-    if not row.live and not item.deleted:
-        values["live_since"] = now
-    tx.execute(sa.update(items).where(items.c.item_id == item_id).values(**values))
-    tx.execute(sa.update(hits).where(hits.c.item_id == item_id).values(judged_at=None))
-
-
-def _judge_models_anew(tx: Connection, models: Collection[str]) -> None:
-    """Something of these models has gone or changed: the rest is another share of them, and lost what it was
-    corroborated by, or gained an owner. It is weighed again."""
-    of_models = sa.or_(items.c.parent_model.in_(models), items.c.item_id.in_(models))
-    rest = sa.select(items.c.item_id).where(of_models, items.c.live)
-    again = sa.and_(hits.c.item_id.in_(rest), hits.c.judged_at.is_not(None))
-    if models:
-        tx.execute(sa.update(hits).where(again).values(judged_at=None))
 
 
 def unscanned(
@@ -241,7 +150,7 @@ def judge_anew(tx: Connection, contents: Collection[str]) -> None:
     tx.execute(sa.update(hits).where(hits.c.item_id.in_(having)).values(judged_at=None))
 
 
-def _item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, digest: str) -> dict[str, Any]:
+def item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, digest: str) -> dict[str, Any]:
     """What a listing says about an item."""
     return {
         "kind": item.kind,
@@ -253,7 +162,7 @@ def _item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, dige
         "problem": item.problem,
         "source_id": source_id(source_uri),
         "source_digest": digest,
-        "content_digest": _digest([item.locator, item.revision, item.received_at.isoformat(), item.kind]),
+        "content_digest": digest_of([item.locator, item.revision, item.received_at.isoformat(), item.kind]),
         "text_digest": text_digest(sealer, item),
         "platform_level": platform_level(item.nsfw_level),
         "sealed_record": sealer.seal_record({"source": source_uri, "item": item.to_record()}, item_id),
@@ -271,6 +180,6 @@ def unscanned_values() -> dict[str, Any]:
     return {"status": "pending", "content_sha256": None, "shard_id": None, "model_id": None, "faces": None}
 
 
-def _digest(values: object) -> str:
+def digest_of(values: object) -> str:
     """Changes whenever any of ``values`` changes."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

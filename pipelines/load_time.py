@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -18,10 +18,10 @@ from pipelines.config import Config, DagsterConfig, load_config
 from pipelines.config_dagster import EARLIEST_DAY
 from pipelines.database import Database
 from pipelines.database.tables import items, runs
+from pipelines.database.times import utc_now
 from pipelines.environment import Environment, read_environment
 from pipelines.settings_files import database_file
 from pipelines.sweep import NIGHTLY
-from pipelines.workspace import utc_now
 
 _LOG = logging.getLogger(__name__)
 _NIGHTS_BACK: Final = timedelta(days=2)
@@ -77,5 +77,5 @@ def _first_day(environment: Environment, config: Config) -> date | None:
     return min(*days, utc_now().date() - _NIGHTS_BACK)
 
 
-def _earliest(day: sa.Column[str]) -> sa.Select[Any]:
+def _earliest(day: sa.Column[str]) -> sa.Select[str]:
     return sa.select(sa.func.min(day)).where(day >= EARLIEST_DAY.isoformat())

@@ -1,40 +1,38 @@
 """Looking at what a hit is about: the face in its picture beside the reference, or the term in its text.
 
 Such a look is shown to a person and to nobody else, and it is an audit row before it is anything: the row is committed
-first, so that a look that fails afterwards is on record too. Nothing here keeps pixels: they are fetched again.
+first, so that a look that fails afterwards is on record too. What is shown is fetched again; where the source cannot
+give it any more, it is what was kept when the hit was found (:mod:`pipelines.keeping`).
 """
 
 from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from embeddings.errors import StateError
+from embeddings.errors import ConfigError, ItemError, StateError
 from embeddings.faults import guarded
 from embeddings.types import UInt8
 from pipelines import audit
+from pipelines.cutting import LONG_SIDE, cut_hit, decoded
 from pipelines.database.tables import hits, items, templates, verdicts
+from pipelines.database.times import moment
 from pipelines.decision_record import Decision, decisions_on
-from pipelines.fetch import find_content, open_item
+from pipelines.fetch import found, open_item
 from pipelines.found_hits import open_term
-from pipelines.judging import live_hits, verdict_of_hit
+from pipelines.judging import hits_in_force, verdict_of_hit
+from pipelines.kept_evidence import KeptFacts, open_passage, open_picture, read_kept
+from pipelines.passages import Passage, find_passage
 from pipelines.templates import open_crops, require_kept
 from pipelines.workspace import Workspace
 
-if TYPE_CHECKING:
-    from embeddings.images import Frame
-
-MARGIN: Final = 0.5
-"""Of a face box's longer side, shown on each side of it: enough to see the situation."""
-LONG_SIDE: Final = 768
-"""Pixels of what is shown, at most."""
 _CROP_SIDE: Final = 112
 _GAP: Final = 8
 _GROUND: Final = 255
@@ -46,7 +44,8 @@ class HitExplained:
     """Everything that explains a hit (I10), whether or not it is in force.
 
     ``facts``: the hit's own row; ``reasons``: of the verdict on its item and subject, if there is one; ``decisions``:
-    what people said of it, the newest first; ``has_term``: whether :func:`reveal_term` has words to show.
+    what people said of it, the newest first; ``has_term``: whether :func:`reveal` has words to show; ``kept``: what was
+    put aside of it.
     """
 
     facts: dict[str, Any]
@@ -60,6 +59,7 @@ class HitExplained:
     reasons: dict[str, Any] | None
     decisions: tuple[Decision, ...]
     has_term: bool
+    kept: KeptFacts | None = None
 
 
 def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
@@ -74,11 +74,12 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
     row = connection.execute(query).first()
     if row is None:
         raise StateError("there is no such hit")
+    own = hits_in_force(moment(connection)).where(hits.c.hit_id == hit_id)
     facts = {name: row._mapping[name] for name in hits.c.keys() if name not in _HIDDEN}  # noqa: SIM118
     about = {name: getattr(row, name) for name in ("subject_id", "content_sha256", "model_id")}
     return HitExplained(
         facts=facts,
-        in_force=connection.execute(live_hits().where(hits.c.hit_id == hit_id)).first() is not None,
+        in_force=connection.execute(own).first() is not None,
         kind=row.kind,
         parent_model=row.parent_model,
         uploader=row.uploader,
@@ -88,39 +89,91 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
         reasons=json.loads(row.reasons) if row.reasons else None,
         decisions=tuple(decisions_on(connection, **about)),
         has_term=row.sealed_term is not None,
+        kept=read_kept(connection, hit_id),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """The very words that were taken for a name, and the sentence in which they stand; None: the text has changed, and
+    the sentence was not kept."""
+
+    term: str = field(repr=False)
+    passage: Passage | None = field(repr=False)
 
 
 def reveal_term(workspace: Workspace, hit_id: str, *, actor: str) -> str:
     """The very words that were taken for a name. The look is an audit row. Raises :class:`StateError` without any."""
+    return reveal(workspace, hit_id, actor=actor).term
+
+
+def reveal(workspace: Workspace, hit_id: str, *, actor: str) -> Revealed:
+    """The words with the sentence around them. The look is an audit row. Raises :class:`StateError` without any."""
     row = _recorded(workspace, hit_id, action="term.view", actor=actor)
     if row.sealed_term is None:
         raise StateError("this hit has no term: it is not of a text")
     with workspace.database.read() as connection:
         require_kept(connection, row.subject_id)
         named = {"hit_id": row.hit_id, "subject_id": row.subject_id, "sealed_term": row.sealed_term}
-        return open_term(connection, workspace.sealer, **named)
+        term = open_term(connection, workspace.sealer, **named)
+        passage = open_passage(connection, workspace.sealer, hit_id)
+        return Revealed(term, passage or find_passage(connection, workspace.sealer, row, term))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look showed. ``kept_at``: when the picture was put aside, if it is not what the source gives now;
+    ``problem``: why it is not, in words."""
+
+    png: bytes = field(repr=False)
+    kept_at: datetime | None = None
+    problem: str | None = None
 
 
 def look(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> bytes:
-    """A PNG of the hit's face with a margin, or of the whole picture where the evidence is no face.
+    """A PNG of what :func:`look_at` shows."""
+    return look_at(workspace, hit_id, actor=actor, reference=reference).png
 
-    ``reference``: with the reference that matched on its right, as it was cropped when it was enrolled. Raises
-    :class:`StateError` where there is nothing (any more) to look at, :class:`ItemError` where the content cannot be had
-    or decoded.
+
+def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> Look:
+    """The hit's face with a margin, or the whole picture where the evidence is no face.
+
+    From the source; where that cannot give it any more, as it was kept when the hit was found. ``reference``: with the
+    reference that matched on its right, as it was cropped when it was enrolled. Raises :class:`StateError` where there
+    is nothing (any more) to look at, :class:`ItemError` where the content cannot be had or decoded and none was kept.
     """
     from PIL import Image
 
     row = _recorded(workspace, hit_id, action="crop.view", actor=actor)
     if reference and row.template_id is None:
         raise StateError("this hit is no face: there is no reference to show beside it")
-    shown = _picture(workspace, row)
+    kept_at, problem = None, None
+    try:
+        shown = _picture(workspace, row)
+    except (ItemError, StateError, ConfigError) as error:
+        kept = _kept(workspace, row)
+        if kept is None:
+            raise
+        shown, kept_at = kept
+        problem = str(error)
     if reference:
         with workspace.database.read() as connection:
             shown = _beside(shown, _reference(connection, workspace, row.template_id))
     buffer = io.BytesIO()
     Image.fromarray(shown).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return Look(buffer.getvalue(), kept_at, problem)
+
+
+def _kept(workspace: Workspace, row: Row[Any]) -> tuple[UInt8, datetime] | None:
+    """What was put aside of a hit, and when; None: nothing, or it has been let go of."""
+    from PIL import Image
+
+    with workspace.database.read() as connection:
+        facts = read_kept(connection, row.hit_id)
+        data = open_picture(connection, workspace.sealer, row.hit_id) if facts and facts.picture else None
+    if facts is None or data is None:
+        return None
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), facts.kept_at
 
 
 def _recorded(workspace: Workspace, hit_id: str, *, action: str, actor: str) -> Row[Any]:
@@ -147,46 +200,11 @@ def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
         raise StateError("the item is gone, or has not been looked at since it changed")
     if row.width is None:
         raise StateError("the item is no picture: there is nothing to look at")
-    content = find_content(workspace, open_item(workspace, row, {}), known=row.content_now).content
+    content = found(workspace, open_item(workspace, row, {}), known=row.content_now).content
     same = content is not None and content.sha256.hex() == row.content_now
     if content is None or not same or (row.tier != "text" and row.content_now != row.content_sha256):
         raise StateError("the item's content is not the one that the hit was found in")
-    box = (0.0, 0.0, float(row.width), float(row.height)) if row.x1 is None else (row.x1, row.y1, row.x2, row.y2)
-    return guarded(
-        lambda: _cut(_frame(workspace, content.data, row.frame or 0), _widened(box, row), long_side=LONG_SIDE)
-    )
-
-
-def _frame(workspace: Workspace, data: bytes, index: int) -> Frame:
-    from embeddings.images import decode
-
-    image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
-    for frame in image.frames:
-        if frame.index == index:
-            return frame
-    raise StateError("the picture has this frame no more among those that are looked at")
-
-
-def _widened(box: tuple[float, float, float, float], row: Row[Any]) -> tuple[float, float, float, float]:
-    """The box with its margin, within the picture."""
-    margin = MARGIN * max(box[2] - box[0], box[3] - box[1])
-    x1, y1, x2, y2 = box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
-    return max(x1, 0.0), max(y1, 0.0), min(x2, float(row.width)), min(y2, float(row.height))
-
-
-def _cut(frame: Frame, box: tuple[float, float, float, float], *, long_side: int) -> UInt8:
-    """``box``, in pixels of the full-size frame, as sharp as it can be shown."""
-    from PIL import Image
-
-    size = max(box[2] - box[0], box[3] - box[1])
-    sharp = frame.at_least(min(1.0, long_side / max(size, 1.0)))
-    (left, top), (right, bottom) = sharp.from_full(np.array([box[:2], box[2:]], dtype=np.float32)).round().astype(int)
-    height, width = sharp.image.shape[:2]
-    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
-    part = sharp.image[top : max(bottom, top + 1), left : max(right, left + 1)]
-    shown = Image.fromarray(np.ascontiguousarray(part))
-    shown.thumbnail((long_side, long_side))
-    return np.asarray(shown)
+    return guarded(lambda: cut_hit(decoded(workspace, content.data), row, long_side=LONG_SIDE))
 
 
 def _reference(connection: Connection, workspace: Workspace, template_id: str) -> UInt8:

@@ -24,8 +24,10 @@ from pipelines.comparison import Comparison, FoundBy, Side, compare_shard
 from pipelines.database import insert_missing
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, shards
+from pipelines.database.times import moment
 from pipelines.galleries import load_gallery
 from pipelines.isolation import resume
+from pipelines.keeping import keep_evidence, tend_evidence
 from pipelines.manifest import (
     ListedShard,
     find_shard,
@@ -38,7 +40,7 @@ from pipelines.manifest import (
 )
 from pipelines.progress import Pace, Progress, silent
 from pipelines.reembedding import STAGE, embed_alone, leave, refuse_item
-from pipelines.registry import active_versions, registry_version, require_active
+from pipelines.registry import active_versions, note_lapsed, registry_version, require_active, take_up
 from pipelines.retention import let_go
 from pipelines.statuses import settle_statuses
 from pipelines.templates import subjects_with
@@ -86,7 +88,8 @@ def match_pending(
     """Compare what coverage does not show.
 
     ``sweep`` takes the shards that were never compared, with every active subject; ``rescan`` takes every shard, with
-    the subjects it lacks (``subject_ids`` limits them). Raises :class:`NotReadyError` for an empty registry (I7).
+    the subjects it lacks (``subject_ids`` limits them). What was found is kept to look at before anybody acts on it
+    (:mod:`pipelines.keeping`). Raises :class:`NotReadyError` for an empty registry (I7).
     """
     resume(workspace, STAGE, embed_alone, refuse_item)
     total, subjects = MatchCounts(), set[str]()
@@ -94,6 +97,7 @@ def match_pending(
         again = True
         while again:
             let_go(workspace)
+            take_up(workspace)
             plan = plan_matching(workspace, found_by=found_by, subject_ids=subject_ids, model_id=model_id)
             counts, again = _compare_planned(workspace, plan, found_by, progress)
             subjects.update(plan.versions)
@@ -103,6 +107,10 @@ def match_pending(
                 subjects=len(subjects),
                 hits=total.hits + counts.hits,
             )
+    if found_by == "sweep":
+        tend_evidence(workspace, progress=progress)
+    else:
+        keep_evidence(workspace, subject_ids=subject_ids, progress=progress)
     return total
 
 
@@ -166,7 +174,7 @@ def plan_matching(
     model_id = model_id or workspace.models.model_id
     with workspace.database.read() as connection:
         thresholds = workspace.thresholds_of(connection, model_id)
-        versions = active_versions(connection, now=workspace.now())
+        versions = active_versions(connection, now=moment(connection))
         require_active(workspace, versions)
         if subject_ids is not None:
             versions = _limited(versions, subject_ids)
@@ -221,7 +229,7 @@ def _one_pass(
 def _limited(versions: Mapping[str, int], subject_ids: Collection[str]) -> dict[str, int]:
     inactive = [subject_id for subject_id in subject_ids if subject_id not in versions]
     if inactive:
-        raise StateError(f"{len(inactive)} of the subjects to rescan for are not active")
+        raise StateError(f"{len(inactive)} of the subjects to rescan for are not active, or their consent is over")
     return {subject_id: versions[subject_id] for subject_id in subject_ids}
 
 
@@ -239,9 +247,11 @@ def commit_comparison(
         current = find_shard(tx, workspace.sealer, shard.entry.shard_id)
         if current is None or not shard.is_again(current):
             return 0
-        active = active_versions(tx, now=workspace.now())
+        active = active_versions(tx, now=moment(tx))
+        note_lapsed(tx, now=workspace.now())
         leave(tx, shard.entry.shard_id, found.leaving)
-        new = _commit_hits(tx, shard.entry.shard_id, found.rows, active)
+        same = {subject_id for subject_id, version in active.items() if plan.versions.get(subject_id) == version}
+        new = _commit_hits(tx, workspace, shard.entry.shard_id, found.rows, same)
         if _commit_coverage(tx, workspace, plan, gallery, current, active):
             files = _keep_no_longer(tx, workspace, shard.entry.shard_id)
         workspace.failpoints.pass_by("before_match_commit")
@@ -268,18 +278,26 @@ def _live_items(connection: Connection, shard_id: str, among: Collection[str]) -
     return live
 
 
-def _commit_hits(tx: Connection, shard_id: str, rows: Sequence[dict[str, Any]], active: Collection[str]) -> int:
-    """Write the hits that are still true: the item is live with that content, the subject is still active.
+def _commit_hits(
+    tx: Connection, workspace: Workspace, shard_id: str, rows: Sequence[dict[str, Any]], active: Collection[str]
+) -> int:
+    """Write the hits that are still true: the item is live with that content, the subject is still in force, and what
+    it was compared by is what it has. Who was changed meanwhile is compared again.
 
-    What somebody rejected is found again like everything else, and counts no more than before.
+    What somebody rejected is found again like everything else, and counts no more than before; nor does what the
+    thresholds, raised meanwhile, would not find. What had been dropped with a reference is another finding now.
     """
     live = _live_items(tx, shard_id, {row["item_id"] for row in rows})
     true = [row for row in rows if live.get(row["item_id"]) == row["content_sha256"] and row["subject_id"] in active]
     # A hit found again belongs to an item that came back, perhaps with another parent: what corroborates it may be new.
     for some in parts(true):
         again = [row["hit_id"] for row in some]
+        tx.execute(sa.delete(hits).where(hits.c.hit_id.in_(again), hits.c.dropped_at.is_not(None)))
         tx.execute(sa.update(hits).where(hits.c.hit_id.in_(again)).values(judged_at=None))
-    new = insert_missing(tx, hits, true)
+    review, now = workspace.thresholds_at(tx).review if true else 0.0, workspace.now()
+    below = [row["model_id"] == workspace.models.model_id and row["score"] < review for row in true]
+    lapsed = [row | {"lapsed_at": now if late else None} for row, late in zip(true, below, strict=True)]
+    new = insert_missing(tx, hits, lapsed)
     settle_statuses(tx, {row["item_id"] for row in true})
     return new
 

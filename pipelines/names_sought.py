@@ -17,6 +17,7 @@ from embeddings.fingerprints import PDQ_MODEL_ID, pdq_score
 from indexes.fingerprints import Fingerprints, hash_matrix
 from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
+from pipelines.database.times import moment
 from pipelines.examined import seeds_in_force
 from pipelines.identities import open_names
 from pipelines.registry import active_versions, registry_version
@@ -102,12 +103,12 @@ class Sought:
     def refresh(self, connection: Connection, workspace: Workspace) -> None:
         """Take over what the registry says now, if that is something new."""
         version, newest = registry_version(connection), seed_version(connection)
-        query = seeds_in_force(now=workspace.now())
+        query = seeds_in_force(now=moment(connection))
         in_force = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
         if (version, newest, in_force) == (self.registry_version, self.seed_version, self._in_force):
             return
         if version != self.registry_version:
-            active: Mapping[str, int] = active_versions(connection, now=workspace.now())
+            active: Mapping[str, int] = active_versions(connection, now=moment(connection))
             self._versions = sorted((version, subject_id) for subject_id, version in active.items())
             self._names = {key: names for key, names in self._names.items() if key in active}
             self._matchers = {}

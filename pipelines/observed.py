@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import requests, subjects
+from pipelines.database.times import moment
 from pipelines.manifest import list_shards
 from pipelines.registry import active_versions, registry_version
 from pipelines.shown import digest_of
@@ -40,7 +41,7 @@ def observe_home(connection: Connection, workspace: Workspace) -> tuple[Observed
 
 
 def _registry(connection: Connection, workspace: Workspace) -> Observed:
-    active = active_versions(connection, now=workspace.now())
+    active = active_versions(connection, now=moment(connection))
     by_state = connection.execute(sa.select(subjects.c.state, sa.func.count()).group_by(subjects.c.state))
     counts: dict[str, int | float | str] = {f"subjects_{state}": int(count) for state, count in by_state}
     version = registry_version(connection)

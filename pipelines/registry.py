@@ -1,8 +1,10 @@
 """The registry: who opted out, with sealed templates; enrolment, withdrawal, erasure; and the gallery built from it.
 
-A subject moves pending -> active -> withdrawn or expired -> erased, or pending -> rejected, which erases. Every change
-of what must be compared raises the registry version and stamps it on the subject, so that coverage can be read off
-version numbers (I2). Names, consent records, contacts, vectors and crops are sealed under the subject's own key.
+A subject moves pending -> active -> withdrawn -> erased, or pending -> rejected, which erases. That a consent is over
+is no state (:mod:`pipelines.in_force`). Every change of what must be compared raises the registry version and stamps it
+on the subject, so that coverage can be read off version numbers (I2); so does the return of somebody who was not
+compared for a while (:func:`take_up`). Names, consent records, contacts, vectors and crops are sealed under the
+subject's own key.
 """
 
 from __future__ import annotations
@@ -19,17 +21,23 @@ from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, St
 from embeddings.types import Float32
 from indexes.name_rules import require_usable
 from pipelines import audit
+from pipelines.actors import service
 from pipelines.clock import acts
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import seeds
+from pipelines.database.parts import parts
 from pipelines.database.tables import requests, subject_keys, subjects, templates
+from pipelines.database.times import moment
+from pipelines.endings import require_few_endings, tell_endings
 from pipelines.enrolment import Reference
 from pipelines.identities import Identity as Identity
-from pipelines.identities import require_short, seal_identity, unseal_identity
+from pipelines.identities import require_short_identity, seal_identity, unseal_identity
+from pipelines.in_force import ACTIVE, is_in_force, state_at
+from pipelines.judging.request_progress import settle_requests
+from pipelines.kept_evidence import forget_evidence
 from pipelines.sealing import Sealer, unseal
 from pipelines.state_seal import REGISTRY
 from pipelines.statuses import settle_subject
-from pipelines.takedown.outbox import cancel_unsent
 from pipelines.takedown.outbox import withdraw as withdraw_messages
 from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
 from pipelines.workspace import Workspace, new_id
@@ -37,7 +45,7 @@ from pipelines.workspace import Workspace, new_id
 
 @dataclass(frozen=True, slots=True)
 class SubjectRow:
-    """A subject without anything personal."""
+    """A subject without anything personal. ``state``: by now, ``expired`` once the consent is over."""
 
     subject_id: str
     state: str
@@ -81,7 +89,8 @@ def insert_subject(
     require_usable(identity.names, identity.exclusions, settings=workspace.config.names.settings())
     if expires_at <= now:
         raise EnrolmentError("expired", "the consent would have expired already")
-    _require_sense(workspace, identity, expires_at)
+    require_sensible_end(workspace, expires_at)
+    require_short_identity(identity, most=workspace.config.registry.max_text)
     subject_id = new_id("sub")
     key, wrapped = workspace.sealer.new_subject_key(subject_id)
     tx.execute(
@@ -121,17 +130,19 @@ def insert_subject(
     return subject_id, template_ids
 
 
-def _require_sense(workspace: Workspace, identity: Identity, expires_at: datetime) -> None:
+def require_sensible_end(workspace: Workspace, expires_at: datetime) -> None:
+    """Raise :class:`EnrolmentError` for a consent that ends beyond ``registry.most_consent_days``."""
     config = workspace.config.registry
     if expires_at > workspace.now() + timedelta(days=config.most_consent_days):
         raise EnrolmentError("expiry", f"a consent ends within {config.most_consent_days} days: name an earlier day")
-    require_short(identity.consent, "the reference of the consent", most=config.max_text)
-    require_short(identity.contact, "the reference of the contact", most=config.max_text)
 
 
 def activate(tx: Connection, workspace: Workspace, subject_id: str, *, actor: str) -> None:
     """Make a pending subject active: from here on every live item has to be compared with it."""
     _require_state(tx, subject_id, ("pending",))
+    ends = tx.execute(sa.select(subjects.c.expires_at).where(subjects.c.subject_id == subject_id)).scalar_one()
+    if ends <= workspace.now():
+        raise StateError("the consent of this subject is over: renew it first, with `likeness subject renew`")
     tx.execute(
         sa.update(subjects).where(subjects.c.subject_id == subject_id).values(state="active", version=raise_version(tx))
     )
@@ -143,7 +154,7 @@ def activate(tx: Connection, workspace: Workspace, subject_id: str, *, actor: st
 def withdraw(workspace: Workspace, subject_id: str, *, actor: str) -> None:
     """End an opt-out: matching stops, unsent takedowns are withdrawn, delivered ones get a withdrawal event."""
     with workspace.database.write() as tx:
-        _require_state(tx, subject_id, ("active", "pending"))
+        _require_state(tx, subject_id, ("active", "pending", "expired"))
         end_subject(tx, workspace, subject_id, state="withdrawn", actor=actor)
 
 
@@ -155,7 +166,7 @@ def erase(workspace: Workspace, subject_id: str, *, actor: str) -> None:
     """
     with workspace.database.write() as tx:
         state = _require_state(tx, subject_id, ("active", "pending", "withdrawn", "expired", "erased", "rejected"))
-        if state in ("active", "pending"):
+        if state in ("active", "pending", "expired"):
             end_subject(tx, workspace, subject_id, state="withdrawn", actor=actor)
         if state not in ("erased", "rejected"):
             destroy(tx, workspace, subject_id, state="erased", actor=actor)
@@ -164,26 +175,82 @@ def erase(workspace: Workspace, subject_id: str, *, actor: str) -> None:
 
 @acts
 def expire_subjects(workspace: Workspace) -> int:
-    """End the opt-outs whose consent has run out; how many. What was delivered stands, what was never sent does not.
+    """Take notice of the consents that ran out since the last run, and of those that run again; how many ran out.
 
-    Raises :class:`CorruptionError` where something else than this program changed who is sought, or until when (I7).
+    Runs begin so. It ends nobody: hits and messages rest as they are, and are there again with a renewal or with a
+    clock that is right. Raises :class:`CorruptionError` where something else than this program changed who is sought,
+    or until when (I7), and :class:`EndingError` where so many end at once that it is hardly meant.
     """
-    now = workspace.now()
     require_unaltered(workspace)
-    over = sa.select(subjects.c.subject_id).where(subjects.c.state == "active", subjects.c.expires_at <= now)
     with workspace.database.read() as connection:
-        if not connection.execute(over).first():
+        require_few_endings(connection, workspace)
+        over = list(connection.execute(_unnoticed(workspace.now())).scalars())
+    take_up(workspace)
+    if over:
+        with workspace.database.write() as tx:
+            for subject_id in note_lapsed(tx, now=workspace.now()):
+                settle_subject(tx, subject_id)
+                _audit_end(tx, workspace, subject_id, "subject.lapsed")
+    tell_endings(workspace)
+    return len(over)
+
+
+def note_lapsed(tx: Connection, *, now: datetime) -> list[str]:
+    """Mark the active subjects whose consent is over and who are not marked; who they are.
+
+    Whoever claims that everybody was compared does so in the same transaction: those were not.
+    """
+    over = [str(subject_id) for subject_id in tx.execute(_unnoticed(now)).scalars()]
+    for some in parts(over):
+        tx.execute(sa.update(subjects).where(subjects.c.subject_id.in_(some)).values(lapsed_at=now))
+    return over
+
+
+def take_up(workspace: Workspace) -> int:
+    """Have those compared with everything who are in force again after a while in which they were not; how many.
+
+    Nothing of them was compared meanwhile, whatever coverage says, so each gets a new version (I2).
+    """
+    back = sa.select(subjects.c.subject_id).where(is_in_force(workspace.now()), subjects.c.lapsed_at.is_not(None))
+    with workspace.database.read() as connection:
+        if connection.execute(back.limit(1)).first() is None:
             return 0
     with workspace.database.write() as tx:
-        expired = list(tx.execute(over).scalars())
-        for subject_id in expired:
-            end_subject(tx, workspace, subject_id, state="expired", actor="expiry")
-    return len(expired)
+        again = list(tx.execute(back.order_by(subjects.c.version, subjects.c.subject_id)).scalars())
+        for subject_id in again:
+            put_in_force(tx, subject_id)
+            _audit_end(tx, workspace, subject_id, "subject.resumed")
+    return len(again)
+
+
+def put_in_force(tx: Connection, subject_id: str, **values: object) -> None:
+    """Have a subject in force compared with everything from here on; ``values``: columns to set."""
+    stamp(tx, subject_id, state=ACTIVE, lapsed_at=None, **values)
+    settle_subject(tx, subject_id)
+
+
+def stamp(tx: Connection, subject_id: str, **values: object) -> None:
+    """Give a subject a new version, because what must be compared has changed; ``values``: columns to set."""
+    own = sa.update(subjects).where(subjects.c.subject_id == subject_id)
+    tx.execute(own.values(version=raise_version(tx), **values))
+    asked = sa.update(requests).where(requests.c.subject_id == subject_id, requests.c.state == "accepted")
+    tx.execute(asked.values(attempt=requests.c.attempt + 1))  # a rescan under the name of the last one is not begun
+
+
+def _unnoticed(now: datetime) -> sa.Select[tuple[str]]:
+    over = (subjects.c.state == ACTIVE, subjects.c.expires_at <= now, subjects.c.lapsed_at.is_(None))
+    return sa.select(subjects.c.subject_id).where(*over).order_by(subjects.c.subject_id)
+
+
+def _audit_end(tx: Connection, workspace: Workspace, subject_id: str, action: str) -> None:
+    actor = service("expiry")
+    audit.append(tx, workspace.sealer, actor=actor, action=action, now=workspace.now(), subject_id=subject_id)
 
 
 def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
     """Stop matching a subject and take back what was asked for in its name."""
     now = workspace.now()
+    settle_requests(tx, now=now)  # one of which nothing was left to do stays completed
     tx.execute(
         sa.update(subjects)
         .where(subjects.c.subject_id == subject_id)
@@ -194,16 +261,14 @@ def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state:
         .where(requests.c.subject_id == subject_id, requests.c.state.in_(("open", "accepted")))
         .values(state="withdrawn", completed_at=now)
     )
-    if state == "expired":
-        cancel_unsent(tx, subject_id=subject_id, now=now)
-    else:
-        withdraw_messages(tx, subject_id=subject_id, reason=f"subject_{state}", now=now)
+    withdraw_messages(tx, subject_id=subject_id, reason=f"subject_{state}", now=now)
     settle_subject(tx, subject_id)
     audit.append(tx, workspace.sealer, actor=actor, action=f"subject.{state}", now=now, subject_id=subject_id)
 
 
 def destroy(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
-    """Delete key, templates, identity and seeds. The opaque id stays, so that the history still adds up."""
+    """Delete key, templates, identity, seeds and kept evidence. The opaque id stays, so that the history adds up."""
+    forget_evidence(tx, subject_id)
     tx.execute(sa.delete(seeds).where(seeds.c.subject_id == subject_id))
     tx.execute(sa.delete(templates).where(templates.c.subject_id == subject_id))
     tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))
@@ -222,12 +287,13 @@ def list_subjects(connection: Connection) -> list[SubjectRow]:
     count = sa.func.count(templates.c.template_id).label("templates")
     columns = [subjects.c[name] for name in ("subject_id", "state", "version", "expires_at", "created_at")]
     query = (
-        sa.select(*columns, count)
+        sa.select(*columns, count, state_at(moment(connection)).label("state_now"))
         .select_from(subjects.outerjoin(templates, templates.c.subject_id == subjects.c.subject_id))
         .group_by(*columns)
         .order_by(subjects.c.created_at, subjects.c.subject_id)
     )
-    return [SubjectRow(**row._mapping) for row in connection.execute(query)]
+    rows = (dict(row._mapping) for row in connection.execute(query))
+    return [SubjectRow(**(row | {"state": row.pop("state_now")})) for row in rows]
 
 
 def show_identity(workspace: Workspace, subject_id: str, *, actor: str) -> Identity:
@@ -247,11 +313,15 @@ def show_identity(workspace: Workspace, subject_id: str, *, actor: str) -> Ident
 
 
 def active_versions(connection: Connection, *, now: datetime) -> dict[str, int]:
-    """Subject id -> version, of the subjects that count now: active and not expired."""
-    query = sa.select(subjects.c.subject_id, subjects.c.version).where(
-        subjects.c.state == "active", subjects.c.expires_at > now
-    )
-    return {str(row.subject_id): int(row.version) for row in connection.execute(query)}
+    """Subject id -> version, of the subjects that count now: active, and the consent lasts.
+
+    Who is in force again and was not taken up yet (:func:`take_up`) is newer than the registry, so that nothing counts
+    as compared with them.
+    """
+    query = sa.select(subjects.c.subject_id, subjects.c.version, subjects.c.lapsed_at).where(is_in_force(now))
+    rows = connection.execute(query).all()
+    newer = registry_version(connection) + 1 if any(row.lapsed_at for row in rows) else 0
+    return {str(row.subject_id): newer if row.lapsed_at else int(row.version) for row in rows}
 
 
 def require_active(workspace: Workspace, versions: Mapping[str, int]) -> None:

@@ -1,52 +1,53 @@
-"""Removal requests: opened with references, accepted or rejected by an operator, completed by a rescan.
+"""Removal requests: opened with references, accepted or rejected, searched for, and completed by what follows.
 
 Accepting activates the subject; coverage then shows which shards have not been compared with it, and the rescan works
-those off. The deadline counts from the opening. What the subject would hit of today's platform is measured first:
-above the policy's limits a second person has to accept as well, or nobody may (:mod:`pipelines.approval`).
+those off. The deadline counts from the receipt to the completion: every hit decided, every message acknowledged
+(:mod:`pipelines.judging.request_progress`). What the subject would hit of today's platform is measured first: above the
+policy's limits a second person has to accept as well, or nobody may (:mod:`pipelines.approval`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from embeddings.errors import LikenessError, StateError
+from embeddings.errors import InputError, LikenessError, StateError
 from pipelines import audit
 from pipelines.actors import are_two_people, identity_of
-from pipelines.approval import Approvals, approvals_needed, in_words, preview_pending, refusal
+from pipelines.approval import Approvals, approvals_needed, covers, in_words, preview_pending, refusal
 from pipelines.clock import acts
 from pipelines.database.tables import requests
 from pipelines.enrolment import Reference
-from pipelines.identities import require_short
+from pipelines.identities import open_identity, require_short
 from pipelines.impact import Impact
 from pipelines.progress import Progress, silent
 from pipelines.registry import Identity, activate, destroy, end_subject, insert_subject
 from pipelines.request_limits import count_opened, count_preview, require_room
+from pipelines.request_record import RemovalRequest as RemovalRequest
+from pipelines.request_record import Standing as Standing
+from pipelines.request_record import get_request as get_request
+from pipelines.request_record import list_requests as list_requests
+from pipelines.request_record import standing_of as standing_of
+from pipelines.request_record import unfinished_requests as unfinished_requests
 from pipelines.shown import digest_of
 from pipelines.workspace import Workspace, new_id
 
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Of the receipt of a request."""
+
 
 @dataclass(frozen=True, slots=True)
-class RemovalRequest:
-    """A request without anything personal. ``first_approval``: who accepted one that needs two; ``impact``: what
-    that one saw, else what the last attempt to accept it measured."""
+class Contact:
+    """By what the asker is answered: the operator's own references. Sealed in storage; never logged."""
 
-    request_id: str
-    subject_id: str
-    state: str
-    attempt: int
-    opened_at: datetime
-    due_at: datetime
-    accepted_at: datetime | None
-    completed_at: datetime | None
-    first_approval: str | None
-    impact: Impact | None
+    contact: str | None = field(repr=False)
+    case_reference: str | None = field(repr=False)
 
 
 @acts
@@ -59,17 +60,27 @@ def open_request(
     consent: str | None,
     actor: str,
     exclusions: Sequence[str] = (),
+    received_at: datetime | None = None,
+    case_reference: str | None = None,
 ) -> RemovalRequest:
     """Record a request and its pending subject. Without a consent record of its own, the request is the record.
 
-    Raises :class:`LimitError` for more than the settings allow in a day.
+    ``received_at``: when it reached the platform, from which its deadline counts [now]. Raises :class:`InputError` for
+    one to come, or before :data:`EARLIEST`, and :class:`LimitError` for more than the settings allow in a day.
     """
     require_room(workspace, contact=contact)
     now = workspace.now()
+    received = _require_receipt(received_at, now=now)
     config = workspace.config.registry
     request_id = new_id("req")
     record = consent or f"request:{request_id}"
-    identity = Identity(names=tuple(names), consent=record, contact=contact, exclusions=tuple(exclusions))
+    identity = Identity(
+        names=tuple(names),
+        consent=record,
+        contact=contact,
+        exclusions=tuple(exclusions),
+        case_reference=case_reference,
+    )
     with workspace.database.write() as tx:
         count_opened(tx, workspace, contact=contact)
         subject_id, _ = insert_subject(
@@ -88,11 +99,25 @@ def open_request(
                 state="open",
                 attempt=1,
                 opened_at=now,
-                due_at=now + timedelta(hours=config.request_hours),
+                received_at=received,
+                due_at=received + timedelta(hours=config.request_hours),
             )
         )
-        _audit(tx, workspace, actor, "request.open", request_id, subject_id)
+        facts = {} if received_at is None else {"received_at": received.isoformat()}
+        _audit(tx, workspace, actor, "request.open", request_id, subject_id, **facts)
         return get_request(tx, request_id)
+
+
+def _require_receipt(received_at: datetime | None, *, now: datetime) -> datetime:
+    if received_at is None:
+        return now
+    if received_at.tzinfo is None:
+        raise ValueError("the time of a receipt must carry its time zone")
+    if received_at > now:
+        raise InputError("the receipt is yet to come: give the day on which the request reached the platform")
+    if received_at < EARLIEST:
+        raise InputError(f"the receipt lies before {EARLIEST:%Y-%m-%d}: give the day on which the request came")
+    return received_at
 
 
 def preview_request(
@@ -106,6 +131,10 @@ def preview_request(
         request = _require_open(connection, request_id)
     count_preview(workspace)
     impact = preview_pending(workspace, request.subject_id, request_id=request_id, actor=actor, progress=progress)
+    with workspace.database.write() as tx:
+        request = _require_open(tx, request_id)
+        seen = {"impact": _stored(impact)} if request.first_approval is None else {}
+        _update(tx, request_id, **seen, previewed_at=request.previewed_at or workspace.now())
     return impact, approvals_needed(impact, workspace.policy.settings.enrolment)
 
 
@@ -132,7 +161,7 @@ def accept_request(
         request = _require_open(tx, request_id)
         answer = _answer(request, impact, needed, actor=actor, seen=seen, growth=growth)
         if answer in ("accept", "first_approval") or request.first_approval is None:
-            _update(tx, request_id, impact=json.dumps(asdict(impact), sort_keys=True))
+            _update(tx, request_id, impact=_stored(impact))
         if answer == "first_approval":
             _update(tx, request_id, first_approval=actor)
         if answer == "accept":
@@ -155,7 +184,7 @@ def _answer(
         return StateError(f"{in_words(impact)}; that is not what the preview showed: look at it again")
     if needed == "one":
         return "accept"
-    first = request.first_approval if _covers(request.impact, impact, growth=growth) else None
+    first = request.first_approval if covers(request.impact, impact, growth=growth) else None
     if first is not None and identity_of(first) == identity_of(actor):
         return StateError(f"{in_words(impact)}; you accepted it already: now somebody else has to")
     if seen is None:
@@ -164,14 +193,6 @@ def _answer(
             f"`likeness request accept {request.request_id} --expect {digest}`"
         )
     return "accept" if first is not None and are_two_people(first, actor) else "first_approval"
-
-
-def _covers(seen: Impact | None, now: Impact, *, growth: float) -> bool:
-    """Whether an approval of what was seen then speaks for what would be hit now."""
-    if seen is None:
-        return False
-    pairs = ((seen.expected_items, now.expected_items), (seen.unseen, now.unseen))
-    return all(after <= before * (1 + growth) for before, after in pairs)
 
 
 def reject_request(workspace: Workspace, request_id: str, *, reason: str, actor: str) -> RemovalRequest:
@@ -213,36 +234,35 @@ def retry_request(workspace: Workspace, request_id: str, *, attempt: int, actor:
         return True
 
 
-def complete_request(tx: Connection, request_id: str, *, now: datetime) -> None:
-    """Mark an accepted request as completed: every live item has been compared."""
-    _update(tx, request_id, state="completed", completed_at=now)
+def finish_search(tx: Connection, request_id: str, *, now: datetime) -> None:
+    """Record that every live item has been compared with the person of an accepted request."""
+    _update(tx, request_id, searched_at=now)
 
 
-def get_request(connection: Connection, request_id: str) -> RemovalRequest:
-    """One request. Raises :class:`StateError` if there is none of this id."""
-    row = connection.execute(sa.select(requests).where(requests.c.request_id == request_id)).first()
-    if row is None:
-        raise StateError("there is no such request")
-    return _from_row(row)
+def reveal_contacts(workspace: Workspace, request_ids: Sequence[str], *, actor: str) -> dict[str, Contact]:
+    """Open what is known of how to answer these requests. Each look is an audit row.
+
+    A request whose person was erased or rejected is left out: nothing is kept. Raises :class:`StateError` for an
+    unknown request.
+    """
+    found: dict[str, Contact] = {}
+    with workspace.database.write() as tx:
+        for request_id in dict.fromkeys(request_ids):
+            subject_id = get_request(tx, request_id).subject_id
+            identity = open_identity(tx, workspace.sealer, subject_id)
+            if identity is not None:
+                found[request_id] = Contact(identity.contact, identity.case_reference or None)
+                _audit(tx, workspace, actor, "request.view", request_id, subject_id)
+    return found
 
 
-def list_requests(connection: Connection, *, state: str | None = None) -> list[RemovalRequest]:
-    """Requests, the most urgent first."""
-    query = sa.select(requests).order_by(requests.c.due_at, requests.c.request_id)
-    if state is not None:
-        query = query.where(requests.c.state == state)
-    return [_from_row(row) for row in connection.execute(query)]
-
-
-def _from_row(row: Row[Any]) -> RemovalRequest:
-    values = {name: row._mapping[name] for name in RemovalRequest.__dataclass_fields__}
-    values["impact"] = Impact(**json.loads(values["impact"])) if values["impact"] else None
-    return RemovalRequest(**values)
+def _stored(impact: Impact) -> str:
+    return json.dumps(asdict(impact), sort_keys=True)
 
 
 def _require_open(connection: Connection, request_id: str) -> RemovalRequest:
     request = get_request(connection, request_id)
-    if request.state != "open":
+    if not request.awaits_decision:
         raise StateError(f"this request is {request.state} already")
     return request
 
@@ -251,7 +271,9 @@ def _update(tx: Connection, request_id: str, **values: object) -> None:
     tx.execute(sa.update(requests).where(requests.c.request_id == request_id).values(**values))
 
 
-def _audit(tx: Connection, workspace: Workspace, actor: str, action: str, request_id: str, subject_id: str) -> None:
+def _audit(
+    tx: Connection, workspace: Workspace, actor: str, action: str, request_id: str, subject_id: str, **facts: str
+) -> None:
     audit.append(
         tx,
         workspace.sealer,
@@ -260,4 +282,5 @@ def _audit(tx: Connection, workspace: Workspace, actor: str, action: str, reques
         now=workspace.now(),
         request_id=request_id,
         subject_id=subject_id,
+        **facts,
     )

@@ -16,15 +16,17 @@ from pipelines.clock import acts
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import examined
 from pipelines.database.tables import hits, items
+from pipelines.database.times import moment
 from pipelines.examine import examine_pending
 from pipelines.examined import is_examined_for, required, unexamined_count
-from pipelines.judging import judge_pending, live_hits
+from pipelines.judging import hits_in_force, judge_pending
+from pipelines.judging.request_progress import settle_requests
 from pipelines.ledger import Scope, count_outdated
 from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects
-from pipelines.requests import complete_request, get_request, list_requests, retry_request
+from pipelines.requests import finish_search, get_request, list_requests, retry_request
 from pipelines.sweep import Coverage, begin_run, finish_run, measure_coverage
 from pipelines.workspace import Workspace
 
@@ -36,7 +38,11 @@ _RETRIED = {_REGISTRY: "registry_rescan", _EVIDENCE: "evidence_rescan"}
 
 @dataclass(frozen=True, slots=True)
 class RescanSummary:
-    """What a rescan did. ``hits``: of the rescanned subjects, now; ``new_hits``: found by this run."""
+    """What a rescan did. ``hits``: of the rescanned subjects, now; ``new_hits``: found by this run.
+
+    ``searched_requests``: those whose search is finished now; ``completed_requests``: those of which nothing is left
+    to do.
+    """
 
     run_id: str
     subjects: int
@@ -45,6 +51,7 @@ class RescanSummary:
     hits: int
     new_hits: int
     takedowns: int
+    searched_requests: int
     completed_requests: int
     coverage: float
     unexamined: int
@@ -82,7 +89,7 @@ def rescan(
     judged = judge_pending(workspace, progress=progress)  # texts take longer than faces, and no face waits for them
     found = examine_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)
     judged += judge_pending(workspace, progress=progress)
-    completed = complete_covered_requests(workspace)
+    finished = finish_searches(workspace)
     summary = RescanSummary(
         run_id=run_id,
         subjects=matched.subjects,
@@ -91,7 +98,8 @@ def rescan(
         hits=_count_hits(workspace, subject_ids),
         new_hits=matched.hits + found.hits,
         takedowns=judged.takedowns,
-        completed_requests=completed,
+        searched_requests=finished.searched,
+        completed_requests=finished.completed,
         coverage=_coverage(workspace).fraction,
         unexamined=_unexamined(workspace),
         seconds=round(time.monotonic() - started, 3),
@@ -100,24 +108,33 @@ def rescan(
     return summary
 
 
-def complete_covered_requests(workspace: Workspace) -> int:
-    """Complete the accepted requests whose subject has been compared with every live item: faces, texts, fingerprints.
+@dataclass(frozen=True, slots=True)
+class FinishedRequests:
+    """``searched``: requests whose person has now been compared with everything; ``completed``: with nothing left."""
+
+    searched: int
+    completed: int
+
+
+def finish_searches(workspace: Workspace) -> FinishedRequests:
+    """Record the accepted requests whose subject has been compared with every live item: faces, texts, fingerprints.
 
     A shard that no live item names any more (all its items changed, went, or have newer models' vectors) holds up
     nothing: other models' shards are never compared again.
     """
-    completed = 0
+    searched = 0
     with workspace.database.write() as tx:
-        versions = active_versions(tx, now=workspace.now())
+        now = workspace.now()
+        versions = active_versions(tx, now=moment(tx))
         named = named_shards(tx)
         listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
         waiting = _waiting(tx, workspace, listed, versions)
         for request in list_requests(tx, state="accepted"):
             compared = request.subject_id in versions and request.subject_id not in waiting
             if compared and is_examined_for(tx, workspace, request.subject_id):
-                complete_request(tx, request.request_id, now=workspace.now())
-                completed += 1
-    return completed
+                finish_search(tx, request.request_id, now=now)
+                searched += 1
+        return FinishedRequests(searched, completed=settle_requests(tx, now=now))
 
 
 def _waiting(
@@ -142,7 +159,12 @@ def wanted_rescans(workspace: Workspace) -> WantedRescans:
     with workspace.database.read() as connection:
         accepted = list_requests(connection, state="accepted")
         left = _left_to_backfill(workspace, connection, {request.subject_id for request in accepted})
-        attempts = {request.request_id: request.attempt for request in accepted if request.subject_id not in left}
+        in_force = active_versions(connection, now=moment(connection))
+        attempts = {
+            request.request_id: request.attempt
+            for request in accepted
+            if request.subject_id not in left and request.subject_id in in_force
+        }
         version = _uncovered_version(workspace, connection, without={request.subject_id for request in accepted})
         if version is not None:
             calibration_id = workspace.thresholds_at(connection).calibration_id
@@ -181,7 +203,7 @@ def _behind(workspace: Workspace, connection: Connection, *, without: Collection
 
     An item that was never examined is not counted: the sweep that scans it does.
     """
-    versions = active_versions(connection, now=workspace.now())
+    versions = active_versions(connection, now=moment(connection))
     newest = max((version for subject_id, version in versions.items() if subject_id not in without), default=0)
     seed = required(connection, workspace).seed_version
     behind = sa.or_(examined.c.registry_version < newest, examined.c.seed_version < seed)
@@ -194,7 +216,7 @@ def _uncovered_version(workspace: Workspace, connection: Connection, *, without:
     """The newest version among active subjects, other than these, that some compared shard lacks."""
     listed = list_shards(connection, workspace.sealer, model_id=workspace.model_id)
     compared = [shard for shard in listed if shard.covered_threshold is not None]
-    versions = active_versions(connection, now=workspace.now())
+    versions = active_versions(connection, now=moment(connection))
     others = {subject_id: version for subject_id, version in versions.items() if subject_id not in without}
     missing = uncovered(connection, compared, others, threshold=workspace.thresholds_at(connection).review)
     return max((versions[subject_id] for ids in missing.values() for subject_id in ids), default=None)
@@ -202,8 +224,9 @@ def _uncovered_version(workspace: Workspace, connection: Connection, *, without:
 
 def days_with_new_hits(workspace: Workspace, *, since: datetime) -> list[date]:
     """Days whose items have hits found at or after ``since``: their reports are out of date."""
-    query = live_hits().where(hits.c.found_at >= since).with_only_columns(items.c.day).distinct().order_by(items.c.day)
     with workspace.database.read() as connection:
+        found = hits_in_force(moment(connection)).where(hits.c.found_at >= since)
+        query = found.with_only_columns(items.c.day).distinct().order_by(items.c.day)
         return [date.fromisoformat(day) for day in connection.execute(query).scalars()]
 
 
@@ -211,7 +234,7 @@ def _left_to_backfill(workspace: Workspace, connection: Connection, subject_ids:
     """Those of the subjects that have been compared with every vector of the models in force, while others remain."""
     if not count_outdated(connection, Scope(None, None), model_id=workspace.model_id):
         return set()
-    active = active_versions(connection, now=workspace.now())
+    active = active_versions(connection, now=moment(connection))
     versions = {subject_id: active[subject_id] for subject_id in subject_ids if subject_id in active}
     listed = list_shards(connection, workspace.sealer, model_id=workspace.model_id)
     missing = uncovered(connection, listed, versions, threshold=workspace.thresholds_at(connection).review)
@@ -223,16 +246,16 @@ def _subjects_of(workspace: Workspace, request_id: str | None) -> Collection[str
         return None
     with workspace.database.read() as connection:
         request = get_request(connection, request_id)
-    if request.state not in ("accepted", "completed"):
+    if request.accepted_at is None or request.ended_at is not None:
         raise StateError(f"this request is {request.state}: accept it before rescanning")
     return (request.subject_id,)
 
 
 def _count_hits(workspace: Workspace, subject_ids: Collection[str] | None) -> int:
-    query = live_hits()
-    if subject_ids is not None:
-        query = query.where(hits.c.subject_id.in_(list(subject_ids)))
     with workspace.database.read() as connection:
+        query = hits_in_force(moment(connection))
+        if subject_ids is not None:
+            query = query.where(hits.c.subject_id.in_(list(subject_ids)))
         return int(connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one())
 
 

@@ -140,7 +140,7 @@ def _difference(
 
 def _end(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, last: str, actor: str) -> None:
     """Bring a subject from ``state`` to the one that it had ended in, ``last``."""
-    if state in ("active", "pending"):
+    if state in ("active", "pending", "expired"):
         end_subject(tx, workspace, subject_id, state="withdrawn" if last == "erased" else last, actor=actor)
     if last in ("erased", "rejected"):
         destroy(tx, workspace, subject_id, state=last, actor=actor)

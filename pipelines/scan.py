@@ -320,7 +320,9 @@ def _item_update(
     fetched: Fetched, scanned: Scanned, entry: ShardEntry | None, *, now: datetime, config: SweepConfig
 ) -> dict[str, Any]:
     values: dict[str, Any] = dict.fromkeys(_UPDATED)
-    if fetched.problem is not None:
+    if fetched.text_alone:
+        values["status"] = "clean"
+    elif fetched.problem is not None:
         values["status"] = fetched.problem.status
     elif fetched.content is not None:
         row = scanned.statuses[fetched.content.sha256]

@@ -31,8 +31,8 @@ from pipelines.witness import Known, Witness
 
 REGISTRY = ("state", "subjects", "subject_keys", "templates", "seeds", "decisions", "requests")
 """The parts that say who is sought, and what people said: a run works with none of them altered."""
-ENDED = ("erased", "rejected", "withdrawn", "expired")
-"""States of a subject that no older copy may undo, the strongest first."""
+ENDED = ("erased", "rejected", "withdrawn")
+"""States of a subject that no older copy may undo, the strongest first. A consent that is over may be renewed."""
 _COLUMNS = "sealed_columns"
 _OLDER = (
     "the database is older than what this home remembers (transaction {found} of {known}): was a backup put back? "

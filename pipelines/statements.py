@@ -11,14 +11,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import StateError
 from pipelines.database.tables import items, outbox, requests, verdicts
-from pipelines.takedown.outbox import EFFECTS, TAKEDOWN, WITHDRAWN
+from pipelines.takedown.effects import EFFECT_WORDS as EFFECT_WORDS
+from pipelines.takedown.effects import Effect, effect_of
+from pipelines.takedown.outbox import BLOCK, DONE, EFFECTS, TAKEDOWN, WITHDRAWN
 from pipelines.visible import visible
 from pipelines.workspace import Workspace
 
@@ -33,14 +35,19 @@ _PLACES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One restriction and its reasons. ``state``: of the message that asked for it; ``facts``: what the words rest on.
+    """One restriction and its reasons. ``state``: what has become of it, one of :data:`EFFECT_WORDS`; ``facts``: what
+    the words rest on.
 
-    ``end_date_visibility_restriction`` None: it lasts until it is withdrawn.
+    It is a restriction once the service has acknowledged it: ``in_force`` says whether it is, ``application_date``
+    since when, None if it never was. ``end_date_visibility_restriction``: when it was withdrawn, None if it was not;
+    ``withdrawal``: what has become of the event that says so to the service, None if there is none, because the service
+    never heard of the restriction.
     """
 
     puid: str
     item_id: str
-    state: str
+    state: Effect
+    in_force: bool
     decision_visibility: tuple[str, ...]
     decision_visibility_other: str | None
     decision_ground: str
@@ -51,8 +58,9 @@ class Statement:
     content_type_other: str | None
     content_date: date | None
     territorial_scope: str
-    application_date: date
+    application_date: date | None
     end_date_visibility_restriction: date | None
+    withdrawal: Effect | None
     decision_facts: str
     source_type: str
     automated_detection: str
@@ -60,6 +68,14 @@ class Statement:
     redress: str
     contact: str
     facts: dict[str, Any]
+
+
+class _Event(NamedTuple):
+    """Of a withdrawal, what :func:`effect_of` asks for."""
+
+    state: str
+    attempts: int
+    last_result: str | None
 
 
 def statements_of(connection: Connection, workspace: Workspace, about: str) -> list[Statement]:
@@ -76,7 +92,7 @@ def statements_of(connection: Connection, workspace: Workspace, about: str) -> l
             *(items.c[name] for name in ("kind", "received_at")),
             *(verdicts.c[name].label(f"verdict_{name}") for name in ("reasons", "decided_by")),
             sa.func.coalesce(withdrawal.c.created_at, outbox.c.finished_at).label("ended_at"),
-            withdrawal.c.key.label("withdrawal_key"),
+            *(withdrawal.c[name].label(f"withdrawal_{name}") for name in ("key", "state", "attempts", "last_result")),
             _notified().label("notified"),
         )
         .select_from(
@@ -107,13 +123,17 @@ def _statement(row: Row[Any], workspace: Workspace) -> Statement:
     words = workspace.policy.settings.statement
     reasons = json.loads(row.verdict_reasons) if row.verdict_reasons else json.loads(row.body)["data"]["reasons"]
     over = row.state == WITHDRAWN or row.withdrawal_key is not None
+    state = effect_of(row, withdrawn=over)
     removed = row.action == TAKEDOWN
+    acknowledged = row.state == DONE
+    withdrawal = None if row.withdrawal_key is None else effect_of(_withdrawal(row), withdrawn=False)
     return Statement(
         puid=row.message_id,
         item_id=row.item_id,
-        state="withdrawn" if over else row.state,
+        state=state,
+        in_force=acknowledged and withdrawal != "acknowledged",
         decision_visibility=("DECISION_VISIBILITY_CONTENT_REMOVED" if removed else "DECISION_VISIBILITY_OTHER",),
-        decision_visibility_other=None if removed else "the on-site generator refuses the model",
+        decision_visibility_other=None if removed else _what(row.action, state, acknowledged=acknowledged),
         decision_ground="DECISION_GROUND_INCOMPATIBLE_CONTENT",
         incompatible_content_ground=words.ground,
         incompatible_content_explanation="The content reproduces the likeness of a person who has opted out.",
@@ -122,8 +142,9 @@ def _statement(row: Row[Any], workspace: Workspace) -> Statement:
         content_type_other=_OTHER_CONTENT.get(row.kind, None if row.kind in _CONTENT_TYPES else "unknown"),
         content_date=row.received_at.date() if row.received_at else None,
         territorial_scope=words.territorial_scope,
-        application_date=row.created_at.date(),
+        application_date=row.finished_at.date() if acknowledged and row.finished_at else None,
         end_date_visibility_restriction=row.ended_at.date() if over and row.ended_at else None,
+        withdrawal=withdrawal,
         decision_facts=_facts_in_words(reasons),
         source_type="SOURCE_ARTICLE_16" if row.notified else "SOURCE_VOLUNTARY",
         automated_detection="Yes",
@@ -188,12 +209,11 @@ def _likeness_words(reasons: Mapping[str, Any]) -> str:
 
 def as_text(statement: Statement) -> str:
     """The statement as a letter, a line for each point in the order of Article 17(3); ids cannot add lines to it."""
-    over = statement.end_date_visibility_restriction
     points = {
         "Reference": f"{statement.puid} on {visible(statement.item_id)}",
         "Restriction": _restriction(statement),
         "Where": statement.territorial_scope,
-        "How long": f"from {statement.application_date} " + (f"to {over}" if over else "until it is withdrawn"),
+        "How long": _how_long(statement),
         "Facts": statement.decision_facts,
         "Brought up by": (
             "a request for removal by the person shown"
@@ -207,9 +227,56 @@ def as_text(statement: Statement) -> str:
     return "\n".join(f"{name}: {visible(' '.join(words.splitlines()))}" for name, words in points.items())
 
 
+_NOT_IN_FORCE: Final[Mapping[Effect, str]] = {
+    "planned": "planned, not in force",
+    "held": "held until somebody has looked at it, not in force",
+    "sent": "sent and not acknowledged, so not known to be in force",
+    "refused": "sent and refused so far, not in force",
+    "dead": "not delivered, not in force",
+}
+
+
+_WHAT: Final[Mapping[str, tuple[str, str, str, str]]] = {
+    TAKEDOWN: (
+        *("the content is removed", "the content is to be removed"),
+        *("the content was removed", "the content was to be removed"),
+    ),
+    BLOCK: (
+        *("the on-site generator refuses the model", "the on-site generator is to refuse the model"),
+        *("the on-site generator refused the model", "the on-site generator was to refuse the model"),
+    ),
+}
+"""Acknowledged, not acknowledged; withdrawn after it was, withdrawn before."""
+
+
+def _what(action: str, state: Effect, *, acknowledged: bool) -> str:
+    """The restriction in the tense that is so."""
+    return _WHAT[action][2 * (state == "withdrawn") + (not acknowledged)]
+
+
+def _withdrawal(row: Row[Any]) -> _Event:
+    return _Event(row.withdrawal_state, row.withdrawal_attempts, row.withdrawal_last_result)
+
+
 def _restriction(statement: Statement) -> str:
-    what = statement.decision_visibility_other or "the content is removed"
-    return f"{what} (withdrawn)" if statement.state == "withdrawn" else what
+    what = statement.decision_visibility_other or _what(
+        TAKEDOWN, statement.state, acknowledged=statement.application_date is not None
+    )
+    if statement.state == "withdrawn":
+        return f"{what} (withdrawn)"
+    how = _NOT_IN_FORCE.get(statement.state)
+    return f"{how}: {what}" if how else what
+
+
+def _how_long(statement: Statement) -> str:
+    over = statement.end_date_visibility_restriction
+    if statement.application_date is None:
+        return f"not in force; withdrawn on {over}" if over else "not in force so far"
+    since = f"from {statement.application_date}"
+    if not over:
+        return f"{since} until it is withdrawn"
+    told = "" if not statement.in_force else ", which the service has not acknowledged so far"
+    return f"{since} to {over}{told}"
 
 
 def _automation_in_words(statement: Statement) -> str:

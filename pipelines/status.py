@@ -16,28 +16,22 @@ from pipelines.calibration.fit import GalleryFit, read_fit
 from pipelines.compaction import held_shards
 from pipelines.content_coverage import ContentCoverage, measure_content
 from pipelines.database import get_state
-from pipelines.database.tables import runs, subjects
+from pipelines.database.tables import runs
+from pipelines.database.times import moment
 from pipelines.days import blocked_days
+from pipelines.endings import Ending, ending_within
 from pipelines.examined import unexamined_count
+from pipelines.in_force import state_at
 from pipelines.judging import earlier_hits_count, unjudged_count
-from pipelines.ledger import Scope, count_statuses, count_unsettled, scanner_faults
+from pipelines.kept_evidence import KeptCounts, count_kept
+from pipelines.ledger import Scope, count_unsettled, scanner_faults
 from pipelines.registry import active_versions, registry_version
 from pipelines.request_limits import requests_today
-from pipelines.requests import list_requests
+from pipelines.requests import Standing, standing_of, unfinished_requests
+from pipelines.statuses import statuses_now
 from pipelines.sweep import measure_coverage
-from pipelines.takedown.outbox import counts_by_state
+from pipelines.takedown.outbox import count_resting, counts_by_state
 from pipelines.workspace import Workspace
-
-
-@dataclass(frozen=True, slots=True)
-class RequestClock:
-    """An unfinished removal request and the hours left until it is due; negative when overdue."""
-
-    request_id: str
-    subject_id: str
-    state: str
-    due_at: datetime
-    hours_left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +70,19 @@ class Status:
     subjects_active: int
     corpus: CorpusStatus
     content: ContentCoverage
+    evidence: KeptCounts
     calibration: GalleryFit
     gallery_outgrown: bool
     watermark: str | None
     days_blocked: tuple[str, ...]
     """Days that a check stopped in their last night, and nobody approved."""
     outbox: dict[str, int]
-    requests: tuple[RequestClock, ...]
+    requests: tuple[Standing, ...]
+    """Unfinished removal requests, the most urgent first."""
+    endings: tuple[Ending, ...]
+    """Opt-outs that end within the longest of ``registry.warn_days``, the first to end first."""
+    messages_resting: int
+    """Not sent because the consent of their subject is over, until it is renewed."""
     requests_today: dict[str, int]
     """Opened, weighed against the platform, and refused for being too many, this UTC day."""
     last_runs: tuple[dict[str, Any], ...]
@@ -90,15 +90,15 @@ class Status:
 
 def read_status(workspace: Workspace) -> Status:
     """Read the status. Loads no model."""
-    now = workspace.now()
+    now, longest = workspace.now(), max(workspace.config.registry.warn_days, default=0)
     with workspace.database.read() as connection:
-        statuses = count_statuses(connection, Scope(None, None))
+        statuses = statuses_now(connection, Scope(None, None))
         coverage = measure_coverage(connection, workspace, Scope(None, None))
-        by_state = connection.execute(sa.select(subjects.c.state, sa.func.count()).group_by(subjects.c.state))
+        state = state_at(moment(connection)).label("state_now")
+        by_state = connection.execute(sa.select(state, sa.func.count()).group_by(sa.text("state_now")))
         recent = connection.execute(sa.select(runs).order_by(runs.c.started_at.desc()).limit(5)).mappings()
         fit = read_fit(connection, workspace)
         asked = requests_today(connection, workspace)
-        unfinished = [request for state in ("open", "accepted") for request in list_requests(connection, state=state)]
         return Status(
             home=str(workspace.home),
             model_id=workspace.model_id,
@@ -116,24 +116,18 @@ def read_status(workspace: Workspace) -> Status:
             hits_unjudged=unjudged_count(connection),
             registry_version=registry_version(connection),
             subjects={str(state): int(count) for state, count in by_state},
-            subjects_active=len(active_versions(connection, now=now)),
+            subjects_active=len(active_versions(connection, now=moment(connection))),
             corpus=_corpus(connection, workspace),
             content=measure_content(connection, workspace, Scope(None, None)),
+            evidence=count_kept(connection),
             calibration=fit,
             gallery_outgrown=fit.outgrown,
             watermark=get_state(connection, "watermark"),
             days_blocked=blocked_days(connection, workspace),
             outbox=counts_by_state(connection),
-            requests=tuple(
-                RequestClock(
-                    request_id=request.request_id,
-                    subject_id=request.subject_id,
-                    state=request.state,
-                    due_at=request.due_at,
-                    hours_left=round((request.due_at - now).total_seconds() / 3600, 2),
-                )
-                for request in sorted(unfinished, key=lambda request: request.due_at)
-            ),
+            requests=tuple(standing_of(request, now=now) for request in unfinished_requests(connection)),
+            endings=tuple(ending_within(connection, now=moment(connection), days=longest)),
+            messages_resting=count_resting(connection, now=moment(connection)),
             requests_today={name: getattr(asked, name) for name in ("opened", "previewed", "refused")},
             last_runs=tuple(
                 {name: row[name] for name in ("run_id", "kind", "day", "started_at", "finished_at")} for row in recent

@@ -1,4 +1,9 @@
-"""Which items are called ``hit``: those that could be scanned and have evidence that counts."""
+"""Which items are called ``hit``: those that could be scanned and have evidence that is in force.
+
+The ledger keeps it as it was when hits, decisions or subjects last came or went, and runs begin by settling it for the
+subjects whose consent is over since, or runs again. Until then whoever shows statuses reads them off the clock
+(:func:`statuses_now`), so that they say what the list of hits says.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +13,73 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, shards
-from pipelines.judging import live_hits
+from pipelines.database.tables import hits, items, shards, subjects
+from pipelines.database.times import moment
+from pipelines.in_force import ACTIVE, is_in_force
+from pipelines.judging import hits_in_force
+from pipelines.ledger import Scope, count_statuses
+from pipelines.policy import BOUNTIES
 
 
 def settle_statuses(tx: Connection, item_ids: Collection[str]) -> None:
     """Make the status of these items say what counts now, after hits, decisions or subjects came or went.
 
-    Without any hit left an item is ``clean`` or ``no_face``, as it was scanned; or ``pending``, where a rescan found
-    the hit in a shard that no sweep has compared with everybody yet.
+    Without any hit left an item is ``clean`` or ``no_face``, as it was scanned (``clean`` if it is text alone); or
+    ``pending``, where a rescan found the hit in a shard that no sweep has compared with everybody yet.
     """
-    compared = (
-        sa.select(shards.c.shard_id)
-        .where(shards.c.shard_id == items.c.shard_id, shards.c.covered_threshold.is_not(None))
-        .exists()
-    )
-    before = sa.case((sa.func.coalesce(items.c.faces, 0) == 0, "no_face"), (compared, "clean"), else_="pending")
+    in_force = hits_in_force(moment(tx))
     wanted = sorted(item_ids)
     for part in parts(wanted):
         some = sa.update(items).where(items.c.item_id.in_(part))
-        counted = live_hits().where(hits.c.item_id.in_(part)).with_only_columns(hits.c.item_id)
-        tx.execute(some.where(items.c.status == "hit", items.c.item_id.not_in(counted)).values(status=before))
-        scanned = sa.or_(
-            sa.and_(items.c.status.in_(("clean", "no_face")), items.c.item_id.in_(counted)),
-            sa.and_(items.c.status == "pending", items.c.item_id.in_(counted.where(hits.c.tier == "face"))),
-        )
-        tx.execute(some.where(scanned).values(status="hit"))
+        counted = in_force.where(hits.c.item_id.in_(part)).with_only_columns(hits.c.item_id)
+        tx.execute(some.where(items.c.status == "hit", items.c.item_id.not_in(counted)).values(status=_without_hits()))
+        faces = counted.where(hits.c.tier == "face")
+        tx.execute(some.where(_is_hit(items.c.item_id.in_(counted), items.c.item_id.in_(faces))).values(status="hit"))
 
 
 def settle_subject(tx: Connection, subject_id: str) -> None:
-    """The same for every item with a hit of this subject: it has ended."""
+    """The same for every item with a hit of this subject: it has ended, or is in force again."""
     of_subject = sa.select(hits.c.item_id).where(hits.c.subject_id == subject_id).distinct()
     settle_statuses(tx, tx.execute(of_subject).scalars().all())
+
+
+def statuses_now(connection: Connection, scope: Scope) -> dict[str, int]:
+    """Live items in scope by status, by the present time: also before a run has settled what an end changes."""
+    now, counts = moment(connection), count_statuses(connection, scope)
+    lapsed = subjects.c.lapsed_at.is_not(None)
+    drifted = sa.or_(sa.and_(is_in_force(now), lapsed), sa.and_(subjects.c.expires_at <= now, ~lapsed))
+    theirs = sa.select(subjects.c.subject_id).where(subjects.c.state == ACTIVE, drifted)
+    if connection.execute(theirs.limit(1)).first() is None:
+        return counts
+    touched = sa.select(hits.c.item_id).where(hits.c.subject_id.in_(theirs))
+    counted = hits_in_force(now).where(hits.c.item_id.in_(touched)).with_only_columns(hits.c.item_id).correlate(None)
+    faces = counted.where(hits.c.tier == "face")
+    hit = _is_hit(items.c.item_id.in_(counted), items.c.item_id.in_(faces))
+    lost = sa.and_(items.c.status == "hit", items.c.item_id.not_in(counted))
+    settled = sa.case((hit, "hit"), (lost, _without_hits()), else_=items.c.status)
+    query = sa.select(items.c.status, settled.label("settled"), sa.func.count()).where(
+        *scope.where(), items.c.item_id.in_(touched)
+    )
+    for before, after, count in connection.execute(query.group_by(items.c.status, sa.text("settled"))):
+        counts[before] -= count
+        counts[after] = counts.get(after, 0) + count
+    return {status: count for status, count in sorted(counts.items()) if count}
+
+
+def _without_hits() -> sa.ColumnElement[str]:
+    """The status of an item that has no hit (any more)."""
+    compared = (
+        sa.select(shards.c.shard_id)
+        .where(shards.c.shard_id == items.c.shard_id, shards.c.covered_threshold.is_not(None))
+        .correlate(items)
+        .exists()
+    )
+    text_alone = sa.and_(items.c.content_sha256.is_(None), items.c.kind.in_(BOUNTIES))
+    no_face = sa.func.coalesce(items.c.faces, 0) == 0
+    return sa.case((text_alone, "clean"), (no_face, "no_face"), (compared, "clean"), else_="pending")
+
+
+def _is_hit(counted: sa.ColumnElement[bool], by_face: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Condition on ``items``: is to be called a hit, and is not. One that was not compared yet only for a face."""
+    scanned = sa.and_(items.c.status.in_(("clean", "no_face")), counted)
+    return sa.or_(scanned, sa.and_(items.c.status == "pending", by_face))

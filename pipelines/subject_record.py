@@ -57,13 +57,13 @@ def _told(connection: Connection) -> tuple[dict[str, str], dict[str, str]]:
     """Subject id -> state and request id -> state, as the chain tells them by now."""
     people: dict[str, str] = {}
     asked: dict[str, str] = {}
-    actions = ("subject.add", "subject.erase", *_SUBJECT, *_REQUEST)
+    actions = ("subject.add", "subject.renew", "subject.erase", *_SUBJECT, *_REQUEST)
     for row in connection.execute(sa.select(audit).where(audit.c.action.in_(actions)).order_by(audit.c.seq)):
         facts = json.loads(row.facts)
         subject_id = facts["subject_id"]
         if row.action in _REQUEST:
             asked[facts["request_id"]] = _REQUEST[row.action]
-        elif row.action == "subject.add":
+        elif row.action == "subject.add" or row.action == "subject.renew":
             people[subject_id] = facts["state"]
         elif row.action in _SUBJECT:
             people[subject_id] = _SUBJECT[row.action]

@@ -24,19 +24,20 @@ from pipelines.clock import acts
 from pipelines.content_coverage import measure_content
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
+from pipelines.database.times import moment
 from pipelines.examined import unexamined_count
-from pipelines.judging import judge_pending, live_hits, unjudged_count
+from pipelines.judging import hits_in_force, judge_pending, unjudged_count
+from pipelines.judging.request_progress import settle_requests
 from pipelines.ledger import (
-    ListedCounts,
     Scope,
     count_outdated,
     count_statuses,
     count_unsettled,
     outdated,
-    record_listing,
     scanner_faults,
     source_id,
 )
+from pipelines.listing import ListedCounts, record_listing, remember_listed, was_listed
 from pipelines.manifest import list_shards, uncovered
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects, registry_version, require_active
@@ -78,6 +79,8 @@ class SweepSummary:
     ``outdated``: items whose result is of earlier models. ``unexamined``: items not compared with every name and seed.
     ``unsettled``: items of those not fetched or not read that will be tried again.
     ``scanner_faults``: of the unscannable ones those where the fault may be the scanner's.
+    ``passed_over``: listed rows that changed nothing, because what is known is newer or nothing says that they are;
+    ``undated``: without a date that can be read; ``bad_fields``: fields that could not be read, by name.
     """
 
     run_id: str
@@ -99,6 +102,9 @@ class SweepSummary:
     coverage: float
     unexamined: int
     listed: int
+    passed_over: dict[str, int]
+    undated: int
+    bad_fields: dict[str, int]
     embedded: int
     reused: int
     seconds: float
@@ -129,22 +135,23 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
     examine_pending(workspace, found_by="sweep", progress=progress)
     judge_pending(workspace, progress=progress)
     seconds = time.monotonic() - started
-    summary = summarise(workspace, scope, run_id=run_id, listed=listed.listed, scanned=scanned, seconds=seconds)
+    summary = summarise(workspace, scope, run_id=run_id, listed=listed, scanned=scanned, seconds=seconds)
     finish_run(workspace, run_id, asdict(summary))
     return summary
 
 
 def require_registry(workspace: Workspace) -> None:
-    """End expired opt-outs, then raise :class:`NotReadyError` before any work is done (I7).
+    """Take notice of opt-outs that ended, then raise :class:`NotReadyError` before any work is done (I7).
 
     For an empty registry, and for one whose templates are of other models than those in force.
     """
     expire_subjects(workspace)
     model_id = workspace.model_id
     with workspace.database.read() as connection:
-        require_active(workspace, active_versions(connection, now=workspace.now()))
+        versions = active_versions(connection, now=moment(connection))
+        require_active(workspace, versions)
         without = subjects_without(connection, model_id=model_id, states=("active",))
-    require_templates(len(without), model_id=model_id)
+    require_templates(sum(subject_id in versions for subject_id in without), model_id=model_id)
 
 
 def configured_source(workspace: Workspace, given: str | None = None) -> str:
@@ -160,16 +167,25 @@ def configured_source(workspace: Workspace, given: str | None = None) -> str:
 def list_source(
     workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent
 ) -> ListedCounts:
-    """Enter everything the source lists into the ledger, in batches."""
+    """Enter everything the source lists into the ledger, in batches, and count what is passed over or unreadable."""
     from pipelines.sources import open_source
 
-    source = open_source(source_uri, settings=workspace.config.fetch.settings(workspace.config.exchange.head()))
-    total = ListedCounts(0, 0, 0, 0)
+    config = workspace.config
+    settings = config.fetch.settings(config.exchange.head())
+    source = open_source(source_uri, settings=settings, kinds=config.sources.kinds)
+    digest = source.digest()
+    with workspace.database.read() as connection:
+        again = was_listed(connection, digest)
+    total = ListedCounts()
     listed = source.items(day)
     for batch in iter(lambda: list(islice(listed, LISTING_BATCH)), []):
         with workspace.database.write() as tx:
-            total += record_listing(tx, workspace.sealer, batch, source_uri=source_uri, now=workspace.now())
+            now = workspace.now()
+            total += record_listing(tx, workspace.sealer, batch, source_uri=source_uri, now=now, again=again)
         progress("list", total.listed, 0)
+    if day is None and not again:
+        with workspace.database.write() as tx:
+            remember_listed(tx, digest, now=workspace.now())
     return total
 
 
@@ -178,6 +194,7 @@ def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str 
     the policy that is in force by then."""
     run_id = run_id or new_id("run")
     with workspace.database.write() as tx:
+        settle_requests(tx, now=workspace.now())  # before this run finds what belongs to none of them any more
         own = runs.c.run_id == run_id
         known = tx.execute(sa.select(runs.c.policy_version).where(own)).first()
         if known is not None and known.policy_version != workspace.policy.version:
@@ -212,17 +229,18 @@ def summarise(
     scope: Scope,
     *,
     run_id: str,
-    listed: int = 0,
+    listed: ListedCounts | None = None,
     scanned: ScanCounts | None = None,
     seconds: float = 0.0,
 ) -> SweepSummary:
     """Read the scope's present state from the database."""
     from pipelines.scan import ScanCounts
 
-    scanned = scanned or ScanCounts()
+    scanned, listed = scanned or ScanCounts(), listed or ListedCounts()
     with workspace.database.read() as connection:
         statuses = count_statuses(connection, scope)
-        found = sa.select(sa.func.count()).select_from(live_hits().where(*scope.where()).subquery())
+        in_scope = hits_in_force(moment(connection)).where(*scope.where())
+        found = sa.select(sa.func.count()).select_from(in_scope.subquery())
         hit_count = connection.execute(found).scalar_one()
         faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
         judged = count_verdicts(connection, scope)
@@ -253,7 +271,10 @@ def summarise(
         review=judged.get("review", 0),
         coverage=coverage.fraction,
         unexamined=not_examined,
-        listed=listed,
+        listed=listed.listed,
+        passed_over={reason: count for reason, count in listed.passed_over.items() if count},
+        undated=listed.undated,
+        bad_fields=dict(listed.bad_fields),
         embedded=scanned.embedded,
         reused=scanned.reused,
         seconds=round(seconds, 3),
@@ -266,13 +287,14 @@ def summarise(
 
 def count_verdicts(connection: Connection, scope: Scope) -> dict[str, int]:
     """Verdicts in force for live items in scope and active subjects, by verdict."""
-    query = verdicts_in_force(verdicts.c.verdict, sa.func.count(), scope=scope).group_by(verdicts.c.verdict)
+    found = verdicts_in_force(verdicts.c.verdict, sa.func.count(), scope=scope, now=moment(connection))
+    query = found.group_by(verdicts.c.verdict)
     return {str(verdict): int(count) for verdict, count in connection.execute(query)}
 
 
 def measure_coverage(connection: Connection, workspace: Workspace, scope: Scope) -> Coverage:
     """Count settled pairs of live items in scope and active subjects (I1, I2)."""
-    versions = active_versions(connection, now=workspace.now())
+    versions = active_versions(connection, now=moment(connection))
     listed = list_shards(connection, workspace.sealer)
     missing = uncovered(connection, listed, versions, threshold=workspace.thresholds_at(connection).review)
     old = count_outdated(connection, scope, model_id=workspace.model_id)
@@ -332,7 +354,8 @@ def read_watermark(connection: Connection) -> date | None:
 def advance_watermark(workspace: Workspace, scope: Scope) -> Coverage:
     """Require the scope's day to be complete, and move the watermark past it if it is the day that was waited for.
 
-    A day that is not over is not completed: more of it will come. Raises :class:`NotReadyError`, moving nothing, as
+    A day that is not over is not completed: more of it will come. Nor is one while an earlier day has items that wait,
+    because they were listed, or got their date, after its own night. Raises :class:`NotReadyError`, moving nothing, as
     :func:`require_complete` does.
     """
     if scope.day is None:
@@ -340,6 +363,13 @@ def advance_watermark(workspace: Workspace, scope: Scope) -> Coverage:
     coverage = require_complete(workspace, scope)
     with workspace.database.write() as tx:
         expected = read_watermark(tx) or scope.day
-        if scope.day == expected and scope.day < workspace.now().date():
+        over = scope.day < workspace.now().date()
+        if scope.day == expected and over and not _waits_before(tx, scope.source_id, scope.day):
             set_state(tx, "watermark", (scope.day + timedelta(days=1)).isoformat())
     return coverage
+
+
+def _waits_before(connection: Connection, source_id: str | None, day: date) -> bool:
+    """Whether a live item of the source, of an earlier day, is pending."""
+    waits = [items.c.status == "pending", items.c.day < day.isoformat(), *Scope(source_id, None).where()]
+    return connection.execute(sa.select(sa.true()).where(*waits).limit(1)).first() is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -119,6 +120,24 @@ def require_kept(connection: Connection, subject_id: str) -> None:
     state = connection.execute(sa.select(subjects.c.state).where(subjects.c.subject_id == subject_id)).scalar()
     if state in ("erased", "rejected"):
         raise StateError(f"this subject is {state}: nothing personal is kept")
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRow:
+    """One reference of a subject by one set of models, without anything personal."""
+
+    reference_id: str
+    model_id: str
+    detector_score: float
+    created_at: datetime
+
+
+def list_references(connection: Connection, subject_id: str) -> list[ReferenceRow]:
+    """A subject's references, the oldest first. After a change of pack there is one for each set of models."""
+    columns = [templates.c[name] for name in ("template_id", "model_id", "detector_score", "created_at")]
+    query = sa.select(*columns).where(templates.c.subject_id == subject_id)
+    rows = connection.execute(query.order_by(templates.c.created_at, templates.c.template_id))
+    return [ReferenceRow(*row) for row in rows]
 
 
 def subjects_with(connection: Connection, *, model_id: str) -> set[str]:

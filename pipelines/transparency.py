@@ -21,7 +21,8 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import StateError
 from pipelines.database.evidence import decisions
 from pipelines.database.tables import hits, items, outbox, requests
-from pipelines.takedown.outbox import BLOCK, DONE, TAKEDOWN, WITHDRAWAL, WITHDRAWN
+from pipelines.takedown.effects import EFFECT_WORDS, effect
+from pipelines.takedown.outbox import BLOCK, DONE, EFFECTS, TAKEDOWN, WITHDRAWAL, WITHDRAWN
 
 _LAST_DAY: Final = date.max - timedelta(days=1)
 """The last day that has another one after it."""
@@ -40,10 +41,14 @@ class Durations:
 class Transparency:
     """A period's figures. Both days are in it; by UTC.
 
-    ``requests``: opened, accepted, completed, rejected and withdrawn. ``hits``: found, by tier. ``decisions``: by what
-    was said, and ``reversed``. ``takedowns`` and ``generator_blocks``: asked for, by who decided. ``withdrawals``: of
-    messages that may have been delivered, and ``unsent``: of those that never left. ``from_request`` (of what was
-    there before the request) and ``from_upload``: to the acknowledged removal, by tier and over ``all``.
+    ``requests``: opened, accepted, searched for, completed (and of these ``completed_late``), rejected and withdrawn.
+    ``hits``: found, by tier. ``decisions``: by what was said, and ``reversed``. ``takedowns`` and ``generator_blocks``:
+    decided on, by who did; whether they were sent is another question. ``acknowledged``: by the service in the period,
+    by action. ``delivery``: of the messages decided on in the period, by action, what has become of them by now, in the
+    words of :mod:`pipelines.takedown.effects`; only ``acknowledged`` ones restrict anything. ``removals``: acknowledged
+    takedowns. ``withdrawals``: of messages that may have been delivered, how many were written (``events``) and
+    acknowledged (``acknowledged``), and ``unsent``: of messages that never left. ``from_request`` (of what was there
+    before the request) and ``from_upload``: to the acknowledged removal, by tier and over ``all``.
     """
 
     first_day: date
@@ -53,6 +58,8 @@ class Transparency:
     decisions: dict[str, int]
     takedowns: dict[str, int]
     generator_blocks: dict[str, int]
+    acknowledged: dict[str, int]
+    delivery: dict[str, dict[str, int]]
     removals: int
     withdrawals: dict[str, int]
     from_request: dict[str, Durations]
@@ -77,6 +84,8 @@ def summarise_period(connection: Connection, *, first_day: date, last_day: date)
         decisions=_decisions(connection, period),
         takedowns=_by_decider(connection, TAKEDOWN, period),
         generator_blocks=_by_decider(connection, BLOCK, period),
+        acknowledged=_acknowledged(connection, period),
+        delivery=_delivery(connection, period),
         removals=len(removals),
         withdrawals=_withdrawals(connection, period),
         from_request=_durations(before),
@@ -96,10 +105,17 @@ class _Period:
 
 
 def _requests(connection: Connection, period: _Period) -> dict[str, int]:
-    moments = {"opened": requests.c.opened_at, "accepted": requests.c.accepted_at}
+    moments = {
+        "opened": requests.c.opened_at,
+        "accepted": requests.c.accepted_at,
+        "searched": requests.c.searched_at,
+    }
+    late = sa.and_(requests.c.state == "completed", requests.c.completed_at > requests.c.due_at)
     ended = _grouped(connection, requests.c.state, period.holds(requests.c.completed_at))
     counts = {name: _count(connection, requests, period.holds(moment)) for name, moment in moments.items()}
-    return counts | {name: ended.get(name, 0) for name in ("completed", "rejected", "withdrawn")}
+    counts["completed"] = ended.get("completed", 0)
+    counts["completed_late"] = _count(connection, requests, sa.and_(late, period.holds(requests.c.completed_at)))
+    return counts | {name: ended.get(name, 0) for name in ("rejected", "withdrawn")}
 
 
 def _decisions(connection: Connection, period: _Period) -> dict[str, int]:
@@ -115,15 +131,38 @@ def _by_decider(connection: Connection, action: str, period: _Period) -> dict[st
 
 
 def _withdrawals(connection: Connection, period: _Period) -> dict[str, int]:
-    events = sa.and_(outbox.c.action == WITHDRAWAL, period.holds(outbox.c.created_at))
+    is_event = outbox.c.action == WITHDRAWAL
+    done = sa.and_(is_event, outbox.c.state == DONE, period.holds(outbox.c.finished_at))
     unsent = sa.and_(outbox.c.state == WITHDRAWN, outbox.c.attempts == 0, period.holds(outbox.c.finished_at))
-    return {"sent": _count(connection, outbox, events), "unsent": _count(connection, outbox, unsent)}
+    return {
+        "events": _count(connection, outbox, sa.and_(is_event, period.holds(outbox.c.created_at))),
+        "acknowledged": _count(connection, outbox, done),
+        "unsent": _count(connection, outbox, unsent),
+    }
+
+
+def _acknowledged(connection: Connection, period: _Period) -> dict[str, int]:
+    done = sa.and_(outbox.c.action.in_(EFFECTS), outbox.c.state == DONE, period.holds(outbox.c.finished_at))
+    return dict.fromkeys(EFFECTS, 0) | _grouped(connection, outbox.c.action, done)
+
+
+def _delivery(connection: Connection, period: _Period) -> dict[str, dict[str, int]]:
+    """Action -> what has become of the messages decided on in the period -> how many; every word is there."""
+    found = sa.select(outbox.c.action, effect().label("effect")).where(
+        outbox.c.action.in_(EFFECTS), period.holds(outbox.c.created_at)
+    )
+    some = found.subquery()
+    counts = {action: dict.fromkeys(map(str, EFFECT_WORDS), 0) for action in EFFECTS}
+    query = sa.select(some.c.action, some.c.effect, sa.func.count()).group_by(some.c.action, some.c.effect)
+    for action, word, count in connection.execute(query):
+        counts[action][word] = int(count)
+    return counts
 
 
 def _removals(connection: Connection, period: _Period) -> list[tuple[str, datetime, datetime, datetime | None]]:
     """Each acknowledged takedown: tier of its leading evidence, when, when uploaded, and when it was asked for."""
     asked = (
-        sa.select(sa.func.max(requests.c.opened_at))
+        sa.select(sa.func.max(sa.func.coalesce(requests.c.received_at, requests.c.opened_at)))
         .where(
             requests.c.subject_id == outbox.c.subject_id,
             requests.c.accepted_at.is_not(None),

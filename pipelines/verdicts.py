@@ -1,7 +1,7 @@
 """Reading verdicts in force: on items, and on models as a whole, the most pressing first.
 
-A verdict is in force while hits stand that it can be about: the item is live with that content, the subject is active,
-and nobody rejected the evidence. Opaque ids, numbers and fixed words only (I8).
+A verdict is in force while hits stand that it can be about: the item is live with that content, the subject is active
+and their consent lasts, and nobody rejected the evidence. Opaque ids, numbers and fixed words only (I8).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.evidence import model_verdicts
 from pipelines.database.tables import hits, items, subjects, verdicts
-from pipelines.judging import content_key, live_hits
+from pipelines.database.times import moment
+from pipelines.in_force import is_in_force
+from pipelines.judging import content_key, hits_in_force
 from pipelines.ledger import Scope
 
 EVERYTHING = Scope(None, None)
@@ -63,10 +65,10 @@ class ModelVerdict:
     judged_at: datetime
 
 
-def verdicts_in_force(*columns: sa.ColumnElement[Any], scope: Scope = EVERYTHING) -> sa.Select[Any]:
+def verdicts_in_force(*columns: sa.ColumnElement[Any], now: datetime, scope: Scope = EVERYTHING) -> sa.Select[Any]:
     """Select ``columns`` of verdicts, joined with their items, that are in force for the live items in scope."""
     standing = (
-        live_hits()
+        hits_in_force(now)
         .where(*scope.where())
         .with_only_columns(hits.c.item_id, content_key().label("content_key"), hits.c.subject_id)
         .distinct()
@@ -87,7 +89,8 @@ def list_verdicts(
     """Verdicts on items in force, the most pressing first."""
     of_item = ("kind", "parent_model")
     names = ItemVerdict.__dataclass_fields__
-    query = verdicts_in_force(*(items.c[name] if name in of_item else verdicts.c[name] for name in names)).order_by(
+    columns = (items.c[name] if name in of_item else verdicts.c[name] for name in names)
+    query = verdicts_in_force(*columns, now=moment(connection)).order_by(
         verdicts.c.priority.desc(),
         sa.case((verdicts.c.best_score.is_(None), -1.0), else_=verdicts.c.best_score).desc(),
         verdicts.c.item_id,
@@ -113,7 +116,7 @@ def list_model_verdicts(
     """
     named = sa.or_(items.c.item_id == model_verdicts.c.model, items.c.parent_model == model_verdicts.c.model)
     present = sa.select(items.c.item_id).where(*scope.where(), named).correlate(model_verdicts).exists()
-    active = sa.and_(subjects.c.subject_id == model_verdicts.c.subject_id, subjects.c.state == "active")
+    active = sa.and_(subjects.c.subject_id == model_verdicts.c.subject_id, is_in_force(moment(connection)))
     query = (
         sa.select(*(model_verdicts.c[name] for name in ModelVerdict.__dataclass_fields__))
         .select_from(model_verdicts.join(subjects, active))

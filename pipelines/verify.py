@@ -13,10 +13,12 @@ from embeddings.weights import find_pack
 from pipelines import audit
 from pipelines.calibration.store import verify_calibrations
 from pipelines.content_shards import clip_vectors, list_content_shards
-from pipelines.database.evidence import seeds
+from pipelines.database.evidence import kept_evidence, seeds
 from pipelines.database.tables import contents, hits, items, outbox, subject_keys, subjects, templates, verdicts
+from pipelines.database.times import moment
 from pipelines.decision_record import verify_decisions
-from pipelines.judging import content_key, live_hits, unjudged_count, verdict_of_hit
+from pipelines.in_force import is_in_force
+from pipelines.judging import content_key, hits_in_force, unjudged_count, verdict_of_hit
 from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
 from pipelines.registry import open_templates, registry_version
@@ -101,7 +103,7 @@ def _leftovers(workspace: Workspace) -> str:
     """Nothing personal is left of whoever was erased or rejected."""
     over = sa.select(subjects.c.subject_id).where(subjects.c.state.in_(("erased", "rejected")))
     with workspace.database.read() as connection:
-        for table in (templates, subject_keys, seeds):
+        for table in (templates, subject_keys, seeds, kept_evidence):
             count = sa.select(sa.func.count()).select_from(table).where(table.c.subject_id.in_(over))
             if left := connection.execute(count).scalar_one():
                 raise CorruptionError(f"{left} {table.name} of erased or rejected subjects are still there")
@@ -216,8 +218,9 @@ def _content_shards(workspace: Workspace) -> str:
 def _verdicts(workspace: Workspace) -> str:
     with workspace.database.read() as connection:
         waiting = unjudged_count(connection)
-        total = connection.execute(sa.select(sa.func.count()).select_from(live_hits().subquery())).scalar_one()
-        weighed = live_hits().where(
+        found = hits_in_force(moment(connection))
+        total = connection.execute(sa.select(sa.func.count()).select_from(found.subquery())).scalar_one()
+        weighed = found.where(
             hits.c.judged_at.is_not(None), ~sa.select(verdicts.c.rule).where(verdict_of_hit()).exists()
         )
         without = connection.execute(sa.select(sa.func.count()).select_from(weighed.subquery())).scalar_one()
@@ -237,12 +240,12 @@ def _outbox(workspace: Workspace) -> str:
         outbox.c.action == "takedown",
         not_taken_back(),
     )
-    active = sa.and_(subjects.c.subject_id == verdicts.c.subject_id, subjects.c.state == "active")
+    same = subjects.c.subject_id == verdicts.c.subject_id
     present = sa.and_(items.c.item_id == verdicts.c.item_id, verdicts.c.content_sha256 == content_key(), items.c.live)
-    query = sa.select(sa.func.count()).select_from(verdicts.join(subjects, active).join(items, present))
-    wanted = query.where(verdicts.c.verdict == "takedown")
-    missing = wanted.where(~sa.select(outbox.c.key).where(message).exists())
+    query = sa.select(sa.func.count()).select_from(verdicts.join(subjects, same).join(items, present))
     with workspace.database.read() as connection:
+        wanted = query.where(verdicts.c.verdict == "takedown", is_in_force(moment(connection)))
+        missing = wanted.where(~sa.select(outbox.c.key).where(message).exists())
         total = connection.execute(wanted).scalar_one()
         lost = connection.execute(missing).scalar_one()
     if lost:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +23,12 @@ from embeddings.settings import ImageLimits
 from embeddings.weights import find_pack, model_id
 from indexes.calibration import Thresholds
 from pipelines.attempts import WATCHDOG
-from pipelines.calibration.store import calibration_in_force
-from pipelines.clock import WatchedClock
+from pipelines.calibration.cover import Cover, count_templates, cover_of, stricter
+from pipelines.calibration.store import Calibration, accepted_templates, calibration_in_force
+from pipelines.clock import WatchedClock, believed
 from pipelines.config import Config, load_config
 from pipelines.database import Database, get_state
+from pipelines.database.times import utc_now
 from pipelines.engine import Engine, open_engine
 from pipelines.environment import Environment
 from pipelines.failpoints import Failpoints
@@ -44,11 +46,6 @@ if TYPE_CHECKING:
     from pipelines.canary import Canary
     from pipelines.concept_list import ConceptList
     from pipelines.content_models import ContentModels
-
-
-def utc_now() -> datetime:
-    """The present moment, aware."""
-    return datetime.now(UTC)
 
 
 def new_id(prefix: str) -> str:
@@ -76,6 +73,7 @@ class Workspace:
         self.now: Callable[[], datetime] = self.clock
         self.failpoints = Failpoints(environment.failpoint)
         self.database = database
+        database.go_by(lambda connection: believed(connection, self))
         witness = Witness(
             self.home / config.database.witness,
             sealer,
@@ -170,11 +168,30 @@ class Workspace:
     def thresholds_at(self, connection: Connection, *, policy: Policy | None = None) -> Thresholds:
         """The bands as a transaction sees them, by the policy in force or another one.
 
-        Raises :class:`CorruptionError` for an altered calibration.
+        Raises :class:`CorruptionError` for an altered calibration, and :class:`NotReadyError` where the gallery has
+        outgrown it by far and nothing is published for the pack.
         """
+        policy = policy or self.policy
         calibration = calibration_in_force(connection, self.sealer, model_id=self.model_id)
-        calibrated = calibration.thresholds() if calibration else None
-        return (policy or self.policy).thresholds(self.pack_name, calibrated=calibrated)
+        if calibration is None:
+            return policy.thresholds(self.pack_name)
+        calibrated = calibration.thresholds()
+        if policy.has_bands(self.pack_name) or not self.cover_at(connection, calibration).lapsed:
+            return policy.thresholds(self.pack_name, calibrated=calibrated)
+        if not policy.has_thresholds(self.pack_name):
+            raise NotReadyError("the registry has outgrown the calibration in force by far: calibrate anew")
+        return stricter(calibrated, policy.thresholds(self.pack_name))
+
+    def cover_at(self, connection: Connection, calibration: Calibration) -> Cover:
+        """The gallery as a transaction sees it, beside a calibration as it is in force or would be."""
+        in_force = calibration_in_force(connection, self.sealer, model_id=self.model_id)
+        same = in_force is not None and in_force.calibration_id == calibration.calibration_id
+        return cover_of(
+            calibration,
+            templates=count_templates(connection, model_id=self.model_id, now=self.now()),
+            accepted=accepted_templates(connection, self.sealer, model_id=self.model_id) if same else None,
+            factor=self.config.calibration.outgrown_factor,
+        )
 
     @property
     def pack_name(self) -> str:

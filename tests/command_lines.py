@@ -22,6 +22,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from pipelines.audit_export import export_audit
 from pipelines.calibration.labels import read_folder
 from pipelines.calibration.measure import Aim
 from pipelines.calibration.measure import calibrate as measure
@@ -34,13 +35,14 @@ from pipelines.decisions import decide
 from pipelines.environment import Environment
 from pipelines.hits import list_hits
 from pipelines.requests import accept_request
+from pipelines.subject_update import Change, update_subject
 from pipelines.sweep import sweep
 from pipelines.takedown.receiver import Receiver
 from pipelines.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import FakeContentModels, person, picture
 from tests.pipelines.takedown.delivering import SECRET
-from tests.platform_actions import NAME, ask_for_removal, enrol, source_of, upload
+from tests.platform_actions import NAME, ask_for_removal, enrol, references, source_of, upload
 
 NOTHING = "0" * 32
 """A digest that no preview has."""
@@ -145,6 +147,7 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
             (people / str(number) / f"{version}.png").write_bytes(picture(person(10 + number)))
     (folder / "pairs.csv").write_text("a,b,same\npeople/0/0.png,people/0/1.png,1\npeople/0/0.png,people/1/0.png,0\n")
     (folder / "reference.png").write_bytes(picture(person(3)))
+    (folder / "same.png").write_bytes(picture(person(1)))
     (folder / "text.txt").write_text("somebody else\n", encoding="utf-8")
     for name, package, file in (
         ("policy.toml", "pipelines.policy", "default.toml"),
@@ -155,11 +158,20 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
     with create_workspace(environment_for(home), now=clock) as workspace:
         use_fakes(workspace)
         ids = _fill(workspace, uploads, people)
+        export_audit(workspace, folder / "audit.csv", actor="tester")
     return Place(folder, receiver, ids)
 
 
 def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
     subject = enrol(workspace, person(1))
+    (another,) = references(workspace, person(1))
+    another.crop[0, 0, 0] ^= 1  # another photograph
+    more = Change(
+        add_references=(another,),
+        add_aliases=("Tessa Examplesdaughter", "somebody else"),
+        add_exclusions=("testina street", "somebody else"),
+    )
+    (spare,) = update_subject(workspace, subject, more, actor="tester").reference_ids
     for number in range(5):
         about = {"uploader": f"u-{number % 2}", "parent_model": f"m-{number}"}
         upload(uploads, f"{number}.png", picture(person(1), person(50 + number)), **about)
@@ -178,13 +190,14 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         done, held, dead = tx.execute(own.order_by(tables.outbox.c.message_id)).scalars().all()
         for message_id, state in ((held, "held"), (dead, "dead")):
             chosen = tables.outbox.c.message_id == message_id
-            tx.execute(sa.update(tables.outbox).where(chosen).values(state=state))
+            tx.execute(sa.update(tables.outbox).where(chosen).values(state=state, decided_by="automated"))
     found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51, 1), actor="tester")
     in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.read() as connection:
         decision = list_decisions(connection)[0].decision_id
     return {
         "subject": subject,
+        "spare": spare,
         "hit": by_item["4.png"],
         "named": by_item["named.png"],
         "open": asked.request_id,
@@ -214,6 +227,7 @@ def valid_values(place: Place) -> dict[str, str]:
         "home": str(folder / "home"),
         "config": str(folder / "likeness.toml"),
         "source": source_of(folder / "uploads"),
+        "place": source_of(folder / "uploads"),
         "day": "2026-02-27",
         "subject_id": ids["subject"],
         "item_id": "4.png",
@@ -246,7 +260,21 @@ def valid_values(place: Place) -> dict[str, str]:
         "references": str(folder / "reference.png"),
         "consent": "record-1",
         "contact": "case-1",
+        "received": "2026-02-27",
+        "message_ids": ids["held"],
+        "held_by": "hit_rate",
+        "older_than": "1",
         "expires": "2027-01-31",
+        "until": "2027-01-31",
+        "days": "300",
+        "ending": "30",
+        "case_reference": "case-17",
+        "added": str(folder / "same.png"),
+        "removed": ids["spare"],
+        "add_aliases": "T. Examplesdaughter",
+        "remove_aliases": "Tessa Examplesdaughter",
+        "add_exclusions": "examplesdaughter avenue",
+        "remove_exclusions": "testina street",
         "pairs": str(folder / "pairs.csv"),
         "impostors": str(folder / "people"),
         "fpir": "0.2",
@@ -266,6 +294,10 @@ def valid_values(place: Place) -> dict[str, str]:
         "one": str(folder / "policy.toml"),
         "other": str(folder / "policy.toml"),
         "since": "2026-02-27",
+        "who": "tester",
+        "action": "subject",
+        "audit export file": str(folder / "audit.jsonl"),
+        "audit check file": str(folder / "audit.csv"),
         "first_day": "2026-02-01",
         "last_day": "2026-03-31",
         "pack": "opencv-zoo",

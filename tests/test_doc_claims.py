@@ -25,6 +25,9 @@ from pipelines.config import Config
 from pipelines.day_checks import APPROVABLE
 from pipelines.days import STATES
 from pipelines.decisions import REASONS
+from pipelines.judging.request_progress import STATES, OpenWork
+from pipelines.takedown.outbox import STATES as MESSAGE_STATES
+from tests.source_code import called, tree_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -100,16 +103,32 @@ def test_i11_every_reason_why_an_item_gave_nothing_is_in_the_table_of_what_is_tr
     assert {reason for reason in found if not re.search(rf"[`:]{reason}`", table)} == set()
 
 
+def test_i11_the_states_of_a_request_and_the_causes_of_alarms_are_those_that_there_are() -> None:
+    text = (ROOT / "docs/requests.md").read_text(encoding="utf-8")
+    table = text.split("| state | when |", 1)[1].split("\n\n", 1)[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == STATES
+    counted = text.split("`open`: how many", 1)[1].split("\n\n", 1)[0]
+    assert set(re.findall(r"`(\w+)`", counted)) == set(OpenWork.__dataclass_fields__)
+    causes = text.split("| cause | meaning |", 1)[1]
+    raised = re.findall(r'Alarm\(\s*"(\w+)"', (PACKAGE / "alarms.py").read_text(encoding="utf-8"))
+    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", causes, flags=re.MULTILINE)))) == set(raised)
+
+
+def test_i11_the_states_of_a_message_are_those_that_the_table_of_them_names() -> None:
+    text = (PACKAGE / "database/tables.py").read_text(encoding="utf-8")
+    column = text.split("outbox = sa.Table(", 1)[1].split('sa.Column("state"', 1)[1].split("\n", 1)[0]
+    assert tuple(re.findall(r"[a-z]+", column.split("#", 1)[1])) == MESSAGE_STATES
+
+
 def written_facts() -> set[str]:
     """The names, or beginnings of names, that any module passes to ``set_state``."""
     found: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
         if "sample" in path.parts or path.parent.name == "database":
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "set_state":
-                found |= {name.partition("<")[0] for name in possible(node.args[1], tree)}
+        for name, call in called(path):
+            if name.split(".")[-1] == "set_state":
+                found |= {fact.partition("<")[0] for fact in possible(call.args[1], tree_of(path))}
     return found
 
 
@@ -137,5 +156,5 @@ def possible(value: ast.expr, tree: ast.Module) -> set[str]:
             return {fact for name in names for fact in possible(ast.Name(name), tree)}
         if isinstance(node, ast.ImportFrom) and wanted in {one.asname or one.name for one in node.names}:
             module = ROOT.joinpath(*str(node.module).split(".")).with_suffix(".py")
-            return possible(value, ast.parse(module.read_text(encoding="utf-8")))
+            return possible(value, tree_of(module))
     raise AssertionError(f"cannot tell what {wanted} may be")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.source_code import dotted, imported, tree_of
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("embeddings", "indexes", "pipelines")
@@ -17,20 +18,6 @@ DAGSTER_MODULES = {"resources", "assets", "checks", "automation", "definitions"}
 
 def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
-
-
-def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
-            yield node.module
-
-
-def dotted(path: Path) -> set[str]:
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    return {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
 
 
 def test_the_environment_is_read_in_one_place() -> None:
@@ -68,8 +55,7 @@ def test_the_libraries_read_no_environment_and_no_database(package: str) -> None
 def test_nothing_heavy_is_imported_at_module_level() -> None:
     for package in PACKAGES:
         for path in modules(package):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+            top = [node for node in tree_of(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
             names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
             names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
             heavy = {name for name in names if name.partition(".")[0] in ("torch", "torchvision", "open_clip")}

@@ -5,6 +5,7 @@
     compare    labels and vectors -> scores of mated and impostor comparisons
     measure    scores -> a :class:`~pipelines.calibration.store.Calibration`, by :mod:`indexes.det`
     store      the table of calibrations and which one is in force, both sealed against tampering
+    cover      how large a gallery a calibration is for, and when that is outgrown too far
     fit        the gallery's size against the calibration in force
     plot       the DET curve as a PNG
 

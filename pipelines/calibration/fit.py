@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from indexes.det import fpir, most_templates
+from pipelines.calibration import cover
 from pipelines.calibration.store import calibration_in_force
-from pipelines.database.tables import subjects, templates
 from pipelines.workspace import Workspace
 
 
@@ -22,7 +21,8 @@ class GalleryFit:
     """The gallery beside the calibration in force. Without one all that can be said is where thresholds come from.
 
     ``templates``: of active subjects, of the models in force. ``most_templates``: how many the threshold in force
-    allows. ``fpir_upper``: the bound of the FPIR with the present ones.
+    allows. ``fpir_upper``: the bound of the FPIR with the present ones. ``lapsed``: there are so many that the
+    calibration is not in force any more; ``accepted_templates``: for how many two people put it in force all the same.
     """
 
     threshold: float
@@ -32,17 +32,24 @@ class GalleryFit:
     most_templates: int | None
     target_fpir: float | None
     fpir_upper: float | None
+    accepted_templates: int | None = None
+    lapsed: bool = False
 
     @property
     def outgrown(self) -> bool:
         """More false positives than were asked for have to be expected."""
-        return self.most_templates is not None and self.templates > self.most_templates
+        return self.lapsed or (self.most_templates is not None and self.templates > self.most_templates)
 
     @property
     def remark(self) -> str:
         """In a sentence."""
         if self.most_templates is None:
             return f"thresholds are not calibrated for these models and this gallery ({self.threshold_source})"
+        if self.lapsed:
+            return (
+                f"the calibration has lapsed and is outgrown: it is for far fewer templates than the {self.templates} "
+                f"there are, and {self.threshold:g} counts ({self.threshold_source}). Calibrate anew"
+            )
         numbers = f"{self.templates} templates, {self.most_templates} allowed by FPIR {self.target_fpir:g}"
         if not self.outgrown:
             return f"the gallery fits its calibration: {numbers}"
@@ -56,7 +63,7 @@ def read_fit(connection: Connection, workspace: Workspace) -> GalleryFit:
     count = count_templates(connection, workspace)
     if calibration is None:
         return GalleryFit(thresholds.review, thresholds.source, None, count, None, None, None)
-    bound = calibration.fmr_bound(thresholds.review)
+    bound, covered = calibration.fmr_bound(thresholds.review), workspace.cover_at(connection, calibration)
     return GalleryFit(
         threshold=thresholds.review,
         threshold_source=thresholds.source,
@@ -65,18 +72,11 @@ def read_fit(connection: Connection, workspace: Workspace) -> GalleryFit:
         most_templates=most_templates(bound, target_fpir=calibration.review.target_fpir),
         target_fpir=calibration.review.target_fpir,
         fpir_upper=fpir(bound, templates=count),
+        accepted_templates=covered.accepted,
+        lapsed=covered.lapsed and not workspace.policy.has_bands(workspace.pack_name),
     )
 
 
 def count_templates(connection: Connection, workspace: Workspace) -> int:
-    """Templates of the models in force that faces are compared with now. The canary's make no hits and do not count."""
-    query = (
-        sa.select(sa.func.count())
-        .select_from(templates.join(subjects, subjects.c.subject_id == templates.c.subject_id))
-        .where(
-            templates.c.model_id == workspace.model_id,
-            subjects.c.state == "active",
-            subjects.c.expires_at > workspace.now(),
-        )
-    )
-    return int(connection.execute(query).scalar_one())
+    """Templates of the models in force that faces are compared with now."""
+    return cover.count_templates(connection, model_id=workspace.model_id, now=workspace.now())

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError, StateError
 from indexes.calibration import Thresholds
 from indexes.det import OperatingPoint, Sample, det_points, fmr_for_fpir, fpir, lower_bound, threshold_for
 from indexes.gallery import Gallery
+from pipelines.actors import are_two_people, identity_of
 from pipelines.calibration.compare import Compared, compare
+from pipelines.calibration.cover import Cover
 from pipelines.calibration.faces import embed_photographs
 from pipelines.calibration.fit import count_templates
 from pipelines.calibration.labels import Labels
@@ -16,11 +21,17 @@ from pipelines.calibration.store import (
     Calibration,
     GroupRates,
     Operating,
+    approvals_anyway,
+    approve_anyway,
     identified,
     insert_calibration,
     put_in_force,
     read_calibration,
+    stop,
 )
+from pipelines.clock import acts
+from pipelines.judging import judge_pending
+from pipelines.judging.withdrawn import withdraw_unsent
 from pipelines.progress import Progress, silent
 from pipelines.workspace import Workspace
 
@@ -77,11 +88,30 @@ def calibrate(
     return calibration
 
 
-def use(workspace: Workspace, calibration_id: str, *, actor: str) -> Calibration:
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What :func:`use_anyway` came to. ``in_force`` False: the first of two people said so."""
+
+    calibration: Calibration
+    in_force: bool
+
+
+def use(workspace: Workspace, calibration_id: str, *, actor: str, anyway: bool = False) -> Calibration:
     """Put a calibration in force. Raises :class:`StateError` if it cannot be.
 
-    It has to be of the models in force and have both thresholds, and the canary must be found with them, or every run
-    would stop.
+    It has to be of the models in force, have both thresholds and bear the gallery there is now, and the canary must be
+    found with them, or every run would stop. ``anyway``: as :func:`use_anyway`. What only the calibration before it
+    caused is withdrawn.
+    """
+    return use_anyway(workspace, calibration_id, actor=actor, anyway=anyway).calibration
+
+
+@acts
+def use_anyway(workspace: Workspace, calibration_id: str, *, actor: str, anyway: bool = True) -> Used:
+    """As :func:`use`, also for a gallery that its data do not bear, once two people have said so.
+
+    The first is put on record, and nothing is in force by it. A first approval does not count any more once the gallery
+    has grown by more than ``registry.approval_growth``.
     """
     with workspace.database.read() as connection:
         calibration = read_calibration(connection, workspace.sealer, calibration_id)
@@ -89,8 +119,60 @@ def use(workspace: Workspace, calibration_id: str, *, actor: str) -> Calibration
         raise StateError(f"this calibration is of {calibration.model_id}, the models in force are {workspace.model_id}")
     _require_canary(workspace, calibration.thresholds())
     with workspace.database.write() as tx:
-        put_in_force(tx, workspace.sealer, calibration, actor=actor, now=workspace.now())
-    return calibration
+        cover = workspace.cover_at(tx, calibration)
+        now, accepted = workspace.now(), None
+        if not cover.fits:
+            accepted = cover.templates
+            if not _may_be_used(workspace, tx, calibration, cover, actor=actor, anyway=anyway):
+                approve_anyway(tx, workspace.sealer, calibration, actor=actor, now=now, templates=accepted)
+                return Used(calibration, in_force=False)
+        put_in_force(tx, workspace.sealer, calibration, actor=actor, now=now, accepted=accepted)
+        withdraw_unsent(tx, workspace)
+    judge_pending(workspace)
+    return Used(calibration, in_force=True)
+
+
+@acts
+def stop_using(workspace: Workspace, *, actor: str) -> str:
+    """Go back to the thresholds that the pack's publisher states; returns the id of the calibration that was in force.
+
+    What only that one caused is withdrawn: its hits below those thresholds count no more, and messages that rest on
+    them alone are taken back, unsent and delivered ones. What people decided stands.
+    """
+    if not workspace.policy.has_thresholds(workspace.pack_name):
+        raise StateError("this pack has no published thresholds: every run would stop")
+    with workspace.database.write() as tx:
+        stopped = stop(tx, workspace.sealer, model_id=workspace.model_id, actor=actor, now=workspace.now())
+        withdraw_unsent(tx, workspace)
+    judge_pending(workspace)
+    return stopped
+
+
+def _may_be_used(
+    workspace: Workspace, tx: Connection, calibration: Calibration, cover: Cover, *, actor: str, anyway: bool
+) -> bool:
+    """Whether this is the second of two people to say that a gallery too large may be. Raises :class:`StateError`."""
+    bound = max(fpir(own.point.fmr.upper, templates=cover.templates) for own in _points(calibration))
+    words = (
+        f"this calibration bears a gallery of {cover.borne} templates and there are {cover.templates}: a stranger's "
+        f"face may be taken for somebody at a rate of {bound:.2g}"
+    )
+    if not anyway:
+        raise StateError(
+            f"{words}. Calibrate anew with --gallery {cover.templates} or more, or have two people say `likeness "
+            f"calibration use {calibration.calibration_id} --anyway`"
+        )
+    growth = 1 + workspace.config.registry.approval_growth
+    said = [who for who, templates in approvals_anyway(tx, calibration) if cover.templates <= templates * growth]
+    if any(are_two_people(who, actor) for who in said):
+        return True
+    if any(identity_of(who) == identity_of(actor) for who in said):
+        raise StateError(f"{words}; you have said so already: now somebody else has to")
+    return False
+
+
+def _points(calibration: Calibration) -> list[Any]:
+    return [own for own in (calibration.review, calibration.strong) if own.point.fmr is not None]
 
 
 def in_order(review: OperatingPoint, strong: OperatingPoint) -> tuple[OperatingPoint, OperatingPoint]:

@@ -23,10 +23,12 @@ from pipelines import audit
 from pipelines.database import get_state, set_state
 from pipelines.database.calibrations import calibrations
 from pipelines.database.tables import audit as audit_rows
+from pipelines.database.tables import state
 from pipelines.sealing import Sealer
 
 USE = "calibration.use"
 STOP = "calibration.stop"
+ANYWAY = "calibration.anyway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def list_calibrations(connection: Connection, sealer: Sealer) -> list[Calibratio
 
 def calibration_in_force(connection: Connection, sealer: Sealer, *, model_id: str) -> Calibration | None:
     """The calibration that was put in force for a model. Raises :class:`CorruptionError` if it is not what was."""
-    calibration_id = _id_in_force(connection, sealer, model_id)
+    calibration_id, _ = _in_force(connection, sealer, model_id)
     if calibration_id is None:
         return None
     try:
@@ -150,11 +152,48 @@ def calibration_in_force(connection: Connection, sealer: Sealer, *, model_id: st
     return calibration
 
 
-def put_in_force(tx: Connection, sealer: Sealer, calibration: Calibration, *, actor: str, now: datetime) -> None:
-    """From now on hits are found and judged by this one, unless the policy has bands of its own."""
+def all_in_force(connection: Connection, sealer: Sealer) -> frozenset[str]:
+    """The ids of what is in force for any models, earlier ones included."""
+    query = sa.select(state.c.name).where(state.c.name.startswith(_fact(""), autoescape=True))
+    named = (name.removeprefix(_fact("")) for name in connection.execute(query).scalars())
+    return frozenset(found for model_id in named if (found := _in_force(connection, sealer, model_id)[0]))
+
+
+def accepted_templates(connection: Connection, sealer: Sealer, *, model_id: str) -> int | None:
+    """For how many templates two people put the calibration in force though its data bear fewer; None: they did not."""
+    return _in_force(connection, sealer, model_id)[1]
+
+
+def put_in_force(
+    tx: Connection, sealer: Sealer, calibration: Calibration, *, actor: str, now: datetime, accepted: int | None = None
+) -> None:
+    """From now on hits are found and judged by this one, unless the policy has bands of its own.
+
+    ``accepted``: for how many templates, where its data bear fewer.
+    """
     calibration.thresholds()  # refuses an incomplete one
-    _set_in_force(tx, sealer, calibration.model_id, calibration.calibration_id)
-    _record(tx, sealer, calibration, USE, actor=actor, now=now)
+    _set_in_force(tx, sealer, calibration.model_id, calibration.calibration_id, accepted)
+    _record(tx, sealer, calibration, USE, actor=actor, now=now, accepted=accepted)
+
+
+def approve_anyway(
+    tx: Connection, sealer: Sealer, calibration: Calibration, *, actor: str, now: datetime, templates: int
+) -> None:
+    """Put on record that somebody would have it in force for so many templates though its data bear fewer."""
+    _record(tx, sealer, calibration, ANYWAY, actor=actor, now=now, accepted=templates)
+
+
+def approvals_anyway(connection: Connection, calibration: Calibration) -> list[tuple[str, int]]:
+    """Who said so, and for how many templates, since the last change of what is in force; the latest last."""
+    query = sa.select(audit_rows).where(audit_rows.c.action.in_((USE, STOP, ANYWAY))).order_by(audit_rows.c.seq)
+    said: list[tuple[str, int]] = []
+    for row in connection.execute(query):
+        facts = json.loads(row.facts)
+        if row.action != ANYWAY and facts["model_id"] == calibration.model_id:
+            said = []
+        elif facts["calibration_id"] == calibration.calibration_id:
+            said.append((row.actor, int(facts["accepted"])))
+    return said
 
 
 def stop(tx: Connection, sealer: Sealer, *, model_id: str, actor: str, now: datetime) -> str:
@@ -170,35 +209,41 @@ def stop(tx: Connection, sealer: Sealer, *, model_id: str, actor: str, now: date
 def verify_calibrations(connection: Connection, sealer: Sealer) -> str:
     """Check every row, and that what is in force is what the audit chain says. Raises :class:`CorruptionError`."""
     known = list_calibrations(connection, sealer)
-    recorded: dict[str, str | None] = {}
+    recorded: dict[str, tuple[str | None, int | None]] = {}
     added: set[str] = set()
     query = sa.select(audit_rows).where(audit_rows.c.action.like("calibration.%")).order_by(audit_rows.c.seq)
     for row in connection.execute(query):
         facts = json.loads(row.facts)
         added.add(facts["calibration_id"])
         if row.action in (USE, STOP):
-            recorded[facts["model_id"]] = facts["calibration_id"] if row.action == USE else None
+            stands = row.action == USE
+            recorded[facts["model_id"]] = (facts["calibration_id"], facts.get("accepted")) if stands else (None, None)
     if lost := added - {calibration.calibration_id for calibration in known}:
         raise CorruptionError(f"{len(lost)} calibrations that the audit chain names are missing")
-    for model_id, calibration_id in recorded.items():
-        if _id_in_force(connection, sealer, model_id) != calibration_id:
+    for model_id, told in recorded.items():
+        if _in_force(connection, sealer, model_id) != told:
             raise CorruptionError("the calibration in force is not the one that the audit chain names last")
-    in_force = sum(calibration_id is not None for calibration_id in recorded.values())
+    in_force = sum(calibration_id is not None for calibration_id, _ in recorded.values())
     return f"{len(known)} calibrations, seals and digests match, {in_force} in force"
 
 
-def _id_in_force(connection: Connection, sealer: Sealer, model_id: str) -> str | None:
+def _in_force(connection: Connection, sealer: Sealer, model_id: str) -> tuple[str | None, int | None]:
+    """The calibration in force, and for how many templates it was accepted: ``ID:MAC`` or ``ID@TEMPLATES:MAC``."""
     fact = get_state(connection, _fact(model_id))
     if fact is None:
-        return None
-    calibration_id, _, mac = fact.partition(":")
-    if mac != _mac(sealer, model_id, calibration_id):
+        return None, None
+    named, _, mac = fact.partition(":")
+    if mac != _mac(sealer, model_id, named):
         raise CorruptionError("which calibration is in force was altered: restore the database from a backup")
-    return calibration_id or None
+    calibration_id, _, accepted = named.partition("@")
+    return calibration_id or None, int(accepted) if accepted else None
 
 
-def _set_in_force(tx: Connection, sealer: Sealer, model_id: str, calibration_id: str | None) -> None:
-    set_state(tx, _fact(model_id), f"{calibration_id or ''}:{_mac(sealer, model_id, calibration_id or '')}")
+def _set_in_force(
+    tx: Connection, sealer: Sealer, model_id: str, calibration_id: str | None, accepted: int | None = None
+) -> None:
+    named = f"{calibration_id or ''}{f'@{accepted}' if accepted else ''}"
+    set_state(tx, _fact(model_id), f"{named}:{_mac(sealer, model_id, named)}")
 
 
 def _fact(model_id: str) -> str:
@@ -210,9 +255,17 @@ def _mac(sealer: Sealer, model_id: str, calibration_id: str) -> str:
 
 
 def _record(
-    tx: Connection, sealer: Sealer, calibration: Calibration, action: str, *, actor: str, now: datetime
+    tx: Connection,
+    sealer: Sealer,
+    calibration: Calibration,
+    action: str,
+    *,
+    actor: str,
+    now: datetime,
+    accepted: int | None = None,
 ) -> None:
-    facts = {"calibration_id": calibration.calibration_id, "model_id": calibration.model_id}
+    facts: dict[str, str | int] = {"calibration_id": calibration.calibration_id, "model_id": calibration.model_id}
+    facts |= {} if accepted is None else {"accepted": accepted}
     audit.append(tx, sealer, actor=actor, action=action, now=now, **facts)
 
 

@@ -17,11 +17,12 @@ PLACES = {
         "init",
         "Make the home folder, its sealing key and its database, and load the models once.",
     ),
-    "subject": Place("registry", "subject", "The registry of people who opted out."),
-    "request": Place("registry", "request", "Removal requests: 48 hours from the opening."),
+    "subject": Place("subjects", "subject", "The registry of people who opted out."),
+    "request": Place("requests", "request", "Removal requests: 48 hours from the receipt to the last acknowledgement."),
+    "source": Place("sources", "source", "What a source lists, before any of it is entered."),
     "sweep": Place("scanning", "sweep", "Compare new items with everybody in the registry."),
     "rescan": Place("scanning", "rescan", "Compare new subjects with everything on the platform."),
-    "hits": Place("scanning", "hits", "List hits in force, best score first."),
+    "hits": Place("scanning", "hits", "List hits in force, faces first, the strongest first."),
     "verdicts": Place(
         "scanning",
         "verdicts",
@@ -33,6 +34,7 @@ PLACES = {
         "Say of hits that they are right (confirm), wrong (reject) or unclear (unsure), and let the verdicts follow.",
     ),
     "decisions": Place("decisions", "decisions", "What people said about hits."),
+    "audit": Place("audit", "audit", "The chain of what people and programs did."),
     "look": Place(
         "decisions",
         "look",
@@ -69,7 +71,13 @@ PLACES = {
     "dispatch": Place(
         "operations",
         "dispatch",
-        "Send what is due to the takedown service (LIKENESS_TAKEDOWN_URL, LIKENESS_TAKEDOWN_SECRET).",
+        "Send what is due to the takedown service (LIKENESS_TAKEDOWN_URL, LIKENESS_TAKEDOWN_SECRET); 1 if it refuses "
+        "any.",
+    ),
+    "outbox": Place(
+        "outbox",
+        "outbox",
+        "The messages to the takedown service: what waits and why, and letting go or discarding what is stuck.",
     ),
     "reconcile": Place(
         "operations",

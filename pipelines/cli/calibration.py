@@ -12,7 +12,7 @@ import click
 from embeddings.errors import StateError
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.labels import read_folder, read_pairs
-from pipelines.calibration.measure import Aim
+from pipelines.calibration.measure import Aim, stop_using, use_anyway
 from pipelines.calibration.measure import calibrate as measure
 from pipelines.calibration.measure import use as put_in_force
 from pipelines.calibration.plot import draw_det
@@ -21,7 +21,6 @@ from pipelines.calibration.store import (
     calibration_in_force,
     list_calibrations,
     read_calibration,
-    stop,
 )
 from pipelines.cli.console import (
     COUNT,
@@ -164,12 +163,21 @@ def show_command(
 
 @calibration.command("use")
 @click.argument("calibration_id", metavar="ID")
+@click.option("--anyway", is_flag=True, help="For a larger gallery than it bears: two people have to say so.")
 @command_options
-def use_command(environment: Environment, as_json: bool, calibration_id: str) -> None:
-    """Put a calibration in force. A lower review threshold makes everything compared again by the next rescan."""
+def use_command(environment: Environment, as_json: bool, calibration_id: str, anyway: bool) -> None:
+    """Put a calibration in force. A lower review threshold makes everything compared again by the next rescan.
+
+    Refused where the registry has more templates than it bears. What only the calibration before it caused is
+    withdrawn.
+    """
 
     def change(workspace: Workspace) -> None:
-        _warn_of_bands(workspace, put_in_force(workspace, calibration_id, actor=actor()))
+        used = use_anyway(workspace, calibration_id, actor=actor(), anyway=anyway)
+        if used.in_force:
+            _warn_of_bands(workspace, used.calibration)
+        else:
+            say("put on record, and nothing is in force by it: a second person has to say the same", err=True)
 
     _change(environment, as_json, change)
 
@@ -177,13 +185,14 @@ def use_command(environment: Environment, as_json: bool, calibration_id: str) ->
 @calibration.command("stop")
 @command_options
 def stop_command(environment: Environment, as_json: bool) -> None:
-    """Go back to the thresholds that the pack's publisher states."""
+    """Go back to the thresholds that the pack's publisher states.
+
+    What only the calibration caused is withdrawn: hits below those thresholds count no more, and messages that rest on
+    them alone are taken back, unsent and delivered ones.
+    """
 
     def change(workspace: Workspace) -> None:
-        with workspace.database.write() as tx:
-            if not workspace.policy.has_thresholds(workspace.pack_name):
-                raise StateError("this pack has no published thresholds: every run would stop")
-            stop(tx, workspace.sealer, model_id=workspace.model_id, actor=actor(), now=workspace.now())
+        stop_using(workspace, actor=actor())
 
     _change(environment, as_json, change)
 

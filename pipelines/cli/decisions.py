@@ -13,10 +13,14 @@ from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, typed_again
 from pipelines.decisions import REASONS, Answer, Word
 from pipelines.environment import Environment
+from pipelines.policy import RULES
 from pipelines.private_files import publish, require_writable
 
 _WORDS = get_args(Word)
-_LISTED = ("decision_id", "batch_id", "decision", "reason", "hit_id", "actor", "decided_at", "reversed_at")
+_LISTED = (
+    *("decision_id", "batch_id", "decision", "reason", "hit_id", "item_id", "subject_id"),
+    *("actor", "decided_at", "reversed_at", "reversed_by"),
+)
 
 
 @click.command()
@@ -34,13 +38,14 @@ _LISTED = ("decision_id", "batch_id", "decision", "reason", "hit_id", "actor", "
 @click.option("--tier", type=click.Choice(["exact", "face", "header", "text"]), help="... of this tier.")
 @click.option("--band", type=click.Choice(["strong", "review"]), help="... in this band.")
 @click.option("--verdict", type=click.Choice(["takedown", "review", "clear"]), help="... with this verdict.")
+@click.option("--rule", type=click.Choice(RULES), help="... whose verdict is by this rule.")
 @click.option(
     "--max",
     "most",
     type=COUNT,
     default=1000,
     show_default=True,
-    help="At most so many, the best first.",
+    help="At most so many, the strongest first.",
 )
 @click.option("--yes", is_flag=True, help="Decide what is chosen; without it, only show what that would do.")
 @click.option("--expect", type=Digest(), help="With --yes: the digest that the preview printed.")
@@ -127,15 +132,16 @@ def decisions() -> None:
 @click.option("--subject", "subject_id", help="Only about this subject.")
 @click.option("--item", "item_id", help="Only made on this item.")
 @click.option("--standing", is_flag=True, help="Only those that stand.")
+@click.option("--second-opinion", is_flag=True, help="Only those that ask for one: unsure, standing, the hit in force.")
+@click.option("--decision", type=click.Choice(_WORDS), help="Only those that say this.")
+@click.option("--limit", type=COUNT, help="At most so many.")
 @command_options
-def list_command(
-    environment: Environment, as_json: bool, subject_id: str | None, item_id: str | None, standing: bool
-) -> None:
-    """List decisions, the newest first. --json gives every field."""
+def list_command(environment: Environment, as_json: bool, **chosen: Any) -> None:
+    """List decisions, the newest first: who said what of which hit, and what was undone. --json gives every field."""
     from pipelines.decision_record import list_decisions
 
     with opened(environment) as workspace, workspace.database.read() as connection:
-        found = list_decisions(connection, subject_id=subject_id, item_id=item_id, standing=standing)
+        found = list_decisions(connection, **chosen)
     shown = [{name: row[name] for name in _LISTED} for row in to_plain(found)]
     emit(found if as_json else shown, as_json=as_json)
 
@@ -161,30 +167,43 @@ def note_command(environment: Environment, as_json: bool, decision_id: str) -> N
 @click.option("--reference", is_flag=True, help="With the reference that matched on its right.")
 @command_options
 def look(environment: Environment, as_json: bool, hit_id: str, target: Path, overwrite: bool, reference: bool) -> None:
-    """Write the face of a hit, or the whole picture, to a PNG that only its owner can read. The look is recorded."""
-    from pipelines.looks import look as look_at
+    """Write the face of a hit, or the whole picture, to a PNG that only its owner can read. The look is recorded.
+
+    Where the source cannot give it any more, it is what was kept when the hit was found, and the command says so.
+    """
+    from pipelines.looks import look_at
 
     require_writable(target, overwrite=overwrite)
     with opened(environment) as workspace:
-        png = look_at(workspace, hit_id, actor=actor(), reference=reference)
-    publish(target, lambda file: file.write(png), overwrite=overwrite)
-    emit({"hit_id": hit_id, "file": target, "bytes": len(png)}, as_json=as_json)
+        shown = look_at(workspace, hit_id, actor=actor(), reference=reference)
+    publish(target, lambda file: file.write(shown.png), overwrite=overwrite)
+    facts = {"hit_id": hit_id, "file": target, "bytes": len(shown.png)}
+    if shown.kept_at is not None:
+        facts |= {"kept_at": shown.kept_at, "source": shown.problem}
+        say(f"this is what was kept when the hit was found; the source does not give it: {shown.problem}", err=True)
+    emit(facts, as_json=as_json)
 
 
 @click.command("show")
 @click.argument("hit_id", metavar="HIT")
-@click.option("--reveal", is_flag=True, help="With the words that were taken for a name. The look is recorded.")
+@click.option(
+    "--reveal", "revealing", is_flag=True, help="With the sentence in which a name stands. The look is recorded."
+)
 @command_options
-def show_hit(environment: Environment, as_json: bool, hit_id: str, reveal: bool) -> None:
+def show_hit(environment: Environment, as_json: bool, hit_id: str, revealing: bool) -> None:
     """Show everything that explains one hit, in force or not."""
-    from pipelines.looks import explain_hit, reveal_term
+    from pipelines.looks import explain_hit, reveal
 
     with opened(environment) as workspace:
         with workspace.database.read() as connection:
             explained = explain_hit(connection, hit_id)
-        term = reveal_term(workspace, hit_id, actor=actor()) if reveal else None
+        revealed = reveal(workspace, hit_id, actor=actor()) if revealing else None
     facts = to_plain(explained)
-    facts |= {"term": term} if reveal else {}
+    if revealed is not None:
+        sentence = revealed.passage.marked if revealed.passage else None
+        facts |= {"term": revealed.term, "sentence": sentence}
+        if sentence is None:
+            say("the text has changed since, and the sentence was not kept", err=True)
     if not as_json:
         facts = facts.pop("facts") | facts
     emit(facts, as_json=as_json)

@@ -10,7 +10,17 @@ from typing import Any
 import click
 
 from embeddings.errors import ConfigError
-from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, shown_warnings, to_plain
+from pipelines.cli.console import (
+    actor,
+    command_options,
+    emit,
+    opened,
+    parse_day,
+    progress,
+    say,
+    shown_warnings,
+    to_plain,
+)
 from pipelines.cli.private_text import text_option
 from pipelines.environment import Environment
 
@@ -37,13 +47,21 @@ def init(environment: Environment, as_json: bool) -> None:
 def dispatch(
     environment: Environment, as_json: bool, release_ids: tuple[str, ...], revive_ids: tuple[str, ...], resume: bool
 ) -> None:
-    """Send what is due to the takedown service (LIKENESS_TAKEDOWN_URL, LIKENESS_TAKEDOWN_SECRET)."""
+    """Send what is due to the takedown service (LIKENESS_TAKEDOWN_URL, LIKENESS_TAKEDOWN_SECRET); 1 if it refuses any.
+
+    Also if a message was not acknowledged for another reason (no answer, a fault of the service, 410), even if it is
+    going to be sent again: 0 means that the service has everything that was due. Says which answers came from which
+    host.
+    """
     from pipelines.delivery import deliver, intervene
 
     with opened(environment) as workspace, progress(as_json) as report:
         intervene(workspace, release_ids=release_ids, revive_ids=revive_ids, resume=resume, actor=actor())
         summary = deliver(workspace, progress=report)
     emit(summary, as_json=as_json)
+    if not summary.all_acknowledged:
+        say(*summary.complaints, err=True)
+        sys.exit(1)
 
 
 @click.command()
@@ -104,24 +122,51 @@ def compact(environment: Environment, as_json: bool, purge: bool) -> None:
 
 
 @click.command()
+@click.option("--check", is_flag=True, help="Say only what has to be seen to, a line each; 1 if there is anything.")
 @command_options
-def status(environment: Environment, as_json: bool) -> None:
-    """Show coverage by status, watermark, outbox by state, and requests with the time left."""
+def status(environment: Environment, as_json: bool, check: bool) -> None:
+    """Show coverage by status, watermark, outbox by state, and requests with the time left.
+
+    --check is for cron and monitors: exit code 1 on anything overdue, dead, held for longer than takedown.held_hours,
+    or not covered, on an endpoint that was stopped and on opt-outs that have ended.
+    """
     from pipelines.status import read_status
 
+    if check:
+        _check(environment, as_json=as_json)
+        return
     with opened(environment) as workspace:
         facts = to_plain(read_status(workspace))
     if not as_json:
         clocks = facts.pop("requests")
         recent = facts.pop("last_runs")
-        facts["requests"] = [
-            f"{clock['request_id']} {clock['state']}, {clock['hours_left']:.1f} h left" for clock in clocks
-        ]
+        facts["requests"] = [_request_words(clock) for clock in clocks]
+        facts["endings"] = [f"{one['subject_id']} ends in {one['days_left']} days" for one in facts["endings"]]
         facts["backfill"] = _backfill_words(facts["backfill"])
         facts["last runs"] = [
             f"{run['kind']} {run['day'] or ''} {run['finished_at'] or 'unfinished'}" for run in recent
         ]
     emit(facts, as_json=as_json)
+
+
+def _check(environment: Environment, *, as_json: bool) -> None:
+    from pipelines.alarms import read_alarms
+
+    with opened(environment) as workspace:
+        found = read_alarms(workspace)
+    if as_json:
+        emit({"ok": not found, "alarms": found}, as_json=True)
+    else:
+        say(*[f"{alarm.cause}: {alarm.detail}" for alarm in found] or ["nothing has to be seen to"])
+    if found:
+        sys.exit(1)
+
+
+def _request_words(clock: dict[str, Any]) -> str:
+    left = [f"{count} {name}" for name, count in (clock["open"] or {}).items() if count]
+    hours = clock["hours_left"]
+    time_left = f"overdue by {-hours:.1f} h" if clock["overdue"] else f"{hours:.1f} h left"
+    return ", ".join([f"{clock['request_id']} {clock['state'].replace('_', ' ')}", time_left, *left])
 
 
 def _backfill_words(facts: dict[str, Any]) -> str:

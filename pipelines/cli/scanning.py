@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import click
 
-from pipelines.cli.console import actor, command_options, emit, opened, parse_day, progress, say, to_plain
+from pipelines.cli.console import COUNT, actor, command_options, emit, opened, parse_day, progress, say, to_plain
 from pipelines.cli.lazy import LazyGroup, Place
 from pipelines.environment import Environment
 from pipelines.hits import TIERS
+from pipelines.policy import RULES
 from pipelines.sweep import SweepSummary
 from pipelines.workspace import Workspace
 
@@ -21,11 +23,14 @@ _SHOWN = (
     "tier",
     "place",
     "band",
+    "strength",
     "score",
     "threshold",
     "view",
     "model_id",
     "verdict",
+    "rule",
+    "decision",
 )
 _SHOWN_OF_MODEL = ("model", "subject_id", "verdict", "rule", "generator_block", "priority", "tiers", "distinct_images")
 _SHOWN_OF_ITEM = ("item_id", "parent_model", "subject_id", "verdict", "rule", "priority", "tiers", "decided_by")
@@ -85,9 +90,21 @@ def sweep(
     fail_if_incomplete(backfilled)
 
 
+def warn_if_outgrown(workspace: Workspace) -> None:
+    """Say that more people may be taken for somebody than was asked for."""
+    from pipelines.calibration.fit import read_fit
+
+    with workspace.database.read() as connection:
+        fit = read_fit(connection, workspace)
+    if fit.outgrown:
+        say(f"warning: {fit.remark}", err=True)
+
+
 def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
     from pipelines.backfill_state import read_backfill
 
+    _say_what_was_listed(summary)
+    warn_if_outgrown(workspace)
     config = workspace.config.sweep
     for count, share, what in (
         (summary.fetch_failed, config.max_fetch_failed_rate, "could not be fetched"),
@@ -116,6 +133,28 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
         say("some items are not compared with everybody yet: run `likeness rescan --pending`", err=True)
 
 
+def _say_what_was_listed(summary: SweepSummary) -> None:
+    """What of the listing changed nothing, or could not be read."""
+    words = {
+        "older": "older than what is known",
+        "deletion_stands": "of a deleted item, without saying that it is not",
+        "repeated": "a state that the item has left behind",
+    }
+    passed = ", ".join(f"{count} {words[reason]}" for reason, count in summary.passed_over.items())
+    if passed:
+        say(
+            f"{sum(summary.passed_over.values())} listed rows were passed over: {passed}; see docs/sources.md", err=True
+        )
+    if summary.bad_fields or summary.undated:
+        fields = ", ".join(f"{name} {count}" for name, count in summary.bad_fields.items())
+        say(
+            f"warning: {summary.undated} listed rows have no date that can be read"
+            + (f", and fields could not be read: {fields}" if fields else "")
+            + "; `likeness source check` says which",
+            err=True,
+        )
+
+
 @click.command()
 @click.option("--request", "request_id", help="Only this request's subject.")
 @click.option("--pending", is_flag=True, help="Every subject not compared with everything yet (the default).")
@@ -126,8 +165,10 @@ def rescan(environment: Environment, as_json: bool, request_id: str | None, pend
 
     if request_id and pending:
         raise click.UsageError("--request and --pending exclude each other")
-    with opened(environment) as workspace, progress(as_json) as report:
-        summary = run_rescan(workspace, request_id=request_id, progress=report)
+    with opened(environment) as workspace:
+        with progress(as_json) as report:
+            summary = run_rescan(workspace, request_id=request_id, progress=report)
+        warn_if_outgrown(workspace)
     emit(summary, as_json=as_json)
 
 
@@ -139,29 +180,28 @@ _UNDER_HITS = {
 @click.group(cls=LazyGroup, places=_UNDER_HITS, invoke_without_command=True)
 @click.option("--subject", "subject_id", help="Only hits of this subject.")
 @click.option("--item", "item_id", help="Only hits of this item.")
+@click.option("--parent-model", help="Only hits of this model's pictures.")
+@click.option("--uploader", help="Only hits of this uploader's items.")
 @click.option("--tier", type=click.Choice(TIERS), help="Only evidence of this tier.")
+@click.option("--band", type=click.Choice(["strong", "review"]), help="Only hits in this band.")
 @click.option("--day", callback=parse_day, help="Only items received on this UTC day.")
 @click.option("--verdict", type=click.Choice(["takedown", "review", "clear"]), help="Only hits with this verdict.")
+@click.option("--rule", type=click.Choice(RULES), help="Only hits whose verdict is by this rule.")
+@click.option("--undecided", is_flag=True, help="Only hits that nobody has confirmed or rejected.")
+@click.option("--limit", type=COUNT, help="At most so many, the strongest.")
 @command_options
-def hits(
-    environment: Environment,
-    as_json: bool,
-    subject_id: str | None,
-    item_id: str | None,
-    tier: str | None,
-    day: date | None,
-    verdict: str | None,
-) -> None:
-    """List hits in force, best score first. --json gives every field that explains them.
+def hits(environment: Environment, as_json: bool, **chosen: Any) -> None:
+    """List hits in force, faces first, the strongest first. --json gives every field that explains them.
 
-    `likeness hits show HIT` explains one.
+    `strength` is one scale for all tiers, 0 to 1: a face from 0.5 at its threshold to 1, below that copies of what was
+    confirmed, names in headers, names in texts. `likeness hits show HIT` explains one.
     """
     from pipelines.hits import list_hits
 
     if click.get_current_context().invoked_subcommand is not None:
         return
     with opened(environment) as workspace, workspace.database.read() as connection:
-        found = list_hits(connection, subject_id=subject_id, item_id=item_id, tier=tier, day=day, verdict=verdict)
+        found = list_hits(connection, **chosen)
     if as_json:
         emit(found, as_json=True)
     else:

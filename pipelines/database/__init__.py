@@ -11,7 +11,8 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -73,6 +74,10 @@ class Database:
         listen(self.engine)
         self.seal: Seal | None = None
         """Set by whoever has the key; without it nothing is accounted for."""
+
+    def go_by(self, clock: Callable[[Connection], datetime]) -> None:
+        """Let every later connection know by which clock it reads (:func:`pipelines.database.times.moment`)."""
+        self.engine.update_execution_options(clock=clock)
 
     @property
     def is_sqlite(self) -> bool:
@@ -204,7 +209,14 @@ class Database:
         """
         if not self.is_sqlite:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                for table in (tables.subject_keys, tables.templates, tables.subjects, evidence.seeds):
+                personal = (
+                    tables.subject_keys,
+                    tables.templates,
+                    tables.subjects,
+                    evidence.seeds,
+                    evidence.kept_evidence,
+                )
+                for table in personal:
                     connection.execute(sa.text(f"VACUUM {table.name}"))
         else:
             with self.engine.connect() as connection:

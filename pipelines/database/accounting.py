@@ -30,7 +30,11 @@ UNSEALED: Final[Mapping[str, frozenset[str]]] = {"hits": frozenset({"judged_at"}
 judgement that changes nothing, and a hit that is not null without a verdict is found by ``likeness verify``."""
 SEAL: Final = "seal"
 """The fact in ``state`` that holds the digests, which no digest can cover."""
-_APART: Final = {"items": ("sealed_record",), "templates": ("sealed_vector", "sealed_crop")}
+_APART: Final = {
+    "items": ("sealed_record",),
+    "templates": ("sealed_vector", "sealed_crop"),
+    "kept_evidence": ("sealed_picture",),
+}
 """Large columns with a digest of their own: whoever changes a status, or loads the gallery, need not read them."""
 _STREAMED: Final = 2000
 _MODULUS: Final = 1 << 256

@@ -1,4 +1,5 @@
-"""The tables of what is no face: model files, coverage of names and fingerprints, seeds, decisions, model verdicts.
+"""The tables of what is no face: model files, coverage of names and fingerprints, seeds, decisions, model verdicts; and
+what is kept to look at.
 
 Part of the metadata in :mod:`pipelines.database.tables`, under the same rules.
 """
@@ -104,3 +105,28 @@ model_verdicts = sa.Table(
 )
 """What all evidence of a model (or bounty) and its images says of a subject. ``model``: its item id, which its images
 name as their parent."""
+
+kept_evidence = sa.Table(
+    "kept_evidence",
+    metadata,
+    sa.Column("hit_id", sa.String, primary_key=True),
+    sa.Column("subject_id", sa.String, nullable=False, index=True),
+    sa.Column("sealed_picture", sa.LargeBinary),
+    sa.Column("sealed_passage", sa.LargeBinary),
+    sa.Column("width", sa.Integer),
+    sa.Column("height", sa.Integer),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column(
+        "problem", sa.String
+    ),  # why there is no picture yet, or none at all; null: there is, or there is none to have
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("retry_at", UTCDateTime),
+    sa.Column("kept_at", UTCDateTime, nullable=False),
+    sa.Column("lapsed_at", UTCDateTime),
+)
+"""What a hit was found in, kept to be looked at whatever becomes of the source, sealed under the subject's key.
+
+``sealed_picture``: a JPEG of the face with its margin, or of the whole picture; ``sealed_passage``: the text around a
+name. ``bytes``: of both as sealed. ``problem``: why there is no picture so far; null: there is, or the item is none.
+``attempts`` and ``retry_at``: as of ``contents``. ``lapsed_at``: when a run first saw that the hit is not in force any
+more; null: it is."""

@@ -63,6 +63,9 @@ items = sa.Table(
     sa.Column("platform_level", sa.Integer),
     sa.Column("first_seen", UTCDateTime, nullable=False),
     sa.Column("scanned_at", UTCDateTime),
+    sa.Column("updated_at", UTCDateTime),
+    sa.Column("generation", sa.BigInteger),
+    sa.Column("deleted_at", UTCDateTime),
     sa.Index("ix_items_day_status", "day", "status"),
     sa.Index("ix_items_content_model", "content_sha256", "model_id"),
     sa.Index("ix_items_shard", "shard_id", "live", "status", "model_id", "faces"),  # coverage without a row's record
@@ -72,7 +75,26 @@ items = sa.Table(
 ``text_digest``: a MAC of its texts as listed (title, prompt, tags, trigger words), which changes when they do; null: it
 has none. ``platform_level``: the platform's own rating as 0 none, 1 suggestive, 2 mature, 3 explicit; null: none given.
 ``attempts``: tries in a row that gave nothing; ``retry_at``: when the next is due; null: its status is settled.
+``updated_at``, ``generation``: the newest that its listings said of their age; null: nothing. ``deleted_at``: when a
+deletion was listed that said nothing of its own time.
 """
+
+superseded = sa.Table(
+    "superseded",
+    metadata,
+    sa.Column("item_id", sa.String, primary_key=True),
+    sa.Column("source_digest", sa.String(64), primary_key=True),
+    sa.Column("left_at", UTCDateTime, nullable=False),
+)
+"""States (``items.source_digest``) that an item was listed in before, by which an older listing is known."""
+
+manifests = sa.Table(
+    "manifests",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("listed_at", UTCDateTime, nullable=False),
+)
+"""Manifests that were listed to their end, by the SHA-256 of the file: one of them lists nothing new."""
 
 shards = sa.Table(
     "shards",
@@ -153,15 +175,25 @@ subjects = sa.Table(
     "subjects",
     metadata,
     sa.Column("subject_id", sa.String, primary_key=True),
-    sa.Column("state", sa.String, nullable=False),  # pending, active, withdrawn, expired, erased, rejected
+    sa.Column("state", sa.String, nullable=False),  # pending, active, withdrawn, erased, rejected; expired: see below
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("expires_at", UTCDateTime, nullable=False),
     sa.Column("created_at", UTCDateTime, nullable=False),
     sa.Column("ended_at", UTCDateTime),
     sa.Column("sealed_identity", sa.LargeBinary),
+    sa.Column("lapsed_at", UTCDateTime),
+    sa.Column("told_days", sa.Integer),
+    sa.Column("accepted_end", UTCDateTime),
+    sa.Column("update_approval", sa.Text),
     sa.Index("ix_subjects_state_version", "state", "version"),
 )
-"""The registry. ``version`` is the registry version at which the subject last changed what must be compared."""
+"""The registry. ``version`` is the registry version at which the subject last changed what must be compared.
+
+That a consent is over (``expires_at``) is no state: :mod:`pipelines.in_force`. Only older versions stored ``expired``.
+``lapsed_at``: when a run first found it over; what was compared since then was not compared with this subject. Null
+while it is in force. ``told_days``: the smallest number of days ahead that its end was told at; ``accepted_end``: the
+end that somebody said is meant (:mod:`pipelines.endings`). ``update_approval``: JSON, who approved which update of one
+that needs two."""
 
 subject_keys = sa.Table(
     "subject_keys",
@@ -189,7 +221,7 @@ requests = sa.Table(
     metadata,
     sa.Column("request_id", sa.String, primary_key=True),
     sa.Column("subject_id", sa.String, sa.ForeignKey("subjects.subject_id"), nullable=False, index=True),
-    sa.Column("state", sa.String, nullable=False),  # open, accepted, completed, rejected, withdrawn
+    sa.Column("state", sa.String, nullable=False),  # what is on record: open, accepted, completed, rejected, withdrawn
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("sealed_reason", sa.LargeBinary),
     sa.Column("opened_at", UTCDateTime, nullable=False),
@@ -198,9 +230,17 @@ requests = sa.Table(
     sa.Column("completed_at", UTCDateTime),
     sa.Column("first_approval", sa.String),
     sa.Column("impact", sa.Text),
+    sa.Column("received_at", UTCDateTime),
+    sa.Column("previewed_at", UTCDateTime),
+    sa.Column("searched_at", UTCDateTime),
 )
-"""Removal requests. ``completed`` means that every live item has been compared with the subject. ``impact``: JSON, what
-of today's platform the subject would hit; ``first_approval``: who approved one that needs two."""
+"""Removal requests. What one is now follows from these facts, from hits and from messages: see
+:mod:`pipelines.judging.request_progress`.
+
+``received_at``: from which the deadline counts; null: at its opening. ``searched_at``: when every live item had been
+compared with the subject. ``completed_at``: when it ended, as ``state`` says: ``completed`` once every hit was decided
+and every message acknowledged. ``impact``: JSON, what of today's platform the subject would hit; ``first_approval``:
+who approved one that needs two."""
 
 hits = sa.Table(
     "hits",
@@ -234,13 +274,17 @@ hits = sa.Table(
     sa.Column("found_by", sa.String, nullable=False),  # sweep or rescan
     sa.Column("found_at", UTCDateTime, nullable=False),
     sa.Column("judged_at", UTCDateTime),
+    sa.Column("lapsed_at", UTCDateTime),
+    sa.Column("dropped_at", UTCDateTime),
 )
 """Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do.
+``lapsed_at``: when the thresholds in force came to be above its score, so that it does not count; null: they are not.
 
 ``content_sha256``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``.
 Only a face has template, frame, box and shard. ``place``: where a name stands (``title``, ``header:ss_output_name``) or
 which fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the very words,
-sealed under the subject's key. ``model_id``: of the face pack, the matcher of names, or the hash.
+sealed under the subject's key. ``model_id``: of the face pack, the matcher of names, or the hash. ``dropped_at``: since
+when the reference or the name that made it is not the subject's any more; it does not count until it is found again.
 """
 
 verdicts = sa.Table(

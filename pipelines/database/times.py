@@ -1,4 +1,4 @@
-"""The column type of times: aware UTC datetimes on every database."""
+"""Times in the database: the column type, aware UTC datetimes everywhere; and what time a connection goes by."""
 
 from __future__ import annotations
 
@@ -7,9 +7,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Connection, Dialect
 
 from embeddings.errors import CorruptionError
+
+
+def utc_now() -> datetime:
+    """The present moment by this machine's clock."""
+    return datetime.now(UTC)
+
+
+def moment(connection: Connection) -> datetime:
+    """The present moment by the clock that the connection's database goes by: a workspace's, else this machine's.
+
+    For whatever depends on whether a consent is over. A workspace's clock that has jumped is not believed
+    (:func:`pipelines.clock.believed`): then it is the latest time that a run recorded.
+    """
+    clock: Callable[[Connection], datetime] | None = connection.get_execution_options().get("clock")
+    return clock(connection) if clock else utc_now()
 
 
 class UTCDateTime(sa.types.TypeDecorator[datetime]):

@@ -14,12 +14,13 @@ from __future__ import annotations
 from pipelines.judging.evidence import (
     content_key,
     earlier_hits_count,
+    hits_in_force,
     live_hits,
     model_of_item,
     unjudged_count,
     verdict_of_hit,
 )
-from pipelines.judging.groups import JudgeCounts, judge_pending, rejudge
+from pipelines.judging.groups import JudgeCounts, judge_pending, judge_without, rejudge
 from pipelines.judging.messages import hit_rate
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
     "content_key",
     "earlier_hits_count",
     "hit_rate",
+    "hits_in_force",
     "judge_pending",
+    "judge_without",
     "live_hits",
     "model_of_item",
     "rejudge",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -13,12 +14,15 @@ from sqlalchemy.engine import Connection
 from embeddings.fingerprints import pdq_score
 from indexes.calibration import Thresholds
 from pipelines.database.evidence import decisions
-from pipelines.database.tables import hits, items, subjects, verdicts
+from pipelines.database.tables import hits, items, outbox, subjects, verdicts
+from pipelines.database.times import moment
+from pipelines.in_force import ACTIVE, is_in_force
 from pipelines.ledger import Scope
 from pipelines.levels import LEVELS, UNKNOWN
 from pipelines.policy import BOUNTIES, Band, Context, Evidence, Policy, band_of
 from pipelines.rating import Rating, ratings_of
 from pipelines.seeds import is_firm, is_revoked, largest_share
+from pipelines.takedown.outbox import not_taken_back
 from pipelines.workspace import Workspace
 
 KEY = ("item_id", "content_sha256", "subject_id")
@@ -28,26 +32,58 @@ MODELS = ("model", *BOUNTIES)
 """Kinds of items that pictures may belong to."""
 
 
+def hits_in_force(now: datetime) -> sa.Select[Any]:
+    """Hits that count and are shown and acted on now: those of :func:`live_hits` of subjects whose consent lasts."""
+    return live_hits().where(is_in_force(now))
+
+
 @cache  # building it takes milliseconds, and every judgement asks for it several times
-def live_hits(*, rejected_too: bool = False) -> sa.Select[Any]:
-    """Hits that count: the item is live with that very content, and the subject is active. Joined with the item.
+def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_too: bool = False) -> sa.Select[Any]:
+    """Hits that count, whatever the time: the item is live with that very content, and the subject is active. Joined
+    with the item and the subject.
+
+    For what is judged and stored, which no end of a consent may undo. Whoever shows hits or acts on them asks for
+    :func:`hits_in_force`.
 
     A text counts while the item has it, everything else while the item has that content. Nothing that somebody rejected
-    counts, nor what matches a seed that was revoked. ``content_key`` is what a verdict names: the content, or the text
-    of an item without any; ``model`` is what the item belongs to.
+    counts, nor what matches a seed that was revoked, nor what a reference or name made that is not the subject's any
+    more (``dropped_at``). ``content_key`` is what a verdict names: the content, or the text of an item without any;
+    ``model`` is what the item belongs to.
 
     A face hit of earlier models no longer counts once the models of the item's present vectors have found the same
     person in the same content, no less strongly. See :mod:`pipelines.backfill`.
 
-    ``rejected_too``: also what would count if nobody had rejected it.
+    Nor does a face that scores below the thresholds in force, unless a person confirmed it.
+
+    ``rejected_too``: also what would count if nobody had rejected it. ``lapsed_too``: also what is below thresholds.
+    ``removed_too``: also what was in items that are gone because of a message that was sent.
     """
     digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
-    same = sa.and_(items.c.item_id == hits.c.item_id, digest == hits.c.content_sha256, items.c.live)
-    active = sa.and_(subjects.c.subject_id == _subject_of(hits), subjects.c.state == "active")
+    present = sa.and_(digest == hits.c.content_sha256, items.c.live)
+    key = content_key()
+    if removed_too:
+        present, key = sa.or_(present, _is_removed_by_us()), sa.func.coalesce(key, hits.c.content_sha256)
+    same = sa.and_(items.c.item_id == hits.c.item_id, present)
+    active = sa.and_(subjects.c.subject_id == _subject_of(hits), subjects.c.state == ACTIVE)
     of_item = (items.c.pdq, items.c.parent_model, items.c.kind)
-    counted = sa.select(hits, *of_item, content_key().label("content_key"), model_of_item().label("model"))
-    of_people = [] if rejected_too else [~is_rejected()]
-    return counted.select_from(hits.join(items, same).join(subjects, active)).where(~_taken_over(), *of_people)
+    counted = sa.select(hits, *of_item, key.label("content_key"), model_of_item().label("model"))
+    only = [] if rejected_too else [~is_rejected()]
+    only += [] if lapsed_too else [sa.or_(hits.c.lapsed_at.is_(None), said("confirm"))]
+    return counted.select_from(hits.join(items, same).join(subjects, active)).where(
+        hits.c.dropped_at.is_(None), ~_taken_over(), *only
+    )
+
+
+def _is_removed_by_us() -> sa.ColumnElement[bool]:
+    """Condition on ``hits`` and ``items``: the item is gone, and a message about it and the subject was sent and not
+    taken back."""
+    sent = sa.select(outbox.c.key).where(
+        outbox.c.item_id == hits.c.item_id,
+        outbox.c.subject_id == hits.c.subject_id,
+        outbox.c.attempts > 0,
+        not_taken_back(),
+    )
+    return sa.and_(~items.c.live, sent.correlate(hits, items).exists())
 
 
 def content_key() -> sa.ColumnElement[str]:
@@ -113,6 +149,7 @@ def _taken_over() -> sa.ColumnElement[bool]:
         newer.c.content_sha256 == hits.c.content_sha256,
         _subject_of(newer) == hits.c.subject_id,
         newer.c.tier == "face",
+        newer.c.dropped_at.is_(None),
         newer.c.model_id == items.c.model_id,
         sa.or_(newer.c.band == "strong", hits.c.band == "review"),
     )
@@ -121,13 +158,15 @@ def _taken_over() -> sa.ColumnElement[bool]:
 
 def earlier_hits_count(connection: Connection, *, model_id: str, scope: Scope | None = None) -> int:
     """Face hits that count and were made by other models than ``model_id``, of everything or of a scope."""
-    query = live_hits().where(hits.c.tier == "face", hits.c.model_id != model_id, *(scope.where() if scope else ()))
+    found = hits_in_force(moment(connection))
+    query = found.where(hits.c.tier == "face", hits.c.model_id != model_id, *(scope.where() if scope else ()))
     return int(connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one())
 
 
 def unjudged_count(connection: Connection, scope: Scope | None = None) -> int:
-    """Hits that count and await a verdict, of everything or of a scope."""
-    query = live_hits().where(hits.c.judged_at.is_(None), *(scope.where() if scope else ())).subquery()
+    """Hits in force that await a verdict, of everything or of a scope."""
+    found = hits_in_force(moment(connection))
+    query = found.where(hits.c.judged_at.is_(None), *(scope.where() if scope else ())).subquery()
     return int(connection.execute(sa.select(sa.func.count()).select_from(query)).scalar_one())
 
 
@@ -151,8 +190,8 @@ def group_of(row: Any) -> Group:
 
 
 def groups_with(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[Group]:
-    """The groups with a hit that counts and meets these conditions, in order."""
-    live = live_hits().where(*conditions)
+    """The groups with a hit in force, or that would be by lower thresholds, and meets these conditions, in order."""
+    live = live_hits(lapsed_too=True).where(is_in_force(moment(connection)), *conditions)
     named = live.with_only_columns(hits.c.subject_id, hits.c.item_id, model_of_item().label("model")).distinct()
     return sorted({group_of(row) for row in connection.execute(named)}, key=lambda group: group.order)
 
@@ -180,17 +219,24 @@ def weighing(workspace: Workspace, connection: Connection, policy: Policy | None
 
 
 def evidence_of(
-    tx: Connection, groups: Sequence[Group], by: Weighing, *, but_for: Collection[tuple[str, str]] = ()
+    tx: Connection,
+    groups: Sequence[Group],
+    by: Weighing,
+    *,
+    but_for: Collection[tuple[str, str]] = (),
+    removed_too: bool = False,
 ) -> dict[Group, list[Evidence]]:
     """All hits that count, of each group, by item and hit; an empty list where there is nothing (any more).
 
-    ``but_for``: as if nobody had rejected anything of these (item, subject) pairs.
+    Those below the thresholds are among them, without a band. ``but_for``: as if nobody had rejected anything of these
+    (item, subject) pairs. ``removed_too``: as if what our own messages removed were still there.
     """
     found: dict[Group, list[Evidence]] = {group: [] for group in groups}
     confirmed, rejected = said("confirm").label("confirmed"), is_rejected().label("rejected")
     of_seed = (is_firm().label("seed_firm"), largest_share().label("seed_share"))
     more = (items.c.uploader, owner_of_item().label("owner"), confirmed, rejected, *of_seed)
-    query = live_hits(rejected_too=bool(but_for)).add_columns(*more).where(items_of(groups))
+    live = live_hits(rejected_too=bool(but_for), lapsed_too=True, removed_too=removed_too)
+    query = live.add_columns(*more).where(items_of(groups))
     for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id)):
         counts = not row.rejected or (row.item_id, row.subject_id) in but_for
         if counts and (group := group_of(row)) in found:

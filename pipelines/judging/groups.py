@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -30,11 +30,18 @@ from pipelines.judging.evidence import (
     verdict_of_hit,
     weighing,
 )
-from pipelines.judging.messages import Wanted, hand_back, send, stands
-from pipelines.judging.retractions import clear_rejected, groups_without_evidence, let_fall, take_back_lost
-from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Policy, Witnessed, judge, judge_model
+from pipelines.judging.messages import Wanted, hand_back, is_discarded, send, stands, subjects_of_discarded
+from pipelines.judging.request_progress import settle_requests
+from pipelines.judging.retractions import (
+    clear_rejected,
+    drop_unfounded,
+    groups_without_evidence,
+    let_fall,
+    take_back_lost,
+)
+from pipelines.judging.withdrawn import Caused, caused_by_withdrawn, mark_lapsed, weighed_by, withdraw_uncalled
+from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Witnessed, judge, judge_model
 from pipelines.progress import Progress, silent
-from pipelines.rating import settings_digest
 from pipelines.takedown.outbox import BLOCK, TAKEDOWN
 from pipelines.workspace import Workspace
 
@@ -89,32 +96,51 @@ def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> Judge
     Safe to repeat and to run twice at once.
     """
     began, counts = workspace.now(), JudgeCounts()
-    _weigh_anew_by_other_settings(workspace)
+    by, changed = _weigh_anew_by_other_settings(workspace)
     with workspace.database.read() as connection:
+        caused = caused_by_withdrawn(connection, workspace) if changed else []
+        touched = {one.group for one in caused}
         groups = sorted(
-            {*_groups_to_judge(connection), *groups_without_evidence(connection)}, key=lambda one: one.order
+            {*_groups_to_judge(connection), *groups_without_evidence(connection), *touched}, key=lambda one: one.order
         )
     progress("judge", 0, len(groups))
     for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
         part = groups[start : start + GROUPS_PER_TRANSACTION]
         with workspace.database.write() as tx:
-            counts += _judge_groups(tx, workspace, part, began=began)
+            counts += _judge_groups(tx, workspace, part, began=began, caused=caused)
             workspace.failpoints.pass_by("before_outbox_commit")
         workspace.failpoints.pass_by("after_outbox_commit")
         progress("judge", start + len(part), len(groups))
+    if changed:
+        with workspace.database.write() as tx:
+            if get_state(tx, "weighed_by") == f"{_UNDER_WAY}{by}":
+                set_state(tx, "weighed_by", by)
+    with workspace.database.write() as tx:
+        settle_requests(tx, now=workspace.now())
     return counts
 
 
-def _weigh_anew_by_other_settings(workspace: Workspace) -> None:
-    """When policy, calibration or the settings of ratings have changed, every hit is to be weighed again, once."""
+_UNDER_WAY: Final = "under way: "
+"""Stands before what hits are being weighed by, until every one of them was: cut off, it is begun again."""
+
+
+def _weigh_anew_by_other_settings(workspace: Workspace) -> tuple[str, bool]:
+    """When policy, thresholds or the settings of ratings have changed, every hit is to be weighed again, once.
+
+    Returns what they are weighed by, and whether that is so.
+    """
+    from pipelines.statuses import settle_statuses  # it asks which hits count
+
     with workspace.database.read() as connection:
-        calibration_id = workspace.thresholds_at(connection).calibration_id
-        weighed_by = json.dumps([workspace.policy.version, calibration_id, settings_digest(workspace)])
-        if get_state(connection, "weighed_by") == weighed_by:
-            return
+        by = weighed_by(connection, workspace)
+        if get_state(connection, "weighed_by") == by:
+            return by, False
     with workspace.database.write() as tx:
+        by = weighed_by(tx, workspace)
+        settle_statuses(tx, mark_lapsed(tx, workspace))
         tx.execute(sa.update(hits).where(hits.c.judged_at.is_not(None)).values(judged_at=None))
-        set_state(tx, "weighed_by", weighed_by)
+        set_state(tx, "weighed_by", f"{_UNDER_WAY}{by}")
+    return by, True
 
 
 def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str, str]]) -> JudgeCounts:
@@ -124,22 +150,44 @@ def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str
     Unlike :func:`judge_pending` this also takes back: an item whose evidence was rejected becomes ``clear``, and
     messages that the remaining evidence does not carry for that are withdrawn.
     """
-    item_ids, found = sorted({item_id for item_id, _ in pairs}), dict[str, str | None]()
-    query = sa.select(items.c.item_id, model_of_item().label("model"))
-    for chosen in parts(item_ids):
-        part = query.where(items.c.item_id.in_(chosen))
-        found |= {row.item_id: row.model for row in tx.execute(part)}
-    decided: dict[Group, set[tuple[str, str]]] = {}
-    for item_id, subject_id in pairs:
-        group = Group(subject_id, found.get(item_id), None if found.get(item_id) else item_id)
-        decided.setdefault(group, set()).add((item_id, subject_id))
+    decided = _by_group(tx, pairs)
     began, counts = workspace.now(), JudgeCounts()
     groups = sorted(decided, key=lambda one: one.order)
     for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
         some = groups[start : start + GROUPS_PER_TRANSACTION]
         of_groups = set().union(*(decided[group] for group in some))
         counts += _judge_groups(tx, workspace, some, began=began, decided=of_groups)
+    settle_requests(tx, now=workspace.now())
     return counts
+
+
+def judge_without(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str, str]]) -> JudgeCounts:
+    """Judge the groups of these (item, subject) pairs again, because evidence of them was dropped, in the caller's
+    transaction.
+
+    Nobody has decided anything: what was sent stands, and what a machine wrote and has not sent falls with its
+    evidence. Where nothing is left there is no verdict either.
+    """
+    began, counts = workspace.now(), JudgeCounts()
+    groups = sorted(_by_group(tx, pairs), key=lambda one: one.order)
+    for start in range(0, len(groups), GROUPS_PER_TRANSACTION):
+        counts += _judge_groups(tx, workspace, groups[start : start + GROUPS_PER_TRANSACTION], began=began)
+    drop_unfounded(tx, pairs)
+    return counts
+
+
+def _by_group(tx: Connection, pairs: Collection[tuple[str, str]]) -> dict[Group, set[tuple[str, str]]]:
+    """These (item, subject) pairs by the group that they are judged in."""
+    item_ids, found = sorted({item_id for item_id, _ in pairs}), dict[str, str | None]()
+    query = sa.select(items.c.item_id, model_of_item().label("model"))
+    for chosen in parts(item_ids):
+        part = query.where(items.c.item_id.in_(chosen))
+        found |= {row.item_id: row.model for row in tx.execute(part)}
+    groups: dict[Group, set[tuple[str, str]]] = {}
+    for item_id, subject_id in pairs:
+        group = Group(subject_id, found.get(item_id), None if found.get(item_id) else item_id)
+        groups.setdefault(group, set()).add((item_id, subject_id))
+    return groups
 
 
 def _groups_to_judge(connection: Connection) -> list[Group]:
@@ -155,16 +203,19 @@ def judge_groups(
     by: Weighing,
     *,
     but_for: Collection[tuple[str, str]] = (),
+    removed_too: bool = False,
 ) -> tuple[list[Judged], dict[Group, ModelJudgement]]:
-    """Judge whole groups, their evidence in one query, and write nothing. ``but_for``: as in :func:`evidence_of`."""
+    """Judge whole groups, their evidence in one query, and write nothing. ``but_for`` and ``removed_too``: as in
+    :func:`evidence_of`."""
     judged: list[Judged] = []
     models: dict[Group, ModelJudgement] = {}
     members = members_of(tx, groups, workspace, by.policy)
-    for group, evidence in evidence_of(tx, groups, by, but_for=but_for).items():
+    of_discarded = subjects_of_discarded(tx, {group.subject_id for group in groups})
+    for group, evidence in evidence_of(tx, groups, by, but_for=but_for, removed_too=removed_too).items():
         of_group = members.get(group.model or group.item_id or "", [])
         witnessed = Witnessed(evidence, duplicate_distance=by.policy.settings.takedown.duplicate_distance)
         if group.model is not None:
-            models[group] = _judge_model(group.model, evidence, witnessed, of_group, by.policy)
+            models[group] = _judge_model(group.model, evidence, witnessed, of_group, by)
         contexts = {member.item_id: member.context for member in of_group}
         by_item: dict[str, list[Evidence]] = {}
         for hit in evidence:
@@ -180,12 +231,23 @@ def judge_groups(
                 calibration_id=by.thresholds.calibration_id,
             )
             hit_ids = tuple(hit.hit_id for hit in own)
-            judged.append(Judged(group, item_id, own[0].content_sha256, hit_ids, judgement))
+            one = Judged(group, item_id, own[0].content_sha256, hit_ids, judgement)
+            judged.append(_for_people(tx, one) if group.subject_id in of_discarded else one)
     return judged, models
 
 
+def _for_people(tx: Connection, one: Judged) -> Judged:
+    """The same, but for review if it would take down by machine what somebody decided not to have taken down so."""
+    said = one.judgement
+    if said.verdict != "takedown" or said.decided_by == "human" or not is_discarded(tx, TAKEDOWN, one.key):
+        return one
+    changed: dict[str, Any] = {"verdict": "review", "rule": "message_discarded"}
+    known = {name: value for name, value in changed.items() if name in said.reasons}
+    return replace(one, judgement=replace(said, **changed, reasons=said.reasons | known))
+
+
 def _judge_model(
-    model: str, evidence: Sequence[Evidence], witnessed: Witnessed, of: Sequence[Member], policy: Policy
+    model: str, evidence: Sequence[Evidence], witnessed: Witnessed, of: Sequence[Member], by: Weighing
 ) -> ModelJudgement:
     return judge_model(
         model,
@@ -194,8 +256,9 @@ def _judge_model(
         own_images=sum(member.picture and member.by_owner for member in of),
         context=most_mature([member.context for member in of if member.by_owner]),
         bounty=any(member.item_id == model and member.kind in BOUNTIES for member in of),
-        policy=policy,
+        policy=by.policy,
         witnessed=witnessed,
+        calibration_id=by.thresholds.calibration_id,
     )
 
 
@@ -206,11 +269,12 @@ def _judge_groups(
     *,
     began: datetime,
     decided: Collection[tuple[str, str]] = (),
+    caused: Sequence[Caused] = (),
 ) -> JudgeCounts:
     """Judge, store and send. What was sent is not undone because what corroborated it has gone.
 
-    Only people do that, by what they said of the (item, subject) pairs ``decided``. What a machine wrote and has not
-    sent falls with its evidence.
+    Only people do that, by what they said of the (item, subject) pairs ``decided``, or by withdrawing the settings that
+    ``caused`` it. What a machine wrote and has not sent falls with its evidence.
     """
     by = weighing(workspace, tx)
     judged, models = judge_groups(tx, workspace, groups, by)
@@ -224,6 +288,9 @@ def _judge_groups(
         take_back_lost(tx, workspace, before=before, now=lost)
         hand_back(tx, workspace, wanted)
     let_fall(tx, groups, wanted, now=workspace.now())
+    if own_caused := [one for one in caused if one.group in groups]:
+        still = judge_groups(tx, workspace, sorted({one.group for one in own_caused}, key=_order), by, removed_too=True)
+        withdraw_uncalled(tx, workspace, own_caused, _carried(*still))
     standing = {one.pair for one in judged if one.judgement.verdict != "takedown" and stands(tx, TAKEDOWN, one.key)}
     _store(tx, workspace, [one for one in judged if one.pair not in standing])
     _store_models(tx, workspace, models)
@@ -235,6 +302,10 @@ def _judge_groups(
     blocks = send(tx, workspace, [one for one in wanted if one.action == BLOCK])
     held = trip(tx, workspace, run_began=began) if takedowns or blocks else 0
     return JudgeCounts(len(judged), takedowns, blocks, held)
+
+
+def _order(group: Group) -> tuple[str, str, str]:
+    return group.order
 
 
 def _wanted(judged: Sequence[Judged], models: dict[Group, ModelJudgement]) -> list[Wanted]:

@@ -12,8 +12,20 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import items, outbox, requests
+from pipelines.judging.request_progress import is_running
 from pipelines.ledger import Scope, count_statuses
-from pipelines.takedown.outbox import BLOCK, EFFECTS, HELD, PENDING, WITHDRAWN, enqueue, not_taken_back, withdraw
+from pipelines.takedown.outbox import (
+    BLOCK,
+    DISCARDED,
+    EFFECTS,
+    FELL,
+    HELD,
+    PENDING,
+    WITHDRAWN,
+    enqueue,
+    not_taken_back,
+    withdraw,
+)
 from pipelines.workspace import Workspace
 
 
@@ -50,7 +62,7 @@ def send(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
     for one in wanted:
         if one.decided_by == "human":
             _withdraw_unsent(tx, one, state=HELD, decided_by="automated", now=now)
-    new = [one for one in wanted if not stands(tx, one.action, one.key)]
+    new = [one for one in wanted if not (stands(tx, one.action, one.key) or _is_barred(tx, one))]
     automated = [one for one in new if one.decided_by != "human"]
     implausible = _implausible(tx, workspace, sorted({item_id for one in automated for item_id in one.because_of}))
     undo = timedelta(minutes=workspace.policy.settings.decisions.undo_minutes)
@@ -95,7 +107,7 @@ def hand_back(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) ->
 def _withdraw_unsent(tx: Connection, one: Wanted, *, state: str, decided_by: str, now: datetime) -> None:
     unsent = (outbox.c.state == state, outbox.c.attempts == 0, outbox.c.decided_by == decided_by)
     chosen = sa.update(outbox).where(*_about(one.action, one.key), *unsent)
-    tx.execute(chosen.values(state=WITHDRAWN, finished_at=now))
+    tx.execute(chosen.values(state=WITHDRAWN, finished_at=now, last_result=FELL))
 
 
 def is_unsent() -> sa.ColumnElement[bool]:
@@ -106,13 +118,43 @@ def is_unsent() -> sa.ColumnElement[bool]:
 
 def stands(tx: Connection, action: str, key: Mapping[str, str]) -> bool:
     """A message of this effect was written and not taken back, since the item was uploaded (again)."""
-    live_since = sa.or_(items.c.live_since.is_(None), outbox.c.created_at >= items.c.live_since)
-    query = (
-        sa.select(outbox.c.message_id)
-        .select_from(outbox.outerjoin(items, items.c.item_id == outbox.c.item_id))
-        .where(live_since, *_about(action, key), not_taken_back())
-    )
+    query = sa.select(outbox.c.message_id).where(_since_upload(), *_about(action, key), not_taken_back())
     return tx.execute(query.limit(1)).first() is not None
+
+
+def is_discarded(tx: Connection, action: str, key: Mapping[str, str]) -> bool:
+    """A person decided that a message of this effect shall not be sent, since the item was uploaded (again)."""
+    said = (outbox.c.state == WITHDRAWN, outbox.c.last_result == DISCARDED)
+    query = sa.select(outbox.c.message_id).where(_since_upload(), *_about(action, key), *said)
+    return tx.execute(query.limit(1)).first() is not None
+
+
+def _is_barred(tx: Connection, one: Wanted) -> bool:
+    """Whether only a person may ask for it, and none does."""
+    return one.decided_by != "human" and is_discarded(tx, one.action, one.key)
+
+
+def subjects_of_discarded(tx: Connection, subject_ids: Collection[str]) -> set[str]:
+    """Those of these people of whom any message was discarded: nearly always none."""
+    said = (outbox.c.state == WITHDRAWN, outbox.c.last_result == DISCARDED)
+    found: set[str] = set()
+    for part in parts(sorted(subject_ids)):
+        query = sa.select(outbox.c.subject_id).where(*said, outbox.c.subject_id.in_(part)).distinct()
+        found.update(tx.execute(query).scalars())
+    return found
+
+
+def _since_upload() -> sa.ColumnElement[bool]:
+    """Condition on ``outbox``: written since the item was uploaded, or uploaded again after it was deleted.
+
+    A model that was named by its pictures before it was listed itself, and blocked, is no other model for being listed.
+    """
+    again = sa.select(items.c.item_id).where(
+        items.c.item_id == outbox.c.item_id,
+        items.c.live_since > items.c.first_seen,
+        items.c.live_since > outbox.c.created_at,
+    )
+    return ~again.correlate(outbox).exists()
 
 
 def stands_by_person(tx: Connection, action: str, pair: tuple[str, str]) -> bool:
@@ -145,16 +187,17 @@ def _about(action: str, key: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
 
 
 def _due_at(tx: Connection, workspace: Workspace, one: Wanted) -> datetime:
-    """The policy's deadline, or a running removal request's if that is sooner."""
-    now = workspace.now()
-    deadline = now + timedelta(hours=one.hours)
-    query = sa.select(sa.func.min(requests.c.due_at)).where(
-        requests.c.subject_id == one.subject_id,
-        requests.c.state.in_(("accepted", "completed")),
-        requests.c.due_at > now,
+    """The policy's deadline, or a running removal request's if that is sooner, be it over already.
+
+    A message that fell with its evidence and comes back with it is late from when it first was: it keeps its deadline.
+    """
+    deadline = workspace.now() + timedelta(hours=one.hours)
+    requested = sa.select(sa.func.min(requests.c.due_at)).where(requests.c.subject_id == one.subject_id, is_running())
+    fallen = sa.select(sa.func.min(outbox.c.due_at)).where(
+        *_about(one.action, one.key), _since_upload(), outbox.c.state == WITHDRAWN, outbox.c.last_result == FELL
     )
-    requested: datetime | None = tx.execute(query).scalar()
-    return min(deadline, requested) if requested else deadline
+    found: list[datetime | None] = [tx.execute(query).scalar() for query in (requested, fallen)]
+    return min([deadline, *(due for due in found if due is not None)])
 
 
 def _implausible(tx: Connection, workspace: Workspace, item_ids: Sequence[str]) -> set[str]:

@@ -21,7 +21,7 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, subjects, verdicts
 from pipelines.judging.evidence import Group, content_key, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.judging.messages import Wanted, is_unsent, stands_by_person, take_back
-from pipelines.takedown.outbox import BLOCK, TAKEDOWN, WITHDRAWN, not_taken_back
+from pipelines.takedown.outbox import BLOCK, FELL, TAKEDOWN, WITHDRAWN, not_taken_back
 from pipelines.workspace import Workspace
 
 Pair = tuple[str, str]
@@ -42,6 +42,17 @@ def clear_rejected(tx: Connection, workspace: Workspace, pairs: Collection[Pair]
         take_back(tx, workspace, {(row.item_id, row.subject_id) for row in gone}, action=TAKEDOWN)
 
 
+def drop_unfounded(tx: Connection, pairs: Collection[Pair]) -> None:
+    """Delete the verdicts on these pairs that no hit is left for. What people rejected leaves one that says so."""
+    for part in parts(sorted(pairs)):
+        wanted, named = {item_id for item_id, _ in part}, {subject_id for _, subject_id in part}
+        left = live_hits(rejected_too=True).where(hits.c.item_id.in_(wanted), hits.c.subject_id.in_(named))
+        kept = {(row.item_id, row.subject_id) for row in tx.execute(left)}
+        for item_id, subject_id in set(part) - kept:
+            own = (verdicts.c.item_id == item_id, verdicts.c.subject_id == subject_id)
+            tx.execute(sa.delete(verdicts).where(*own))
+
+
 def _unfounded(pairs: Sequence[Pair]) -> sa.Select[tuple[str, str, str]]:
     """Verdicts on items and subjects of these pairs that have no evidence that counts because people rejected it.
 
@@ -51,6 +62,7 @@ def _unfounded(pairs: Sequence[Pair]) -> sa.Select[tuple[str, str, str]]:
     of_pair = sa.select(hits.c.hit_id).where(
         *(hits.c[name] == verdicts.c[name] for name in ("item_id", "subject_id")),
         sa.or_(hits.c.content_sha256 == verdicts.c.content_sha256, hits.c.tier == "text"),
+        hits.c.dropped_at.is_(None),
     )
     so = sa.or_(verdicts.c.decided_by != "human", said("confirm"))
     founded = of_pair.where(~is_rejected(), so).correlate(verdicts).exists()
@@ -102,7 +114,7 @@ def let_fall(tx: Connection, groups: Collection[Group], wanted: Sequence[Wanted]
             gone.append(row.message_id)
     for chosen in parts(gone):
         part = outbox.c.message_id.in_(chosen)
-        tx.execute(sa.update(outbox).where(part).values(state=WITHDRAWN, finished_at=now))
+        tx.execute(sa.update(outbox).where(part).values(state=WITHDRAWN, finished_at=now, last_result=FELL))
     return len(gone)
 
 

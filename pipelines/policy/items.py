@@ -101,8 +101,9 @@ _RULES: Final[tuple[_Rule, ...]] = (
     ("below_review_threshold", lambda case: "clear"),
 )
 
-RULES: Final = (*(name for name, _ in _RULES), "rejected_by_person")
-"""Every rule that a verdict may name. The last is no rule of the policy: it stands where people rejected everything."""
+RULES: Final = (*(name for name, _ in _RULES), "rejected_by_person", "message_discarded")
+"""Every rule that a verdict may name. The last two are no rules of the policy: they stand where people rejected
+everything, and where somebody decided that a machine's takedown shall not be sent."""
 
 
 def _counted(evidence: Sequence[Evidence], tier: Literal["face"]) -> bool:

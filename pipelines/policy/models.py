@@ -78,12 +78,14 @@ def judge_model(
     bounty: bool,
     policy: Policy,
     witnessed: Witnessed | None = None,
+    calibration_id: str | None = None,
 ) -> ModelJudgement:
     """Judge one model for one person.
 
     ``evidence``: of the model's own item and of its pictures. ``images``: how many pictures of it there are to look
     at; ``own_images``: how many of them its own uploader posted [all]. ``context``: of its most mature one. ``bounty``:
     it is a bounty, which no generator can be asked for. ``witnessed``: of this evidence, where that was counted before.
+    ``calibration_id``: whose thresholds gave the bands; it is stated only.
 
     Only what the model's own uploader posted can make it a likeness model; a share is one of their pictures alone, so
     that nobody else can raise or lower it. What others attach makes it ``suspected``.
@@ -130,6 +132,7 @@ def judge_model(
         reasons={},
     )
     judgement.reasons.update(_facts(judgement, evidence, found, witnessed.by_owner, policy))
+    judgement.reasons["calibration_id"] = calibration_id
     return judgement
 
 

@@ -169,6 +169,10 @@ class Policy:
     version: str
     settings: PolicyFile
 
+    def has_bands(self, pack: str) -> bool:
+        """Whether it has bands of its own for a pack, which go before any calibration."""
+        return pack in self.settings.bands
+
     def has_thresholds(self, pack: str) -> bool:
         """Whether there are any for a pack that is not calibrated."""
         try:

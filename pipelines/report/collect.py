@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -14,13 +14,18 @@ from sqlalchemy.engine import Connection
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
+from pipelines.database.times import moment
 from pipelines.days import why_stopped
-from pipelines.judging import content_key, live_hits, verdict_of_hit
-from pipelines.ledger import Scope, count_statuses
+from pipelines.endings import count_ended, ending_within
+from pipelines.in_force import rests
+from pipelines.judging import content_key, hits_in_force, verdict_of_hit
+from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions, registry_version
 from pipelines.report.facts import (
     CoverageFacts,
+    EndingFacts,
+    HeldCount,
     MessageCount,
     PartialFacts,
     ReportCounts,
@@ -29,14 +34,15 @@ from pipelines.report.facts import (
     RunFacts,
     UnscannedItem,
 )
-from pipelines.requests import RemovalRequest, list_requests
+from pipelines.request_record import RemovalRequest, list_requests, unfinished_requests
+from pipelines.statuses import statuses_now
 from pipelines.sweep import count_verdicts, measure_coverage
-from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN
+from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN, count_resting
 from pipelines.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.workspace import Workspace
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
-_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term")
+_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term", "lapsed_at", "dropped_at")
 _OF_VERDICT: Final = ("verdict", "rule", "distinct_images", "tiers", "decided_by", "priority")
 UNFINISHED: Final = (PENDING, HELD, LEASED, DEAD)
 """States in which a message has not had its effect."""
@@ -71,13 +77,16 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
         requests=read_requests(connection),
         stopped_by=stopped_by,
         approved_by=approval.actor if approval else None,
+        held=count_held(connection, scope),
+        served=read_served(connection, scope.day or now.date()),
+        endings=read_endings(connection, workspace),
     )
 
 
 def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
     """Hits in force of the live items in scope, by hit id."""
     judged = verdict_of_hit()
-    found = live_hits().where(*scope.where())
+    found = hits_in_force(moment(connection)).where(*scope.where())
     query = (
         found.with_only_columns(
             content_key().label("content_key"),
@@ -122,8 +131,8 @@ def _standing_takedowns(connection: Connection, scope: Scope) -> dict[tuple[str,
 def read_coverage(connection: Connection, workspace: Workspace, scope: Scope) -> CoverageFacts:
     """The pairs as every other command counts them, and where the missing ones are."""
     measured = measure_coverage(connection, workspace, scope)
-    versions = active_versions(connection, now=workspace.now())
-    statuses = count_statuses(connection, scope)
+    versions = active_versions(connection, now=moment(connection))
+    statuses = statuses_now(connection, scope)
     pending = waiting = 0
     waiting_for: set[str] = set()
     if measured.settled < measured.pairs or (not versions and statuses.get("pending")):
@@ -191,27 +200,70 @@ def _run(row: sa.RowMapping) -> RunFacts:
 
 def count_messages(connection: Connection, scope: Scope, *, now: datetime) -> tuple[MessageCount, ...]:
     """Messages about the items received in scope, gone ones included, by action and state."""
-    # A withdrawal is due at once, so being late says nothing about it.
+    # A withdrawal is due at once, so being late says nothing about it; what rests is not to be sent.
     late = sa.and_(outbox.c.action != WITHDRAWAL, outbox.c.state.in_(UNFINISHED), outbox.c.due_at < now)
-    query = sa.select(
-        outbox.c.action, outbox.c.state, sa.func.count(), sa.func.sum(sa.case((late, 1), else_=0))
-    ).select_from(outbox.join(items, items.c.item_id == outbox.c.item_id))
-    if scope.source_id is not None:
-        query = query.where(items.c.source_id == scope.source_id)
-    if scope.day is not None:
-        query = query.where(items.c.day == scope.day.isoformat())
+    late = sa.and_(late, ~rests(outbox, now))
+    query = sa.select(outbox.c.action, outbox.c.state, sa.func.count(), sa.func.sum(sa.case((late, 1), else_=0))).where(
+        _is_about(scope)
+    )
     by_state = connection.execute(query.group_by(outbox.c.action, outbox.c.state))
     counts = (MessageCount(action, state, int(messages), int(late)) for action, state, messages, late in by_state)
     return tuple(sorted(counts, key=lambda count: (count.action, count.state)))
 
 
+def _is_about(scope: Scope) -> sa.ColumnElement[bool]:
+    """Condition on ``outbox``: about an item received in scope, or about the model that one belongs to."""
+    named = sa.or_(
+        items.c.item_id == outbox.c.item_id,
+        sa.and_(outbox.c.action == BLOCK, items.c.parent_model == outbox.c.item_id),
+    )
+    query = sa.select(items.c.item_id).where(named)
+    if scope.source_id is not None:
+        query = query.where(items.c.source_id == scope.source_id)
+    if scope.day is not None:
+        query = query.where(items.c.day == scope.day.isoformat())
+    return query.correlate(outbox).exists()
+
+
+def count_held(connection: Connection, scope: Scope) -> tuple[HeldCount, ...]:
+    """Messages about the items received in scope that wait for somebody to look at them, by action and reason."""
+    query = sa.select(outbox.c.action, outbox.c.last_result, sa.func.count()).where(
+        outbox.c.state == HELD, _is_about(scope)
+    )
+    rows = connection.execute(query.group_by(outbox.c.action, outbox.c.last_result))
+    counts = [HeldCount(action, (why or "").removeprefix("held:"), int(messages)) for action, why, messages in rows]
+    return tuple(sorted(counts, key=lambda count: (count.action, count.reason)))
+
+
+def read_served(connection: Connection, day: date) -> tuple[RemovalRequest, ...]:
+    """Removal requests that were completed on a UTC day, the earliest first."""
+    done = [
+        (request.completed_at, request)
+        for request in list_requests(connection, state="completed")
+        if request.completed_at is not None and request.completed_at.astimezone(UTC).date() == day
+    ]
+    return tuple(request for _, request in sorted(done, key=lambda pair: (pair[0], pair[1].request_id)))
+
+
 def read_requests(connection: Connection) -> tuple[RemovalRequest, ...]:
     """Unfinished removal requests, the most urgent first. They concern every day."""
-    return tuple(request for request in list_requests(connection) if request.state in ("open", "accepted"))
+    return tuple(unfinished_requests(connection))
+
+
+def read_endings(connection: Connection, workspace: Workspace) -> EndingFacts:
+    """Opt-outs that end soon or have ended. They concern every day."""
+    now, days = moment(connection), workspace.config.registry.warn_days
+    return EndingFacts(
+        soon=tuple(ending_within(connection, now=now, days=max(days, default=0))),
+        ended=count_ended(connection, now=now),
+        resting=count_resting(connection, now=now),
+        days=max(days, default=0),
+        urgent_days=min(days, default=0),
+    )
 
 
 def _expiries(connection: Connection, subject_ids: set[str]) -> dict[str, datetime]:
-    query = sa.select(subjects.c.subject_id, subjects.c.expires_at).where(subjects.c.state == "active")
+    query = sa.select(subjects.c.subject_id, subjects.c.expires_at)
     return {row.subject_id: row.expires_at for row in connection.execute(query) if row.subject_id in subject_ids}
 
 
@@ -223,7 +275,7 @@ def _counts(
     models: tuple[ModelVerdict, ...],
     coverage: CoverageFacts,
 ) -> ReportCounts:
-    statuses = count_statuses(connection, scope)
+    statuses = statuses_now(connection, scope)
     judged = count_verdicts(connection, scope)
     of_models = Counter(model.verdict for model in models)
     faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from indexes.calibration import Thresholds
 from pipelines.calibration.fit import GalleryFit
 from pipelines.calibration.store import Calibration
+from pipelines.endings import Ending
 from pipelines.requests import RemovalRequest
 from pipelines.verdicts import ModelVerdict
 
@@ -21,6 +22,7 @@ class PageLimits:
     unscanned: int = 500
     models: int = 200
     requests: int = 100
+    endings: int = 100
     runs: int = 10
 
 
@@ -146,6 +148,27 @@ class MessageCount:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldCount:
+    """How many messages of an action wait for a second pair of eyes, and for which reason, a fixed word."""
+
+    action: str
+    reason: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndingFacts:
+    """Opt-outs that end soon, the first to end first, and those that are over. ``resting``: messages that wait for a
+    renewal; ``days``: how far ahead an end is told, and ``urgent_days`` for the last time."""
+
+    soon: tuple[Ending, ...]
+    ended: int
+    resting: int
+    days: int
+    urgent_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportCounts:
     """The report in numbers, for logs and metadata. ``persons`` and ``hit_items``: distinct, over all hits in force.
 
@@ -197,7 +220,11 @@ class ReportFacts:
     runs: tuple[RunFacts, ...]
     messages: tuple[MessageCount, ...]
     requests: tuple[RemovalRequest, ...]
+    endings: EndingFacts
     stopped_by: Mapping[str, str] = field(default_factory=dict)
     """What stopped the day's last night: check -> words."""
     approved_by: str | None = None
     """Who let the day go on although checks of it fail."""
+    held: tuple[HeldCount, ...] = ()
+    served: tuple[RemovalRequest, ...] = ()
+    """Requests that were completed on the day, or on the day of writing where the report is of all days."""

@@ -92,6 +92,8 @@ def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> 
             model_count=len(shown_models(facts)),
             unscanned=facts.unscanned[: limits.unscanned],
             requests=facts.requests[: limits.requests],
+            served=facts.served[: limits.requests],
+            endings=facts.endings.soon[: limits.endings],
             limits=limits,
             names=names,
             style=Markup(style),  # noqa: S704 - our own file
@@ -118,6 +120,7 @@ def _environment(facts: ReportFacts) -> jinja2.Environment:
         "model_rule_words": words.model_rule_words,
         "evidence_words": words.evidence_words,
         "match_words": words.match_words,
+        "request_words": words.request_words,
         "miniature": miniature,
         "time_left": lambda due_at: words.time_left(due_at, facts.written_at),
         "strong_of": lambda hit: strong_threshold(hit, facts.thresholds, facts.policy_version),

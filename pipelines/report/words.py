@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
 from pipelines.day_checks import APPROVABLE
-from pipelines.report.facts import CoverageFacts, PartialFacts, ReportFacts, ReportHit
-from pipelines.takedown.outbox import DEAD, HELD, TAKEDOWN
+from pipelines.report.facts import CoverageFacts, HeldCount, PartialFacts, ReportFacts, ReportHit
+from pipelines.requests import RemovalRequest
+from pipelines.takedown.outbox import BLOCK, DEAD
 from pipelines.verdicts import ModelVerdict
 
 Tone = Literal["danger", "warning"]
@@ -24,6 +25,14 @@ MESSAGE_STATES: Final = {
     "withdrawn": "withdrawn",
 }
 
+HELD_REASONS: Final = {
+    "hit_rate": "too many of that day's items are hits",
+    "breaker_subject": "too many for one person",
+    "breaker_uploader": "too many against one uploader",
+    "breaker_run": "too many in one run",
+    "breaker_day": "too many within a day",
+}
+"""Why a message is held, as the alert says it."""
 
 _FINGERPRINTS: Final = {
     "sha256": "same file (SHA-256) as confirmed content",
@@ -113,7 +122,10 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
 
 def alerts(facts: ReportFacts) -> list[Alert]:
     """What must not be overlooked, the gravest first. Empty on a good day."""
-    found = [*_stopped(facts), *_incomplete(facts), *_stuck(facts), *_late_requests(facts), *_outgrown(facts)]
+    found = [
+        *(*_stopped(facts), *_incomplete(facts), *_stuck(facts)),
+        *(*_late_requests(facts), *_outgrown(facts), *_ending(facts)),
+    ]
     return sorted(found, key=lambda alert: alert.tone != "danger")
 
 
@@ -161,13 +173,23 @@ def _stuck(facts: ReportFacts) -> Iterator[Alert]:
     dead = sum(count.messages for count in facts.messages if count.state == DEAD)
     if dead:
         yield Alert("danger", "Not delivered.", f"{number(dead, 'message')} could not be delivered; revive or settle.")
-    held = sum(count.messages for count in facts.messages if count.state == HELD and count.action == TAKEDOWN)
-    if held:
-        yield Alert("warning", "Held.", f"{number(held, 'takedown')} held until a second person has looked.")
+    if facts.held:
+        restricts = "Until a second person has looked, none of them restricts anything."
+        yield Alert("warning", "Held.", f"{held_words(facts.held)}. {restricts}")
+
+
+def held_words(held: Sequence[HeldCount]) -> str:
+    """How many messages are held and why: ``3 takedowns (too many hits on their day), 1 generator block (...)``."""
+    parts = []
+    for count in held:
+        what = "generator block" if count.action == BLOCK else count.action.replace("_", " ")
+        why = HELD_REASONS.get(count.reason, count.reason.replace("_", " ") or "no reason on record")
+        parts.append(f"{number(count.messages, what)} ({why})")
+    return ", ".join(parts)
 
 
 def _late_requests(facts: ReportFacts) -> Iterator[Alert]:
-    late = sum(request.due_at < facts.written_at for request in facts.requests)
+    late = sum(request.is_overdue(facts.written_at) for request in facts.requests)
     if late:
         yield Alert("danger", "Overdue.", f"{number(late, 'removal request')} past the deadline.")
 
@@ -177,6 +199,18 @@ def _outgrown(facts: ReportFacts) -> Iterator[Alert]:
         yield Alert(
             "warning", "More false hits than asked for.", f"{facts.fit.remark[0].upper()}{facts.fit.remark[1:]}."
         )
+
+
+def _ending(facts: ReportFacts) -> Iterator[Alert]:
+    found = facts.endings
+    if urgent := sum(one.days_left <= found.urgent_days for one in found.soon):
+        verb = "ends" if urgent == 1 else "end"
+        text = f"{number(urgent, 'opt-out')} {verb} within {number(found.urgent_days, 'day')}: renew who goes on."
+        yield Alert("warning", "Ending.", text)
+    if found.resting:
+        verb = "rests" if found.resting == 1 else "rest"
+        text = f"{number(found.resting, 'message')} {verb} until an opt-out that is over is renewed or withdrawn."
+        yield Alert("warning", "Not sent.", text)
 
 
 def rule_words(hit: ReportHit) -> str:
@@ -190,6 +224,7 @@ def rule_words(hit: ReportHit) -> str:
         "strong_face_with_name": "strong face, and the person's name",
         "face_above_review_threshold": "face above the review threshold",
         "copy_of_confirmed": "copy of confirmed content",
+        "message_discarded": "somebody discarded its takedown",
     }
     return known.get(hit.rule, hit.rule.replace("_", " "))
 
@@ -210,6 +245,17 @@ def evidence_words(hit: ReportHit) -> str:
 def match_words(hit: ReportHit) -> str:
     """By which rule it was found."""
     return (hit.match or "").replace("_", " ")
+
+
+def request_words(request: RemovalRequest) -> str:
+    """How far a removal request is, and what keeps it from being completed."""
+    if request.awaits_decision:
+        second = ", accepted by one person, a second one has to"
+        return request.state + (second if request.first_approval else ", to be accepted or rejected")
+    if request.open is None:
+        return "accepted, search not finished"
+    left = {name: getattr(request.open, name) for name in request.open.__dataclass_fields__}
+    return ", ".join([request.state.replace("_", " "), *(f"{count:,} {name}" for name, count in left.items() if count)])
 
 
 def time_left(due_at: datetime, now: datetime) -> str:

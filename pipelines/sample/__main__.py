@@ -4,7 +4,9 @@
     -> a second person asks for removal -> the sensor's rescan finds the earlier uploads -> takedowns are delivered
     -> an analyst decides, and takes back -> a rescan finds the copies of what was confirmed
     -> a poisoned request is refused, another trips the circuit breaker -> the second person withdraws consent
+    -> the second person asks again, and is served to the last acknowledgement by a service that refuses at first
     -> an item behind a URL, whose server sends a login page first, is scanned when it is asked for again
+    -> an older manifest listed again revives no deletion and reverts no picture
 
 Everything runs through the same jobs, schedules and sensors that production runs. Exits 1 if a planted case comes out
 wrong, and says which.
@@ -36,8 +38,10 @@ from pipelines.sample import Phase, SamplePlatform, build_platform
 from pipelines.sample import people as act
 from pipelines.sample.expectation import SIMULATED
 from pipelines.sample.messages import check_deadlines, check_deliveries, check_held
+from pipelines.sample.older_listing import PASSED_OVER, survive_an_older_listing
 from pipelines.sample.passing_fault import survive_a_login_page
 from pipelines.sample.policies import write_settings
+from pipelines.sample.request_served import serve_a_request
 from pipelines.sample.scoring import Score, score_phase
 from pipelines.sample.table import print_scores
 from pipelines.sealing import KeyFileWarning
@@ -130,8 +134,13 @@ class SampleRun:
         self._score("withdrawal")
         self.problems += check_deliveries(self.platform, self.receiver, self.labels)
         self.problems += check_deadlines(self.workspace, self.platform, alpha)
+        click.echo("serving a removal request to its end, with a service that refuses first")
+        self.problems += serve_a_request(self.workspace, self.platform)
         click.echo("sweeping an item behind a URL whose server sends a login page first")
         self.problems += survive_a_login_page(self.workspace, self.platform)
+        click.echo("listing a manifest, a newer one, and the older one again")
+        self.problems += survive_an_older_listing(self.workspace, self.platform)
+        self.facts["passed over"] = f"{sum(PASSED_OVER.values())} rows of an older manifest that was listed again"
         self.problems += [f"verify: {one.check}: {one.detail}" for one in verify(self.workspace) if not one.ok]
 
     def _score(self, phase: Phase) -> None:

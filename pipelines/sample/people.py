@@ -22,7 +22,7 @@ from pipelines.sample.expectation import CONFIRMED, REJECTED, REVERSED, SECOND_T
 from pipelines.sample.policies import OTHER_POLICY_FILE, UNDO_MINUTES
 from pipelines.sample.truth import ALPHA, PlantedSubject, SamplePlatform
 from pipelines.simulation import simulate
-from pipelines.takedown.dispatcher import dispatch
+from pipelines.takedown.dispatcher import DispatchSummary, dispatch
 from pipelines.takedown.outbox import WITHDRAWAL
 from pipelines.takedown.receiver import Receiver
 from pipelines.workspace import Workspace
@@ -81,7 +81,7 @@ def accept_between_two(workspace: Workspace, request_id: str) -> Iterator[str]:
         impact, _ = preview_request(workspace, request_id, actor=actor)
         return accept_request(workspace, request_id, actor=actor, seen=seen_digest(request_id, impact)).state
 
-    if accept("first operator") != "open":
+    if accept("first operator") != "previewed":
         yield "one person alone accepted a request that needs two"
     for name in ("first operator", "First Operator "):
         with suppress(StateError):  # as it should be
@@ -113,7 +113,7 @@ def decide_all(workspace: Workspace, platform: SamplePlatform, alpha: str, recei
     if len(receiver.cases()) != arrived:
         yield "a decision left before the time to undo it was over"
     undo(workspace, hasty, actor="analyst")
-    _deliver_later(workspace)
+    deliver_later(workspace)
     sent = {case["item_id"] for case in receiver.cases()[arrived:]}
     for case in (REVERSED, *CONFIRMED):
         if platform.item(case) not in sent:
@@ -127,7 +127,7 @@ def deliver_copies(workspace: Workspace, receiver: Receiver) -> Iterator[str]:
     deliver(workspace)
     if any(case["action"] != WITHDRAWAL for case in receiver.cases()[arrived:]):
         yield "a copy left before the time to undo its confirmation was over"
-    _deliver_later(workspace)
+    deliver_later(workspace)
 
 
 def simulate_other_policy(workspace: Workspace, platform: SamplePlatform, labels: Mapping[str, str]) -> Iterator[str]:
@@ -145,15 +145,15 @@ def simulate_other_policy(workspace: Workspace, platform: SamplePlatform, labels
             yield f"under the other policy: {case} and {label}: {got}, expected {wanted}"
 
 
-def _deliver_later(workspace: Workspace) -> None:
-    """As if the time to undo were over."""
+def deliver_later(workspace: Workspace, *, minutes: int = UNDO_MINUTES) -> DispatchSummary:
+    """As if it were so many minutes later: by default, when the time to undo is over."""
     with open_client(workspace) as client:
-        dispatch(
+        return dispatch(
             workspace.database,
             client,
             config=workspace.config.takedown,
             failpoints=workspace.failpoints,
-            now=lambda: workspace.now() + timedelta(minutes=UNDO_MINUTES),
+            now=lambda: workspace.now() + timedelta(minutes=minutes),
             owner=ACTOR,
             progress=None,
         )

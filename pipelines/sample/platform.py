@@ -121,7 +121,7 @@ def _sidecar(case: Case, uploader: str, received: datetime) -> bytes | None:
     if case.sidecar == "none":
         return None
     if case.sidecar == "not_json":
-        return b'{"id": "unreadable", "received_at": \n'
+        return b'id = "unreadable"\n'
     fields: dict[str, object] = {
         "id": item_id(case),
         "kind": case.kind,

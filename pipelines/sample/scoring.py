@@ -10,7 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import items, subjects, verdicts
+from pipelines.database.times import moment
 from pipelines.hits import TIERS, list_hits
+from pipelines.in_force import is_in_force
 from pipelines.judging import content_key
 from pipelines.sample.truth import Phase, SamplePlatform
 from pipelines.verdicts import list_model_verdicts
@@ -107,7 +109,7 @@ def _read(connection: Connection, labels: Mapping[str, str]) -> _Found:
     query = (
         sa.select(verdicts)
         .join(items, sa.and_(items.c.item_id == verdicts.c.item_id, content_key() == verdicts.c.content_sha256))
-        .join(subjects, sa.and_(subjects.c.subject_id == verdicts.c.subject_id, subjects.c.state == "active"))
+        .join(subjects, sa.and_(subjects.c.subject_id == verdicts.c.subject_id, is_in_force(moment(connection))))
         .where(items.c.live)
     )
     return _Found(

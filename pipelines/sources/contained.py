@@ -74,6 +74,15 @@ def read_file(root: bytes, path: bytes, *, max_bytes: int) -> bytes:
         os.close(descriptor)
 
 
+def trouble_with(root: bytes, path: bytes) -> str | None:
+    """The reason why :func:`open_file` fails, or None. Nothing is read."""
+    try:
+        os.close(open_file(root, path))
+    except FetchError as error:
+        return error.reason
+    return None
+
+
 class FileReading:
     """An open file, from where its descriptor stands. See :class:`pipelines.sources.reading.Reading`."""
 

@@ -18,22 +18,28 @@ from pathlib import Path
 
 from embeddings.containers import sniff
 from embeddings.errors import ConfigError, FetchError, ItemError, UnscannableError
-from pipelines.sources.contained import open_file, open_folder, path_bytes, path_text, read_file, reading_file
-from pipelines.sources.item import Item
+from pipelines.sources.contained import (
+    open_file,
+    open_folder,
+    path_bytes,
+    path_text,
+    read_file,
+    reading_file,
+    trouble_with,
+)
+from pipelines.sources.item import Item, Listed
 from pipelines.sources.metadata import (
-    FIELDS,
-    MAX_ID,
     MAX_METADATA_BYTES,
-    UNREADABLE,
+    UNREADABLE_OBJECT,
     Metadata,
+    Reader,
     default_kind,
-    parse_object,
-    read_metadata,
 )
 from pipelines.sources.reading import Reading
+from pipelines.sources.values import MAX_ID
 
 _JSON = b".json"
-
+_NO_TIME = datetime.fromtimestamp(0, UTC)
 
 MAX_DISGUISED_BYTES = 32 * 2**20
 """How much of a broken side-car is read to see whether it is a picture."""
@@ -44,7 +50,8 @@ class _File:
     """What the file system says of one entry."""
 
     path: bytes
-    received_at: datetime
+    modified_at: datetime | None
+    """None where that cannot be had, or is beyond the calendar."""
     revision: str | None
     problem: str | None
 
@@ -52,9 +59,10 @@ class _File:
 class DirectorySource:
     """Every file beneath ``root``. Holds no descriptor; listing and fetching are safe from several threads."""
 
-    def __init__(self, uri: str, root: Path) -> None:
+    def __init__(self, uri: str, root: Path, reader: Reader, *, to_list: bool = True) -> None:
         self._uri = uri
-        if not root.is_dir():
+        self._reader = reader
+        if to_list and not root.is_dir():
             raise ConfigError(f"the directory source {uri!r} does not exist or is not a directory")
         self._root = os.path.realpath(os.fsencode(root))
 
@@ -66,17 +74,20 @@ class DirectorySource:
     def items(self, day: date | None) -> Iterator[Item]:
         """One item per file in the order of names, folder by folder. See :class:`ItemSource`.
 
-        A second item with the same id gets its path as id (with ``#2`` and so on if that is taken too).
+        A second item with the same id gets its path as id (with ``#2`` and so on if that is taken too). Of a file whose
+        side-car says nothing of a date its own is taken; one whose date cannot be read comes with every ``day``.
         """
         seen: set[str] = set()
         for file, sidecar in self._walk():
             metadata = Metadata() if sidecar is None else self._read_sidecar(sidecar)
             found = [_item(file, metadata, seen)]
             seen.add(found[0].item_id)
-            if sidecar is not None and metadata is UNREADABLE and self._is_picture(sidecar):  # an upload in disguise
+            if (
+                sidecar is not None and metadata is UNREADABLE_OBJECT and self._is_picture(sidecar)
+            ):  # an upload in disguise
                 found.append(_item(replace(file, path=sidecar), Metadata(), seen))
                 seen.add(found[1].item_id)
-            yield from (item for item in found if day is None or item.received_at.date() == day)
+            yield from (one for one in found if day is None or not one.listed.dated or one.received_at.date() == day)
 
     def fetch(self, item: Item, *, max_bytes: int) -> bytes:
         """The file's bytes. See :class:`ItemSource`."""
@@ -85,6 +96,18 @@ class DirectorySource:
     def open(self, item: Item, *, whole: bool) -> AbstractContextManager[Reading]:
         """The file itself. See :class:`ItemSource`."""
         return reading_file(self._root, path_bytes(item.locator))
+
+    def other_fields(self, *, most: int) -> dict[str, int]:
+        """None are looked for. See :class:`ItemSource`."""
+        return {}
+
+    def digest(self) -> str | None:
+        """None: a folder is what it is now. See :class:`ItemSource`."""
+        return None
+
+    def trouble(self, item: Item) -> str | None:
+        """What is wrong with the file. See :class:`ItemSource`."""
+        return trouble_with(self._root, path_bytes(item.locator)) if item.has_content else None
 
     def _walk(self) -> Iterator[tuple[_File, bytes | None]]:
         """Each file with the path of its side-car, if it has one."""
@@ -120,7 +143,7 @@ class DirectorySource:
             raise ConfigError(f"the directory source {self._uri!r} cannot be listed: {os.strerror(error.errno or 0)}")
         if not isinstance(error, FileNotFoundError):
             problem = "denied" if isinstance(error, PermissionError) else "io"
-            yield _File(folder, datetime.now(UTC), None, problem), None
+            yield _File(folder, None, None, problem), None
 
     def _stat(self, descriptor: int, folder: bytes, name: bytes) -> _File | None:
         """None when the file is gone since it was listed."""
@@ -130,7 +153,7 @@ class DirectorySource:
         except FileNotFoundError:
             return None
         except OSError:
-            return _File(path, datetime.now(UTC), None, "io")
+            return _File(path, None, None, "io")
         problem = None
         if stat.S_ISLNK(status.st_mode):
             try:
@@ -156,10 +179,9 @@ class DirectorySource:
 
     def _read_sidecar(self, path: bytes) -> Metadata:
         try:
-            fields = parse_object(read_file(self._root, path, max_bytes=MAX_METADATA_BYTES))
-        except (ItemError, ValueError):
-            return UNREADABLE
-        return read_metadata({name: fields[name] for name in FIELDS if name in fields})
+            return self._reader.read_sidecar(read_file(self._root, path, max_bytes=MAX_METADATA_BYTES))
+        except ItemError:
+            return UNREADABLE_OBJECT
 
 
 def _list(descriptor: int) -> tuple[list[bytes], list[bytes]]:
@@ -195,11 +217,11 @@ def _join(folder: bytes, name: bytes) -> bytes:
     return folder + b"/" + name if folder else name
 
 
-def _moment(seconds: float) -> datetime:
+def _moment(seconds: float) -> datetime | None:
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):  # a forged mtime beyond the calendar
-        return datetime.fromtimestamp(0, UTC)
+        return None
 
 
 def _item(file: _File, metadata: Metadata, seen: set[str]) -> Item:
@@ -213,10 +235,12 @@ def _item(file: _File, metadata: Metadata, seen: set[str]) -> Item:
         problem = "sidecar_invalid"
     if problem is None and duplicate:
         problem = "duplicate_id"
+    listed_at = file.modified_at if metadata.date_form == "missing" else None
+    received_at = metadata.received_at or listed_at
     return Item(
         item_id=item_id,
         kind=metadata.kind or default_kind(locator),
-        received_at=metadata.received_at or file.received_at,
+        received_at=received_at or _NO_TIME,
         locator=locator,
         parent_model=metadata.parent_model,
         uploader=metadata.uploader,
@@ -228,6 +252,15 @@ def _item(file: _File, metadata: Metadata, seen: set[str]) -> Item:
         revision=file.revision,
         deleted=metadata.deleted,
         problem=problem,
+        listed=Listed(
+            updated_at=metadata.updated_at,
+            generation=metadata.generation,
+            undeleted=metadata.undeleted,
+            dated=received_at is not None,
+            date_form="file" if listed_at is not None else metadata.date_form,
+            bad=(*metadata.bad, *metadata.damaged),
+            adapted=metadata.adapted,
+        ),
     )
 
 

@@ -36,6 +36,14 @@ class Downloader:
         )
         self.close = self._client.close
 
+    def trouble(self, url: str) -> str | None:
+        """The reason why ``url`` is not even asked for, or None."""
+        try:
+            self._checked(url)
+        except FetchError as error:
+            return error.reason
+        return None
+
     def fetch(self, url: str, *, max_bytes: int) -> bytes:
         """The body of ``url``, at most ``max_bytes`` long.
 

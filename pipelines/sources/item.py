@@ -43,6 +43,28 @@ class FetchSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """How an item was listed this time: what tells an older listing from a newer one, and what could not be read."""
+
+    updated_at: datetime | None = None
+    """When the platform last changed what it says of the item; aware, UTC."""
+    generation: int | None = None
+    """When, or as which number, the whole listing was made; larger is newer."""
+    undeleted: bool = False
+    """It says that the item is not deleted, instead of saying nothing."""
+    dated: bool = True
+    """Whether the item's ``received_at`` was listed; else it is a makeshift, for the ledger to replace."""
+    date_form: str = "missing"
+    """How ``received_at`` was written; ``missing`` or ``unreadable`` where it was not."""
+    bad: tuple[str, ...] = ()
+    """Fields that were given and could not be read, or not wholly; ``row`` for the row itself."""
+    adapted: tuple[str, ...] = ()
+    """Fields that were read from another form than the documented one."""
+    row: int | None = None
+    """Its number in the listing, from 1; None in a folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One uploaded thing. Every string is valid UTF-8 without NUL, so any database stores it.
 
@@ -68,8 +90,10 @@ class Item:
     """Changes whenever the content changes; None when the source cannot tell."""
     deleted: bool = False
     problem: str | None = None
-    """A fixed word when the listing had something wrong: ``sidecar_invalid``, ``row_invalid``, ``duplicate_id``,
-    or the reason with which ``fetch`` is going to fail."""
+    """A fixed word when the listing had something wrong: ``sidecar_invalid``, ``bad_field``, ``duplicate_id``, or the
+    reason with which ``fetch`` is going to fail, ``row_invalid`` for instance."""
+    listed: Listed = field(default_factory=Listed, compare=False, repr=False)
+    """Not part of the item's record."""
 
     def __post_init__(self) -> None:
         if self.received_at.utcoffset() != timedelta(0):
@@ -141,6 +165,21 @@ class ItemSource(Protocol):
 
         Nothing is left out for being malformed: it comes with a ``problem``. Raises :class:`CorruptionError` when
         the listing itself cannot be read to its end.
+        """
+        ...
+
+    def other_fields(self, *, most: int) -> dict[str, int]:
+        """Fields that the first ``most`` rows have and nobody reads, with how often; for whoever looks for mistakes."""
+        ...
+
+    def digest(self) -> str | None:
+        """The digest of the whole listing, by which one that was listed before is known; None for what has none."""
+        ...
+
+    def trouble(self, item: Item) -> str | None:
+        """The reason with which ``fetch`` is going to fail, as far as can be told without reading or asking a server.
+
+        None for an item without content as well.
         """
         ...
 

@@ -7,18 +7,21 @@ complete one (I1, I7).
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from embeddings.errors import ConfigError, CorruptionError, FetchError
-from pipelines.sources.contained import path_text, read_file, reading_file
-from pipelines.sources.item import FetchSettings, Item, Kind
-from pipelines.sources.metadata import MAX_ID, MAX_LOCATOR, UNREADABLE, default_kind, is_storable, read_metadata
+from pipelines.sources.contained import path_text, read_file, reading_file, trouble_with
+from pipelines.sources.item import FetchSettings, Item, Kind, Listed
+from pipelines.sources.metadata import MAX_LOCATOR, UNREADABLE_OBJECT, Reader, default_kind, read_generation
 from pipelines.sources.reading import Reading
-from pipelines.sources.rows import Row, read_json_lines
+from pipelines.sources.rows import Row, other_fields, read_json_lines
+from pipelines.sources.values import MAX_ID, Value, is_storable
 
 _JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _PARQUET = (".parquet",)
@@ -31,17 +34,21 @@ class ManifestSource:
     Paths are relative to the manifest's folder and lead nowhere else; URLs go through :class:`Downloader`.
     """
 
-    def __init__(self, uri: str, manifest: Path, settings: FetchSettings) -> None:
+    def __init__(
+        self, uri: str, manifest: Path, settings: FetchSettings, reader: Reader, *, to_list: bool = True
+    ) -> None:
         from pipelines.sources.download import Downloader
 
         self._uri = uri
+        self._reader = reader
         self._manifest = manifest
         if not manifest.name.lower().endswith((*_JSON_LINES, *_PARQUET)):
             raise ConfigError(f"the manifest of {uri!r} must end in one of {', '.join((*_JSON_LINES, *_PARQUET))}")
-        if not manifest.is_file():
+        if to_list and not manifest.is_file():
             raise ConfigError(f"the manifest of {uri!r} does not exist or is not a file")
         self._root = os.path.realpath(os.fsencode(manifest.parent))
         self._label = path_text(os.fsencode(manifest.name))
+        self._is_parquet = manifest.name.lower().endswith(_PARQUET)
         self._downloader = Downloader(settings)
 
     @property
@@ -53,22 +60,60 @@ class ManifestSource:
         """One item per row, in the order of the file. See :class:`ItemSource`.
 
         A row without a usable ``received_at`` belongs to no day; it is yielded for every ``day``, with the manifest's
-        own time, so that sweeps by day cannot miss it. A second row of one id gets the row number added
-        to its id, unless it says that the item was deleted: that is then true of the first.
+        own time as a makeshift, so that sweeps by day cannot miss it. A second row of one id gets the row number added
+        to its id, unless both say when they were true, or it says that the item was deleted.
         """
         from pipelines.sources.rows import read_parquet
 
         try:
             written = datetime.fromtimestamp(self._manifest.stat().st_mtime, UTC)
+        except (OSError, OverflowError, ValueError):
+            raise CorruptionError(f"the manifest of {self._uri!r} is gone or cannot be read") from None
+        rows = read_parquet if self._is_parquet else read_json_lines
+        generation = self.generation()
+        wrong = ("generation",) if generation.how == "bad" else ()
+        seen: dict[str, bool] = {}
+        for number, row in enumerate(rows(self._manifest)):
+            if number == 0 and header_generation(row) is not None:
+                continue
+            if wrong:
+                row, wrong = replace(row, bad=(*row.bad, *wrong)), ()  # said once
+            item = self._item(row, written, generation, seen)
+            seen[item.item_id] = seen.get(item.item_id, True) and item.listed.updated_at is not None
+            if day is None or not item.listed.dated or item.received_at.date() == day:
+                yield item
+
+    def generation(self) -> Value[int | None]:
+        """What the manifest as a whole says of when it was made: in its first line alone, or beside a Parquet schema.
+
+        Raises :class:`CorruptionError` for a file that cannot be read.
+        """
+        from pipelines.sources.rows import parquet_generation
+
+        if self._is_parquet:
+            return read_generation(parquet_generation(self._manifest))
+        first = next(read_json_lines(self._manifest), None)
+        return (first and header_generation(first)) or Value(None, "missing")
+
+    def other_fields(self, *, most: int) -> dict[str, int]:
+        """What rows say that nobody reads. See :class:`ItemSource`."""
+        return other_fields(self._manifest, parquet=self._is_parquet, most=most)
+
+    def digest(self) -> str | None:
+        """The SHA-256 of the file. See :class:`ItemSource`."""
+        try:
+            with self._manifest.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError:
             raise CorruptionError(f"the manifest of {self._uri!r} is gone or cannot be read") from None
-        rows = read_parquet if self._manifest.name.lower().endswith(_PARQUET) else read_json_lines
-        seen: set[str] = set()
-        for row in rows(self._manifest):
-            item, dated = self._item(row, written, seen)
-            seen.add(item.item_id)
-            if day is None or not dated or item.received_at.date() == day:
-                yield item
+
+    def trouble(self, item: Item) -> str | None:
+        """What is wrong with the file, or with the URL. See :class:`ItemSource`."""
+        if not item.has_content:
+            return None
+        if "://" in item.locator:
+            return self._downloader.trouble(item.locator)
+        return trouble_with(self._root, _path(item.locator))
 
     def fetch(self, item: Item, *, max_bytes: int) -> bytes:
         """The content behind the row's path or URL. See :class:`ItemSource`.
@@ -87,19 +132,23 @@ class ManifestSource:
             return self._downloader.open(locator, whole=whole)
         return reading_file(self._root, _path(locator))
 
-    def _item(self, row: Row, written: datetime, seen: set[str]) -> tuple[Item, bool]:
-        """The item of a row, and whether the row said when it was received."""
-        metadata = UNREADABLE if row.fields is None else read_metadata(row.fields)
-        locator, located = _locator(row.fields or {})
+    def _item(self, row: Row, written: datetime, generation: Value[int | None], seen: Mapping[str, bool]) -> Item:
+        """The item of a row. ``seen``: the ids so far, and whether every row of that id said when it was true."""
+        fields = row.fields
+        metadata = UNREADABLE_OBJECT if fields is None else self._reader.read(fields, bad=row.bad)
+        locator, located = _locator(fields or {})
         kind: Kind = metadata.kind or default_kind(locator)
         content = locator != "" or metadata.deleted or kind in _WITHOUT_CONTENT
-        sound = metadata.valid and located and content and metadata.item_id is not None
-        problem = None if sound and metadata.received_at is not None else "row_invalid"
+        bad = [*metadata.bad, *located, *(["id"] if metadata.item_id is None and "id" not in metadata.bad else [])]
+        problem = "bad_field" if bad else None
+        if not content or metadata.item_id is None:
+            problem = "row_invalid"
         item_id = metadata.item_id or f"row-{row.number}@{self._label}"[:MAX_ID]
-        if item_id in seen and not (metadata.deleted and problem is None):  # a later row may delete an earlier one's
+        ordered = seen.get(item_id, False) and metadata.updated_at is not None
+        if item_id in seen and (metadata.item_id is None or not (metadata.deleted or ordered)):
             problem = problem or "duplicate_id"
             item_id = _free_id(item_id, row.number, seen)
-        item = Item(
+        return Item(
             item_id=item_id,
             kind=kind,
             received_at=metadata.received_at or written,
@@ -114,8 +163,27 @@ class ManifestSource:
             revision=metadata.revision,
             deleted=metadata.deleted,
             problem=problem,
+            listed=Listed(
+                updated_at=metadata.updated_at,
+                generation=metadata.generation if metadata.generation is not None else generation.read,
+                undeleted=metadata.undeleted,
+                dated=metadata.received_at is not None,
+                date_form=metadata.date_form,
+                bad=(*bad, *metadata.damaged),
+                adapted=metadata.adapted,
+                row=row.number,
+            ),
         )
-        return item, metadata.received_at is not None
+
+
+def header_generation(row: Row) -> Value[int | None] | None:
+    """What a first line says of the manifest as a whole; None for a row of an item.
+
+    Such a line has a ``generation`` and nothing of an item.
+    """
+    if row.fields is None or set(row.fields) != {"generation"} or row.bad:
+        return None
+    return read_generation(row.fields["generation"])
 
 
 def _located(item: Item) -> str:
@@ -128,21 +196,21 @@ def _path(locator: str) -> bytes:
     return locator.encode("utf-8", "surrogatepass")
 
 
-def _locator(fields: Mapping[str, object]) -> tuple[str, bool]:
-    """The row's path, else its URL, and whether what was given is usable. A path with ``://`` is never opened."""
-    given = [fields.get(name) for name in ("path", "url")]
-    path, url = (None if value == "" else value for value in given)
-    value = url if path is None else path
-    if value is None:
-        return "", True
-    if not isinstance(value, str) or len(value) > MAX_LOCATOR or not is_storable(value):
-        return "", False
-    if ("://" in value) != (path is None):
-        return "", False
-    return value, True
+def _locator(fields: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
+    """The row's path, else its URL, and which of them is unusable. A path with ``://`` is never opened."""
+    bad: list[str] = []
+    for name in ("path", "url"):
+        value = fields.get(name)
+        if value is None or value == "":
+            continue
+        sound = isinstance(value, str) and len(value) <= MAX_LOCATOR and is_storable(value)
+        if isinstance(value, str) and sound and ("://" in value) == (name == "url"):
+            return value, tuple(bad)
+        bad.append(name)
+    return "", tuple(bad)
 
 
-def _free_id(item_id: str, number: int, seen: set[str]) -> str:
+def _free_id(item_id: str, number: int, seen: Container[str]) -> str:
     candidate = f"{item_id[: MAX_ID - 64]}#row-{number}"
     while candidate in seen:
         candidate += "+"

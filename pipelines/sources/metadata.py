@@ -1,48 +1,47 @@
-"""Reads what an uploader or a platform says about an item: strict JSON in, checked and capped fields out.
+"""Reads what an uploader or a platform says about an item: fields in, checked, converted and capped.
 
-All of it is an attacker's (I9). A bad field costs itself and is reported (``valid`` is false); the others are kept,
-because one odd tag must not rid an item of its title, its id or its deletion. Knows no files and no network.
+All of it is an attacker's (I9). A bad field costs itself and is named; the others are kept, because one odd tag must
+not rid an item of its title, its id or its deletion. Knows no files and no network.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Final, cast
+from datetime import datetime
+from typing import Any, Final
 
-from embeddings.strict_json import refuse_constant, without_repeats
-from pipelines.sources.item import KINDS, Kind
+from pipelines.sources.item import Kind
+from pipelines.sources.json_rows import Every, merged, read_objects
+from pipelines.sources.moments import is_plausible, read_moment
+from pipelines.sources.values import Value, read_flag, read_identifier, read_kind, read_text, read_words
 
-MAX_METADATA_BYTES: Final = 1 << 20
-"""Largest side-car, and largest line of a manifest."""
-MAX_ID: Final = 512
+MAX_METADATA_BYTES: Final = 16 << 20
+"""Largest side-car, and as much as is read of a line of a manifest."""
 MAX_TITLE: Final = 1_000
 MAX_PROMPT: Final = 64_000
-MAX_WORDS: Final = 1_000
-MAX_WORD: Final = 256
 MAX_LOCATOR: Final = 4_096
 
 FIELDS: Final = (
-    *("id", "kind", "parent_model", "uploader", "received_at", "title", "prompt"),
+    *("id", "kind", "parent_model", "uploader", "received_at", "updated_at", "generation", "title", "prompt"),
     *("tags", "trigger_words", "nsfw_level", "deleted"),
 )
 """What a side-car may say. A manifest adds path, url and the revision fields."""
 REVISION_FIELDS: Final = ("sha256", "etag", "revision")
 MODEL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_MOST_GENERATION: Final = 10**8
+"""Of a number that is no time: from here on it is one."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Metadata:
-    """The fields that could be read; ``valid`` is false when any that was given could not."""
+    """The fields that could be read; ``bad`` names those that were given and could not."""
 
     item_id: str | None = None
     kind: Kind | None = None
     received_at: datetime | None = None
+    updated_at: datetime | None = None
+    generation: int | None = None
     parent_model: str | None = None
     uploader: str | None = None
     title: str | None = None
@@ -52,58 +51,86 @@ class Metadata:
     nsfw_level: str | None = None
     revision: str | None = None
     deleted: bool = False
-    valid: bool = True
+    undeleted: bool = False
+    """It says that it is not deleted, instead of saying nothing."""
+    bad: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    """Texts of which only a part could be read."""
+    adapted: tuple[str, ...] = ()
+    """Fields that were read from another form than the documented one."""
+    date_form: str = "missing"
+    """How ``received_at`` was written (:data:`pipelines.sources.moments.FORMS`), ``missing`` or ``unreadable``."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether every field that was given could be read."""
+        return not self.bad
 
 
-UNREADABLE: Final = Metadata(valid=False)
+UNREADABLE_OBJECT: Final = Metadata(bad=("object",))
 """The metadata of a side-car or row that is no JSON object at all."""
 
 
-def parse_object(data: bytes) -> dict[str, object]:
-    """A JSON object, strictly: UTF-8, no repeated keys, no NaN or infinities. Raises :class:`ValueError`."""
-    try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=without_repeats, parse_constant=refuse_constant)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError("not an object")
-    return value
+_READERS: Final[Mapping[str, Callable[[object], Value[Any]]]] = {
+    "id": read_identifier,
+    "parent_model": read_identifier,
+    "uploader": read_identifier,
+    "title": lambda value: read_text(value, MAX_TITLE),
+    "prompt": lambda value: read_text(value, MAX_PROMPT),
+    "tags": read_words,
+    "trigger_words": read_words,
+    "nsfw_level": read_identifier,
+}
+"""Field -> its reader, for those that need nothing else; all but ``id`` have the name of their attribute."""
 
 
-def read_metadata(fields: Mapping[str, object]) -> Metadata:
-    """Check, convert and cap ``fields``. Never raises: what cannot be read is left out and ``valid`` becomes false.
+class Reader:
+    """Reads fields. ``kinds``: a platform's names for kinds, beside those that are known, by ``kind_key``."""
 
-    Ids, uploaders and parents may be integers. ``received_at`` is ISO 8601 (or a date or datetime); naive means UTC,
-    a date alone means its midnight. Long strings and lists are cut to the caps above.
-    """
-    item_id, id_ok = _identifier(fields.get("id"))
-    kind, kind_ok = _kind(fields.get("kind"))
-    received_at, received_ok = _moment(fields.get("received_at"))
-    parent_model, parent_ok = _identifier(_unless_empty(fields.get("parent_model")))
-    uploader, uploader_ok = _identifier(_unless_empty(fields.get("uploader")))
-    title, title_ok = _text(fields.get("title"), MAX_TITLE)
-    prompt, prompt_ok = _text(fields.get("prompt"), MAX_PROMPT)
-    tags, tags_ok = _words(fields.get("tags"))
-    trigger_words, triggers_ok = _words(fields.get("trigger_words"))
-    nsfw_level, nsfw_ok = _identifier(_unless_empty(fields.get("nsfw_level")))
-    revision, revision_ok = _revision(fields)
-    deleted, deleted_ok = _flag(fields.get("deleted"))
-    checks = (id_ok, kind_ok, received_ok, parent_ok, uploader_ok, title_ok, prompt_ok, tags_ok)
-    return Metadata(
-        item_id=item_id,
-        kind=kind,
-        received_at=received_at,
-        parent_model=parent_model,
-        uploader=uploader,
-        title=title,
-        prompt=prompt,
-        tags=tags,
-        trigger_words=trigger_words,
-        nsfw_level=nsfw_level,
-        revision=revision,
-        deleted=deleted,
-        valid=all((*checks, triggers_ok, nsfw_ok, revision_ok, deleted_ok)),
-    )
+    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+        self._readers = {
+            **_READERS,
+            "kind": lambda value: read_kind(value, kinds),
+            "generation": read_generation,
+            "updated_at": _read_time,
+            "deleted": _read_deleted,
+        }
+
+    def read(self, fields: Mapping[str, object], *, bad: tuple[str, ...] = ()) -> Metadata:
+        """Check, convert and cap ``fields``. Never raises. ``bad``: fields that are known to be already."""
+        notes: dict[str, str] = dict.fromkeys(bad, "bad")
+        values: dict[str, Any] = {}
+        for name, given in fields.items():
+            reader = self._readers.get(name)
+            if reader is None or given is None:
+                continue
+            value, how = reader(given)
+            values["item_id" if name == "id" else name] = value
+            if how not in ("plain", "missing"):
+                notes.setdefault(name, how)
+        if fields.get("id") == "":
+            notes.setdefault("id", "bad")
+        deleted = values.pop("deleted", None)
+        date_form, received_at = _dated(fields.get("received_at"), notes)
+        return Metadata(
+            **values,
+            received_at=received_at,
+            revision=_revision(fields, notes),
+            deleted=deleted is True,
+            undeleted=deleted is False,
+            bad=_those(notes, "bad"),
+            damaged=_those(notes, "damaged"),
+            adapted=_those(notes, "adapted"),
+            date_form=date_form,
+        )
+
+    def read_sidecar(self, data: bytes) -> Metadata:
+        """The metadata in a side-car's bytes; :data:`UNREADABLE_OBJECT` where they do not begin a JSON object."""
+        objects = read_objects(data, FIELDS)
+        if not objects or (not objects[0].pairs and not objects[0].whole):
+            return UNREADABLE_OBJECT
+        fields, repeated = merged(objects[0].pairs)
+        return self.read(fields, bad=repeated if objects[0].sound else (*repeated, "object"))
 
 
 def default_kind(path: str) -> Kind:
@@ -111,77 +138,66 @@ def default_kind(path: str) -> Kind:
     return "model" if path.lower().endswith(MODEL_SUFFIXES) else "image"
 
 
-def is_storable(text: str) -> bool:
-    """Whether any database stores ``text`` unchanged: no NUL, no lone surrogate."""
-    return _UNSTORABLE.search(text) is None
+def read_generation(value: object) -> Value[int | None]:
+    """When, or as which number, a manifest was made: a time as microseconds since 1970, a smaller number as it is."""
+    if value is None or value == "":
+        return Value(None, "missing")
+    if (found := read_moment(value)) is not None and is_plausible(found[0]):
+        return Value(round(found[0].timestamp() * 10**6), "plain")
+    number = read_identifier(value).read
+    if (
+        found is None
+        and number is not None
+        and number.isascii()
+        and number.isdigit()
+        and int(number) < _MOST_GENERATION
+    ):
+        return Value(int(number), "plain")
+    return Value(None, "bad")
 
 
-def _unless_empty(value: object) -> object:
-    return None if value == "" else value
+def _those(notes: Mapping[str, str], how: str) -> tuple[str, ...]:
+    return tuple(sorted([name for name, noted in notes.items() if noted == how])) if notes else ()
 
 
-def _identifier(value: object) -> tuple[str | None, bool]:
-    """An id is kept whole or not at all: a cut or altered id would name another thing."""
-    if value is None:
-        return None, True
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value.strip() or len(value) > MAX_ID or not is_storable(value):
-        return None, False
-    return value, True
+def _dated(value: object, notes: dict[str, str]) -> tuple[str, datetime | None]:
+    """The name of the form of ``received_at``, and the moment."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return "missing", None
+    found = read_moment(value)
+    if found is None:
+        notes.setdefault("received_at", "bad")
+        return "unreadable", None
+    return found[1], found[0]
 
 
-def _text(value: object, limit: int) -> tuple[str | None, bool]:
-    if value is None:
-        return None, True
-    if not isinstance(value, str):
-        return None, False
-    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value[:limit]), True
+def _read_time(value: object) -> Value[datetime | None]:
+    if isinstance(value, str) and not value.strip():
+        return Value(None, "missing")
+    found = read_moment(value)
+    # One in 9999 would make every later row of the item an older one.
+    return Value(found[0], "plain") if found is not None and is_plausible(found[0]) else Value(None, "bad")
 
 
-def _words(value: object) -> tuple[tuple[str, ...], bool]:
-    if value is None:
-        return (), True
-    if not isinstance(value, list | tuple):
-        return (), False
-    words = [_text(word, MAX_WORD)[0] for word in value]
-    kept = [word for word in words if word is not None]
-    return tuple(kept[:MAX_WORDS]), len(kept) == len(words)
+def _read_deleted(value: object) -> Value[bool | None]:
+    """Of several values any deletion counts: a key that occurs twice must not lose it."""
+    if not isinstance(value, Every):
+        return read_flag(value)
+    read = [read_flag(one) for one in value]
+    if any(one.read for one in read):
+        return Value(True, "bad")
+    return Value(None if any(one.how == "bad" for one in read) else read[-1].read, "bad")
 
 
-def _kind(value: object) -> tuple[Kind | None, bool]:
-    if value is None:
-        return None, True
-    if isinstance(value, str) and value in KINDS:
-        return cast(Kind, value), True
-    return None, False
-
-
-def _flag(value: object) -> tuple[bool, bool]:
-    if value is None:
-        return False, True
-    return (value, True) if isinstance(value, bool) else (False, False)
-
-
-def _moment(value: object) -> tuple[datetime | None, bool]:
-    if value is None:
-        return None, True
-    try:
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value.strip())
-        elif isinstance(value, date) and not isinstance(value, datetime):
-            value = datetime(value.year, value.month, value.day)
-        if not isinstance(value, datetime):
-            return None, False
-        aware = value.replace(tzinfo=UTC) if value.utcoffset() is None else value
-        return aware.astimezone(UTC), True
-    except (ValueError, OverflowError):
-        return None, False
-
-
-def _revision(fields: Mapping[str, object]) -> tuple[str | None, bool]:
+def _revision(fields: Mapping[str, object], notes: dict[str, str]) -> str | None:
+    """The first of the fields that tells a content from another."""
     for name in REVISION_FIELDS:
-        value = _unless_empty(fields.get(name))
-        if value is not None:
-            return _identifier(value.hex() if isinstance(value, bytes) else value)
-    return None, True
+        value = fields.get(name)
+        if value is None:
+            continue
+        read = read_identifier(value.hex() if isinstance(value, bytes) else value)
+        if read.how == "bad":
+            notes.setdefault(name, "bad")
+        elif read.read is not None:
+            return read.read
+    return None

@@ -3,53 +3,58 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from embeddings.errors import ConfigError, CorruptionError
-from pipelines.sources.metadata import FIELDS, MAX_METADATA_BYTES, REVISION_FIELDS, parse_object
+from pipelines.sources.json_rows import merged, read_objects
+from pipelines.sources.metadata import FIELDS, MAX_METADATA_BYTES, REVISION_FIELDS
+from pipelines.sources.values import UNREADABLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS: Final = (*FIELDS, "path", "url", *REVISION_FIELDS)
+BROKEN: Final = "row"
+"""Among the bad fields: the row itself, which could be read in part only."""
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _BATCH_ROWS: Final = 1_024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-class _Unreadable:
-    """Stands for a cell that has no Python value: invalid UTF-8, a time beyond the calendar. Of no accepted type."""
-
-
-_UNREADABLE: Final = _Unreadable()
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Row:
-    """A row's number, from 1, and its known fields; None when the row is no JSON object."""
+    """A row's number, from 1, and its known fields; None when the row is no JSON object.
+
+    ``bad``: fields that occur more than once, and :data:`BROKEN` for a row that could be read in part only.
+    """
 
     number: int
     fields: Mapping[str, object] | None
+    bad: tuple[str, ...] = ()
 
 
-def read_json_lines(path: Path) -> Iterator[Row]:
-    """One row per line that is not blank, numbered by line. Memory is bounded by one line's limit, even from gzip.
+def read_json_lines(path: Path, *, every: bool = False) -> Iterator[Row]:
+    """One row per line that is not blank, numbered by line; several where a line break between objects is lacking.
 
-    Raises :class:`CorruptionError` when the file cannot be read to its end.
+    ``every``: with the fields that nobody reads, where the line is sound. Memory is bounded by one line's limit, even
+    from gzip. Raises :class:`CorruptionError` when the file cannot be read to its end.
     """
     try:
         with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as stream:
             number = 0
             while line := stream.readline(MAX_METADATA_BYTES + 1):
                 number += 1
-                if len(line) > MAX_METADATA_BYTES and not line.endswith(b"\n"):
+                if cut := len(line) > MAX_METADATA_BYTES and not line.endswith(b"\n"):
                     _skip_line(stream)
-                    yield Row(number, None)
-                elif content := line.removeprefix(_BOM if number == 1 else b"").strip():
-                    yield Row(number, _parse(content))
+                if content := line.removeprefix(_BOM if number == 1 else b"").strip():
+                    yield from _rows(number, content, cut=cut, every=every)
     except (OSError, EOFError, zlib.error):
         raise CorruptionError("the manifest cannot be read to its end") from None
 
@@ -67,12 +72,48 @@ def read_parquet(path: Path) -> Iterator[Row]:
             yield Row(number, {name: values[index] for name, values in columns.items()})
 
 
-def _parse(line: bytes) -> Mapping[str, object] | None:
+def parquet_generation(path: Path) -> str | None:
+    """The ``generation`` in a Parquet file's key-value metadata, as text. Raises as :func:`read_parquet`."""
+    import pyarrow.parquet as pq
+
+    from indexes.damage import DAMAGE
+
     try:
-        fields = parse_object(line)
-    except ValueError:
-        return None
-    return {name: fields[name] for name in COLUMNS if name in fields}
+        with pq.ParquetFile(path) as file:
+            found = (file.schema_arrow.metadata or {}).get(b"generation")
+            return None if found is None else found.decode("utf-8", "replace")
+    except DAMAGE:
+        raise CorruptionError("the manifest cannot be read to its end") from None
+
+
+def other_fields(path: Path, *, parquet: bool, most: int) -> dict[str, int]:
+    """Fields that a manifest has and nobody reads, with how many of its first ``most`` rows have them.
+
+    Only names that look like names: a key may be anybody's text. Raises as :func:`read_json_lines`.
+    """
+    if parquet:
+        import pyarrow.parquet as pq
+
+        from indexes.damage import DAMAGE
+
+        try:
+            names: list[str] = pq.read_schema(path).names
+            counts = Counter(dict.fromkeys(names, min(pq.read_metadata(path).num_rows, most)))
+        except DAMAGE:
+            raise CorruptionError("the manifest cannot be read to its end") from None
+    else:
+        counts = Counter(name for row in islice(read_json_lines(path, every=True), most) for name in row.fields or ())
+    return {name: count for name, count in sorted(counts.items()) if name not in COLUMNS and _NAME.fullmatch(name)}
+
+
+def _rows(number: int, content: bytes, *, cut: bool, every: bool) -> Iterator[Row]:
+    objects = read_objects(content, None if every else COLUMNS, cut=cut)
+    if not objects:
+        yield Row(number, None)
+    for one in objects:
+        fields, repeated = merged(one.pairs)
+        nothing = not fields and not one.whole
+        yield Row(number, None if nothing else fields, repeated if one.whole else (*repeated, BROKEN))
 
 
 def _skip_line(stream: IO[bytes] | gzip.GzipFile) -> None:
@@ -113,10 +154,18 @@ def _values(column: pa.Array) -> list[object]:
 
 
 def _value(cell: pa.Scalar) -> object:
+    """The value; of text that is no UTF-8 what can be read, with lone surrogates for the rest."""
+    import pyarrow as pa
+
     from indexes.damage import DAMAGE
 
     try:
         value: object = cell.as_py()
     except DAMAGE:
-        return _UNREADABLE
+        try:
+            if pa.types.is_string(cell.type) or pa.types.is_large_string(cell.type):
+                return cell.as_buffer().to_pybytes().decode("utf-8", "surrogateescape")
+        except DAMAGE:
+            pass
+        return UNREADABLE
     return value

@@ -107,6 +107,11 @@ class HttpTakedownClient:
         """SHA-256 of the URL in its normal form."""
         return hashlib.sha256(self._address.encode()).hexdigest()
 
+    @property
+    def host(self) -> str:
+        """The name of the host, without port, path or credentials."""
+        return httpx.URL(self._address).host
+
     def send(self, message: Message) -> Delivery:
         """POST the message once. Redirects are not followed; an answer that breaks off is no answer."""
         body = message.body.encode()

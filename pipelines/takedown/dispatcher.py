@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy.engine import Connection
@@ -22,7 +22,7 @@ from pipelines.failpoints import Failpoints
 from pipelines.takedown import leases
 from pipelines.takedown.client import Delivery, Outcome, TakedownClient
 from pipelines.takedown.leases import Caps, Claim, Position, Settlement
-from pipelines.takedown.outbox import DEAD, DONE, HELD, PENDING, WITHDRAWAL, WITHDRAWN, counts_by_state
+from pipelines.takedown.outbox import DEAD, DONE, HELD, PENDING, WITHDRAWAL, WITHDRAWN, counts_by_state, retire_moot
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class DispatchSummary:
     """messages given up in this call"""
     overtaken: int
     """failed attempts of takedowns that were withdrawn meanwhile: not repeated"""
+    moot: int
+    """takedowns that were never sent and are withdrawn, because their item, or what it held, is gone"""
     lost: int
     """results that came after the lease had run out and gone to another dispatcher"""
     endpoint_stopped: bool
@@ -48,6 +50,24 @@ class DispatchSummary:
     pending: int
     held: int
     dead_letters: int
+    unacknowledged: dict[str, dict[str, int]] = field(default_factory=dict)
+    """attempts of this call without a 2xx: action -> status code or fixed word -> how many"""
+    host: str = ""
+    """of the service; its path and what may stand in it are nobody's to read here"""
+
+    @property
+    def all_acknowledged(self) -> bool:
+        """Whether the service took everything that was sent, or nothing was due."""
+        return not self.unacknowledged and not self.endpoint_stopped
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What was not acknowledged, a line for each kind of message and answer."""
+        return tuple(
+            f"{action}: {count} not acknowledged by {self.host or 'the service'}: {answer}"
+            for action, answers in sorted(self.unacknowledged.items())
+            for answer, count in sorted(answers.items())
+        )
 
 
 def dispatch(
@@ -71,9 +91,13 @@ def dispatch(
     with database.read() as connection:
         leases.require_open(connection, client.endpoint_id)
     tally: Counter[str] = Counter()
+    failed: Counter[tuple[str, str]] = Counter()
     caps = leases.caps_of(config)
     for message_id in _each_due(database, now, page=config.batch, caps=caps):
         with database.write() as tx:
+            if retire_moot(tx, message_id, now=now()):
+                tally["moot"] += 1
+                continue
             lease = config.lease_seconds
             claim = leases.claim(tx, message_id, owner=owner, lease_seconds=lease, now=now(), caps=caps)
         if claim is None:  # another dispatcher was faster, or it was withdrawn
@@ -86,12 +110,14 @@ def dispatch(
             failpoints.pass_by("before_acknowledgement")
         failpoints.pass_by("after_acknowledgement")
         tally.update(["attempts", *words])
+        if delivery.outcome is not Outcome.SUCCESS:
+            failed[claim.action, delivery.result] += 1
         if progress:
             progress(tally["attempts"])
         unanswered = 0 if delivery.answered else unanswered + 1
         if delivery.outcome is Outcome.GONE or unanswered >= config.max_unanswered:
             break
-    return _summary(database, tally)
+    return _summary(database, tally, failed)
 
 
 def _each_due(database: Database, now: Callable[[], datetime], *, page: int, caps: Caps) -> Iterator[str]:
@@ -161,7 +187,10 @@ def _wait_seconds(attempts: int, retry_after: float, left: float, config: Takedo
     return max(random.uniform(0.0, ceiling), asked)
 
 
-def _summary(database: Database, tally: Counter[str]) -> DispatchSummary:
+def _summary(database: Database, tally: Counter[str], failed: Counter[tuple[str, str]]) -> DispatchSummary:
+    unacknowledged: dict[str, dict[str, int]] = {}
+    for (action, result), count in sorted(failed.items()):
+        unacknowledged.setdefault(action, {})[result] = count
     with database.read() as connection:
         counts = counts_by_state(connection)
     return DispatchSummary(
@@ -171,9 +200,11 @@ def _summary(database: Database, tally: Counter[str]) -> DispatchSummary:
         rejected=tally["rejected"],
         dead=tally["dead"],
         overtaken=tally["overtaken"],
+        moot=tally["moot"],
         lost=tally["lost"],
         endpoint_stopped=tally["stopped"] > 0,
         pending=counts[PENDING],
         held=counts[HELD],
         dead_letters=counts[DEAD],
+        unacknowledged=unacknowledged,
     )

@@ -19,8 +19,9 @@ from embeddings.errors import NotReadyError
 from pipelines.config import TakedownConfig
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import outbox, state
+from pipelines.in_force import rests
 from pipelines.takedown.client import Message
-from pipelines.takedown.outbox import DEAD, DONE, LEASED, PENDING, WITHDRAWN
+from pipelines.takedown.outbox import DEAD, DONE, EFFECTS, LEASED, PENDING, WITHDRAWN
 
 _STOPPED: Final = "endpoint_stopped"
 
@@ -127,6 +128,11 @@ def require_open(connection: Connection, endpoint_id: str) -> None:
         )
 
 
+def is_stopped(connection: Connection) -> bool:
+    """Whether an endpoint answered 410 and nobody has resumed it."""
+    return get_state(connection, _STOPPED) is not None
+
+
 def stop_endpoint(tx: Connection, endpoint_id: str) -> None:
     """Send nothing more to this endpoint. What waits gets a whole new schedule when sending resumes."""
     set_state(tx, _STOPPED, endpoint_id)
@@ -139,7 +145,8 @@ def resume_endpoint(tx: Connection) -> bool:
 
 
 def _claimable(now: datetime, caps: Caps) -> sa.ColumnElement[bool]:
-    """Due or left behind by a dead dispatcher; and a withdrawal only once its takedown is not being sent."""
+    """Due or left behind by a dead dispatcher; a withdrawal only once its takedown is not being sent, and what asks for
+    something only while the consent of its subject lasts: until it is renewed, it rests as it is."""
     next_attempt, lease = outbox.c.next_attempt_at, outbox.c.leased_until
     ready = sa.or_(
         sa.and_(outbox.c.state == PENDING, sa.or_(next_attempt <= now, next_attempt > now + caps.wait)),
@@ -149,4 +156,5 @@ def _claimable(now: datetime, caps: Caps) -> sa.ColumnElement[bool]:
     original = outbox.alias("original")
     until = original.c.leased_until
     in_flight = sa.and_(original.c.lease_owner.is_not(None), until > now, until <= now + caps.lease)
-    return sa.and_(ready, ~sa.exists().where(original.c.key == outbox.c.withdraws_key, in_flight))
+    resting = sa.and_(outbox.c.action.in_(EFFECTS), rests(outbox, now))
+    return sa.and_(ready, ~resting, ~sa.exists().where(original.c.key == outbox.c.withdraws_key, in_flight))

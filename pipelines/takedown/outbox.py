@@ -28,7 +28,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from pipelines.database.tables import outbox
+from pipelines.database.tables import items, outbox
+from pipelines.in_force import rests
 
 PENDING: Final = "pending"
 HELD: Final = "held"
@@ -43,6 +44,13 @@ BLOCK: Final = "generator.block"
 WITHDRAWAL: Final = "withdrawal"
 EFFECTS: Final = (TAKEDOWN, BLOCK)
 """Actions that open a case at the service, and that a withdrawal can close."""
+FELL: Final = "fell"
+"""The last result of a message that was withdrawn unsent because what called for it was gone, or somebody else's word
+took its place. Should it be called for again, it keeps its deadline."""
+MOOT: Final = "moot"
+"""The last result of a takedown that was withdrawn unsent because its item was gone when it was to be sent."""
+DISCARDED: Final = "discarded"
+"""The last result of a message that a person decided not to have sent: no machine asks for it again."""
 RELEASED: Final = "released"
 """The last result of a message that somebody released: no circuit breaker holds it again."""
 _EVENT_TYPES: Final = {TAKEDOWN: "takedown.requested", BLOCK: "generator.block", WITHDRAWAL: "takedown.withdrawn"}
@@ -158,23 +166,42 @@ def withdraw(
     return WithdrawCounts(unsent=unsent, in_doubt=in_doubt, delivered=delivered)
 
 
-def cancel_unsent(tx: Connection, *, item_id: str | None = None, subject_id: str | None = None, now: datetime) -> int:
-    """Withdraw an item's takedowns, or a subject's messages, that were certainly never sent; how many.
+def cancel_unsent(tx: Connection, *, item_id: str, now: datetime) -> int:
+    """Withdraw an item's takedowns that were certainly never sent; how many.
 
     Sent ones stand. A block is about a model's name, not about what its file holds, so no change of an item cancels it.
     """
-    if subject_id is None and item_id is None:
-        raise ValueError("cancel_unsent needs a subject_id or an item_id")
     chosen = sa.and_(
-        outbox.c.action.in_([TAKEDOWN] if item_id else EFFECTS),
+        outbox.c.item_id == item_id,
+        outbox.c.action == TAKEDOWN,
         outbox.c.state.in_((PENDING, HELD)),
         outbox.c.attempts == 0,
     )
-    if subject_id is not None:
-        chosen &= outbox.c.subject_id == subject_id
-    if item_id is not None:
-        chosen &= outbox.c.item_id == item_id
-    return tx.execute(sa.update(outbox).where(chosen).values(state=WITHDRAWN, finished_at=now)).rowcount
+    fallen = {"state": WITHDRAWN, "finished_at": now, "last_result": FELL}
+    return tx.execute(sa.update(outbox).where(chosen).values(**fallen)).rowcount
+
+
+def retire_moot(tx: Connection, message_id: str, *, now: datetime) -> bool:
+    """Withdraw a takedown that was certainly never sent if its item is gone, or has other content and text by now.
+
+    Listing a deletion or a change cancels what waits (:func:`cancel_unsent`); this is for what was written, released or
+    found changed since, between two looks of the judging stage. One that may have arrived is sent on: it is the
+    service's to know, and a withdrawal could bring back what it has removed.
+    """
+    row = tx.execute(
+        sa.select(items.c.live, items.c.content_sha256, items.c.text_digest, outbox.c.content_sha256.label("about"))
+        .join(items, items.c.item_id == outbox.c.item_id)
+        .where(
+            outbox.c.message_id == message_id,
+            outbox.c.action == TAKEDOWN,
+            outbox.c.state == PENDING,
+            outbox.c.attempts == 0,
+        )
+    ).first()
+    if row is None or (row.live and row.about in (row.content_sha256, row.text_digest)):
+        return False
+    values = {"state": WITHDRAWN, "finished_at": now, "last_result": FELL if row.live else MOOT}
+    return _move(tx, message_id, PENDING, values)
 
 
 def not_taken_back() -> sa.ColumnElement[bool]:
@@ -195,9 +222,30 @@ def counts_by_state(connection: Connection) -> dict[str, int]:
     return dict.fromkeys(STATES, 0) | {row.state: row.messages for row in found}
 
 
+def count_resting(connection: Connection, *, now: datetime) -> int:
+    """Messages that are not sent because the consent of their subject is over, until it is renewed."""
+    waiting = sa.and_(outbox.c.action.in_(EFFECTS), outbox.c.state.in_((PENDING, HELD, LEASED)))
+    query = sa.select(sa.func.count()).select_from(outbox).where(waiting, rests(outbox, now))
+    return int(connection.execute(query).scalar_one())
+
+
 def release_held(tx: Connection, message_id: str) -> bool:
     """Let a held message be sent. False when it is not held (any more)."""
     return _move(tx, message_id, HELD, {"state": PENDING, "last_result": RELEASED})
+
+
+def discard(tx: Connection, row: Row[Any], *, now: datetime) -> bool:
+    """Have a message that is held or dead never sent (again); whether it may have arrived, and got a withdrawal."""
+    values = {"state": WITHDRAWN, "finished_at": now, "last_result": DISCARDED}
+    if not _move(tx, row.message_id, row.state, values) or row.attempts == 0:
+        return False
+    return _insert_once(tx, _withdrawal_row(row, {"reason": DISCARDED}, now))
+
+
+def held_by(row: Any) -> str | None:
+    """The fixed word of what holds a row of ``outbox``; None where nothing does."""
+    word: str = row.last_result or "held:unknown"
+    return word.removeprefix("held:") if row.state == HELD else None
 
 
 def revive(tx: Connection, message_id: str) -> bool:

@@ -19,6 +19,7 @@ import pytest
 
 import pipelines.fetch
 from indexes.names import NameMatcher
+from pipelines import isolation
 from pipelines.config import Config
 from pipelines.environment import Environment
 from pipelines.workspace import Workspace, open_workspace
@@ -30,6 +31,7 @@ TEXT: Final = "a text that nobody survives"
 MEMORY: Final = 512 * 2**20
 
 DOES: Final = ("memory", "spin", "signal")
+isolation.PRELOADED.append(__name__)  # these processes open a home with a pill, and need not import it each
 
 
 class UnforeseenError(Exception):
@@ -140,7 +142,9 @@ def run_and_die(
     pill: Pill, environment: Environment, config: Config, work: Callable[[Workspace], object]
 ) -> int | None:
     """``work`` in a process that is nobody else's, with the pill; its exit code."""
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(pill, environment, config, work))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(isolation.PRELOADED)
+    process = context.Process(target=_work, args=(pill, environment, config, work))
     process.start()
     process.join()
     return process.exitcode

@@ -15,7 +15,8 @@ from pipelines import actors, audit
 from pipelines.automation import SERVICE
 from pipelines.database import tables
 from pipelines.workspace import Workspace
-from tests.test_layout import PACKAGES, dotted, imported, modules
+from tests.source_code import dotted, imported, nodes_of
+from tests.test_layout import PACKAGES, modules
 
 CHOSEN_BY_THE_CALLER = ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER", "SUDO_UID", "HOME")
 
@@ -74,5 +75,4 @@ def test_no_module_asks_the_environment_who_somebody_is() -> None:
 
 def words(path: Path) -> set[str]:
     """The strings of a module."""
-    found = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    return {node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {node.value for node in nodes_of(path) if isinstance(node, ast.Constant) and isinstance(node.value, str)}

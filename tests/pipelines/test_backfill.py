@@ -276,16 +276,16 @@ def test_how_far_a_backfill_is_can_be_read_by_others_while_it_runs_and_after_it_
     assert status_of(watcher).state == "none"
 
 
-def test_a_request_that_came_meanwhile_is_completed_by_the_backfill(swept: Workspace) -> None:
+def test_a_request_that_came_meanwhile_is_searched_for_by_the_backfill(swept: Workspace) -> None:
     backfill_templates(swept, actor="tester")
     request = ask_for_removal(swept, person(9))
     for actor in ("tester", "second"):  # vectors of earlier models cannot be previewed
         agree(swept, request.request_id, actor)
     assert wanted_rescans(swept).keys == (), "no rescan can bring the old items to this person"
-    assert backfill(swept, actor="tester").completed_requests == 1
+    assert backfill(swept, actor="tester").searched_requests == 1
     assert statuses(swept)["b"] == "hit"
     with swept.database.read() as connection:
-        assert get_request(connection, request.request_id).state == "completed"
+        assert get_request(connection, request.request_id).state == "under_review"
 
 
 def test_a_runtime_that_is_not_here_is_a_line_of_the_status_and_stops_a_sweep(

@@ -175,7 +175,7 @@ def test_a_sweep_tells_every_count(story: dict[str, Any]) -> None:
 
 def test_a_request_tells_its_subject_and_its_deadline(story: dict[str, Any]) -> None:
     assert story["opened"].keys() >= {"request_id", "subject_id", "due_at"}
-    assert story["opened"]["state"] == "open"
+    assert story["opened"]["state"] == "received"
     assert story["opened"]["resembles"] == [story["subject"]["subject_id"]]
     assert story["accepted"]["state"] == "accepted"
 
@@ -185,9 +185,10 @@ def test_a_request_that_is_not_accepted_cannot_be_rescanned(story: dict[str, Any
     assert "accept it before rescanning" in story["early"].stderr
 
 
-def test_a_rescan_finds_what_was_there_and_completes_the_request(story: dict[str, Any]) -> None:
+def test_a_rescan_finds_what_was_there_and_finishes_the_search_of_the_request(story: dict[str, Any]) -> None:
     told = story["rescan"]
-    assert (told["subjects"], told["new_hits"], told["completed_requests"], told["coverage"]) == (1, 2, 1, 1.0)
+    assert (told["subjects"], told["new_hits"], told["searched_requests"], told["coverage"]) == (1, 2, 1, 1.0)
+    assert told["completed_requests"] == 0
 
 
 def test_i10_hits_explain_themselves_and_can_be_filtered(filled: Home, story: dict[str, Any]) -> None:
@@ -247,8 +248,8 @@ def test_lists_and_plain_output_for_people(filled: Home, story: dict[str, Any]) 
 def test_withdrawing_and_erasing_and_rejecting(filled: Home, story: dict[str, Any]) -> None:
     reference = ("--reference", filled.photograph("b.png"))
     added = filled.done("subject", "add", "--name", "Nobody", *reference, "--consent", "c", "--expires", "2099-12-31")
-    assert filled.done("subject", "withdraw", added["subject_id"])["state"] == "withdrawn"
-    assert filled.done("subject", "erase", added["subject_id"])["state"] == "erased"
+    assert filled.done("subject", "withdraw", added["subject_id"], "--yes")["state"] == "withdrawn"
+    assert filled.done("subject", "erase", added["subject_id"], "--yes")["state"] == "erased"
     refused = filled.run("subject", "show", added["subject_id"])
     assert (refused.exit_code, refused.stderr) == (1, "error: this subject is erased: nothing personal is kept\n")
     opened = filled.done("request", "open", "--name", "Nobody", *reference, "--contact", "case-2")

@@ -43,21 +43,42 @@ CHOOSING = (
     "tier",
     "band",
     "verdict",
+    "rule",
     "most",
     "yes",
     "expect",
 )
 """Options of ``decide`` that stand in place of hits."""
+ON_ITS_OWN = ("held_by", "subject_id", "item_id", "action", "older_than", "overdue", "state")
+"""Options of ``outbox release`` and ``discard`` that choose messages by themselves."""
+WITH_OTHERS = ("most", "yes", "expect")
+"""Those that go with one that chooses."""
+CHANGES = {
+    *("added", "removed", "case_reference__text", "case_reference__file"),
+    *(f"{one}__{form}" for one in ("contact", "consent") for form in ("text", "file")),
+    *(
+        f"{act}_{what}__{form}"
+        for act in ("add", "remove")
+        for what in ("aliases", "exclusions")
+        for form in ("text", "file")
+    ),
+}
+"""Options of ``subject update`` that change something."""
 ENDS_IN_1 = {
     "calibrate impostors": "a few people do not support the targets of the settings",
     "calibrate pairs": "two pairs support no threshold",
     "decide yes": "the digest is of no preview",
+    "outbox discard yes": "the digest is of no preview",
+    "outbox release yes": "the digest is of no preview",
     "request accept expect": "the digest is of no preview",
     **dict.fromkeys(
         ("day approve", "day approve reason__text", "day approve reason__file", "day approve expect"),
         "no check stops this day",
     ),
     **dict.fromkeys(("day approve undo", "day reason"), "nobody approved this day"),
+    "status check": "a message of this home is dead",
+    "subject endings yes": "no opt-out ends",
+    "subject update expect": "the digest is of no preview",
 }
 """Lines whose refusal is what they show."""
 
@@ -123,12 +144,22 @@ def line_of(name: str, place: Place) -> list[str]:
         needed |= {"expect"} if chosen is not None and chosen.name == "yes" else set()
     elif call == "day approve" and chosen is not None and chosen.name == "undo":
         needed = {"chosen", "undo"}
+    elif call in ("outbox release", "outbox discard"):
+        name = chosen.name if chosen is not None else None
+        needed |= {"subject_id"} if name in WITH_OTHERS else set() if name in ON_ITS_OWN else {"message_ids"}
+        needed |= {"expect"} if name == "yes" else set()
     elif call == "calibrate" and not needed & {"pairs", "impostors"}:
         needed |= {"impostors", "fpir", "strong_fpir", "confidence"}
     elif call == "search" and not needed & {"text", "text_file", "image"}:
         needed.add("text")
     elif call == "restore" and "accept" in needed:
         needed.add("reason__text")
+    elif call in ("subject withdraw", "subject erase"):
+        needed.add("yes")
+    elif call == "subject endings" and "yes" in needed:
+        needed.add("expect")
+    elif call == "subject update" and not needed & CHANGES:
+        needed.add("case_reference__text")
     elif call == "sweep":
         needed.add("source")
     words = [word for each in command.params if each.name in needed for word in typed(each, values.get(each.name))]

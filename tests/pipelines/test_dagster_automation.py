@@ -199,7 +199,7 @@ def test_pending_requests_are_merged_into_one_run_and_asked_for_once(place: Work
     assert sensors.tick() == []
     assert "2 rescans are asked for already" in sensors.skipped
     assert sensors.execute(request).success
-    assert [state_of(place, request_id) for request_id in ids] == [("completed", 1)] * 2
+    assert [state_of(place, request_id) for request_id in ids] == [("under_review", 1)] * 2
     assert sensors.tick() == []
 
 
@@ -259,7 +259,7 @@ def test_a_failed_rescan_is_counted_recorded_and_asked_for_again(
     (again,) = sensors.tick()
     assert again.run_key == f"{request_id}:2"
     assert sensors.execute(again).success
-    assert state_of(place, request_id) == ("completed", 2)
+    assert state_of(place, request_id) == ("under_review", 2)
     sensors.tick("failed_runs")
     assert sensors.tick() == []
 
@@ -341,4 +341,4 @@ def test_a_rescan_by_hand_can_be_limited_to_one_request(place: Workspace, instan
         resources={"home": OpenedHome(place)},
     )
     assert result.success
-    assert (state_of(place, first)[0], state_of(place, second)[0]) == ("completed", "accepted")
+    assert (state_of(place, first)[0], state_of(place, second)[0]) == ("under_review", "accepted")

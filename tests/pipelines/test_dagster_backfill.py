@@ -198,7 +198,7 @@ def test_a_backfill_by_hand_that_died_is_taken_up(place: Workspace, sensor: Back
     assert sensor.ask() == ["fake-2:2"]
 
 
-def test_a_request_accepted_meanwhile_fails_no_rescan_and_is_completed(
+def test_a_request_accepted_meanwhile_fails_no_rescan_and_is_searched_for(
     place: Workspace, sensor: BackfillSensor
 ) -> None:
     use_pack(place, "fake-2")
@@ -206,7 +206,7 @@ def test_a_request_accepted_meanwhile_fails_no_rescan_and_is_completed(
     agree(place, request_id, "another")  # earlier models' vectors cannot be previewed, so it takes two
     assert sensor.tick("removal_requests") == []
     assert sensor.run().success
-    assert state_of(place, request_id) == ("completed", 1)
+    assert state_of(place, request_id) == ("under_review", 1)
 
 
 def test_a_night_after_a_change_of_pack_does_not_wait_for_the_backfill(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -324,6 +325,23 @@ def test_the_watermark_moves_from_day_to_day_and_never_over_a_gap(place: Workspa
         set_state(tx, "watermark", clock().date().isoformat())
     advance_watermark(place, Scope("source", clock().date()))
     assert watermark(place) == clock().date(), "today is not over"
+
+
+def test_i12_a_night_says_what_of_its_listing_changed_nothing(
+    place: Workspace, instance: DagsterInstance, uploads: Path
+) -> None:
+    enrol(place, person(1))
+    upload(uploads, "a.png", picture(WHITE), received=MONDAY, tags={"no": "list"})
+    for sidecar in ({}, {"deleted": 1}, {}):
+        upload(uploads, "gone.png", picture(person(1)), received=MONDAY, **sidecar)
+        result = nightly(place, instance)
+        assert result.success
+    (listed,) = (event.metadata for event in result.asset_materializations_for_node("uploads"))
+    assert (listed["deletion_stands"].value, listed["older"].value, listed["bad_field: tags"].value) == (1, 0, 1)
+    with place.database.read() as connection:
+        newest = sa.select(tables.runs.c.summary).where(tables.runs.c.run_id == result.run_id)
+        summary = json.loads(connection.execute(newest).scalar_one())
+    assert (summary["passed_over"], summary["bad_fields"]) == ({"deletion_stands": 1}, {"tags": 1})
 
 
 def test_a_first_night_that_failed_is_what_the_watermark_waits_for(

@@ -21,7 +21,9 @@ import sqlalchemy as sa
 from pipelines import failpoints
 from pipelines.backfill_state import read_backfill
 from pipelines.database import tables
+from pipelines.database.evidence import kept_evidence
 from pipelines.hits import list_hits
+from pipelines.kept_evidence import open_picture
 from pipelines.ledger import Scope
 from pipelines.manifest import list_shards
 from pipelines.registry import withdraw
@@ -112,6 +114,8 @@ def undisturbed(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> di
     end = finish(place)
     assert [status for _, status in end["items"]].count("hit") == 11
     assert len(end["corpus"]) == 5
+    assert len(end["evidence"]) == len(end["hits"]) + 6, "those of who left are kept for a while"
+    assert all(problem is None and picture for _, problem, picture in end["evidence"])
     actions = [(action, state) for _, action, state, *_ in end["outbox"]]
     assert actions.count(("takedown", "done")) >= 12
     assert actions.count(("withdrawal", "done")) == 6  # of five items and of the block of their model
@@ -160,6 +164,10 @@ def how_things_stand(workspace: Workspace) -> dict[str, Any]:
             "requests": _rows(connection, tables.requests, "request_id", "state"),
             "shards": _rows(connection, tables.shards, "shard_id", "covered_version", "covered_threshold", "faces"),
             "coverage": (coverage.pairs, coverage.settled),
+            "evidence": [
+                (hit_id, problem, open_picture(connection, workspace.sealer, hit_id))
+                for hit_id, problem in _rows(connection, kept_evidence, "hit_id", "problem")
+            ],
             "corpus": {
                 shard.entry.shard_id: workspace.corpus.read(
                     shard.entry, key=workspace.sealer.shard_key(shard.entry.shard_id)
@@ -220,7 +228,11 @@ def finish_backfill(place: Place) -> dict[str, Any]:
             embedded = _rows(connection, tables.items, "model_id", "item_id")
             made = _rows(connection, tables.templates, "model_id", "subject_id")
         # References get random ids, so what names them differs from home to home.
-        found = {name: value for name, value in how_things_stand(workspace).items() if name not in ("hits", "verdicts")}
+        found = {
+            name: value
+            for name, value in how_things_stand(workspace).items()
+            if name not in ("hits", "verdicts", "evidence")
+        }
         return found | {"embedded": embedded, "templates": made}
 
 

@@ -28,7 +28,7 @@ from pipelines.judging import live_hits
 from pipelines.ledger import Scope
 from pipelines.registry import Identity, erase, insert_subject, show_identity, withdraw
 from pipelines.requests import accept_request, get_request, open_request
-from pipelines.rescan import complete_covered_requests, rescan
+from pipelines.rescan import FinishedRequests, finish_searches, rescan
 from pipelines.sweep import list_source, require_complete, sweep
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
@@ -361,13 +361,13 @@ def test_i2_a_removal_request_is_open_until_every_text_was_searched_for_its_subj
     )
     accept_request(workspace, request.request_id, actor="tester")
     assert missing(workspace, request.subject_id) == 1
-    assert complete_covered_requests(workspace) == 0
+    assert finish_searches(workspace) == FinishedRequests(0, 0)
     with pytest.raises(NotReadyError, match="1 not examined"):
         require_complete(workspace, ALL)
     summary = rescan(workspace, request_id=request.request_id)
-    assert (summary.new_hits, summary.completed_requests, summary.unexamined) == (1, 1, 0)
+    assert (summary.new_hits, summary.searched_requests, summary.unexamined) == (1, 1, 0)
     with workspace.database.read() as connection:
-        assert get_request(connection, request.request_id).state == "completed"
+        assert get_request(connection, request.request_id).state == "under_review"
     assert found(workspace) == {("a.png", request.subject_id, "title", "full_name")}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 import pipelines
 from pipelines import hardening
 from tests.conftest import KEY
+from tests.source_code import called
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 _OPEN = """
@@ -54,7 +54,7 @@ def test_i8_the_key_is_loaded_in_one_place() -> None:
     makers = {
         path.relative_to(Path(pipelines.__file__).parent).as_posix()
         for path in Path(pipelines.__file__).parent.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Sealer"
+        for name, _ in called(path)
+        if name == "Sealer"
     }
     assert makers == {"workspace.py"}

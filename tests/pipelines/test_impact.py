@@ -319,7 +319,7 @@ def test_a_request_with_a_poisoned_reference_is_refused_by_whoever_accepts_it(
             accept_request(workspace, request.request_id, actor=actor)
     with workspace.database.read() as connection:
         kept = get_request(connection, request.request_id)
-    assert (kept.state, kept.first_approval) == ("open", None)
+    assert (kept.state, kept.first_approval) == ("previewed", None)
     assert kept.impact is not None
     assert kept.impact.items == 12
     assert reject_request(workspace, request.request_id, reason="mixed faces", actor="first").state == "rejected"
@@ -338,7 +338,7 @@ def test_two_approvals_by_one_person_do_not_count(
     limit(workspace, second_approval_share=0.2, refuse_share=0.5)
     request = ask_for_removal(workspace, person(1))
     waiting = agree(workspace, request.request_id, first)
-    assert (waiting.state, waiting.first_approval) == ("open", first)
+    assert (waiting.state, waiting.first_approval) == ("previewed", first)
     for name in (first, other_name):
         with pytest.raises(StateError, match="somebody else has to"):
             agree(workspace, request.request_id, name)
@@ -366,7 +366,7 @@ def test_an_approval_by_a_mere_name_does_not_count_beside_an_account(workspace: 
     agree(workspace, request.request_id, "alice")  # as the command line once recorded it
     account = actors.account()
     waiting = agree(workspace, request.request_id, account)
-    assert (waiting.state, waiting.first_approval) == ("open", account)
+    assert (waiting.state, waiting.first_approval) == ("previewed", account)
 
 
 def test_whoever_approves_a_broad_request_names_the_preview_that_they_saw(workspace: Workspace, uploads: Path) -> None:
@@ -384,7 +384,7 @@ def test_whoever_approves_a_broad_request_names_the_preview_that_they_saw(worksp
         assert get_request(connection, request_id).first_approval is None
 
 
-@pytest.mark.parametrize(("more", "state"), [(0, "accepted"), (2, "open")], ids=["as it was", "much larger"])
+@pytest.mark.parametrize(("more", "state"), [(0, "accepted"), (2, "previewed")], ids=["as it was", "much larger"])
 def test_an_approval_does_not_speak_for_what_came_after_it(
     workspace: Workspace, uploads: Path, more: int, state: str
 ) -> None:
@@ -517,7 +517,7 @@ def test_the_commands_preview_refuse_and_wait_for_a_second_person(
     blind = run(command_home, *accept)
     assert (blind.exit_code, f"--expect {preview['digest']}" in blind.stderr) == (1, True)
     waiting = run(command_home, *accept, "--expect", preview["digest"], "--json")
-    assert json.loads(waiting.stdout)["state"] == "open"
+    assert json.loads(waiting.stdout)["state"] == "previewed"
     assert "another person has to accept it too" in waiting.stderr
     for name in ("LOGNAME", "USER", "SUDO_UID", "SUDO_USER"):
         monkeypatch.setenv(name, "4242" if name == "SUDO_UID" else "somebody-else")

@@ -15,6 +15,7 @@ from PIL import Image
 from embeddings.errors import FetchError, StateError
 from pipelines import audit
 from pipelines.database import tables
+from pipelines.database.evidence import kept_evidence
 from pipelines.decisions import decide
 from pipelines.hits import Hit, list_hits
 from pipelines.looks import LONG_SIDE, explain_hit, look, reveal_term
@@ -48,6 +49,12 @@ def looks(workspace: Workspace) -> list[tuple[str, str]]:
         audit.verify(connection, workspace.sealer)
         viewed = tables.audit.c.action.in_(("crop.view", "term.view"))
         return [(row.action, row.actor) for row in connection.execute(sa.select(tables.audit).where(viewed))]
+
+
+def keep_nothing(workspace: Workspace) -> None:
+    """As if the settings had said so before the hit was found."""
+    with workspace.database.write() as tx:
+        tx.execute(sa.delete(kept_evidence))
 
 
 def change(workspace: Workspace, hit: Hit, **values: Any) -> None:
@@ -95,6 +102,7 @@ def test_a_large_picture_is_shown_reduced(workspace: Workspace, uploads: Path) -
 
 
 def test_a_look_is_on_record_even_if_it_then_fails(workspace: Workspace, uploads: Path, hit: Hit) -> None:
+    keep_nothing(workspace)
     (uploads / "a.png").unlink()
     with pytest.raises(FetchError):
         look(workspace, hit.hit_id, actor="ann")
@@ -102,12 +110,14 @@ def test_a_look_is_on_record_even_if_it_then_fails(workspace: Workspace, uploads
 
 
 def test_other_content_under_the_same_name_is_not_shown(workspace: Workspace, uploads: Path, hit: Hit) -> None:
+    keep_nothing(workspace)
     (uploads / "a.png").write_bytes(picture(person(1), person(5)))
     with pytest.raises(StateError, match="not the one"):
         look(workspace, hit.hit_id, actor="ann")
 
 
 def test_a_deleted_item_is_not_shown(workspace: Workspace, uploads: Path, hit: Hit) -> None:
+    keep_nothing(workspace)
     upload(uploads, "a.png", picture(person(150), person(1)), deleted=True)
     sweep(workspace, source_of(uploads), day=None)
     with pytest.raises(StateError, match="gone"):

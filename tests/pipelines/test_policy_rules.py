@@ -97,7 +97,7 @@ def test_settings_decide_which_rules_take_down(
 
 def test_every_rule_has_a_case_here() -> None:
     by_settings = {"strong_face_in_mature_context", "resembles_confirmed"}
-    by_people = {"rejected_by_person"}
+    by_people = {"rejected_by_person", "message_discarded"}
     assert {case[0] for case in CASES} | by_settings | by_people == set(RULES)
 
 

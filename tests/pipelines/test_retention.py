@@ -125,7 +125,7 @@ def test_i1_what_cannot_be_had_says_so_keeps_its_hits_and_holds_up_nobody(
     assert before <= found(without)
     with without.database.read() as connection:
         assert "00.png" in {hit.item_id for hit in list_hits(connection)}
-        assert get_request(connection, request.request_id).state == "completed"
+        assert get_request(connection, request.request_id).state == "under_review"
     assert all_hold(without)
     for number in range(2):
         (uploads.parent / f"away-{number}.png").rename(uploads / f"0{number}.png")

@@ -150,10 +150,11 @@ def test_a_removal_request_finds_what_was_uploaded_before_it(workspace: Workspac
     accept_request(workspace, request.request_id, actor="tester")
     assert read_status(workspace).pairs_missing == 2
     summary = rescan(workspace)
-    assert (summary.subjects, summary.new_hits, summary.completed_requests, summary.coverage) == (1, 1, 1, 1.0)
+    assert (summary.subjects, summary.new_hits, summary.searched_requests, summary.coverage) == (1, 1, 1, 1.0)
+    assert summary.completed_requests == 0
     assert ("b.png", request.subject_id) in pairs(workspace)
     with workspace.database.read() as connection:
-        assert get_request(connection, request.request_id).state == "completed"
+        assert get_request(connection, request.request_id).state == "under_review"
     assert rescan(workspace).shards == 0
     assert all_hold(workspace)
 
@@ -166,10 +167,10 @@ def test_a_rescan_of_one_request_leaves_the_other_one_pending(workspace: Workspa
     for request in (first, second):
         accept_request(workspace, request.request_id, actor="tester")
     summary = rescan(workspace, request_id=second.request_id)
-    assert (summary.subjects, summary.completed_requests) == (1, 1)
+    assert (summary.subjects, summary.searched_requests) == (1, 1)
     assert pairs(workspace) == {("a.png", second.subject_id)}
     assert read_status(workspace).pairs_missing == 1
-    assert rescan(workspace).completed_requests == 1
+    assert rescan(workspace).searched_requests == 1
     assert pairs(workspace) == {("a.png", first.subject_id), ("a.png", second.subject_id)}
 
 
@@ -480,7 +481,7 @@ def test_the_takedowns_of_a_day_with_too_many_hits_are_held(workspace: Workspace
     assert outbox_states(workspace) == {"held": 20}
 
 
-def test_an_expired_opt_out_ends_by_itself_and_what_was_delivered_stands(
+def test_i12_an_opt_out_ends_by_itself_while_its_messages_rest_and_what_was_delivered_stands(
     workspace: Workspace, uploads: Path, clock
 ) -> None:
     subject = enrol(workspace, person(1), days=1)
@@ -493,7 +494,7 @@ def test_an_expired_opt_out_ends_by_itself_and_what_was_delivered_stands(
     clock.forward(days=2)
     rescan(workspace)
     assert (pairs(workspace), statuses(workspace)) == (set(), {"1.png": "clean", "2.png": "clean"})
-    assert outbox_states(workspace) == {"done": 1, "withdrawn": 1}
+    assert outbox_states(workspace) == {"done": 1, "pending": 1}
     assert read_status(workspace).subjects == {"active": 1, "expired": 1}
     erase(workspace, subject, actor="tester")
     assert all_hold(workspace)

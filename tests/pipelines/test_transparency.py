@@ -8,16 +8,20 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from embeddings.errors import StateError
+from pipelines.database.tables import outbox
 from pipelines.decisions import decide, undo
 from pipelines.hits import list_hits
 from pipelines.requests import accept_request, reject_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
+from pipelines.takedown.effects import EFFECT_WORDS, effect_of
 from pipelines.transparency import Durations, Transparency, _p95, summarise_period
 from pipelines.workspace import Workspace
 from tests.fakes import person, picture
+from tests.pipelines.requesting import messages
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
 from tests.platform_actions import NAME, ask_for_removal, enrol, source_of, upload
 
@@ -60,12 +64,41 @@ def three_days(workspace: Workspace, uploads: Path, clock) -> str:
 
 def test_what_happened_is_counted(workspace: Workspace, three_days: str) -> None:
     found = summary(workspace)
-    assert found.requests == {"opened": 2, "accepted": 1, "completed": 1, "rejected": 1, "withdrawn": 0}
+    assert found.requests == {
+        **{"opened": 2, "accepted": 1, "searched": 1, "completed": 1, "completed_late": 0},
+        **{"rejected": 1, "withdrawn": 0},
+    }
     assert found.hits == {"face": 3}
     assert found.decisions == {"confirmed": 1, "rejected": 0, "unsure": 1, "reversed": 1}
     assert found.takedowns == {"automated": 2, "human": 1}
-    assert found.withdrawals == {"sent": 1, "unsent": 0}
+    assert found.withdrawals == {"events": 1, "acknowledged": 0, "unsent": 0}
     assert found.removals == 3
+
+
+def test_i11_what_is_planned_held_sent_and_acknowledged_is_counted_apart(workspace: Workspace, three_days: str) -> None:
+    found = summary(workspace)
+    nothing = dict.fromkeys(EFFECT_WORDS, 0)
+    assert found.delivery["takedown"] == nothing | {"acknowledged": 2, "withdrawn": 1}
+    assert found.acknowledged == {"takedown": 3, "generator.block": 1}
+    with workspace.database.write() as tx:
+        about = sa.update(outbox).where(outbox.c.action == "generator.block")
+        tx.execute(about.values(state="held", attempts=0, finished_at=None, last_result="held:hit_rate"))
+    found = summary(workspace)
+    assert found.delivery["generator.block"] == nothing | {"held": 1}
+    assert found.acknowledged == {"takedown": 3, "generator.block": 0}
+    for state, attempts, answer, word in (
+        ("pending", 0, None, "planned"),
+        ("leased", 1, None, "sent"),
+        ("pending", 2, "503", "sent"),
+        ("pending", 2, "429", "sent"),
+        ("pending", 2, "404", "refused"),
+        ("dead", 9, "404", "dead"),
+    ):
+        with workspace.database.write() as tx:
+            tx.execute(about.values(state=state, attempts=attempts, last_result=answer))
+        (row,) = messages(workspace, outbox.c.action == "generator.block")
+        assert summary(workspace).delivery["generator.block"] == nothing | {word: 1}
+        assert effect_of(row, withdrawn=False) == word
 
 
 def test_durations_run_from_the_request_and_from_the_upload(workspace: Workspace, three_days: str) -> None:

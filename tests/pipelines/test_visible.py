@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 import pipelines.cli
 from pipelines.cli import console, main
 from pipelines.visible import visible, visible_json, visible_lines
+from tests.source_code import called
 
 HOSTILE = (
     "\x1b]0;owned\x07\x1b[2J",  # sets a title, clears the screen
@@ -87,11 +87,11 @@ def test_i9_markup_in_an_id_is_not_obeyed(capsys: pytest.CaptureFixture[str]) ->
 def test_every_command_prints_through_the_console_alone() -> None:
     folder = Path(pipelines.cli.__file__).parent
     direct = {
-        (path.name, node.lineno)
+        (path.name, call.lineno)
         for path in folder.glob("*.py")
         if path.name not in ("console.py", "spoken.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in PRINTING
+        for name, call in called(path)
+        if name in PRINTING
     }
     assert direct == set()
 

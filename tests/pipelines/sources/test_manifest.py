@@ -89,23 +89,46 @@ def test_a_line_that_is_no_sound_json_object_is_counted_under_an_opaque_id(line:
         {"id": ""},
         {"id": "x" * 513},
         {"id": True},
-        {"received_at": None},
-        {"received_at": "soon"},
+        {"id": 4384.5},
         {"path": None},
         {"path": 5},
         {"path": "a\x00"},
         {"path": "https://cdn.example/a"},
         {"path": None, "url": "/etc/passwd"},
-        {"tags": "a"},
-        {"title": 5},
-        {"kind": "spell"},
     ],
     ids=str,
 )
-def test_a_bad_field_makes_the_row_invalid_and_keeps_the_rest(change: dict[str, object], tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_fetched_or_named_is_invalid_and_keeps_the_rest(
+    change: dict[str, object], tmp_path: Path
+) -> None:
     (item,) = items_of(write_lines(tmp_path / "m.jsonl", [row(**{"item_id": "7"}) | {"uploader": "u"} | change]))
     assert (item.problem, item.uploader) == ("row_invalid", "u")
     assert item.item_id == ("row-1@m.jsonl" if "id" in change else "7")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"received_at": "soon"},
+        {"updated_at": "soon"},
+        {"generation": "newest"},
+        {"tags": 5.5},
+        {"tags": ["a", None]},
+        {"title": {}},
+        {"kind": "spell"},
+        {"deleted": "perhaps"},
+        {"deleted": 2},
+        {"uploader": float("nan")},
+        {"nsfw_level": float("inf")},
+        {"sha256": True},
+        {"path": 5, "url": "https://cdn.example/a"},
+    ],
+    ids=str,
+)
+def test_a_bad_field_costs_itself_and_not_the_picture(change: dict[str, object], tmp_path: Path) -> None:
+    (item,) = items_of(write_lines(tmp_path / "m.jsonl", [row("7", parent_model="m") | change]))
+    assert (item.item_id, item.problem, item.parent_model, item.deleted) == ("7", "bad_field", "m", False)
+    assert (item.has_content, item.listed.bad) == (True, (next(iter(change)),))
 
 
 @pytest.mark.parametrize("fields", [{"deleted": True}, {"kind": "bounty"}, {"kind": "bounty_entry"}])

@@ -1,0 +1,132 @@
+"""What commands about people share: the options that say who somebody is, reading references, and asking back."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embeddings.errors import EnrolmentError
+from pipelines.cli.console import say
+from pipelines.cli.private_text import text_option
+
+if TYPE_CHECKING:
+    from pipelines.enrolment import Reference
+    from pipelines.workspace import Workspace
+
+REFERENCE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_SEVERAL = tuple(f"--{act}{what}" for act in ("", "add-", "remove-") for what in ("reference", "alias", "exclude"))
+"""Options that take every value up to the next one."""
+
+
+class ReferenceFiles(click.Command):
+    """A command whose ``--reference`` takes every value up to the next option: ``--reference a.jpg b.jpg``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each value, which is what click understands."""
+        expanded: list[str] = []
+        current: str | None = None
+        for arg in args:
+            name, equals, value = arg.partition("=")
+            if arg.startswith("-"):
+                current = name if name in _SEVERAL else None
+                expanded += [name, value] if current and equals else [arg]
+            elif current and expanded[-1] != current:
+                expanded += [current, arg]
+            else:
+                expanded.append(arg)
+        return super().parse_args(ctx, expanded)
+
+
+def person_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say who a person is: ``name``, ``aliases``, ``exclusions`` and ``references``."""
+
+    @text_option("--name", "name", required=True, help="The person's name; stored sealed, if at all.")
+    @text_option("--alias", "aliases", many=True, help="Another name; may be repeated.")
+    @text_option("--exclude", "exclusions", many=True, help="A phrase in which the name means something else.")
+    @click.option(
+        "--reference",
+        "references",
+        multiple=True,
+        required=True,
+        type=REFERENCE_FILE,
+        help="Photographs, one clear face each.",
+    )
+    @functools.wraps(function)
+    def wrapped(**options: Any) -> None:
+        function(**options)
+
+    return wrapped
+
+
+def read_files(workspace: Workspace, files: Sequence[Path]) -> list[Reference]:
+    """The references that these photographs show. The error names those at fault by their files: it is raised to be
+    shown to whoever typed them, and nothing logs it (I8)."""
+    from pipelines.enrolment import read_references
+
+    limit = workspace.limits.max_bytes + 1
+    photographs = []
+    for path in files:
+        with path.open("rb") as file:
+            photographs.append(file.read(limit))
+    try:
+        return read_references(
+            photographs,
+            workspace.models,
+            limits=workspace.limits,
+            config=workspace.config.registry,
+            agreement=workspace.thresholds.review,
+        )
+    except EnrolmentError as error:
+        which = "; ".join(f"reference {position} is {files[position - 1]}" for position in error.positions)
+        detail = str(error).removeprefix(f"{error.reason}: ")
+        raise EnrolmentError(error.reason, f"{detail} ({which})" if which else detail) from None
+
+
+def resemblances_in_registry(
+    workspace: Workspace, references: Sequence[Reference], *, but_for: str | None = None
+) -> dict[str, float]:
+    """Who is registered and looks like these references, with the best score; ``but_for``: the person themselves."""
+    from pipelines.database.times import moment
+    from pipelines.enrolment import resemblances
+    from pipelines.galleries import load_gallery
+    from pipelines.registry import active_versions
+
+    with workspace.database.read() as connection:
+        active = active_versions(connection, now=moment(connection))
+        gallery = load_gallery(workspace, connection, subject_ids=active)
+    found = resemblances(references, gallery, threshold=workspace.thresholds.review)
+    return {subject_id: score for subject_id, score in found.items() if subject_id in active and subject_id != but_for}
+
+
+def warn_of(resembling: Mapping[str, float]) -> None:
+    """Warn of people who look like the references."""
+    if resembling:
+        who = ", ".join(f"{subject_id} (score {score:.2f})" for subject_id, score in resembling.items())
+        say(
+            f"warning: a reference matches {who}: the same person registered twice, or two people who look alike?",
+            err=True,
+        )
+
+
+def resembling_facts(resembling: Mapping[str, float]) -> dict[str, Any]:
+    """The same for the output: ids, and the score of each."""
+    scores = {subject_id: round(score, 4) for subject_id, score in resembling.items()}
+    return {"resembles": tuple(resembling), "resemblance": scores}
+
+
+def require_yes(yes: bool, *what_follows: str) -> None:
+    """Say what cannot be undone and ask whether to do it; with ``yes`` nobody is asked.
+
+    Raises a usage error where nobody can be asked, because standard input is no terminal.
+    """
+    if yes:
+        return
+    say(*what_follows, err=True)
+    if not sys.stdin.isatty():
+        raise click.UsageError("nothing is done: this cannot be undone, and nobody can be asked here. Add --yes")
+    click.confirm("Do it?", abort=True, err=True)

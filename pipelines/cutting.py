@@ -1,0 +1,83 @@
+"""The part of a picture that a hit is about: a face with its margin, or the whole. Pixels in, pixels out."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from embeddings.errors import StateError, UnscannableError
+from embeddings.types import UInt8
+from pipelines.config_evidence import EvidenceConfig
+from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    from embeddings.images import Frame
+
+MARGIN: Final = 0.5
+"""Of a face box's longer side, shown on each side of it: enough to see the situation."""
+LONG_SIDE: Final = 768
+"""Pixels of what is shown, at most."""
+_LEAST_SIDE: Final = 16
+_SMALLER: Final = 0.75
+"""What is too large as a JPEG is tried again at this share of its sides, and of its quality."""
+
+
+def decoded(workspace: Workspace, data: bytes) -> dict[int, Frame]:
+    """The frames of a picture that are looked at, by their number. Raises :class:`ItemError`."""
+    from embeddings.images import decode
+
+    image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
+    return {frame.index: frame for frame in image.frames}
+
+
+def cut_hit(frames: dict[int, Frame], row: Any, *, long_side: int) -> UInt8:
+    """What a hit is about, uint8 (h, w, 3) with neither side above ``long_side``.
+
+    ``row``: ``frame`` and the box ``x1`` to ``y2`` of the hit, all None of what is no face; the item's ``width`` and
+    ``height``. Raises :class:`StateError` if there is no such frame.
+    """
+    frame = frames.get(row.frame or 0)
+    if frame is None:
+        raise StateError("the picture has this frame no more among those that are looked at")
+    box = (0.0, 0.0, float(row.width), float(row.height)) if row.x1 is None else (row.x1, row.y1, row.x2, row.y2)
+    return _cut(frame, _widened(box, row), long_side=long_side)
+
+
+def as_jpeg(pixels: UInt8, config: EvidenceConfig) -> tuple[bytes, int, int]:
+    """A JPEG of at most ``picture_bytes``, and its width and height. Carries nothing but pixels."""
+    from PIL import Image
+
+    picture, quality = Image.fromarray(pixels).convert("RGB"), config.quality
+    while True:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= config.picture_bytes:
+            return buffer.getvalue(), picture.width, picture.height
+        if max(picture.size) <= _LEAST_SIDE:
+            raise UnscannableError("too_large", "the picture cannot be made small enough to be kept")
+        sides = max(1, int(picture.width * _SMALLER)), max(1, int(picture.height * _SMALLER))
+        picture, quality = picture.resize(sides), max(10, int(quality * _SMALLER))
+
+
+def _widened(box: tuple[float, float, float, float], row: Any) -> tuple[float, float, float, float]:
+    """The box with its margin, within the picture."""
+    margin = MARGIN * max(box[2] - box[0], box[3] - box[1])
+    x1, y1, x2, y2 = box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
+    return max(x1, 0.0), max(y1, 0.0), min(x2, float(row.width)), min(y2, float(row.height))
+
+
+def _cut(frame: Frame, box: tuple[float, float, float, float], *, long_side: int) -> UInt8:
+    """``box``, in pixels of the full-size frame, as sharp as it can be shown."""
+    from PIL import Image
+
+    size = max(box[2] - box[0], box[3] - box[1])
+    sharp = frame.at_least(min(1.0, long_side / max(size, 1.0)))
+    (left, top), (right, bottom) = sharp.from_full(np.array([box[:2], box[2:]], dtype=np.float32)).round().astype(int)
+    height, width = sharp.image.shape[:2]
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    part = sharp.image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    shown = Image.fromarray(np.ascontiguousarray(part))
+    shown.thumbnail((long_side, long_side))
+    return np.asarray(shown)

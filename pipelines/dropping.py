@@ -1,0 +1,121 @@
+"""Evidence that falls because what made it is not the subject's any more: a reference, a name, or a name where a phrase
+now says that somebody else is meant.
+
+A hit that is dropped stays stored and explains itself, but counts no more (``hits.dropped_at``). A face that another
+reference of the subject finds as well is found again by the rescan that every such change asks for, and counts again
+then. Names are looked up here at once: what still stands there is kept, by the name that is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from embeddings.header_evidence import HeaderText
+from indexes.name_rules import NameMatch, SubjectNames
+from indexes.names import NameMatcher
+from pipelines.database.parts import parts
+from pipelines.database.tables import hits, items
+from pipelines.found_hits import hit_rows, name_hit, open_term
+from pipelines.item_texts import by_place, texts_of
+from pipelines.judging import judge_without
+from pipelines.model_files import header_texts
+from pipelines.sources import Item
+from pipelines.statuses import settle_statuses
+from pipelines.workspace import Workspace
+
+_OF_MATCH: Final = ("match", "band", "sealed_term")
+"""What of a name's hit says by which name it was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Hits that do not count any more. ``changed``: names found by another name of the subject from now on."""
+
+    hits: tuple[str, ...]
+    changed: int
+    pairs: frozenset[tuple[str, str]]
+
+
+def drop_faces(tx: Connection, workspace: Workspace, subject_id: str, template_ids: Collection[str]) -> Dropped:
+    """Drop the faces that these references found."""
+    standing = sa.and_(hits.c.subject_id == subject_id, hits.c.dropped_at.is_(None))
+    found: list[Row[Any]] = []
+    for some in parts(sorted(template_ids)):
+        query = sa.select(hits.c.hit_id, hits.c.item_id).where(standing, hits.c.template_id.in_(some))
+        found += list(tx.execute(query))
+    _mark(tx, workspace, [row.hit_id for row in found])
+    pairs = frozenset((row.item_id, subject_id) for row in found)
+    return Dropped(tuple(sorted(row.hit_id for row in found)), 0, pairs)
+
+
+def drop_names(tx: Connection, workspace: Workspace, names: SubjectNames) -> Dropped:
+    """Drop the subject's hits in texts and headers that ``names`` do not find where they stand."""
+    matcher = NameMatcher([names], settings=workspace.config.names.settings())
+    of_names = sa.and_(hits.c.subject_id == names.subject_id, hits.c.tier.in_(("text", "header")))
+    ids = list(tx.execute(sa.select(hits.c.hit_id).where(of_names, hits.c.dropped_at.is_(None))).scalars())
+    gone: list[Row[Any]] = []
+    changed: list[Row[Any]] = []
+    for some in parts(sorted(ids)):
+        rows = tx.execute(_with_items().where(hits.c.hit_id.in_(some))).all()
+        headers = header_texts(tx, workspace.sealer, {row.content_now for row in rows} - {None})
+        for row in rows:
+            text = _text_at(workspace, row, headers)
+            matches = matcher.find(text) if text is not None else ()
+            if not matches:
+                gone.append(row)
+            elif _differs(tx, workspace, row, text or "", matches[0]):
+                changed.append(row)
+                _enter_match(tx, workspace, row, text or "", matches[0])
+    _mark(tx, workspace, [row.hit_id for row in gone])
+    pairs = frozenset((row.item_id, names.subject_id) for row in [*gone, *changed])
+    return Dropped(tuple(sorted(row.hit_id for row in gone)), len(changed), pairs)
+
+
+def settle_dropped(tx: Connection, workspace: Workspace, pairs: Collection[tuple[str, str]]) -> None:
+    """Let verdicts, unsent messages and statuses follow from what is left of these (item, subject) pairs."""
+    if pairs:
+        judge_without(tx, workspace, pairs=pairs)
+        settle_statuses(tx, {item_id for item_id, _ in pairs})
+
+
+def _with_items() -> sa.Select[Any]:
+    now = (items.c.content_sha256.label("content_now"), items.c.text_digest.label("text_now"))
+    joined = hits.outerjoin(items, items.c.item_id == hits.c.item_id)
+    return sa.select(hits, *now, items.c.live, items.c.sealed_record).select_from(joined).order_by(hits.c.hit_id)
+
+
+def _text_at(workspace: Workspace, row: Row[Any], headers: Mapping[str, Sequence[HeaderText]]) -> str | None:
+    """The text that a hit was found in; None where the item has it no more, so that nobody can tell."""
+    if row.tier == "header":
+        same = row.content_now == row.content_sha256
+        return by_place(headers.get(row.content_now, ())).get(row.place) if same else None
+    if row.sealed_record is None or row.text_now != row.content_sha256:
+        return None
+    item = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"])
+    return texts_of(item).get(row.place)
+
+
+def _differs(tx: Connection, workspace: Workspace, row: Row[Any], text: str, match: NameMatch) -> bool:
+    named = {"hit_id": row.hit_id, "subject_id": row.subject_id, "sealed_term": row.sealed_term}
+    before = open_term(tx, workspace.sealer, **named) if row.sealed_term is not None else None
+    after = text[match.start : match.end].encode("utf-8", "replace").decode()
+    return (row.match, before) != (match.rule, after)
+
+
+def _enter_match(tx: Connection, workspace: Workspace, row: Row[Any], text: str, match: NameMatch) -> None:
+    """Let a hit say by which of the names left it stands."""
+    found = name_hit(row.item_id, row.content_sha256, row.place, text, match, matcher_id=row.model_id)
+    (values,) = hit_rows(tx, workspace, [found], row.found_by)
+    own = sa.update(hits).where(hits.c.hit_id == row.hit_id)
+    tx.execute(own.values(judged_at=None, **{name: values[name] for name in _OF_MATCH}))
+
+
+def _mark(tx: Connection, workspace: Workspace, hit_ids: Sequence[str]) -> None:
+    now = workspace.now()
+    for some in parts(hit_ids):
+        tx.execute(sa.update(hits).where(hits.c.hit_id.in_(some)).values(dropped_at=now, judged_at=None))

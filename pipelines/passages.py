@@ -1,0 +1,75 @@
+"""The sentence in which a name stands: cut out of a text, at most :data:`MOST` characters on either side of the name.
+
+Such a passage is personal. It is there for as long as somebody looks at it, or sealed under the subject's key.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy.engine import Connection
+
+from indexes.name_text import WALL
+from pipelines.item_texts import by_place, texts_of
+from pipelines.model_files import header_texts
+from pipelines.sealing import Sealer
+from pipelines.sources import Item
+
+MOST: Final = 240
+_END: Final = re.compile(rf"[.!?\u2026\u3002\uff01\uff1f\n\r{re.escape(WALL)}]")
+"""Where a sentence ends, or a text that was joined with others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A term as it was written, with what stands before and after it."""
+
+    before: str = field(repr=False)
+    term: str = field(repr=False)
+    after: str = field(repr=False)
+
+    @property
+    def marked(self) -> str:
+        """The sentence with the term in double brackets."""
+        return f"{self.before}[[{self.term}]]{self.after}"
+
+    def to_bytes(self) -> bytes:
+        """For sealing; :meth:`from_bytes` gives the same passage back."""
+        return json.dumps([self.before, self.term, self.after]).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Passage:
+        """What :meth:`to_bytes` gave."""
+        return cls(*json.loads(data))
+
+
+def passage_around(text: str, term: str) -> Passage | None:
+    """The sentence around the first place where ``term`` stands in ``text``; None where it does not."""
+    start = text.find(term) if term else -1
+    if start < 0:
+        return None
+    end = start + len(term)
+    before, after = text[max(0, start - MOST) : start], text[end : end + MOST]
+    ends = [found.end() for found in _END.finditer(before)]
+    before = before[ends[-1] :] if ends else before
+    stop = _END.search(after)
+    after = after[: stop.start() if stop and stop[0] in f"\n\r{WALL}" else stop.end()] if stop else after
+    return Passage(before.lstrip(), term, after.rstrip())
+
+
+def find_passage(connection: Connection, sealer: Sealer, row: Any, term: str) -> Passage | None:
+    """The sentence that a name was found in, out of the sealed texts of its item or of its model file's header.
+
+    ``row``: ``tier``, ``place`` and ``content_sha256`` of the hit, ``item_id`` and ``sealed_record`` of the item. None
+    where the text has changed since, or is not kept.
+    """
+    if row.tier == "header":
+        texts = by_place(header_texts(connection, sealer, [row.content_sha256]).get(row.content_sha256, ()))
+    elif row.sealed_record is not None:
+        texts = texts_of(Item.from_record(sealer.unseal_record(row.sealed_record, row.item_id)["item"]))
+    else:
+        return None
+    return passage_around(texts.get(row.place or "", ""), term)

@@ -1,0 +1,104 @@
+"""Finding people in the registry by what is sealed: a name, or the operator's own case reference.
+
+Identities are opened one by one and compared in memory. Whoever asks learns whom an id stands for, so each search is an
+audit row, with the ids that it found and without what was searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import EnrolmentError, InputError
+from indexes.name_rules import SubjectNames, require_usable
+from indexes.name_text import join_texts, read_text, skeleton
+from indexes.names import NameMatcher
+from pipelines import audit
+from pipelines.database.tables import subject_keys, subjects
+from pipelines.identities import Identity, unseal_identity
+from pipelines.workspace import Workspace
+
+MOST_RECORDED = 100
+"""Ids of found subjects that an audit row names; it counts all of them."""
+
+
+def find_subjects(
+    workspace: Workspace, *, actor: str, name: str | None = None, case_reference: str | None = None
+) -> list[str]:
+    """Ids of the subjects with this name and this case reference, sorted. The search is an audit row.
+
+    ``name``: found as a text is searched for names (:mod:`indexes.name_rules`), in whatever case, order, script and
+    spelling: a subject's name in the words given, or the words given in a subject's name. ``case_reference``: the same
+    but for case and white space. Raises :class:`InputError` for neither, and for a name of too few letters.
+    """
+    if name is None and case_reference is None:
+        raise InputError("a search needs a name or a case reference")
+    settings = workspace.config.names.settings()
+    try:
+        require_usable((name,) if name is not None else (), (), settings=settings)
+    except EnrolmentError as error:
+        raise InputError(f"this cannot be searched for: {error}") from None
+    with workspace.database.write() as tx:
+        found = dict(open_identities(tx, workspace))
+        if case_reference is not None:
+            wanted = _plain(case_reference)
+            found = {key: one for key, one in found.items() if _plain(one.case_reference or "") == wanted}
+        if name is not None:
+            asked = NameMatcher([SubjectNames("asked", (name,), ())], settings=settings)
+            letters = _letters(name)
+            likely = [SubjectNames(key, one.names, ()) for key, one in found.items() if _may_stand(one.names, letters)]
+            named = {match.subject_id for match in NameMatcher(likely, settings=settings).find(name)}
+            found = {key: one for key, one in found.items() if key in named or asked.find(join_texts(one.names))}
+        ids = sorted(found)
+        by = [word for word, given in (("name", name), ("case_reference", case_reference)) if given is not None]
+        _record(tx, workspace, ids, actor=actor, by=" and ".join(by))
+    return ids
+
+
+def reveal_cases(workspace: Workspace, subject_ids: Collection[str], *, actor: str) -> dict[str, str | None]:
+    """Subject id -> the case reference, of those whose identity is kept. The look is an audit row."""
+    with workspace.database.write() as tx:
+        wanted = set(subject_ids)
+        cases = {key: one.case_reference for key, one in open_identities(tx, workspace) if key in wanted}
+        _record(tx, workspace, sorted(cases), actor=actor, by="reveal")
+    return cases
+
+
+def open_identities(connection: Connection, workspace: Workspace) -> Iterator[tuple[str, Identity]]:
+    """Every subject whose identity is kept, opened, by id."""
+    query = (
+        sa.select(subjects.c.subject_id, subjects.c.sealed_identity, subject_keys.c.wrapped_key)
+        .join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
+        .where(subjects.c.sealed_identity.is_not(None))
+        .order_by(subjects.c.subject_id)
+    )
+    for subject_id, sealed, wrapped in connection.execute(query):
+        yield subject_id, unseal_identity(workspace.sealer.subject_key(wrapped, subject_id), sealed, subject_id)
+
+
+def _letters(text: str) -> str:
+    return skeleton(read_text(text, figures=True).letters)
+
+
+def _may_stand(names: Collection[str], letters: str) -> bool:
+    """Whether every word of one of the names is in the letters: a matcher of all names takes long to build."""
+    return any(all(_letters(word) in letters for word in one.split()) for one in names)
+
+
+def _plain(text: str) -> str:
+    return "".join(text.split()).casefold()
+
+
+def _record(tx: Connection, workspace: Workspace, subject_ids: list[str], *, actor: str, by: str) -> None:
+    audit.append(
+        tx,
+        workspace.sealer,
+        actor=actor,
+        action="subject.search",
+        now=workspace.now(),
+        by=by,
+        found=len(subject_ids),
+        subject_ids=",".join(subject_ids[:MOST_RECORDED]),
+    )

@@ -1,0 +1,58 @@
+"""What has become of a message's effect, in the words that statements, counts and lists use.
+
+Nothing but an acknowledgement (2xx) says that an effect is there: what is planned, held, on its way or refused
+restricts nothing (I11).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+
+from pipelines.database.tables import outbox
+from pipelines.takedown.outbox import DEAD, DONE, HELD, PENDING, WITHDRAWN
+
+Effect = Literal["planned", "held", "sent", "refused", "dead", "acknowledged", "withdrawn"]
+EFFECT_WORDS: Final[tuple[Effect, ...]] = (
+    *("planned", "held", "sent", "refused"),
+    *("dead", "acknowledged", "withdrawn"),
+)
+"""``planned``: not sent so far. ``sent``: without an answer so far, or with a fault of the service. ``refused``: the
+last answer was a 4xx, and it is going to be sent again. ``dead``: given up. ``withdrawn``: taken back, sent or not."""
+_TRY_LATER: Final = ("408", "425", "429")
+"""4xx that refuse nothing."""
+
+
+def effect_of(row: Any, *, withdrawn: bool) -> Effect:
+    """Of a row of ``outbox``; ``withdrawn``: it has a withdrawal event."""
+    known: dict[str, Effect] = {HELD: "held", DEAD: "dead", DONE: "acknowledged", WITHDRAWN: "withdrawn"}
+    if withdrawn:
+        return "withdrawn"
+    if row.state in known:
+        return known[row.state]
+    if row.state == PENDING and row.attempts == 0:
+        return "planned"
+    answer = row.last_result or ""
+    refused = row.state == PENDING and answer.isdigit() and answer[0] == "4" and answer not in _TRY_LATER
+    return "refused" if refused else "sent"
+
+
+def effect() -> sa.ColumnElement[str]:
+    """The same of ``outbox`` in a query."""
+    event = outbox.alias("event")
+    taken_back = sa.select(event.c.key).where(
+        event.c.item_id == outbox.c.item_id, event.c.withdraws_key == outbox.c.key
+    )
+    refused = sa.and_(
+        outbox.c.state == PENDING, outbox.c.last_result.like("4__"), outbox.c.last_result.not_in(_TRY_LATER)
+    )
+    return sa.case(
+        (sa.or_(outbox.c.state == WITHDRAWN, taken_back.correlate(outbox).exists()), "withdrawn"),
+        (outbox.c.state == HELD, "held"),
+        (outbox.c.state == DEAD, "dead"),
+        (outbox.c.state == DONE, "acknowledged"),
+        (sa.and_(outbox.c.state == PENDING, outbox.c.attempts == 0), "planned"),
+        (refused, "refused"),
+        else_="sent",
+    )

@@ -23,7 +23,7 @@ from pipelines.automation import (
 )
 from pipelines.config import Config
 from pipelines.day_checks import APPROVABLE
-from pipelines.days import STATES
+from pipelines.days import STATES as DAY_STATES
 from pipelines.decisions import REASONS
 from pipelines.judging.request_progress import STATES, OpenWork
 from pipelines.takedown.outbox import STATES as MESSAGE_STATES
@@ -46,7 +46,7 @@ def test_i11_the_page_about_nights_says_of_each_check_that_blocks_whether_it_may
     blocking = {spec.name for one in checks.CHECKS for spec in one.check_specs if spec.blocking}
     assert dict(rows) == {name: "yes" if name in APPROVABLE else "no" for name in blocking}
     assert re.findall(r"^\| `(blocked|approved|open|complete)` \|", page, flags=re.MULTILINE) == sorted(
-        STATES, key=("open", "blocked", "approved", "complete").index
+        DAY_STATES, key=("open", "blocked", "approved", "complete").index
     )
 
 

@@ -191,7 +191,7 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         for message_id, state in ((held, "held"), (dead, "dead")):
             chosen = tables.outbox.c.message_id == message_id
             tx.execute(sa.update(tables.outbox).where(chosen).values(state=state, decided_by="automated"))
-    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51, 1), actor="tester")
+    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51, 3), actor="tester")
     in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.read() as connection:
         decision = list_decisions(connection)[0].decision_id

@@ -272,19 +272,32 @@ class _Entry:
             values["generation"] = item.listed.generation
         elif not (item.deleted or row.live):
             values["deleted_at"], values["live_since"] = None, now
-        if item.deleted != (not row.live) or values["content_digest"] != row.content_digest:
+        changed = values["content_digest"] != row.content_digest or self._is_elsewhere(item_id, item, row)
+        if changed or item.deleted != (not row.live):
             # What was changed gets all its attempts again: earlier ones were at something else.
             values = values | unscanned_values() | {"attempts": 0, "retry_at": None}
             cancel_unsent(tx, item_id=item_id, now=now)
         tx.execute(sa.update(items).where(items.c.item_id == item_id).values(**values))
         tx.execute(sa.update(hits).where(hits.c.item_id == item_id).values(judged_at=None))
 
+    def _is_elsewhere(self, item_id: str, item: Item, row: Any) -> bool:
+        """Whether the same relative path leads to another folder's file, of which nothing tells that it is the same."""
+        if row.source_id == self._source_id or item.revision is not None or not item.has_content:
+            return False
+        if item.remote or item.locator.startswith("/"):
+            return False
+        return _folder(self._known(item_id)["source"]) != _folder(self._source_uri)
+
+    def _known(self, item_id: str) -> dict[str, Any]:
+        """The item's record as it is."""
+        sealed = self._tx.execute(sa.select(items.c.sealed_record).where(items.c.item_id == item_id)).scalar_one()
+        return self._sealer.unseal_record(sealed, item_id)
+
     def _filled(self, item_id: str, item: Item) -> Item:
         """The item with what was known before in place of fields that cannot be read this time."""
         if not item.listed.bad:
             return item
-        sealed = self._tx.execute(sa.select(items.c.sealed_record).where(items.c.item_id == item_id)).scalar_one()
-        record = self._sealer.unseal_record(sealed, item_id)
+        record = self._known(item_id)
         known, bad = Item.from_record(record["item"]), set(item.listed.bad)
         if bad & set(REVISION_FIELDS):
             bad.add("revision")
@@ -298,6 +311,10 @@ class _Entry:
         if lost and known.has_content and record["source"] == self._source_uri:
             kept |= {"locator": known.locator, "problem": "bad_field", "kind": known.kind}
         return replace(item, **kept)
+
+
+def _folder(uri: str) -> str:
+    return uri.partition(":")[2].rpartition("/")[0]
 
 
 def _digest(item: Item) -> str:

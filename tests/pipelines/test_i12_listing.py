@@ -295,6 +295,26 @@ def test_i12_a_second_source_that_is_older_takes_nothing_over(listings: Listings
     assert listings.column("x", "source_id") != here
 
 
+def test_i1_the_same_path_beside_another_manifest_is_another_file_unless_its_digest_is_given(
+    listings: Listings, tmp_path: Path
+) -> None:
+    enrol(listings.workspace, person(1))
+    other = tmp_path / "tomorrow"
+    other.mkdir()
+    tomorrow = Listings(listings.workspace, other)
+    listings.picture("a.png", 8)
+    listings.picture("b.png", 8)
+    tomorrow.picture("a.png", 1)
+    tomorrow.picture("b.png", 8)
+    rows = [row("x", "a.png"), row("y", "b.png", sha256="5f")]
+    sweep(listings.workspace, listings.write("m.jsonl", *rows), day=None)
+    assert listings.hits() == set()
+    counts = tomorrow.list(*rows)
+    assert (counts.changed, listings.column("x", "status"), listings.column("y", "status")) == (2, "pending", "clean")
+    sweep(listings.workspace, tomorrow.write("m.jsonl", *rows), day=None)
+    assert listings.hits() == {"x"}
+
+
 def test_i12_an_older_folder_put_back_revives_nothing_and_what_it_shows_is_looked_at(
     workspace: Workspace, uploads: Path
 ) -> None:

@@ -63,8 +63,8 @@ from pipelines.database import get_state
 from pipelines.database.times import moment
 from pipelines.day_blocks import record_check
 from pipelines.day_checks import FETCHED, HIT_RATE, READ, SCANNER, check_day
+from pipelines.days import approval_digest, standing_approval
 from pipelines.days import approve_day as approve_day_stage
-from pipelines.days import standing_approval
 from pipelines.delivery import compare_with_service
 from pipelines.galleries import load_gallery
 from pipelines.registry import active_versions
@@ -150,11 +150,15 @@ def _figure(context: Context, home: LikenessHome, name: str) -> Found:
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
     with workspace.database.read() as connection:
-        check = check_day(connection, workspace, scope)[name]
+        weighed = check_day(connection, workspace, scope)
         approval = standing_approval(connection, scope.day, scope.source_id or "") if scope.day else None
+    check, source = weighed[name], scope.source_id or ""
     approved = approval is not None and check.stops and approval.covers(check)
     words = check.description + (f"; approved by {approval.actor}" if approval and approved else "")
     figures: dict[str, Any] = {**check.figures, "share": check.share, "limit": check.limit, "approved": approved}
+    if check.stops and not approved:
+        failed = [one for one in weighed.values() if one.stops]
+        figures["digest"] = approval_digest(source, context.partition_key, failed)
     return Found(check.passed, visible(words), stops=check.blocking and not approved, figures=figures)
 
 

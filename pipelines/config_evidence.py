@@ -17,9 +17,12 @@ class EvidenceConfig:
     no more of them are, and those there are go when their time is over.
 
     A picture has at most ``long_side`` pixels on its longer side and ``picture_bytes`` as a JPEG of ``quality``; beyond
-    ``total_bytes`` no more are kept. What nothing was sent about goes ``lapsed_days`` after its hit was first seen not
-    to be in force, everything else ``message_days`` after the last message about its item: as long as an uploader may
-    complain (six months, Article 20 of the DSA).
+    ``total_bytes`` no more are kept. Of what a scan has read, ``recent_bytes`` stay in memory, so that they need not be
+    fetched again for it; 0: everything is.
+
+    What nothing was sent about goes ``lapsed_days`` after its hit was first seen not to be in force, everything else
+    ``message_days`` after the last message about its item: as long as an uploader may complain (six months, Article 20
+    of the DSA).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -28,6 +31,7 @@ class EvidenceConfig:
     quality: Annotated[int, Field(ge=10, le=95)] = 80
     picture_bytes: Annotated[int, Field(ge=8192, le=2**24)] = 65_536
     total_bytes: Annotated[int, Field(ge=0, le=2**53)] = 16 * 2**30
+    recent_bytes: Annotated[int, Field(ge=0, le=2**40)] = 64 * 2**20
     lapsed_days: Days = 30
     message_days: Days = 184
 

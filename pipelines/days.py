@@ -12,7 +12,7 @@ takes one person, who is named in the audit chain with a sealed reason.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -106,7 +106,7 @@ class Day:
     @property
     def digest(self) -> str:
         """Of what an approval would be about; the same for the same figures."""
-        return digest_of([self.source_id, self.day, {check.name: check.figures for check in self.failed}])
+        return approval_digest(self.source_id, self.day, self.failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,11 @@ class DayRow:
     approved_by: str | None
     approved_at: datetime | None
     digest: str
+
+
+def approval_digest(source: str, day: str, failed: Iterable[DayCheck]) -> str:
+    """The digest of what an approval would be about: checks that stop the day, with their figures."""
+    return digest_of([source, day, {check.name: check.figures for check in failed}])
 
 
 def list_days(

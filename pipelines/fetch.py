@@ -112,6 +112,9 @@ def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) 
     except ItemError as error:
         problem = error
     workspace.beat()
+    evidence = workspace.config.evidence
+    if had.content is not None and evidence.keep_crops:
+        workspace.recent.remember(had.content, most_bytes=evidence.recent_bytes)
     outdated = bool(row.outdated)
     return Fetched(
         row.item_id,

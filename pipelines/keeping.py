@@ -1,9 +1,10 @@
 """The keeping stage: for every hit in force the picture or the sentence it was found in, sealed, before it is acted on.
 
 What is found may be gone tomorrow: the day's export is rotated away, the uploader deletes it, our own takedown removes
-it. So right after a comparison the items with new hits are fetched once more, under the limits of every fetch, and the
-part that each hit is about is cut out, made small and sealed under the subject's key. What cannot be had is recorded as
-missing and tried again by later runs. A batch ends in one transaction; work cut off anywhere is found missing (I6).
+it. So right after a comparison the items with new hits are looked at once more, in what the scan has just read
+(:mod:`pipelines.recent`) or else fetched again under the limits of every fetch. The part that each hit is about is cut
+out, made small and sealed under the subject's key. What cannot be had is recorded as missing and tried again by later
+runs. A batch ends in one transaction; work cut off anywhere is found missing (I6).
 """
 
 from __future__ import annotations
@@ -169,7 +170,10 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _
     content, problem = None, None
     try:
         if row.width is not None:
-            content = found(workspace, opened, known=row.content_sha256).content
+            content = (
+                workspace.recent.get(row.content_sha256 or "")
+                or found(workspace, opened, known=row.content_sha256).content
+            )
             if content is None or content.sha256.hex() != row.content_sha256:
                 raise FetchError("changed", "the content is no longer what was scanned")
     except ItemError as error:

@@ -19,7 +19,7 @@ from pipelines.clock import acts
 from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
-from pipelines.judging import live_hits
+from pipelines.judging import hits_in_force
 from pipelines.judging.evidence import is_rejected
 from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.templates import open_subject_key
@@ -118,7 +118,7 @@ def let_go_of_evidence(workspace: Workspace) -> int:
     Safe to repeat, and to run twice at once.
     """
     now = workspace.now()
-    in_force = live_hits().with_only_columns(hits.c.hit_id)
+    in_force = hits_in_force(now).with_only_columns(hits.c.hit_id)
     lapsed = kept_evidence.c.lapsed_at
     with workspace.database.read() as connection:
         ids = sa.select(kept_evidence.c.hit_id)
@@ -132,8 +132,8 @@ def let_go_of_evidence(workspace: Workspace) -> int:
                 tx.execute(sa.update(kept_evidence).where(chosen).values(lapsed_at=since))
     for some in parts(over):
         with workspace.database.write() as tx:  # unless it came back meanwhile
-            still = sa.and_(kept_evidence.c.hit_id.in_(some), kept_evidence.c.hit_id.not_in(in_force))
-            tx.execute(sa.delete(kept_evidence).where(still))
+            still = kept_evidence.c.hit_id.not_in(in_force)
+            tx.execute(sa.delete(kept_evidence).where(kept_evidence.c.hit_id.in_(some), still))
     return len(over)
 
 

@@ -34,6 +34,7 @@ from pipelines.environment import Environment
 from pipelines.failpoints import Failpoints
 from pipelines.policy import Policy, load_policy
 from pipelines.private import require_private
+from pipelines.recent import RecentContents
 from pipelines.sealing import Sealer, load_master_key
 from pipelines.state_seal import StateSeal
 from pipelines.upgrade import upgrade
@@ -82,6 +83,8 @@ class Workspace:
         self.seal = StateSeal(sealer, witness, self.failpoints)
         self.galleries: dict[Hashable, Gallery] = {}
         """The gallery last compared with, by what it was made of; see :mod:`pipelines.matching`."""
+        self.recent = RecentContents()
+        """What was fetched by this process a moment ago."""
         self.isolated = False
         """Whether this process is for items that ended another one (:mod:`pipelines.isolation`)."""
         self.opener: Callable[[Environment], Workspace] = open_workspace

@@ -22,6 +22,8 @@ from pipelines.automation import (
     removal_requests,
 )
 from pipelines.config import Config
+from pipelines.day_checks import APPROVABLE
+from pipelines.days import STATES as DAY_STATES
 from pipelines.decisions import REASONS
 from pipelines.judging.request_progress import STATES, OpenWork
 from pipelines.takedown.outbox import STATES as MESSAGE_STATES
@@ -36,6 +38,16 @@ def test_i11_the_list_of_checks_names_each_with_its_asset() -> None:
     table = re.findall(r"^    (\w+) +(\w+)  +(?:blocking|a warning)", checks.__doc__ or "", flags=re.MULTILINE)
     there_are = {(spec.asset_key.to_user_string(), spec.name) for one in checks.CHECKS for spec in one.check_specs}
     assert set(table) == there_are
+
+
+def test_i11_the_page_about_nights_says_of_each_check_that_blocks_whether_it_may_be_approved() -> None:
+    page = (ROOT / "docs/nights.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (yes|no) \|$", page, flags=re.MULTILINE)
+    blocking = {spec.name for one in checks.CHECKS for spec in one.check_specs if spec.blocking}
+    assert dict(rows) == {name: "yes" if name in APPROVABLE else "no" for name in blocking}
+    assert re.findall(r"^\| `(blocked|approved|open|complete)` \|", page, flags=re.MULTILINE) == sorted(
+        DAY_STATES, key=("open", "blocked", "approved", "complete").index
+    )
 
 
 def test_i11_the_settings_that_the_readme_shows_have_the_defaults_that_it_shows() -> None:

@@ -16,7 +16,7 @@ from pipelines.database import Database, _alembic_config
 from pipelines.database.tables import hits, outbox, requests, state, subjects
 from pipelines.ledger import Scope, count_statuses
 from pipelines.registry import withdraw
-from pipelines.requests import get_request
+from pipelines.requests import get_request, list_requests
 from pipelines.statements import as_text, statements_of
 from pipelines.sweep import list_source
 from pipelines.takedown.receiver import Receiver
@@ -282,7 +282,7 @@ def test_i11_an_old_home_says_that_what_it_called_completed_was_searched_for(
         tx.execute(sa.update(requests).values(searched_at=moment))
     before = now_is(workspace, request)
     other = Database(url, busy_timeout_seconds=60)
-    alembic.command.downgrade(_alembic_config(other), "0008")
+    alembic.command.downgrade(_alembic_config(other), "0010")
     with other.engine.connect() as connection:
         old = connection.exec_driver_sql("SELECT state, completed_at FROM requests").one()
     assert (old.state, old.completed_at is not None) == ("completed", True)
@@ -292,3 +292,36 @@ def test_i11_an_old_home_says_that_what_it_called_completed_was_searched_for(
     assert (after.state, after.completed_at, after.searched_at) == (before.state, None, moment)
     with workspace.database.read() as connection:
         assert get_request(connection, request.request_id).received_at == after.opened_at
+
+
+def test_i11_the_requests_of_a_home_of_the_earlier_schema_come_to_this_one(tmp_path: Path) -> None:
+    """With the rows that refer to each other, which a table that is made anew would lose."""
+    database = Database(f"sqlite:///{tmp_path / 'likeness.db'}", busy_timeout_seconds=60)
+    alembic.command.upgrade(_alembic_config(database), "0008")
+    then = "2026-02-01 12:00:00.000000"
+    with database.engine.begin() as connection:
+        run = connection.exec_driver_sql
+        run(
+            "INSERT INTO subjects (subject_id, state, version, expires_at, created_at) "
+            f"VALUES ('sub_1', 'active', 1, '{then}', '{then}')"
+        )
+        run(f"INSERT INTO templates VALUES ('tpl_1', 'sub_1', 'fake-1', 2, 0.9, x'00', x'00', '{then}')")
+        for name, state, accepted, completed in (
+            ("open", "open", "NULL", "NULL"),
+            ("accepted", "accepted", f"'{then}'", "NULL"),
+            ("searched", "completed", f"'{then}'", f"'{then}'"),
+            ("rejected", "rejected", "NULL", f"'{then}'"),
+        ):
+            run(
+                "INSERT INTO requests (request_id, subject_id, state, attempt, opened_at, due_at, accepted_at, "
+                f"completed_at) VALUES ('{name}', 'sub_1', '{state}', 1, '{then}', '{then}', {accepted}, {completed})"
+            )
+    database.migrate()
+    with database.read() as connection:
+        found = {one.request_id: one for one in list_requests(connection)}
+    assert {name: one.state for name, one in found.items()} == {
+        **{"open": "received", "accepted": "accepted", "searched": "completed", "rejected": "rejected"},
+    }
+    assert (found["searched"].completed_at, found["searched"].searched_at) == (None, found["searched"].accepted_at)
+    assert found["rejected"].ended_at == found["rejected"].received_at
+    database.close()

@@ -89,6 +89,8 @@ def test_i11_a_blocked_day_is_red_and_has_a_report_that_says_what_stopped_it(
     assert (result.success, ended(result)) == (False, ["uploads", "scanned_items", "matches"])
     check = checks(result)["hit_rate_is_plausible"]
     assert (check.passed, check.severity, check.partition) == (False, AssetCheckSeverity.ERROR, str(MONDAY.date()))
+    with blocked.database.read() as connection:
+        assert check.metadata["digest"].value == read_day(connection, blocked, MONDAY.date()).digest
     assert str(check.metadata["report"].value).endswith(f"report-{MONDAY.date()}.html")
     assert (state(blocked), watermark(blocked)) == ("blocked", MONDAY.date())
     assert read_status(blocked).days_blocked == (str(MONDAY.date()),)

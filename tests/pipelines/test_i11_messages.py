@@ -89,7 +89,7 @@ def test_a_model_that_was_deleted_and_is_uploaded_again_is_blocked_again(
     sweep(workspace, source_of(uploads), day=None)
     assert blocks(workspace) == ["done"]
     clock.forward(hours=1)
-    upload(uploads, "m", MODEL, kind="model")
+    upload(uploads, "m", MODEL, kind="model", deleted=False)
     sweep(workspace, source_of(uploads), day=None)
     assert blocks(workspace) == ["done", "pending"]
 
@@ -199,7 +199,7 @@ def test_an_item_that_was_deleted_and_uploaded_again_gets_a_new_deadline(
     show(uploads, 0, deleted=True)
     sweep(workspace, source_of(uploads), day=None)
     clock.forward(hours=10)
-    show(uploads, 0)
+    show(uploads, 0, deleted=False)
     sweep(workspace, source_of(uploads), day=None)
     (row,) = messages(workspace, outbox.c.state == "pending", outbox.c.item_id == "m-0.png")
     assert row.due_at == clock() + timedelta(hours=workspace.policy.settings.takedown.hours)

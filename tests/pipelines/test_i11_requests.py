@@ -397,7 +397,7 @@ def test_i11_items_of_a_request_are_those_listed_before_its_search_ended(
     with workspace.database.read() as connection:
         assert connection.execute(sa.select(requests.c.completed_at)).scalar() == clock()
     clock.forward(hours=1)
-    upload(uploads, "alone-0.png", data, uploader="v-0")
+    upload(uploads, "alone-0.png", data, uploader="v-0", deleted=False)
     sweep(workspace, source_of(uploads), day=None)
     assert now_is(workspace, request).state == "completed"
     with workspace.database.read() as connection:

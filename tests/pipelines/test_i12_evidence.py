@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import replace
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from embeddings.errors import CorruptionError, FetchError, StateError
+from embeddings.types import Content
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.decisions import decide
@@ -22,7 +24,9 @@ from pipelines.hits import Hit, list_hits
 from pipelines.judging import live_hits
 from pipelines.kept_evidence import KeptFacts, open_picture, read_kept
 from pipelines.looks import look, look_at, reveal
+from pipelines.recent import RecentContents
 from pipelines.registry import erase, withdraw
+from pipelines.renewal import renew
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
@@ -144,6 +148,7 @@ def test_a_setting_keeps_none_and_turning_it_off_loses_none(workspace: Workspace
 
 
 def test_what_could_not_be_had_is_said_and_tried_by_the_next_run(workspace: Workspace, uploads: Path) -> None:
+    configure(workspace, recent_bytes=0)
     enrol(workspace, person(1))
     upload(uploads, "a.png", picture(person(1)))
 
@@ -161,6 +166,35 @@ def test_what_could_not_be_had_is_said_and_tried_by_the_next_run(workspace: Work
     facts = kept(workspace, hit.hit_id)
     assert facts is not None
     assert (facts.picture, facts.problem) == (True, None)
+
+
+def test_i12_what_is_gone_before_it_was_compared_is_kept_from_what_the_scan_read(
+    workspace: Workspace, uploads: Path
+) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+
+    def lose(stage: str, done: int, _total: int, _detail: str = "") -> None:
+        if stage == "match" and done == 0:
+            (uploads / "a.png").unlink(missing_ok=True)
+
+    sweep(workspace, source_of(uploads), day=None, progress=lose)
+    (hit,) = in_force(workspace)
+    assert look_at(workspace, hit.hit_id, actor="ann").kept_at is not None
+
+
+def content_of(data: bytes) -> Content:
+    return Content(hashlib.sha256(data).digest(), data)
+
+
+def test_what_was_read_a_moment_ago_is_bounded_and_the_oldest_goes_first() -> None:
+    recent = RecentContents()
+    contents = [content_of(bytes([number]) * 10) for number in range(4)]
+    for content in contents[:3]:
+        recent.remember(content, most_bytes=25)
+    recent.remember(content_of(b"x" * 26), most_bytes=25)
+    there = [recent.get(content.sha256.hex()) is not None for content in contents]
+    assert there == [False, True, True, False]
 
 
 def test_a_picture_is_as_small_as_the_settings_say(workspace: Workspace, uploads: Path) -> None:
@@ -259,7 +293,7 @@ def test_what_nothing_was_sent_about_goes_some_time_after_its_item(
     clock.forward(days=15)
     night(workspace, uploads)
     assert kept(workspace, hit.hit_id) is not None
-    upload(uploads, "a.png", picture(person(150), person(1)), uploader="u-1")
+    upload(uploads, "a.png", picture(person(150), person(1)), uploader="u-1", deleted=False)
     night(workspace, uploads)
     facts = kept(workspace, hit.hit_id)
     assert facts is not None
@@ -271,6 +305,28 @@ def test_what_nothing_was_sent_about_goes_some_time_after_its_item(
     assert kept(workspace, hit.hit_id) is not None
     clock.forward(days=11)
     sweep_without_people(workspace, uploads)
+    assert kept(workspace, hit.hit_id) is None
+
+
+def test_an_opt_out_that_is_over_lapses_and_a_renewal_finds_what_was_kept(
+    workspace: Workspace, uploads: Path, hit: Hit, clock: Clock
+) -> None:
+    enrol(workspace, person(9), days=300)
+    forward(workspace, clock, days=31)
+    night(workspace, uploads)
+    facts = kept(workspace, hit.hit_id)
+    assert facts is not None
+    assert facts.lapsed_at == workspace.now()
+    clock.forward(days=20)
+    renew(workspace, hit.subject_id, expires_at=clock() + timedelta(days=100), actor="ann")
+    night(workspace, uploads)
+    facts = kept(workspace, hit.hit_id)
+    assert facts is not None
+    assert facts.lapsed_at is None
+    forward(workspace, clock, days=101)
+    night(workspace, uploads)
+    forward(workspace, clock, days=31)
+    night(workspace, uploads)
     assert kept(workspace, hit.hit_id) is None
 
 

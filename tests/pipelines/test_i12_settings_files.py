@@ -187,6 +187,22 @@ def test_i12_a_key_file_that_was_exchanged_is_noticed(tmp_path: Path, kept: Kept
         kept.workspace(environment)
 
 
+def test_i12_a_worker_of_ray_follows_the_files_as_well(
+    environment: Environment, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    from pipelines import ray_engine
+
+    monkeypatch.setenv("LIKENESS_KEY", KEY)
+    place = (str(environment.home), None)
+    assert ray_engine._opened(place, 1).policy.version.startswith("one-")
+    by_rename(outside / "policy.toml", version("two"))
+    changed = ray_engine._opened(place, 1)
+    assert (changed.policy.version[:4], changed.engine.name, changed.config.embedding.workers) == ("two-", "local", 1)
+    ray_engine._kept(1).close()
+    ray_engine._kept.cache_clear()
+
+
 def test_every_setting_that_names_a_file_is_listed(tmp_path: Path) -> None:
     pack = tmp_path / "pack"
     pack.mkdir()

@@ -37,12 +37,13 @@ def serve_a_request(workspace: Workspace, platform: SamplePlatform) -> Iterator[
     yield from _differs(workspace, request_id, "searched for", "under_review")
     deliver(workspace)
     yield from _differs(workspace, request_id, "delivered and undecided", "under_review")
-    with workspace.database.read() as connection:
-        waiting = [hit.hit_id for hit in list_hits(connection, subject_id=subject_id, verdict="review")]
+    waiting = _waiting(workspace, subject_id)
     decide(workspace, waiting[:1], decision="confirm", reason="same_person", actor="analyst")
     if waiting[1:]:
         decide(workspace, waiting[1:], decision="reject", reason="consented", actor="analyst")
-    rescan(workspace)  # finds copies of what was confirmed
+    rescan(workspace)  # finds copies of what was confirmed, some of which wait for a decision in turn
+    if copies := _waiting(workspace, subject_id):
+        decide(workspace, copies, decision="reject", reason="consented", actor="analyst")
     yield from _differs(workspace, request_id, "decided", "acting")
     with _refusing(workspace):
         refused = deliver_later(workspace)
@@ -56,6 +57,11 @@ def serve_a_request(workspace: Workspace, platform: SamplePlatform) -> Iterator[
     for alarm in read_alarms(workspace):
         if alarm.cause.startswith(("request", "message_overdue", "message_dead")):
             yield f"after the request was served: {alarm.cause}: {alarm.detail}"
+
+
+def _waiting(workspace: Workspace, subject_id: str) -> list[str]:
+    with workspace.database.read() as connection:
+        return [hit.hit_id for hit in list_hits(connection, subject_id=subject_id, verdict="review")]
 
 
 def _differs(workspace: Workspace, request_id: str, when: str, wanted: RequestState) -> Iterator[str]:

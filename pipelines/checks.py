@@ -8,8 +8,8 @@ downstream when they fail.
     matches    gallery_fits_its_calibration  a warning: more templates than the thresholds in force were calibrated for
     matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on
     verdicts   coverage_is_total        blocking: every pair compared, every hit judged (I1, I2); moves the watermark
-    takedowns  delivery_is_in_order     a warning: no address configured, dead letters, a service that answered 410, or
-                                        open cases that differ from ours
+    takedowns  delivery_is_in_order     a warning: no address configured, dead letters, refused messages, a service that
+                                        answered 410, or open cases that differ from ours
 
 What blocks before the verdicts does so because a verdict may write a takedown. Each result is of one partition, a day.
 A check that stops a day is written down with its run and writes the day's report, which says so. Of the first three

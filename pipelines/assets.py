@@ -269,7 +269,10 @@ def deliver_due(workspace: Workspace, *, log: logging.Logger) -> dict[str, Any]:
         log.warning(f"LIKENESS_TAKEDOWN_URL is not set: {waiting['pending']} messages stay pending")
         return {"delivery": "not configured", **waiting}
     summary = deliver(workspace, progress=logged_progress(log))
-    return {"delivery": "stopped by the service" if summary.endpoint_stopped else "done", **asdict(summary)}
+    for complaint in summary.complaints:
+        log.warning(complaint)
+    done = "done" if summary.all_acknowledged else "not acknowledged"
+    return {"delivery": "stopped by the service" if summary.endpoint_stopped else done, **asdict(summary)}
 
 
 def day_scope(workspace: Workspace, partition_key: str) -> Scope:

@@ -8,8 +8,8 @@ downstream when they fail.
     matches    gallery_fits_its_calibration  a warning: more templates than the thresholds in force were calibrated for
     matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on
     verdicts   coverage_is_total        blocking: every pair compared, every hit judged (I1, I2); moves the watermark
-    takedowns  delivery_is_in_order     a warning: no address configured, dead letters, a service that answered 410, or
-                                        open cases that differ from ours
+    takedowns  delivery_is_in_order     a warning: no address configured, dead letters, refused messages, a service that
+                                        answered 410, or open cases that differ from ours
 
 What blocks before the verdicts does so because a verdict may write a takedown. Each result is of one partition, a day.
 A check that stops a day is written down with its run and writes the day's report, which says so. Of the first three
@@ -72,6 +72,7 @@ from pipelines.report import write_report
 from pipelines.resources import SERVICE, Home, LikenessHome, explained
 from pipelines.run_tags import BY_HAND_TAGS, ONCE
 from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
+from pipelines.takedown.effects import count_refused
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.visible import visible
 from pipelines.workspace import Workspace
@@ -253,12 +254,14 @@ def delivery_is_in_order(context: Context, home: LikenessHome) -> Found:
     with workspace.database.read() as connection:
         counts = counts_by_state(connection)
         stopped = get_state(connection, "endpoint_stopped") is not None
+        refused = count_refused(connection)
     differs = workspace.environment.takedown_cases_url is not None and not _agrees(workspace)
     problems = {
         "the service's open cases differ from ours, or could not be had: see `likeness reconcile`": differs,
         "LIKENESS_TAKEDOWN_URL is not set": not workspace.environment.takedown_url,
         "the takedown service answered 410 (gone)": stopped,
         f"{counts['dead']} messages could not be delivered": counts["dead"] > 0,
+        f"{refused} messages were refused by the takedown service and are sent again": refused > 0,
     }
     words = "; ".join(text for text, there in problems.items() if there) or None
     return Found(not any(problems.values()), words, figures=dict(counts))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import outbox
 from pipelines.takedown.outbox import DEAD, DONE, HELD, PENDING, WITHDRAWN
@@ -36,6 +37,12 @@ def effect_of(row: Any, *, withdrawn: bool) -> Effect:
     answer = row.last_result or ""
     refused = row.state == PENDING and answer.isdigit() and answer[0] == "4" and answer not in _TRY_LATER
     return "refused" if refused else "sent"
+
+
+def count_refused(connection: Connection) -> int:
+    """Messages, withdrawals included, whose last answer was a refusal and that are going to be sent again."""
+    query = sa.select(sa.func.count()).select_from(outbox).where(effect() == "refused")
+    return int(connection.execute(query).scalar_one())
 
 
 def effect() -> sa.ColumnElement[str]:

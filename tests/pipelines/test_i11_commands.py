@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import sqlalchemy as sa
 from click.testing import Result
 
 from pipelines.alarms import read_alarms
+from pipelines.assets import deliver_due
 from pipelines.database import Database, _alembic_config
 from pipelines.database.tables import hits, outbox, requests, state, subjects
 from pipelines.ledger import Scope, count_statuses
@@ -19,6 +22,7 @@ from pipelines.registry import withdraw
 from pipelines.requests import get_request, list_requests
 from pipelines.statements import as_text, statements_of
 from pipelines.sweep import list_source
+from pipelines.takedown.effects import count_refused
 from pipelines.takedown.receiver import Receiver
 from pipelines.workspace import Workspace
 from tests.conftest import Clock
@@ -88,6 +92,21 @@ def test_dispatch_is_done_when_all_was_acknowledged_or_nothing_was_due(
         result = run("dispatch", "--json", url=receiver.url)
     assert (result.exit_code, told(result)["sent"], told(result)["unacknowledged"]) == (0, 2, {})
     assert [row.message_id for row in messages(workspace, outbox.c.state == "held")] == held
+
+
+@pytest.mark.parametrize(("status", "word"), [(404, "not acknowledged"), (500, "not acknowledged"), (200, "done")])
+def test_i11_a_delivery_by_dagster_says_what_the_service_refused(
+    workspace: Workspace, uploads: Path, caplog: pytest.LogCaptureFixture, status: int, word: str
+) -> None:
+    fill(workspace, uploads, for_review=0)
+    search_for(workspace)
+    with scripted_service([answer(status)] * 3) as service:
+        workspace.environment = replace(workspace.environment, takedown_url=service.url, takedown_secrets=(SECRET,))
+        told_by_run = deliver_due(workspace, log=logging.getLogger("run"))
+    assert (told_by_run["delivery"], told_by_run["host"]) == (word, "127.0.0.1")
+    assert (f"not acknowledged by 127.0.0.1: {status}" in caplog.text) == (status != 200)
+    with workspace.database.read() as connection:
+        assert count_refused(connection) == (3 if status == 404 else 0)
 
 
 def text_on(workspace: Workspace, about: str) -> str:

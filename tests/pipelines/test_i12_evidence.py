@@ -38,8 +38,6 @@ from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
 from tests.platform_actions import DAY, NAME, ask_for_removal, enrol, source_of, upload
 from tests.searching import in_clear
 
-pytestmark = pytest.mark.any_database
-
 
 def night(workspace: Workspace, uploads: Path) -> None:
     sweep(workspace, source_of(uploads), day=None)

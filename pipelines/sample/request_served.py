@@ -37,12 +37,10 @@ def serve_a_request(workspace: Workspace, platform: SamplePlatform) -> Iterator[
     yield from _differs(workspace, request_id, "searched for", "under_review")
     deliver(workspace)
     yield from _differs(workspace, request_id, "delivered and undecided", "under_review")
-    with workspace.database.read() as connection:
-        waiting = [hit.hit_id for hit in list_hits(connection, subject_id=subject_id, verdict="review")]
-    decide(workspace, waiting[:1], decision="confirm", reason="same_person", actor="analyst")
-    if waiting[1:]:
-        decide(workspace, waiting[1:], decision="reject", reason="consented", actor="analyst")
-    rescan(workspace)  # finds copies of what was confirmed
+    decide(workspace, _waiting(workspace, subject_id)[:1], decision="confirm", reason="same_person", actor="analyst")
+    rescan(workspace)  # finds copies of what was confirmed, which are taken down as well
+    while waiting := _waiting(workspace, subject_id):  # a decision may leave another hit of its item for review
+        decide(workspace, waiting, decision="reject", reason="consented", actor="analyst")
     yield from _differs(workspace, request_id, "decided", "acting")
     with _refusing(workspace):
         refused = deliver_later(workspace)
@@ -56,6 +54,12 @@ def serve_a_request(workspace: Workspace, platform: SamplePlatform) -> Iterator[
     for alarm in read_alarms(workspace):
         if alarm.cause.startswith(("request", "message_overdue", "message_dead")):
             yield f"after the request was served: {alarm.cause}: {alarm.detail}"
+
+
+def _waiting(workspace: Workspace, subject_id: str) -> list[str]:
+    """The hits of a person that somebody has to decide."""
+    with workspace.database.read() as connection:
+        return [hit.hit_id for hit in list_hits(connection, subject_id=subject_id, verdict="review")]
 
 
 def _differs(workspace: Workspace, request_id: str, when: str, wanted: RequestState) -> Iterator[str]:

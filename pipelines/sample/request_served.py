@@ -37,13 +37,10 @@ def serve_a_request(workspace: Workspace, platform: SamplePlatform) -> Iterator[
     yield from _differs(workspace, request_id, "searched for", "under_review")
     deliver(workspace)
     yield from _differs(workspace, request_id, "delivered and undecided", "under_review")
-    waiting = _waiting(workspace, subject_id)
-    decide(workspace, waiting[:1], decision="confirm", reason="same_person", actor="analyst")
-    if waiting[1:]:
-        decide(workspace, waiting[1:], decision="reject", reason="consented", actor="analyst")
-    rescan(workspace)  # finds copies of what was confirmed, some of which wait for a decision in turn
-    if copies := _waiting(workspace, subject_id):
-        decide(workspace, copies, decision="reject", reason="consented", actor="analyst")
+    decide(workspace, _waiting(workspace, subject_id)[:1], decision="confirm", reason="same_person", actor="analyst")
+    rescan(workspace)  # finds copies of what was confirmed, which are taken down as well
+    while waiting := _waiting(workspace, subject_id):  # a decision may leave another hit of its item for review
+        decide(workspace, waiting, decision="reject", reason="consented", actor="analyst")
     yield from _differs(workspace, request_id, "decided", "acting")
     with _refusing(workspace):
         refused = deliver_later(workspace)
@@ -60,6 +57,7 @@ def serve_a_request(workspace: Workspace, platform: SamplePlatform) -> Iterator[
 
 
 def _waiting(workspace: Workspace, subject_id: str) -> list[str]:
+    """The hits of a person that somebody has to decide."""
     with workspace.database.read() as connection:
         return [hit.hit_id for hit in list_hits(connection, subject_id=subject_id, verdict="review")]
 

@@ -19,7 +19,7 @@ from pipelines.clock import acts
 from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
-from pipelines.judging import hits_in_force
+from pipelines.judging import live_hits
 from pipelines.judging.evidence import is_rejected
 from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.templates import open_subject_key
@@ -118,7 +118,7 @@ def let_go_of_evidence(workspace: Workspace) -> int:
     Safe to repeat, and to run twice at once.
     """
     now = workspace.now()
-    in_force = hits_in_force(now).with_only_columns(hits.c.hit_id)
+    in_force = live_hits().with_only_columns(hits.c.hit_id)  # whatever the time: no clock loses evidence (I12)
     lapsed = kept_evidence.c.lapsed_at
     with workspace.database.read() as connection:
         ids = sa.select(kept_evidence.c.hit_id)

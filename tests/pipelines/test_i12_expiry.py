@@ -350,6 +350,7 @@ def test_every_reader_of_hits_says_whether_the_time_matters() -> None:
         *("judging/evidence.py", "judging/retractions.py"),
         "judging/request_progress.py",  # leaves out whom the time is over for by itself
         "leaving.py",  # what an end takes away, whatever the time
+        "kept_evidence.py",  # what is deleted for good
     }
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from sqlalchemy.engine import Connection
 
 from indexes.det import fpir, most_templates
-from pipelines.calibration import cover
+from pipelines.calibration.cover import count_templates
 from pipelines.calibration.store import calibration_in_force
+from pipelines.database.times import moment
 from pipelines.workspace import Workspace
 
 
@@ -60,7 +61,7 @@ def read_fit(connection: Connection, workspace: Workspace) -> GalleryFit:
     """Compare the gallery with the calibration in force, at the threshold in force: the policy's if it has bands."""
     thresholds = workspace.thresholds_at(connection)
     calibration = calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id)
-    count = count_templates(connection, workspace)
+    count = count_templates(connection, model_id=workspace.model_id, now=moment(connection))
     if calibration is None:
         return GalleryFit(thresholds.review, thresholds.source, None, count, None, None, None)
     bound, covered = calibration.fmr_bound(thresholds.review), workspace.cover_at(connection, calibration)
@@ -75,8 +76,3 @@ def read_fit(connection: Connection, workspace: Workspace) -> GalleryFit:
         accepted_templates=covered.accepted,
         lapsed=covered.lapsed and not workspace.policy.has_bands(workspace.pack_name),
     )
-
-
-def count_templates(connection: Connection, workspace: Workspace) -> int:
-    """Templates of the models in force that faces are compared with now."""
-    return cover.count_templates(connection, model_id=workspace.model_id, now=workspace.now())

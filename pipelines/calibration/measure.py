@@ -13,9 +13,8 @@ from indexes.det import OperatingPoint, Sample, det_points, fmr_for_fpir, fpir, 
 from indexes.gallery import Gallery
 from pipelines.actors import are_two_people, identity_of
 from pipelines.calibration.compare import Compared, compare
-from pipelines.calibration.cover import Cover
+from pipelines.calibration.cover import Cover, count_templates
 from pipelines.calibration.faces import embed_photographs
-from pipelines.calibration.fit import count_templates
 from pipelines.calibration.labels import Labels
 from pipelines.calibration.store import (
     Calibration,
@@ -188,7 +187,7 @@ def in_order(review: OperatingPoint, strong: OperatingPoint) -> tuple[OperatingP
 def _templates_now(workspace: Workspace) -> int:
     """Templates in the registry; one for a registry that is still empty."""
     with workspace.database.read() as connection:
-        return max(1, count_templates(connection, workspace))
+        return max(1, count_templates(connection, model_id=workspace.model_id, now=workspace.now()))
 
 
 def _operating(compared: Compared, aim: Aim, *, templates: int) -> tuple[Operating, Operating]:

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipelines.cli import main
+from pipelines.cli.persons import ReferenceFiles
 from pipelines.cli.private_text import MOST_BYTES, text_option
-from pipelines.cli.registry import ReferenceFiles
 
 PERSONAL = {"--name", "--alias", "--exclude", "--contact", "--consent", "--note", "--text"}
 """Options whose text may be personal, wherever they occur; ``--reason`` is one where it is free text."""

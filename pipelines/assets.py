@@ -56,18 +56,10 @@ from pipelines.observed import observe_home
 from pipelines.progress import Progress
 from pipelines.report import write_report
 from pipelines.resources import SERVICE, Home, explained
+from pipelines.run_log import begin_run, finish_run
 from pipelines.run_tags import FIRST_DAY_TAG
 from pipelines.scan import ScanCounts, scan_pending
-from pipelines.sweep import (
-    NIGHTLY,
-    begin_run,
-    configured_source,
-    finish_run,
-    list_source,
-    measure_coverage,
-    require_registry,
-    summarise,
-)
+from pipelines.sweep import NIGHTLY, configured_source, list_source, measure_coverage, require_registry, summarise
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.visible import visible
 from pipelines.workspace import Workspace

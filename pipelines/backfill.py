@@ -38,8 +38,9 @@ from pipelines.ledger import Scope
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.rescan import finish_searches
+from pipelines.run_log import begin_run, finish_run
 from pipelines.scan import scan_in_turns
-from pipelines.sweep import begin_run, finish_run, require_registry
+from pipelines.sweep import require_registry
 from pipelines.templates import open_crops, store_template, subjects_without
 from pipelines.workspace import Workspace
 

@@ -21,8 +21,7 @@ from pipelines.database.tables import hits, items, verdicts
 from pipelines.database.times import moment
 from pipelines.decisions import Answer, DecisionSummary, decide_in
 from pipelines.hits import strength_of
-from pipelines.judging import hits_in_force, verdict_of_hit
-from pipelines.judging.evidence import said
+from pipelines.live_hits import hits_in_force, said, verdict_of_hit
 from pipelines.shown import digest_of
 from pipelines.workspace import Workspace
 

@@ -46,7 +46,7 @@ from pipelines.manifest import (
 )
 from pipelines.model_files import forget_model_files
 from pipelines.progress import Progress, silent
-from pipelines.sweep import begin_run, finish_run
+from pipelines.run_log import begin_run, finish_run
 from pipelines.turns import remove_leavings, turn
 from pipelines.workspace import Workspace
 

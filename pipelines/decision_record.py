@@ -24,7 +24,7 @@ from pipelines.database import tables
 from pipelines.database.evidence import decisions, seeds
 from pipelines.database.tables import hits
 from pipelines.database.times import moment
-from pipelines.judging import hits_in_force
+from pipelines.live_hits import hits_in_force
 from pipelines.sealing import associated_data, seal, unseal
 from pipelines.templates import open_subject_key, require_kept
 from pipelines.workspace import Workspace

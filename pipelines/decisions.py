@@ -27,7 +27,8 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
 from pipelines.database.times import moment
 from pipelines.decision_record import record_made, record_restored, record_reversed
-from pipelines.judging import hits_in_force, rejudge
+from pipelines.judging import rejudge
+from pipelines.live_hits import hits_in_force
 from pipelines.seeds import Confirmed
 from pipelines.statuses import settle_statuses
 from pipelines.takedown.outbox import TAKEDOWN, not_taken_back

@@ -32,9 +32,9 @@ from pipelines.examined import coverage_id, required, unexamined, unexamined_cou
 from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
 from pipelines.isolation import resume
 from pipelines.item_texts import by_place, texts_of
-from pipelines.judging import hits_in_force
 from pipelines.keeping import keep_evidence
 from pipelines.ledger import Scope, text_digest
+from pipelines.live_hits import hits_in_force
 from pipelines.model_files import header_texts
 from pipelines.names_sought import Sought
 from pipelines.progress import Progress, silent

@@ -16,8 +16,9 @@ from sqlalchemy.engine import Connection
 from indexes.name_rules import NameMatch
 from pipelines.database.tables import hits
 from pipelines.names_sought import SeedMatch
-from pipelines.sealing import Sealer, associated_data, seal, unseal
+from pipelines.sealing import seal
 from pipelines.templates import open_subject_key
+from pipelines.terms import term_aad
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -113,19 +114,8 @@ def hit_rows(
     ]
 
 
-def open_term(connection: Connection, sealer: Sealer, *, hit_id: str, subject_id: str, sealed_term: bytes) -> str:
-    """The words of a hit as they were written. Raises :class:`CorruptionError` once the subject is erased."""
-    key = open_subject_key(connection, sealer, subject_id)
-    return unseal(key, sealed_term, term_aad(hit_id, subject_id)).decode()
-
-
 def _sealed(keys: dict[str, bytes], hit: FoundHit) -> bytes | None:
     if hit.term is None:
         return None
     words = hit.term.encode("utf-8", "replace")
     return seal(keys[hit.subject_id], words, term_aad(hit.hit_id, hit.subject_id))
-
-
-def term_aad(hit_id: str, subject_id: str) -> bytes:
-    """What a sealed term is bound to."""
-    return associated_data("term", hit_id, subject_id)

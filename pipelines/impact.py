@@ -30,7 +30,7 @@ from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
 from pipelines.database.tables import items, shards
 from pipelines.item_texts import by_place, texts_of
-from pipelines.judging import model_of_item
+from pipelines.live_hits import model_of_item
 from pipelines.manifest import list_shards
 from pipelines.model_files import header_texts
 from pipelines.progress import Progress, silent

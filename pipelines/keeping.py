@@ -28,15 +28,15 @@ from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, subject_keys
 from pipelines.fetch import ahead, fetch_until, found
-from pipelines.found_hits import open_term
 from pipelines.isolation import resume
-from pipelines.judging import hits_in_force
 from pipelines.kept_evidence import count_kept, let_go_of_evidence, sealed
+from pipelines.live_hits import hits_in_force
 from pipelines.passages import find_passage
 from pipelines.progress import Progress, silent
 from pipelines.retries import after_try, retry_is_due
 from pipelines.sources import Item, ItemSource
 from pipelines.templates import open_subject_key
+from pipelines.terms import open_term
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from pipelines.clock import acts
 from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
-from pipelines.judging import live_hits
-from pipelines.judging.evidence import is_rejected
+from pipelines.live_hits import is_rejected, live_hits
 from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.templates import open_subject_key
 from pipelines.workspace import Workspace

@@ -40,7 +40,8 @@ from pipelines.manifest import (
 )
 from pipelines.progress import Pace, Progress, silent
 from pipelines.reembedding import STAGE, embed_alone, leave, refuse_item
-from pipelines.registry import active_versions, note_lapsed, registry_version, require_active, take_up
+from pipelines.registry import active_versions, note_lapsed, require_active, take_up
+from pipelines.registry_version import registry_version
 from pipelines.retention import let_go
 from pipelines.statuses import settle_statuses
 from pipelines.templates import subjects_with

@@ -20,7 +20,8 @@ from indexes.names import NameMatcher
 from pipelines.database.times import moment
 from pipelines.examined import seeds_in_force
 from pipelines.identities import open_names
-from pipelines.registry import active_versions, registry_version
+from pipelines.registry import active_versions
+from pipelines.registry_version import registry_version
 from pipelines.seeds import seed_version
 from pipelines.workspace import Workspace
 

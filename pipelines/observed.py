@@ -16,7 +16,8 @@ from pipelines.calibration.store import calibration_in_force
 from pipelines.database.tables import requests, subjects
 from pipelines.database.times import moment
 from pipelines.manifest import list_shards
-from pipelines.registry import active_versions, registry_version
+from pipelines.registry import active_versions
+from pipelines.registry_version import registry_version
 from pipelines.shown import digest_of
 from pipelines.workspace import Workspace
 

@@ -23,8 +23,6 @@ from indexes.name_rules import require_usable
 from pipelines import audit
 from pipelines.actors import service
 from pipelines.clock import acts
-from pipelines.database import get_state, set_state
-from pipelines.database.evidence import seeds
 from pipelines.database.parts import parts
 from pipelines.database.tables import requests, subject_keys, subjects, templates
 from pipelines.database.times import moment
@@ -33,12 +31,10 @@ from pipelines.enrolment import Reference
 from pipelines.identities import Identity as Identity
 from pipelines.identities import require_short_identity, seal_identity, unseal_identity
 from pipelines.in_force import ACTIVE, is_in_force, state_at
-from pipelines.judging.request_progress import settle_requests
-from pipelines.kept_evidence import forget_evidence
+from pipelines.registry_version import raise_version, registry_version
 from pipelines.sealing import Sealer, unseal
 from pipelines.state_seal import REGISTRY
 from pipelines.statuses import settle_subject
-from pipelines.takedown.outbox import withdraw as withdraw_messages
 from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
 from pipelines.workspace import Workspace, new_id
 
@@ -53,21 +49,6 @@ class SubjectRow:
     expires_at: datetime
     created_at: datetime
     templates: int
-
-
-def registry_version(connection: Connection) -> int:
-    """The version of the registry as this transaction sees it."""
-    value = get_state(connection, "registry_version")
-    if value is None:
-        raise NotReadyError("the registry has no version: run `likeness init`")
-    return int(value)
-
-
-def raise_version(tx: Connection) -> int:
-    """Raise the registry version by one and return it."""
-    version = registry_version(tx) + 1
-    set_state(tx, "registry_version", str(version))
-    return version
 
 
 def insert_subject(
@@ -139,7 +120,7 @@ def require_sensible_end(workspace: Workspace, expires_at: datetime) -> None:
 
 def activate(tx: Connection, workspace: Workspace, subject_id: str, *, actor: str) -> None:
     """Make a pending subject active: from here on every live item has to be compared with it."""
-    _require_state(tx, subject_id, ("pending",))
+    require_state(tx, subject_id, ("pending",))
     ends = tx.execute(sa.select(subjects.c.expires_at).where(subjects.c.subject_id == subject_id)).scalar_one()
     if ends <= workspace.now():
         raise StateError("the consent of this subject is over: renew it first, with `likeness subject renew`")
@@ -149,28 +130,6 @@ def activate(tx: Connection, workspace: Workspace, subject_id: str, *, actor: st
     audit.append(
         tx, workspace.sealer, actor=actor, action="subject.activate", now=workspace.now(), subject_id=subject_id
     )
-
-
-def withdraw(workspace: Workspace, subject_id: str, *, actor: str) -> None:
-    """End an opt-out: matching stops, unsent takedowns are withdrawn, delivered ones get a withdrawal event."""
-    with workspace.database.write() as tx:
-        _require_state(tx, subject_id, ("active", "pending", "expired"))
-        end_subject(tx, workspace, subject_id, state="withdrawn", actor=actor)
-
-
-def erase(workspace: Workspace, subject_id: str, *, actor: str) -> None:
-    """Withdraw if need be, then destroy the subject's key, templates and identity, physically and at once.
-
-    Raises :class:`StateError` when the bytes could not leave the disk yet (:meth:`Database.scrub`). Erasing again what
-    is erased or rejected tries that once more.
-    """
-    with workspace.database.write() as tx:
-        state = _require_state(tx, subject_id, ("active", "pending", "withdrawn", "expired", "erased", "rejected"))
-        if state in ("active", "pending", "expired"):
-            end_subject(tx, workspace, subject_id, state="withdrawn", actor=actor)
-        if state not in ("erased", "rejected"):
-            destroy(tx, workspace, subject_id, state="erased", actor=actor)
-    workspace.database.scrub()
 
 
 @acts
@@ -246,35 +205,6 @@ def _unnoticed(now: datetime) -> sa.Select[tuple[str]]:
 def _audit_end(tx: Connection, workspace: Workspace, subject_id: str, action: str) -> None:
     actor = service("expiry")
     audit.append(tx, workspace.sealer, actor=actor, action=action, now=workspace.now(), subject_id=subject_id)
-
-
-def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
-    """Stop matching a subject and take back what was asked for in its name."""
-    now = workspace.now()
-    settle_requests(tx, now=now)  # one of which nothing was left to do stays completed
-    tx.execute(
-        sa.update(subjects)
-        .where(subjects.c.subject_id == subject_id)
-        .values(state=state, version=raise_version(tx), ended_at=now)
-    )
-    tx.execute(
-        sa.update(requests)
-        .where(requests.c.subject_id == subject_id, requests.c.state.in_(("open", "accepted")))
-        .values(state="withdrawn", completed_at=now)
-    )
-    withdraw_messages(tx, subject_id=subject_id, reason=f"subject_{state}", now=now)
-    settle_subject(tx, subject_id)
-    audit.append(tx, workspace.sealer, actor=actor, action=f"subject.{state}", now=now, subject_id=subject_id)
-
-
-def destroy(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
-    """Delete key, templates, identity, seeds and kept evidence. The opaque id stays, so that the history adds up."""
-    forget_evidence(tx, subject_id)
-    tx.execute(sa.delete(seeds).where(seeds.c.subject_id == subject_id))
-    tx.execute(sa.delete(templates).where(templates.c.subject_id == subject_id))
-    tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))
-    tx.execute(sa.update(subjects).where(subjects.c.subject_id == subject_id).values(state=state, sealed_identity=None))
-    audit.append(tx, workspace.sealer, actor=actor, action="subject.erase", now=workspace.now(), subject_id=subject_id)
 
 
 def require_unaltered(workspace: Workspace) -> None:
@@ -367,7 +297,8 @@ def open_templates(
     return matrix, [row.template_id for row in rows], [row.subject_id for row in rows]
 
 
-def _require_state(tx: Connection, subject_id: str, allowed: tuple[str, ...]) -> str:
+def require_state(tx: Connection, subject_id: str, allowed: tuple[str, ...]) -> str:
+    """The state of a subject. Raises :class:`StateError` for one that is not in an allowed state, or not there."""
     state = tx.execute(sa.select(subjects.c.state).where(subjects.c.subject_id == subject_id)).scalar()
     if state is None:
         raise StateError("there is no such subject")

@@ -23,11 +23,12 @@ from pipelines.actors import are_two_people, identity_of
 from pipelines.approval import Approvals, approvals_needed, covers, in_words, preview_pending, refusal
 from pipelines.clock import acts
 from pipelines.database.tables import requests
+from pipelines.ending import destroy, end_subject
 from pipelines.enrolment import Reference
 from pipelines.identities import open_identity, require_short
 from pipelines.impact import Impact
 from pipelines.progress import Progress, silent
-from pipelines.registry import Identity, activate, destroy, end_subject, insert_subject
+from pipelines.registry import Identity, activate, insert_subject
 from pipelines.request_limits import count_opened, count_preview, require_room
 from pipelines.request_record import RemovalRequest as RemovalRequest
 from pipelines.request_record import Standing as Standing

@@ -19,15 +19,17 @@ from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
 from pipelines.examine import examine_pending
 from pipelines.examined import is_examined_for, required, unexamined_count
-from pipelines.judging import hits_in_force, judge_pending
+from pipelines.judging import judge_pending
 from pipelines.judging.request_progress import settle_requests
 from pipelines.ledger import Scope, count_outdated
+from pipelines.live_hits import hits_in_force
 from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects
 from pipelines.requests import finish_search, get_request, list_requests, retry_request
-from pipelines.sweep import Coverage, begin_run, finish_run, measure_coverage
+from pipelines.run_log import begin_run, finish_run
+from pipelines.sweep import Coverage, measure_coverage
 from pipelines.workspace import Workspace
 
 _REGISTRY = "registry:"

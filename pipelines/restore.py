@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError
 from pipelines import audit
 from pipelines.database import HEAD, get_state, set_state
+from pipelines.ending import destroy, end_subject
 from pipelines.identities import require_short
-from pipelines.registry import destroy, end_subject
 from pipelines.state_seal import Head, ended_again
 from pipelines.witness import BEFORE, Known
 from pipelines.workspace import Workspace

@@ -43,6 +43,7 @@ from pipelines.database import get_state, set_state
 from pipelines.database.evidence import decisions, model_files, seeds
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items
+from pipelines.live_hits import SAME_FINGERPRINT
 from pipelines.workspace import new_id
 
 Kind = Literal["sha256", "payload", "pdq"]
@@ -69,7 +70,6 @@ MODEL_IDS: Final[dict[Kind, str]] = {"sha256": SHA256_MODEL_ID, "payload": PAYLO
 _NOTHING: Final = hashlib.sha256().hexdigest()
 """The payload digest of a model file without tensors: every such file has it, so it says nothing of whom it shows."""
 _VERSION: Final = "seed_version"
-_SAME: Final = ("subject_id", "kind", "digest", "model_id")
 
 
 def seed_version(connection: Connection) -> int:
@@ -210,17 +210,6 @@ def restore(tx: Connection, *, decision_id: str) -> int:
     return len(seed_ids)
 
 
-def is_revoked() -> sa.ColumnElement[bool]:
-    """Condition on ``hits``: it matches a seed that is not in force, and no other confirmation stands for the same."""
-    own, other = seeds.alias("own_seed"), seeds.alias("other_seed")
-    standing = (
-        sa.select(own.c.seed_id)
-        .join(other, sa.and_(*(own.c[name] == other.c[name] for name in _SAME), other.c.revoked_at.is_(None)))
-        .where(own.c.seed_id == hits.c.seed_id)
-    )
-    return sa.and_(hits.c.seed_id.is_not(None), ~standing.correlate(hits).exists())
-
-
 def is_firm() -> sa.ColumnElement[bool]:
     """Condition on ``hits``: a seed in force with the fingerprint that it matches is of something in the bytes."""
     own, other = seeds.alias("matched_seed"), seeds.alias("firm_seed")
@@ -237,7 +226,7 @@ def largest_share() -> sa.ColumnElement[float | None]:
 
 def _alike(query: sa.Select[Any], own: sa.FromClause, other: sa.FromClause) -> sa.Select[Any]:
     """``other``: the seeds in force with the fingerprint of the seed ``own`` that a hit matches."""
-    same = sa.and_(*(own.c[name] == other.c[name] for name in _SAME), other.c.revoked_at.is_(None))
+    same = sa.and_(*(own.c[name] == other.c[name] for name in SAME_FINGERPRINT), other.c.revoked_at.is_(None))
     return query.select_from(own.join(other, same)).where(own.c.seed_id == hits.c.seed_id)
 
 
@@ -247,7 +236,7 @@ def hit_by(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str
     query = (
         sa.select(hits.c.item_id, hits.c.subject_id)
         .join(other, other.c.seed_id == hits.c.seed_id)
-        .join(own, sa.and_(*(own.c[name] == other.c[name] for name in _SAME)))
+        .join(own, sa.and_(*(own.c[name] == other.c[name] for name in SAME_FINGERPRINT)))
     )
     found: set[tuple[str, str]] = set()
     for some in parts(decision_ids):

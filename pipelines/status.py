@@ -25,7 +25,8 @@ from pipelines.in_force import state_at
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.kept_evidence import KeptCounts, count_kept
 from pipelines.ledger import Scope, count_unsettled, scanner_faults
-from pipelines.registry import active_versions, registry_version
+from pipelines.registry import active_versions
+from pipelines.registry_version import registry_version
 from pipelines.request_limits import requests_today
 from pipelines.requests import Standing, standing_of, unfinished_requests
 from pipelines.statuses import statuses_now

@@ -7,14 +7,13 @@ Each stage finds its own work in the database and may be repeated or cut off at 
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -26,8 +25,7 @@ from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
 from pipelines.database.times import moment
 from pipelines.examined import unexamined_count
-from pipelines.judging import hits_in_force, judge_pending, unjudged_count
-from pipelines.judging.request_progress import settle_requests
+from pipelines.judging import judge_pending, unjudged_count
 from pipelines.ledger import (
     Scope,
     count_outdated,
@@ -38,13 +36,15 @@ from pipelines.ledger import (
     source_id,
 )
 from pipelines.listing import ListedCounts, record_listing, remember_listed, was_listed
+from pipelines.live_hits import hits_in_force
 from pipelines.manifest import list_shards, uncovered
 from pipelines.progress import Progress, silent
-from pipelines.registry import active_versions, expire_subjects, registry_version, require_active
+from pipelines.registry import active_versions, expire_subjects, require_active
 from pipelines.retries import retry_is_due
+from pipelines.run_log import begin_run, finish_run
 from pipelines.templates import require_templates, subjects_without
 from pipelines.verdicts import verdicts_in_force
-from pipelines.workspace import Workspace, new_id
+from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.scan import ScanCounts
@@ -187,41 +187,6 @@ def list_source(
         with workspace.database.write() as tx:
             remember_listed(tx, digest, now=workspace.now())
     return total
-
-
-def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str | None = None) -> str:
-    """Record that a run began; with a given id (Dagster's) a retry, or a later stage, continues the same record, under
-    the policy that is in force by then."""
-    run_id = run_id or new_id("run")
-    with workspace.database.write() as tx:
-        settle_requests(tx, now=workspace.now())  # before this run finds what belongs to none of them any more
-        own = runs.c.run_id == run_id
-        known = tx.execute(sa.select(runs.c.policy_version).where(own)).first()
-        if known is not None and known.policy_version != workspace.policy.version:
-            tx.execute(sa.update(runs).where(own).values(policy_version=workspace.policy.version))
-        if known is None:
-            tx.execute(
-                sa.insert(runs).values(
-                    run_id=run_id,
-                    kind=kind,
-                    day=day.isoformat() if day else None,
-                    started_at=workspace.now(),
-                    model_id=workspace.model_id,
-                    policy_version=workspace.policy.version,
-                    registry_version=registry_version(tx),
-                )
-            )
-    return run_id
-
-
-def finish_run(workspace: Workspace, run_id: str, summary: dict[str, Any]) -> None:
-    """Record what a run ended with."""
-    with workspace.database.write() as tx:
-        tx.execute(
-            sa.update(runs)
-            .where(runs.c.run_id == run_id)
-            .values(finished_at=workspace.now(), summary=json.dumps(summary))
-        )
 
 
 def summarise(

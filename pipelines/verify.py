@@ -18,10 +18,12 @@ from pipelines.database.tables import contents, hits, items, outbox, subject_key
 from pipelines.database.times import moment
 from pipelines.decision_record import verify_decisions
 from pipelines.in_force import is_in_force
-from pipelines.judging import content_key, hits_in_force, unjudged_count, verdict_of_hit
+from pipelines.judging import unjudged_count
+from pipelines.live_hits import content_key, hits_in_force, verdict_of_hit
 from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
-from pipelines.registry import open_templates, registry_version
+from pipelines.registry import open_templates
+from pipelines.registry_version import registry_version
 from pipelines.retention import read_kept
 from pipelines.state_seal import ended_again
 from pipelines.subject_record import verify_subjects

@@ -18,16 +18,13 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.judging.breakers import trip
 from pipelines.judging.evidence import (
-    KEY,
     Group,
     Member,
     Weighing,
     evidence_of,
     groups_with,
     members_of,
-    model_of_item,
     most_mature,
-    verdict_of_hit,
     weighing,
 )
 from pipelines.judging.messages import Wanted, hand_back, is_discarded, send, stands, subjects_of_discarded
@@ -40,6 +37,7 @@ from pipelines.judging.retractions import (
     take_back_lost,
 )
 from pipelines.judging.withdrawn import Caused, caused_by_withdrawn, mark_lapsed, weighed_by, withdraw_uncalled
+from pipelines.live_hits import KEY, model_of_item, verdict_of_hit
 from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Witnessed, judge, judge_model
 from pipelines.progress import Progress, silent
 from pipelines.takedown.outbox import BLOCK, TAKEDOWN

@@ -18,10 +18,11 @@ from pipelines.database.times import moment
 from pipelines.days import why_stopped
 from pipelines.endings import count_ended, ending_within
 from pipelines.in_force import rests
-from pipelines.judging import content_key, hits_in_force, verdict_of_hit
 from pipelines.ledger import Scope
+from pipelines.live_hits import content_key, hits_in_force, verdict_of_hit
 from pipelines.manifest import list_shards, uncovered
-from pipelines.registry import active_versions, registry_version
+from pipelines.registry import active_versions
+from pipelines.registry_version import registry_version
 from pipelines.report.facts import (
     CoverageFacts,
     EndingFacts,

@@ -31,8 +31,8 @@ from pathlib import Path
 import click
 
 from pipelines.delivery import deliver
+from pipelines.ending import withdraw
 from pipelines.environment import Environment, read_environment
-from pipelines.registry import withdraw
 from pipelines.requests import accept_request
 from pipelines.sample import Phase, SamplePlatform, build_platform
 from pipelines.sample import people as act

@@ -20,9 +20,9 @@ from pipelines.backfill import backfill, backfill_templates
 from pipelines.backfill_state import BackfillProgress, read_backfill
 from pipelines.cli import main
 from pipelines.database.tables import items, runs, templates
+from pipelines.ending import erase
 from pipelines.hits import list_hits
 from pipelines.ledger import Scope
-from pipelines.registry import erase
 from pipelines.requests import get_request
 from pipelines.rescan import wanted_rescans
 from pipelines.scan import scan_pending

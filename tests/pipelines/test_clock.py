@@ -22,8 +22,9 @@ from pipelines.database import set_state
 from pipelines.database.tables import audit, subjects
 from pipelines.decisions import decide
 from pipelines.delivery import deliver, intervene
+from pipelines.ending import withdraw
 from pipelines.hits import list_hits
-from pipelines.registry import Identity, expire_subjects, withdraw
+from pipelines.registry import Identity, expire_subjects
 from pipelines.requests import accept_request, open_request
 from pipelines.rescan import rescan
 from pipelines.resources import LikenessHome

@@ -22,10 +22,11 @@ from pipelines import audit, matching
 from pipelines.automation import rescan_key
 from pipelines.database import set_state, tables
 from pipelines.definitions import defs
-from pipelines.registry import withdraw
+from pipelines.ending import withdraw
 from pipelines.requests import accept_request, get_request
 from pipelines.rescan import wanted_rescans
-from pipelines.sweep import begin_run, sweep
+from pipelines.run_log import begin_run
+from pipelines.sweep import sweep
 from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.fakes import person, picture

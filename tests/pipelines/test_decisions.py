@@ -20,9 +20,9 @@ from pipelines.bulk import HitQuery, choose, decide_chosen, preview
 from pipelines.database import evidence, tables
 from pipelines.decision_record import list_decisions, open_note
 from pipelines.decisions import REASONS, Answer, DecisionSummary, decide, undo
+from pipelines.ending import erase, withdraw
 from pipelines.hits import list_hits
 from pipelines.judging import judge_pending
-from pipelines.registry import erase, withdraw
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep

@@ -22,11 +22,11 @@ from pipelines import failpoints
 from pipelines.backfill_state import read_backfill
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
+from pipelines.ending import withdraw
 from pipelines.hits import list_hits
 from pipelines.kept_evidence import open_picture
 from pipelines.ledger import Scope
 from pipelines.manifest import list_shards
-from pipelines.registry import withdraw
 from pipelines.requests import accept_request
 from pipelines.status import read_status
 from pipelines.sweep import measure_coverage

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from embeddings.types import Float32, UInt8
 from pipelines.backfill import backfill, backfill_templates
 from pipelines.database.tables import outbox, verdicts
+from pipelines.ending import withdraw
 from pipelines.hits import Hit, list_hits
 from pipelines.ledger import Scope
 from pipelines.policy import BandSettings, Policy
-from pipelines.registry import withdraw
 from pipelines.report.collect import collect_facts
 from pipelines.report.words import alerts
 from pipelines.status import read_status

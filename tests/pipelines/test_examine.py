@@ -20,16 +20,17 @@ from pipelines import examine, item_texts
 from pipelines.database import set_state
 from pipelines.database.evidence import decisions, examined, model_files, seeds
 from pipelines.database.tables import audit, hits, items
+from pipelines.ending import erase, withdraw
 from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
-from pipelines.found_hits import open_term
 from pipelines.identities import open_names
-from pipelines.judging import live_hits
 from pipelines.ledger import Scope
-from pipelines.registry import Identity, erase, insert_subject, show_identity, withdraw
+from pipelines.live_hits import live_hits
+from pipelines.registry import Identity, insert_subject, show_identity
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import FinishedRequests, finish_searches, rescan
 from pipelines.sweep import list_source, require_complete, sweep
+from pipelines.terms import open_term
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import WHITE, person, picture

@@ -17,8 +17,8 @@ from pipelines.alarms import read_alarms
 from pipelines.assets import deliver_due
 from pipelines.database import Database, _alembic_config
 from pipelines.database.tables import hits, outbox, requests, state, subjects
+from pipelines.ending import withdraw
 from pipelines.ledger import Scope, count_statuses
-from pipelines.registry import withdraw
 from pipelines.requests import get_request, list_requests
 from pipelines.statements import as_text, statements_of
 from pipelines.sweep import list_source

@@ -14,9 +14,9 @@ from pipelines import audit
 from pipelines.database.tables import audit as audit_rows
 from pipelines.database.tables import hits, items, outbox, requests
 from pipelines.decisions import undo
+from pipelines.ending import withdraw
 from pipelines.judging.request_progress import OpenWork
 from pipelines.outbox_desk import act_on
-from pipelines.registry import withdraw
 from pipelines.requests import (
     RemovalRequest,
     list_requests,

@@ -20,12 +20,12 @@ from embeddings.types import Content
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.decisions import decide
+from pipelines.ending import erase, withdraw
 from pipelines.hits import Hit, list_hits
-from pipelines.judging import live_hits
 from pipelines.kept_evidence import KeptFacts, open_picture, read_kept
+from pipelines.live_hits import live_hits
 from pipelines.looks import look, look_at, reveal
 from pipelines.recent import RecentContents
-from pipelines.registry import erase, withdraw
 from pipelines.renewal import renew
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan

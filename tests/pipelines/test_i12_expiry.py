@@ -23,10 +23,11 @@ from pipelines.database import tables
 from pipelines.database.evidence import examined
 from pipelines.decisions import decide
 from pipelines.delivery import deliver
+from pipelines.ending import erase, withdraw
 from pipelines.examined import unexamined_count
 from pipelines.hits import list_hits
 from pipelines.ledger import Scope
-from pipelines.registry import erase, list_subjects, withdraw
+from pipelines.registry import list_subjects
 from pipelines.renewal import renew
 from pipelines.rescan import rescan, wanted_rescans
 from pipelines.restore import compare

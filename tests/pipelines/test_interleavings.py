@@ -32,12 +32,13 @@ from pipelines.backfill import backfill
 from pipelines.compaction import compact, hold
 from pipelines.comparison import FoundBy
 from pipelines.database import tables
+from pipelines.ending import erase, withdraw
 from pipelines.hits import list_hits
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
-from pipelines.registry import active_versions, erase, withdraw
+from pipelines.registry import active_versions
 from pipelines.requests import get_request, reject_request
 from pipelines.rescan import rescan
 from pipelines.scan import scan_pending

@@ -13,11 +13,12 @@ import sqlalchemy as sa
 
 from pipelines.database.evidence import decisions, model_verdicts
 from pipelines.database.tables import contents, hits, items, outbox, verdicts
-from pipelines.judging import judge_pending, live_hits, rejudge
+from pipelines.ending import withdraw
+from pipelines.judging import judge_pending, rejudge
 from pipelines.judging.evidence import Group, items_of
+from pipelines.live_hits import live_hits
 from pipelines.policy import Evidence
 from pipelines.policy.evidence import distinct_pictures
-from pipelines.registry import withdraw
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import release_held
 from pipelines.workspace import Workspace, new_id

@@ -17,9 +17,9 @@ from pipelines import audit
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.decisions import decide
+from pipelines.ending import erase
 from pipelines.hits import Hit, list_hits
 from pipelines.looks import LONG_SIDE, explain_hit, look, reveal_term
-from pipelines.registry import erase
 from pipelines.sweep import sweep
 from pipelines.workspace import Workspace
 from tests.embeddings.model_files import data_url, model_file

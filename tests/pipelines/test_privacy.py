@@ -25,8 +25,8 @@ from skimage import data
 from embeddings.errors import StateError
 from pipelines.cli import main
 from pipelines.database import tables
+from pipelines.ending import erase
 from pipelines.enrolment import read_references
-from pipelines.registry import erase
 from pipelines.takedown.receiver import Receiver
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, environment_for, use_fakes

@@ -18,7 +18,7 @@ from pipelines.clock import doubt
 from pipelines.database import get_state
 from pipelines.database.tables import audit as chain
 from pipelines.database.tables import runs, subject_keys, subjects, templates
-from pipelines.registry import erase, withdraw
+from pipelines.ending import erase, withdraw
 from pipelines.requests import reject_request
 from pipelines.restore import accept, compare
 from pipelines.verify import verify

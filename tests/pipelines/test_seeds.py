@@ -12,9 +12,10 @@ from embeddings.fingerprints import PDQ_MODEL_ID
 from pipelines import seeds
 from pipelines.database import evidence, tables
 from pipelines.decisions import REASONS, DecisionSummary, decide, undo
+from pipelines.ending import erase
 from pipelines.hits import list_hits
-from pipelines.judging import judge_pending, live_hits
-from pipelines.registry import erase
+from pipelines.judging import judge_pending
+from pipelines.live_hits import live_hits
 from pipelines.rescan import rescan, retry_rescan, wanted_rescans
 from pipelines.sweep import sweep
 from pipelines.verify import verify

@@ -17,7 +17,7 @@ from embeddings.errors import CorruptionError, LikenessError
 from pipelines.database.accounting import UNSEALED
 from pipelines.database.tables import audit, hits, items, metadata, outbox, state, subjects, verdicts
 from pipelines.decisions import decide
-from pipelines.registry import withdraw
+from pipelines.ending import withdraw
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.verify import verify

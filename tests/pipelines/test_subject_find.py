@@ -17,10 +17,11 @@ from click.testing import CliRunner, Result
 from embeddings.errors import EndingError, InputError, StateError
 from pipelines.cli import main
 from pipelines.database import tables
+from pipelines.ending import withdraw
 from pipelines.endings import accept_endings, read_endings, tell_endings
 from pipelines.leaving import foresee_end
 from pipelines.ledger import Scope
-from pipelines.registry import Identity, expire_subjects, insert_subject, withdraw
+from pipelines.registry import Identity, expire_subjects, insert_subject
 from pipelines.renewal import renew
 from pipelines.report import write_report
 from pipelines.rescan import rescan
@@ -90,7 +91,7 @@ def test_a_search_is_on_record_without_what_was_searched_for(workspace: Workspac
 
 
 def test_who_was_erased_is_found_by_nothing(workspace: Workspace) -> None:
-    from pipelines.registry import erase
+    from pipelines.ending import erase
 
     gone = add(workspace, NAME, case="C-1")
     erase(workspace, gone, actor="ann")

@@ -15,8 +15,9 @@ from embeddings.errors import EnrolmentError, InputError, StateError
 from pipelines import comparison
 from pipelines.database import tables
 from pipelines.decisions import decide
+from pipelines.ending import withdraw
 from pipelines.hits import list_hits
-from pipelines.registry import show_identity, withdraw
+from pipelines.registry import show_identity
 from pipelines.renewal import renew
 from pipelines.rescan import rescan, wanted_rescans
 from pipelines.subject_update import Change, Updated, preview_update, update_subject

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.report import ReportFiles, write_report
-from pipelines.report.export import neutralised, original
+from pipelines.spreadsheets import neutralised, original
 from pipelines.visible import visible
 from pipelines.workspace import Workspace
 from tests.pipelines.report.reading import Element, hit_rows, read_page

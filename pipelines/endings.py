@@ -21,9 +21,9 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import EndingError, StateError
 from pipelines import audit
 from pipelines.actors import service
+from pipelines.database.in_force import ACTIVE, has_ended, is_in_force
 from pipelines.database.parts import parts
 from pipelines.database.tables import subjects
-from pipelines.in_force import ACTIVE, has_ended, is_in_force
 from pipelines.shown import digest_of
 from pipelines.workspace import Workspace
 

@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection
 
 from indexes.names import matcher_id
 from pipelines.database.evidence import examined, model_files, seeds
+from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import items, subjects
 from pipelines.database.times import moment
-from pipelines.in_force import is_in_force
 from pipelines.ledger import Scope
 from pipelines.registry import active_versions
 from pipelines.workspace import Workspace

@@ -11,9 +11,9 @@ from embeddings.errors import NotReadyError
 from embeddings.types import Float32, check_unit
 from indexes.clustered import make_gallery
 from indexes.gallery import Gallery
+from pipelines.database.registry_version import registry_version
 from pipelines.enrolment import Reference
 from pipelines.registry import open_templates
-from pipelines.registry_version import registry_version
 from pipelines.state_seal import REGISTRY
 from pipelines.templates import LEAST_WEIGHT, reference_weights
 from pipelines.workspace import Workspace

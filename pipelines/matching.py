@@ -23,6 +23,7 @@ from pipelines.clock import acts
 from pipelines.comparison import Comparison, FoundBy, Side, compare_shard
 from pipelines.database import insert_missing
 from pipelines.database.parts import parts
+from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, shards
 from pipelines.database.times import moment
 from pipelines.galleries import load_gallery
@@ -41,7 +42,6 @@ from pipelines.manifest import (
 from pipelines.progress import Pace, Progress, silent
 from pipelines.reembedding import STAGE, embed_alone, leave, refuse_item
 from pipelines.registry import active_versions, note_lapsed, require_active, take_up
-from pipelines.registry_version import registry_version
 from pipelines.retention import let_go
 from pipelines.statuses import settle_statuses
 from pipelines.templates import subjects_with

@@ -17,11 +17,11 @@ from embeddings.fingerprints import PDQ_MODEL_ID, pdq_score
 from indexes.fingerprints import Fingerprints, hash_matrix
 from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
+from pipelines.database.registry_version import registry_version
 from pipelines.database.times import moment
 from pipelines.examined import seeds_in_force
 from pipelines.identities import open_names
 from pipelines.registry import active_versions
-from pipelines.registry_version import registry_version
 from pipelines.seeds import seed_version
 from pipelines.workspace import Workspace
 

@@ -1,7 +1,7 @@
 """The registry: who opted out, with sealed templates; enrolment, withdrawal, erasure; and the gallery built from it.
 
 A subject moves pending -> active -> withdrawn -> erased, or pending -> rejected, which erases. That a consent is over
-is no state (:mod:`pipelines.in_force`). Every change of what must be compared raises the registry version and stamps it
+is no state (:mod:`pipelines.database.in_force`). Every change of what must be compared raises the registry version and stamps it
 on the subject, so that coverage can be read off version numbers (I2); so does the return of somebody who was not
 compared for a while (:func:`take_up`). Names, consent records, contacts, vectors and crops are sealed under the
 subject's own key.
@@ -23,15 +23,15 @@ from indexes.name_rules import require_usable
 from pipelines import audit
 from pipelines.actors import service
 from pipelines.clock import acts
+from pipelines.database.in_force import ACTIVE, is_in_force, state_at
 from pipelines.database.parts import parts
+from pipelines.database.registry_version import raise_version, registry_version
 from pipelines.database.tables import requests, subject_keys, subjects, templates
 from pipelines.database.times import moment
 from pipelines.endings import require_few_endings, tell_endings
 from pipelines.enrolment import Reference
 from pipelines.identities import Identity as Identity
 from pipelines.identities import require_short_identity, seal_identity, unseal_identity
-from pipelines.in_force import ACTIVE, is_in_force, state_at
-from pipelines.registry_version import raise_version, registry_version
 from pipelines.sealing import Sealer, unseal
 from pipelines.state_seal import REGISTRY
 from pipelines.statuses import settle_subject

@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import InputError, StateError
 from pipelines import audit
 from pipelines.clock import acts
+from pipelines.database.in_force import ACTIVE, EXPIRED
 from pipelines.database.tables import hits, subjects
 from pipelines.identities import require_short, seal_identity, unseal_identity
-from pipelines.in_force import ACTIVE, EXPIRED
 from pipelines.registry import put_in_force, require_sensible_end
 from pipelines.templates import open_subject_key
 from pipelines.workspace import Workspace

@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import runs
 from pipelines.judging.request_progress import settle_requests
-from pipelines.registry_version import registry_version
 from pipelines.workspace import Workspace, new_id
 
 

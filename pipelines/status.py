@@ -16,17 +16,17 @@ from pipelines.calibration.fit import GalleryFit, read_fit
 from pipelines.compaction import held_shards
 from pipelines.content_coverage import ContentCoverage, measure_content
 from pipelines.database import get_state
+from pipelines.database.in_force import state_at
+from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import runs
 from pipelines.database.times import moment
 from pipelines.days import blocked_days
 from pipelines.endings import Ending, ending_within
 from pipelines.examined import unexamined_count
-from pipelines.in_force import state_at
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.kept_evidence import KeptCounts, count_kept
 from pipelines.ledger import Scope, count_unsettled, scanner_faults
 from pipelines.registry import active_versions
-from pipelines.registry_version import registry_version
 from pipelines.request_limits import requests_today
 from pipelines.requests import Standing, standing_of, unfinished_requests
 from pipelines.statuses import statuses_now

@@ -12,10 +12,10 @@ from collections.abc import Collection
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.database.in_force import ACTIVE, is_in_force
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, shards, subjects
 from pipelines.database.times import moment
-from pipelines.in_force import ACTIVE, is_in_force
 from pipelines.ledger import Scope, count_statuses
 from pipelines.live_hits import hits_in_force
 from pipelines.policy import BOUNTIES

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.evidence import model_verdicts
+from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items, subjects, verdicts
 from pipelines.database.times import moment
-from pipelines.in_force import is_in_force
 from pipelines.ledger import Scope
 from pipelines.live_hits import content_key, hits_in_force
 

@@ -14,16 +14,16 @@ from pipelines import audit
 from pipelines.calibration.store import verify_calibrations
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.evidence import kept_evidence, seeds
+from pipelines.database.in_force import is_in_force
+from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import contents, hits, items, outbox, subject_keys, subjects, templates, verdicts
 from pipelines.database.times import moment
 from pipelines.decision_record import verify_decisions
-from pipelines.in_force import is_in_force
 from pipelines.judging import unjudged_count
 from pipelines.live_hits import content_key, hits_in_force, verdict_of_hit
 from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.progress import Progress, silent
 from pipelines.registry import open_templates
-from pipelines.registry_version import registry_version
 from pipelines.retention import read_kept
 from pipelines.state_seal import ended_again
 from pipelines.subject_record import verify_subjects

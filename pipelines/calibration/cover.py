@@ -17,8 +17,8 @@ from sqlalchemy.engine import Connection
 from indexes.calibration import Thresholds
 from indexes.det import most_templates
 from pipelines.calibration.store import Calibration, Operating
+from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import subjects, templates
-from pipelines.in_force import is_in_force
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ subjects = sa.Table(
 )
 """The registry. ``version`` is the registry version at which the subject last changed what must be compared.
 
-That a consent is over (``expires_at``) is no state: :mod:`pipelines.in_force`. Only older versions stored ``expired``.
+That a consent is over (``expires_at``) is no state: :mod:`pipelines.database.in_force`. Only older versions stored ``expired``.
 ``lapsed_at``: when a run first found it over; what was compared since then was not compared with this subject. Null
 while it is in force. ``told_days``: the smallest number of days ahead that its end was told at; ``accepted_end``: the
 end that somebody said is meant (:mod:`pipelines.endings`). ``update_approval``: JSON, who approved which update of one

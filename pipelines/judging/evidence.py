@@ -11,9 +11,9 @@ from sqlalchemy.engine import Connection
 
 from embeddings.fingerprints import pdq_score
 from indexes.calibration import Thresholds
+from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
-from pipelines.in_force import is_in_force
 from pipelines.ledger import Scope
 from pipelines.levels import LEVELS, UNKNOWN
 from pipelines.live_hits import hits_in_force, is_rejected, live_hits, model_of_item, owner_of_item, said

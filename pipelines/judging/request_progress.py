@@ -18,9 +18,9 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.database.in_force import is_in_force
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, requests, subjects, verdicts
-from pipelines.in_force import is_in_force
 from pipelines.live_hits import live_hits, verdict_of_hit
 from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING
 

@@ -13,16 +13,16 @@ from sqlalchemy.engine import Connection
 
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.store import calibration_in_force
+from pipelines.database.in_force import rests
+from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.database.times import moment
 from pipelines.days import why_stopped
 from pipelines.endings import count_ended, ending_within
-from pipelines.in_force import rests
 from pipelines.ledger import Scope
 from pipelines.live_hits import content_key, hits_in_force, verdict_of_hit
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions
-from pipelines.registry_version import registry_version
 from pipelines.report.facts import (
     CoverageFacts,
     EndingFacts,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import items, subjects, verdicts
 from pipelines.database.times import moment
 from pipelines.hits import TIERS, list_hits
-from pipelines.in_force import is_in_force
 from pipelines.live_hits import content_key
 from pipelines.sample.truth import Phase, SamplePlatform
 from pipelines.verdicts import list_model_verdicts

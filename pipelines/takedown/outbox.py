@@ -28,8 +28,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from pipelines.database.in_force import rests
 from pipelines.database.tables import items, outbox
-from pipelines.in_force import rests
 
 PENDING: Final = "pending"
 HELD: Final = "held"

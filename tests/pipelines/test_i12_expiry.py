@@ -362,7 +362,7 @@ def test_only_one_place_compares_a_consent_with_the_time() -> None:
         for path in Path(__file__).parents[2].joinpath("pipelines").rglob("*.py")
         if comparing.search(path.read_text(encoding="utf-8"))
     }
-    assert found <= ALLOWED, "ask pipelines.in_force"
+    assert found <= ALLOWED, "ask pipelines.database.in_force"
 
 
 ALLOWED = {

@@ -61,7 +61,7 @@ from pipelines.run_tags import FIRST_DAY_TAG
 from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sweep import NIGHTLY, configured_source, list_source, measure_coverage, require_registry, summarise
 from pipelines.takedown.outbox import counts_by_state
-from pipelines.visible import visible
+from pipelines.text.visible import visible
 from pipelines.workspace import Workspace
 
 LOAD_TIME = read_load_time()

@@ -174,7 +174,7 @@ def _read_json(file: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def _write_csv(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> None:
-    from pipelines.spreadsheets import neutralised
+    from pipelines.text.spreadsheets import neutralised
 
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text)
@@ -187,7 +187,7 @@ def _write_csv(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> None:
 
 
 def _read_csv(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    from pipelines.spreadsheets import original
+    from pipelines.text.spreadsheets import original
 
     reader = csv.reader(line.decode() for line in file)
     if next(reader, None) != list(COLUMNS):

@@ -22,7 +22,7 @@ from pipelines.database.times import moment
 from pipelines.decisions import Answer, DecisionSummary, decide_in
 from pipelines.hits import strength_of
 from pipelines.live_hits import hits_in_force, said, verdict_of_hit
-from pipelines.shown import digest_of
+from pipelines.text.shown import digest_of
 from pipelines.workspace import Workspace
 
 

@@ -74,7 +74,7 @@ from pipelines.run_tags import BY_HAND_TAGS, ONCE
 from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
 from pipelines.takedown.effects import count_refused
 from pipelines.takedown.outbox import counts_by_state
-from pipelines.visible import visible
+from pipelines.text.visible import visible
 from pipelines.workspace import Workspace
 
 Context = AssetCheckExecutionContext

@@ -29,8 +29,8 @@ from pipelines.day_blocks import recorded_blocks, recorded_days
 from pipelines.day_checks import APPROVABLE, DayCheck, check_day
 from pipelines.identities import require_short
 from pipelines.ledger import Scope, source_id
-from pipelines.shown import digest_of
 from pipelines.sweep import configured_source, measure_coverage, read_watermark
+from pipelines.text.shown import digest_of
 from pipelines.workspace import Workspace, new_id
 
 STATES: Final = ("blocked", "approved", "open", "complete")

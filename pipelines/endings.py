@@ -24,7 +24,7 @@ from pipelines.actors import service
 from pipelines.database.in_force import ACTIVE, has_ended, is_in_force
 from pipelines.database.parts import parts
 from pipelines.database.tables import subjects
-from pipelines.shown import digest_of
+from pipelines.text.shown import digest_of
 from pipelines.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)

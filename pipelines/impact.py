@@ -35,8 +35,8 @@ from pipelines.manifest import list_shards
 from pipelines.model_files import header_texts
 from pipelines.progress import Progress, silent
 from pipelines.retention import expiry, is_kept
-from pipelines.shown import digest_of
 from pipelines.sources import Item
+from pipelines.text.shown import digest_of
 from pipelines.workspace import Workspace
 
 _AT_ONCE = 500

@@ -18,7 +18,7 @@ from pipelines.database.tables import requests, subjects
 from pipelines.database.times import moment
 from pipelines.manifest import list_shards
 from pipelines.registry import active_versions
-from pipelines.shown import digest_of
+from pipelines.text.shown import digest_of
 from pipelines.workspace import Workspace
 
 

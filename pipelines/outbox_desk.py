@@ -1,6 +1,6 @@
 """The messages as an operator sees them: listed, and those that are stuck released or discarded, by id or by a query.
 
-What a query chooses is shown first, and the act is bound to a digest of that (:mod:`pipelines.shown`), as in
+What a query chooses is shown first, and the act is bound to a digest of that (:mod:`pipelines.text.shown`), as in
 :mod:`pipelines.bulk`. Each act is an audit row for each message.
 
 Discarding says that a message shall not be sent, and nothing of its evidence: the verdict on its item goes back to
@@ -26,8 +26,8 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import outbox
 from pipelines.judging import rejudge
 from pipelines.judging.request_progress import settle_requests
-from pipelines.shown import digest_of
 from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, LEASED, PENDING, TAKEDOWN, discard, held_by, release_held
+from pipelines.text.shown import digest_of
 from pipelines.workspace import Workspace
 
 Act = Literal["release", "discard"]

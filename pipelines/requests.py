@@ -36,7 +36,7 @@ from pipelines.request_record import get_request as get_request
 from pipelines.request_record import list_requests as list_requests
 from pipelines.request_record import standing_of as standing_of
 from pipelines.request_record import unfinished_requests as unfinished_requests
-from pipelines.shown import digest_of
+from pipelines.text.shown import digest_of
 from pipelines.workspace import Workspace, new_id
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -31,7 +31,7 @@ from embeddings.errors import (
 from pipelines.clock import require_clock
 from pipelines.environment import Environment, read_environment
 from pipelines.kept import KeptWorkspace
-from pipelines.visible import visible
+from pipelines.text.visible import visible
 from pipelines.workspace import Workspace, open_workspace
 
 P = ParamSpec("P")

@@ -21,7 +21,7 @@ from pipelines.database.tables import items, outbox, requests, verdicts
 from pipelines.takedown.effects import EFFECT_WORDS as EFFECT_WORDS
 from pipelines.takedown.effects import Effect, effect_of
 from pipelines.takedown.outbox import BLOCK, DONE, EFFECTS, TAKEDOWN, WITHDRAWN
-from pipelines.visible import visible
+from pipelines.text.visible import visible
 from pipelines.workspace import Workspace
 
 _CONTENT_TYPES: Final = {"image": "CONTENT_TYPE_IMAGE", "bounty": "CONTENT_TYPE_TEXT"}

@@ -33,8 +33,8 @@ from pipelines.impact import Impact
 from pipelines.progress import Progress, silent
 from pipelines.registry import open_templates, stamp
 from pipelines.renewal import require_renewable
-from pipelines.shown import digest_of
 from pipelines.templates import insert_template, open_crops, open_subject_key, reference_weights
+from pipelines.text.shown import digest_of
 from pipelines.workspace import Workspace
 
 

@@ -33,10 +33,10 @@ from pipelines.engine import Engine, open_engine
 from pipelines.environment import Environment
 from pipelines.failpoints import Failpoints
 from pipelines.policy import Policy, load_policy
-from pipelines.private import require_private
 from pipelines.recent import RecentContents
 from pipelines.sealing import Sealer, load_master_key
 from pipelines.state_seal import StateSeal
+from pipelines.text.private import require_private
 from pipelines.upgrade import upgrade
 from pipelines.witness import Witness
 

@@ -22,7 +22,7 @@ from pipelines import actors
 from pipelines.clock import doubt
 from pipelines.environment import Environment, read_environment
 from pipelines.progress import Progress, silent
-from pipelines.visible import visible, visible_json
+from pipelines.text.visible import visible, visible_json
 from pipelines.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:

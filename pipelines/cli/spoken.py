@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from pipelines.visible import visible, visible_lines
+from pipelines.text.visible import visible, visible_lines
 
 
 class PlainSpokenGroup(click.Group):

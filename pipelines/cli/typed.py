@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from pipelines.cli.spoken import PlainSpokenGroup
-from pipelines.shown import DIGITS
+from pipelines.text.shown import DIGITS
 
 _VALUELESS: Final = re.compile(r"(--[a-z][a-z-]*)=")
 _DIGEST: Final = re.compile(rf"[0-9a-f]{{{DIGITS}}}")

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.report.facts import ReportHit, UnscannedItem
-from pipelines.spreadsheets import neutralised
+from pipelines.text.spreadsheets import neutralised
 from pipelines.verdicts import ModelVerdict
 
 _TIME: Final = pa.timestamp("us", tz="UTC")

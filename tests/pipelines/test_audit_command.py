@@ -16,7 +16,7 @@ from pipelines import audit
 from pipelines.audit_export import FORMATS, check_export, export_audit, list_audit
 from pipelines.cli import main
 from pipelines.registry import show_identity
-from pipelines.spreadsheets import original
+from pipelines.text.spreadsheets import original
 from pipelines.workspace import Workspace
 from tests.conftest import KEY, Clock
 from tests.fakes import person

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import pipelines.cli
 from pipelines.cli import console, main
-from pipelines.visible import visible, visible_json, visible_lines
+from pipelines.text.visible import visible, visible_json, visible_lines
 from tests.source_code import called
 
 HOSTILE = (

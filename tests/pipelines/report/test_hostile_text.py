@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.report import ReportFiles, write_report
-from pipelines.spreadsheets import neutralised, original
-from pipelines.visible import visible
+from pipelines.text.spreadsheets import neutralised, original
+from pipelines.text.visible import visible
 from pipelines.workspace import Workspace
 from tests.pipelines.report.reading import Element, hit_rows, read_page
 from tests.pipelines.report.rows import DAY, add_hit, add_item, add_shard, add_subject

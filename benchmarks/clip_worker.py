@@ -28,7 +28,7 @@ from embeddings.clip import load_clip
 from embeddings.clip_weights import ClipSettings, find_weights
 from embeddings.content import Describer, describe_contents
 from embeddings.types import Content
-from pipelines.config import EmbeddingConfig, ImagesConfig
+from pipelines.settings.config import EmbeddingConfig, ImagesConfig
 
 MODEL, TAG = "ViT-B-32", "laion2b_s34b_b79k"
 PEER_BATCH = 32

@@ -39,8 +39,8 @@ from embeddings.models import FaceModels, load_models
 from embeddings.recognition import SessionRecognizer
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, ModelSession, ShardEmbeddings
-from pipelines.config import EmbeddingConfig, ImagesConfig, ViewsConfig
 from pipelines.sample.variants import generate_variants
+from pipelines.settings.config import EmbeddingConfig, ImagesConfig, ViewsConfig
 
 Inputs = Mapping[str, npt.NDArray[np.generic]]
 

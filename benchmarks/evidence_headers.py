@@ -30,7 +30,7 @@ from safetensors import safe_open
 from benchmarks.machine import describe_machine
 from embeddings.header_evidence import evident_texts, thumbnail
 from embeddings.safetensors_header import LENGTH_BYTES, Header, header_length, parse_header
-from pipelines.config import ModelFilesConfig
+from pipelines.settings.config import ModelFilesConfig
 
 TOKEN = "ohwx testina"
 _MODULES = (

@@ -51,9 +51,9 @@ from pipelines.concepts import apply_concepts, heads_for
 from pipelines.content_models import content_schema
 from pipelines.content_shards import insert_content_shard
 from pipelines.database.tables import contents, items
-from pipelines.environment import read_environment
 from pipelines.sealing import KeyFileWarning
 from pipelines.search import search_text
+from pipelines.settings.environment import read_environment
 from pipelines.workspace import Workspace, create_workspace
 
 Row = dict[str, Any]

@@ -44,7 +44,7 @@ from benchmarks.synthetic import write_variants
 from benchmarks.turns import Message, Worker
 from embeddings.models import load_models
 from embeddings.runtimes import MIN_COSINE, RuntimeSettings
-from pipelines.config import EmbeddingConfig
+from pipelines.settings.config import EmbeddingConfig
 
 REFERENCE = "onnxruntime fp32"
 WITH_VIEWS = ", with views"

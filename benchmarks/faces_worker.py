@@ -18,7 +18,7 @@ from benchmarks.turns import Seat
 from embeddings.models import load_models
 from embeddings.shard import embed_shard
 from embeddings.types import Content, ShardEmbeddings, vectors_of
-from pipelines.config import EmbeddingConfig, ImagesConfig, ViewsConfig
+from pipelines.settings.config import EmbeddingConfig, ImagesConfig, ViewsConfig
 
 
 def found_by_name(

@@ -26,10 +26,10 @@ from PIL import Image
 
 from benchmarks.machine import describe_machine
 from benchmarks.synthetic import make_home, write_variants
-from pipelines.environment import read_environment
 from pipelines.hits import list_hits
 from pipelines.keeping import keep_evidence
 from pipelines.kept_evidence import count_kept, open_picture
+from pipelines.settings.environment import read_environment
 from pipelines.sweep import sweep
 from pipelines.workspace import open_workspace
 

@@ -50,9 +50,9 @@ from embeddings.images import Frame, decode
 from embeddings.models import FaceModels, load_models
 from embeddings.types import UInt8
 from indexes.calibration import published_thresholds
-from pipelines.config import EmbeddingConfig, ImagesConfig, ViewsConfig
 from pipelines.sample.photographs import GROUP_FACES, Box, load_photographs
 from pipelines.sample.variants import around, crop, generate_variants, resize
+from pipelines.settings.config import EmbeddingConfig, ImagesConfig, ViewsConfig
 
 FACELESS = ("coffee", "chelsea", "rocket", "coins", "motorcycle", "hubble", "brick", "page")
 FACES_COMPARED = 6

@@ -45,7 +45,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.opencv_loop import Found, load_found
 from benchmarks.synthetic import make_home, write_variants
 from benchmarks.turns import Message, Worker
-from pipelines.environment import read_environment
+from pipelines.settings.environment import read_environment
 from pipelines.workspace import Workspace, open_workspace
 
 PEERS: Mapping[str, int | None] = {"OpenCV loop": None, "OpenCV loop at 640": 640}

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.machine import peak_mb
 from benchmarks.turns import Seat
 from pipelines import matching, scan, sweep
-from pipelines.environment import read_environment
+from pipelines.settings.environment import read_environment
 from pipelines.workspace import open_workspace
 
 STAGES = {

@@ -25,10 +25,10 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError, NotReadyError
 from pipelines import audit
-from pipelines.config_clock import ClockConfig
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import audit as audit_rows
 from pipelines.database.tables import runs
+from pipelines.settings.config_clock import ClockConfig
 
 if TYPE_CHECKING:
     from pipelines.workspace import Workspace

@@ -26,8 +26,8 @@ from embeddings.errors import ConfigError
 from embeddings.strict_toml import parse_toml, read_toml
 from embeddings.types import Float32
 from indexes.heads import Heads
-from pipelines.config import explain
-from pipelines.config_embedding import FORBID
+from pipelines.settings.config import explain
+from pipelines.settings.scanning import FORBID
 
 SCORING_VERSION = 1
 """Part of every concepts id. Raise it whenever :mod:`indexes.heads` changes the scores that come out."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from embeddings.clip_weights import ClipSettings, ClipWeights, clip_model_id, clip_terms, find_weights, pull_weights
 from embeddings.errors import WeightsError
-from pipelines.config import ContentConfig
+from pipelines.settings.config import ContentConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,7 +9,7 @@ import numpy as np
 
 from embeddings.errors import StateError, UnscannableError
 from embeddings.types import UInt8
-from pipelines.config_evidence import EvidenceConfig
+from pipelines.settings.config_evidence import EvidenceConfig
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:

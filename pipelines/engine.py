@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from pipelines.config import Config
-    from pipelines.environment import Environment
+    from pipelines.settings.config import Config
+    from pipelines.settings.environment import Environment
     from pipelines.workspace import Workspace
 
 Common = TypeVar("Common")

@@ -17,7 +17,7 @@ from embeddings.faults import guarded
 from embeddings.types import Float32, ImageLimits, UInt8
 from indexes.gallery import Gallery
 from indexes.join import pair_scores
-from pipelines.config import RegistryConfig
+from pipelines.settings.config import RegistryConfig
 
 if TYPE_CHECKING:
     from embeddings.faces import FoundFace

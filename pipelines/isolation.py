@@ -19,9 +19,9 @@ from typing import Any, Final, TypeVar
 from embeddings.errors import LikenessError, NotReadyError
 from embeddings.faults import SCANNER_KILLED, SCANNER_TIMEOUT
 from pipelines.attempts import abandoned, patience
-from pipelines.config import Config
 from pipelines.engine import LocalEngine
-from pipelines.environment import Environment
+from pipelines.settings.config import Config
+from pipelines.settings.environment import Environment
 from pipelines.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)

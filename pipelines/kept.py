@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from embeddings.errors import ConfigError
-from pipelines.config import Config, load_config
-from pipelines.environment import Environment
+from pipelines.settings.config import Config, load_config
+from pipelines.settings.environment import Environment
 from pipelines.settings_files import SettingsFile, database_file, read_digests, require_present, settings_files
 from pipelines.workspace import Workspace, open_workspace
 

@@ -17,7 +17,7 @@ from embeddings.errors import FetchError, UnscannableError
 from embeddings.header_evidence import HeaderText, evident_texts, thumbnail
 from embeddings.safetensors_header import LENGTH_BYTES, Header, header_length, is_safetensors, parse_header
 from embeddings.types import Content
-from pipelines.config import ModelFilesConfig
+from pipelines.settings.config import ModelFilesConfig
 from pipelines.sources.reading import BytesReading, Reading
 
 READ: Final = "read"

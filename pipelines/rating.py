@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.config_embedding import ContentConfig
 from pipelines.database.parts import parts
 from pipelines.database.tables import contents, items
 from pipelines.levels import LEVELS, UNKNOWN
+from pipelines.settings.scanning import ContentConfig
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from embeddings.errors import NotReadyError
-from pipelines.config import RayConfig
 from pipelines.engine import Argument, Common, LocalEngine, Result
-from pipelines.environment import Environment, keep_ray_quiet, read_environment
 from pipelines.kept import KeptWorkspace
+from pipelines.settings.config import RayConfig
+from pipelines.settings.environment import Environment, keep_ray_quiet, read_environment
 from pipelines.workspace import Workspace, open_workspace
 
 try:

@@ -29,8 +29,8 @@ from embeddings.errors import (
     WeightsError,
 )
 from pipelines.clock import require_clock
-from pipelines.environment import Environment, read_environment
 from pipelines.kept import KeptWorkspace
+from pipelines.settings.environment import Environment, read_environment
 from pipelines.text.visible import visible
 from pipelines.workspace import Workspace, open_workspace
 

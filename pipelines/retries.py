@@ -27,8 +27,8 @@ import sqlalchemy as sa
 from embeddings.errors import ConfigError
 from pipelines import audit
 from pipelines.clock import acts
-from pipelines.config import Config, SweepConfig
 from pipelines.database.tables import items
+from pipelines.settings.config import Config, SweepConfig
 from pipelines.workspace import Workspace
 
 FAMILIES: Final = ("unscannable", "fetch_failed")

@@ -26,7 +26,6 @@ from embeddings.types import face_schema
 from indexes.corpus import ShardEntry
 from pipelines.attempts import attempting
 from pipelines.clock import acts
-from pipelines.config import SweepConfig
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
 from pipelines.embedded import Scanned, corpus_rows, merge
@@ -38,6 +37,7 @@ from pipelines.model_files import enter_model_files
 from pipelines.progress import Progress, silent
 from pipelines.retention import let_go, read_kept
 from pipelines.retries import after_try, retry_is_due
+from pipelines.settings.config import SweepConfig
 from pipelines.sources import ItemSource
 from pipelines.turns import remove_leavings, turn, writing
 from pipelines.workspace import Workspace

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from embeddings.clip_weights import ClipSettings, find_weights
 from embeddings.errors import ConfigError, WeightsError
 from embeddings.weights import LOCAL
-from pipelines.config import Config
-from pipelines.environment import Environment
+from pipelines.settings.config import Config
+from pipelines.settings.environment import Environment
 
 ABSENT: Final = "absent"
 """In place of the digest of a file that is lacking: whoever needs it says so."""

@@ -26,15 +26,15 @@ from pipelines.attempts import WATCHDOG
 from pipelines.calibration.cover import Cover, count_templates, cover_of, stricter
 from pipelines.calibration.store import Calibration, accepted_templates, calibration_in_force
 from pipelines.clock import WatchedClock, believed
-from pipelines.config import Config, load_config
 from pipelines.database import Database, get_state
 from pipelines.database.times import utc_now
 from pipelines.engine import Engine, open_engine
-from pipelines.environment import Environment
 from pipelines.failpoints import Failpoints
 from pipelines.policy import Policy, load_policy
 from pipelines.recent import RecentContents
 from pipelines.sealing import Sealer, load_master_key
+from pipelines.settings.config import Config, load_config
+from pipelines.settings.environment import Environment
 from pipelines.state_seal import StateSeal
 from pipelines.text.private import require_private
 from pipelines.upgrade import upgrade

@@ -32,9 +32,9 @@ from pipelines.content_models import ContentModels
 from pipelines.database import tables
 from pipelines.decision_record import list_decisions
 from pipelines.decisions import decide
-from pipelines.environment import Environment
 from pipelines.hits import list_hits
 from pipelines.requests import accept_request
+from pipelines.settings.environment import Environment
 from pipelines.subject_update import Change, update_subject
 from pipelines.sweep import sweep
 from pipelines.takedown.receiver import Receiver

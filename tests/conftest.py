@@ -36,7 +36,7 @@ from sqlalchemy import event
 
 from pipelines.clock import accept
 from pipelines.database import Database
-from pipelines.environment import Environment, read_environment
+from pipelines.settings.environment import Environment, read_environment
 from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests import examples as examples  # loads the profile of Hypothesis
 from tests.fakes import FakeContentModels, fake_canary, fake_models

@@ -6,10 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipelines.config import RegistryConfig
 from pipelines.enrolment import Reference, read_references
 from pipelines.registry import Identity, insert_subject
 from pipelines.requests import RemovalRequest, accept_request, open_request, preview_request, seen_digest
+from pipelines.settings.config import RegistryConfig
 from pipelines.workspace import Workspace
 from tests.fakes import Colour, picture
 

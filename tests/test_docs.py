@@ -11,7 +11,7 @@ import click
 import pytest
 
 from pipelines.cli import main
-from pipelines.config import Config
+from pipelines.settings.config import Config
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import click
 
 from pipelines.audit_export import require_format
 from pipelines.cli.console import COUNT, actor, command_options, emit, opened, parse_day, say
-from pipelines.environment import Environment
+from pipelines.settings.environment import Environment
 
 _SHOWN_AT_ONCE: Final = 200
 _FILE = click.Path(path_type=Path, dir_okay=False)

@@ -34,8 +34,8 @@ from pipelines.cli.console import (
     say,
     to_plain,
 )
-from pipelines.environment import Environment
 from pipelines.private_files import publish, require_writable
+from pipelines.settings.environment import Environment
 from pipelines.workspace import Workspace
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)

@@ -8,7 +8,7 @@ import click
 
 from pipelines.cli.console import actor, command_options, emit, opened
 from pipelines.clock import ACCEPT_REASONS, accept, read_clock
-from pipelines.environment import Environment
+from pipelines.settings.environment import Environment
 
 
 @click.group()

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from embeddings.errors import ConfigError, InputError, LikenessError
 from pipelines import actors
 from pipelines.clock import doubt
-from pipelines.environment import Environment, read_environment
 from pipelines.progress import Progress, silent
+from pipelines.settings.environment import Environment, read_environment
 from pipelines.text.visible import visible, visible_json
 from pipelines.workspace import Workspace, open_workspace
 

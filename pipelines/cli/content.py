@@ -11,8 +11,8 @@ from pipelines.cli.private_text import STDIN, read_text
 from pipelines.concept_list import load_concepts
 from pipelines.concept_scores import concept_coverage, list_scores
 from pipelines.concepts import apply_concepts
-from pipelines.environment import Environment
 from pipelines.search import search_image, search_text
+from pipelines.settings.environment import Environment
 
 
 @click.group()

@@ -9,7 +9,7 @@ import click
 from pipelines.cli.console import COUNT, actor, command_options, emit, opened, parse_day, say, to_plain
 from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest
-from pipelines.environment import Environment
+from pipelines.settings.environment import Environment
 
 
 @click.group()

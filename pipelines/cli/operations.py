@@ -22,7 +22,7 @@ from pipelines.cli.console import (
     to_plain,
 )
 from pipelines.cli.private_text import text_option
-from pipelines.environment import Environment
+from pipelines.settings.environment import Environment
 
 
 @click.command()

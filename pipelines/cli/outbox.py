@@ -11,7 +11,6 @@ import click
 
 from pipelines.cli.console import COUNT, actor, command_options, emit, opened, say
 from pipelines.cli.typed import Digest, typed_again
-from pipelines.environment import Environment
 from pipelines.outbox_desk import (
     DISCARD_REASONS,
     Act,
@@ -21,6 +20,7 @@ from pipelines.outbox_desk import (
     list_messages,
 )
 from pipelines.outbox_desk import preview as preview_messages
+from pipelines.settings.environment import Environment
 from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, STATES, WITHDRAWAL
 
 _HOURS = click.FloatRange(0, 24 * 36_525)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from pipelines.cli.console import COUNT, command_options, emit, opened, parse_day, progress, to_plain
-from pipelines.environment import Environment
 from pipelines.policy import load_policy
+from pipelines.settings.environment import Environment
 from pipelines.simulation import differences
 from pipelines.simulation import simulate as run_simulation
 

@@ -21,7 +21,6 @@ from pipelines.cli.persons import (
 )
 from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, where_again
-from pipelines.environment import Environment
 from pipelines.judging.request_progress import STATES
 from pipelines.request_limits import require_room
 from pipelines.requests import (
@@ -37,6 +36,7 @@ from pipelines.requests import (
     seen_digest,
     standing_of,
 )
+from pipelines.settings.environment import Environment
 
 _REVEAL = "With contact and case reference. Each look is recorded."
 

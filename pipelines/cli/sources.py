@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipelines.cli.console import COUNT, command_options, emit, say, to_plain
-from pipelines.environment import Environment
+from pipelines.settings.environment import Environment
 
 
 @click.group()
@@ -27,7 +27,7 @@ def check(environment: Environment, as_json: bool, place: str, limit: int) -> No
     FILE is a manifest or a folder; URI is directory:PATH or manifest:PATH. Hosts and kinds are those of the settings.
     Rows are named by their numbers, in a folder by their place in the listing.
     """
-    from pipelines.config import load_config
+    from pipelines.settings.config import load_config
     from pipelines.sources import open_source
     from pipelines.sources.check import check_source
 

@@ -18,8 +18,8 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from embeddings.errors import ConfigError, NotReadyError
 from embeddings.strict_toml import parse_toml, read_toml
 from indexes.calibration import Thresholds, published_thresholds
-from pipelines.config import explain
-from pipelines.config_embedding import Positive, WholeHours
+from pipelines.settings.config import explain
+from pipelines.settings.scanning import Positive, WholeHours
 
 Verdict = Literal["takedown", "review", "clear"]
 Band = Literal["strong", "review"]

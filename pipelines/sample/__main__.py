@@ -32,7 +32,6 @@ import click
 
 from pipelines.delivery import deliver
 from pipelines.ending import withdraw
-from pipelines.environment import Environment, read_environment
 from pipelines.requests import accept_request
 from pipelines.sample import Phase, SamplePlatform, build_platform
 from pipelines.sample import people as act
@@ -45,6 +44,7 @@ from pipelines.sample.request_served import serve_a_request
 from pipelines.sample.scoring import Score, score_phase
 from pipelines.sample.table import print_scores
 from pipelines.sealing import KeyFileWarning
+from pipelines.settings.environment import Environment, read_environment
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.takedown.receiver import Receiver
 from pipelines.verify import verify

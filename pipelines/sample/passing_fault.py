@@ -16,8 +16,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Final
 
-from pipelines.config import FetchConfig
 from pipelines.sample.truth import PlantedUpload, SamplePlatform
+from pipelines.settings.config import FetchConfig
 from pipelines.sweep import SweepSummary, sweep
 from pipelines.workspace import Workspace
 

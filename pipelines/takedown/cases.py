@@ -14,11 +14,11 @@ import httpcore
 
 from embeddings.errors import NotReadyError, UnscannableError
 from embeddings.strict_json import parse_strictly
-from pipelines.config import TakedownConfig
 from pipelines.exchange.allowance import OversizeError
 from pipelines.exchange.client import header, is_encoded
 from pipelines.exchange.limits import HeadLimits
 from pipelines.exchange.urls import service_url
+from pipelines.settings.config import TakedownConfig
 from pipelines.takedown.client import service_client
 from pipelines.takedown.outbox import EFFECTS
 

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.engine import Connection
 
-from pipelines.config import TakedownConfig
 from pipelines.database import Database
 from pipelines.failpoints import Failpoints
+from pipelines.settings.config import TakedownConfig
 from pipelines.takedown import leases
 from pipelines.takedown.client import Delivery, Outcome, TakedownClient
 from pipelines.takedown.leases import Caps, Claim, Position, Settlement

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import NotReadyError
-from pipelines.config import TakedownConfig
 from pipelines.database import get_state, set_state
 from pipelines.database.in_force import rests
 from pipelines.database.tables import outbox, state
+from pipelines.settings.config import TakedownConfig
 from pipelines.takedown.client import Message
 from pipelines.takedown.outbox import DEAD, DONE, EFFECTS, LEASED, PENDING, WITHDRAWN
 

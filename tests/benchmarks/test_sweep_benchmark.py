@@ -13,7 +13,7 @@ from benchmarks.opencv_loop import Found
 from benchmarks.sweep import Measured, main
 from benchmarks.synthetic import make_home, write_variants
 from pipelines.database.tables import hits
-from pipelines.environment import read_environment
+from pipelines.settings.environment import read_environment
 from pipelines.sweep import sweep
 from pipelines.workspace import open_workspace
 

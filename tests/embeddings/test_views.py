@@ -18,7 +18,7 @@ from embeddings.types import Content, Detections, FaceSettings, ImageLimits, UIn
 from embeddings.viewing import Viewer
 from embeddings.views import Face, View, glances, merged, overlaps, taken_back, tiles, turned, whole_views
 from embeddings.weights import OPENCV_ZOO, model_id
-from pipelines.config import ViewsConfig
+from pipelines.settings.config import ViewsConfig
 from tests.embeddings.conftest import encode
 
 VIEWS = ViewsConfig(mode="uncertain").settings()

@@ -27,8 +27,8 @@ from pipelines.cli.console import command_options
 from pipelines.compaction import compact
 from pipelines.decisions import decide
 from pipelines.delivery import deliver
-from pipelines.environment import Environment
 from pipelines.rescan import rescan
+from pipelines.settings.environment import Environment
 from pipelines.sweep import sweep
 from pipelines.workspace import Workspace, open_workspace
 from tests import forking

@@ -20,8 +20,8 @@ import pytest
 import pipelines.fetch
 from indexes.names import NameMatcher
 from pipelines import isolation
-from pipelines.config import Config
-from pipelines.environment import Environment
+from pipelines.settings.config import Config
+from pipelines.settings.environment import Environment
 from pipelines.workspace import Workspace, open_workspace
 from tests.conftest import Clock, use_fakes
 from tests.fakes import ColourDetector, MeanRater, picture

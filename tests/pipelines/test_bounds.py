@@ -15,14 +15,14 @@ from embeddings.errors import ConfigError, EnrolmentError, InputError, LikenessE
 from embeddings.local_pack import read_local_pack
 from embeddings.strict_toml import MOST_BYTES, parse_toml
 from pipelines.concept_list import load_concepts
-from pipelines.config import Config, load_config
 from pipelines.decisions import MOST_NOTE, Answer
-from pipelines.environment import Environment
 from pipelines.identities import require_short
 from pipelines.policy import load_policy
 from pipelines.policy.schema import PolicyFile
 from pipelines.registry import Identity, insert_subject
 from pipelines.requests import reject_request
+from pipelines.settings.config import Config, load_config
+from pipelines.settings.environment import Environment
 from pipelines.transparency import summarise_period
 from pipelines.workspace import Workspace
 

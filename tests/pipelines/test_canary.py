@@ -13,8 +13,8 @@ from embeddings.models import FaceModels, load_models
 from embeddings.types import Float32, UInt8
 from indexes.gallery import Gallery
 from pipelines.canary import Canary, make_canary
-from pipelines.config import EmbeddingConfig, ImagesConfig
 from pipelines.policy import load_policy
+from pipelines.settings.config import EmbeddingConfig, ImagesConfig
 
 THRESHOLDS = load_policy(None).thresholds("opencv-zoo")
 LIMITS = ImagesConfig().limits()

@@ -275,7 +275,7 @@ def test_without_weights_auto_says_so_once_and_required_fails(
 
 def test_without_weights_torch_is_never_imported(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from pipelines.config import ContentConfig; "
+        "import sys; from pathlib import Path; from pipelines.settings.config import ContentConfig; "
         "from pipelines.content_models import ContentModels; import pipelines.cli; "
         f"models = ContentModels(ContentConfig(), home=Path({str(tmp_path)!r})); models.require_clip(); "
         "assert models.clip_model_id is None; assert not {'torch', 'open_clip'} & set(sys.modules)"

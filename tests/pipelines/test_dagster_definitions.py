@@ -12,9 +12,9 @@ import yaml
 from dagster import DagsterInstance, Definitions
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
-from pipelines.config import Config
 from pipelines.definitions import defs
 from pipelines.run_tags import MAX_RUNTIME_SECONDS
+from pipelines.settings.config import Config
 
 ROOT = Path(__file__).parent.parent.parent
 # Dagster's own sensors pass an argument that Dagster calls beta.

@@ -24,17 +24,17 @@ from dagster import (
 from embeddings.errors import ConfigError, CorruptionError, LikenessError, NotReadyError, WeightsError
 from pipelines import assets, load_time
 from pipelines.assets import night_scope
-from pipelines.config import load_config
 from pipelines.database.tables import items
 from pipelines.definitions import defs
 from pipelines.ending import withdraw
-from pipelines.environment import Environment
 from pipelines.load_time import read_load_time
 from pipelines.observed import observe_home
 from pipelines.requests import accept_request
 from pipelines.resources import explained, failure_of
 from pipelines.run_log import begin_run
 from pipelines.run_tags import FIRST_DAY_TAG
+from pipelines.settings.config import load_config
+from pipelines.settings.environment import Environment
 from pipelines.sweep import list_source
 from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import KEY, environment_for

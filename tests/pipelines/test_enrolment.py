@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, StateError
-from pipelines.config import RegistryConfig
 from pipelines.database import tables
 from pipelines.database.registry_version import registry_version
 from pipelines.ending import erase
@@ -18,6 +17,7 @@ from pipelines.enrolment import Reference, read_references, resembling_subjects
 from pipelines.galleries import load_gallery
 from pipelines.registry import Identity, active_versions, insert_subject, list_subjects, show_identity
 from pipelines.requests import accept_request, list_requests, reject_request
+from pipelines.settings.config import RegistryConfig
 from pipelines.workspace import Workspace
 from tests.fakes import WHITE, person, picture
 from tests.platform_actions import NAME, ask_for_removal, enrol, references

@@ -18,7 +18,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 _OPEN = """
 import os, resource, sys
 from pathlib import Path
-from pipelines.environment import read_environment
+from pipelines.settings.environment import read_environment
 from pipelines.hardening import is_dumpable
 from pipelines.sealing import load_master_key
 os.umask(0o022)

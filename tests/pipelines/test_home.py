@@ -8,8 +8,8 @@ import pytest
 
 from embeddings.errors import ConfigError
 from pipelines.compaction import compact
-from pipelines.environment import read_environment
 from pipelines.sealing import KeyFileWarning
+from pipelines.settings.environment import read_environment
 from pipelines.sweep import sweep
 from pipelines.turns import remove_leavings, turn, writing
 from pipelines.verify import verify

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from pipelines.cli import main
 from pipelines.database import Database, _alembic_config, tables
-from pipelines.environment import Environment
 from pipelines.hits import list_hits
 from pipelines.ledger import Scope, source_id
 from pipelines.listing import ListedCounts
+from pipelines.settings.environment import Environment
 from pipelines.sources import Item
 from pipelines.sweep import advance_watermark, list_source, read_watermark, sweep, unfinished_days
 from pipelines.verify import verify

@@ -14,12 +14,12 @@ from dagster import DagsterInstance
 
 from embeddings.errors import ConfigError, LikenessError
 from pipelines import settings_files
-from pipelines.config import Config, ContentConfig, EmbeddingConfig
 from pipelines.database.tables import verdicts
 from pipelines.definitions import defs
-from pipelines.environment import Environment
 from pipelines.kept import KeptWorkspace
 from pipelines.resources import LikenessHome
+from pipelines.settings.config import Config, ContentConfig, EmbeddingConfig
+from pipelines.settings.environment import Environment
 from pipelines.settings_files import SettingsFile, read_digests
 from pipelines.settings_files import settings_files as listed_files
 from pipelines.workspace import Workspace, create_workspace, open_workspace

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from embeddings.types import Float32
 from indexes.clustered import ClusteredGallery
 from indexes.gallery import Gallery, GalleryMatches
-from pipelines.config import Config, MatchingConfig
 from pipelines.database.tables import templates
 from pipelines.enrolment import Reference
 from pipelines.galleries import load_gallery
 from pipelines.policy import BandSettings
 from pipelines.registry import Identity, insert_subject
+from pipelines.settings.config import Config, MatchingConfig
 from pipelines.workspace import Workspace
 from tests.fakes import DIMENSION
 

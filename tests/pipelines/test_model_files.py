@@ -20,7 +20,6 @@ from embeddings.errors import CorruptionError
 from embeddings.models import load_models
 from pipelines.backfill import backfill
 from pipelines.compaction import compact
-from pipelines.config import Config, FetchConfig, ModelFilesConfig
 from pipelines.content_coverage import measure_content
 from pipelines.database import tables
 from pipelines.database.evidence import model_files
@@ -28,6 +27,7 @@ from pipelines.ledger import Scope
 from pipelines.model_files import HeaderText, header_texts
 from pipelines.rescan import rescan
 from pipelines.scan import scan_pending
+from pipelines.settings.config import Config, FetchConfig, ModelFilesConfig
 from pipelines.sweep import list_source, sweep
 from pipelines.workspace import Workspace
 from tests.embeddings.model_files import assemble, data_url, model_file

@@ -22,9 +22,9 @@ from embeddings.packs import AURAFACE, BUFFALO_L, DownloadedFile
 from embeddings.weights import Pack, find_pack, model_id, packs
 from pipelines.audit import verify
 from pipelines.cli import main
-from pipelines.config import EmbeddingConfig, ExchangeConfig
 from pipelines.licences import accept, is_accepted, require_accepted
 from pipelines.pull import PullLimits, missing, pull
+from pipelines.settings.config import EmbeddingConfig, ExchangeConfig
 from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import environment_for
 

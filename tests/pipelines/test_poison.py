@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from embeddings.errors import NotReadyError
 from pipelines.attempts import abandoned, attempting
-from pipelines.config import Config
 from pipelines.content import describe_pending
 from pipelines.database.tables import contents, items
 from pipelines.examine import examine_pending
@@ -23,6 +22,7 @@ from pipelines.judging import judge_pending
 from pipelines.ledger import Scope
 from pipelines.matching import match_pending
 from pipelines.scan import scan_pending
+from pipelines.settings.config import Config
 from pipelines.sweep import list_source, measure_coverage, require_complete, sweep
 from pipelines.workspace import Workspace
 from tests.conftest import environment_for, use_fakes

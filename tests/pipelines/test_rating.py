@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from embeddings.errors import CorruptionError
 from pipelines.concept_list import load_concepts
-from pipelines.config import ContentConfig
 from pipelines.database.tables import contents, items
 from pipelines.levels import LEVELS, UNKNOWN, platform_level
 from pipelines.rating import Rating, rate, ratings_of
+from pipelines.settings.config import ContentConfig
 from pipelines.sweep import list_source
 from pipelines.workspace import Workspace
 from tests.fakes import WHITE, person, picture

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 
 from embeddings.errors import ConfigError
 from pipelines import reembedding, scan
-from pipelines.config import Config, FetchConfig, SweepConfig, load_config
 from pipelines.database.tables import audit, items
 from pipelines.ledger import Scope
 from pipelines.rescan import rescan
 from pipelines.retries import after_try, ask_again, retry_is_due
+from pipelines.settings.config import Config, FetchConfig, SweepConfig, load_config
 from pipelines.status import read_status
 from pipelines.sweep import SweepSummary, sweep
 from pipelines.workspace import Workspace

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from embeddings.errors import ConfigError, CorruptionError
 from pipelines import audit
 from pipelines.database import Database, tables
-from pipelines.environment import read_environment
 from pipelines.sealing import KeyFileWarning, Sealer, associated_data, load_master_key, seal, unseal
+from pipelines.settings.environment import read_environment
 from pipelines.workspace import create_workspace, open_workspace
 from tests.conftest import Clock, environment_for
 from tests.searching import in_clear

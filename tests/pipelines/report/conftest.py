@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.environment import read_environment
+from pipelines.settings.environment import read_environment
 from pipelines.workspace import Workspace, create_workspace
 from tests.pipelines.report.rows import NOW
 

@@ -19,7 +19,6 @@ from embeddings.errors import ConfigError
 from embeddings.safetensors_header import is_safetensors
 from embeddings.shard import embed_shard, load_models
 from embeddings.types import Content, Float32, vectors_of
-from pipelines.config import EmbeddingConfig, ImagesConfig, ModelFilesConfig, RegistryConfig, SweepConfig
 from pipelines.hits import TIERS
 from pipelines.model_reading import read_bytes
 from pipelines.policy import RULES, load_policy
@@ -28,6 +27,7 @@ from pipelines.sample.expectation import REGISTERED, SIMULATED
 from pipelines.sample.messages import wanted_messages
 from pipelines.sample.policies import POLICY_FILE, write_settings
 from pipelines.sample.truth import VERDICTS
+from pipelines.settings.config import EmbeddingConfig, ImagesConfig, ModelFilesConfig, RegistryConfig, SweepConfig
 from pipelines.sources import FetchSettings, Item, open_source
 
 DAYS = (date(2026, 3, 4), date(2026, 3, 5))

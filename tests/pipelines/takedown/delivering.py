@@ -14,10 +14,10 @@ import sqlalchemy as sa
 import standardwebhooks
 from sqlalchemy.engine import Row
 
-from pipelines.config import ExchangeConfig, TakedownConfig
 from pipelines.database import Database
 from pipelines.database.tables import outbox
 from pipelines.failpoints import Failpoints
+from pipelines.settings.config import ExchangeConfig, TakedownConfig
 from pipelines.takedown.client import Delivery, HttpTakedownClient, Message, Outcome, TakedownClient
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
 from pipelines.takedown.outbox import enqueue as enqueue_message

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from embeddings.errors import ConfigError, NotReadyError
-from pipelines.config import ExchangeConfig
+from pipelines.settings.config import ExchangeConfig
 from pipelines.takedown.cases import fetch_open_keys
 from tests.pipelines.exchange.peer import saying, standing
 from tests.pipelines.takedown.delivering import CONFIG

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.config import ExchangeConfig
 from pipelines.database import Database
+from pipelines.settings.config import ExchangeConfig
 from pipelines.takedown.cases import fetch_open_keys
 from pipelines.takedown.outbox import withdraw
 from pipelines.takedown.receiver import Receiver

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from pipelines.config_embedding import FORBID, Days
+from pipelines.settings.scanning import FORBID, Days
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Settings of what becomes of bytes: ``[embedding]``, ``[content]``, ``[models]``, ``[images]`` and ``[model_files]``.
 
-See :mod:`pipelines.config`, which reads them.
+See :mod:`pipelines.settings.config`, which reads them.
 """
 
 from __future__ import annotations

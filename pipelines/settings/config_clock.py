@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from pipelines.config_embedding import FORBID, Seconds
+from pipelines.settings.scanning import FORBID, Seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from pipelines.config_embedding import FORBID, Seconds
 from pipelines.exchange.limits import HeadLimits
+from pipelines.settings.scanning import FORBID, Seconds
 from pipelines.sources import FetchSettings, Kind
 
 

@@ -2,7 +2,7 @@
 
 Settings are frozen dataclasses filled from ``likeness.toml`` and passed down; pydantic checks them, so that a misspelt
 key is an error that names it. What is secret or differs per machine (home, keys, the receiver's address) comes from the
-environment instead (:mod:`pipelines.environment`).
+environment instead (:mod:`pipelines.settings.environment`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from embeddings.errors import ConfigError
 from embeddings.strict_toml import read_toml
 from indexes.name_rules import NameSettings
-from pipelines.config_clock import ClockConfig
-from pipelines.config_dagster import DagsterConfig
-from pipelines.config_embedding import (
+from pipelines.exchange.limits import HeadLimits
+from pipelines.settings.config_clock import ClockConfig
+from pipelines.settings.config_dagster import DagsterConfig
+from pipelines.settings.config_evidence import EvidenceConfig
+from pipelines.settings.config_sources import FetchConfig, SourcesConfig
+from pipelines.settings.environment import Environment
+from pipelines.settings.scanning import (
     FORBID,
     ContentConfig,
     Days,
@@ -36,10 +40,6 @@ from pipelines.config_embedding import (
     ViewsConfig,
     WholeHours,
 )
-from pipelines.config_evidence import EvidenceConfig
-from pipelines.config_sources import FetchConfig, SourcesConfig
-from pipelines.environment import Environment
-from pipelines.exchange.limits import HeadLimits
 
 __all__ = [
     "ClockConfig",

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import ConfigDict, Field
 
-from pipelines.config_embedding import FORBID
+from pipelines.settings.scanning import FORBID
 
 EARLIEST_DAY: Final = date(2000, 1, 1)
 """No partition is before it: a broken date must not make ten thousand of them. Every night takes older items too."""

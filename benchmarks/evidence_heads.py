@@ -46,11 +46,11 @@ from benchmarks.machine import describe_machine, peak_mb
 from benchmarks.rescan import item
 from embeddings.types import Float32, vector_column
 from indexes.heads import Heads
-from pipelines.concept_list import load_concepts
 from pipelines.concepts import apply_concepts, heads_for
 from pipelines.content_models import content_schema
 from pipelines.content_shards import insert_content_shard
 from pipelines.database.tables import contents, items
+from pipelines.policy.concept_list import load_concepts
 from pipelines.sealing import KeyFileWarning
 from pipelines.search import search_text
 from pipelines.settings.environment import read_environment

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.faults import SCANNER_REASONS
 from pipelines.database.tables import hits, items
-from pipelines.levels import platform_level
+from pipelines.policy.levels import platform_level
 from pipelines.sealing import Sealer
 from pipelines.sources import Item
 

@@ -17,12 +17,12 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import contents, items
-from pipelines.levels import LEVELS, UNKNOWN
+from pipelines.policy.levels import LEVELS, UNKNOWN
 from pipelines.settings.scanning import ContentConfig
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pipelines.concept_list import ConceptList
+    from pipelines.policy.concept_list import ConceptList
 
 
 @dataclass(frozen=True, slots=True)

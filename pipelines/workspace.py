@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from indexes.corpus import Corpus
     from indexes.gallery import Gallery
     from pipelines.canary import Canary
-    from pipelines.concept_list import ConceptList
     from pipelines.content_models import ContentModels
+    from pipelines.policy.concept_list import ConceptList
 
 
 def new_id(prefix: str) -> str:
@@ -116,7 +116,7 @@ class Workspace:
     @cached_property
     def concept_list(self) -> ConceptList:
         """The list of concepts in force."""
-        from pipelines.concept_list import load_concepts
+        from pipelines.policy.concept_list import load_concepts
 
         name = self.config.content.concepts
         return load_concepts(self.home / name if name else None)

@@ -8,9 +8,9 @@ import click
 
 from pipelines.cli.console import COUNT, actor, command_options, emit, opened, progress, say, to_plain
 from pipelines.cli.private_text import STDIN, read_text
-from pipelines.concept_list import load_concepts
 from pipelines.concept_scores import concept_coverage, list_scores
 from pipelines.concepts import apply_concepts
+from pipelines.policy.concept_list import load_concepts
 from pipelines.search import search_image, search_text
 from pipelines.settings.environment import Environment
 

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import evidence_heads, evidence_pdq
 from embeddings.types import UInt8
 from indexes.heads import concept_scores
-from pipelines.concept_list import load_concepts
+from pipelines.policy.concept_list import load_concepts
 
 
 def test_scores_made_anew_are_correct_and_a_wrong_one_is_noticed(tmp_path: Path) -> None:

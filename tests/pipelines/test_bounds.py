@@ -14,10 +14,10 @@ import pytest
 from embeddings.errors import ConfigError, EnrolmentError, InputError, LikenessError, WeightsError
 from embeddings.local_pack import read_local_pack
 from embeddings.strict_toml import MOST_BYTES, parse_toml
-from pipelines.concept_list import load_concepts
 from pipelines.decisions import MOST_NOTE, Answer
 from pipelines.identities import require_short
 from pipelines.policy import load_policy
+from pipelines.policy.concept_list import load_concepts
 from pipelines.policy.schema import PolicyFile
 from pipelines.registry import Identity, insert_subject
 from pipelines.requests import reject_request

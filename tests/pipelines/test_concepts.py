@@ -18,7 +18,6 @@ from embeddings.errors import ConfigError, CorruptionError
 from indexes.heads import concept_scores
 from pipelines import concepts
 from pipelines.cli import main
-from pipelines.concept_list import load_concepts
 from pipelines.concept_scores import ConceptCoverage, concept_coverage, list_scores
 from pipelines.concepts import apply_concepts, heads_for, parse_scores
 from pipelines.content import describe_pending
@@ -26,6 +25,7 @@ from pipelines.content_coverage import measure_content
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents
 from pipelines.ledger import Scope
+from pipelines.policy.concept_list import load_concepts
 from pipelines.scan import scan_pending
 from pipelines.status import read_status
 from pipelines.sweep import list_source, sweep

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.errors import CorruptionError
-from pipelines.concept_list import load_concepts
 from pipelines.database.tables import contents, items
-from pipelines.levels import LEVELS, UNKNOWN, platform_level
+from pipelines.policy.concept_list import load_concepts
+from pipelines.policy.levels import LEVELS, UNKNOWN, platform_level
 from pipelines.rating import Rating, rate, ratings_of
 from pipelines.settings.config import ContentConfig
 from pipelines.sweep import list_source

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.levels import _WORDS, LEVELS, platform_level
+from pipelines.policy.levels import _WORDS, LEVELS, platform_level
 from pipelines.sources.item import KINDS
 from pipelines.sources.metadata import FIELDS
 from pipelines.sources.moments import FORMS, read_moment

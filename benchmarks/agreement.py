@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from benchmarks.opencv_loop import Found
 from embeddings.types import vectors_of
 from pipelines.database.tables import hits
+from pipelines.home.workspace import Workspace
 from pipelines.manifest import list_shards
 from pipelines.registry import active_versions, open_templates
-from pipelines.workspace import Workspace
 
 Float32 = npt.NDArray[np.float32]
 

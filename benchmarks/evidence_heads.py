@@ -47,14 +47,14 @@ from benchmarks.rescan import item
 from embeddings.types import Float32, vector_column
 from indexes.heads import Heads
 from pipelines.concepts import apply_concepts, heads_for
-from pipelines.content_models import content_schema
 from pipelines.content_shards import insert_content_shard
 from pipelines.database.tables import contents, items
+from pipelines.home.content_models import content_schema
+from pipelines.home.sealing import KeyFileWarning
+from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.policy.concept_list import load_concepts
-from pipelines.sealing import KeyFileWarning
 from pipelines.search import search_text
 from pipelines.settings.environment import read_environment
-from pipelines.workspace import Workspace, create_workspace
 
 Row = dict[str, Any]
 MODEL = "clip-benchmark"

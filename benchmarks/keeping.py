@@ -27,11 +27,11 @@ from PIL import Image
 from benchmarks.machine import describe_machine
 from benchmarks.synthetic import make_home, write_variants
 from pipelines.hits import list_hits
+from pipelines.home.workspace import open_workspace
 from pipelines.keeping import keep_evidence
 from pipelines.kept_evidence import count_kept, open_picture
 from pipelines.settings.environment import read_environment
 from pipelines.sweep import sweep
-from pipelines.workspace import open_workspace
 
 
 def run(folder: Path, *, images: int, seed: int) -> tuple[dict[str, Any], bool]:

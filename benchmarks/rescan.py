@@ -50,19 +50,19 @@ from indexes.corpus import corpus_schema
 from indexes.gallery import Gallery
 from indexes.join import brute_force
 from pipelines import matching
-from pipelines.canary import Canary
 from pipelines.compaction import compact
 from pipelines.database.tables import hits, items
 from pipelines.enrolment import Reference
+from pipelines.home.canary import Canary
+from pipelines.home.sealing import KeyFileWarning
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.ledger import text_digest
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import rescan
-from pipelines.sealing import KeyFileWarning
 from pipelines.settings.environment import read_environment
 from pipelines.sources import Item
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 
 Row = dict[str, Any]
 Say = Callable[[str], None]

@@ -45,8 +45,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.opencv_loop import Found, load_found
 from benchmarks.synthetic import make_home, write_variants
 from benchmarks.turns import Message, Worker
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.settings.environment import read_environment
-from pipelines.workspace import Workspace, open_workspace
 
 PEERS: Mapping[str, int | None] = {"OpenCV loop": None, "OpenCV loop at 640": 640}
 """Name of each peer, and the long side to which it shrinks images."""

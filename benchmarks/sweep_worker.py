@@ -17,8 +17,8 @@ from typing import Any
 from benchmarks.machine import peak_mb
 from benchmarks.turns import Seat
 from pipelines import matching, scan, sweep
+from pipelines.home.workspace import open_workspace
 from pipelines.settings.environment import read_environment
-from pipelines.workspace import open_workspace
 
 STAGES = {
     "list": ((sweep, "list_source"),),

@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 from pipelines.enrolment import Reference, read_references
+from pipelines.home.sealing import KeyFileWarning
+from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.registry import Identity, insert_subject
 from pipelines.sample.photographs import ASTRONAUT_FACE, GROUP_FACES, load_photographs
 from pipelines.sample.variants import around, crop, generate_variants
-from pipelines.sealing import KeyFileWarning
 from pipelines.settings.environment import read_environment
-from pipelines.workspace import Workspace, create_workspace
 
 SUBJECTS_PER_TRANSACTION = 1000
 REAL_SUBJECTS = (("astronaut", ASTRONAUT_FACE), ("group", GROUP_FACES[0]), ("group", GROUP_FACES[3]))

@@ -12,17 +12,17 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.clock import doubt
 from pipelines.database.tables import outbox
 from pipelines.endings import count_ended
 from pipelines.examined import unexamined_count
+from pipelines.home.clock import doubt
+from pipelines.home.workspace import Workspace
 from pipelines.judging import unjudged_count
 from pipelines.ledger import Scope, count_statuses
 from pipelines.requests import unfinished_requests
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.leases import is_stopped
 from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, LEASED, PENDING, WITHDRAWAL
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,20 +40,21 @@ from dagster import (
     multi_observable_source_asset,
 )
 
-from pipelines.actors import service
 from pipelines.backfill import backfill_templates
 from pipelines.content import describe_pending
 from pipelines.day_blocks import forget_blocks
 from pipelines.delivery import deliver
 from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
+from pipelines.home.actors import service
+from pipelines.home.progress import Progress
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope, count_statuses, source_id
 from pipelines.listing import ListedCounts
 from pipelines.load_time import read_load_time
 from pipelines.matching import match_pending
 from pipelines.observed import observe_home
-from pipelines.progress import Progress
 from pipelines.report import write_report
 from pipelines.resources import SERVICE, Home, explained
 from pipelines.run_log import begin_run, finish_run
@@ -62,7 +63,6 @@ from pipelines.scan import ScanCounts, scan_pending
 from pipelines.sweep import NIGHTLY, configured_source, list_source, measure_coverage, require_registry, summarise
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.text.visible import visible
-from pipelines.workspace import Workspace
 
 LOAD_TIME = read_load_time()
 FIRST_DAY = LOAD_TIME.first_day.isoformat()

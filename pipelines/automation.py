@@ -48,12 +48,12 @@ from dagster import (
 from pydantic import Field
 
 from embeddings.errors import NotReadyError
-from pipelines import audit
-from pipelines.actors import service
 from pipelines.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, TRY_AGAIN, deliver_due, logged_progress
 from pipelines.backfill import backfill as backfill_stage
 from pipelines.backfill_state import wanted_backfill
 from pipelines.compaction import compact as compact_stage
+from pipelines.home import audit
+from pipelines.home.actors import service
 from pipelines.report import write_report
 from pipelines.rescan import days_with_new_hits, retry_rescan, wanted_rescans
 from pipelines.rescan import rescan as rescan_stage

@@ -28,21 +28,21 @@ from sqlalchemy.engine import Connection
 
 from embeddings.alignment import CROP_SIDE
 from embeddings.errors import CorruptionError
-from pipelines import audit
 from pipelines.backfill_state import BACKFILL, STATES, BackfillState, read_backfill, record_progress
-from pipelines.clock import acts
 from pipelines.database.tables import templates
 from pipelines.examine import examine_pending
+from pipelines.home import audit
+from pipelines.home.clock import acts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope
 from pipelines.matching import match_pending
-from pipelines.progress import Progress, silent
 from pipelines.rescan import finish_searches
 from pipelines.run_log import begin_run, finish_run
 from pipelines.scan import scan_in_turns
 from pipelines.sweep import require_registry
 from pipelines.templates import open_crops, store_template, subjects_without
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,6 @@ from dagster import (
 )
 
 from embeddings.errors import CorruptionError, InputError, LikenessError, NotReadyError
-from pipelines.actors import service
 from pipelines.assets import (
     DAYS,
     TRY_AGAIN,
@@ -67,6 +66,8 @@ from pipelines.days import approval_digest, standing_approval
 from pipelines.days import approve_day as approve_day_stage
 from pipelines.delivery import compare_with_service
 from pipelines.galleries import load_gallery
+from pipelines.home.actors import service
+from pipelines.home.workspace import Workspace
 from pipelines.registry import active_versions
 from pipelines.report import write_report
 from pipelines.resources import SERVICE, Home, LikenessHome, explained
@@ -75,7 +76,6 @@ from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
 from pipelines.takedown.effects import count_refused
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.text.visible import visible
-from pipelines.workspace import Workspace
 
 Context = AssetCheckExecutionContext
 

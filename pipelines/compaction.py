@@ -32,9 +32,11 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError
 from indexes.corpus import ShardEntry, corpus_schema
-from pipelines.clock import acts
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, shards, subjects
+from pipelines.home.clock import acts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.manifest import (
     ListedShard,
     find_shard,
@@ -45,10 +47,8 @@ from pipelines.manifest import (
     unlist,
 )
 from pipelines.model_files import forget_model_files
-from pipelines.progress import Progress, silent
 from pipelines.run_log import begin_run, finish_run
 from pipelines.turns import remove_leavings, turn
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,9 +18,9 @@ from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry, corpus_schema
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.galleries import load_gallery
+from pipelines.home.workspace import Workspace
 from pipelines.policy import band_of
 from pipelines.retention import is_kept
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa

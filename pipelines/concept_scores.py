@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from embeddings.errors import ConfigError
 from pipelines.concepts import is_due, parse_scores, stored_model_ids
 from pipelines.database.tables import contents, items
-from pipelines.workspace import Workspace
+from pipelines.home.workspace import Workspace
 
 _AT_ONCE = 5000
 

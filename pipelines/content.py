@@ -23,17 +23,17 @@ from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.types import DESCRIBED, Content, Description
 from indexes.corpus import ShardEntry
 from indexes.heads import Heads
-from pipelines.attempts import attempting
 from pipelines.concepts import apply_concepts, concept_values, heads_for
 from pipelines.content_coverage import scannable_contents
 from pipelines.database.tables import contents, items
 from pipelines.fetch import ahead, fetch_until, found
-from pipelines.isolation import resume
+from pipelines.home.attempts import attempting
+from pipelines.home.isolation import resume
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope, judge_anew
-from pipelines.progress import Progress, silent
 from pipelines.retries import after_try, retry_is_due
 from pipelines.sources import Item, ItemSource
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from embeddings.content import Describer

@@ -10,9 +10,9 @@ from sqlalchemy.engine import Connection
 
 from pipelines.concepts import is_due, stored_model_ids
 from pipelines.database.tables import contents, items
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.model_reading import SAFETENSORS
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError
 from embeddings.types import Description, vector_column
 from indexes.corpus import ShardEntry
-from pipelines.content_models import content_schema
 from pipelines.database.tables import content_shards, contents
-from pipelines.sealing import Sealer
-from pipelines.workspace import Workspace
+from pipelines.home.content_models import content_schema
+from pipelines.home.sealing import Sealer
+from pipelines.home.workspace import Workspace
 
 
 def list_content_shards(connection: Connection, sealer: Sealer) -> list[ShardEntry]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from embeddings.errors import StateError, UnscannableError
 from embeddings.types import UInt8
+from pipelines.home.workspace import Workspace
 from pipelines.settings.config_evidence import EvidenceConfig
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from embeddings.images import Frame

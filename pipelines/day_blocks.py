@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import runs
+from pipelines.home.workspace import Workspace
 from pipelines.sweep import NIGHTLY
-from pipelines.workspace import Workspace
 
 _BLOCKED: Final = "blocked_by"
 

@@ -21,17 +21,17 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, InputError, StateError
-from pipelines import audit
-from pipelines.clock import acts
 from pipelines.database.days import day_approvals
 from pipelines.database.tables import items
 from pipelines.day_blocks import recorded_blocks, recorded_days
 from pipelines.day_checks import APPROVABLE, DayCheck, check_day
+from pipelines.home import audit
+from pipelines.home.clock import acts
+from pipelines.home.workspace import Workspace, new_id
 from pipelines.identities import require_short
 from pipelines.ledger import Scope, source_id
 from pipelines.sweep import configured_source, measure_coverage, read_watermark
 from pipelines.text.shown import digest_of
-from pipelines.workspace import Workspace, new_id
 
 STATES: Final = ("blocked", "approved", "open", "complete")
 """Of a day. ``open``: not completed, and nothing stops it."""

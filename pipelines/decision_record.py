@@ -19,15 +19,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import CorruptionError, StateError
-from pipelines import audit
 from pipelines.database import tables
 from pipelines.database.evidence import decisions, seeds
 from pipelines.database.tables import hits
 from pipelines.database.times import moment
+from pipelines.home import audit
+from pipelines.home.sealing import associated_data, seal, unseal
+from pipelines.home.workspace import Workspace
 from pipelines.live_hits import hits_in_force
-from pipelines.sealing import associated_data, seal, unseal
 from pipelines.templates import open_subject_key, require_kept
-from pipelines.workspace import Workspace
 
 _MADE: Final = ("decision.confirm", "decision.reject", "decision.unsure")
 _REVERSED: Final = "decision.reversed"
@@ -140,7 +140,7 @@ def open_note(workspace: Workspace, decision_id: str, *, actor: str) -> str | No
 def verify_decisions(connection: Connection) -> str:
     """What agrees, in words. Raises :class:`CorruptionError` where table and chain tell different stories.
 
-    Whether the chain itself is whole is :func:`pipelines.audit.verify`'s affair.
+    Whether the chain itself is whole is :func:`pipelines.home.audit.verify`'s affair.
     """
     told = _told(connection)
     count = standing = 0

@@ -20,19 +20,19 @@ from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import InputError, StateError
 from pipelines import seeds
-from pipelines.actors import identity_of
-from pipelines.clock import acts
 from pipelines.database.evidence import decisions
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
 from pipelines.database.times import moment
 from pipelines.decision_record import record_made, record_restored, record_reversed
+from pipelines.home.actors import identity_of
+from pipelines.home.clock import acts
+from pipelines.home.workspace import Workspace, new_id
 from pipelines.judging import rejudge
 from pipelines.live_hits import hits_in_force
 from pipelines.seeds import Confirmed
 from pipelines.statuses import settle_statuses
 from pipelines.takedown.outbox import TAKEDOWN, not_taken_back
-from pipelines.workspace import Workspace, new_id
 
 Word = Literal["confirm", "reject", "unsure"]
 

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from embeddings.errors import ConfigError, StateError
-from pipelines import audit
-from pipelines.clock import acts
+from pipelines.home import audit
+from pipelines.home.clock import acts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import settle_requests
-from pipelines.progress import Progress, silent
 from pipelines.takedown.cases import fetch_open_keys
 from pipelines.takedown.client import HttpTakedownClient
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
 from pipelines.takedown.leases import resume_endpoint
 from pipelines.takedown.outbox import release_held, revive
 from pipelines.takedown.reconcile import Reconciliation, reconcile
-from pipelines.workspace import Workspace
 
 
 @acts

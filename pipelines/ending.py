@@ -5,16 +5,16 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines import audit
 from pipelines.database.evidence import seeds
 from pipelines.database.registry_version import raise_version
 from pipelines.database.tables import requests, subject_keys, subjects, templates
+from pipelines.home import audit
+from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import settle_requests
 from pipelines.kept_evidence import forget_evidence
 from pipelines.registry import require_state
 from pipelines.statuses import settle_subject
 from pipelines.takedown.outbox import withdraw as withdraw_messages
-from pipelines.workspace import Workspace
 
 
 def withdraw(workspace: Workspace, subject_id: str, *, actor: str) -> None:

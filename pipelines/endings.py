@@ -19,13 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import EndingError, StateError
-from pipelines import audit
-from pipelines.actors import service
 from pipelines.database.in_force import ACTIVE, has_ended, is_in_force
 from pipelines.database.parts import parts
 from pipelines.database.tables import subjects
+from pipelines.home import audit
+from pipelines.home.actors import service
+from pipelines.home.workspace import Workspace
 from pipelines.text.shown import digest_of
-from pipelines.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
 SOON: Final = timedelta(days=1)

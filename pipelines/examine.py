@@ -20,8 +20,6 @@ from embeddings.errors import UnscannableError
 from embeddings.faults import guarded
 from embeddings.fingerprints import pdq_score
 from indexes.names import NameMatcher
-from pipelines.attempts import attempting
-from pipelines.clock import acts
 from pipelines.comparison import FoundBy
 from pipelines.database import insert_missing
 from pipelines.database.evidence import examined
@@ -30,18 +28,20 @@ from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
 from pipelines.examined import coverage_id, required, unexamined, unexamined_count
 from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
-from pipelines.isolation import resume
+from pipelines.home.attempts import attempting
+from pipelines.home.clock import acts
+from pipelines.home.isolation import resume
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.item_texts import by_place, texts_of
 from pipelines.keeping import keep_evidence
 from pipelines.ledger import Scope, text_digest
 from pipelines.live_hits import hits_in_force
 from pipelines.model_files import header_texts
 from pipelines.names_sought import Sought
-from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, note_lapsed, take_up
 from pipelines.sources import Item
 from pipelines.statuses import settle_statuses
-from pipelines.workspace import Workspace
 
 EVERYTHING = Scope(None, None)
 _STAGE: Final = "examine"

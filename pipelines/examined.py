@@ -19,9 +19,9 @@ from pipelines.database.evidence import examined, model_files, seeds
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import items, subjects
 from pipelines.database.times import moment
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.registry import active_versions
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.faults import guarded
 from embeddings.types import Content
+from pipelines.home.workspace import Workspace
 from pipelines.item_texts import texts_of
 from pipelines.model_files import known_file
 from pipelines.model_reading import Found, ModelFile, read_again, read_bytes, read_model
 from pipelines.policy import BOUNTIES
 from pipelines.sources import Item, ItemSource, open_source
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

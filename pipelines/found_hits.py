@@ -15,11 +15,11 @@ from sqlalchemy.engine import Connection
 
 from indexes.name_rules import NameMatch
 from pipelines.database.tables import hits
+from pipelines.home.sealing import seal
+from pipelines.home.workspace import Workspace
 from pipelines.names_sought import SeedMatch
-from pipelines.sealing import seal
 from pipelines.templates import open_subject_key
 from pipelines.terms import term_aad
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.comparison import FoundBy

@@ -13,10 +13,10 @@ from indexes.clustered import make_gallery
 from indexes.gallery import Gallery
 from pipelines.database.registry_version import registry_version
 from pipelines.enrolment import Reference
+from pipelines.home.state_seal import REGISTRY
+from pipelines.home.workspace import Workspace
 from pipelines.registry import open_templates
-from pipelines.state_seal import REGISTRY
 from pipelines.templates import LEAST_WEIGHT, reference_weights
-from pipelines.workspace import Workspace
 
 CANDIDATE = "candidate"
 """Whose templates a gallery holds that is only looked at."""

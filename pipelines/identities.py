@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError, InputError
 from indexes.name_rules import SubjectNames
 from pipelines.database.tables import subject_keys, subjects
-from pipelines.sealing import Sealer, associated_data, seal, unseal
+from pipelines.home.sealing import Sealer, associated_data, seal, unseal
 
 
 @dataclass(frozen=True, slots=True)

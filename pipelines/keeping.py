@@ -2,7 +2,7 @@
 
 What is found may be gone tomorrow: the day's export is rotated away, the uploader deletes it, our own takedown removes
 it. So right after a comparison the items with new hits are looked at once more, in what the scan has just read
-(:mod:`pipelines.recent`) or else fetched again under the limits of every fetch. The part that each hit is about is cut
+(:mod:`pipelines.home.recent`) or else fetched again under the limits of every fetch. The part that each hit is about is cut
 out, made small and sealed under the subject's key. What cannot be had is recorded as missing and tried again by later
 runs. A batch ends in one transaction; work cut off anywhere is found missing (I6).
 """
@@ -22,22 +22,22 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import FetchError, ItemError, StateError, UnscannableError
 from embeddings.faults import guarded
 from embeddings.types import Content
-from pipelines.attempts import attempting
-from pipelines.clock import acts
 from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, subject_keys
 from pipelines.fetch import ahead, fetch_until, found
-from pipelines.isolation import resume
+from pipelines.home.attempts import attempting
+from pipelines.home.clock import acts
+from pipelines.home.isolation import resume
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.kept_evidence import count_kept, let_go_of_evidence, sealed
 from pipelines.live_hits import hits_in_force
 from pipelines.passages import find_passage
-from pipelines.progress import Progress, silent
 from pipelines.retries import after_try, retry_is_due
 from pipelines.sources import Item, ItemSource
 from pipelines.templates import open_subject_key
 from pipelines.terms import open_term
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from embeddings.images import Frame

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.clock import acts
 from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
+from pipelines.home.clock import acts
+from pipelines.home.sealing import Sealer, associated_data, seal, unseal
+from pipelines.home.workspace import Workspace
 from pipelines.live_hits import is_rejected, live_hits
-from pipelines.sealing import Sealer, associated_data, seal, unseal
 from pipelines.templates import open_subject_key
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.passages import Passage

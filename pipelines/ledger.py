@@ -20,8 +20,8 @@ from sqlalchemy.engine import Connection
 
 from embeddings.faults import SCANNER_REASONS
 from pipelines.database.tables import hits, items
+from pipelines.home.sealing import Sealer
 from pipelines.policy.levels import platform_level
-from pipelines.sealing import Sealer
 from pipelines.sources import Item
 
 SCANNER_FAULTS: Final = tuple(f"unscannable:{reason}" for reason in SCANNER_REASONS)

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError
 from indexes.corpus import ShardEntry
 from pipelines.database.tables import coverage, items, shards
-from pipelines.sealing import Sealer
+from pipelines.home.sealing import Sealer
 
 
 @dataclass(frozen=True, slots=True)

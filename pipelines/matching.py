@@ -19,7 +19,6 @@ from embeddings.errors import StateError
 from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery
-from pipelines.clock import acts
 from pipelines.comparison import Comparison, FoundBy, Side, compare_shard
 from pipelines.database import insert_missing
 from pipelines.database.parts import parts
@@ -27,7 +26,10 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, shards
 from pipelines.database.times import moment
 from pipelines.galleries import load_gallery
-from pipelines.isolation import resume
+from pipelines.home.clock import acts
+from pipelines.home.isolation import resume
+from pipelines.home.progress import Pace, Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.keeping import keep_evidence, tend_evidence
 from pipelines.manifest import (
     ListedShard,
@@ -39,13 +41,11 @@ from pipelines.manifest import (
     require_not_ahead,
     uncovered,
 )
-from pipelines.progress import Pace, Progress, silent
 from pipelines.reembedding import STAGE, embed_alone, leave, refuse_item
 from pipelines.registry import active_versions, note_lapsed, require_active, take_up
 from pipelines.retention import let_go
 from pipelines.statuses import settle_statuses
 from pipelines.templates import subjects_with
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

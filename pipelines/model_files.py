@@ -16,8 +16,8 @@ from embeddings.header_evidence import HeaderText
 from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
 from pipelines.database.tables import items
+from pipelines.home.sealing import Sealer
 from pipelines.model_reading import READ, KnownFile, ModelFile
-from pipelines.sealing import Sealer
 
 __all__ = ["HeaderText", "enter_model_files", "forget_model_files", "header_texts", "known_file"]
 

@@ -20,15 +20,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import InputError, StateError
-from pipelines import audit
-from pipelines.clock import acts
 from pipelines.database.parts import parts
 from pipelines.database.tables import outbox
+from pipelines.home import audit
+from pipelines.home.clock import acts
+from pipelines.home.workspace import Workspace
 from pipelines.judging import rejudge
 from pipelines.judging.request_progress import settle_requests
 from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, LEASED, PENDING, TAKEDOWN, discard, held_by, release_held
 from pipelines.text.shown import digest_of
-from pipelines.workspace import Workspace
 
 Act = Literal["release", "discard"]
 DISCARD_REASONS: Final = ("wrong_person", "false_alarm", "settled_otherwise")

@@ -17,9 +17,9 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import contents, items
+from pipelines.home.workspace import Workspace
 from pipelines.policy.levels import LEVELS, UNKNOWN
 from pipelines.settings.scanning import ContentConfig
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.policy.concept_list import ConceptList

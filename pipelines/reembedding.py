@@ -19,14 +19,14 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import FetchError, NotReadyError, UnscannableError
 from embeddings.shard import embed_shard
-from pipelines.attempts import attempting
 from pipelines.database.tables import items
 from pipelines.embedded import Scanned, corpus_rows, merge
 from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until, refused
+from pipelines.home.attempts import attempting
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import unscanned_values
 from pipelines.retries import Tries, after_try
 from pipelines.sources import ItemSource
-from pipelines.workspace import Workspace
 
 STAGE: Final = "match"
 """What batches that are embedded again are known by, should a process end over one."""

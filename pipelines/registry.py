@@ -20,9 +20,6 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, StateError
 from embeddings.types import Float32
 from indexes.name_rules import require_usable
-from pipelines import audit
-from pipelines.actors import service
-from pipelines.clock import acts
 from pipelines.database.in_force import ACTIVE, is_in_force, state_at
 from pipelines.database.parts import parts
 from pipelines.database.registry_version import raise_version, registry_version
@@ -30,13 +27,16 @@ from pipelines.database.tables import requests, subject_keys, subjects, template
 from pipelines.database.times import moment
 from pipelines.endings import require_few_endings, tell_endings
 from pipelines.enrolment import Reference
+from pipelines.home import audit
+from pipelines.home.actors import service
+from pipelines.home.clock import acts
+from pipelines.home.sealing import Sealer, unseal
+from pipelines.home.state_seal import REGISTRY
+from pipelines.home.workspace import Workspace, new_id
 from pipelines.identities import Identity as Identity
 from pipelines.identities import require_short_identity, seal_identity, unseal_identity
-from pipelines.sealing import Sealer, unseal
-from pipelines.state_seal import REGISTRY
 from pipelines.statuses import settle_subject
 from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
-from pipelines.workspace import Workspace, new_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import InputError, StateError
-from pipelines import audit
-from pipelines.clock import acts
 from pipelines.database.in_force import ACTIVE, EXPIRED
 from pipelines.database.tables import hits, subjects
+from pipelines.home import audit
+from pipelines.home.clock import acts
+from pipelines.home.workspace import Workspace
 from pipelines.identities import require_short, seal_identity, unseal_identity
 from pipelines.registry import put_in_force, require_sensible_end
 from pipelines.templates import open_subject_key
-from pipelines.workspace import Workspace
 
 RENEWED = (ACTIVE, "pending", EXPIRED)
 """Stored states of a subject that can be renewed: nobody ended it."""

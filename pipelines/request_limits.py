@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import LimitError
 from pipelines.database import get_state, set_state
-from pipelines.workspace import Workspace
+from pipelines.home.workspace import Workspace
 
 _FACT = "request_counts"
 

@@ -18,16 +18,17 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError, LikenessError, StateError
-from pipelines import audit
-from pipelines.actors import are_two_people, identity_of
 from pipelines.approval import Approvals, approvals_needed, covers, in_words, preview_pending, refusal
-from pipelines.clock import acts
 from pipelines.database.tables import requests
 from pipelines.ending import destroy, end_subject
 from pipelines.enrolment import Reference
+from pipelines.home import audit
+from pipelines.home.actors import are_two_people, identity_of
+from pipelines.home.clock import acts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace, new_id
 from pipelines.identities import open_identity, require_short
 from pipelines.impact import Impact
-from pipelines.progress import Progress, silent
 from pipelines.registry import Identity, activate, insert_subject
 from pipelines.request_limits import count_opened, count_preview, require_room
 from pipelines.request_record import RemovalRequest as RemovalRequest
@@ -37,7 +38,6 @@ from pipelines.request_record import list_requests as list_requests
 from pipelines.request_record import standing_of as standing_of
 from pipelines.request_record import unfinished_requests as unfinished_requests
 from pipelines.text.shown import digest_of
-from pipelines.workspace import Workspace, new_id
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Of the receipt of a request."""

@@ -11,26 +11,26 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
-from pipelines import audit
-from pipelines.clock import acts
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import examined
 from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
 from pipelines.examine import examine_pending
 from pipelines.examined import is_examined_for, required, unexamined_count
+from pipelines.home import audit
+from pipelines.home.clock import acts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.judging.request_progress import settle_requests
 from pipelines.ledger import Scope, count_outdated
 from pipelines.live_hits import hits_in_force
 from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.matching import match_pending
-from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects
 from pipelines.requests import finish_search, get_request, list_requests, retry_request
 from pipelines.run_log import begin_run, finish_run
 from pipelines.sweep import Coverage, measure_coverage
-from pipelines.workspace import Workspace
 
 _REGISTRY = "registry:"
 _EVIDENCE = "evidence:"

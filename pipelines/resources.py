@@ -1,7 +1,7 @@
 """What Dagster's steps, checks, schedules and sensors share: the opened home folder, and how errors are explained.
 
 Opening is lazy: loading the definitions opens no database for writing and loads no model. One process keeps one
-workspace, and with it one set of loaded models, however many runs it executes (:mod:`pipelines.kept`).
+workspace, and with it one set of loaded models, however many runs it executes (:mod:`pipelines.home.long_lived`).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from embeddings.errors import (
     StateError,
     WeightsError,
 )
-from pipelines.clock import require_clock
-from pipelines.kept import KeptWorkspace
+from pipelines.home.clock import require_clock
+from pipelines.home.long_lived import KeptWorkspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.settings.environment import Environment, read_environment
 from pipelines.text.visible import visible
-from pipelines.workspace import Workspace, open_workspace
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError
-from pipelines import audit
 from pipelines.database import HEAD, get_state, set_state
 from pipelines.ending import destroy, end_subject
+from pipelines.home import audit
+from pipelines.home.state_seal import Head, ended_again
+from pipelines.home.witness import BEFORE, Known
+from pipelines.home.workspace import Workspace
 from pipelines.identities import require_short
-from pipelines.state_seal import Head, ended_again
-from pipelines.witness import BEFORE, Known
-from pipelines.workspace import Workspace
 
 RESTORED = "state.restore"
 

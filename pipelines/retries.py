@@ -25,11 +25,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from embeddings.errors import ConfigError
-from pipelines import audit
-from pipelines.clock import acts
 from pipelines.database.tables import items
+from pipelines.home import audit
+from pipelines.home.clock import acts
+from pipelines.home.workspace import Workspace
 from pipelines.settings.config import Config, SweepConfig
-from pipelines.workspace import Workspace
 
 FAMILIES: Final = ("unscannable", "fetch_failed")
 _REASON: Final = re.compile(r"((unscannable|fetch_failed):)?[a-z_]{1,32}")

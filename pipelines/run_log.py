@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import runs
+from pipelines.home.workspace import Workspace, new_id
 from pipelines.judging.request_progress import settle_requests
-from pipelines.workspace import Workspace, new_id
 
 
 def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str | None = None) -> str:

@@ -24,23 +24,23 @@ from embeddings.errors import UnscannableError
 from embeddings.shard import embed_shard
 from embeddings.types import face_schema
 from indexes.corpus import ShardEntry
-from pipelines.attempts import attempting
-from pipelines.clock import acts
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
 from pipelines.embedded import Scanned, corpus_rows, merge
 from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until, refused
-from pipelines.isolation import resume
+from pipelines.home.attempts import attempting
+from pipelines.home.clock import acts
+from pipelines.home.isolation import resume
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import SCANNER_FAULTS, Scope, Work, outdated, status_after_scan, unscanned
 from pipelines.manifest import find_shard, insert_shard
 from pipelines.model_files import enter_model_files
-from pipelines.progress import Progress, silent
 from pipelines.retention import let_go, read_kept
 from pipelines.retries import after_try, retry_is_due
 from pipelines.settings.config import SweepConfig
 from pipelines.sources import ItemSource
 from pipelines.turns import remove_leavings, turn, writing
-from pipelines.workspace import Workspace
 
 _STAGE: Final = "scan"
 

@@ -21,16 +21,16 @@ from embeddings.errors import ConfigError, CorruptionError, UnscannableError, We
 from embeddings.types import Content, Float32, vectors_of
 from indexes.corpus import ShardEntry
 from indexes.join import pair_scores
-from pipelines import audit
 from pipelines.content_coverage import measure_content
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.parts import parts
 from pipelines.database.tables import contents, items
 from pipelines.fetch import ahead
+from pipelines.home import audit
+from pipelines.home.progress import Pace, Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
-from pipelines.progress import Pace, Progress, silent
 from pipelines.rating import ratings_of
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from sqlalchemy.engine import Connection
 from pipelines.database.evidence import model_verdicts
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, shards, verdicts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.judging.evidence import Group, groups_with, weighing
 from pipelines.judging.groups import GROUPS_PER_TRANSACTION, judge_groups
 from pipelines.policy import Policy
-from pipelines.progress import Progress, silent
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

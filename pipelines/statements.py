@@ -18,11 +18,11 @@ from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import StateError
 from pipelines.database.tables import items, outbox, requests, verdicts
+from pipelines.home.workspace import Workspace
 from pipelines.takedown.effects import EFFECT_WORDS as EFFECT_WORDS
 from pipelines.takedown.effects import Effect, effect_of
 from pipelines.takedown.outbox import BLOCK, DONE, EFFECTS, TAKEDOWN, WITHDRAWN
 from pipelines.text.visible import visible
-from pipelines.workspace import Workspace
 
 _CONTENT_TYPES: Final = {"image": "CONTENT_TYPE_IMAGE", "bounty": "CONTENT_TYPE_TEXT"}
 _OTHER_CONTENT: Final = {"model": "generative model", "bounty_entry": "entry to a bounty"}

@@ -23,6 +23,7 @@ from pipelines.database.times import moment
 from pipelines.days import blocked_days
 from pipelines.endings import Ending, ending_within
 from pipelines.examined import unexamined_count
+from pipelines.home.workspace import Workspace
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.kept_evidence import KeptCounts, count_kept
 from pipelines.ledger import Scope, count_unsettled, scanner_faults
@@ -32,7 +33,6 @@ from pipelines.requests import Standing, standing_of, unfinished_requests
 from pipelines.statuses import statuses_now
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.outbox import count_resting, counts_by_state
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

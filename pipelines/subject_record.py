@@ -34,7 +34,7 @@ _LATER: Final = {"open": ("withdrawn",), "accepted": ("completed", "withdrawn")}
 def verify_subjects(connection: Connection) -> str:
     """What agrees, in words. Raises :class:`CorruptionError` where tables and chain tell different stories.
 
-    Whether the chain itself is whole is :func:`pipelines.audit.verify`'s affair.
+    Whether the chain itself is whole is :func:`pipelines.home.audit.verify`'s affair.
     """
     told, asked = _told(connection)
     people = {row.subject_id: row.state for row in connection.execute(sa.select(subjects))}

@@ -15,10 +15,10 @@ from embeddings.errors import EnrolmentError, InputError
 from indexes.name_rules import SubjectNames, require_usable
 from indexes.name_text import join_texts, read_text, skeleton
 from indexes.names import NameMatcher
-from pipelines import audit
 from pipelines.database.tables import subject_keys, subjects
+from pipelines.home import audit
+from pipelines.home.workspace import Workspace
 from pipelines.identities import Identity, unseal_identity
-from pipelines.workspace import Workspace
 
 MOST_RECORDED = 100
 """Ids of found subjects that an audit row names; it counts all of them."""

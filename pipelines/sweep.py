@@ -19,12 +19,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
-from pipelines.clock import acts
 from pipelines.content_coverage import measure_content
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
 from pipelines.database.times import moment
 from pipelines.examined import unexamined_count
+from pipelines.home.clock import acts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending, unjudged_count
 from pipelines.ledger import (
     Scope,
@@ -38,13 +40,11 @@ from pipelines.ledger import (
 from pipelines.listing import ListedCounts, record_listing, remember_listed, was_listed
 from pipelines.live_hits import hits_in_force
 from pipelines.manifest import list_shards, uncovered
-from pipelines.progress import Progress, silent
 from pipelines.registry import active_versions, expire_subjects, require_active
 from pipelines.retries import retry_is_due
 from pipelines.run_log import begin_run, finish_run
 from pipelines.templates import require_templates, subjects_without
 from pipelines.verdicts import verdicts_in_force
-from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.scan import ScanCounts

@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError, NotReadyError, StateError
 from embeddings.types import Float32, check_unit
 from pipelines.database.tables import subject_keys, subjects, templates
-from pipelines.sealing import Sealer, associated_data, seal, unseal
-from pipelines.workspace import Workspace, new_id
+from pipelines.home.sealing import Sealer, associated_data, seal, unseal
+from pipelines.home.workspace import Workspace, new_id
 
 LEAST_WEIGHT = 1e-3
 """Of a reference in a centroid, however poor its photograph."""

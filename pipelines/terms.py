@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.engine import Connection
 
-from pipelines.sealing import Sealer, associated_data, unseal
+from pipelines.home.sealing import Sealer, associated_data, unseal
 from pipelines.templates import open_subject_key
 
 

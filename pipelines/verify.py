@@ -10,8 +10,6 @@ import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, LikenessError
 from embeddings.weights import find_pack
-from pipelines import audit
-from pipelines.calibration.store import verify_calibrations
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.evidence import kept_evidence, seeds
 from pipelines.database.in_force import is_in_force
@@ -19,16 +17,18 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import contents, hits, items, outbox, subject_keys, subjects, templates, verdicts
 from pipelines.database.times import moment
 from pipelines.decision_record import verify_decisions
+from pipelines.home import audit
+from pipelines.home.calibrations import verify_calibrations
+from pipelines.home.progress import Progress, silent
+from pipelines.home.state_seal import ended_again
+from pipelines.home.workspace import Workspace
 from pipelines.judging import unjudged_count
 from pipelines.live_hits import content_key, hits_in_force, verdict_of_hit
 from pipelines.manifest import list_shards, require_not_ahead
-from pipelines.progress import Progress, silent
 from pipelines.registry import open_templates
 from pipelines.retention import read_kept
-from pipelines.state_seal import ended_again
 from pipelines.subject_record import verify_subjects
 from pipelines.takedown.outbox import not_taken_back
-from pipelines.workspace import Workspace
 
 _STATUSES = ("pending", "clean", "hit", "no_face")
 

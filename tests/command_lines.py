@@ -22,24 +22,24 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from pipelines.audit_export import export_audit
 from pipelines.calibration.labels import read_folder
 from pipelines.calibration.measure import Aim
 from pipelines.calibration.measure import calibrate as measure
 from pipelines.calibration.measure import use as in_force
 from pipelines.cli import main
-from pipelines.content_models import ContentModels
 from pipelines.database import tables
 from pipelines.decision_record import list_decisions
 from pipelines.decisions import decide
 from pipelines.hits import list_hits
+from pipelines.home.audit_export import export_audit
+from pipelines.home.content_models import ContentModels
+from pipelines.home.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from pipelines.requests import accept_request
 from pipelines.settings.environment import Environment
 from pipelines.subject_update import Change, update_subject
 from pipelines.sweep import sweep
 from pipelines.takedown.receiver import Receiver
 from pipelines.templates import list_references
-from pipelines.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import FakeContentModels, person, picture
 from tests.pipelines.takedown.delivering import SECRET
@@ -120,8 +120,8 @@ def commands_on_fakes(clock: Clock) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipelines.cli.console.open_workspace", faked(open_workspace))
-        patch.setattr("pipelines.workspace.open_unchecked", functools.partial(open_unchecked, now=clock))
-        patch.setattr("pipelines.workspace.create_workspace", faked(create_workspace))
+        patch.setattr("pipelines.home.workspace.open_unchecked", functools.partial(open_unchecked, now=clock))
+        patch.setattr("pipelines.home.workspace.create_workspace", faked(create_workspace))
         patch.setattr("pipelines.takedown.receiver.serve", serve_nobody)
         patch.setattr(socket, "getaddrinfo", only_here)
         yield

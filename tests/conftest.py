@@ -34,10 +34,10 @@ import sqlalchemy as sa
 import time_machine
 from sqlalchemy import event
 
-from pipelines.clock import accept
 from pipelines.database import Database
+from pipelines.home.clock import accept
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.settings.environment import Environment, read_environment
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests import examples as examples  # loads the profile of Hypothesis
 from tests.fakes import FakeContentModels, fake_canary, fake_models
 

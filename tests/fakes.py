@@ -19,7 +19,7 @@ from embeddings.clip import ClipTransform
 from embeddings.models import FaceModels
 from embeddings.types import Detections, FaceSettings, Float32, UInt8
 from indexes.gallery import Gallery
-from pipelines.canary import Canary
+from pipelines.home.canary import Canary
 
 SIDE = 64
 DIMENSION = 32
@@ -118,7 +118,7 @@ class ColourEncoder:
 
 
 class FakeContentModels:
-    """What :class:`pipelines.content_models.ContentModels` offers; CLIP is off unless it is given an id."""
+    """What :class:`pipelines.home.content_models.ContentModels` offers; CLIP is off unless it is given an id."""
 
     def __init__(self, clip_model_id: str | None = None, *, clip_wanted: bool = False) -> None:
         self.rating_model_id: str | None = "mean-1"

@@ -19,8 +19,8 @@ from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, vectors_of
 from embeddings.views import FAST
 from indexes.stored import Int64
-from pipelines.progress import Progress
-from pipelines.workspace import Workspace
+from pipelines.home.progress import Progress
+from pipelines.home.workspace import Workspace
 
 CHUNK = 32
 """Photographs in memory at a time: enough for whole batches of crops."""

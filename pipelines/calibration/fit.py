@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from sqlalchemy.engine import Connection
 
 from indexes.det import fpir, most_templates
-from pipelines.calibration.cover import count_templates
-from pipelines.calibration.store import calibration_in_force
 from pipelines.database.times import moment
-from pipelines.workspace import Workspace
+from pipelines.home.calibration_cover import count_templates
+from pipelines.home.calibrations import calibration_in_force
+from pipelines.home.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from embeddings.errors import ConfigError, NotReadyError, StateError
 from indexes.calibration import Thresholds
 from indexes.det import OperatingPoint, Sample, det_points, fmr_for_fpir, fpir, lower_bound, threshold_for
 from indexes.gallery import Gallery
-from pipelines.actors import are_two_people, identity_of
 from pipelines.calibration.compare import Compared, compare
-from pipelines.calibration.cover import Cover, count_templates
 from pipelines.calibration.faces import embed_photographs
 from pipelines.calibration.labels import Labels
-from pipelines.calibration.store import (
+from pipelines.home.actors import are_two_people, identity_of
+from pipelines.home.calibration_cover import Cover, count_templates
+from pipelines.home.calibrations import (
     Calibration,
     GroupRates,
     Operating,
@@ -28,11 +28,11 @@ from pipelines.calibration.store import (
     read_calibration,
     stop,
 )
-from pipelines.clock import acts
+from pipelines.home.clock import acts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.judging.withdrawn import withdraw_unsent
-from pipelines.progress import Progress, silent
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

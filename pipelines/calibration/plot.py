@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.calibration.store import Calibration, Operating
+from pipelines.home.calibrations import Calibration, Operating
 
 SIZE = (880, 620)
 FRAME = (92, 64, 850, 530)

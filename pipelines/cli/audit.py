@@ -8,8 +8,8 @@ from typing import Final
 
 import click
 
-from pipelines.audit_export import require_format
 from pipelines.cli.console import COUNT, actor, command_options, emit, opened, parse_day, say
+from pipelines.home.audit_export import require_format
 from pipelines.settings.environment import Environment
 
 _SHOWN_AT_ONCE: Final = 200
@@ -40,7 +40,7 @@ def list_command(
     limit: int | None,
 ) -> None:
     """List rows of the audit chain, the newest first."""
-    from pipelines.audit_export import list_audit
+    from pipelines.home.audit_export import list_audit
 
     most = limit or (None if as_json else _SHOWN_AT_ONCE)
     with opened(environment) as workspace, workspace.database.read() as connection:
@@ -58,7 +58,7 @@ def list_command(
 @command_options
 def export_command(environment: Environment, as_json: bool, file: Path, overwrite: bool) -> None:
     """Write the whole chain with its MACs to a new file that only its owner can read: .jsonl, or .csv."""
-    from pipelines.audit_export import export_audit
+    from pipelines.home.audit_export import export_audit
 
     require_format(file)
     with opened(environment) as workspace:
@@ -71,7 +71,7 @@ def export_command(environment: Environment, as_json: bool, file: Path, overwrit
 @command_options
 def check_command(environment: Environment, as_json: bool, file: Path) -> None:
     """Check an exported file: every MAC, the end, and that it is of this home."""
-    from pipelines.audit_export import check_export
+    from pipelines.home.audit_export import check_export
 
     require_format(file)
     with opened(environment) as workspace:

@@ -16,12 +16,6 @@ from pipelines.calibration.measure import Aim, stop_using, use_anyway
 from pipelines.calibration.measure import calibrate as measure
 from pipelines.calibration.measure import use as put_in_force
 from pipelines.calibration.plot import draw_det
-from pipelines.calibration.store import (
-    Calibration,
-    calibration_in_force,
-    list_calibrations,
-    read_calibration,
-)
 from pipelines.cli.console import (
     COUNT,
     actor,
@@ -34,9 +28,15 @@ from pipelines.cli.console import (
     say,
     to_plain,
 )
-from pipelines.private_files import publish, require_writable
+from pipelines.home.calibrations import (
+    Calibration,
+    calibration_in_force,
+    list_calibrations,
+    read_calibration,
+)
+from pipelines.home.private_files import publish, require_writable
+from pipelines.home.workspace import Workspace
 from pipelines.settings.environment import Environment
-from pipelines.workspace import Workspace
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _SHOWN_POINTS = 12

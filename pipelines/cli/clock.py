@@ -7,7 +7,7 @@ import sys
 import click
 
 from pipelines.cli.console import actor, command_options, emit, opened
-from pipelines.clock import ACCEPT_REASONS, accept, read_clock
+from pipelines.home.clock import ACCEPT_REASONS, accept, read_clock
 from pipelines.settings.environment import Environment
 
 

@@ -18,12 +18,12 @@ import click
 import sqlalchemy as sa
 
 from embeddings.errors import ConfigError, InputError, LikenessError
-from pipelines import actors
-from pipelines.clock import doubt
-from pipelines.progress import Progress, silent
+from pipelines.home import actors
+from pipelines.home.clock import doubt
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.settings.environment import Environment, read_environment
 from pipelines.text.visible import visible, visible_json
-from pipelines.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
     from rich.console import Console

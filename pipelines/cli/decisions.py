@@ -12,8 +12,8 @@ from pipelines.cli.console import COUNT, actor, command_options, emit, opened, p
 from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, typed_again
 from pipelines.decisions import REASONS, Answer, Word
+from pipelines.home.private_files import publish, require_writable
 from pipelines.policy import RULES
-from pipelines.private_files import publish, require_writable
 from pipelines.settings.environment import Environment
 
 _WORDS = get_args(Word)

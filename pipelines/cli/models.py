@@ -10,12 +10,12 @@ from embeddings.weights import LOCAL, find_pack, packs
 from pipelines.backfill import BackfillSummary
 from pipelines.backfill import backfill as run_backfill
 from pipelines.cli.console import actor, command_options, emit, opened, progress, say
-from pipelines.licences import accept as accept_terms
-from pipelines.licences import is_accepted, require_accepted, terms_of
-from pipelines.pull import PullLimits, downloads, missing
-from pipelines.pull import pull as pull_files
+from pipelines.home.downloads import PullLimits, downloads, missing
+from pipelines.home.downloads import pull as pull_files
+from pipelines.home.licences import accept as accept_terms
+from pipelines.home.licences import is_accepted, require_accepted, terms_of
+from pipelines.home.workspace import Workspace
 from pipelines.settings.environment import Environment
-from pipelines.workspace import Workspace
 
 CLIP = "clip"
 """In place of a pack's name: the CLIP weights that the settings name."""

@@ -29,7 +29,7 @@ from pipelines.settings.environment import Environment
 @command_options
 def init(environment: Environment, as_json: bool) -> None:
     """Make the home folder, its sealing key and its database, and load the models once. Safe to repeat."""
-    from pipelines.workspace import create_workspace
+    from pipelines.home.workspace import create_workspace
 
     with shown_warnings(), create_workspace(environment) as workspace:
         facts = {"home": str(workspace.home), "model_id": workspace.models.model_id}
@@ -202,9 +202,9 @@ def verify(environment: Environment, as_json: bool) -> None:
 @command_options
 def restore(environment: Environment, as_json: bool, accept: bool, reason: str | None) -> None:
     """Say what an older or altered database lacks of what this home remembers; 1 if anything. With --accept, go on."""
+    from pipelines.home.workspace import open_unchecked
     from pipelines.restore import accept as accept_state
     from pipelines.restore import compare as compare_state
-    from pipelines.workspace import open_unchecked
 
     why = (reason or "").strip()
     if accept and not why:

@@ -16,7 +16,7 @@ from pipelines.cli.private_text import text_option
 
 if TYPE_CHECKING:
     from pipelines.enrolment import Reference
-    from pipelines.workspace import Workspace
+    from pipelines.home.workspace import Workspace
 
 REFERENCE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 _SEVERAL = tuple(f"--{act}{what}" for act in ("", "add-", "remove-") for what in ("reference", "alias", "exclude"))

@@ -10,10 +10,10 @@ import click
 from pipelines.cli.console import COUNT, actor, command_options, emit, opened, parse_day, progress, say, to_plain
 from pipelines.cli.lazy import LazyGroup, Place
 from pipelines.hits import TIERS
+from pipelines.home.workspace import Workspace
 from pipelines.policy import RULES
 from pipelines.settings.environment import Environment
 from pipelines.sweep import SweepSummary
-from pipelines.workspace import Workspace
 
 _EVERY_REASON = "all"
 _SHOWN = (

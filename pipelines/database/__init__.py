@@ -38,7 +38,7 @@ _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer t
 
 
 class Seal(Protocol):
-    """What keeps account of all rows (:mod:`pipelines.state_seal`)."""
+    """What keeps account of all rows (:mod:`pipelines.home.state_seal`)."""
 
     def open_account(self) -> Account:
         """For one transaction."""

@@ -3,7 +3,7 @@
 A *part* is a table without its large sealed columns, or one of these columns by itself. The digest of a part is the sum
 modulo 2^256 of a keyed BLAKE2b over each of its rows (an incremental multiset hash, Clarke et al., ASIACRYPT 2003): it
 says which rows there are, whatever their order, and changing some rows costs time for these rows alone. Sums are worth
-nothing by themselves: :mod:`pipelines.state_seal` keeps them under a MAC with a counter.
+nothing by themselves: :mod:`pipelines.home.state_seal` keeps them under a MAC with a counter.
 
 A transaction's :class:`Account` looks at each statement on a known table: the rows that it may touch are subtracted as
 they were and added as they are afterwards. What cannot be accounted for (an insert from a query) is refused.

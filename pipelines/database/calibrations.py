@@ -1,4 +1,4 @@
-"""The table of calibrations, beside the others because of its length alone. See :mod:`pipelines.calibration.store`."""
+"""The table of calibrations, beside the others because of its length alone. See :mod:`pipelines.home.calibrations`."""
 
 from __future__ import annotations
 

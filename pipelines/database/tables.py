@@ -1,7 +1,7 @@
 """The tables, as SQLAlchemy Core metadata. The migrations create exactly these (a test compares them).
 
 Nothing here may hold a name, a vector, a crop or an uploaded text in clear (I8): such columns are called ``sealed_*``
-and hold what :mod:`pipelines.sealing` made. Identifiers are opaque strings.
+and hold what :mod:`pipelines.home.sealing` made. Identifiers are opaque strings.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def moment(connection: Connection) -> datetime:
     """The present moment by the clock that the connection's database goes by: a workspace's, else this machine's.
 
     For whatever depends on whether a consent is over. A workspace's clock that has jumped is not believed
-    (:func:`pipelines.clock.believed`): then it is the latest time that a run recorded.
+    (:func:`pipelines.home.clock.believed`): then it is the latest time that a run recorded.
     """
     clock: Callable[[Connection], datetime] | None = connection.get_execution_options().get("clock")
     return clock(connection) if clock else utc_now()

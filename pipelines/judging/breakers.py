@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import items, outbox
+from pipelines.home.workspace import Workspace
 from pipelines.takedown.outbox import HELD, PENDING, WITHDRAWAL, WITHDRAWN
-from pipelines.workspace import Workspace
 
 
 def trip(tx: Connection, workspace: Workspace, *, run_began: datetime) -> int:

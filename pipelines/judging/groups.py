@@ -11,11 +11,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.clock import acts
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import model_verdicts
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, verdicts
+from pipelines.home.clock import acts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
 from pipelines.judging.breakers import trip
 from pipelines.judging.evidence import (
     Group,
@@ -39,9 +41,7 @@ from pipelines.judging.retractions import (
 from pipelines.judging.withdrawn import Caused, caused_by_withdrawn, mark_lapsed, weighed_by, withdraw_uncalled
 from pipelines.live_hits import KEY, model_of_item, verdict_of_hit
 from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Witnessed, judge, judge_model
-from pipelines.progress import Progress, silent
 from pipelines.takedown.outbox import BLOCK, TAKEDOWN
-from pipelines.workspace import Workspace
 
 GROUPS_PER_TRANSACTION = 100
 

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import items, outbox, requests
+from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import is_running
 from pipelines.ledger import Scope, count_statuses
 from pipelines.takedown.outbox import (
@@ -26,7 +27,6 @@ from pipelines.takedown.outbox import (
     not_taken_back,
     withdraw,
 )
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.calibration.fit import read_fit
-from pipelines.calibration.store import calibration_in_force
 from pipelines.database.in_force import rests
 from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.database.times import moment
 from pipelines.days import why_stopped
 from pipelines.endings import count_ended, ending_within
+from pipelines.home.calibrations import calibration_in_force
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.live_hits import content_key, hits_in_force, verdict_of_hit
 from pipelines.manifest import list_shards, uncovered
@@ -40,7 +41,6 @@ from pipelines.statuses import statuses_now
 from pipelines.sweep import count_verdicts, measure_coverage
 from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN, count_resting
 from pipelines.verdicts import ModelVerdict, list_model_verdicts
-from pipelines.workspace import Workspace
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
 _NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term", "lapsed_at", "dropped_at")

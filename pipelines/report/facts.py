@@ -8,8 +8,8 @@ from datetime import date, datetime
 
 from indexes.calibration import Thresholds
 from pipelines.calibration.fit import GalleryFit
-from pipelines.calibration.store import Calibration
 from pipelines.endings import Ending
+from pipelines.home.calibrations import Calibration
 from pipelines.requests import RemovalRequest
 from pipelines.verdicts import ModelVerdict
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from pipelines.home.private_files import publish
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
-from pipelines.private_files import publish
 from pipelines.report.collect import collect_facts
 from pipelines.report.facts import PageLimits, ReportCounts
-from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ import click
 
 from pipelines.delivery import deliver
 from pipelines.ending import withdraw
+from pipelines.home.sealing import KeyFileWarning
+from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.requests import accept_request
 from pipelines.sample import Phase, SamplePlatform, build_platform
 from pipelines.sample import people as act
@@ -43,12 +45,10 @@ from pipelines.sample.policies import write_settings
 from pipelines.sample.request_served import serve_a_request
 from pipelines.sample.scoring import Score, score_phase
 from pipelines.sample.table import print_scores
-from pipelines.sealing import KeyFileWarning
 from pipelines.settings.environment import Environment, read_environment
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.takedown.receiver import Receiver
 from pipelines.verify import verify
-from pipelines.workspace import Workspace, create_workspace
 
 Runs = Callable[[], list[bool]]
 """Has Dagster run what is due; the success of each run."""

@@ -9,11 +9,11 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from pipelines.database.tables import outbox
+from pipelines.home.workspace import Workspace
 from pipelines.sample.expectation import REVERSED
 from pipelines.sample.truth import ALPHA, BETA, GAMMA, PHASES, SamplePlatform
 from pipelines.takedown.outbox import BLOCK, HELD, TAKEDOWN, WITHDRAWAL
 from pipelines.takedown.receiver import Receiver
-from pipelines.workspace import Workspace
 
 _Message = tuple[str, str, str]
 """Action (``withdrawal takedown`` and the like for a withdrawal), item or model, label."""

@@ -14,9 +14,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from pipelines.database.tables import items
+from pipelines.home.workspace import Workspace
 from pipelines.sample.truth import PlantedUpload, SamplePlatform
 from pipelines.sweep import SweepSummary, sweep
-from pipelines.workspace import Workspace
 
 _GONE: Final = "listed-gone"
 _CHANGED: Final = "listed-changed"

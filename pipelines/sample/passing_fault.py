@@ -16,10 +16,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Final
 
+from pipelines.home.workspace import Workspace
 from pipelines.sample.truth import PlantedUpload, SamplePlatform
 from pipelines.settings.config import FetchConfig
 from pipelines.sweep import SweepSummary, sweep
-from pipelines.workspace import Workspace
 
 LOGIN_PAGE: Final = b"<!doctype html><title>Sign in</title><form action='/login' method='post'></form>\n"
 _FIRST_PAUSE: Final = 1.0

@@ -15,6 +15,7 @@ from pipelines.decisions import Word, decide, undo
 from pipelines.delivery import deliver, open_client
 from pipelines.enrolment import Reference, read_references
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.policy import load_policy
 from pipelines.registry import Identity, insert_subject
 from pipelines.requests import accept_request, open_request, preview_request, reject_request, seen_digest
@@ -25,7 +26,6 @@ from pipelines.simulation import simulate
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
 from pipelines.takedown.outbox import WITHDRAWAL
 from pipelines.takedown.receiver import Receiver
-from pipelines.workspace import Workspace
 
 ACTOR = "sample"
 

@@ -16,13 +16,13 @@ from pipelines.alarms import read_alarms
 from pipelines.decisions import decide
 from pipelines.delivery import deliver
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import RequestState
 from pipelines.requests import accept_request, get_request, preview_request
 from pipelines.rescan import rescan
 from pipelines.sample.people import ACTOR, ask_for_removal, deliver_later
 from pipelines.sample.policies import UNDO_MINUTES
 from pipelines.sample.truth import SamplePlatform
-from pipelines.workspace import Workspace
 
 
 def serve_a_request(workspace: Workspace, platform: SamplePlatform) -> Iterator[str]:

@@ -13,10 +13,10 @@ from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import items, subjects, verdicts
 from pipelines.database.times import moment
 from pipelines.hits import TIERS, list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.live_hits import content_key
 from pipelines.sample.truth import Phase, SamplePlatform
 from pipelines.verdicts import list_model_verdicts
-from pipelines.workspace import Workspace
 
 _Pair = tuple[str, str]
 """Item id (or model) and label."""

@@ -176,7 +176,7 @@ class CalibrationConfig:
     """What ``likeness calibrate`` aims at: the false positive identification rate, per face of a stranger, at the
     review and at the strong threshold, each held with ``confidence``. Of more than ``max_comparisons`` that a folder
     gives, so many are drawn. ``points``: of the stored DET curve. ``outgrown_factor``: how many times the gallery that
-    it is for makes a calibration lapse (:mod:`pipelines.calibration.cover`).
+    it is for makes a calibration lapse (:mod:`pipelines.home.calibration_cover`).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -270,7 +270,7 @@ class TakedownConfig:
 
 @dataclass(frozen=True, slots=True)
 class IsolationConfig:
-    """What the work on one item may take (:mod:`pipelines.isolation`). ``item_seconds``, beside fetching it; a process
+    """What the work on one item may take (:mod:`pipelines.home.isolation`). ``item_seconds``, beside fetching it; a process
     in which no item is done with for longer ends. ``start_seconds``: within which a process for items that ended
     another has loaded its models. ``memory_bytes``: that such a process may take beyond its models; 0: no
     limit, as CUDA needs it.
@@ -285,7 +285,7 @@ class IsolationConfig:
 @dataclass(frozen=True, slots=True)
 class DatabaseConfig:
     """``url`` empty means SQLite in the home folder. ``witness``: the file that remembers how far the database had come
-    (:mod:`pipelines.witness`), relative to the home folder; on another disk or machine it is not put back with it.
+    (:mod:`pipelines.home.witness`), relative to the home folder; on another disk or machine it is not put back with it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID

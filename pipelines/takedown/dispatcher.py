@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.engine import Connection
 
 from pipelines.database import Database
-from pipelines.failpoints import Failpoints
+from pipelines.home.failpoints import Failpoints
 from pipelines.settings.config import TakedownConfig
 from pipelines.takedown import leases
 from pipelines.takedown.client import Delivery, Outcome, TakedownClient

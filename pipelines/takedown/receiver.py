@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from embeddings.errors import ConfigError
-from pipelines.private_files import open_private
+from pipelines.home.private_files import open_private
 from pipelines.takedown import signing
 from pipelines.takedown.client import IDEMPOTENCY_HEADER
 from pipelines.takedown.outbox import BLOCK, EFFECTS, TAKEDOWN, WITHDRAWAL

@@ -27,10 +27,10 @@ from pipelines.cli.console import command_options
 from pipelines.compaction import compact
 from pipelines.decisions import decide
 from pipelines.delivery import deliver
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.rescan import rescan
 from pipelines.settings.environment import Environment
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace, open_workspace
 from tests import forking
 from tests.conftest import START, open_with_fakes, use_fakes
 from tests.fakes import fake_canary, fake_models

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipelines.workspace import Workspace
+from pipelines.home.workspace import Workspace
 from tests.fakes import FakeContentModels
 
 SMALL = """

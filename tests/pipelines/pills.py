@@ -19,10 +19,10 @@ import pytest
 
 import pipelines.fetch
 from indexes.names import NameMatcher
-from pipelines import isolation
+from pipelines.home import isolation
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.settings.config import Config
 from pipelines.settings.environment import Environment
-from pipelines.workspace import Workspace, open_workspace
 from tests.conftest import Clock, use_fakes
 from tests.fakes import ColourDetector, MeanRater, picture
 

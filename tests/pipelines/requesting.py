@@ -17,12 +17,12 @@ from pipelines.database.tables import audit, outbox
 from pipelines.decisions import Word
 from pipelines.decisions import decide as decide_hits
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.requests import RemovalRequest, accept_request, get_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.takedown.client import Delivery, Outcome
 from pipelines.takedown.dispatcher import DispatchSummary
-from pipelines.workspace import Workspace, open_workspace
 from tests.conftest import KEY, use_fakes
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.takedown.delivering import OK, SECRET, ScriptedClient, dispatch_once

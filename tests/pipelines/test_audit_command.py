@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from embeddings.errors import CorruptionError, InputError, StateError
-from pipelines import audit
-from pipelines.audit_export import FORMATS, check_export, export_audit, list_audit
 from pipelines.cli import main
+from pipelines.home import audit
+from pipelines.home.audit_export import FORMATS, check_export, export_audit, list_audit
+from pipelines.home.workspace import Workspace
 from pipelines.registry import show_identity
 from pipelines.text.spreadsheets import original
-from pipelines.workspace import Workspace
 from tests.conftest import KEY, Clock
 from tests.fakes import person
 from tests.platform_actions import NAME, enrol

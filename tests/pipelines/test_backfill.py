@@ -22,13 +22,13 @@ from pipelines.cli import main
 from pipelines.database.tables import items, runs, templates
 from pipelines.ending import erase
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.requests import get_request
 from pipelines.rescan import wanted_rescans
 from pipelines.scan import scan_pending
 from pipelines.status import read_status
 from pipelines.sweep import list_source, measure_coverage, sweep
-from pipelines.workspace import Workspace
 from tests.conftest import Clock
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
 from tests.platform_actions import DAY, agree, ask_for_removal, enrol, source_of, upload
@@ -303,7 +303,7 @@ def test_a_runtime_that_is_not_here_is_a_line_of_the_status_and_stops_a_sweep(
     assert status.subjects_active == 1
     # The models with that runtime: not the fakes, whose name the templates keep.
     del workspace.__dict__["models"]
-    monkeypatch.setattr("pipelines.workspace.model_id", lambda *_: "fake-1")
+    monkeypatch.setattr("pipelines.home.workspace.model_id", lambda *_: "fake-1")
     with pytest.raises(WeightsError, match="OpenVINO is not installed"):
         sweep(workspace, source_of(uploads), day=None)
     assert statuses(workspace) == {"a": "pending"}

@@ -15,6 +15,7 @@ from embeddings.errors import ConfigError, EnrolmentError, InputError, LikenessE
 from embeddings.local_pack import read_local_pack
 from embeddings.strict_toml import MOST_BYTES, parse_toml
 from pipelines.decisions import MOST_NOTE, Answer
+from pipelines.home.workspace import Workspace
 from pipelines.identities import require_short
 from pipelines.policy import load_policy
 from pipelines.policy.concept_list import load_concepts
@@ -24,7 +25,6 @@ from pipelines.requests import reject_request
 from pipelines.settings.config import Config, load_config
 from pipelines.settings.environment import Environment
 from pipelines.transparency import summarise_period
-from pipelines.workspace import Workspace
 
 ABSURD = ("nan", "inf", "-inf", "1e400", "-1", "9223372036854775808", "1" + "0" * 4000, '"many"')
 

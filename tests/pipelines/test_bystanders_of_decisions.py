@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from pipelines.database.tables import outbox, verdicts
 from pipelines.decisions import REASONS, decide, undo
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.registry import expire_subjects
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, source_of, upload
 

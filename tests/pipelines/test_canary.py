@@ -12,7 +12,7 @@ from embeddings.errors import NotReadyError
 from embeddings.models import FaceModels, load_models
 from embeddings.types import Float32, UInt8
 from indexes.gallery import Gallery
-from pipelines.canary import Canary, make_canary
+from pipelines.home.canary import Canary, make_canary
 from pipelines.policy import load_policy
 from pipelines.settings.config import EmbeddingConfig, ImagesConfig
 

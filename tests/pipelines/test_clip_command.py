@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipelines.cli import main
-from pipelines.workspace import create_workspace, open_workspace
+from pipelines.home.workspace import create_workspace, open_workspace
 from tests.conftest import KEY, environment_for
 from tests.embeddings.test_clip import folder
 

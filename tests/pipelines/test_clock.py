@@ -16,7 +16,6 @@ from embeddings.errors import CorruptionError, NotReadyError
 from pipelines.approval import enrol_subject
 from pipelines.backfill import backfill
 from pipelines.cli import main
-from pipelines.clock import accept, doubt, last_seen
 from pipelines.compaction import compact
 from pipelines.database import set_state
 from pipelines.database.tables import audit, subjects
@@ -24,6 +23,8 @@ from pipelines.decisions import decide
 from pipelines.delivery import deliver, intervene
 from pipelines.ending import withdraw
 from pipelines.hits import list_hits
+from pipelines.home.clock import accept, doubt, last_seen
+from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.registry import Identity, expire_subjects
 from pipelines.requests import accept_request, open_request
 from pipelines.rescan import rescan
@@ -32,7 +33,6 @@ from pipelines.retention import let_go
 from pipelines.status import read_status
 from pipelines.sweep import sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import KEY, Clock, environment_for
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, references, source_of, upload

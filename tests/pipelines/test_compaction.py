@@ -18,6 +18,7 @@ from pipelines.backfill import backfill, backfill_templates
 from pipelines.compaction import compact, hold
 from pipelines.database import tables
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.matching import match_pending
 from pipelines.policy import BandSettings
 from pipelines.requests import accept_request, get_request
@@ -25,7 +26,6 @@ from pipelines.rescan import rescan
 from pipelines.status import read_status
 from pipelines.sweep import sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, START, Clock, environment_for, use_fakes
 from tests.fakes import fake_canary, fake_models, person, picture, vectors_of_colours
 from tests.pipelines.durability_process import run_compaction

@@ -24,12 +24,12 @@ from pipelines.content import describe_pending
 from pipelines.content_coverage import measure_content
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.policy.concept_list import load_concepts
 from pipelines.scan import scan_pending
 from pipelines.status import read_status
 from pipelines.sweep import list_source, sweep
-from pipelines.workspace import Workspace
 from tests.conftest import KEY
 from tests.fakes import person, picture, vectors_of_colours
 from tests.pipelines.listing import SMALL, use_clip, use_list

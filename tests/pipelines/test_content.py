@@ -17,9 +17,10 @@ from embeddings.errors import CorruptionError, WeightsError
 from embeddings.types import vectors_of
 from pipelines.content import describe_pending, describer_for
 from pipelines.content_coverage import measure_content
-from pipelines.content_models import ContentModels
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents, items
+from pipelines.home.content_models import ContentModels
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.scan import scan_pending
 from pipelines.sources.directory import DirectorySource
@@ -27,7 +28,6 @@ from pipelines.sources.item import Item
 from pipelines.status import read_status
 from pipelines.sweep import SweepSummary, list_source, sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.conftest import Clock
 from tests.fakes import DIMENSION, WHITE, FakeContentModels, person, picture, vectors_of_colours
 from tests.searching import in_clear
@@ -276,7 +276,7 @@ def test_without_weights_auto_says_so_once_and_required_fails(
 def test_without_weights_torch_is_never_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pipelines.settings.config import ContentConfig; "
-        "from pipelines.content_models import ContentModels; import pipelines.cli; "
+        "from pipelines.home.content_models import ContentModels; import pipelines.cli; "
         f"models = ContentModels(ContentConfig(), home=Path({str(tmp_path)!r})); models.require_clip(); "
         "assert models.clip_model_id is None; assert not {'torch', 'open_clip'} & set(sys.modules)"
     )

@@ -25,11 +25,11 @@ from hypothesis import strategies as st
 from embeddings.errors import ConfigError, CorruptionError, LikenessError, NotReadyError
 from pipelines.cli import main
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.policy import BandSettings
 from pipelines.rescan import rescan
 from pipelines.sweep import list_source, sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import person, picture

@@ -18,16 +18,17 @@ from dagster import (
     build_sensor_context,
 )
 
-from pipelines import audit, matching
+from pipelines import matching
 from pipelines.automation import rescan_key
 from pipelines.database import set_state, tables
 from pipelines.definitions import defs
 from pipelines.ending import withdraw
+from pipelines.home import audit
+from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.requests import accept_request, get_request
 from pipelines.rescan import wanted_rescans
 from pipelines.run_log import begin_run
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.fakes import person, picture
 from tests.pipelines.test_dagster_nightly import OpenedHome
@@ -59,7 +60,7 @@ def instance(shared_instance: DagsterInstance) -> Iterator[DagsterInstance]:
 @pytest.fixture
 def place(tmp_path: Path, uploads: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A workspace on SQLite with fake models, one swept upload of person 1 and one of person 2, and one subject."""
-    monkeypatch.setattr("pipelines.workspace.model_id", lambda *_: "fake-1")
+    monkeypatch.setattr("pipelines.home.workspace.model_id", lambda *_: "fake-1")
     environment = environment_for(tmp_path / "home", LIKENESS_SOURCE=source_of(uploads))
     with create_workspace(environment, now=clock) as opened:
         enrol(use_fakes(opened), person(99))

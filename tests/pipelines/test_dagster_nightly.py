@@ -19,6 +19,7 @@ from pipelines.assets import day_scope
 from pipelines.database import get_state, set_state, tables
 from pipelines.definitions import defs, home
 from pipelines.enrolment import read_references
+from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.ledger import Scope, source_id
 from pipelines.registry import Identity, insert_subject
 from pipelines.rescan import rescan
@@ -26,7 +27,6 @@ from pipelines.resources import LikenessHome
 from pipelines.sweep import SweepSummary, advance_watermark, list_source, read_watermark, summarise, sweep
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.takedown.receiver import Receiver
-from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import WHITE, BlindGallery, person, picture
 from tests.pipelines.calibration.stored import in_force

@@ -27,6 +27,7 @@ from pipelines.assets import night_scope
 from pipelines.database.tables import items
 from pipelines.definitions import defs
 from pipelines.ending import withdraw
+from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.load_time import read_load_time
 from pipelines.observed import observe_home
 from pipelines.requests import accept_request
@@ -36,7 +37,6 @@ from pipelines.run_tags import FIRST_DAY_TAG
 from pipelines.settings.config import load_config
 from pipelines.settings.environment import Environment
 from pipelines.sweep import list_source
-from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import KEY, environment_for
 from tests.fakes import person, picture
 from tests.pipelines.calibration.stored import in_force

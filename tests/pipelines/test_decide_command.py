@@ -17,8 +17,8 @@ from pipelines.cli import main
 from pipelines.cli.decisions import decide
 from pipelines.cli.typed import typed_again
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace
 from tests.conftest import KEY
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload

@@ -22,12 +22,12 @@ from pipelines.decision_record import list_decisions, open_note
 from pipelines.decisions import REASONS, Answer, DecisionSummary, decide, undo
 from pipelines.ending import erase, withdraw
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests import fakes
 from tests.conftest import KEY
 from tests.examples import examples

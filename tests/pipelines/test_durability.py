@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pipelines import failpoints
 from pipelines.backfill_state import read_backfill
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.ending import withdraw
 from pipelines.hits import list_hits
+from pipelines.home import failpoints
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.kept_evidence import open_picture
 from pipelines.ledger import Scope
 from pipelines.manifest import list_shards
@@ -32,7 +33,6 @@ from pipelines.status import read_status
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.receiver import Receiver
 from pipelines.verify import verify
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, START, administer, environment_for, use_fakes
 from tests.fakes import WHITE, fake_models, person, picture
 from tests.pipelines.durability_process import backfill_to, night, run_night

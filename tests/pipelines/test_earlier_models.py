@@ -14,6 +14,7 @@ from pipelines.backfill import backfill, backfill_templates
 from pipelines.database.tables import outbox, verdicts
 from pipelines.ending import withdraw
 from pipelines.hits import Hit, list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.policy import BandSettings, Policy
 from pipelines.report.collect import collect_facts
@@ -21,7 +22,6 @@ from pipelines.report.words import alerts
 from pipelines.status import read_status
 from pipelines.sweep import sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.fakes import ColourRecognizer, fake_canary, fake_models, person, picture
 from tests.platform_actions import enrol, source_of, upload
 

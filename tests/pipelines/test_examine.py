@@ -23,6 +23,7 @@ from pipelines.database.tables import audit, hits, items
 from pipelines.ending import erase, withdraw
 from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.identities import open_names
 from pipelines.ledger import Scope
 from pipelines.live_hits import live_hits
@@ -31,7 +32,6 @@ from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import FinishedRequests, finish_searches, rescan
 from pipelines.sweep import list_source, require_complete, sweep
 from pipelines.terms import open_term
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.durability_process import run_night

@@ -18,9 +18,9 @@ from pipelines.database.evidence import model_verdicts, seeds
 from pipelines.database.tables import outbox
 from pipelines.decisions import Word, decide
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace
 from tests.embeddings.model_files import model_file
 from tests.fakes import SIDE, Colour, person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pipelines
-from pipelines import hardening
+from pipelines.home import hardening
 from tests.conftest import KEY
 from tests.source_code import called
 
@@ -19,8 +19,8 @@ _OPEN = """
 import os, resource, sys
 from pathlib import Path
 from pipelines.settings.environment import read_environment
-from pipelines.hardening import is_dumpable
-from pipelines.sealing import load_master_key
+from pipelines.home.hardening import is_dumpable
+from pipelines.home.sealing import load_master_key
 os.umask(0o022)
 hard = resource.getrlimit(resource.RLIMIT_CORE)[1]  # 0 below a process that has loaded a key itself
 resource.setrlimit(resource.RLIMIT_CORE, (4096 if hard < 0 else min(4096, hard), hard))

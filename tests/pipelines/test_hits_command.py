@@ -18,9 +18,9 @@ from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.decisions import decide
 from pipelines.hits import Hit, list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.passages import passage_around
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace
 from tests.conftest import KEY
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload

@@ -13,18 +13,18 @@ from embeddings.errors import StateError
 from indexes.join import pair_scores
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.measure import stop_using, use, use_anyway
-from pipelines.calibration.store import insert_calibration
 from pipelines.cli.scanning import warn_if_outgrown
 from pipelines.database import tables
 from pipelines.decisions import decide
 from pipelines.hits import list_hits
+from pipelines.home.calibrations import insert_calibration
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.policy import BandSettings
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import release_held
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.conftest import Clock
 from tests.fakes import person, picture, vectors_of_colours
 from tests.pipelines.calibration.stored import calibration, in_force

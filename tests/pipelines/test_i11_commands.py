@@ -18,13 +18,13 @@ from pipelines.assets import deliver_due
 from pipelines.database import Database, _alembic_config
 from pipelines.database.tables import hits, outbox, requests, state, subjects
 from pipelines.ending import withdraw
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope, count_statuses
 from pipelines.requests import get_request, list_requests
 from pipelines.statements import as_text, statements_of
 from pipelines.sweep import list_source
 from pipelines.takedown.effects import count_refused
 from pipelines.takedown.receiver import Receiver
-from pipelines.workspace import Workspace
 from tests.conftest import Clock
 from tests.fakes import person, picture
 from tests.pipelines.requesting import (

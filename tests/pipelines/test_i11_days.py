@@ -14,18 +14,19 @@ from dagster import AssetCheckSeverity, AssetKey, DagsterInstance
 from dagster._core.definitions.asset_checks.asset_check_spec import AssetCheckKey
 
 from embeddings.errors import InputError, StateError
-from pipelines import audit, galleries
+from pipelines import galleries
 from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.database.days import day_approvals
 from pipelines.day_checks import HIT_RATE, READ, DayCheck
 from pipelines.days import Approval, approve_day, list_days, open_reason, read_day, undo_approval
 from pipelines.definitions import defs
+from pipelines.home import audit
+from pipelines.home.workspace import Workspace
 from pipelines.status import read_status
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.conftest import KEY, START, Clock
 from tests.fakes import WHITE, BlindGallery, person, picture
 from tests.pipelines.test_dagster_automation import evaluate_schedule, shared_instance

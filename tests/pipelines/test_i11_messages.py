@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from pipelines.database.tables import items, outbox
 from pipelines.decisions import decide
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.outbox_desk import act_on
 from pipelines.sweep import list_source, sweep
 from pipelines.takedown.outbox import enqueue
-from pipelines.workspace import Workspace
 from tests.conftest import Clock
 from tests.fakes import person, picture
 from tests.pipelines.requesting import FAULT, deliver, messages

@@ -21,13 +21,13 @@ from embeddings.errors import StateError
 from pipelines.database.tables import outbox
 from pipelines.decisions import Word, decide, undo
 from pipelines.hits import list_hits
+from pipelines.home.workspace import create_workspace
 from pipelines.outbox_desk import act_on
 from pipelines.requests import RemovalRequest
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.takedown.client import Delivery, Message, Outcome
 from pipelines.verify import verify
-from pipelines.workspace import create_workspace
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import person, picture

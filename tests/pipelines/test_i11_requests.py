@@ -10,11 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import InputError, StateError
-from pipelines import audit
 from pipelines.database.tables import audit as audit_rows
 from pipelines.database.tables import hits, items, outbox, requests
 from pipelines.decisions import undo
 from pipelines.ending import withdraw
+from pipelines.home import audit
+from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import OpenWork
 from pipelines.outbox_desk import act_on
 from pipelines.requests import (
@@ -32,7 +33,6 @@ from pipelines.status import read_status
 from pipelines.sweep import list_source, sweep
 from pipelines.takedown.client import Delivery
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.conftest import START, Clock
 from tests.fakes import person, picture
 from tests.pipelines.requesting import (

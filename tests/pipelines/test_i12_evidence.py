@@ -22,16 +22,16 @@ from pipelines.database.evidence import kept_evidence
 from pipelines.decisions import decide
 from pipelines.ending import erase, withdraw
 from pipelines.hits import Hit, list_hits
+from pipelines.home.recent import RecentContents
+from pipelines.home.workspace import Workspace
 from pipelines.kept_evidence import KeptFacts, open_picture, read_kept
 from pipelines.live_hits import live_hits
 from pipelines.looks import look, look_at, reveal
-from pipelines.recent import RecentContents
 from pipelines.renewal import renew
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.conftest import Clock, believe_the_clock
 from tests.fakes import SIDE, person, picture
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import EnrolmentError, InputError, StateError
-from pipelines import audit, comparison
+from pipelines import comparison
 from pipelines.compaction import compact
 from pipelines.database import tables
 from pipelines.database.evidence import examined
@@ -26,6 +26,8 @@ from pipelines.delivery import deliver
 from pipelines.ending import erase, withdraw
 from pipelines.examined import unexamined_count
 from pipelines.hits import list_hits
+from pipelines.home import audit
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.registry import list_subjects
 from pipelines.renewal import renew
@@ -36,7 +38,6 @@ from pipelines.sweep import measure_coverage, sweep
 from pipelines.takedown.receiver import Receiver
 from pipelines.verdicts import list_model_verdicts, list_verdicts
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.conftest import START, Clock, believe_the_clock
 from tests.examples import examples
 from tests.fakes import person, picture

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from pipelines.cli import main
 from pipelines.database import Database, _alembic_config, tables
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.ledger import Scope, source_id
 from pipelines.listing import ListedCounts
 from pipelines.settings.environment import Environment
 from pipelines.sources import Item
 from pipelines.sweep import advance_watermark, list_source, read_watermark, sweep, unfinished_days
 from pipelines.verify import verify
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import WHITE, person, picture

@@ -21,6 +21,7 @@ from pipelines.calibration.measure import stop_using
 from pipelines.database.tables import items, outbox
 from pipelines.decisions import Word, decide
 from pipelines.hits import Hit, list_hits
+from pipelines.home.workspace import create_workspace
 from pipelines.looks import look_at
 from pipelines.renewal import renew
 from pipelines.requests import RemovalRequest
@@ -28,7 +29,6 @@ from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.takedown.client import Delivery
 from pipelines.verify import verify
-from pipelines.workspace import create_workspace
 from tests.conftest import START, Clock, believe_the_clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import WHITE, person, picture, vectors_of_colours

@@ -13,16 +13,16 @@ import sqlalchemy as sa
 from dagster import DagsterInstance
 
 from embeddings.errors import ConfigError, LikenessError
-from pipelines import settings_files
 from pipelines.database.tables import verdicts
 from pipelines.definitions import defs
-from pipelines.kept import KeptWorkspace
+from pipelines.home import settings_files
+from pipelines.home.long_lived import KeptWorkspace
+from pipelines.home.settings_files import SettingsFile, read_digests
+from pipelines.home.settings_files import settings_files as listed_files
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.resources import LikenessHome
 from pipelines.settings.config import Config, ContentConfig, EmbeddingConfig
 from pipelines.settings.environment import Environment
-from pipelines.settings_files import SettingsFile, read_digests
-from pipelines.settings_files import settings_files as listed_files
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.calibration.stored import in_force
@@ -191,7 +191,7 @@ def test_i12_a_worker_of_ray_follows_the_files_as_well(
     environment: Environment, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray")
-    from pipelines import ray_engine
+    from pipelines.home import ray_engine
 
     monkeypatch.setenv("LIKENESS_KEY", KEY)
     place = (str(environment.home), None)

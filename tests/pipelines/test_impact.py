@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.errors import CorruptionError, EnrolmentError, StateError
-from pipelines import actors, audit
 from pipelines.approval import approvals_needed, enrol_subject, names_of_candidate, preview_subject
 from pipelines.cli import main
 from pipelines.compaction import compact
@@ -27,6 +26,8 @@ from pipelines.database.tables import metadata
 from pipelines.enrolment import Reference
 from pipelines.galleries import candidate_gallery
 from pipelines.hits import list_hits
+from pipelines.home import actors, audit
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.impact import Impact, measure_impact
 from pipelines.policy.schema import EnrolmentSettings
 from pipelines.registry import Identity, list_subjects
@@ -41,7 +42,6 @@ from pipelines.requests import (
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace, open_workspace
 from tests.conftest import KEY, Clock, use_fakes
 from tests.embeddings.model_files import model_file
 from tests.fakes import WHITE, person, picture, vectors_of_colours

@@ -34,6 +34,7 @@ from pipelines.comparison import FoundBy
 from pipelines.database import tables
 from pipelines.ending import erase, withdraw
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
@@ -44,7 +45,6 @@ from pipelines.rescan import rescan
 from pipelines.scan import scan_pending
 from pipelines.sweep import list_source, measure_coverage, sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture, vectors_of_colours

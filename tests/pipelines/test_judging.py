@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from pipelines.database.evidence import decisions, model_verdicts
 from pipelines.database.tables import contents, hits, items, outbox, verdicts
 from pipelines.ending import withdraw
+from pipelines.home.workspace import Workspace, new_id
 from pipelines.judging import judge_pending, rejudge
 from pipelines.judging.evidence import Group, items_of
 from pipelines.live_hits import live_hits
@@ -21,7 +22,6 @@ from pipelines.policy import Evidence
 from pipelines.policy.evidence import distinct_pictures
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import release_held
-from pipelines.workspace import Workspace, new_id
 from tests.conftest import Clock
 from tests.fakes import WHITE, person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload

@@ -15,10 +15,10 @@ from indexes.gallery import Gallery, GalleryMatches
 from pipelines.database.tables import templates
 from pipelines.enrolment import Reference
 from pipelines.galleries import load_gallery
+from pipelines.home.workspace import Workspace
 from pipelines.policy import BandSettings
 from pipelines.registry import Identity, insert_subject
 from pipelines.settings.config import Config, MatchingConfig
-from pipelines.workspace import Workspace
 from tests.fakes import DIMENSION
 
 COPIES, REFERENCES = 3, 12

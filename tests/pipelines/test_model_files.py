@@ -23,13 +23,13 @@ from pipelines.compaction import compact
 from pipelines.content_coverage import measure_content
 from pipelines.database import tables
 from pipelines.database.evidence import model_files
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.model_files import HeaderText, header_texts
 from pipelines.rescan import rescan
 from pipelines.scan import scan_pending
 from pipelines.settings.config import Config, FetchConfig, ModelFilesConfig
 from pipelines.sweep import list_source, sweep
-from pipelines.workspace import Workspace
 from tests.embeddings.model_files import assemble, data_url, model_file
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
 from tests.pipelines.model_server import ModelServer

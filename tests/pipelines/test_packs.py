@@ -20,12 +20,12 @@ from benchmarks.insightface_networks import SMALL_DETECTOR, SMALL_RECOGNISER, ar
 from embeddings.errors import WeightsError
 from embeddings.packs import AURAFACE, BUFFALO_L, DownloadedFile
 from embeddings.weights import Pack, find_pack, model_id, packs
-from pipelines.audit import verify
 from pipelines.cli import main
-from pipelines.licences import accept, is_accepted, require_accepted
-from pipelines.pull import PullLimits, missing, pull
+from pipelines.home.audit import verify
+from pipelines.home.downloads import PullLimits, missing, pull
+from pipelines.home.licences import accept, is_accepted, require_accepted
+from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.settings.config import EmbeddingConfig, ExchangeConfig
-from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import environment_for
 
 pytestmark = pytest.mark.any_database

@@ -13,18 +13,18 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import NotReadyError
-from pipelines.attempts import abandoned, attempting
 from pipelines.content import describe_pending
 from pipelines.database.tables import contents, items
 from pipelines.examine import examine_pending
-from pipelines.isolation import resume, run_isolated
+from pipelines.home.attempts import abandoned, attempting
+from pipelines.home.isolation import resume, run_isolated
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.ledger import Scope
 from pipelines.matching import match_pending
 from pipelines.scan import scan_pending
 from pipelines.settings.config import Config
 from pipelines.sweep import list_source, measure_coverage, require_complete, sweep
-from pipelines.workspace import Workspace
 from tests.conftest import environment_for, use_fakes
 from tests.fakes import person, picture
 from tests.pipelines.pills import (

@@ -27,8 +27,8 @@ from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.ending import erase
 from pipelines.enrolment import read_references
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.takedown.receiver import Receiver
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.conftest import KEY, environment_for, use_fakes
 from tests.fakes import person
 from tests.pipelines.takedown.delivering import SECRET

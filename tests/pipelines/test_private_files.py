@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from embeddings.errors import ConfigError, StateError
 from indexes.durable import durable_file
 from pipelines.cli import main
-from pipelines.private_files import open_private, publish
+from pipelines.home.private_files import open_private, publish
 from pipelines.takedown.receiver import Receiver
 from tests.pipelines.takedown.delivering import SECRET
 
@@ -126,7 +126,7 @@ def test_i8_a_planted_temporary_name_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_every_option_that_writes_a_file_is_one_that_was_looked_at() -> None:
-    """A new option of this kind has to write through `pipelines.private_files`, and be named here."""
+    """A new option of this kind has to write through `pipelines.home.private_files`, and be named here."""
     writing = {
         (" ".join(path), option.opts[0])
         for path, command in commands(main)

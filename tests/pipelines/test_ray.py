@@ -15,14 +15,14 @@ from embeddings.errors import NotReadyError
 from embeddings.types import vectors_of
 from pipelines.comparison import Side, compare_shard
 from pipelines.database.tables import hits, items, shards
-from pipelines.engine import open_engine
+from pipelines.home.engine import open_engine
+from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.manifest import list_shards
 from pipelines.registry import active_versions
 from pipelines.sample.variants import generate_variants
 from pipelines.settings.config import RayConfig
 from pipelines.settings.environment import read_environment
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace, create_workspace, open_workspace
 from tests.platform_actions import register
 from tests.searching import in_clear
 

@@ -9,10 +9,10 @@ import pytest
 
 from embeddings.errors import LimitError
 from pipelines.database import get_state
+from pipelines.home.workspace import Workspace
 from pipelines.request_limits import require_room
 from pipelines.requests import RemovalRequest, accept_request, list_requests, open_request, preview_request
 from pipelines.status import read_status
-from pipelines.workspace import Workspace
 from tests.conftest import Clock
 from tests.fakes import person
 from tests.platform_actions import references

@@ -12,11 +12,11 @@ from embeddings.errors import NotReadyError
 from pipelines.compaction import compact, hold
 from pipelines.database import tables
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.requests import get_request
 from pipelines.rescan import rescan
 from pipelines.status import read_status
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace
 from tests.conftest import Clock, believe_the_clock
 from tests.fakes import person, picture
 from tests.pipelines.test_compaction import NoCipher, all_hold, cut, fill, found, pieces_on_disk

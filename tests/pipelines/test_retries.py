@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from embeddings.errors import ConfigError
 from pipelines import reembedding, scan
 from pipelines.database.tables import audit, items
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.rescan import rescan
 from pipelines.retries import after_try, ask_again, retry_is_due
 from pipelines.settings.config import Config, FetchConfig, SweepConfig, load_config
 from pipelines.status import read_status
 from pipelines.sweep import SweepSummary, sweep
-from pipelines.workspace import Workspace
 from tests.conftest import Clock, environment_for
 from tests.fakes import person, picture
 from tests.pipelines.model_server import ModelServer

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError, CorruptionError
-from pipelines import audit
 from pipelines.database import Database, tables
-from pipelines.sealing import KeyFileWarning, Sealer, associated_data, load_master_key, seal, unseal
+from pipelines.home import audit
+from pipelines.home.sealing import KeyFileWarning, Sealer, associated_data, load_master_key, seal, unseal
+from pipelines.home.workspace import create_workspace, open_workspace
 from pipelines.settings.environment import read_environment
-from pipelines.workspace import create_workspace, open_workspace
 from tests.conftest import Clock, environment_for
 from tests.searching import in_clear
 

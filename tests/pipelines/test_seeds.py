@@ -14,12 +14,12 @@ from pipelines.database import evidence, tables
 from pipelines.decisions import REASONS, DecisionSummary, decide, undo
 from pipelines.ending import erase
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.live_hits import live_hits
 from pipelines.rescan import rescan, retry_rescan, wanted_rescans
 from pipelines.sweep import sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.embeddings.model_files import model_file
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload

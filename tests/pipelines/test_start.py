@@ -43,7 +43,7 @@ def loaded(*arguments: str, home: Path | None = None) -> set[str]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home of an empty platform."""
-    from pipelines.workspace import create_workspace
+    from pipelines.home.workspace import create_workspace
     from tests.conftest import environment_for
 
     folder = tmp_path_factory.mktemp("start") / "home"

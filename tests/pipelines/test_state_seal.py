@@ -18,10 +18,10 @@ from pipelines.database.accounting import UNSEALED
 from pipelines.database.tables import audit, hits, items, metadata, outbox, state, subjects, verdicts
 from pipelines.decisions import decide
 from pipelines.ending import withdraw
+from pipelines.home.workspace import Workspace
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, source_of, upload
 

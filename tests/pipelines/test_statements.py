@@ -15,11 +15,11 @@ from embeddings.errors import StateError
 from pipelines.database import tables
 from pipelines.decisions import decide, undo
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.statements import Statement, as_text, statements_of
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace
 from tests.fakes import person, picture
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
 from tests.platform_actions import DAY, NAME, ask_for_removal, enrol, source_of, upload

@@ -19,6 +19,7 @@ from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.ending import withdraw
 from pipelines.endings import accept_endings, read_endings, tell_endings
+from pipelines.home.workspace import Workspace
 from pipelines.leaving import foresee_end
 from pipelines.ledger import Scope
 from pipelines.registry import Identity, expire_subjects, insert_subject
@@ -28,7 +29,6 @@ from pipelines.rescan import rescan
 from pipelines.status import read_status
 from pipelines.subject_search import find_subjects, reveal_cases
 from pipelines.sweep import sweep
-from pipelines.workspace import Workspace
 from tests.conftest import KEY, Clock, believe_the_clock, use_fakes
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, references, source_of, upload
@@ -263,7 +263,7 @@ def test_i12_a_clock_that_is_far_ahead_ends_nobody_though_somebody_called_it_rig
 
 @pytest.fixture
 def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Callable[..., Result]:
-    from pipelines.workspace import open_workspace
+    from pipelines.home.workspace import open_workspace
 
     monkeypatch.setattr(
         "pipelines.cli.console.open_workspace", lambda environment: use_fakes(open_workspace(environment, now=clock))

@@ -17,6 +17,7 @@ from pipelines.database import tables
 from pipelines.decisions import decide
 from pipelines.ending import withdraw
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.registry import show_identity
 from pipelines.renewal import renew
 from pipelines.rescan import rescan, wanted_rescans
@@ -24,7 +25,6 @@ from pipelines.subject_update import Change, Updated, preview_update, update_sub
 from pipelines.sweep import sweep
 from pipelines.templates import list_references
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.conftest import Clock
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, ask_for_removal, enrol, references, source_of, upload

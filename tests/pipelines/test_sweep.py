@@ -19,13 +19,13 @@ from pipelines.database import tables
 from pipelines.ending import erase, withdraw
 from pipelines.fetch import ahead
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.live_hits import content_key
 from pipelines.requests import accept_request, get_request, reject_request
 from pipelines.rescan import rescan
 from pipelines.status import read_status
 from pipelines.sweep import nightly_days, sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests import fakes
 from tests.fakes import WHITE, BlindGallery, person, picture
 from tests.platform_actions import DAY, ask_for_removal, enrol, source_of, upload

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from pipelines.database import tables
 from pipelines.decisions import decide
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope, count_unreadable
 from pipelines.sweep import SweepSummary, require_complete, sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.fakes import person, picture
 from tests.platform_actions import DAY, NAME, enrol, source_of, upload
 

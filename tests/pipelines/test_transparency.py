@@ -14,12 +14,12 @@ from embeddings.errors import StateError
 from pipelines.database.tables import outbox
 from pipelines.decisions import decide, undo
 from pipelines.hits import list_hits
+from pipelines.home.workspace import Workspace
 from pipelines.requests import accept_request, reject_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.takedown.effects import EFFECT_WORDS, effect_of
 from pipelines.transparency import Durations, Transparency, _p95, summarise_period
-from pipelines.workspace import Workspace
 from tests.fakes import person, picture
 from tests.pipelines.requesting import messages
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once

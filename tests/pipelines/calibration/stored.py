@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from indexes.det import DetPoint, OperatingPoint, Rate, fmr_for_fpir, fpir
-from pipelines.calibration.store import (
+from pipelines.home.calibrations import (
     Calibration,
     Operating,
     identified,
     insert_calibration,
     put_in_force,
 )
-from pipelines.workspace import Workspace
+from pipelines.home.workspace import Workspace
 from tests.fakes import person, picture
 
 FPIR = 0.01

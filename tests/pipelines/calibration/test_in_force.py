@@ -13,10 +13,11 @@ from embeddings.errors import CorruptionError, StateError
 from indexes.join import pair_scores
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.measure import use
-from pipelines.calibration.store import insert_calibration, stop
 from pipelines.database import get_state, set_state, tables
 from pipelines.database.calibrations import calibrations
 from pipelines.hits import list_hits
+from pipelines.home.calibrations import insert_calibration, stop
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.matching import match_pending
 from pipelines.policy import BandSettings
@@ -25,7 +26,6 @@ from pipelines.rescan import rescan, retry_rescan, wanted_rescans
 from pipelines.status import read_status
 from pipelines.sweep import measure_coverage, sweep
 from pipelines.verify import verify
-from pipelines.workspace import Workspace
 from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.calibration.stored import calibration, in_force
 from tests.platform_actions import enrol, source_of, upload

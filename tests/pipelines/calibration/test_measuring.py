@@ -18,10 +18,10 @@ from indexes.join import pair_scores
 from pipelines.calibration.compare import _combinations
 from pipelines.calibration.labels import MAX_GROUPS, read_folder, read_pairs
 from pipelines.calibration.measure import Aim, calibrate, in_order, use
-from pipelines.calibration.store import Calibration, read_calibration
 from pipelines.database import tables
 from pipelines.database.calibrations import calibrations
-from pipelines.workspace import Workspace
+from pipelines.home.calibrations import Calibration, read_calibration
+from pipelines.home.workspace import Workspace
 from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.calibration.stored import people
 from tests.platform_actions import enrol

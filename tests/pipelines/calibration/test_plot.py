@@ -11,8 +11,8 @@ from PIL import Image
 
 from indexes.det import DetPoint, Rate
 from pipelines.calibration.plot import CURVE, FRAME, MARK, TARGET, draw_det
-from pipelines.calibration.store import Calibration
-from pipelines.workspace import Workspace
+from pipelines.home.calibrations import Calibration
+from pipelines.home.workspace import Workspace
 from tests.pipelines.calibration.stored import calibration
 
 pytestmark = pytest.mark.any_database

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.settings.environment import read_environment
-from pipelines.workspace import Workspace, create_workspace
 from tests.pipelines.report.rows import NOW
 
 

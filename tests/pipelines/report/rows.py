@@ -14,11 +14,11 @@ from indexes.corpus import ShardEntry
 from pipelines.database import set_state
 from pipelines.database.evidence import model_verdicts, seeds
 from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
+from pipelines.home.workspace import Workspace
 from pipelines.live_hits import content_key
 from pipelines.manifest import insert_shard, mark_covered
 from pipelines.settings.config import EmbeddingConfig
 from pipelines.takedown.outbox import enqueue
-from pipelines.workspace import Workspace
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = datetime(2026, 11, 20, tzinfo=UTC).date()

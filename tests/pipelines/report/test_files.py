@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.private_files import publish
+from pipelines.home.private_files import publish
+from pipelines.home.workspace import Workspace
 from pipelines.report import write_report
 from pipelines.report.export import HIT_SCHEMA
 from pipelines.report.facts import ReportHit
-from pipelines.workspace import Workspace
 from tests.pipelines.report.rows import (
     DAY,
     NOW,

@@ -8,8 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from pipelines.database.tables import requests
+from pipelines.home.workspace import Workspace
 from pipelines.report import write_report
-from pipelines.workspace import Workspace
 from tests.pipelines.report.reading import read_page, section
 from tests.pipelines.report.rows import DAY, NOW, add_item, add_request, add_shard, add_subject, add_takedown
 

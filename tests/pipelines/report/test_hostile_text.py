@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.home.workspace import Workspace
 from pipelines.report import ReportFiles, write_report
 from pipelines.text.spreadsheets import neutralised, original
 from pipelines.text.visible import visible
-from pipelines.workspace import Workspace
 from tests.pipelines.report.reading import Element, hit_rows, read_page
 from tests.pipelines.report.rows import DAY, add_hit, add_item, add_shard, add_subject
 

@@ -6,11 +6,11 @@ import csv
 from datetime import timedelta
 from pathlib import Path
 
+from pipelines.home.workspace import Workspace
 from pipelines.ledger import Scope
 from pipelines.report import PageLimits, write_report
 from pipelines.sweep import summarise
 from pipelines.takedown.outbox import withdraw
-from pipelines.workspace import Workspace
 from tests.pipelines.report.reading import hit_rows, read_page, section
 from tests.pipelines.report.rows import (
     DAY,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.sample import passing_fault
 from pipelines.sample.passing_fault import survive_a_login_page
-from pipelines.workspace import Workspace, create_workspace
 from tests.conftest import environment_for, use_fakes
 from tests.fakes import person, picture
 from tests.platform_actions import enrol

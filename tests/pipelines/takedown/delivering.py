@@ -16,7 +16,7 @@ from sqlalchemy.engine import Row
 
 from pipelines.database import Database
 from pipelines.database.tables import outbox
-from pipelines.failpoints import Failpoints
+from pipelines.home.failpoints import Failpoints
 from pipelines.settings.config import ExchangeConfig, TakedownConfig
 from pipelines.takedown.client import Delivery, HttpTakedownClient, Message, Outcome, TakedownClient
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch

@@ -19,12 +19,12 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError, StateError
 from indexes.calibration import Thresholds
 from indexes.det import DetPoint, OperatingPoint, Rate
-from pipelines import audit
 from pipelines.database import get_state, set_state
 from pipelines.database.calibrations import calibrations
 from pipelines.database.tables import audit as audit_rows
 from pipelines.database.tables import state
-from pipelines.sealing import Sealer
+from pipelines.home import audit
+from pipelines.home.sealing import Sealer
 
 USE = "calibration.use"
 STOP = "calibration.stop"

@@ -1,6 +1,6 @@
 """One file from a publisher: asked for from where the last connection was cut, through redirects, at a least speed.
 
-Knows neither packs nor digests: whoever asks checks what arrived (:mod:`pipelines.pull`).
+Knows neither packs nor digests: whoever asks checks what arrived (:mod:`pipelines.home.downloads`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from embeddings.errors import WeightsError
 from pipelines.exchange.limits import HeadLimits
-from pipelines.private_files import open_private
-from pipelines.progress import Progress
+from pipelines.home.private_files import open_private
+from pipelines.home.progress import Progress
 
 if TYPE_CHECKING:
     import httpcore

@@ -22,30 +22,30 @@ from embeddings.errors import ConfigError, NotReadyError
 from embeddings.settings import ImageLimits
 from embeddings.weights import find_pack, model_id
 from indexes.calibration import Thresholds
-from pipelines.attempts import WATCHDOG
-from pipelines.calibration.cover import Cover, count_templates, cover_of, stricter
-from pipelines.calibration.store import Calibration, accepted_templates, calibration_in_force
-from pipelines.clock import WatchedClock, believed
 from pipelines.database import Database, get_state
 from pipelines.database.times import utc_now
-from pipelines.engine import Engine, open_engine
-from pipelines.failpoints import Failpoints
+from pipelines.home.attempts import WATCHDOG
+from pipelines.home.calibration_cover import Cover, count_templates, cover_of, stricter
+from pipelines.home.calibrations import Calibration, accepted_templates, calibration_in_force
+from pipelines.home.clock import WatchedClock, believed
+from pipelines.home.engine import Engine, open_engine
+from pipelines.home.failpoints import Failpoints
+from pipelines.home.recent import RecentContents
+from pipelines.home.sealing import Sealer, load_master_key
+from pipelines.home.state_seal import StateSeal
+from pipelines.home.upgrade import upgrade
+from pipelines.home.witness import Witness
 from pipelines.policy import Policy, load_policy
-from pipelines.recent import RecentContents
-from pipelines.sealing import Sealer, load_master_key
 from pipelines.settings.config import Config, load_config
 from pipelines.settings.environment import Environment
-from pipelines.state_seal import StateSeal
 from pipelines.text.private import require_private
-from pipelines.upgrade import upgrade
-from pipelines.witness import Witness
 
 if TYPE_CHECKING:
     from embeddings.models import FaceModels
     from indexes.corpus import Corpus
     from indexes.gallery import Gallery
-    from pipelines.canary import Canary
-    from pipelines.content_models import ContentModels
+    from pipelines.home.canary import Canary
+    from pipelines.home.content_models import ContentModels
     from pipelines.policy.concept_list import ConceptList
 
 
@@ -86,7 +86,7 @@ class Workspace:
         self.recent = RecentContents()
         """What was fetched by this process a moment ago."""
         self.isolated = False
-        """Whether this process is for items that ended another one (:mod:`pipelines.isolation`)."""
+        """Whether this process is for items that ended another one (:mod:`pipelines.home.isolation`)."""
         self.opener: Callable[[Environment], Workspace] = open_workspace
         """How another process opens this home."""
         self.beat: Callable[[], None] = WATCHDOG.beat
@@ -103,7 +103,7 @@ class Workspace:
     def content_corpus(self) -> Corpus:
         """The shards of content vectors."""
         from indexes.corpus import Corpus
-        from pipelines.content_models import content_schema
+        from pipelines.home.content_models import content_schema
 
         return Corpus(self.home / "content", schema=content_schema)
 
@@ -125,7 +125,7 @@ class Workspace:
     def models(self) -> FaceModels:
         """Detector and recogniser, loaded on first use. Raises :class:`WeightsError` before terms are accepted."""
         from embeddings.models import load_models
-        from pipelines.licences import require_accepted  # it works on workspaces
+        from pipelines.home.licences import require_accepted  # it works on workspaces
 
         with self.database.read() as connection:
             require_accepted(connection, find_pack(self.config.embedding.pack))
@@ -146,14 +146,14 @@ class Workspace:
     @cached_property
     def content_models(self) -> ContentModels:
         """The rater and the CLIP encoder, each loaded on first use."""
-        from pipelines.content_models import ContentModels
+        from pipelines.home.content_models import ContentModels
 
         return ContentModels(self.config.content, home=self.home)
 
     @cached_property
     def canary(self) -> Canary:
         """The known face planted in every run."""
-        from pipelines.canary import make_canary
+        from pipelines.home.canary import make_canary
 
         return make_canary(self.models, limits=self.limits)
 

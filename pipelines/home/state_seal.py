@@ -2,7 +2,7 @@
 
 It is one fact in ``state``, renewed in the transaction that changes anything, so that it is true of every committed
 state whatever is killed when. Nobody without the key can change, add, delete or exchange rows and make the seal fit;
-an older database with its older seal has a lower counter than the :mod:`pipelines.witness` outside of it.
+an older database with its older seal has a lower counter than the :mod:`pipelines.home.witness` outside of it.
 
 Opening a home compares counters, which costs a millisecond. Runs add up the tables that say who is sought
 (:data:`REGISTRY`), and ``likeness verify`` adds up all of them.
@@ -21,13 +21,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError, NotReadyError
-from pipelines import audit
 from pipelines.database import Database, get_state, set_state
 from pipelines.database.accounting import SEAL, Account, Sums, add_up, added, all_parts
 from pipelines.database.tables import metadata, subjects
-from pipelines.failpoints import Failpoints
-from pipelines.sealing import Sealer
-from pipelines.witness import Known, Witness
+from pipelines.home import audit
+from pipelines.home.failpoints import Failpoints
+from pipelines.home.sealing import Sealer
+from pipelines.home.witness import Known, Witness
 
 REGISTRY = ("state", "subjects", "subject_keys", "templates", "seeds", "decisions", "requests")
 """The parts that say who is sought, and what people said: a run works with none of them altered."""

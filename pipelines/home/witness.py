@@ -22,7 +22,7 @@ from typing import Any
 
 from embeddings.errors import CorruptionError
 from indexes.durable import durable_file
-from pipelines.sealing import Sealer
+from pipelines.home.sealing import Sealer
 
 
 @dataclass(frozen=True, slots=True)

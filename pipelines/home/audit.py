@@ -2,7 +2,7 @@
 
 A row says who did what to which opaque ids, never a name. The chain shows changes and gaps to whoever holds the key;
 where it ends is kept in ``state`` under a MAC of its own, so that cutting rows off the end shows as well. Putting an
-older end back together with its rows is noticed by the seal over all tables (:mod:`pipelines.state_seal`).
+older end back together with its rows is noticed by the seal over all tables (:mod:`pipelines.home.state_seal`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import CorruptionError
-from pipelines.actors import require_truthful
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import audit
-from pipelines.sealing import Sealer
+from pipelines.home.actors import require_truthful
+from pipelines.home.sealing import Sealer
 
 START = "0" * 64
 """What the first row has in the place of a MAC before it."""
@@ -30,7 +30,7 @@ def append(
 ) -> None:
     """Add one row, in the caller's writing transaction. ``facts`` are opaque ids, counts and fixed words.
 
-    Raises :class:`InputError` for an actor that cannot be (:mod:`pipelines.actors`).
+    Raises :class:`InputError` for an actor that cannot be (:mod:`pipelines.home.actors`).
     """
     require_truthful(actor)
     last = tx.execute(sa.select(audit.c.seq, audit.c.mac).order_by(audit.c.seq.desc()).limit(1)).first()

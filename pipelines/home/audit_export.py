@@ -20,12 +20,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import CorruptionError, InputError
-from pipelines import audit
-from pipelines.actors import identity_of
 from pipelines.database.tables import audit as audit_rows
-from pipelines.private_files import open_private, publish, require_writable
-from pipelines.sealing import Sealer
-from pipelines.workspace import Workspace
+from pipelines.home import audit
+from pipelines.home.actors import identity_of
+from pipelines.home.private_files import open_private, publish, require_writable
+from pipelines.home.sealing import Sealer
+from pipelines.home.workspace import Workspace
 
 FORMATS: Final = (".jsonl", ".csv")
 COLUMNS: Final = ("seq", "at", "actor", "action", "facts", "previous", "mac")

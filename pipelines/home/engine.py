@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from pipelines.home.workspace import Workspace
     from pipelines.settings.config import Config
     from pipelines.settings.environment import Environment
-    from pipelines.workspace import Workspace
 
 Common = TypeVar("Common")
 Argument = TypeVar("Argument")
@@ -66,6 +66,6 @@ def open_engine(config: Config, environment: Environment) -> Engine:
     """The engine that the settings name. Raises :class:`NotReadyError` when Ray is missing or cannot be reached."""
     if config.engine == "local":
         return LocalEngine()
-    from pipelines.ray_engine import RayEngine  # an extra: imported only where it was chosen
+    from pipelines.home.ray_engine import RayEngine  # an extra: imported only where it was chosen
 
     return RayEngine(config.ray, environment)

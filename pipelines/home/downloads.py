@@ -17,9 +17,9 @@ from pathlib import Path
 from embeddings.errors import WeightsError
 from embeddings.packs import DownloadedFile
 from embeddings.weights import Pack
-from pipelines.private_files import open_private
-from pipelines.progress import Progress, silent
-from pipelines.pull_file import PullLimits, fetch_file
+from pipelines.home.download_file import PullLimits, fetch_file
+from pipelines.home.private_files import open_private
+from pipelines.home.progress import Progress, silent
 
 __all__ = ["PullCounts", "PullLimits", "downloads", "missing", "pull"]
 

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from embeddings.errors import ConfigError, CorruptionError
-from pipelines.hardening import harden_process
+from pipelines.home.hardening import harden_process
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -38,7 +38,7 @@ class KeyFileWarning(UserWarning):
 def load_master_key(key: bytes | None, key_file: Path, *, create: bool) -> bytes:
     """The key from the environment, else from ``key_file``; with ``create``, a new file (mode 0600) and a warning.
 
-    From here on the process dumps no memory (:mod:`pipelines.hardening`).
+    From here on the process dumps no memory (:mod:`pipelines.home.hardening`).
     """
     harden_process()
     if key is not None:

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Final
 
 from embeddings.errors import CorruptionError
-from pipelines import audit
-from pipelines.actors import service
 from pipelines.database import HEAD, Database, get_state, set_state
-from pipelines.sealing import Sealer
-from pipelines.state_seal import StateSeal, require_not_older
+from pipelines.home import audit
+from pipelines.home.actors import service
+from pipelines.home.sealing import Sealer
+from pipelines.home.state_seal import StateSeal, require_not_older
 
 SEALED: Final = "state.seal"
 """The audit row that says that everything was sealed as it was found."""

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from embeddings.errors import NotReadyError
-from pipelines.engine import Argument, Common, LocalEngine, Result
-from pipelines.kept import KeptWorkspace
+from pipelines.home.engine import Argument, Common, LocalEngine, Result
+from pipelines.home.long_lived import KeptWorkspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.settings.config import RayConfig
 from pipelines.settings.environment import Environment, keep_ray_quiet, read_environment
-from pipelines.workspace import Workspace, open_workspace
 
 try:
     import ray
@@ -33,7 +33,7 @@ CONNECT_SECONDS = 10.0
 
 
 class RayEngine:
-    """An :class:`pipelines.engine.Engine` on Ray. A task whose worker dies is given to another one."""
+    """An :class:`pipelines.home.engine.Engine` on Ray. A task whose worker dies is given to another one."""
 
     name = "ray"
     remote = True
@@ -65,7 +65,7 @@ class RayEngine:
         common: Common,
         arguments: Iterable[Argument],
     ) -> Iterator[Result]:
-        """See :class:`pipelines.engine.Engine`. At most twice as many tasks as there are workers are under way."""
+        """See :class:`pipelines.home.engine.Engine`. At most twice as many tasks as there are workers are under way."""
         task: Any = ray.remote(num_cpus=self._config.cpus, max_retries=self._config.max_retries)(_call)
         shared = ray.put(common)
         waiting: deque[Any] = deque()

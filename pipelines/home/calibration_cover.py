@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection
 
 from indexes.calibration import Thresholds
 from indexes.det import most_templates
-from pipelines.calibration.store import Calibration, Operating
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import subjects, templates
+from pipelines.home.calibrations import Calibration, Operating
 
 
 @dataclass(frozen=True, slots=True)

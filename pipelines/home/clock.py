@@ -24,14 +24,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError, NotReadyError
-from pipelines import audit
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import audit as audit_rows
 from pipelines.database.tables import runs
+from pipelines.home import audit
 from pipelines.settings.config_clock import ClockConfig
 
 if TYPE_CHECKING:
-    from pipelines.workspace import Workspace
+    from pipelines.home.workspace import Workspace
 
 _LAST_SEEN: Final = "last_seen_time"
 ACCEPT_REASONS: Final = ("machine_was_off", "clock_was_wrong", "restored_backup")

@@ -18,11 +18,11 @@ from typing import Any, Final, TypeVar
 
 from embeddings.errors import LikenessError, NotReadyError
 from embeddings.faults import SCANNER_KILLED, SCANNER_TIMEOUT
-from pipelines.attempts import abandoned, patience
-from pipelines.engine import LocalEngine
+from pipelines.home.attempts import abandoned, patience
+from pipelines.home.engine import LocalEngine
+from pipelines.home.workspace import Workspace
 from pipelines.settings.config import Config
 from pipelines.settings.environment import Environment
-from pipelines.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
 PRELOADED: Final = [f"pipelines.{module}" for module in ("scan", "content", "examine", "matching", "workspace")]

@@ -1,7 +1,7 @@
 """The workspace of a process that lives for weeks: Dagster's code locations and Ray's workers.
 
 It is opened on first use and kept, with its loaded models. Before each use the files that settings name are read again
-(:mod:`pipelines.settings_files`): where one has changed the workspace is opened anew, so that nothing is done by a
+(:mod:`pipelines.home.settings_files`): where one has changed the workspace is opened anew, so that nothing is done by a
 policy that is no longer the one in the file; where one is gone nothing is done at all. What other processes write into
 the database, such as a calibration that they put in force, is read there in every transaction.
 """
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from embeddings.errors import ConfigError
+from pipelines.home.settings_files import SettingsFile, database_file, read_digests, require_present, settings_files
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.settings.config import Config, load_config
 from pipelines.settings.environment import Environment
-from pipelines.settings_files import SettingsFile, database_file, read_digests, require_present, settings_files
-from pipelines.workspace import Workspace, open_workspace
 
 _TRIES: Final = 3
 

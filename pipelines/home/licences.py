@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import WeightsError
 from embeddings.weights import Pack
-from pipelines import audit
 from pipelines.database import get_state, set_state
-from pipelines.workspace import Workspace
+from pipelines.home import audit
+from pipelines.home.workspace import Workspace
 
 _STATE = "licence_accepted:"
 

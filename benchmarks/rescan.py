@@ -56,7 +56,7 @@ from pipelines.enrolment import Reference
 from pipelines.home.canary import Canary
 from pipelines.home.sealing import KeyFileWarning
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
-from pipelines.ledger import text_digest
+from pipelines.intake.ledger import text_digest
 from pipelines.manifest import insert_shard, list_shards
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import rescan

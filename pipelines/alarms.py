@@ -17,8 +17,8 @@ from pipelines.endings import count_ended
 from pipelines.examined import unexamined_count
 from pipelines.home.clock import doubt
 from pipelines.home.workspace import Workspace
+from pipelines.intake.ledger import Scope, count_statuses
 from pipelines.judging import unjudged_count
-from pipelines.ledger import Scope, count_statuses
 from pipelines.requests import unfinished_requests
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.leases import is_stopped

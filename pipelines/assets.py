@@ -49,9 +49,9 @@ from pipelines.examined import unexamined_count
 from pipelines.home.actors import service
 from pipelines.home.progress import Progress
 from pipelines.home.workspace import Workspace
+from pipelines.intake.ledger import Scope, count_statuses, source_id
+from pipelines.intake.listing import ListedCounts
 from pipelines.judging import judge_pending
-from pipelines.ledger import Scope, count_statuses, source_id
-from pipelines.listing import ListedCounts
 from pipelines.load_time import read_load_time
 from pipelines.matching import match_pending
 from pipelines.observed import observe_home

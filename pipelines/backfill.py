@@ -35,8 +35,8 @@ from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
+from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
-from pipelines.ledger import Scope
 from pipelines.matching import match_pending
 from pipelines.rescan import finish_searches
 from pipelines.run_log import begin_run, finish_run

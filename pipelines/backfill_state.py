@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from pipelines.database.tables import items, runs
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope, count_outdated, outdated
+from pipelines.intake.ledger import Scope, count_outdated, outdated
 from pipelines.registry import active_versions
 from pipelines.templates import subjects_without
 

@@ -37,6 +37,7 @@ from pipelines.database.tables import hits, items, shards, subjects
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
+from pipelines.intake.model_files import forget_model_files
 from pipelines.manifest import (
     ListedShard,
     find_shard,
@@ -46,7 +47,6 @@ from pipelines.manifest import (
     uncovered,
     unlist,
 )
-from pipelines.model_files import forget_model_files
 from pipelines.run_log import begin_run, finish_run
 from pipelines.turns import remove_leavings, turn
 

@@ -27,10 +27,10 @@ from indexes.corpus import ShardEntry
 from indexes.durable import durable_file
 from indexes.heads import Heads, concept_scores, content_scores
 from pipelines.database.tables import content_shards, contents
-from pipelines.fetch import ahead
 from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import judge_anew
+from pipelines.intake.fetch import ahead
+from pipelines.intake.ledger import judge_anew
 
 if TYPE_CHECKING:
     import pyarrow as pa

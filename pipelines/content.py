@@ -26,13 +26,13 @@ from indexes.heads import Heads
 from pipelines.concepts import apply_concepts, concept_values, heads_for
 from pipelines.content_coverage import scannable_contents
 from pipelines.database.tables import contents, items
-from pipelines.fetch import ahead, fetch_until, found
 from pipelines.home.attempts import attempting
 from pipelines.home.isolation import resume
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope, judge_anew
-from pipelines.retries import after_try, retry_is_due
+from pipelines.intake.fetch import ahead, fetch_until, found
+from pipelines.intake.ledger import Scope, judge_anew
+from pipelines.intake.retries import after_try, retry_is_due
 from pipelines.sources import Item, ItemSource
 
 if TYPE_CHECKING:

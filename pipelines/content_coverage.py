@@ -11,8 +11,8 @@ from sqlalchemy.engine import Connection
 from pipelines.concepts import is_due, stored_model_ids
 from pipelines.database.tables import contents, items
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
-from pipelines.model_reading import SAFETENSORS
+from pipelines.intake.ledger import Scope
+from pipelines.intake.model_reading import SAFETENSORS
 
 
 @dataclass(frozen=True, slots=True)

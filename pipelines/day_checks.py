@@ -14,8 +14,8 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from pipelines.home.workspace import Workspace
+from pipelines.intake.ledger import Scope, Unreadable, count_statuses, count_unreadable, scanner_faults
 from pipelines.judging import hit_rate
-from pipelines.ledger import Scope, Unreadable, count_statuses, count_unreadable, scanner_faults
 from pipelines.settings.config import SweepConfig
 
 FETCHED: Final = "content_could_be_fetched"

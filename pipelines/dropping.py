@@ -22,9 +22,9 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items
 from pipelines.found_hits import hit_rows, name_hit
 from pipelines.home.workspace import Workspace
-from pipelines.item_texts import by_place, texts_of
+from pipelines.intake.model_files import header_texts
+from pipelines.intake.texts import by_place, texts_of
 from pipelines.judging import judge_without
-from pipelines.model_files import header_texts
 from pipelines.sources import Item
 from pipelines.statuses import settle_statuses
 from pipelines.terms import open_term

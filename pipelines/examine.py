@@ -33,11 +33,11 @@ from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.item_texts import by_place, texts_of
+from pipelines.intake.ledger import Scope, text_digest
+from pipelines.intake.model_files import header_texts
+from pipelines.intake.texts import by_place, texts_of
 from pipelines.keeping import keep_evidence
-from pipelines.ledger import Scope, text_digest
 from pipelines.live_hits import hits_in_force
-from pipelines.model_files import header_texts
 from pipelines.names_sought import Sought
 from pipelines.registry import active_versions, note_lapsed, take_up
 from pipelines.sources import Item

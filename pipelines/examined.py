@@ -20,7 +20,7 @@ from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import items, subjects
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.registry import active_versions
 
 

@@ -31,10 +31,10 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import items, shards
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.item_texts import by_place, texts_of
+from pipelines.intake.model_files import header_texts
+from pipelines.intake.texts import by_place, texts_of
 from pipelines.live_hits import model_of_item
 from pipelines.manifest import list_shards
-from pipelines.model_files import header_texts
 from pipelines.retention import expiry, is_kept
 from pipelines.sources import Item
 from pipelines.text.shown import digest_of

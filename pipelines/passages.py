@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection
 
 from indexes.name_text import WALL
 from pipelines.home.sealing import Sealer
-from pipelines.item_texts import by_place, texts_of
-from pipelines.model_files import header_texts
+from pipelines.intake.model_files import header_texts
+from pipelines.intake.texts import by_place, texts_of
 from pipelines.sources import Item
 
 MOST: Final = 240

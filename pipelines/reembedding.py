@@ -21,11 +21,11 @@ from embeddings.errors import FetchError, NotReadyError, UnscannableError
 from embeddings.shard import embed_shard
 from pipelines.database.tables import items
 from pipelines.embedded import Scanned, corpus_rows, merge
-from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until, refused
 from pipelines.home.attempts import attempting
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import unscanned_values
-from pipelines.retries import Tries, after_try
+from pipelines.intake.fetch import Fetched, ahead, fetch_item, fetch_until, refused
+from pipelines.intake.ledger import unscanned_values
+from pipelines.intake.retries import Tries, after_try
 from pipelines.sources import ItemSource
 
 STAGE: Final = "match"
@@ -78,7 +78,7 @@ def embed_alone(workspace: Workspace, item_ids: Sequence[str]) -> None:
 def refuse_item(workspace: Workspace, item_id: str, reason: str) -> None:
     """Take an item that ends every process which embeds it out of its shard, unscannable. Hits on it stand.
 
-    Behind a URL it is tried again as whatever else gave nothing (:mod:`pipelines.retries`).
+    Behind a URL it is tried again as whatever else gave nothing (:mod:`pipelines.intake.retries`).
     """
     for row in _rows(workspace, items.c.item_id == item_id):
         one = _leaving(workspace, refused(workspace, row, UnscannableError(reason)), Scanned({}, {}))

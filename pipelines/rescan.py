@@ -21,9 +21,9 @@ from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
+from pipelines.intake.ledger import Scope, count_outdated
 from pipelines.judging import judge_pending
 from pipelines.judging.request_progress import settle_requests
-from pipelines.ledger import Scope, count_outdated
 from pipelines.live_hits import hits_in_force
 from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.matching import match_pending

@@ -27,17 +27,17 @@ from indexes.corpus import ShardEntry
 from pipelines.content import describer_for, enter_descriptions
 from pipelines.database.tables import items, shards
 from pipelines.embedded import Scanned, corpus_rows, merge
-from pipelines.fetch import Fetched, ahead, fetch_item, fetch_until, refused
 from pipelines.home.attempts import attempting
 from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import SCANNER_FAULTS, Scope, Work, outdated, status_after_scan, unscanned
+from pipelines.intake.fetch import Fetched, ahead, fetch_item, fetch_until, refused
+from pipelines.intake.ledger import SCANNER_FAULTS, Scope, Work, outdated, status_after_scan, unscanned
+from pipelines.intake.model_files import enter_model_files
+from pipelines.intake.retries import after_try, retry_is_due
 from pipelines.manifest import find_shard, insert_shard
-from pipelines.model_files import enter_model_files
 from pipelines.retention import let_go, read_kept
-from pipelines.retries import after_try, retry_is_due
 from pipelines.settings.config import SweepConfig
 from pipelines.sources import ItemSource
 from pipelines.turns import remove_leavings, turn, writing
@@ -124,7 +124,7 @@ def scan_alone(workspace: Workspace, item_ids: Sequence[str]) -> ScanCounts:
 def refuse_item(workspace: Workspace, item_id: str, reason: str) -> None:
     """Enter an item that ends every process which scans it as unscannable, unless it changed meanwhile.
 
-    Behind a URL it is tried again as whatever else gave nothing (:mod:`pipelines.retries`).
+    Behind a URL it is tried again as whatever else gave nothing (:mod:`pipelines.intake.retries`).
     """
     wanted = sa.and_(_needs_scan(workspace, Scope(None, None), "all"), items.c.item_id == item_id)
     for row in _page(workspace, wanted, after=None):

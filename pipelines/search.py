@@ -25,11 +25,11 @@ from pipelines.content_coverage import measure_content
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.parts import parts
 from pipelines.database.tables import contents, items
-from pipelines.fetch import ahead
 from pipelines.home import audit
 from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.fetch import ahead
+from pipelines.intake.ledger import Scope
 from pipelines.rating import ratings_of
 
 

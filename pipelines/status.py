@@ -24,9 +24,9 @@ from pipelines.days import blocked_days
 from pipelines.endings import Ending, ending_within
 from pipelines.examined import unexamined_count
 from pipelines.home.workspace import Workspace
+from pipelines.intake.ledger import Scope, count_unsettled, scanner_faults
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.kept_evidence import KeptCounts, count_kept
-from pipelines.ledger import Scope, count_unsettled, scanner_faults
 from pipelines.registry import active_versions
 from pipelines.request_limits import requests_today
 from pipelines.requests import Standing, standing_of, unfinished_requests

@@ -27,8 +27,7 @@ from pipelines.examined import unexamined_count
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.judging import judge_pending, unjudged_count
-from pipelines.ledger import (
+from pipelines.intake.ledger import (
     Scope,
     count_outdated,
     count_statuses,
@@ -37,11 +36,12 @@ from pipelines.ledger import (
     scanner_faults,
     source_id,
 )
-from pipelines.listing import ListedCounts, record_listing, remember_listed, was_listed
+from pipelines.intake.listing import ListedCounts, record_listing, remember_listed, was_listed
+from pipelines.intake.retries import retry_is_due
+from pipelines.judging import judge_pending, unjudged_count
 from pipelines.live_hits import hits_in_force
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions, expire_subjects, require_active
-from pipelines.retries import retry_is_due
 from pipelines.run_log import begin_run, finish_run
 from pipelines.templates import require_templates, subjects_without
 from pipelines.verdicts import verdicts_in_force

@@ -62,8 +62,8 @@ def sweep(
     from pipelines.backfill import backfill as run_backfill
     from pipelines.backfill import backfill_templates
     from pipelines.cli.models import fail_if_incomplete
-    from pipelines.ledger import Scope, source_id
-    from pipelines.retries import ask_again
+    from pipelines.intake.ledger import Scope, source_id
+    from pipelines.intake.retries import ask_again
     from pipelines.sweep import configured_source
     from pipelines.sweep import sweep as run_sweep
 

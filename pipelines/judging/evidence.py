@@ -15,7 +15,7 @@ from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.live_hits import hits_in_force, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.policy import Band, Context, Evidence, Policy, band_of
 from pipelines.policy.levels import LEVELS, UNKNOWN

@@ -13,8 +13,8 @@ from sqlalchemy.engine import Connection
 from pipelines.database.parts import parts
 from pipelines.database.tables import items, outbox, requests
 from pipelines.home.workspace import Workspace
+from pipelines.intake.ledger import Scope, count_statuses
 from pipelines.judging.request_progress import is_running
-from pipelines.ledger import Scope, count_statuses
 from pipelines.takedown.outbox import (
     BLOCK,
     DISCARDED,

@@ -127,7 +127,7 @@ def _is_outdated(row: Any) -> bool:
 def groups_without_evidence(connection: Connection) -> list[Group]:
     """Groups with an unsent message that a machine wrote about an item or model of which nothing counts any more.
 
-    Where something is left, listing a change has it judged again (:mod:`pipelines.ledger`).
+    Where something is left, listing a change has it judged again (:mod:`pipelines.intake.ledger`).
     """
     about = sa.or_(items.c.item_id == outbox.c.item_id, sa.and_(outbox.c.action == BLOCK, _of_model()))
     left = live_hits().where(hits.c.subject_id == outbox.c.subject_id, about).correlate(outbox).exists()

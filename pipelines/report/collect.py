@@ -20,7 +20,7 @@ from pipelines.days import why_stopped
 from pipelines.endings import count_ended, ending_within
 from pipelines.home.calibrations import calibration_in_force
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.live_hits import content_key, hits_in_force, verdict_of_hit
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelines.home.private_files import publish
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.report.collect import collect_facts
 from pipelines.report.facts import PageLimits, ReportCounts
 

@@ -79,7 +79,7 @@ class SweepConfig:
     ``backfill_batches`` shards, and is started by itself at most ``max_backfill_attempts`` times for one pack.
 
     What could not be fetched, or came from a URL and could not be read, is tried again no sooner than ``retry_hours``
-    after the first try, and settled after the last (:mod:`pipelines.retries`); a complete file that is refused, when
+    after the first try, and settled after the last (:mod:`pipelines.intake.retries`); a complete file that is refused, when
     the same bytes come again after ``same_bytes_hours``. A day of which more than ``max_fetch_failed_rate`` could not
     be fetched, or ``max_unscannable_rate`` not be read, is stopped before its verdicts.
     """

@@ -178,7 +178,7 @@ class ImagesConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelFilesConfig:
-    """What is read of uploaded model files (:mod:`pipelines.model_reading`); they are never held in memory.
+    """What is read of uploaded model files (:mod:`pipelines.intake.model_reading`); they are never held in memory.
 
     ``payload``: ``stream`` reads a file to its end once, for the SHA-256 of the file and of its tensors, if these are
     no larger than ``max_payload_bytes`` and come in ``payload_timeout_seconds``; ``off`` reads headers alone. A header

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 
-import pipelines.fetch
+import pipelines.intake.fetch
 from indexes.names import NameMatcher
 from pipelines.home import isolation
 from pipelines.home.workspace import Workspace, open_workspace
@@ -91,7 +91,7 @@ class Pill:
 
     def patches(self, home: Path) -> list[tuple[Any, str, Any]]:
         """What of the project's own has to be replaced in a process where the pill works: object, name, value."""
-        find, search, does = pipelines.fetch.find_content, NameMatcher.find, self.does
+        find, search, does = pipelines.intake.fetch.find_content, NameMatcher.find, self.does
         poison = picture(COLOUR)
 
         def find_content(*args: Any, **named: Any) -> Any:
@@ -106,7 +106,7 @@ class Pill:
             return search(matcher, text)
 
         replaced = {
-            "fetch": (pipelines.fetch, "find_content", find_content),
+            "fetch": (pipelines.intake.fetch, "find_content", find_content),
             "examine": (NameMatcher, "find", find_names),
         }
         return [replaced[self.stage]] if self.stage in replaced else []

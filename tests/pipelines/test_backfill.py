@@ -23,7 +23,7 @@ from pipelines.database.tables import items, runs, templates
 from pipelines.ending import erase
 from pipelines.hits import list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.requests import get_request
 from pipelines.rescan import wanted_rescans
 from pipelines.scan import scan_pending

@@ -196,7 +196,7 @@ def test_i2_a_merged_shard_counts_as_compared_at_the_highest_threshold_of_its_so
 def test_a_shard_that_was_never_compared_is_not_merged_with_those_that_were(
     workspace: Workspace, uploads: Path
 ) -> None:
-    from pipelines.ledger import Scope
+    from pipelines.intake.ledger import Scope
     from pipelines.scan import scan_pending
     from pipelines.sweep import list_source
 

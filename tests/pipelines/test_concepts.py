@@ -25,7 +25,7 @@ from pipelines.content_coverage import measure_content
 from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.policy.concept_list import load_concepts
 from pipelines.scan import scan_pending
 from pipelines.status import read_status

@@ -21,7 +21,7 @@ from pipelines.content_shards import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents, items
 from pipelines.home.content_models import ContentModels
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.scan import scan_pending
 from pipelines.sources.directory import DirectorySource
 from pipelines.sources.item import Item

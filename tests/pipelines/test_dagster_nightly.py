@@ -20,7 +20,7 @@ from pipelines.database import get_state, set_state, tables
 from pipelines.definitions import defs, home
 from pipelines.enrolment import read_references
 from pipelines.home.workspace import Workspace, create_workspace
-from pipelines.ledger import Scope, source_id
+from pipelines.intake.ledger import Scope, source_id
 from pipelines.registry import Identity, insert_subject
 from pipelines.rescan import rescan
 from pipelines.resources import LikenessHome

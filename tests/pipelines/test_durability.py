@@ -25,8 +25,8 @@ from pipelines.ending import withdraw
 from pipelines.hits import list_hits
 from pipelines.home import failpoints
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.intake.ledger import Scope
 from pipelines.kept_evidence import open_picture
-from pipelines.ledger import Scope
 from pipelines.manifest import list_shards
 from pipelines.requests import accept_request
 from pipelines.status import read_status

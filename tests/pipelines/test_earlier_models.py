@@ -15,7 +15,7 @@ from pipelines.database.tables import outbox, verdicts
 from pipelines.ending import withdraw
 from pipelines.hits import Hit, list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.policy import BandSettings, Policy
 from pipelines.report.collect import collect_facts
 from pipelines.report.words import alerts

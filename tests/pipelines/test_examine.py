@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError
 from embeddings.fingerprints import PDQ_MODEL_ID
 from embeddings.header_evidence import HeaderText
-from pipelines import examine, item_texts
+from pipelines import examine
 from pipelines.database import set_state
 from pipelines.database.evidence import decisions, examined, model_files, seeds
 from pipelines.database.tables import audit, hits, items
@@ -25,7 +25,8 @@ from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.identities import open_names
-from pipelines.ledger import Scope
+from pipelines.intake import texts
+from pipelines.intake.ledger import Scope
 from pipelines.live_hits import live_hits
 from pipelines.registry import Identity, insert_subject, show_identity
 from pipelines.requests import accept_request, get_request, open_request
@@ -559,8 +560,8 @@ def test_another_matcher_searches_all_texts_again(workspace: Workspace, uploads:
 
 def test_places_are_those_that_the_digest_is_made_of() -> None:
     moment = datetime.fromisoformat("2026-03-01T00:00:00+00:00")
-    item = item_texts.Item("i", "image", moment, "", title="t", prompt="p", tags=("a", "b"), trigger_words=("w",))
-    assert item_texts.texts_of(item) == {"title": "t", "prompt": "p", "tags": "a\x1eb", "trigger_words": "w"}
+    item = texts.Item("i", "image", moment, "", title="t", prompt="p", tags=("a", "b"), trigger_words=("w",))
+    assert texts.texts_of(item) == {"title": "t", "prompt": "p", "tags": "a\x1eb", "trigger_words": "w"}
 
 
 def test_nobody_to_look_for_leaves_nothing_to_examine(workspace: Workspace, uploads: Path) -> None:

@@ -19,7 +19,7 @@ from pipelines.database import Database, _alembic_config
 from pipelines.database.tables import hits, outbox, requests, state, subjects
 from pipelines.ending import withdraw
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope, count_statuses
+from pipelines.intake.ledger import Scope, count_statuses
 from pipelines.requests import get_request, list_requests
 from pipelines.statements import as_text, statements_of
 from pipelines.sweep import list_source

@@ -28,7 +28,7 @@ from pipelines.examined import unexamined_count
 from pipelines.hits import list_hits
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.registry import list_subjects
 from pipelines.renewal import renew
 from pipelines.rescan import rescan, wanted_rescans

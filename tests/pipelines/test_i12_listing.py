@@ -19,8 +19,8 @@ from pipelines.cli import main
 from pipelines.database import Database, _alembic_config, tables
 from pipelines.hits import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
-from pipelines.ledger import Scope, source_id
-from pipelines.listing import ListedCounts
+from pipelines.intake.ledger import Scope, source_id
+from pipelines.intake.listing import ListedCounts
 from pipelines.settings.environment import Environment
 from pipelines.sources import Item
 from pipelines.sweep import advance_watermark, list_source, read_watermark, sweep, unfinished_days

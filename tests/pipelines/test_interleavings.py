@@ -35,8 +35,8 @@ from pipelines.database import tables
 from pipelines.ending import erase, withdraw
 from pipelines.hits import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
-from pipelines.ledger import Scope
 from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.registry import active_versions

@@ -24,8 +24,8 @@ from pipelines.content_coverage import measure_content
 from pipelines.database import tables
 from pipelines.database.evidence import model_files
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
-from pipelines.model_files import HeaderText, header_texts
+from pipelines.intake.ledger import Scope
+from pipelines.intake.model_files import HeaderText, header_texts
 from pipelines.rescan import rescan
 from pipelines.scan import scan_pending
 from pipelines.settings.config import Config, FetchConfig, ModelFilesConfig
@@ -257,7 +257,7 @@ def test_i4_a_backfill_knows_a_model_file_by_its_header(
     before = files(workspace)
     workspace.models = fake_models("fake-2")  # type: ignore[misc]
     workspace.canary = fake_canary("fake-2")  # type: ignore[misc]
-    monkeypatch.setattr("pipelines.fetch.read_model", None)  # nothing is read to its end a second time
+    monkeypatch.setattr("pipelines.intake.fetch.read_model", None)  # nothing is read to its end a second time
     backfill(workspace, actor="tester")
     found = rows(workspace)
     assert {item_id: (row.status, row.model_id) for item_id, row in found.items()} == {

@@ -19,8 +19,8 @@ from pipelines.examine import examine_pending
 from pipelines.home.attempts import abandoned, attempting
 from pipelines.home.isolation import resume, run_isolated
 from pipelines.home.workspace import Workspace
+from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
-from pipelines.ledger import Scope
 from pipelines.matching import match_pending
 from pipelines.scan import scan_pending
 from pipelines.settings.config import Config

@@ -16,9 +16,9 @@ from embeddings.errors import ConfigError
 from pipelines import reembedding, scan
 from pipelines.database.tables import audit, items
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
+from pipelines.intake.retries import after_try, ask_again, retry_is_due
 from pipelines.rescan import rescan
-from pipelines.retries import after_try, ask_again, retry_is_due
 from pipelines.settings.config import Config, FetchConfig, SweepConfig, load_config
 from pipelines.status import read_status
 from pipelines.sweep import SweepSummary, sweep

@@ -20,8 +20,8 @@ from pipelines.database import tables
 from pipelines.ending import withdraw
 from pipelines.endings import accept_endings, read_endings, tell_endings
 from pipelines.home.workspace import Workspace
+from pipelines.intake.ledger import Scope
 from pipelines.leaving import foresee_end
-from pipelines.ledger import Scope
 from pipelines.registry import Identity, expire_subjects, insert_subject
 from pipelines.renewal import renew
 from pipelines.report import write_report

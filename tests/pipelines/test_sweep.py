@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from embeddings.errors import NotReadyError, StateError
 from pipelines.database import tables
 from pipelines.ending import erase, withdraw
-from pipelines.fetch import ahead
 from pipelines.hits import list_hits
 from pipelines.home.workspace import Workspace
+from pipelines.intake.fetch import ahead
 from pipelines.live_hits import content_key
 from pipelines.requests import accept_request, get_request, reject_request
 from pipelines.rescan import rescan
@@ -177,7 +177,7 @@ def test_a_rescan_of_one_request_leaves_the_other_one_pending(workspace: Workspa
 def test_i2_a_shard_that_a_sweep_never_compared_is_not_clean_after_a_partial_rescan(
     workspace: Workspace, uploads: Path
 ) -> None:
-    from pipelines.ledger import Scope
+    from pipelines.intake.ledger import Scope
     from pipelines.scan import scan_pending
     from pipelines.sweep import list_source
 

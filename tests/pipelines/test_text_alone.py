@@ -11,7 +11,7 @@ from pipelines.database import tables
 from pipelines.decisions import decide
 from pipelines.hits import list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope, count_unreadable
+from pipelines.intake.ledger import Scope, count_unreadable
 from pipelines.sweep import SweepSummary, require_complete, sweep
 from pipelines.verify import verify
 from tests.fakes import person, picture

@@ -18,7 +18,7 @@ from pipelines.database.calibrations import calibrations
 from pipelines.hits import list_hits
 from pipelines.home.calibrations import insert_calibration, stop
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.matching import match_pending
 from pipelines.policy import BandSettings
 from pipelines.report import write_report

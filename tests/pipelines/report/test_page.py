@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.report import PageLimits, write_report
 from pipelines.sweep import summarise
 from pipelines.takedown.outbox import withdraw

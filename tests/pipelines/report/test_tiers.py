@@ -18,7 +18,7 @@ from pipelines.cli import main
 from pipelines.database.tables import outbox
 from pipelines.hits import TIERS, list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.ledger import Scope
+from pipelines.intake.ledger import Scope
 from pipelines.report import PageLimits, write_report
 from pipelines.report.export import MODEL_SCHEMA
 from pipelines.sweep import summarise

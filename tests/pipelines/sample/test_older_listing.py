@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import listing
 from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.intake import listing
 from pipelines.sample.older_listing import survive_an_older_listing
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.fakes import WHITE, person, picture

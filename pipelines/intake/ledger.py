@@ -2,7 +2,7 @@
 
 ``pending`` until scanned *and* compared; then ``clean`` or ``hit``; ``no_face``; ``unscannable:<reason>``;
 ``fetch_failed:<reason>``. The last two may be tried again by later sweeps before they are settled
-(:mod:`pipelines.retries`).
+(:mod:`pipelines.intake.retries`).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, manifests, superseded
 from pipelines.home.sealing import Sealer
-from pipelines.ledger import digest_of, item_values, source_id, unscanned_values
+from pipelines.intake.ledger import digest_of, item_values, source_id, unscanned_values
 from pipelines.sources import Item, Listed
 from pipelines.sources.metadata import REVISION_FIELDS
 from pipelines.sources.rows import BROKEN

@@ -16,9 +16,9 @@ from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.faults import guarded
 from embeddings.types import Content
 from pipelines.home.workspace import Workspace
-from pipelines.item_texts import texts_of
-from pipelines.model_files import known_file
-from pipelines.model_reading import Found, ModelFile, read_again, read_bytes, read_model
+from pipelines.intake.model_files import known_file
+from pipelines.intake.model_reading import Found, ModelFile, read_again, read_bytes, read_model
+from pipelines.intake.texts import texts_of
 from pipelines.policy import BOUNTIES
 from pipelines.sources import Item, ItemSource, open_source
 

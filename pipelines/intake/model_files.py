@@ -1,7 +1,7 @@
 """The table of model files: what their headers say, kept once per content, sealed like an item's own texts.
 
 A row is written in the transaction that enters what a scan made of the item (I6), and goes when no live item has the
-content any more. Knows no formats; :mod:`pipelines.model_reading` does.
+content any more. Knows no formats; :mod:`pipelines.intake.model_reading` does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
 from pipelines.database.tables import items
 from pipelines.home.sealing import Sealer
-from pipelines.model_reading import READ, KnownFile, ModelFile
+from pipelines.intake.model_reading import READ, KnownFile, ModelFile
 
 __all__ = ["HeaderText", "enter_model_files", "forget_model_files", "header_texts", "known_file"]
 

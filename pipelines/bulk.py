@@ -19,10 +19,10 @@ from embeddings.errors import InputError, StateError
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.database.times import moment
 from pipelines.decisions import Answer, DecisionSummary, decide_in
-from pipelines.hits import strength_of
+from pipelines.hits.counting import hits_in_force, said, verdict_of_hit
+from pipelines.hits.listing import strength_of
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace
-from pipelines.live_hits import hits_in_force, said, verdict_of_hit
 from pipelines.text.shown import digest_of
 
 

@@ -23,10 +23,10 @@ from pipelines.database import tables
 from pipelines.database.evidence import decisions, seeds
 from pipelines.database.tables import hits
 from pipelines.database.times import moment
+from pipelines.hits.counting import hits_in_force
 from pipelines.home import audit
 from pipelines.home.sealing import associated_data, seal, unseal
 from pipelines.home.workspace import Workspace
-from pipelines.live_hits import hits_in_force
 from pipelines.templates import open_subject_key, require_kept
 
 _MADE: Final = ("decision.confirm", "decision.reject", "decision.unsure")

@@ -25,13 +25,13 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
 from pipelines.database.times import moment
 from pipelines.decision_record import record_made, record_restored, record_reversed
+from pipelines.hits.counting import hits_in_force
+from pipelines.hits.statuses import settle_statuses
 from pipelines.home.actors import identity_of
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.judging import rejudge
-from pipelines.live_hits import hits_in_force
 from pipelines.seeds import Confirmed
-from pipelines.statuses import settle_statuses
 from pipelines.takedown.outbox import TAKEDOWN, not_taken_back
 
 Word = Literal["confirm", "reject", "unsure"]

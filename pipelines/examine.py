@@ -28,6 +28,8 @@ from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
 from pipelines.examined import coverage_id, required, unexamined, unexamined_count
 from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
+from pipelines.hits.counting import hits_in_force
+from pipelines.hits.statuses import settle_statuses
 from pipelines.home.attempts import attempting
 from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
@@ -37,11 +39,9 @@ from pipelines.intake.ledger import Scope, text_digest
 from pipelines.intake.model_files import header_texts
 from pipelines.intake.texts import by_place, texts_of
 from pipelines.keeping import keep_evidence
-from pipelines.live_hits import hits_in_force
 from pipelines.names_sought import Sought
 from pipelines.registry import active_versions, note_lapsed, take_up
 from pipelines.sources import Item
-from pipelines.statuses import settle_statuses
 
 EVERYTHING = Scope(None, None)
 _STAGE: Final = "examine"

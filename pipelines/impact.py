@@ -29,11 +29,11 @@ from pipelines.comparison import compare_kept
 from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
 from pipelines.database.tables import items, shards
+from pipelines.hits.counting import model_of_item
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.model_files import header_texts
 from pipelines.intake.texts import by_place, texts_of
-from pipelines.live_hits import model_of_item
 from pipelines.manifest import list_shards
 from pipelines.retention import expiry, is_kept
 from pipelines.sources import Item

@@ -25,6 +25,7 @@ from embeddings.types import Content
 from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, subject_keys
+from pipelines.hits.counting import hits_in_force
 from pipelines.home.attempts import attempting
 from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
@@ -33,7 +34,6 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import ahead, fetch_until, found
 from pipelines.intake.retries import after_try, retry_is_due
 from pipelines.kept_evidence import count_kept, let_go_of_evidence, sealed
-from pipelines.live_hits import hits_in_force
 from pipelines.passages import find_passage
 from pipelines.sources import Item, ItemSource
 from pipelines.templates import open_subject_key

@@ -18,10 +18,10 @@ from sqlalchemy.engine import Connection
 from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
+from pipelines.hits.counting import is_rejected, live_hits
 from pipelines.home.clock import acts
 from pipelines.home.sealing import Sealer, associated_data, seal, unseal
 from pipelines.home.workspace import Workspace
-from pipelines.live_hits import is_rejected, live_hits
 from pipelines.templates import open_subject_key
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pipelines.database.evidence import seeds
 from pipelines.database.in_force import state_at
 from pipelines.database.tables import hits, outbox, requests, subjects, templates
 from pipelines.database.times import moment
-from pipelines.live_hits import live_hits
+from pipelines.hits.counting import live_hits
 from pipelines.takedown.outbox import not_taken_back
 
 

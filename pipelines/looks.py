@@ -24,11 +24,11 @@ from pipelines.cutting import LONG_SIDE, cut_hit, decoded
 from pipelines.database.tables import hits, items, templates, verdicts
 from pipelines.database.times import moment
 from pipelines.decision_record import Decision, decisions_on
+from pipelines.hits.counting import hits_in_force, verdict_of_hit
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
 from pipelines.kept_evidence import KeptFacts, open_passage, open_picture, read_kept
-from pipelines.live_hits import hits_in_force, verdict_of_hit
 from pipelines.passages import Passage, find_passage
 from pipelines.templates import open_crops, require_kept
 from pipelines.terms import open_term

@@ -26,6 +26,7 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, shards
 from pipelines.database.times import moment
 from pipelines.galleries import load_gallery
+from pipelines.hits.statuses import settle_statuses
 from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
 from pipelines.home.progress import Pace, Progress, silent
@@ -44,7 +45,6 @@ from pipelines.manifest import (
 from pipelines.reembedding import STAGE, embed_alone, leave, refuse_item
 from pipelines.registry import active_versions, note_lapsed, require_active, take_up
 from pipelines.retention import let_go
-from pipelines.statuses import settle_statuses
 from pipelines.templates import subjects_with
 
 

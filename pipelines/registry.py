@@ -27,6 +27,7 @@ from pipelines.database.tables import requests, subject_keys, subjects, template
 from pipelines.database.times import moment
 from pipelines.endings import require_few_endings, tell_endings
 from pipelines.enrolment import Reference
+from pipelines.hits.statuses import settle_subject
 from pipelines.home import audit
 from pipelines.home.actors import service
 from pipelines.home.clock import acts
@@ -35,7 +36,6 @@ from pipelines.home.state_seal import REGISTRY
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.identities import Identity as Identity
 from pipelines.identities import require_short_identity, seal_identity, unseal_identity
-from pipelines.statuses import settle_subject
 from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
 
 

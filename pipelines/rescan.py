@@ -17,6 +17,7 @@ from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
 from pipelines.examine import examine_pending
 from pipelines.examined import is_examined_for, required, unexamined_count
+from pipelines.hits.counting import hits_in_force
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
@@ -24,7 +25,6 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_outdated
 from pipelines.judging import judge_pending
 from pipelines.judging.request_progress import settle_requests
-from pipelines.live_hits import hits_in_force
 from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.registry import active_versions, expire_subjects

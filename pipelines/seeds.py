@@ -43,8 +43,8 @@ from pipelines.database import get_state, set_state
 from pipelines.database.evidence import decisions, model_files, seeds
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items
+from pipelines.hits.counting import SAME_FINGERPRINT
 from pipelines.home.workspace import new_id
-from pipelines.live_hits import SAME_FINGERPRINT
 
 Kind = Literal["sha256", "payload", "pdq"]
 Ground = Literal["face", "seen", "bytes", "text", "tensors"]

@@ -23,6 +23,7 @@ from pipelines.database.times import moment
 from pipelines.days import blocked_days
 from pipelines.endings import Ending, ending_within
 from pipelines.examined import unexamined_count
+from pipelines.hits.statuses import statuses_now
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_unsettled, scanner_faults
 from pipelines.judging import earlier_hits_count, unjudged_count
@@ -30,7 +31,6 @@ from pipelines.kept_evidence import KeptCounts, count_kept
 from pipelines.registry import active_versions
 from pipelines.request_limits import requests_today
 from pipelines.requests import Standing, standing_of, unfinished_requests
-from pipelines.statuses import statuses_now
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.outbox import count_resting, counts_by_state
 

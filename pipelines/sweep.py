@@ -24,6 +24,8 @@ from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
 from pipelines.database.times import moment
 from pipelines.examined import unexamined_count
+from pipelines.hits.counting import hits_in_force
+from pipelines.hits.verdicts import verdicts_in_force
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
@@ -39,12 +41,10 @@ from pipelines.intake.ledger import (
 from pipelines.intake.listing import ListedCounts, record_listing, remember_listed, was_listed
 from pipelines.intake.retries import retry_is_due
 from pipelines.judging import judge_pending, unjudged_count
-from pipelines.live_hits import hits_in_force
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions, expire_subjects, require_active
 from pipelines.run_log import begin_run, finish_run
 from pipelines.templates import require_templates, subjects_without
-from pipelines.verdicts import verdicts_in_force
 
 if TYPE_CHECKING:
     from pipelines.scan import ScanCounts

@@ -17,13 +17,13 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import contents, hits, items, outbox, subject_keys, subjects, templates, verdicts
 from pipelines.database.times import moment
 from pipelines.decision_record import verify_decisions
+from pipelines.hits.counting import content_key, hits_in_force, verdict_of_hit
 from pipelines.home import audit
 from pipelines.home.calibrations import verify_calibrations
 from pipelines.home.progress import Progress, silent
 from pipelines.home.state_seal import ended_again
 from pipelines.home.workspace import Workspace
 from pipelines.judging import unjudged_count
-from pipelines.live_hits import content_key, hits_in_force, verdict_of_hit
 from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.registry import open_templates
 from pipelines.retention import read_kept

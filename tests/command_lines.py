@@ -30,7 +30,7 @@ from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.decision_record import list_decisions
 from pipelines.decisions import decide
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.audit_export import export_audit
 from pipelines.home.content_models import ContentModels
 from pipelines.home.workspace import Workspace, create_workspace, open_unchecked, open_workspace

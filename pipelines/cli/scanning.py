@@ -9,7 +9,7 @@ import click
 
 from pipelines.cli.console import COUNT, actor, command_options, emit, opened, parse_day, progress, say, to_plain
 from pipelines.cli.lazy import LazyGroup, Place
-from pipelines.hits import TIERS
+from pipelines.hits.listing import TIERS
 from pipelines.home.workspace import Workspace
 from pipelines.policy import RULES
 from pipelines.settings.environment import Environment
@@ -196,7 +196,7 @@ def hits(environment: Environment, as_json: bool, **chosen: Any) -> None:
     `strength` is one scale for all tiers, 0 to 1: a face from 0.5 at its threshold to 1, below that copies of what was
     confirmed, names in headers, names in texts. `likeness hits show HIT` explains one.
     """
-    from pipelines.hits import list_hits
+    from pipelines.hits.listing import list_hits
 
     if click.get_current_context().invoked_subcommand is not None:
         return
@@ -219,7 +219,7 @@ def verdicts(
     environment: Environment, as_json: bool, of_models: bool, subject_id: str | None, verdict: str | None
 ) -> None:
     """List verdicts in force on items, or on models, the most pressing first."""
-    from pipelines.verdicts import list_model_verdicts, list_verdicts
+    from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 
     known = ("likeness_model", "suspected", "clear") if of_models else ("takedown", "review", "clear")
     if verdict is not None and verdict not in known:

@@ -14,9 +14,9 @@ from indexes.calibration import Thresholds
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
+from pipelines.hits.counting import hits_in_force, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.live_hits import hits_in_force, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.policy import Band, Context, Evidence, Policy, band_of
 from pipelines.policy.levels import LEVELS, UNKNOWN
 from pipelines.rating import Rating, ratings_of

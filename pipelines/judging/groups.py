@@ -15,6 +15,7 @@ from pipelines.database import get_state, set_state
 from pipelines.database.evidence import model_verdicts
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, verdicts
+from pipelines.hits.counting import KEY, model_of_item, verdict_of_hit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
@@ -39,7 +40,6 @@ from pipelines.judging.retractions import (
     take_back_lost,
 )
 from pipelines.judging.withdrawn import Caused, caused_by_withdrawn, mark_lapsed, weighed_by, withdraw_uncalled
-from pipelines.live_hits import KEY, model_of_item, verdict_of_hit
 from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Witnessed, judge, judge_model
 from pipelines.takedown.outbox import BLOCK, TAKEDOWN
 
@@ -127,7 +127,7 @@ def _weigh_anew_by_other_settings(workspace: Workspace) -> tuple[str, bool]:
 
     Returns what they are weighed by, and whether that is so.
     """
-    from pipelines.statuses import settle_statuses  # it asks which hits count
+    from pipelines.hits.statuses import settle_statuses  # it asks which hits count
 
     with workspace.database.read() as connection:
         by = weighed_by(connection, workspace)

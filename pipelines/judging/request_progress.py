@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from pipelines.database.in_force import is_in_force
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, requests, subjects, verdicts
-from pipelines.live_hits import live_hits, verdict_of_hit
+from pipelines.hits.counting import live_hits, verdict_of_hit
 from pipelines.takedown.outbox import DEAD, HELD, LEASED, PENDING
 
 RequestState = Literal[

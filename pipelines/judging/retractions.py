@@ -19,10 +19,10 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, subjects, verdicts
+from pipelines.hits.counting import content_key, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.home.workspace import Workspace
 from pipelines.judging.evidence import Group
 from pipelines.judging.messages import Wanted, is_unsent, stands_by_person, take_back
-from pipelines.live_hits import content_key, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.takedown.outbox import BLOCK, FELL, TAKEDOWN, WITHDRAWN, not_taken_back
 
 Pair = tuple[str, str]

@@ -24,11 +24,11 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, runs
+from pipelines.hits.counting import model_of_item
 from pipelines.home.calibrations import all_in_force
 from pipelines.home.workspace import Workspace
 from pipelines.judging.evidence import Group, weighing
 from pipelines.judging.messages import is_unsent
-from pipelines.live_hits import model_of_item
 from pipelines.rating import settings_digest
 from pipelines.takedown.outbox import BLOCK, EFFECTS, WITHDRAWN, not_taken_back, withdraw
 

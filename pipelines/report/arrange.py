@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import groupby
 
-from pipelines.hits import TIERS
+from pipelines.hits.listing import TIERS
 from pipelines.report.facts import ReportHit
 from pipelines.takedown.outbox import DEAD, HELD
 

@@ -18,10 +18,12 @@ from pipelines.database.tables import hits, items, outbox, runs, subjects, verdi
 from pipelines.database.times import moment
 from pipelines.days import why_stopped
 from pipelines.endings import count_ended, ending_within
+from pipelines.hits.counting import content_key, hits_in_force, verdict_of_hit
+from pipelines.hits.statuses import statuses_now
+from pipelines.hits.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.home.calibrations import calibration_in_force
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.live_hits import content_key, hits_in_force, verdict_of_hit
 from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions
 from pipelines.report.facts import (
@@ -37,10 +39,8 @@ from pipelines.report.facts import (
     UnscannedItem,
 )
 from pipelines.request_record import RemovalRequest, list_requests, unfinished_requests
-from pipelines.statuses import statuses_now
 from pipelines.sweep import count_verdicts, measure_coverage
 from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN, count_resting
-from pipelines.verdicts import ModelVerdict, list_model_verdicts
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
 _NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term", "lapsed_at", "dropped_at")

@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.hits.verdicts import ModelVerdict
 from pipelines.report.facts import ReportHit, UnscannedItem
 from pipelines.text.spreadsheets import neutralised
-from pipelines.verdicts import ModelVerdict
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 

@@ -9,9 +9,9 @@ from datetime import date, datetime
 from indexes.calibration import Thresholds
 from pipelines.calibration.fit import GalleryFit
 from pipelines.endings import Ending
+from pipelines.hits.verdicts import ModelVerdict
 from pipelines.home.calibrations import Calibration
 from pipelines.requests import RemovalRequest
-from pipelines.verdicts import ModelVerdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ from markupsafe import Markup
 
 from indexes.calibration import Thresholds
 from pipelines.calibration.plot import draw_det
+from pipelines.hits.verdicts import ModelVerdict
 from pipelines.report import words
 from pipelines.report.arrange import Person, Urgency, arrange
 from pipelines.report.facts import PageLimits, ReportFacts, ReportHit
 from pipelines.text.visible import visible
-from pipelines.verdicts import ModelVerdict
 
 FAMILIES: Final = ("hit", "clean", "no_face", "unscannable", "fetch_failed", "pending")
 """Statuses in the order of the bar: found, looked at, not looked at."""

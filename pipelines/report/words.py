@@ -9,10 +9,10 @@ from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
 from pipelines.day_checks import APPROVABLE
+from pipelines.hits.verdicts import ModelVerdict
 from pipelines.report.facts import CoverageFacts, HeldCount, PartialFacts, ReportFacts, ReportHit
 from pipelines.requests import RemovalRequest
 from pipelines.takedown.outbox import BLOCK, DEAD
-from pipelines.verdicts import ModelVerdict
 
 Tone = Literal["danger", "warning"]
 

@@ -14,7 +14,7 @@ from embeddings.errors import EnrolmentError, StateError
 from pipelines.decisions import Word, decide, undo
 from pipelines.delivery import deliver, open_client
 from pipelines.enrolment import Reference, read_references
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.policy import load_policy
 from pipelines.registry import Identity, insert_subject

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pipelines.alarms import read_alarms
 from pipelines.decisions import decide
 from pipelines.delivery import deliver
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import RequestState
 from pipelines.requests import accept_request, get_request, preview_request

@@ -12,11 +12,11 @@ from sqlalchemy.engine import Connection
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import items, subjects, verdicts
 from pipelines.database.times import moment
-from pipelines.hits import TIERS, list_hits
+from pipelines.hits.counting import content_key
+from pipelines.hits.listing import TIERS, list_hits
+from pipelines.hits.verdicts import list_model_verdicts
 from pipelines.home.workspace import Workspace
-from pipelines.live_hits import content_key
 from pipelines.sample.truth import Phase, SamplePlatform
-from pipelines.verdicts import list_model_verdicts
 
 _Pair = tuple[str, str]
 """Item id (or model) and label."""

@@ -16,7 +16,7 @@ from pipelines.cli import main
 from pipelines.database.tables import audit, outbox
 from pipelines.decisions import Word
 from pipelines.decisions import decide as decide_hits
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.requests import RemovalRequest, accept_request, get_request
 from pipelines.rescan import rescan

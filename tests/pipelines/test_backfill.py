@@ -21,7 +21,7 @@ from pipelines.backfill_state import BackfillProgress, read_backfill
 from pipelines.cli import main
 from pipelines.database.tables import items, runs, templates
 from pipelines.ending import erase
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.requests import get_request

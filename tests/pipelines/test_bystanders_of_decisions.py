@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from pipelines.database.tables import outbox, verdicts
 from pipelines.decisions import REASONS, decide, undo
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.registry import expire_subjects
 from pipelines.sweep import sweep

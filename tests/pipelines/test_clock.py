@@ -22,7 +22,7 @@ from pipelines.database.tables import audit, subjects
 from pipelines.decisions import decide
 from pipelines.delivery import deliver, intervene
 from pipelines.ending import withdraw
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.clock import accept, doubt, last_seen
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.registry import Identity, expire_subjects

@@ -17,7 +17,7 @@ from embeddings.errors import CorruptionError
 from pipelines.backfill import backfill, backfill_templates
 from pipelines.compaction import compact, hold
 from pipelines.database import tables
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.matching import match_pending
 from pipelines.policy import BandSettings

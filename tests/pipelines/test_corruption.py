@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError, CorruptionError, LikenessError, NotReadyError
 from pipelines.cli import main
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.policy import BandSettings
 from pipelines.rescan import rescan

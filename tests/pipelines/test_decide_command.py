@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from pipelines.cli import main
 from pipelines.cli.decisions import decide
 from pipelines.cli.typed import typed_again
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.sweep import sweep
 from tests.conftest import KEY

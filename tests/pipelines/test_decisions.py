@@ -21,7 +21,7 @@ from pipelines.database import evidence, tables
 from pipelines.decision_record import list_decisions, open_note
 from pipelines.decisions import REASONS, Answer, DecisionSummary, decide, undo
 from pipelines.ending import erase, withdraw
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.requests import accept_request

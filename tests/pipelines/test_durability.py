@@ -22,7 +22,7 @@ from pipelines.backfill_state import read_backfill
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.ending import withdraw
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home import failpoints
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope

@@ -23,11 +23,11 @@ from pipelines.database.tables import audit, hits, items
 from pipelines.ending import erase, withdraw
 from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
+from pipelines.hits.counting import live_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.identities import open_names
 from pipelines.intake import texts
 from pipelines.intake.ledger import Scope
-from pipelines.live_hits import live_hits
 from pipelines.registry import Identity, insert_subject, show_identity
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import FinishedRequests, finish_searches, rescan

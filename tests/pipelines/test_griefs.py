@@ -17,7 +17,7 @@ from pipelines.database import tables
 from pipelines.database.evidence import model_verdicts, seeds
 from pipelines.database.tables import outbox
 from pipelines.decisions import Word, decide
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.sweep import sweep

@@ -17,7 +17,7 @@ from embeddings.errors import InputError
 from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.decisions import decide
-from pipelines.hits import Hit, list_hits
+from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.passages import passage_around
 from pipelines.sweep import sweep

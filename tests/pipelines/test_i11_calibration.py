@@ -16,7 +16,7 @@ from pipelines.calibration.measure import stop_using, use, use_anyway
 from pipelines.cli.scanning import warn_if_outgrown
 from pipelines.database import tables
 from pipelines.decisions import decide
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.calibrations import insert_calibration
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending

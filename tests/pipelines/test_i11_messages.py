@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from pipelines.database.tables import items, outbox
 from pipelines.decisions import decide
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.outbox_desk import act_on

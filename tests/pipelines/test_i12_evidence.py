@@ -21,11 +21,11 @@ from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.decisions import decide
 from pipelines.ending import erase, withdraw
-from pipelines.hits import Hit, list_hits
+from pipelines.hits.counting import live_hits
+from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.recent import RecentContents
 from pipelines.home.workspace import Workspace
 from pipelines.kept_evidence import KeptFacts, open_picture, read_kept
-from pipelines.live_hits import live_hits
 from pipelines.looks import look, look_at, reveal
 from pipelines.renewal import renew
 from pipelines.requests import accept_request

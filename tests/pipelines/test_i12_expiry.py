@@ -25,7 +25,9 @@ from pipelines.decisions import decide
 from pipelines.delivery import deliver
 from pipelines.ending import erase, withdraw
 from pipelines.examined import unexamined_count
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
+from pipelines.hits.statuses import statuses_now
+from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
@@ -33,10 +35,8 @@ from pipelines.registry import list_subjects
 from pipelines.renewal import renew
 from pipelines.rescan import rescan, wanted_rescans
 from pipelines.restore import compare
-from pipelines.statuses import statuses_now
 from pipelines.sweep import measure_coverage, sweep
 from pipelines.takedown.receiver import Receiver
-from pipelines.verdicts import list_model_verdicts, list_verdicts
 from pipelines.verify import verify
 from tests.conftest import START, Clock, believe_the_clock
 from tests.examples import examples

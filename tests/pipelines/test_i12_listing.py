@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pipelines.cli import main
 from pipelines.database import Database, _alembic_config, tables
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope, source_id
 from pipelines.intake.listing import ListedCounts

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pipelines.calibration.measure import stop_using
 from pipelines.database.tables import items, outbox
 from pipelines.decisions import Word, decide
-from pipelines.hits import Hit, list_hits
+from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.workspace import create_workspace
 from pipelines.looks import look_at
 from pipelines.renewal import renew

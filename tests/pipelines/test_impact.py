@@ -25,7 +25,7 @@ from pipelines.database import tables
 from pipelines.database.tables import metadata
 from pipelines.enrolment import Reference
 from pipelines.galleries import candidate_gallery
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home import actors, audit
 from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.impact import Impact, measure_impact

@@ -33,7 +33,7 @@ from pipelines.compaction import compact, hold
 from pipelines.comparison import FoundBy
 from pipelines.database import tables
 from pipelines.ending import erase, withdraw
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from pipelines.database.evidence import decisions, model_verdicts
 from pipelines.database.tables import contents, hits, items, outbox, verdicts
 from pipelines.ending import withdraw
+from pipelines.hits.counting import live_hits
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.judging import judge_pending, rejudge
 from pipelines.judging.evidence import Group, items_of
-from pipelines.live_hits import live_hits
 from pipelines.policy import Evidence
 from pipelines.policy.evidence import distinct_pictures
 from pipelines.sweep import sweep

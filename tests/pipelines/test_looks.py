@@ -17,7 +17,7 @@ from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.decisions import decide
 from pipelines.ending import erase
-from pipelines.hits import Hit, list_hits
+from pipelines.hits.listing import Hit, list_hits
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.looks import LONG_SIDE, explain_hit, look, reveal_term

@@ -22,13 +22,13 @@ from pipelines.backfill import backfill
 from pipelines.compaction import compact
 from pipelines.database import evidence, tables
 from pipelines.decisions import REASONS, decide
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
+from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.judging import judge_pending
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import list_source, sweep
-from pipelines.verdicts import list_model_verdicts, list_verdicts
 from pipelines.verify import verify
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.embeddings.model_files import data_url, model_file

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from embeddings.errors import NotReadyError
 from pipelines.compaction import compact, hold
 from pipelines.database import tables
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.requests import get_request
 from pipelines.rescan import rescan

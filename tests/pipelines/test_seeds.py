@@ -13,10 +13,10 @@ from pipelines import seeds
 from pipelines.database import evidence, tables
 from pipelines.decisions import REASONS, DecisionSummary, decide, undo
 from pipelines.ending import erase
-from pipelines.hits import list_hits
+from pipelines.hits.counting import live_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
-from pipelines.live_hits import live_hits
 from pipelines.rescan import rescan, retry_rescan, wanted_rescans
 from pipelines.sweep import sweep
 from pipelines.verify import verify

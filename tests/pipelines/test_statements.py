@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from embeddings.errors import StateError
 from pipelines.database import tables
 from pipelines.decisions import decide, undo
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan

@@ -410,7 +410,7 @@ def test_an_enrolment_error_names_file_and_score_to_the_operator(
 
 
 def test_statuses_need_no_run_to_say_who_is_a_hit(workspace: Workspace, uploads: Path, clock: Clock) -> None:
-    from pipelines.statuses import statuses_now
+    from pipelines.hits.statuses import statuses_now
 
     enrol(workspace, person(1), days=20)
     enrol(workspace, person(1), days=40)

@@ -16,7 +16,7 @@ from pipelines import comparison
 from pipelines.database import tables
 from pipelines.decisions import decide
 from pipelines.ending import withdraw
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.registry import show_identity
 from pipelines.renewal import renew

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from embeddings.errors import NotReadyError, StateError
 from pipelines.database import tables
 from pipelines.ending import erase, withdraw
-from pipelines.hits import list_hits
+from pipelines.hits.counting import content_key
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import ahead
-from pipelines.live_hits import content_key
 from pipelines.requests import accept_request, get_request, reject_request
 from pipelines.rescan import rescan
 from pipelines.status import read_status

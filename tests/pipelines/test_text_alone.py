@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from pipelines.database import tables
 from pipelines.decisions import decide
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_unreadable
 from pipelines.sweep import SweepSummary, require_complete, sweep

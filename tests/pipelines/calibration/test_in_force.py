@@ -15,7 +15,7 @@ from pipelines.calibration.fit import read_fit
 from pipelines.calibration.measure import use
 from pipelines.database import get_state, set_state, tables
 from pipelines.database.calibrations import calibrations
-from pipelines.hits import list_hits
+from pipelines.hits.listing import list_hits
 from pipelines.home.calibrations import insert_calibration, stop
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope

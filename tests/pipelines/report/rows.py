@@ -14,8 +14,8 @@ from indexes.corpus import ShardEntry
 from pipelines.database import set_state
 from pipelines.database.evidence import model_verdicts, seeds
 from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
+from pipelines.hits.counting import content_key
 from pipelines.home.workspace import Workspace
-from pipelines.live_hits import content_key
 from pipelines.manifest import insert_shard, mark_covered
 from pipelines.settings.config import EmbeddingConfig
 from pipelines.takedown.outbox import enqueue

@@ -16,14 +16,14 @@ from click.testing import CliRunner, Result
 
 from pipelines.cli import main
 from pipelines.database.tables import outbox
-from pipelines.hits import TIERS, list_hits
+from pipelines.hits.listing import TIERS, list_hits
+from pipelines.hits.verdicts import ModelVerdict, list_model_verdicts, list_verdicts
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.report import PageLimits, write_report
 from pipelines.report.export import MODEL_SCHEMA
 from pipelines.sweep import summarise
 from pipelines.takedown.outbox import enqueue
-from pipelines.verdicts import ModelVerdict, list_model_verdicts, list_verdicts
 from pipelines.verify import verify
 from tests.pipelines.report.reading import hit_rows, read_page, section
 from tests.pipelines.report.rows import (

@@ -19,7 +19,7 @@ from embeddings.errors import ConfigError
 from embeddings.safetensors_header import is_safetensors
 from embeddings.shard import embed_shard, load_models
 from embeddings.types import Content, Float32, vectors_of
-from pipelines.hits import TIERS
+from pipelines.hits.listing import TIERS
 from pipelines.intake.model_reading import read_bytes
 from pipelines.policy import RULES, load_policy
 from pipelines.sample import ALPHA, BETA, GAMMA, PHASES, Phase, PlantedUpload, SamplePlatform, build_platform

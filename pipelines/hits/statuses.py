@@ -16,8 +16,8 @@ from pipelines.database.in_force import ACTIVE, is_in_force
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, shards, subjects
 from pipelines.database.times import moment
+from pipelines.hits.counting import hits_in_force
 from pipelines.intake.ledger import Scope, count_statuses
-from pipelines.live_hits import hits_in_force
 from pipelines.policy import BOUNTIES
 
 

@@ -17,8 +17,8 @@ from pipelines.database.evidence import model_verdicts
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items, subjects, verdicts
 from pipelines.database.times import moment
+from pipelines.hits.counting import content_key, hits_in_force
 from pipelines.intake.ledger import Scope
-from pipelines.live_hits import content_key, hits_in_force
 
 EVERYTHING = Scope(None, None)
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import InputError
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.database.times import moment
-from pipelines.live_hits import hits_in_force, said, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, said, verdict_of_hit
 
 TIERS = ("exact", "face", "header", "text")
 """Tiers of evidence, the weightiest first."""

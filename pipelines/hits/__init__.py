@@ -1,0 +1,1 @@
+"""Which hits count, with their verdicts: the one place that joins them with items, people and decisions."""

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from benchmarks.opencv_loop import Found
 from embeddings.types import vectors_of
+from pipelines.corpus.manifest import list_shards
 from pipelines.database.tables import hits
 from pipelines.home.workspace import Workspace
-from pipelines.manifest import list_shards
 from pipelines.registry import active_versions, open_templates
 
 Float32 = npt.NDArray[np.float32]

@@ -47,7 +47,7 @@ from benchmarks.rescan import item
 from embeddings.types import Float32, vector_column
 from indexes.heads import Heads
 from pipelines.concepts import apply_concepts, heads_for
-from pipelines.content_shards import insert_content_shard
+from pipelines.corpus.clip_manifest import insert_content_shard
 from pipelines.database.tables import contents, items
 from pipelines.home.content_models import content_schema
 from pipelines.home.sealing import KeyFileWarning

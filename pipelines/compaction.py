@@ -32,13 +32,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError
 from indexes.corpus import ShardEntry, corpus_schema
-from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, shards, subjects
-from pipelines.home.clock import acts
-from pipelines.home.progress import Progress, silent
-from pipelines.home.workspace import Workspace
-from pipelines.intake.model_files import forget_model_files
-from pipelines.manifest import (
+from pipelines.corpus.manifest import (
     ListedShard,
     find_shard,
     insert_shard,
@@ -47,8 +41,14 @@ from pipelines.manifest import (
     uncovered,
     unlist,
 )
+from pipelines.corpus.turns import remove_leavings, turn
+from pipelines.database.parts import parts
+from pipelines.database.tables import hits, items, shards, subjects
+from pipelines.home.clock import acts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.workspace import Workspace
+from pipelines.intake.model_files import forget_model_files
 from pipelines.run_log import begin_run, finish_run
-from pipelines.turns import remove_leavings, turn
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,7 +99,7 @@ def compact(
 
     A sweep that waits has its turn after each shard that is written.
     """
-    from pipelines.retention import let_go
+    from pipelines.corpus.retention import let_go
 
     started = time.monotonic()
     run_id = begin_run(workspace, kind="compaction", day=None, run_id=run_id)
@@ -180,7 +180,7 @@ def choose(workspace: Workspace, held: Sequence[Held], *, purge: bool) -> list[l
 
 def _is_due(workspace: Workspace, one: Held) -> bool:
     """Whether a shard with dead rows is to be rewritten for their sake."""
-    from pipelines.retention import expiry
+    from pipelines.corpus.retention import expiry
 
     config, limit = workspace.config.corpus, expiry(workspace)
     noticed = one.shard.dead_since
@@ -272,7 +272,7 @@ def _live_rows(workspace: Workspace, sources: Sequence[ListedShard]) -> tuple[pa
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from pipelines.retention import read_kept
+    from pipelines.corpus.retention import read_kept
 
     parts, oldest = [], []
     for source in sources:

@@ -17,10 +17,10 @@ from embeddings.types import vectors_of
 from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry, corpus_schema
 from indexes.gallery import Gallery, GalleryMatches
+from pipelines.corpus.retention import is_kept
 from pipelines.galleries import load_gallery
 from pipelines.home.workspace import Workspace
 from pipelines.policy import band_of
-from pipelines.retention import is_kept
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -136,7 +136,7 @@ def parse_scores(text: str) -> dict[str, float]:
 
 def _due_shards(workspace: Workspace) -> Mapping[str, list[tuple[ShardEntry, int]]]:
     """Shards with contents that are due and how many, by the weights of their vectors; no shard twice."""
-    from pipelines.content_shards import list_content_shards
+    from pipelines.corpus.clip_manifest import list_content_shards
 
     with workspace.database.read() as connection:
         condition = is_due(workspace, stored_model_ids(connection))
@@ -151,7 +151,7 @@ def _due_shards(workspace: Workspace) -> Mapping[str, list[tuple[ShardEntry, int
 
 
 def _read(workspace: Workspace, entries: Sequence[ShardEntry]) -> Iterator[_Shard]:
-    from pipelines.content_shards import clip_vectors
+    from pipelines.corpus.clip_manifest import clip_vectors
 
     for entry in entries:
         condition = is_due(workspace, [entry.model_id])

@@ -68,7 +68,7 @@ def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress =
     A content that cannot be fetched or decoded costs itself; a bad database, disk or model ends the run with
     everything before it kept.
     """
-    from pipelines.content_shards import remove_superseded
+    from pipelines.corpus.clip_manifest import remove_superseded
 
     workspace.content_models.require_clip()
     counts = ContentCounts()
@@ -244,7 +244,7 @@ def _describer(workspace: Workspace, needs: _Needs) -> Describer:
 
 def _enter(workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description]) -> None:
     """Write the batch's shard and list it. Alone: who tidies up must not find a shard that is not listed yet."""
-    from pipelines.content_shards import write_content_shard
+    from pipelines.corpus.clip_manifest import write_content_shard
 
     model_id = workspace.content_models.clip_model_id
     encoded = any(len(one.vectors) for one in described.values())
@@ -261,7 +261,7 @@ def _commit(
     entry: ShardEntry | None,
     heads: Heads | None,
 ) -> None:
-    from pipelines.content_shards import insert_content_shard
+    from pipelines.corpus.clip_manifest import insert_content_shard
 
     now = workspace.now()
     with workspace.database.write() as tx:

@@ -2,7 +2,7 @@
 
 A wrong template accuses strangers: an average of many faces, a poster with a crowd, a name that is also a word. So the
 stored corpus is searched for a candidate as a rescan would search it, at the thresholds in force, before anything is
-compared in earnest. What the store does not have (:mod:`pipelines.retention`, vectors of earlier models) cannot be
+compared in earnest. What the store does not have (:mod:`pipelines.corpus.retention`, vectors of earlier models) cannot be
 looked at here; a rescan fetches and embeds it again, which is no preview. It is counted as unseen, and what was seen
 speaks for it only where that is enough to speak for anything.
 
@@ -26,6 +26,8 @@ from indexes.gallery import Gallery
 from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
 from pipelines.comparison import compare_kept
+from pipelines.corpus.manifest import list_shards
+from pipelines.corpus.retention import expiry, is_kept
 from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
 from pipelines.database.tables import items, shards
@@ -34,8 +36,6 @@ from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.model_files import header_texts
 from pipelines.intake.texts import by_place, texts_of
-from pipelines.manifest import list_shards
-from pipelines.retention import expiry, is_kept
 from pipelines.sources import Item
 from pipelines.text.shown import digest_of
 

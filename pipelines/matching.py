@@ -20,6 +20,17 @@ from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery
 from pipelines.comparison import Comparison, FoundBy, Side, compare_shard
+from pipelines.corpus.manifest import (
+    ListedShard,
+    find_shard,
+    keep_nothing,
+    list_shards,
+    mark_covered,
+    record_coverage,
+    require_not_ahead,
+    uncovered,
+)
+from pipelines.corpus.retention import let_go
 from pipelines.database import insert_missing
 from pipelines.database.parts import parts
 from pipelines.database.registry_version import registry_version
@@ -32,19 +43,8 @@ from pipelines.home.isolation import resume
 from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.keeping import keep_evidence, tend_evidence
-from pipelines.manifest import (
-    ListedShard,
-    find_shard,
-    keep_nothing,
-    list_shards,
-    mark_covered,
-    record_coverage,
-    require_not_ahead,
-    uncovered,
-)
 from pipelines.reembedding import STAGE, embed_alone, leave, refuse_item
 from pipelines.registry import active_versions, note_lapsed, require_active, take_up
-from pipelines.retention import let_go
 from pipelines.templates import subjects_with
 
 

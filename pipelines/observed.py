@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.calibration.fit import read_fit
+from pipelines.corpus.manifest import list_shards
 from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import requests, subjects
 from pipelines.database.times import moment
 from pipelines.home.calibrations import calibration_in_force
 from pipelines.home.workspace import Workspace
-from pipelines.manifest import list_shards
 from pipelines.registry import active_versions
 from pipelines.text.shown import digest_of
 

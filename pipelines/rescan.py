@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
+from pipelines.corpus.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import examined
 from pipelines.database.tables import hits, items
@@ -25,7 +26,6 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_outdated
 from pipelines.judging import judge_pending
 from pipelines.judging.request_progress import settle_requests
-from pipelines.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.registry import active_versions, expire_subjects
 from pipelines.requests import finish_search, get_request, list_requests, retry_request

@@ -22,7 +22,7 @@ from embeddings.types import Content, Float32, vectors_of
 from indexes.corpus import ShardEntry
 from indexes.join import pair_scores
 from pipelines.content_coverage import measure_content
-from pipelines.content_shards import clip_vectors, list_content_shards
+from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.database.parts import parts
 from pipelines.database.tables import contents, items
 from pipelines.home import audit

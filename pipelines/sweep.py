@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
 from pipelines.content_coverage import measure_content
+from pipelines.corpus.manifest import list_shards, uncovered
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
 from pipelines.database.times import moment
@@ -41,7 +42,6 @@ from pipelines.intake.ledger import (
 from pipelines.intake.listing import ListedCounts, record_listing, remember_listed, was_listed
 from pipelines.intake.retries import retry_is_due
 from pipelines.judging import judge_pending, unjudged_count
-from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions, expire_subjects, require_active
 from pipelines.run_log import begin_run, finish_run
 from pipelines.templates import require_templates, subjects_without

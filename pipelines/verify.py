@@ -10,7 +10,9 @@ import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, LikenessError
 from embeddings.weights import find_pack
-from pipelines.content_shards import clip_vectors, list_content_shards
+from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
+from pipelines.corpus.manifest import list_shards, require_not_ahead
+from pipelines.corpus.retention import read_kept
 from pipelines.database.evidence import kept_evidence, seeds
 from pipelines.database.in_force import is_in_force
 from pipelines.database.registry_version import registry_version
@@ -24,9 +26,7 @@ from pipelines.home.progress import Progress, silent
 from pipelines.home.state_seal import ended_again
 from pipelines.home.workspace import Workspace
 from pipelines.judging import unjudged_count
-from pipelines.manifest import list_shards, require_not_ahead
 from pipelines.registry import open_templates
-from pipelines.retention import read_kept
 from pipelines.subject_record import verify_subjects
 from pipelines.takedown.outbox import not_taken_back
 

@@ -116,7 +116,7 @@ shards = sa.Table(
 )
 """The manifest: readers open only the files listed here. ``seal`` is a MAC over the row but for the two times.
 
-``path`` null: nothing is kept of its faces (:mod:`pipelines.retention`). ``vector_salt``: of the file that holds the
+``path`` null: nothing is kept of its faces (:mod:`pipelines.corpus.retention`). ``vector_salt``: of the file that holds the
 vectors apart. ``created_at``: when its oldest faces were embedded. ``dead_since``: when a compaction first saw rows of
 items that are gone. ``covered_version``: every subject that was active at this registry version has been compared with
 every face of the shard, at ``covered_threshold`` or lower.

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.calibration.fit import read_fit
+from pipelines.corpus.manifest import list_shards, uncovered
 from pipelines.database.in_force import rests
 from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
@@ -24,7 +25,6 @@ from pipelines.hits.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.home.calibrations import calibration_in_force
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.manifest import list_shards, uncovered
 from pipelines.registry import active_versions
 from pipelines.report.facts import (
     CoverageFacts,

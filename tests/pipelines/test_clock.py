@@ -17,6 +17,7 @@ from pipelines.approval import enrol_subject
 from pipelines.backfill import backfill
 from pipelines.cli import main
 from pipelines.compaction import compact
+from pipelines.corpus.retention import let_go
 from pipelines.database import set_state
 from pipelines.database.tables import audit, subjects
 from pipelines.decisions import decide
@@ -29,7 +30,6 @@ from pipelines.registry import Identity, expire_subjects
 from pipelines.requests import accept_request, open_request
 from pipelines.rescan import rescan
 from pipelines.resources import LikenessHome
-from pipelines.retention import let_go
 from pipelines.status import read_status
 from pipelines.sweep import sweep
 from pipelines.verify import verify

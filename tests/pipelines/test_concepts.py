@@ -22,7 +22,7 @@ from pipelines.concept_scores import ConceptCoverage, concept_coverage, list_sco
 from pipelines.concepts import apply_concepts, heads_for, parse_scores
 from pipelines.content import describe_pending
 from pipelines.content_coverage import measure_content
-from pipelines.content_shards import clip_vectors, list_content_shards
+from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope

@@ -17,7 +17,7 @@ from embeddings.errors import CorruptionError, WeightsError
 from embeddings.types import vectors_of
 from pipelines.content import describe_pending, describer_for
 from pipelines.content_coverage import measure_content
-from pipelines.content_shards import clip_vectors, list_content_shards
+from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents, items
 from pipelines.home.content_models import ContentModels
 from pipelines.home.workspace import Workspace

@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.backfill_state import read_backfill
+from pipelines.corpus.manifest import list_shards
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.ending import withdraw
@@ -27,7 +28,6 @@ from pipelines.home import failpoints
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope
 from pipelines.kept_evidence import open_picture
-from pipelines.manifest import list_shards
 from pipelines.requests import accept_request
 from pipelines.status import read_status
 from pipelines.sweep import measure_coverage

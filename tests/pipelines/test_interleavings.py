@@ -31,13 +31,13 @@ from pipelines import reembedding
 from pipelines.backfill import backfill
 from pipelines.compaction import compact, hold
 from pipelines.comparison import FoundBy
+from pipelines.corpus.manifest import list_shards, uncovered
 from pipelines.database import tables
 from pipelines.ending import erase, withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
-from pipelines.manifest import list_shards, uncovered
 from pipelines.matching import match_pending
 from pipelines.registry import active_versions
 from pipelines.requests import get_request, reject_request

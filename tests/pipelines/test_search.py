@@ -22,7 +22,7 @@ from indexes.corpus import ShardEntry
 from indexes.join import pair_scores
 from pipelines import search
 from pipelines.cli import main
-from pipelines.content_shards import clip_vectors, insert_content_shard, list_content_shards, remove_superseded
+from pipelines.corpus.clip_manifest import clip_vectors, insert_content_shard, list_content_shards, remove_superseded
 from pipelines.database import tables
 from pipelines.database.tables import content_shards, contents, items
 from pipelines.home import audit

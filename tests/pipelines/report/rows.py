@@ -11,12 +11,12 @@ from sqlalchemy.engine import Connection
 
 from embeddings.weights import find_pack, model_id
 from indexes.corpus import ShardEntry
+from pipelines.corpus.manifest import insert_shard, mark_covered
 from pipelines.database import set_state
 from pipelines.database.evidence import model_verdicts, seeds
 from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
 from pipelines.hits.counting import content_key
 from pipelines.home.workspace import Workspace
-from pipelines.manifest import insert_shard, mark_covered
 from pipelines.settings.config import EmbeddingConfig
 from pipelines.takedown.outbox import enqueue
 

@@ -20,11 +20,11 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError
 from indexes.corpus import ShardEntry
+from pipelines.corpus.manifest import ListedShard, find_shard, insert_shard, keep_nothing
 from pipelines.database.parts import parts
 from pipelines.database.tables import coverage, items, shards
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace
-from pipelines.manifest import ListedShard, find_shard, insert_shard, keep_nothing
 
 if TYPE_CHECKING:
     import pyarrow as pa

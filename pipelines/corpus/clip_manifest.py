@@ -1,4 +1,4 @@
-"""The manifest of CLIP vectors: which shards exist and what they hold; :mod:`pipelines.manifest` is for faces.
+"""The manifest of CLIP vectors: which shards exist and what they hold; :mod:`pipelines.corpus.manifest` is for faces.
 
 A shard exists for readers from the transaction that lists it. Each row carries a MAC, and content that names a shard
 which is not listed is an error.

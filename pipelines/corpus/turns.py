@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from pipelines.corpus.manifest import list_shards
 from pipelines.home.workspace import Workspace
-from pipelines.manifest import list_shards
 
 LEAVINGS_SECONDS = 3600.0
 _WRITING = "corpus-writing"

@@ -17,7 +17,7 @@ from embeddings.types import vectors_of
 from pipelines.corpus.manifest import list_shards
 from pipelines.database.tables import hits
 from pipelines.home.workspace import Workspace
-from pipelines.registry import active_versions, open_templates
+from pipelines.registry.subjects import active_versions, open_templates
 
 Float32 = npt.NDArray[np.float32]
 

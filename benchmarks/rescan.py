@@ -53,11 +53,11 @@ from pipelines import matching
 from pipelines.compaction import compact
 from pipelines.corpus.manifest import insert_shard, list_shards
 from pipelines.database.tables import hits, items
-from pipelines.enrolment import Reference
 from pipelines.home.canary import Canary
 from pipelines.home.sealing import KeyFileWarning
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import text_digest
+from pipelines.registry.references import Reference
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import rescan
 from pipelines.settings.environment import read_environment

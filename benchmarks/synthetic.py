@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.enrolment import Reference, read_references
 from pipelines.home.sealing import KeyFileWarning
 from pipelines.home.workspace import Workspace, create_workspace
-from pipelines.registry import Identity, insert_subject
+from pipelines.registry.references import Reference, read_references
+from pipelines.registry.subjects import Identity, insert_subject
 from pipelines.sample.photographs import ASTRONAUT_FACE, GROUP_FACES, load_photographs
 from pipelines.sample.variants import around, crop, generate_variants
 from pipelines.settings.environment import read_environment

@@ -13,16 +13,16 @@ from typing import Literal
 
 from embeddings.errors import EnrolmentError, InputError
 from indexes.name_rules import SubjectNames
-from pipelines.enrolment import Reference
 from pipelines.galleries import CANDIDATE, candidate_gallery, load_gallery
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.identities import Identity, open_names
 from pipelines.impact import Impact, measure_impact
 from pipelines.policy.schema import EnrolmentSettings
-from pipelines.registry import insert_subject
+from pipelines.registry.identities import Identity, open_names
+from pipelines.registry.references import Reference
+from pipelines.registry.subjects import insert_subject
 
 Approvals = Literal["one", "two", "refused"]
 _COUNTS = ("items", "faces", "uploaders", "models", "scannable", "unseen", "expected_items")

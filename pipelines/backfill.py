@@ -38,11 +38,11 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
 from pipelines.matching import match_pending
+from pipelines.registry.templates import open_crops, store_template, subjects_without
 from pipelines.rescan import finish_searches
 from pipelines.run_log import begin_run, finish_run
 from pipelines.scan import scan_in_turns
 from pipelines.sweep import require_registry
-from pipelines.templates import open_crops, store_template, subjects_without
 
 
 @dataclass(frozen=True, slots=True)

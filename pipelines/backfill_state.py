@@ -19,8 +19,8 @@ from pipelines.database.tables import items, runs
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_outdated, outdated
-from pipelines.registry import active_versions
-from pipelines.templates import subjects_without
+from pipelines.registry.subjects import active_versions
+from pipelines.registry.templates import subjects_without
 
 BACKFILL = "backfill"
 """The kind of its runs, and the lock that a running one holds."""

@@ -68,7 +68,7 @@ from pipelines.delivery import compare_with_service
 from pipelines.galleries import load_gallery
 from pipelines.home.actors import service
 from pipelines.home.workspace import Workspace
-from pipelines.registry import active_versions
+from pipelines.registry.subjects import active_versions
 from pipelines.report import write_report
 from pipelines.resources import SERVICE, Home, LikenessHome, explained
 from pipelines.run_tags import BY_HAND_TAGS, ONCE

@@ -28,8 +28,8 @@ from pipelines.day_checks import APPROVABLE, DayCheck, check_day
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
-from pipelines.identities import require_short
 from pipelines.intake.ledger import Scope, source_id
+from pipelines.registry.identities import require_short
 from pipelines.sweep import configured_source, measure_coverage, read_watermark
 from pipelines.text.shown import digest_of
 

@@ -27,7 +27,7 @@ from pipelines.hits.counting import hits_in_force
 from pipelines.home import audit
 from pipelines.home.sealing import associated_data, seal, unseal
 from pipelines.home.workspace import Workspace
-from pipelines.templates import open_subject_key, require_kept
+from pipelines.registry.templates import open_subject_key, require_kept
 
 _MADE: Final = ("decision.confirm", "decision.reject", "decision.unsure")
 _REVERSED: Final = "decision.reversed"

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import InputError, StateError
-from pipelines import seeds
 from pipelines.database.evidence import decisions
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
@@ -31,7 +30,8 @@ from pipelines.home.actors import identity_of
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.judging import rejudge
-from pipelines.seeds import Confirmed
+from pipelines.registry import seeds
+from pipelines.registry.seeds import Confirmed
 from pipelines.takedown.outbox import TAKEDOWN, not_taken_back
 
 Word = Literal["confirm", "reject", "unsure"]

@@ -13,7 +13,7 @@ from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import settle_requests
 from pipelines.kept_evidence import forget_evidence
-from pipelines.registry import require_state
+from pipelines.registry.subjects import require_state
 from pipelines.takedown.outbox import withdraw as withdraw_messages
 
 

@@ -40,7 +40,7 @@ from pipelines.intake.model_files import header_texts
 from pipelines.intake.texts import by_place, texts_of
 from pipelines.keeping import keep_evidence
 from pipelines.names_sought import Sought
-from pipelines.registry import active_versions, note_lapsed, take_up
+from pipelines.registry.subjects import active_versions, note_lapsed, take_up
 from pipelines.sources import Item
 
 EVERYTHING = Scope(None, None)

@@ -21,7 +21,7 @@ from pipelines.database.tables import items, subjects
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.registry import active_versions
+from pipelines.registry.subjects import active_versions
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pipelines.database.tables import hits
 from pipelines.home.sealing import seal
 from pipelines.home.workspace import Workspace
 from pipelines.names_sought import SeedMatch
-from pipelines.templates import open_subject_key
+from pipelines.registry.templates import open_subject_key
 from pipelines.terms import term_aad
 
 if TYPE_CHECKING:

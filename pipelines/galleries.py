@@ -12,11 +12,11 @@ from embeddings.types import Float32, check_unit
 from indexes.clustered import make_gallery
 from indexes.gallery import Gallery
 from pipelines.database.registry_version import registry_version
-from pipelines.enrolment import Reference
 from pipelines.home.state_seal import REGISTRY
 from pipelines.home.workspace import Workspace
-from pipelines.registry import open_templates
-from pipelines.templates import LEAST_WEIGHT, reference_weights
+from pipelines.registry.references import Reference
+from pipelines.registry.subjects import open_templates
+from pipelines.registry.templates import LEAST_WEIGHT, reference_weights
 
 CANDIDATE = "candidate"
 """Whose templates a gallery holds that is only looked at."""

@@ -35,8 +35,8 @@ from pipelines.intake.fetch import ahead, fetch_until, found
 from pipelines.intake.retries import after_try, retry_is_due
 from pipelines.kept_evidence import count_kept, let_go_of_evidence, sealed
 from pipelines.passages import find_passage
+from pipelines.registry.templates import open_subject_key
 from pipelines.sources import Item, ItemSource
-from pipelines.templates import open_subject_key
 from pipelines.terms import open_term
 
 if TYPE_CHECKING:

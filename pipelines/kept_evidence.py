@@ -22,7 +22,7 @@ from pipelines.hits.counting import is_rejected, live_hits
 from pipelines.home.clock import acts
 from pipelines.home.sealing import Sealer, associated_data, seal, unseal
 from pipelines.home.workspace import Workspace
-from pipelines.templates import open_subject_key
+from pipelines.registry.templates import open_subject_key
 
 if TYPE_CHECKING:
     from pipelines.passages import Passage

@@ -30,7 +30,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
 from pipelines.kept_evidence import KeptFacts, open_passage, open_picture, read_kept
 from pipelines.passages import Passage, find_passage
-from pipelines.templates import open_crops, require_kept
+from pipelines.registry.templates import open_crops, require_kept
 from pipelines.terms import open_term
 
 _CROP_SIDE: Final = 112

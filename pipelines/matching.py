@@ -44,8 +44,8 @@ from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.keeping import keep_evidence, tend_evidence
 from pipelines.reembedding import STAGE, embed_alone, leave, refuse_item
-from pipelines.registry import active_versions, note_lapsed, require_active, take_up
-from pipelines.templates import subjects_with
+from pipelines.registry.subjects import active_versions, note_lapsed, require_active, take_up
+from pipelines.registry.templates import subjects_with
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.times import moment
 from pipelines.examined import seeds_in_force
 from pipelines.home.workspace import Workspace
-from pipelines.identities import open_names
-from pipelines.registry import active_versions
-from pipelines.seeds import seed_version
+from pipelines.registry.identities import open_names
+from pipelines.registry.seeds import seed_version
+from pipelines.registry.subjects import active_versions
 
 MOST_SEEDS = 8
 """Different fingerprints of one subject that an item's hits name, the nearest first: the rest would say the same."""

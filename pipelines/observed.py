@@ -18,7 +18,7 @@ from pipelines.database.tables import requests, subjects
 from pipelines.database.times import moment
 from pipelines.home.calibrations import calibration_in_force
 from pipelines.home.workspace import Workspace
-from pipelines.registry import active_versions
+from pipelines.registry.subjects import active_versions
 from pipelines.text.shown import digest_of
 
 

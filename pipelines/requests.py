@@ -21,15 +21,15 @@ from embeddings.errors import InputError, LikenessError, StateError
 from pipelines.approval import Approvals, approvals_needed, covers, in_words, preview_pending, refusal
 from pipelines.database.tables import requests
 from pipelines.ending import destroy, end_subject
-from pipelines.enrolment import Reference
 from pipelines.home import audit
 from pipelines.home.actors import are_two_people, identity_of
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace, new_id
-from pipelines.identities import open_identity, require_short
 from pipelines.impact import Impact
-from pipelines.registry import Identity, activate, insert_subject
+from pipelines.registry.identities import open_identity, require_short
+from pipelines.registry.references import Reference
+from pipelines.registry.subjects import Identity, activate, insert_subject
 from pipelines.request_limits import count_opened, count_preview, require_room
 from pipelines.request_record import RemovalRequest as RemovalRequest
 from pipelines.request_record import Standing as Standing

@@ -27,7 +27,7 @@ from pipelines.intake.ledger import Scope, count_outdated
 from pipelines.judging import judge_pending
 from pipelines.judging.request_progress import settle_requests
 from pipelines.matching import match_pending
-from pipelines.registry import active_versions, expire_subjects
+from pipelines.registry.subjects import active_versions, expire_subjects
 from pipelines.requests import finish_search, get_request, list_requests, retry_request
 from pipelines.run_log import begin_run, finish_run
 from pipelines.sweep import Coverage, measure_coverage

@@ -18,7 +18,7 @@ from pipelines.home import audit
 from pipelines.home.state_seal import Head, ended_again
 from pipelines.home.witness import BEFORE, Known
 from pipelines.home.workspace import Workspace
-from pipelines.identities import require_short
+from pipelines.registry.identities import require_short
 
 RESTORED = "state.restore"
 

@@ -24,17 +24,17 @@ from indexes.name_rules import SubjectNames, require_usable
 from pipelines.approval import Approvals, approvals_needed, covers, in_words, preview_change, refusal
 from pipelines.database.tables import subjects, templates
 from pipelines.dropping import Dropped, drop_faces, drop_names, settle_dropped
-from pipelines.enrolment import Reference
 from pipelines.home import audit
 from pipelines.home.actors import are_two_people, identity_of
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.identities import Identity, require_short_identity, seal_identity, unseal_identity
 from pipelines.impact import Impact
-from pipelines.registry import open_templates, stamp
-from pipelines.renewal import require_renewable
-from pipelines.templates import insert_template, open_crops, open_subject_key, reference_weights
+from pipelines.registry.identities import Identity, require_short_identity, seal_identity, unseal_identity
+from pipelines.registry.references import Reference
+from pipelines.registry.renewal import require_renewable
+from pipelines.registry.subjects import open_templates, stamp
+from pipelines.registry.templates import insert_template, open_crops, open_subject_key, reference_weights
 from pipelines.text.shown import digest_of
 
 

@@ -42,9 +42,9 @@ from pipelines.intake.ledger import (
 from pipelines.intake.listing import ListedCounts, record_listing, remember_listed, was_listed
 from pipelines.intake.retries import retry_is_due
 from pipelines.judging import judge_pending, unjudged_count
-from pipelines.registry import active_versions, expire_subjects, require_active
+from pipelines.registry.subjects import active_versions, expire_subjects, require_active
+from pipelines.registry.templates import require_templates, subjects_without
 from pipelines.run_log import begin_run, finish_run
-from pipelines.templates import require_templates, subjects_without
 
 if TYPE_CHECKING:
     from pipelines.scan import ScanCounts

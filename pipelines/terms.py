@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.engine import Connection
 
 from pipelines.home.sealing import Sealer, associated_data, unseal
-from pipelines.templates import open_subject_key
+from pipelines.registry.templates import open_subject_key
 
 
 def open_term(connection: Connection, sealer: Sealer, *, hit_id: str, subject_id: str, sealed_term: bytes) -> str:

@@ -26,7 +26,7 @@ from pipelines.home.progress import Progress, silent
 from pipelines.home.state_seal import ended_again
 from pipelines.home.workspace import Workspace
 from pipelines.judging import unjudged_count
-from pipelines.registry import open_templates
+from pipelines.registry.subjects import open_templates
 from pipelines.subject_record import verify_subjects
 from pipelines.takedown.outbox import not_taken_back
 

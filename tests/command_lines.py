@@ -34,12 +34,12 @@ from pipelines.hits.listing import list_hits
 from pipelines.home.audit_export import export_audit
 from pipelines.home.content_models import ContentModels
 from pipelines.home.workspace import Workspace, create_workspace, open_unchecked, open_workspace
+from pipelines.registry.templates import list_references
 from pipelines.requests import accept_request
 from pipelines.settings.environment import Environment
 from pipelines.subject_update import Change, update_subject
 from pipelines.sweep import sweep
 from pipelines.takedown.receiver import Receiver
-from pipelines.templates import list_references
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import FakeContentModels, person, picture
 from tests.pipelines.takedown.delivering import SECRET

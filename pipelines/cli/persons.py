@@ -15,8 +15,8 @@ from pipelines.cli.console import say
 from pipelines.cli.private_text import text_option
 
 if TYPE_CHECKING:
-    from pipelines.enrolment import Reference
     from pipelines.home.workspace import Workspace
+    from pipelines.registry.references import Reference
 
 REFERENCE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 _SEVERAL = tuple(f"--{act}{what}" for act in ("", "add-", "remove-") for what in ("reference", "alias", "exclude"))
@@ -66,7 +66,7 @@ def person_options(function: Callable[..., None]) -> Callable[..., None]:
 def read_files(workspace: Workspace, files: Sequence[Path]) -> list[Reference]:
     """The references that these photographs show. The error names those at fault by their files: it is raised to be
     shown to whoever typed them, and nothing logs it (I8)."""
-    from pipelines.enrolment import read_references
+    from pipelines.registry.references import read_references
 
     limit = workspace.limits.max_bytes + 1
     photographs = []
@@ -92,9 +92,9 @@ def resemblances_in_registry(
 ) -> dict[str, float]:
     """Who is registered and looks like these references, with the best score; ``but_for``: the person themselves."""
     from pipelines.database.times import moment
-    from pipelines.enrolment import resemblances
     from pipelines.galleries import load_gallery
-    from pipelines.registry import active_versions
+    from pipelines.registry.references import resemblances
+    from pipelines.registry.subjects import active_versions
 
     with workspace.database.read() as connection:
         active = active_versions(connection, now=moment(connection))

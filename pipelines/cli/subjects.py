@@ -24,14 +24,14 @@ from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, typed_again
 from pipelines.database.times import moment
 from pipelines.ending import erase, withdraw
-from pipelines.endings import accept_endings, ending_within, read_endings
 from pipelines.leaving import foresee_end
-from pipelines.registry import Identity, list_subjects, show_identity
-from pipelines.renewal import renew
+from pipelines.registry.endings import accept_endings, ending_within, read_endings
+from pipelines.registry.finding import find_subjects, reveal_cases
+from pipelines.registry.renewal import renew
+from pipelines.registry.subjects import Identity, list_subjects, show_identity
+from pipelines.registry.templates import list_references
 from pipelines.settings.environment import Environment
-from pipelines.subject_search import find_subjects, reveal_cases
 from pipelines.subject_update import Change, Updated, UpdatePreview, preview_update, update_subject
-from pipelines.templates import list_references
 
 DAYS = click.IntRange(1, 36_525)
 STATES = ("pending", "active", "expired", "withdrawn", "erased", "rejected")

@@ -192,7 +192,7 @@ subjects = sa.Table(
 That a consent is over (``expires_at``) is no state: :mod:`pipelines.database.in_force`. Only older versions stored ``expired``.
 ``lapsed_at``: when a run first found it over; what was compared since then was not compared with this subject. Null
 while it is in force. ``told_days``: the smallest number of days ahead that its end was told at; ``accepted_end``: the
-end that somebody said is meant (:mod:`pipelines.endings`). ``update_approval``: JSON, who approved which update of one
+end that somebody said is meant (:mod:`pipelines.registry.endings`). ``update_approval``: JSON, who approved which update of one
 that needs two."""
 
 subject_keys = sa.Table(

@@ -18,14 +18,14 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.database.times import moment
 from pipelines.days import why_stopped
-from pipelines.endings import count_ended, ending_within
 from pipelines.hits.counting import content_key, hits_in_force, verdict_of_hit
 from pipelines.hits.statuses import statuses_now
 from pipelines.hits.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.home.calibrations import calibration_in_force
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.registry import active_versions
+from pipelines.registry.endings import count_ended, ending_within
+from pipelines.registry.subjects import active_versions
 from pipelines.report.facts import (
     CoverageFacts,
     EndingFacts,

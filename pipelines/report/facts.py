@@ -8,9 +8,9 @@ from datetime import date, datetime
 
 from indexes.calibration import Thresholds
 from pipelines.calibration.fit import GalleryFit
-from pipelines.endings import Ending
 from pipelines.hits.verdicts import ModelVerdict
 from pipelines.home.calibrations import Calibration
+from pipelines.registry.endings import Ending
 from pipelines.requests import RemovalRequest
 
 

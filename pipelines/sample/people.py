@@ -13,11 +13,11 @@ from pathlib import Path
 from embeddings.errors import EnrolmentError, StateError
 from pipelines.decisions import Word, decide, undo
 from pipelines.delivery import deliver, open_client
-from pipelines.enrolment import Reference, read_references
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.policy import load_policy
-from pipelines.registry import Identity, insert_subject
+from pipelines.registry.references import Reference, read_references
+from pipelines.registry.subjects import Identity, insert_subject
 from pipelines.requests import accept_request, open_request, preview_request, reject_request, seen_digest
 from pipelines.sample.expectation import CONFIRMED, REJECTED, REVERSED, SECOND_THOUGHTS, SIMULATED
 from pipelines.sample.policies import OTHER_POLICY_FILE, UNDO_MINUTES

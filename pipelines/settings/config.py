@@ -148,7 +148,7 @@ class RegistryConfig:
     count beside the second.
 
     The end of a consent is told each of ``warn_days`` before it. ``min_ending`` or more that end at once, and more than
-    ``max_ending_share`` of all, stop every run (:mod:`pipelines.endings`).
+    ``max_ending_share`` of all, stop every run (:mod:`pipelines.registry.endings`).
 
     In a UTC day one contact may open ``max_requests_per_contact`` removal requests and all of them together
     ``max_requests_per_day``; a preview or an acceptance searches the whole platform, ``max_previews_per_day`` times.

@@ -16,7 +16,7 @@ from pipelines.cli import main
 from pipelines.home import audit
 from pipelines.home.audit_export import FORMATS, check_export, export_audit, list_audit
 from pipelines.home.workspace import Workspace
-from pipelines.registry import show_identity
+from pipelines.registry.subjects import show_identity
 from pipelines.text.spreadsheets import original
 from tests.conftest import KEY, Clock
 from tests.fakes import person

@@ -16,11 +16,11 @@ from embeddings.local_pack import read_local_pack
 from embeddings.strict_toml import MOST_BYTES, parse_toml
 from pipelines.decisions import MOST_NOTE, Answer
 from pipelines.home.workspace import Workspace
-from pipelines.identities import require_short
 from pipelines.policy import load_policy
 from pipelines.policy.concept_list import load_concepts
 from pipelines.policy.schema import PolicyFile
-from pipelines.registry import Identity, insert_subject
+from pipelines.registry.identities import require_short
+from pipelines.registry.subjects import Identity, insert_subject
 from pipelines.requests import reject_request
 from pipelines.settings.config import Config, load_config
 from pipelines.settings.environment import Environment

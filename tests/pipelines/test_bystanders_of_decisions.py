@@ -11,7 +11,7 @@ from pipelines.database.tables import outbox, verdicts
 from pipelines.decisions import REASONS, decide, undo
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.registry import expire_subjects
+from pipelines.registry.subjects import expire_subjects
 from pipelines.sweep import sweep
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, source_of, upload

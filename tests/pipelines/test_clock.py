@@ -26,7 +26,7 @@ from pipelines.ending import withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.home.clock import accept, doubt, last_seen
 from pipelines.home.workspace import Workspace, create_workspace
-from pipelines.registry import Identity, expire_subjects
+from pipelines.registry.subjects import Identity, expire_subjects
 from pipelines.requests import accept_request, open_request
 from pipelines.rescan import rescan
 from pipelines.resources import LikenessHome

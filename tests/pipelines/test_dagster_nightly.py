@@ -14,14 +14,15 @@ import sqlalchemy as sa
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, DagsterInstance, ExecuteInProcessResult
 
 from embeddings.errors import NotReadyError
-from pipelines import galleries, registry
+from pipelines import galleries
 from pipelines.assets import day_scope
 from pipelines.database import get_state, set_state, tables
 from pipelines.definitions import defs, home
-from pipelines.enrolment import read_references
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.intake.ledger import Scope, source_id
-from pipelines.registry import Identity, insert_subject
+from pipelines.registry import subjects
+from pipelines.registry.references import read_references
+from pipelines.registry.subjects import Identity, insert_subject
 from pipelines.rescan import rescan
 from pipelines.resources import LikenessHome
 from pipelines.sweep import SweepSummary, advance_watermark, list_source, read_watermark, summarise, sweep
@@ -368,7 +369,7 @@ def test_i8_dagster_keeps_no_name_item_id_or_vector(
     assert not nightly(place, instance).success
     with place.database.read() as connection:
         subject = connection.execute(sa.select(tables.subjects.c.subject_id)).scalar_one()
-        vectors, *_ = registry.open_templates(connection, place.sealer, subject_ids=[subject], model_id="fake-1")
+        vectors, *_ = subjects.open_templates(connection, place.sealer, subject_ids=[subject], model_id="fake-1")
     secrets = [NAME.encode(), b"conspicuous", b"loud-uploader", vectors[0].tobytes(), KEY.encode()]
     kept = [path for path in Path(instance.root_directory).rglob("*") if path.is_file()]
     assert any(b"scanned_items" in path.read_bytes() for path in kept)

@@ -13,10 +13,10 @@ from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, St
 from pipelines.database import tables
 from pipelines.database.registry_version import registry_version
 from pipelines.ending import erase
-from pipelines.enrolment import Reference, read_references, resembling_subjects
 from pipelines.galleries import load_gallery
 from pipelines.home.workspace import Workspace
-from pipelines.registry import Identity, active_versions, insert_subject, list_subjects, show_identity
+from pipelines.registry.references import Reference, read_references, resembling_subjects
+from pipelines.registry.subjects import Identity, active_versions, insert_subject, list_subjects, show_identity
 from pipelines.requests import accept_request, list_requests, reject_request
 from pipelines.settings.config import RegistryConfig
 from tests.fakes import WHITE, person, picture

@@ -25,10 +25,10 @@ from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
 from pipelines.hits.counting import live_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
-from pipelines.identities import open_names
 from pipelines.intake import texts
 from pipelines.intake.ledger import Scope
-from pipelines.registry import Identity, insert_subject, show_identity
+from pipelines.registry.identities import open_names
+from pipelines.registry.subjects import Identity, insert_subject, show_identity
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import FinishedRequests, finish_searches, rescan
 from pipelines.sweep import list_source, require_complete, sweep

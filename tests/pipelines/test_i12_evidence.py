@@ -27,7 +27,7 @@ from pipelines.home.recent import RecentContents
 from pipelines.home.workspace import Workspace
 from pipelines.kept_evidence import KeptFacts, open_picture, read_kept
 from pipelines.looks import look, look_at, reveal
-from pipelines.renewal import renew
+from pipelines.registry.renewal import renew
 from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep

@@ -31,8 +31,8 @@ from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.registry import list_subjects
-from pipelines.renewal import renew
+from pipelines.registry.renewal import renew
+from pipelines.registry.subjects import list_subjects
 from pipelines.rescan import rescan, wanted_rescans
 from pipelines.restore import compare
 from pipelines.sweep import measure_coverage, sweep

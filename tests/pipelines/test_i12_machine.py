@@ -23,7 +23,7 @@ from pipelines.decisions import Word, decide
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.workspace import create_workspace
 from pipelines.looks import look_at
-from pipelines.renewal import renew
+from pipelines.registry.renewal import renew
 from pipelines.requests import RemovalRequest
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep

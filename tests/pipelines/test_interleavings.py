@@ -39,7 +39,7 @@ from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
 from pipelines.matching import match_pending
-from pipelines.registry import active_versions
+from pipelines.registry.subjects import active_versions
 from pipelines.requests import get_request, reject_request
 from pipelines.rescan import rescan
 from pipelines.scan import scan_pending

@@ -13,11 +13,11 @@ from embeddings.types import Float32
 from indexes.clustered import ClusteredGallery
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.database.tables import templates
-from pipelines.enrolment import Reference
 from pipelines.galleries import load_gallery
 from pipelines.home.workspace import Workspace
 from pipelines.policy import BandSettings
-from pipelines.registry import Identity, insert_subject
+from pipelines.registry.references import Reference
+from pipelines.registry.subjects import Identity, insert_subject
 from pipelines.settings.config import Config, MatchingConfig
 from tests.fakes import DIMENSION
 

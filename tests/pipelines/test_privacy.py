@@ -26,8 +26,8 @@ from embeddings.errors import StateError
 from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.ending import erase
-from pipelines.enrolment import read_references
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.registry.references import read_references
 from pipelines.takedown.receiver import Receiver
 from tests.conftest import KEY, environment_for, use_fakes
 from tests.fakes import person

@@ -18,7 +18,7 @@ from pipelines.corpus.manifest import list_shards
 from pipelines.database.tables import hits, items, shards
 from pipelines.home.engine import open_engine
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
-from pipelines.registry import active_versions
+from pipelines.registry.subjects import active_versions
 from pipelines.sample.variants import generate_variants
 from pipelines.settings.config import RayConfig
 from pipelines.settings.environment import read_environment

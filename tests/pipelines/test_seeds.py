@@ -9,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.fingerprints import PDQ_MODEL_ID
-from pipelines import seeds
 from pipelines.database import evidence, tables
 from pipelines.decisions import REASONS, DecisionSummary, decide, undo
 from pipelines.ending import erase
@@ -17,6 +16,7 @@ from pipelines.hits.counting import live_hits
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
+from pipelines.registry import seeds
 from pipelines.rescan import rescan, retry_rescan, wanted_rescans
 from pipelines.sweep import sweep
 from pipelines.verify import verify

@@ -18,16 +18,16 @@ from embeddings.errors import EndingError, InputError, StateError
 from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.ending import withdraw
-from pipelines.endings import accept_endings, read_endings, tell_endings
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.leaving import foresee_end
-from pipelines.registry import Identity, expire_subjects, insert_subject
-from pipelines.renewal import renew
+from pipelines.registry.endings import accept_endings, read_endings, tell_endings
+from pipelines.registry.finding import find_subjects, reveal_cases
+from pipelines.registry.renewal import renew
+from pipelines.registry.subjects import Identity, expire_subjects, insert_subject
 from pipelines.report import write_report
 from pipelines.rescan import rescan
 from pipelines.status import read_status
-from pipelines.subject_search import find_subjects, reveal_cases
 from pipelines.sweep import sweep
 from tests.conftest import KEY, Clock, believe_the_clock, use_fakes
 from tests.fakes import person, picture

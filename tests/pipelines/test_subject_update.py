@@ -18,12 +18,12 @@ from pipelines.decisions import decide
 from pipelines.ending import withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.registry import show_identity
-from pipelines.renewal import renew
+from pipelines.registry.renewal import renew
+from pipelines.registry.subjects import show_identity
+from pipelines.registry.templates import list_references
 from pipelines.rescan import rescan, wanted_rescans
 from pipelines.subject_update import Change, Updated, preview_update, update_subject
 from pipelines.sweep import sweep
-from pipelines.templates import list_references
 from pipelines.verify import verify
 from tests.conftest import Clock
 from tests.fakes import person, picture

@@ -1,6 +1,6 @@
 """Who a subject is: names, exclusions, consent, contact and case, sealed under the subject's own key.
 
-A person who looks at an identity leaves an audit row (:func:`pipelines.registry.show_identity`). A machine that opens
+A person who looks at an identity leaves an audit row (:func:`pipelines.registry.subjects.show_identity`). A machine that opens
 names to look for them in texts shows them to nobody and leaves none.
 """
 

@@ -25,8 +25,6 @@ from pipelines.database.parts import parts
 from pipelines.database.registry_version import raise_version, registry_version
 from pipelines.database.tables import requests, subject_keys, subjects, templates
 from pipelines.database.times import moment
-from pipelines.endings import require_few_endings, tell_endings
-from pipelines.enrolment import Reference
 from pipelines.hits.statuses import settle_subject
 from pipelines.home import audit
 from pipelines.home.actors import service
@@ -34,9 +32,11 @@ from pipelines.home.clock import acts
 from pipelines.home.sealing import Sealer, unseal
 from pipelines.home.state_seal import REGISTRY
 from pipelines.home.workspace import Workspace, new_id
-from pipelines.identities import Identity as Identity
-from pipelines.identities import require_short_identity, seal_identity, unseal_identity
-from pipelines.templates import insert_template, open_subject_key, require_templates, template_aad
+from pipelines.registry.endings import require_few_endings, tell_endings
+from pipelines.registry.identities import Identity as Identity
+from pipelines.registry.identities import require_short_identity, seal_identity, unseal_identity
+from pipelines.registry.references import Reference
+from pipelines.registry.templates import insert_template, open_subject_key, require_templates, template_aad
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from pipelines.database.tables import hits, subjects
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace
-from pipelines.identities import require_short, seal_identity, unseal_identity
-from pipelines.registry import put_in_force, require_sensible_end
-from pipelines.templates import open_subject_key
+from pipelines.registry.identities import require_short, seal_identity, unseal_identity
+from pipelines.registry.subjects import put_in_force, require_sensible_end
+from pipelines.registry.templates import open_subject_key
 
 RENEWED = (ACTIVE, "pending", EXPIRED)
 """Stored states of a subject that can be renewed: nobody ended it."""

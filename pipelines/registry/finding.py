@@ -18,7 +18,7 @@ from indexes.names import NameMatcher
 from pipelines.database.tables import subject_keys, subjects
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
-from pipelines.identities import Identity, unseal_identity
+from pipelines.registry.identities import Identity, unseal_identity
 
 MOST_RECORDED = 100
 """Ids of found subjects that an audit row names; it counts all of them."""

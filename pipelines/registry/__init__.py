@@ -1,0 +1,1 @@
+"""Who opted out: subjects, identities, templates, references, and the seeds that confirmations left."""

@@ -6,7 +6,7 @@ A home with so many generated vectors in sealed content shards of 256, as sweeps
 content a live item's. The directions of the packaged list are random too: no CLIP weights could be had here, and
 neither speed nor correctness depends on what they mean.
 
-Work "heads": `pipelines.concepts.apply_concepts` from a list to another one, every step included: reading, checking and
+Work "heads": `pipelines.scan.concepts.apply_concepts` from a list to another one, every step included: reading, checking and
 opening the shards, the scores, and writing them to the database. ``first_seconds``: the same over a corpus that has no
 scores yet, whose rows grow. Peers, over vectors that are in memory already and with nothing written:
 
@@ -14,7 +14,7 @@ scores yet, whose rows grow. Peers, over vectors that are in memory already and 
   over images and concepts that subtracts, rounds and keeps each score. Of ``--looped`` vectors, scaled.
 - ``matmul``: one float32 numpy product per 65,536 vectors, with the margins: the least that can be had.
 
-Work "search": `pipelines.search.search_text` for the 20 nearest of everything. Peer: a numpy product over the vectors
+Work "search": `pipelines.scan.search.search_text` for the 20 nearest of everything. Peer: a numpy product over the vectors
 in memory and `argpartition`.
 
 ``ratio``: the peer's seconds by ours; above 1 ours is faster. ``correct``: every stored score is that of a float64
@@ -46,14 +46,14 @@ from benchmarks.machine import describe_machine, peak_mb
 from benchmarks.rescan import item
 from embeddings.types import Float32, vector_column
 from indexes.heads import Heads
-from pipelines.concepts import apply_concepts, heads_for
 from pipelines.corpus.clip_manifest import insert_content_shard
 from pipelines.database.tables import contents, items
 from pipelines.home.content_models import content_schema
 from pipelines.home.sealing import KeyFileWarning
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.policy.concept_list import load_concepts
-from pipelines.search import search_text
+from pipelines.scan.concepts import apply_concepts, heads_for
+from pipelines.scan.search import search_text
 from pipelines.settings.environment import read_environment
 
 Row = dict[str, Any]

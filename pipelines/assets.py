@@ -41,7 +41,6 @@ from dagster import (
 )
 
 from pipelines.backfill import backfill_templates
-from pipelines.content import describe_pending
 from pipelines.day_blocks import forget_blocks
 from pipelines.delivery import deliver
 from pipelines.examine import examine_pending
@@ -59,7 +58,8 @@ from pipelines.report import write_report
 from pipelines.resources import SERVICE, Home, explained
 from pipelines.run_log import begin_run, finish_run
 from pipelines.run_tags import FIRST_DAY_TAG
-from pipelines.scan import ScanCounts, scan_pending
+from pipelines.scan.describe import describe_pending
+from pipelines.scan.faces import ScanCounts, scan_pending
 from pipelines.sweep import NIGHTLY, configured_source, list_source, measure_coverage, require_registry, summarise
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.text.visible import visible

@@ -41,7 +41,7 @@ from pipelines.matching import match_pending
 from pipelines.registry.templates import open_crops, store_template, subjects_without
 from pipelines.rescan import finish_searches
 from pipelines.run_log import begin_run, finish_run
-from pipelines.scan import scan_in_turns
+from pipelines.scan.faces import scan_in_turns
 from pipelines.sweep import require_registry
 
 

@@ -25,7 +25,7 @@ from pipelines.policy import band_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipelines.reembedding import Leaving
+    from pipelines.scan.again import Leaving
 
 FoundBy = Literal["sweep", "rescan"]
 
@@ -51,7 +51,7 @@ class Comparison:
     rows: tuple[dict[str, Any], ...]
     """Rows of the table of hits."""
     leaving: tuple[Leaving, ...] = ()
-    """Items that could not be compared: see :mod:`pipelines.reembedding`."""
+    """Items that could not be compared: see :mod:`pipelines.scan.again`."""
     superseded: bool = False
     """The shard was compacted or let go of, and nothing was compared."""
 
@@ -120,7 +120,7 @@ def _no_rows(dimension: int) -> pa.Table:
 def _compare_again(workspace: Workspace, gallery: Gallery, entry: ShardEntry, side: Side) -> Comparison:
     import pyarrow as pa
 
-    from pipelines.reembedding import Leaving, embed_again
+    from pipelines.scan.again import Leaving, embed_again
 
     faces, rows, leaving = 0, list[dict[str, Any]](), list[Leaving]()
     for table, some in embed_again(workspace, entry.shard_id):

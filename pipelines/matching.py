@@ -43,9 +43,9 @@ from pipelines.home.isolation import resume
 from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.keeping import keep_evidence, tend_evidence
-from pipelines.reembedding import STAGE, embed_alone, leave, refuse_item
 from pipelines.registry.subjects import active_versions, note_lapsed, require_active, take_up
 from pipelines.registry.templates import subjects_with
+from pipelines.scan.again import STAGE, embed_alone, leave, refuse_item
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
-from pipelines.content_coverage import measure_content
 from pipelines.corpus.manifest import list_shards, uncovered
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
@@ -45,9 +44,10 @@ from pipelines.judging import judge_pending, unjudged_count
 from pipelines.registry.subjects import active_versions, expire_subjects, require_active
 from pipelines.registry.templates import require_templates, subjects_without
 from pipelines.run_log import begin_run, finish_run
+from pipelines.scan.content_coverage import measure_content
 
 if TYPE_CHECKING:
-    from pipelines.scan import ScanCounts
+    from pipelines.scan.faces import ScanCounts
 
 LISTING_BATCH = 500
 NIGHTLY = "nightly"
@@ -117,10 +117,10 @@ class SweepSummary:
 @acts
 def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent) -> SweepSummary:
     """Sweep one source, one day of it or all, and return the summary that is also stored with the run."""
-    from pipelines.content import describe_pending
     from pipelines.examine import examine_pending
     from pipelines.matching import match_pending
-    from pipelines.scan import scan_pending
+    from pipelines.scan.describe import describe_pending
+    from pipelines.scan.faces import scan_pending
 
     started = time.monotonic()
     source_uri = configured_source(workspace, source_uri)
@@ -199,7 +199,7 @@ def summarise(
     seconds: float = 0.0,
 ) -> SweepSummary:
     """Read the scope's present state from the database."""
-    from pipelines.scan import ScanCounts
+    from pipelines.scan.faces import ScanCounts
 
     scanned, listed = scanned or ScanCounts(), listed or ListedCounts()
     with workspace.database.read() as connection:

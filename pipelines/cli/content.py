@@ -8,10 +8,10 @@ import click
 
 from pipelines.cli.console import COUNT, actor, command_options, emit, opened, progress, say, to_plain
 from pipelines.cli.private_text import STDIN, read_text
-from pipelines.concept_scores import concept_coverage, list_scores
-from pipelines.concepts import apply_concepts
 from pipelines.policy.concept_list import load_concepts
-from pipelines.search import search_image, search_text
+from pipelines.scan.concept_scores import concept_coverage, list_scores
+from pipelines.scan.concepts import apply_concepts
+from pipelines.scan.search import search_image, search_text
 from pipelines.settings.environment import Environment
 
 

@@ -1,7 +1,7 @@
 """How long vectors are kept: by age, or not at all. What goes, goes from the manifest first and from the disk next.
 
 Both limits end in the same thing, a shard that is listed and names no file. Its items keep their results and its
-coverage stays; for a person that it lacks, its items are fetched and embedded again (:mod:`pipelines.reembedding`).
+coverage stays; for a person that it lacks, its items are fetched and embedded again (:mod:`pipelines.scan.again`).
 
 - ``mode = "none"``: a shard lets go of its files in the transaction that has it compared with everybody. Until then
   they are needed: a crash between embedding and comparing must lose nothing (I6).

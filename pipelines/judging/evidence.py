@@ -19,8 +19,8 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.policy import Band, Context, Evidence, Policy, band_of
 from pipelines.policy.levels import LEVELS, UNKNOWN
-from pipelines.rating import Rating, ratings_of
 from pipelines.registry.seeds import is_firm, largest_share
+from pipelines.scan.rating import Rating, ratings_of
 
 
 def earlier_hits_count(connection: Connection, *, model_id: str, scope: Scope | None = None) -> int:

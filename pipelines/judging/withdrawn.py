@@ -29,7 +29,7 @@ from pipelines.home.calibrations import all_in_force
 from pipelines.home.workspace import Workspace
 from pipelines.judging.evidence import Group, weighing
 from pipelines.judging.messages import is_unsent
-from pipelines.rating import settings_digest
+from pipelines.scan.rating import settings_digest
 from pipelines.takedown.outbox import BLOCK, EFFECTS, WITHDRAWN, not_taken_back, withdraw
 
 CALIBRATION: Final = "calibration_withdrawn"

@@ -58,7 +58,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How mature an item's content is. ``level``: a word of :data:`pipelines.rating.LEVELS`, or ``unknown``."""
+    """How mature an item's content is. ``level``: a word of :data:`pipelines.scan.rating.LEVELS`, or ``unknown``."""
 
     level: str = "unknown"
     mature: bool = False

@@ -26,7 +26,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.requests import get_request
 from pipelines.rescan import wanted_rescans
-from pipelines.scan import scan_pending
+from pipelines.scan.faces import scan_pending
 from pipelines.status import read_status
 from pipelines.sweep import list_source, measure_coverage, sweep
 from tests.conftest import Clock

@@ -197,7 +197,7 @@ def test_a_shard_that_was_never_compared_is_not_merged_with_those_that_were(
     workspace: Workspace, uploads: Path
 ) -> None:
     from pipelines.intake.ledger import Scope
-    from pipelines.scan import scan_pending
+    from pipelines.scan.faces import scan_pending
     from pipelines.sweep import list_source
 
     cut(workspace)

@@ -16,18 +16,18 @@ from PIL import Image
 
 from embeddings.errors import ConfigError, CorruptionError
 from indexes.heads import concept_scores
-from pipelines import concepts
 from pipelines.cli import main
-from pipelines.concept_scores import ConceptCoverage, concept_coverage, list_scores
-from pipelines.concepts import apply_concepts, heads_for, parse_scores
-from pipelines.content import describe_pending
-from pipelines.content_coverage import measure_content
 from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.policy.concept_list import load_concepts
-from pipelines.scan import scan_pending
+from pipelines.scan import concepts
+from pipelines.scan.concept_scores import ConceptCoverage, concept_coverage, list_scores
+from pipelines.scan.concepts import apply_concepts, heads_for, parse_scores
+from pipelines.scan.content_coverage import measure_content
+from pipelines.scan.describe import describe_pending
+from pipelines.scan.faces import scan_pending
 from pipelines.status import read_status
 from pipelines.sweep import list_source, sweep
 from tests.conftest import KEY

@@ -15,14 +15,14 @@ import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, WeightsError
 from embeddings.types import vectors_of
-from pipelines.content import describe_pending, describer_for
-from pipelines.content_coverage import measure_content
 from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.database.tables import content_shards, contents, items
 from pipelines.home.content_models import ContentModels
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.scan import scan_pending
+from pipelines.scan.content_coverage import measure_content
+from pipelines.scan.describe import describe_pending, describer_for
+from pipelines.scan.faces import scan_pending
 from pipelines.sources.directory import DirectorySource
 from pipelines.sources.item import Item
 from pipelines.status import read_status

@@ -231,7 +231,7 @@ def test_i12_the_watermark_passes_no_approved_day_with_pending_items(
         chosen = sa.update(tables.items).where(tables.items.c.item_id == "19.png")
         tx.execute(chosen.values(status="pending", shard_id=None, content_sha256=None))
     monkeypatch.setattr(
-        "pipelines.assets.scan_pending", lambda *_, **__: __import__("pipelines.scan").scan.ScanCounts()
+        "pipelines.assets.scan_pending", lambda *_, **__: __import__("pipelines.scan.faces").scan.ScanCounts()
     )
     result = nightly(blocked, instance)
     assert not checks(result)["coverage_is_total"].passed

@@ -27,7 +27,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from embeddings.errors import NotReadyError
-from pipelines import reembedding
 from pipelines.backfill import backfill
 from pipelines.compaction import compact, hold
 from pipelines.comparison import FoundBy
@@ -42,7 +41,8 @@ from pipelines.matching import match_pending
 from pipelines.registry.subjects import active_versions
 from pipelines.requests import get_request, reject_request
 from pipelines.rescan import rescan
-from pipelines.scan import scan_pending
+from pipelines.scan import again
+from pipelines.scan.faces import scan_pending
 from pipelines.sweep import list_source, measure_coverage, sweep
 from pipelines.verify import verify
 from tests.conftest import Clock, environment_for, use_fakes
@@ -233,7 +233,7 @@ class Platform:
 
         places: list[tuple[Any, str]] = [(self.workspace.corpus, "write")]
         if moment != "write":
-            places = [(self.workspace.corpus, "read"), (self.workspace.corpus, "open_vectors"), (reembedding, "_items")]
+            places = [(self.workspace.corpus, "read"), (self.workspace.corpus, "open_vectors"), (again, "_items")]
         with pytest.MonkeyPatch.context() as patched:
             for place, name in places:
                 patched.setattr(place, name, once(getattr(place, name), late=moment == "compared"))

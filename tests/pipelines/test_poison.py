@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import NotReadyError
-from pipelines.content import describe_pending
 from pipelines.database.tables import contents, items
 from pipelines.examine import examine_pending
 from pipelines.home.attempts import abandoned, attempting
@@ -22,7 +21,8 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
 from pipelines.matching import match_pending
-from pipelines.scan import scan_pending
+from pipelines.scan.describe import describe_pending
+from pipelines.scan.faces import scan_pending
 from pipelines.settings.config import Config
 from pipelines.sweep import list_source, measure_coverage, require_complete, sweep
 from tests.conftest import environment_for, use_fakes

@@ -15,7 +15,7 @@ from pipelines.database.tables import contents, items
 from pipelines.home.workspace import Workspace
 from pipelines.policy.concept_list import load_concepts
 from pipelines.policy.levels import LEVELS, UNKNOWN, platform_level
-from pipelines.rating import Rating, rate, ratings_of
+from pipelines.scan.rating import Rating, rate, ratings_of
 from pipelines.settings.config import ContentConfig
 from pipelines.sweep import list_source
 from tests.fakes import WHITE, person, picture

@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import ConfigError
-from pipelines import reembedding, scan
 from pipelines.database.tables import audit, items
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.intake.retries import after_try, ask_again, retry_is_due
 from pipelines.rescan import rescan
+from pipelines.scan import again, faces
 from pipelines.settings.config import Config, FetchConfig, SweepConfig, load_config
 from pipelines.status import read_status
 from pipelines.sweep import SweepSummary, sweep
@@ -227,7 +227,7 @@ def test_an_item_behind_a_url_that_ended_its_process_is_tried_again(
     server.content = LOGIN_PAGE if stage == "scan" else GOOD
     sweep_urls("whole")
     clock.forward(hours=1)
-    refuse = {"scan": scan.refuse_item, "match": reembedding.refuse_item}[stage]
+    refuse = {"scan": faces.refuse_item, "match": again.refuse_item}[stage]
     refuse(workspace, "whole", "scanner_killed")
     refused = row(workspace, "whole")
     failed = 2 if stage == "scan" else 1
@@ -243,7 +243,7 @@ def test_a_local_item_that_ended_its_process_is_settled_at_once(workspace: Works
     enrol(workspace, person(1))
     upload(uploads, "a.png", GOOD)
     sweep(workspace, source_of(uploads), day=None)
-    reembedding.refuse_item(workspace, "a.png", "scanner_killed")
+    again.refuse_item(workspace, "a.png", "scanner_killed")
     settled = row(workspace, "a.png")
     assert (settled.status, settled.attempts, settled.retry_at) == ("unscannable:scanner_killed", 1, None)
 

@@ -20,14 +20,14 @@ from embeddings.errors import ConfigError, CorruptionError, UnscannableError, We
 from embeddings.types import vectors_of
 from indexes.corpus import ShardEntry
 from indexes.join import pair_scores
-from pipelines import search
 from pipelines.cli import main
 from pipelines.corpus.clip_manifest import clip_vectors, insert_content_shard, list_content_shards, remove_superseded
 from pipelines.database import tables
 from pipelines.database.tables import content_shards, contents, items
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
-from pipelines.search import SearchResult, search_image, search_text
+from pipelines.scan import search
+from pipelines.scan.search import SearchResult, search_image, search_text
 from tests.conftest import KEY
 from tests.embeddings.test_clip import folder
 from tests.fakes import person, picture, vectors_of_colours

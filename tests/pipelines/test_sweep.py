@@ -178,7 +178,7 @@ def test_i2_a_shard_that_a_sweep_never_compared_is_not_clean_after_a_partial_res
     workspace: Workspace, uploads: Path
 ) -> None:
     from pipelines.intake.ledger import Scope
-    from pipelines.scan import scan_pending
+    from pipelines.scan.faces import scan_pending
     from pipelines.sweep import list_source
 
     enrol(workspace, person(1))

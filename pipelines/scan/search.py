@@ -21,7 +21,6 @@ from embeddings.errors import ConfigError, CorruptionError, UnscannableError, We
 from embeddings.types import Content, Float32, vectors_of
 from indexes.corpus import ShardEntry
 from indexes.join import pair_scores
-from pipelines.content_coverage import measure_content
 from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.database.parts import parts
 from pipelines.database.tables import contents, items
@@ -30,7 +29,8 @@ from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import ahead
 from pipelines.intake.ledger import Scope
-from pipelines.rating import ratings_of
+from pipelines.scan.content_coverage import measure_content
+from pipelines.scan.rating import ratings_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,10 @@ from embeddings.errors import UnscannableError
 from embeddings.shard import embed_shard
 from embeddings.types import face_schema
 from indexes.corpus import ShardEntry
-from pipelines.content import describer_for, enter_descriptions
 from pipelines.corpus.manifest import find_shard, insert_shard
 from pipelines.corpus.retention import let_go, read_kept
 from pipelines.corpus.turns import remove_leavings, turn, writing
 from pipelines.database.tables import items, shards
-from pipelines.embedded import Scanned, corpus_rows, merge
 from pipelines.home.attempts import attempting
 from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
@@ -39,6 +37,8 @@ from pipelines.intake.fetch import Fetched, ahead, fetch_item, fetch_until, refu
 from pipelines.intake.ledger import SCANNER_FAULTS, Scope, Work, outdated, status_after_scan, unscanned
 from pipelines.intake.model_files import enter_model_files
 from pipelines.intake.retries import after_try, retry_is_due
+from pipelines.scan.describe import describer_for, enter_descriptions
+from pipelines.scan.rows import Scanned, corpus_rows, merge
 from pipelines.settings.config import SweepConfig
 from pipelines.sources import ItemSource
 

@@ -20,12 +20,12 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import FetchError, NotReadyError, UnscannableError
 from embeddings.shard import embed_shard
 from pipelines.database.tables import items
-from pipelines.embedded import Scanned, corpus_rows, merge
 from pipelines.home.attempts import attempting
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import Fetched, ahead, fetch_item, fetch_until, refused
 from pipelines.intake.ledger import unscanned_values
 from pipelines.intake.retries import Tries, after_try
+from pipelines.scan.rows import Scanned, corpus_rows, merge
 from pipelines.sources import ItemSource
 
 STAGE: Final = "match"

@@ -23,8 +23,6 @@ from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.types import DESCRIBED, Content, Description
 from indexes.corpus import ShardEntry
 from indexes.heads import Heads
-from pipelines.concepts import apply_concepts, concept_values, heads_for
-from pipelines.content_coverage import scannable_contents
 from pipelines.database.tables import contents, items
 from pipelines.home.attempts import attempting
 from pipelines.home.isolation import resume
@@ -33,6 +31,8 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import ahead, fetch_until, found
 from pipelines.intake.ledger import Scope, judge_anew
 from pipelines.intake.retries import after_try, retry_is_due
+from pipelines.scan.concepts import apply_concepts, concept_values, heads_for
+from pipelines.scan.content_coverage import scannable_contents
 from pipelines.sources import Item, ItemSource
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.concepts import is_due, stored_model_ids
 from pipelines.database.tables import contents, items
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.intake.model_reading import SAFETENSORS
+from pipelines.scan.concepts import is_due, stored_model_ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Reading concept scores: how much is scored, and which items score how much for one concept.
 
-What :mod:`pipelines.concepts` wrote; an operator chooses thresholds by it.
+What :mod:`pipelines.scan.concepts` wrote; an operator chooses thresholds by it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from embeddings.errors import ConfigError
-from pipelines.concepts import is_due, parse_scores, stored_model_ids
 from pipelines.database.tables import contents, items
 from pipelines.home.workspace import Workspace
+from pipelines.scan.concepts import is_due, parse_scores, stored_model_ids
 
 _AT_ONCE = 5000
 

@@ -1,0 +1,1 @@
+"""From an item's content to what can be compared: faces, ratings, CLIP vectors, concepts, fingerprints."""

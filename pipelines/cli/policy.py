@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from pipelines.cli.console import COUNT, command_options, emit, opened, parse_day, progress, to_plain
+from pipelines.judging.simulation import differences
+from pipelines.judging.simulation import simulate as run_simulation
 from pipelines.policy import load_policy
 from pipelines.settings.environment import Environment
-from pipelines.simulation import differences
-from pipelines.simulation import simulate as run_simulation
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 

@@ -15,6 +15,7 @@ from pipelines.decisions import Word, decide, undo
 from pipelines.delivery import deliver, open_client
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
+from pipelines.judging.simulation import simulate
 from pipelines.policy import load_policy
 from pipelines.registry.references import Reference, read_references
 from pipelines.registry.subjects import Identity, insert_subject
@@ -22,7 +23,6 @@ from pipelines.requests import accept_request, open_request, preview_request, re
 from pipelines.sample.expectation import CONFIRMED, REJECTED, REVERSED, SECOND_THOUGHTS, SIMULATED
 from pipelines.sample.policies import OTHER_POLICY_FILE, UNDO_MINUTES
 from pipelines.sample.truth import ALPHA, PlantedSubject, SamplePlatform
-from pipelines.simulation import simulate
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
 from pipelines.takedown.outbox import WITHDRAWAL
 from pipelines.takedown.receiver import Receiver

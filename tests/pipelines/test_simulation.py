@@ -15,8 +15,8 @@ from pipelines.cli import main
 from pipelines.database.tables import outbox, verdicts
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
+from pipelines.judging.simulation import differences, simulate
 from pipelines.policy import BandSettings, Policy, load_policy
-from pipelines.simulation import differences, simulate
 from pipelines.sweep import sweep
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, source_of, upload

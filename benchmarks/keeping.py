@@ -26,10 +26,10 @@ from PIL import Image
 
 from benchmarks.machine import describe_machine
 from benchmarks.synthetic import make_home, write_variants
+from pipelines.evidence.keeping import keep_evidence
+from pipelines.evidence.kept import count_kept, open_picture
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import open_workspace
-from pipelines.keeping import keep_evidence
-from pipelines.kept_evidence import count_kept, open_picture
 from pipelines.settings.environment import read_environment
 from pipelines.sweep import sweep
 

@@ -20,6 +20,7 @@ from indexes.name_rules import NameMatch, SubjectNames
 from indexes.names import NameMatcher
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items
+from pipelines.evidence.terms import open_term
 from pipelines.found_hits import hit_rows, name_hit
 from pipelines.hits.statuses import settle_statuses
 from pipelines.home.workspace import Workspace
@@ -27,7 +28,6 @@ from pipelines.intake.model_files import header_texts
 from pipelines.intake.texts import by_place, texts_of
 from pipelines.judging import judge_without
 from pipelines.sources import Item
-from pipelines.terms import open_term
 
 _OF_MATCH: Final = ("match", "band", "sealed_term")
 """What of a name's hit says by which name it was found."""

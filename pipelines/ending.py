@@ -8,11 +8,11 @@ from sqlalchemy.engine import Connection
 from pipelines.database.evidence import seeds
 from pipelines.database.registry_version import raise_version
 from pipelines.database.tables import requests, subject_keys, subjects, templates
+from pipelines.evidence.kept import forget_evidence
 from pipelines.hits.statuses import settle_subject
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import settle_requests
-from pipelines.kept_evidence import forget_evidence
 from pipelines.registry.subjects import require_state
 from pipelines.takedown.outbox import withdraw as withdraw_messages
 

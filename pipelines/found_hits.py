@@ -15,11 +15,11 @@ from sqlalchemy.engine import Connection
 
 from indexes.name_rules import NameMatch
 from pipelines.database.tables import hits
+from pipelines.evidence.terms import term_aad
 from pipelines.home.sealing import seal
 from pipelines.home.workspace import Workspace
 from pipelines.names_sought import SeedMatch
 from pipelines.registry.templates import open_subject_key
-from pipelines.terms import term_aad
 
 if TYPE_CHECKING:
     from pipelines.comparison import FoundBy

@@ -2,7 +2,7 @@
 
 Such a look is shown to a person and to nobody else, and it is an audit row before it is anything: the row is committed
 first, so that a look that fails afterwards is on record too. What is shown is fetched again; where the source cannot
-give it any more, it is what was kept when the hit was found (:mod:`pipelines.keeping`).
+give it any more, it is what was kept when the hit was found (:mod:`pipelines.evidence.keeping`).
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import ConfigError, ItemError, StateError
 from embeddings.faults import guarded
 from embeddings.types import UInt8
-from pipelines.cutting import LONG_SIDE, cut_hit, decoded
 from pipelines.database.tables import hits, items, templates, verdicts
 from pipelines.database.times import moment
 from pipelines.decision_record import Decision, decisions_on
+from pipelines.evidence.cutting import LONG_SIDE, cut_hit, decoded
+from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_kept
+from pipelines.evidence.passages import Passage, find_passage
+from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import hits_in_force, verdict_of_hit
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
-from pipelines.kept_evidence import KeptFacts, open_passage, open_picture, read_kept
-from pipelines.passages import Passage, find_passage
 from pipelines.registry.templates import open_crops, require_kept
-from pipelines.terms import open_term
 
 _CROP_SIDE: Final = 112
 _GAP: Final = 8

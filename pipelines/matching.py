@@ -36,13 +36,13 @@ from pipelines.database.parts import parts
 from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, shards
 from pipelines.database.times import moment
+from pipelines.evidence.keeping import keep_evidence, tend_evidence
 from pipelines.galleries import load_gallery
 from pipelines.hits.statuses import settle_statuses
 from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
 from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.keeping import keep_evidence, tend_evidence
 from pipelines.registry.subjects import active_versions, note_lapsed, require_active, take_up
 from pipelines.registry.templates import subjects_with
 from pipelines.scan.again import STAGE, embed_alone, leave, refuse_item
@@ -90,7 +90,7 @@ def match_pending(
 
     ``sweep`` takes the shards that were never compared, with every active subject; ``rescan`` takes every shard, with
     the subjects it lacks (``subject_ids`` limits them). What was found is kept to look at before anybody acts on it
-    (:mod:`pipelines.keeping`). Raises :class:`NotReadyError` for an empty registry (I7).
+    (:mod:`pipelines.evidence.keeping`). Raises :class:`NotReadyError` for an empty registry (I7).
     """
     resume(workspace, STAGE, embed_alone, refuse_item)
     total, subjects = MatchCounts(), set[str]()

@@ -1,4 +1,4 @@
-"""Settings of :mod:`pipelines.keeping`: what is kept to look at of what was found, how large, and how long."""
+"""Settings of :mod:`pipelines.evidence.keeping`: what is kept to look at of what was found, how large, and how long."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ from pipelines.corpus.manifest import list_shards
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.ending import withdraw
+from pipelines.evidence.kept import open_picture
 from pipelines.hits.listing import list_hits
 from pipelines.home import failpoints
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope
-from pipelines.kept_evidence import open_picture
 from pipelines.requests import accept_request
 from pipelines.status import read_status
 from pipelines.sweep import measure_coverage

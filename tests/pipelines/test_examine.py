@@ -21,6 +21,7 @@ from pipelines.database import set_state
 from pipelines.database.evidence import decisions, examined, model_files, seeds
 from pipelines.database.tables import audit, hits, items
 from pipelines.ending import erase, withdraw
+from pipelines.evidence.terms import open_term
 from pipelines.examine import examine_pending
 from pipelines.examined import unexamined_count
 from pipelines.hits.counting import live_hits
@@ -32,7 +33,6 @@ from pipelines.registry.subjects import Identity, insert_subject, show_identity
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import FinishedRequests, finish_searches, rescan
 from pipelines.sweep import list_source, require_complete, sweep
-from pipelines.terms import open_term
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.durability_process import run_night

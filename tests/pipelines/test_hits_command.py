@@ -17,9 +17,9 @@ from embeddings.errors import InputError
 from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.decisions import decide
+from pipelines.evidence.passages import passage_around
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.passages import passage_around
 from pipelines.sweep import sweep
 from tests.conftest import KEY
 from tests.fakes import person, picture

@@ -21,11 +21,11 @@ from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.decisions import decide
 from pipelines.ending import erase, withdraw
+from pipelines.evidence.kept import KeptFacts, open_picture, read_kept
 from pipelines.hits.counting import live_hits
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.recent import RecentContents
 from pipelines.home.workspace import Workspace
-from pipelines.kept_evidence import KeptFacts, open_picture, read_kept
 from pipelines.looks import look, look_at, reveal
 from pipelines.registry.renewal import renew
 from pipelines.requests import accept_request
@@ -378,7 +378,7 @@ def test_whoever_withdraws_is_not_erased_by_it(workspace: Workspace, uploads: Pa
 
 
 def test_a_picture_that_ends_every_process_is_said_to_be_missing(workspace: Workspace, uploads: Path, hit: Hit) -> None:
-    from pipelines.keeping import refuse_item
+    from pipelines.evidence.keeping import refuse_item
 
     with workspace.database.write() as tx:
         tx.execute(sa.delete(kept_evidence))

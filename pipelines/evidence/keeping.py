@@ -25,6 +25,9 @@ from embeddings.types import Content
 from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, subject_keys
+from pipelines.evidence.kept import count_kept, let_go_of_evidence, sealed
+from pipelines.evidence.passages import find_passage
+from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import hits_in_force
 from pipelines.home.attempts import attempting
 from pipelines.home.clock import acts
@@ -33,11 +36,8 @@ from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import ahead, fetch_until, found
 from pipelines.intake.retries import after_try, retry_is_due
-from pipelines.kept_evidence import count_kept, let_go_of_evidence, sealed
-from pipelines.passages import find_passage
 from pipelines.registry.templates import open_subject_key
 from pipelines.sources import Item, ItemSource
-from pipelines.terms import open_term
 
 if TYPE_CHECKING:
     from embeddings.images import Frame
@@ -210,7 +210,7 @@ def _with_hits(workspace: Workspace, batch: Sequence[_Fetched]) -> list[tuple[_F
 
 def _cuts(workspace: Workspace, one: _Fetched, waiting: Sequence[Any]) -> Iterator[_Cut]:
     """Decode an item once, and cut out what each of its hits is about."""
-    from pipelines.cutting import as_jpeg, cut_hit, decoded
+    from pipelines.evidence.cutting import as_jpeg, cut_hit, decoded
 
     config = workspace.config.evidence
     content, problem = one.content, one.problem

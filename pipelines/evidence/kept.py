@@ -25,7 +25,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.registry.templates import open_subject_key
 
 if TYPE_CHECKING:
-    from pipelines.passages import Passage
+    from pipelines.evidence.passages import Passage
 
 _FACTS: Final = ("kept_at", "bytes", "width", "height", "problem", "lapsed_at")
 
@@ -80,7 +80,7 @@ def open_picture(connection: Connection, sealer: Sealer, hit_id: str) -> bytes |
 
 def open_passage(connection: Connection, sealer: Sealer, hit_id: str) -> Passage | None:
     """The sentence that is kept of a hit, or None."""
-    from pipelines.passages import Passage
+    from pipelines.evidence.passages import Passage
 
     opened = _open(connection, sealer, hit_id, "passage")
     return None if opened is None else Passage.from_bytes(opened)

@@ -49,7 +49,6 @@ from embeddings.types import Float32, vector_column
 from indexes.corpus import corpus_schema
 from indexes.gallery import Gallery
 from indexes.join import brute_force
-from pipelines import matching
 from pipelines.compaction import compact
 from pipelines.corpus.manifest import insert_shard, list_shards
 from pipelines.database.tables import hits, items
@@ -57,6 +56,7 @@ from pipelines.home.canary import Canary
 from pipelines.home.sealing import KeyFileWarning
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import text_digest
+from pipelines.matching import faces
 from pipelines.registry.references import Reference
 from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import rescan
@@ -211,7 +211,7 @@ def requests_row(store: Store, work: str, first: int, last: int) -> Row:
     workspace, threshold = store.workspace, store.workspace.thresholds.review
     ours, theirs, reading, found, identical = [], [], [], 0, True
     for number in range(first, last):
-        compared = timed(matching, "compare_shard")
+        compared = timed(faces, "compare_shard")
         subject_id, seconds = one_request(workspace, store.targets[number])
         ours.append(seconds)
         reading.append(sum(compared()))

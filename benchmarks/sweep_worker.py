@@ -16,8 +16,9 @@ from typing import Any
 
 from benchmarks.machine import peak_mb
 from benchmarks.turns import Seat
-from pipelines import matching, sweep
+from pipelines import sweep
 from pipelines.home.workspace import open_workspace
+from pipelines.matching import faces
 from pipelines.scan import faces
 from pipelines.settings.environment import read_environment
 
@@ -27,7 +28,7 @@ STAGES = {
     "embed": ((faces, "embed_shard"),),
     "shards": ((faces, "merge"), (faces, "corpus_rows"), (faces, "_write_shard")),
     "database": ((sweep, "begin_run"), (faces, "_known"), (faces, "_commit"), (sweep, "summarise")),
-    "match": ((matching, "match_pending"),),
+    "match": ((faces, "match_pending"),),
     "judge": ((sweep, "judge_pending"),),
 }
 """Functions of each stage. None of them calls another, and none waits for a turn. The next batch is fetched beside the

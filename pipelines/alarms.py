@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import outbox
-from pipelines.examined import unexamined_count
 from pipelines.home.clock import doubt
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_statuses
 from pipelines.judging import unjudged_count
+from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.endings import count_ended
 from pipelines.requests import unfinished_requests
 from pipelines.sweep import measure_coverage

@@ -13,12 +13,12 @@ from typing import Literal
 
 from embeddings.errors import EnrolmentError, InputError
 from indexes.name_rules import SubjectNames
-from pipelines.galleries import CANDIDATE, candidate_gallery, load_gallery
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.impact import Impact, measure_impact
+from pipelines.matching.galleries import CANDIDATE, candidate_gallery, load_gallery
 from pipelines.policy.schema import EnrolmentSettings
 from pipelines.registry.identities import Identity, open_names
 from pipelines.registry.references import Reference

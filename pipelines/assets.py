@@ -43,8 +43,6 @@ from dagster import (
 from pipelines.backfill import backfill_templates
 from pipelines.day_blocks import forget_blocks
 from pipelines.delivery import deliver
-from pipelines.examine import examine_pending
-from pipelines.examined import unexamined_count
 from pipelines.home.actors import service
 from pipelines.home.progress import Progress
 from pipelines.home.workspace import Workspace
@@ -52,7 +50,9 @@ from pipelines.intake.ledger import Scope, count_statuses, source_id
 from pipelines.intake.listing import ListedCounts
 from pipelines.judging import judge_pending
 from pipelines.load_time import read_load_time
-from pipelines.matching import match_pending
+from pipelines.matching.coverage import unexamined_count
+from pipelines.matching.faces import match_pending
+from pipelines.matching.names import examine_pending
 from pipelines.observed import observe_home
 from pipelines.report import write_report
 from pipelines.resources import SERVICE, Home, explained

@@ -30,14 +30,14 @@ from embeddings.alignment import CROP_SIDE
 from embeddings.errors import CorruptionError
 from pipelines.backfill_state import BACKFILL, STATES, BackfillState, read_backfill, record_progress
 from pipelines.database.tables import templates
-from pipelines.examine import examine_pending
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
-from pipelines.matching import match_pending
+from pipelines.matching.faces import match_pending
+from pipelines.matching.names import examine_pending
 from pipelines.registry.templates import open_crops, store_template, subjects_without
 from pipelines.rescan import finish_searches
 from pipelines.run_log import begin_run, finish_run

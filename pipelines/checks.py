@@ -65,9 +65,9 @@ from pipelines.day_checks import FETCHED, HIT_RATE, READ, SCANNER, check_day
 from pipelines.days import approval_digest, standing_approval
 from pipelines.days import approve_day as approve_day_stage
 from pipelines.delivery import compare_with_service
-from pipelines.galleries import load_gallery
 from pipelines.home.actors import service
 from pipelines.home.workspace import Workspace
+from pipelines.matching.galleries import load_gallery
 from pipelines.registry.subjects import active_versions
 from pipelines.report import write_report
 from pipelines.resources import SERVICE, Home, LikenessHome, explained

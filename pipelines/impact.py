@@ -25,7 +25,6 @@ from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery
 from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
-from pipelines.comparison import compare_kept
 from pipelines.corpus.manifest import list_shards
 from pipelines.corpus.retention import expiry, is_kept
 from pipelines.database.evidence import model_files
@@ -36,6 +35,7 @@ from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.model_files import header_texts
 from pipelines.intake.texts import by_place, texts_of
+from pipelines.matching.comparison import compare_kept
 from pipelines.sources import Item
 from pipelines.text.shown import digest_of
 
@@ -195,7 +195,7 @@ def _still_there(
 
 
 def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress) -> dict[str, FoundItem]:
-    """Item id -> an item whose texts or file header name the candidate, as :mod:`pipelines.examine` finds it."""
+    """Item id -> an item whose texts or file header name the candidate, as :mod:`pipelines.matching.names` finds it."""
     matcher = NameMatcher([names], settings=workspace.config.names.settings())
     found: dict[str, FoundItem] = {}
     done, after = 0, ""

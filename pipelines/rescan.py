@@ -16,8 +16,6 @@ from pipelines.database import get_state, set_state
 from pipelines.database.evidence import examined
 from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
-from pipelines.examine import examine_pending
-from pipelines.examined import is_examined_for, required, unexamined_count
 from pipelines.hits.counting import hits_in_force
 from pipelines.home import audit
 from pipelines.home.clock import acts
@@ -26,7 +24,9 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_outdated
 from pipelines.judging import judge_pending
 from pipelines.judging.request_progress import settle_requests
-from pipelines.matching import match_pending
+from pipelines.matching.coverage import is_examined_for, required, unexamined_count
+from pipelines.matching.faces import match_pending
+from pipelines.matching.names import examine_pending
 from pipelines.registry.subjects import active_versions, expire_subjects
 from pipelines.requests import finish_search, get_request, list_requests, retry_request
 from pipelines.run_log import begin_run, finish_run

@@ -21,11 +21,11 @@ from pipelines.database.tables import runs
 from pipelines.database.times import moment
 from pipelines.days import blocked_days
 from pipelines.evidence.kept import KeptCounts, count_kept
-from pipelines.examined import unexamined_count
 from pipelines.hits.statuses import statuses_now
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_unsettled, scanner_faults
 from pipelines.judging import earlier_hits_count, unjudged_count
+from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.endings import Ending, ending_within
 from pipelines.registry.subjects import active_versions
 from pipelines.request_limits import requests_today

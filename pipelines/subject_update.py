@@ -3,7 +3,7 @@
 What would find more (a reference, an alias, an exclusion less) is weighed as an enrolment is, for the person as it
 would be then: above the policy's limits it takes two people, or nobody may. Whatever changes what must be compared
 gives the subject a new version, so that a rescan is due; what finds less drops its evidence at once
-(:mod:`pipelines.dropping`).
+(:mod:`pipelines.matching.dropping`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from indexes.join import pair_scores
 from indexes.name_rules import SubjectNames, require_usable
 from pipelines.approval import Approvals, approvals_needed, covers, in_words, preview_change, refusal
 from pipelines.database.tables import subjects, templates
-from pipelines.dropping import Dropped, drop_faces, drop_names, settle_dropped
 from pipelines.home import audit
 from pipelines.home.actors import are_two_people, identity_of
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.impact import Impact
+from pipelines.matching.dropping import Dropped, drop_faces, drop_names, settle_dropped
 from pipelines.registry.identities import Identity, require_short_identity, seal_identity, unseal_identity
 from pipelines.registry.references import Reference
 from pipelines.registry.renewal import require_renewable

@@ -23,7 +23,6 @@ from pipelines.corpus.manifest import list_shards, uncovered
 from pipelines.database import get_state, set_state
 from pipelines.database.tables import items, runs, verdicts
 from pipelines.database.times import moment
-from pipelines.examined import unexamined_count
 from pipelines.hits.counting import hits_in_force
 from pipelines.hits.verdicts import verdicts_in_force
 from pipelines.home.clock import acts
@@ -41,6 +40,7 @@ from pipelines.intake.ledger import (
 from pipelines.intake.listing import ListedCounts, record_listing, remember_listed, was_listed
 from pipelines.intake.retries import retry_is_due
 from pipelines.judging import judge_pending, unjudged_count
+from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.subjects import active_versions, expire_subjects, require_active
 from pipelines.registry.templates import require_templates, subjects_without
 from pipelines.run_log import begin_run, finish_run
@@ -117,8 +117,8 @@ class SweepSummary:
 @acts
 def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent) -> SweepSummary:
     """Sweep one source, one day of it or all, and return the summary that is also stored with the run."""
-    from pipelines.examine import examine_pending
-    from pipelines.matching import match_pending
+    from pipelines.matching.faces import match_pending
+    from pipelines.matching.names import examine_pending
     from pipelines.scan.describe import describe_pending
     from pipelines.scan.faces import scan_pending
 

@@ -92,7 +92,7 @@ def resemblances_in_registry(
 ) -> dict[str, float]:
     """Who is registered and looks like these references, with the best score; ``but_for``: the person themselves."""
     from pipelines.database.times import moment
-    from pipelines.galleries import load_gallery
+    from pipelines.matching.galleries import load_gallery
     from pipelines.registry.references import resemblances
     from pipelines.registry.subjects import active_versions
 

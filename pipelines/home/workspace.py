@@ -82,7 +82,7 @@ class Workspace:
         )
         self.seal = StateSeal(sealer, witness, self.failpoints)
         self.galleries: dict[Hashable, Gallery] = {}
-        """The gallery last compared with, by what it was made of; see :mod:`pipelines.matching`."""
+        """The gallery last compared with, by what it was made of; see :mod:`pipelines.matching.faces`."""
         self.recent = RecentContents()
         """What was fetched by this process a moment ago."""
         self.isolated = False

@@ -19,7 +19,7 @@ from pipelines.compaction import compact, hold
 from pipelines.database import tables
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
-from pipelines.matching import match_pending
+from pipelines.matching.faces import match_pending
 from pipelines.policy import BandSettings
 from pipelines.requests import accept_request, get_request
 from pipelines.rescan import rescan

@@ -18,13 +18,13 @@ from dagster import (
     build_sensor_context,
 )
 
-from pipelines import matching
 from pipelines.automation import rescan_key
 from pipelines.database import set_state, tables
 from pipelines.definitions import defs
 from pipelines.ending import withdraw
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.matching import faces
 from pipelines.requests import accept_request, get_request
 from pipelines.rescan import wanted_rescans
 from pipelines.run_log import begin_run
@@ -237,13 +237,13 @@ def test_an_open_or_withdrawn_request_asks_for_nothing(place: Workspace, sensors
 @pytest.fixture
 def disk_full(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Make every comparison of a shard fail until the returned function is called."""
-    original = matching.compare_shard
+    original = faces.compare_shard
 
     def fail(*_: object, **__: object) -> object:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(matching, "compare_shard", fail)
-    return lambda: monkeypatch.setattr(matching, "compare_shard", original)
+    monkeypatch.setattr(faces, "compare_shard", fail)
+    return lambda: monkeypatch.setattr(faces, "compare_shard", original)
 
 
 def test_a_failed_rescan_is_counted_recorded_and_asked_for_again(

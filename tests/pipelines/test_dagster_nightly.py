@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, DagsterInstance, ExecuteInProcessResult
 
 from embeddings.errors import NotReadyError
-from pipelines import galleries
 from pipelines.assets import day_scope
 from pipelines.database import get_state, set_state, tables
 from pipelines.definitions import defs, home
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.intake.ledger import Scope, source_id
+from pipelines.matching import galleries
 from pipelines.registry import subjects
 from pipelines.registry.references import read_references
 from pipelines.registry.subjects import Identity, insert_subject

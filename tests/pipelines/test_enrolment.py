@@ -13,8 +13,8 @@ from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, St
 from pipelines.database import tables
 from pipelines.database.registry_version import registry_version
 from pipelines.ending import erase
-from pipelines.galleries import load_gallery
 from pipelines.home.workspace import Workspace
+from pipelines.matching.galleries import load_gallery
 from pipelines.registry.references import Reference, read_references, resembling_subjects
 from pipelines.registry.subjects import Identity, active_versions, insert_subject, list_subjects, show_identity
 from pipelines.requests import accept_request, list_requests, reject_request

@@ -16,18 +16,18 @@ import sqlalchemy as sa
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError
 from embeddings.fingerprints import PDQ_MODEL_ID
 from embeddings.header_evidence import HeaderText
-from pipelines import examine
 from pipelines.database import set_state
 from pipelines.database.evidence import decisions, examined, model_files, seeds
 from pipelines.database.tables import audit, hits, items
 from pipelines.ending import erase, withdraw
 from pipelines.evidence.terms import open_term
-from pipelines.examine import examine_pending
-from pipelines.examined import unexamined_count
 from pipelines.hits.counting import live_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake import texts
 from pipelines.intake.ledger import Scope
+from pipelines.matching import names
+from pipelines.matching.coverage import unexamined_count
+from pipelines.matching.names import examine_pending
 from pipelines.registry.identities import open_names
 from pipelines.registry.subjects import Identity, insert_subject, show_identity
 from pipelines.requests import accept_request, get_request, open_request
@@ -139,7 +139,7 @@ def test_header_texts_are_searched_as_the_content_s(
     upload(uploads, "a.png", picture(WHITE))
     texts = (HeaderText("header:ss_output_name", "janeDoe_v10"), HeaderText("header:modelspec.tags", "jane"))
     both = (*texts, HeaderText("header:modelspec.tags", "doe"))
-    monkeypatch.setattr(examine, "header_texts", lambda connection, sealer, contents: dict.fromkeys(contents, both))
+    monkeypatch.setattr(names, "header_texts", lambda connection, sealer, contents: dict.fromkeys(contents, both))
     night(workspace, uploads)
     assert found(workspace, "header") == {("a.png", jane, "header:ss_output_name", "joined")}
     with workspace.database.read() as connection:
@@ -174,14 +174,14 @@ def test_i2_a_subject_that_joins_during_the_sweep_is_looked_for_in_everything(
     for number in range(5):
         upload(uploads, f"{number}.png", picture(WHITE), title="Ann Moe and Jane Doe")
     joined: list[str] = []
-    search = examine._names_in
+    search = names._names_in
 
     def joining(*args: Any) -> Any:
         if not joined and args[0] == "2.png":
             joined.append(join(workspace, "Ann Moe", who=2))
         return search(*args)
 
-    monkeypatch.setattr(examine, "_names_in", joining)
+    monkeypatch.setattr(names, "_names_in", joining)
     night(workspace, uploads)
     assert found(workspace) == {
         (f"{number}.png", subject_id, "title", "full_name") for number in range(5) for subject_id in (jane, joined[0])
@@ -227,7 +227,7 @@ def test_an_item_that_changes_while_it_is_examined_is_examined_as_it_is_then(
 ) -> None:
     jane = join(workspace, "Jane Doe")
     upload(uploads, "a.png", picture(WHITE), title="jane doe")
-    search, changed = examine._names_in, list[str]()
+    search, changed = names._names_in, list[str]()
 
     def changing(*args: Any) -> Any:
         if not changed:
@@ -235,7 +235,7 @@ def test_an_item_that_changes_while_it_is_examined_is_examined_as_it_is_then(
             list_source(workspace, source_of(uploads), day=None)
         return search(*args)
 
-    monkeypatch.setattr(examine, "_names_in", changing)
+    monkeypatch.setattr(names, "_names_in", changing)
     night(workspace, uploads)
     assert found(workspace) == {("a.png", jane, "prompt", "reordered")}
     with workspace.database.read() as connection:

@@ -14,7 +14,6 @@ from dagster import AssetCheckSeverity, AssetKey, DagsterInstance
 from dagster._core.definitions.asset_checks.asset_check_spec import AssetCheckKey
 
 from embeddings.errors import InputError, StateError
-from pipelines import galleries
 from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.database.days import day_approvals
@@ -23,6 +22,7 @@ from pipelines.days import Approval, approve_day, list_days, open_reason, read_d
 from pipelines.definitions import defs
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
+from pipelines.matching import galleries
 from pipelines.status import read_status
 from pipelines.sweep import sweep
 from pipelines.takedown.outbox import counts_by_state

@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import EnrolmentError, InputError, StateError
-from pipelines import comparison
 from pipelines.compaction import compact
 from pipelines.database import tables
 from pipelines.database.evidence import examined
 from pipelines.decisions import decide
 from pipelines.delivery import deliver
 from pipelines.ending import erase, withdraw
-from pipelines.examined import unexamined_count
 from pipelines.hits.listing import list_hits
 from pipelines.hits.statuses import statuses_now
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
+from pipelines.matching import comparison
+from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.renewal import renew
 from pipelines.registry.subjects import list_subjects
 from pipelines.rescan import rescan, wanted_rescans
@@ -201,7 +201,7 @@ def test_i2_an_end_in_the_middle_of_a_comparison_is_not_covered_by_it(
         clock.forward(days=2)
         return compared
 
-    monkeypatch.setattr("pipelines.comparison.compare_kept", late)
+    monkeypatch.setattr("pipelines.matching.comparison.compare_kept", late)
     sweep(swept, source_of(uploads), day=None)
     monkeypatch.undo()
     assert {status for name, status in stored(swept).items() if name != "other.png"} == {"clean"}

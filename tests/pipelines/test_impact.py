@@ -23,11 +23,11 @@ from pipelines.cli import main
 from pipelines.compaction import compact
 from pipelines.database import tables
 from pipelines.database.tables import metadata
-from pipelines.galleries import candidate_gallery
 from pipelines.hits.listing import list_hits
 from pipelines.home import actors, audit
 from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.impact import Impact, measure_impact
+from pipelines.matching.galleries import candidate_gallery
 from pipelines.policy.schema import EnrolmentSettings
 from pipelines.registry.references import Reference
 from pipelines.registry.subjects import Identity, list_subjects

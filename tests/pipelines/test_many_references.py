@@ -13,8 +13,8 @@ from embeddings.types import Float32
 from indexes.clustered import ClusteredGallery
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.database.tables import templates
-from pipelines.galleries import load_gallery
 from pipelines.home.workspace import Workspace
+from pipelines.matching.galleries import load_gallery
 from pipelines.policy import BandSettings
 from pipelines.registry.references import Reference
 from pipelines.registry.subjects import Identity, insert_subject

@@ -14,13 +14,13 @@ import sqlalchemy as sa
 
 from embeddings.errors import NotReadyError
 from pipelines.database.tables import contents, items
-from pipelines.examine import examine_pending
 from pipelines.home.attempts import abandoned, attempting
 from pipelines.home.isolation import resume, run_isolated
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
-from pipelines.matching import match_pending
+from pipelines.matching.faces import match_pending
+from pipelines.matching.names import examine_pending
 from pipelines.scan.describe import describe_pending
 from pipelines.scan.faces import scan_pending
 from pipelines.settings.config import Config

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from benchmarks.synthetic import real_references
 from embeddings.errors import NotReadyError
 from embeddings.types import vectors_of
-from pipelines.comparison import Side, compare_shard
 from pipelines.corpus.manifest import list_shards
 from pipelines.database.tables import hits, items, shards
 from pipelines.home.engine import open_engine
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.matching.comparison import Side, compare_shard
 from pipelines.registry.subjects import active_versions
 from pipelines.sample.variants import generate_variants
 from pipelines.settings.config import RayConfig

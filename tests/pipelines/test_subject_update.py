@@ -12,12 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import EnrolmentError, InputError, StateError
-from pipelines import comparison
 from pipelines.database import tables
 from pipelines.decisions import decide
 from pipelines.ending import withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
+from pipelines.matching import comparison
 from pipelines.registry.renewal import renew
 from pipelines.registry.subjects import show_identity
 from pipelines.registry.templates import list_references
@@ -192,7 +192,7 @@ def test_a_comparison_that_was_under_way_enters_nothing_by_a_removed_reference(
             update(workspace, subject, waiting.pop())
         return compared
 
-    monkeypatch.setattr("pipelines.comparison.compare_kept", late)
+    monkeypatch.setattr("pipelines.matching.comparison.compare_kept", late)
     sweep(workspace, source_of(uploads), day=None)
     monkeypatch.undo()
     assert waiting == []

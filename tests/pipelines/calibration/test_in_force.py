@@ -19,7 +19,7 @@ from pipelines.hits.listing import list_hits
 from pipelines.home.calibrations import insert_calibration, stop
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.matching import match_pending
+from pipelines.matching.faces import match_pending
 from pipelines.policy import BandSettings
 from pipelines.report import write_report
 from pipelines.rescan import rescan, retry_rescan, wanted_rescans

@@ -18,11 +18,11 @@ from pipelines.database.tables import hits
 from pipelines.evidence.terms import term_aad
 from pipelines.home.sealing import seal
 from pipelines.home.workspace import Workspace
-from pipelines.names_sought import SeedMatch
+from pipelines.matching.sought import SeedMatch
 from pipelines.registry.templates import open_subject_key
 
 if TYPE_CHECKING:
-    from pipelines.comparison import FoundBy
+    from pipelines.matching.comparison import FoundBy
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,15 +20,12 @@ from embeddings.errors import UnscannableError
 from embeddings.faults import guarded
 from embeddings.fingerprints import pdq_score
 from indexes.names import NameMatcher
-from pipelines.comparison import FoundBy
 from pipelines.database import insert_missing
 from pipelines.database.evidence import examined
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
 from pipelines.evidence.keeping import keep_evidence
-from pipelines.examined import coverage_id, required, unexamined, unexamined_count
-from pipelines.found_hits import FoundHit, hit_rows, name_hit, seed_hit
 from pipelines.hits.counting import hits_in_force
 from pipelines.hits.statuses import settle_statuses
 from pipelines.home.attempts import attempting
@@ -39,7 +36,10 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, text_digest
 from pipelines.intake.model_files import header_texts
 from pipelines.intake.texts import by_place, texts_of
-from pipelines.names_sought import Sought
+from pipelines.matching.comparison import FoundBy
+from pipelines.matching.coverage import coverage_id, required, unexamined, unexamined_count
+from pipelines.matching.finds import FoundHit, hit_rows, name_hit, seed_hit
+from pipelines.matching.sought import Sought
 from pipelines.registry.subjects import active_versions, note_lapsed, take_up
 from pipelines.sources import Item
 

@@ -21,12 +21,12 @@ from indexes.names import NameMatcher
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items
 from pipelines.evidence.terms import open_term
-from pipelines.found_hits import hit_rows, name_hit
 from pipelines.hits.statuses import settle_statuses
 from pipelines.home.workspace import Workspace
 from pipelines.intake.model_files import header_texts
 from pipelines.intake.texts import by_place, texts_of
 from pipelines.judging import judge_without
+from pipelines.matching.finds import hit_rows, name_hit
 from pipelines.sources import Item
 
 _OF_MATCH: Final = ("match", "band", "sealed_term")

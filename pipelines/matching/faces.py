@@ -19,7 +19,6 @@ from embeddings.errors import StateError
 from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery
-from pipelines.comparison import Comparison, FoundBy, Side, compare_shard
 from pipelines.corpus.manifest import (
     ListedShard,
     find_shard,
@@ -37,12 +36,13 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, shards
 from pipelines.database.times import moment
 from pipelines.evidence.keeping import keep_evidence, tend_evidence
-from pipelines.galleries import load_gallery
 from pipelines.hits.statuses import settle_statuses
 from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
 from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
+from pipelines.matching.comparison import Comparison, FoundBy, Side, compare_shard
+from pipelines.matching.galleries import load_gallery
 from pipelines.registry.subjects import active_versions, note_lapsed, require_active, take_up
 from pipelines.registry.templates import subjects_with
 from pipelines.scan.again import STAGE, embed_alone, leave, refuse_item

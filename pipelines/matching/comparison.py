@@ -1,6 +1,6 @@
 """Comparing one shard with a gallery: from stored vectors, streamed, or from content that is embedded again.
 
-Reads only, and knows nothing of coverage; what it found is committed by :mod:`pipelines.matching`.
+Reads only, and knows nothing of coverage; what it found is committed by :mod:`pipelines.matching.faces`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry, corpus_schema
 from indexes.gallery import Gallery, GalleryMatches
 from pipelines.corpus.retention import is_kept
-from pipelines.galleries import load_gallery
 from pipelines.home.workspace import Workspace
+from pipelines.matching.galleries import load_gallery
 from pipelines.policy import band_of
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
 from pipelines.database.registry_version import registry_version
 from pipelines.database.times import moment
-from pipelines.examined import seeds_in_force
 from pipelines.home.workspace import Workspace
+from pipelines.matching.coverage import seeds_in_force
 from pipelines.registry.identities import open_names
 from pipelines.registry.seeds import seed_version
 from pipelines.registry.subjects import active_versions

@@ -18,7 +18,7 @@ from pipelines.database.in_force import is_in_force
 from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import contents, hits, items, outbox, subject_keys, subjects, templates, verdicts
 from pipelines.database.times import moment
-from pipelines.decision_record import verify_decisions
+from pipelines.decisions.log import verify_decisions
 from pipelines.hits.counting import content_key, hits_in_force, verdict_of_hit
 from pipelines.home import audit
 from pipelines.home.calibrations import verify_calibrations

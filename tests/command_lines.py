@@ -28,8 +28,8 @@ from pipelines.calibration.measure import calibrate as measure
 from pipelines.calibration.measure import use as in_force
 from pipelines.cli import main
 from pipelines.database import tables
-from pipelines.decision_record import list_decisions
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
+from pipelines.decisions.log import list_decisions
 from pipelines.hits.listing import list_hits
 from pipelines.home.audit_export import export_audit
 from pipelines.home.content_models import ContentModels

@@ -23,7 +23,7 @@ from pipelines.automation import (
 )
 from pipelines.day_checks import APPROVABLE
 from pipelines.days import STATES as DAY_STATES
-from pipelines.decisions import REASONS
+from pipelines.decisions.decide import REASONS
 from pipelines.judging.request_progress import STATES, OpenWork
 from pipelines.settings.config import Config
 from pipelines.takedown.outbox import STATES as MESSAGE_STATES

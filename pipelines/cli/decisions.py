@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 import click
 
-from pipelines.bulk import HitQuery
 from pipelines.cli.console import COUNT, actor, command_options, emit, opened, parse_day, say, to_plain
 from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, typed_again
-from pipelines.decisions import REASONS, Answer, Word
+from pipelines.decisions.bulk import HitQuery
+from pipelines.decisions.decide import REASONS, Answer, Word
 from pipelines.home.private_files import publish, require_writable
 from pipelines.policy import RULES
 from pipelines.settings.environment import Environment
@@ -70,9 +70,9 @@ def decide(
     changed. A takedown that follows is not sent before the policy's `decisions.undo_minutes` are over, and --undo takes
     everything back.
     """
-    from pipelines.bulk import decide_chosen
-    from pipelines.bulk import preview as preview_chosen
-    from pipelines.decisions import decide_as, undo
+    from pipelines.decisions.bulk import decide_chosen
+    from pipelines.decisions.bulk import preview as preview_chosen
+    from pipelines.decisions.decide import decide_as, undo
 
     query = HitQuery(**chosen)
     _require_one_way(hit_ids, decision, query, undone, yes=yes, expect=expect)
@@ -138,7 +138,7 @@ def decisions() -> None:
 @command_options
 def list_command(environment: Environment, as_json: bool, **chosen: Any) -> None:
     """List decisions, the newest first: who said what of which hit, and what was undone. --json gives every field."""
-    from pipelines.decision_record import list_decisions
+    from pipelines.decisions.log import list_decisions
 
     with opened(environment) as workspace, workspace.database.read() as connection:
         found = list_decisions(connection, **chosen)
@@ -151,7 +151,7 @@ def list_command(environment: Environment, as_json: bool, **chosen: Any) -> None
 @command_options
 def note_command(environment: Environment, as_json: bool, decision_id: str) -> None:
     """Show the note of a decision. The look is recorded."""
-    from pipelines.decision_record import open_note
+    from pipelines.decisions.log import open_note
 
     with opened(environment) as workspace:
         note = open_note(workspace, decision_id, actor=actor())
@@ -171,7 +171,7 @@ def look(environment: Environment, as_json: bool, hit_id: str, target: Path, ove
 
     Where the source cannot give it any more, it is what was kept when the hit was found, and the command says so.
     """
-    from pipelines.looks import look_at
+    from pipelines.decisions.looks import look_at
 
     require_writable(target, overwrite=overwrite)
     with opened(environment) as workspace:
@@ -192,7 +192,7 @@ def look(environment: Environment, as_json: bool, hit_id: str, target: Path, ove
 @command_options
 def show_hit(environment: Environment, as_json: bool, hit_id: str, revealing: bool) -> None:
     """Show everything that explains one hit, in force or not."""
-    from pipelines.looks import explain_hit, reveal
+    from pipelines.decisions.looks import explain_hit, reveal
 
     with opened(environment) as workspace:
         with workspace.database.read() as connection:

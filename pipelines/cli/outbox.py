@@ -11,7 +11,7 @@ import click
 
 from pipelines.cli.console import COUNT, actor, command_options, emit, opened, say
 from pipelines.cli.typed import Digest, typed_again
-from pipelines.outbox_desk import (
+from pipelines.decisions.messages import (
     DISCARD_REASONS,
     Act,
     MessageQuery,
@@ -19,7 +19,7 @@ from pipelines.outbox_desk import (
     act_on_chosen,
     list_messages,
 )
-from pipelines.outbox_desk import preview as preview_messages
+from pipelines.decisions.messages import preview as preview_messages
 from pipelines.settings.environment import Environment
 from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, STATES, WITHDRAWAL
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from embeddings.errors import EnrolmentError, StateError
-from pipelines.decisions import Word, decide, undo
+from pipelines.decisions.decide import Word, decide, undo
 from pipelines.delivery import deliver, open_client
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace

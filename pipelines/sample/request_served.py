@@ -13,7 +13,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from pipelines.alarms import read_alarms
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
 from pipelines.delivery import deliver
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace

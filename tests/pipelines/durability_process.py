@@ -25,7 +25,7 @@ import click
 from pipelines.backfill import backfill
 from pipelines.cli.console import command_options
 from pipelines.compaction import compact
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
 from pipelines.delivery import deliver
 from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.rescan import rescan

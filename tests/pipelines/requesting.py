@@ -14,8 +14,8 @@ from sqlalchemy.engine import Row
 
 from pipelines.cli import main
 from pipelines.database.tables import audit, outbox
-from pipelines.decisions import Word
-from pipelines.decisions import decide as decide_hits
+from pipelines.decisions.decide import Word
+from pipelines.decisions.decide import decide as decide_hits
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.requests import RemovalRequest, accept_request, get_request

@@ -14,7 +14,7 @@ import pytest
 from embeddings.errors import ConfigError, EnrolmentError, InputError, LikenessError, WeightsError
 from embeddings.local_pack import read_local_pack
 from embeddings.strict_toml import MOST_BYTES, parse_toml
-from pipelines.decisions import MOST_NOTE, Answer
+from pipelines.decisions.decide import MOST_NOTE, Answer
 from pipelines.home.workspace import Workspace
 from pipelines.policy import load_policy
 from pipelines.policy.concept_list import load_concepts

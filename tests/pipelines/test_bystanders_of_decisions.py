@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.database.tables import outbox, verdicts
-from pipelines.decisions import REASONS, decide, undo
+from pipelines.decisions.decide import REASONS, decide, undo
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.registry.subjects import expire_subjects

@@ -20,7 +20,7 @@ from pipelines.compaction import compact
 from pipelines.corpus.retention import let_go
 from pipelines.database import set_state
 from pipelines.database.tables import audit, subjects
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
 from pipelines.delivery import deliver, intervene
 from pipelines.ending import withdraw
 from pipelines.hits.listing import list_hits

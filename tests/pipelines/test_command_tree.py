@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import Result
 
-from pipelines.decisions import REASONS
+from pipelines.decisions.decide import REASONS
 from pipelines.takedown.receiver import Receiver
 from tests.command_lines import (
     Place,

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from embeddings.errors import InputError, StateError
 from pipelines.backfill import backfill, backfill_templates
-from pipelines.bulk import HitQuery, choose, decide_chosen, preview
 from pipelines.database import evidence, tables
-from pipelines.decision_record import list_decisions, open_note
-from pipelines.decisions import REASONS, Answer, DecisionSummary, decide, undo
+from pipelines.decisions.bulk import HitQuery, choose, decide_chosen, preview
+from pipelines.decisions.decide import REASONS, Answer, DecisionSummary, decide, undo
+from pipelines.decisions.log import list_decisions, open_note
 from pipelines.ending import erase, withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace

@@ -16,7 +16,7 @@ from embeddings.fingerprints import pdq
 from pipelines.database import tables
 from pipelines.database.evidence import model_verdicts, seeds
 from pipelines.database.tables import outbox
-from pipelines.decisions import Word, decide
+from pipelines.decisions.decide import Word, decide
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending

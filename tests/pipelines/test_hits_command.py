@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from embeddings.errors import InputError
 from pipelines.cli import main
 from pipelines.database import tables
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
 from pipelines.evidence.passages import passage_around
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.workspace import Workspace
@@ -194,7 +194,7 @@ def test_decisions_say_who_what_when_and_what_was_undone(platform: Workspace, ru
 
 
 def test_what_is_unsure_about_a_hit_that_is_gone_waits_for_nobody(platform: Workspace, uploads: Path) -> None:
-    from pipelines.decision_record import list_decisions
+    from pipelines.decisions.log import list_decisions
 
     hit = hits(platform, tier="face")[0]
     decide(platform, [hit.hit_id], decision="unsure", reason="low_quality", actor="ann")

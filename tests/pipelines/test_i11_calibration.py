@@ -15,7 +15,7 @@ from pipelines.calibration.fit import read_fit
 from pipelines.calibration.measure import stop_using, use, use_anyway
 from pipelines.cli.scanning import warn_if_outgrown
 from pipelines.database import tables
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
 from pipelines.hits.listing import list_hits
 from pipelines.home.calibrations import insert_calibration
 from pipelines.home.workspace import Workspace

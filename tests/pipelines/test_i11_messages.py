@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.database.tables import items, outbox
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
+from pipelines.decisions.messages import act_on
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
-from pipelines.outbox_desk import act_on
 from pipelines.sweep import list_source, sweep
 from pipelines.takedown.outbox import enqueue
 from tests.conftest import Clock

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.database.tables import outbox
+from pipelines.decisions.messages import MessageQuery, act_on, act_on_chosen, list_messages, preview
 from pipelines.home.workspace import Workspace
-from pipelines.outbox_desk import MessageQuery, act_on, act_on_chosen, list_messages, preview
 from tests.conftest import Clock
 from tests.pipelines.requesting import (
     Run,

@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from embeddings.errors import StateError
 from pipelines.database.tables import outbox
-from pipelines.decisions import Word, decide, undo
+from pipelines.decisions.decide import Word, decide, undo
+from pipelines.decisions.messages import act_on
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import create_workspace
-from pipelines.outbox_desk import act_on
 from pipelines.requests import RemovalRequest
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from embeddings.errors import InputError, StateError
 from pipelines.database.tables import audit as audit_rows
 from pipelines.database.tables import hits, items, outbox, requests
-from pipelines.decisions import undo
+from pipelines.decisions.decide import undo
+from pipelines.decisions.messages import act_on
 from pipelines.ending import withdraw
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import OpenWork
-from pipelines.outbox_desk import act_on
 from pipelines.requests import (
     RemovalRequest,
     list_requests,

@@ -20,7 +20,7 @@ from embeddings.errors import EnrolmentError, InputError, StateError
 from pipelines.compaction import compact
 from pipelines.database import tables
 from pipelines.database.evidence import examined
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
 from pipelines.delivery import deliver
 from pipelines.ending import erase, withdraw
 from pipelines.hits.listing import list_hits

@@ -15,12 +15,12 @@ from PIL import Image
 from embeddings.errors import FetchError, StateError
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
+from pipelines.decisions.looks import LONG_SIDE, explain_hit, look, reveal_term
 from pipelines.ending import erase
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
-from pipelines.looks import LONG_SIDE, explain_hit, look, reveal_term
 from pipelines.sweep import sweep
 from tests.embeddings.model_files import data_url, model_file
 from tests.fakes import SIDE, person, picture

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pipelines.backfill import backfill
 from pipelines.compaction import compact
 from pipelines.database import evidence, tables
-from pipelines.decisions import REASONS, decide
+from pipelines.decisions.decide import REASONS, decide
 from pipelines.hits.listing import list_hits
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 from pipelines.home.workspace import Workspace, create_workspace

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from embeddings.fingerprints import PDQ_MODEL_ID
 from pipelines.database import evidence, tables
-from pipelines.decisions import REASONS, DecisionSummary, decide, undo
+from pipelines.decisions.decide import REASONS, DecisionSummary, decide, undo
 from pipelines.ending import erase
 from pipelines.hits.counting import live_hits
 from pipelines.hits.listing import list_hits

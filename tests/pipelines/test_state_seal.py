@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError, LikenessError
 from pipelines.database.accounting import UNSEALED
 from pipelines.database.tables import audit, hits, items, metadata, outbox, state, subjects, verdicts
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
 from pipelines.ending import withdraw
 from pipelines.home.workspace import Workspace
 from pipelines.rescan import rescan

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from embeddings.errors import EnrolmentError, InputError, StateError
 from pipelines.database import tables
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
 from pipelines.ending import withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace

@@ -8,7 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from pipelines.database import tables
-from pipelines.decisions import decide
+from pipelines.decisions.decide import decide
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_unreadable

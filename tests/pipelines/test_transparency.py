@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from embeddings.errors import StateError
 from pipelines.database.tables import outbox
-from pipelines.decisions import decide, undo
+from pipelines.decisions.decide import decide, undo
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.requests import accept_request, reject_request

@@ -1,7 +1,7 @@
 """The messages as an operator sees them: listed, and those that are stuck released or discarded, by id or by a query.
 
 What a query chooses is shown first, and the act is bound to a digest of that (:mod:`pipelines.text.shown`), as in
-:mod:`pipelines.bulk`. Each act is an audit row for each message.
+:mod:`pipelines.decisions.bulk`. Each act is an audit row for each message.
 
 Discarding says that a message shall not be sent, and nothing of its evidence: the verdict on its item goes back to
 people (``message_discarded``), and no machine asks for the message again while the item is what it was. A block that is

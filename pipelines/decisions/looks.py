@@ -22,7 +22,7 @@ from embeddings.faults import guarded
 from embeddings.types import UInt8
 from pipelines.database.tables import hits, items, templates, verdicts
 from pipelines.database.times import moment
-from pipelines.decision_record import Decision, decisions_on
+from pipelines.decisions.log import Decision, decisions_on
 from pipelines.evidence.cutting import LONG_SIDE, cut_hit, decoded
 from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_kept
 from pipelines.evidence.passages import Passage, find_passage

@@ -23,7 +23,7 @@ from pipelines.database.evidence import decisions
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox
 from pipelines.database.times import moment
-from pipelines.decision_record import record_made, record_restored, record_reversed
+from pipelines.decisions.log import record_made, record_restored, record_reversed
 from pipelines.hits.counting import hits_in_force
 from pipelines.hits.statuses import settle_statuses
 from pipelines.home.actors import identity_of
@@ -72,7 +72,7 @@ class Answer:
 
     def __post_init__(self) -> None:
         if self.reason not in REASONS.get(self.decision, ()):
-            raise InputError("a decision needs one of its fixed reasons: see pipelines.decisions.REASONS")
+            raise InputError("a decision needs one of its fixed reasons: see pipelines.decisions.decide.REASONS")
         if self.note is not None and len(self.note) > MOST_NOTE:
             raise InputError(f"a note has at most {MOST_NOTE} characters")
 

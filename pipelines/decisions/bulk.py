@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import InputError, StateError
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.database.times import moment
-from pipelines.decisions import Answer, DecisionSummary, decide_in
+from pipelines.decisions.decide import Answer, DecisionSummary, decide_in
 from pipelines.hits.counting import hits_in_force, said, verdict_of_hit
 from pipelines.hits.listing import strength_of
 from pipelines.home.clock import acts

@@ -49,6 +49,7 @@ from embeddings.types import Float32, vector_column
 from indexes.corpus import corpus_schema
 from indexes.gallery import Gallery
 from indexes.join import brute_force
+from pipelines.cases.requests import accept_request, get_request, open_request
 from pipelines.compaction import compact
 from pipelines.corpus.manifest import insert_shard, list_shards
 from pipelines.database.tables import hits, items
@@ -58,7 +59,6 @@ from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import text_digest
 from pipelines.matching import faces
 from pipelines.registry.references import Reference
-from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import rescan
 from pipelines.settings.environment import read_environment
 from pipelines.sources import Item

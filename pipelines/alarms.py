@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from pipelines.cases.requests import unfinished_requests
 from pipelines.database.tables import outbox
 from pipelines.home.clock import doubt
 from pipelines.home.workspace import Workspace
@@ -19,7 +20,6 @@ from pipelines.intake.ledger import Scope, count_statuses
 from pipelines.judging import unjudged_count
 from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.endings import count_ended
-from pipelines.requests import unfinished_requests
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.leases import is_stopped
 from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, LEASED, PENDING, WITHDRAWAL

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
+from pipelines.cases.requests import finish_search, get_request, list_requests, retry_request
 from pipelines.corpus.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import examined
@@ -28,7 +29,6 @@ from pipelines.matching.coverage import is_examined_for, required, unexamined_co
 from pipelines.matching.faces import match_pending
 from pipelines.matching.names import examine_pending
 from pipelines.registry.subjects import active_versions, expire_subjects
-from pipelines.requests import finish_search, get_request, list_requests, retry_request
 from pipelines.run_log import begin_run, finish_run
 from pipelines.sweep import Coverage, measure_coverage
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError
+from pipelines.cases.ending import destroy, end_subject
 from pipelines.database import HEAD, get_state, set_state
-from pipelines.ending import destroy, end_subject
 from pipelines.home import audit
 from pipelines.home.state_seal import Head, ended_again
 from pipelines.home.witness import BEFORE, Known

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, LikenessError
 from embeddings.weights import find_pack
+from pipelines.cases.subject_record import verify_subjects
 from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.corpus.manifest import list_shards, require_not_ahead
 from pipelines.corpus.retention import read_kept
@@ -27,7 +28,6 @@ from pipelines.home.state_seal import ended_again
 from pipelines.home.workspace import Workspace
 from pipelines.judging import unjudged_count
 from pipelines.registry.subjects import open_templates
-from pipelines.subject_record import verify_subjects
 from pipelines.takedown.outbox import not_taken_back
 
 _STATUSES = ("pending", "clean", "hit", "no_face")

@@ -26,6 +26,8 @@ from pipelines.calibration.labels import read_folder
 from pipelines.calibration.measure import Aim
 from pipelines.calibration.measure import calibrate as measure
 from pipelines.calibration.measure import use as in_force
+from pipelines.cases.requests import accept_request
+from pipelines.cases.subject_update import Change, update_subject
 from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.decisions.decide import decide
@@ -35,9 +37,7 @@ from pipelines.home.audit_export import export_audit
 from pipelines.home.content_models import ContentModels
 from pipelines.home.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from pipelines.registry.templates import list_references
-from pipelines.requests import accept_request
 from pipelines.settings.environment import Environment
-from pipelines.subject_update import Change, update_subject
 from pipelines.sweep import sweep
 from pipelines.takedown.receiver import Receiver
 from tests.conftest import KEY, Clock, environment_for, use_fakes

@@ -6,10 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pipelines.cases.requests import RemovalRequest, accept_request, open_request, preview_request, seen_digest
 from pipelines.home.workspace import Workspace
 from pipelines.registry.references import Reference, read_references
 from pipelines.registry.subjects import Identity, insert_subject
-from pipelines.requests import RemovalRequest, accept_request, open_request, preview_request, seen_digest
 from pipelines.settings.config import RegistryConfig
 from tests.fakes import Colour, picture
 

@@ -9,21 +9,9 @@ from typing import Any
 
 import click
 
-from pipelines.approval import in_words
-from pipelines.cli.console import FIRST_DAY, LAST_DAY, actor, command_options, emit, opened, progress, say, to_plain
-from pipelines.cli.persons import (
-    ReferenceFiles,
-    person_options,
-    read_files,
-    resemblances_in_registry,
-    resembling_facts,
-    warn_of,
-)
-from pipelines.cli.private_text import text_option
-from pipelines.cli.typed import Digest, where_again
-from pipelines.judging.request_progress import STATES
-from pipelines.request_limits import require_room
-from pipelines.requests import (
+from pipelines.cases.approval import in_words
+from pipelines.cases.request_limits import require_room
+from pipelines.cases.requests import (
     Contact,
     RemovalRequest,
     accept_request,
@@ -36,6 +24,18 @@ from pipelines.requests import (
     seen_digest,
     standing_of,
 )
+from pipelines.cli.console import FIRST_DAY, LAST_DAY, actor, command_options, emit, opened, progress, say, to_plain
+from pipelines.cli.persons import (
+    ReferenceFiles,
+    person_options,
+    read_files,
+    resemblances_in_registry,
+    resembling_facts,
+    warn_of,
+)
+from pipelines.cli.private_text import text_option
+from pipelines.cli.typed import Digest, where_again
+from pipelines.judging.request_progress import STATES
 from pipelines.settings.environment import Environment
 
 _REVEAL = "With contact and case reference. Each look is recorded."

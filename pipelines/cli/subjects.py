@@ -8,7 +8,10 @@ from typing import Any
 
 import click
 
-from pipelines.approval import approvals_needed, enrol_subject, names_of_candidate, preview_subject
+from pipelines.cases.approval import approvals_needed, enrol_subject, names_of_candidate, preview_subject
+from pipelines.cases.ending import erase, withdraw
+from pipelines.cases.leaving import foresee_end
+from pipelines.cases.subject_update import Change, Updated, UpdatePreview, preview_update, update_subject
 from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, say, to_plain
 from pipelines.cli.persons import (
     REFERENCE_FILE,
@@ -23,15 +26,12 @@ from pipelines.cli.persons import (
 from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, typed_again
 from pipelines.database.times import moment
-from pipelines.ending import erase, withdraw
-from pipelines.leaving import foresee_end
 from pipelines.registry.endings import accept_endings, ending_within, read_endings
 from pipelines.registry.finding import find_subjects, reveal_cases
 from pipelines.registry.renewal import renew
 from pipelines.registry.subjects import Identity, list_subjects, show_identity
 from pipelines.registry.templates import list_references
 from pipelines.settings.environment import Environment
-from pipelines.subject_update import Change, Updated, UpdatePreview, preview_update, update_subject
 
 DAYS = click.IntRange(1, 36_525)
 STATES = ("pending", "active", "expired", "withdrawn", "erased", "rejected")

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.calibration.fit import read_fit
+from pipelines.cases.request_record import RemovalRequest, list_requests, unfinished_requests
 from pipelines.corpus.manifest import list_shards, uncovered
 from pipelines.database.in_force import rests
 from pipelines.database.registry_version import registry_version
@@ -38,7 +39,6 @@ from pipelines.report.facts import (
     RunFacts,
     UnscannedItem,
 )
-from pipelines.request_record import RemovalRequest, list_requests, unfinished_requests
 from pipelines.sweep import count_verdicts, measure_coverage
 from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN, count_resting
 

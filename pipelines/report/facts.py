@@ -8,10 +8,10 @@ from datetime import date, datetime
 
 from indexes.calibration import Thresholds
 from pipelines.calibration.fit import GalleryFit
+from pipelines.cases.requests import RemovalRequest
 from pipelines.hits.verdicts import ModelVerdict
 from pipelines.home.calibrations import Calibration
 from pipelines.registry.endings import Ending
-from pipelines.requests import RemovalRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,11 @@ from pathlib import Path
 
 import click
 
+from pipelines.cases.ending import withdraw
+from pipelines.cases.requests import accept_request
 from pipelines.delivery import deliver
-from pipelines.ending import withdraw
 from pipelines.home.sealing import KeyFileWarning
 from pipelines.home.workspace import Workspace, create_workspace
-from pipelines.requests import accept_request
 from pipelines.sample import Phase, SamplePlatform, build_platform
 from pipelines.sample import people as act
 from pipelines.sample.expectation import SIMULATED

@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 from sqlalchemy.engine import Row
 
+from pipelines.cases.requests import RemovalRequest, accept_request, get_request
 from pipelines.cli import main
 from pipelines.database.tables import audit, outbox
 from pipelines.decisions.decide import Word
 from pipelines.decisions.decide import decide as decide_hits
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, open_workspace
-from pipelines.requests import RemovalRequest, accept_request, get_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.takedown.client import Delivery, Outcome

@@ -18,13 +18,13 @@ from embeddings.errors import NotReadyError, WeightsError
 from embeddings.runtimes import Machine
 from pipelines.backfill import backfill, backfill_templates
 from pipelines.backfill_state import BackfillProgress, read_backfill
+from pipelines.cases.ending import erase
+from pipelines.cases.requests import get_request
 from pipelines.cli import main
 from pipelines.database.tables import items, runs, templates
-from pipelines.ending import erase
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.requests import get_request
 from pipelines.rescan import wanted_rescans
 from pipelines.scan.faces import scan_pending
 from pipelines.status import read_status

@@ -14,6 +14,7 @@ import pytest
 from embeddings.errors import ConfigError, EnrolmentError, InputError, LikenessError, WeightsError
 from embeddings.local_pack import read_local_pack
 from embeddings.strict_toml import MOST_BYTES, parse_toml
+from pipelines.cases.requests import reject_request
 from pipelines.decisions.decide import MOST_NOTE, Answer
 from pipelines.home.workspace import Workspace
 from pipelines.policy import load_policy
@@ -21,7 +22,6 @@ from pipelines.policy.concept_list import load_concepts
 from pipelines.policy.schema import PolicyFile
 from pipelines.registry.identities import require_short
 from pipelines.registry.subjects import Identity, insert_subject
-from pipelines.requests import reject_request
 from pipelines.settings.config import Config, load_config
 from pipelines.settings.environment import Environment
 from pipelines.transparency import summarise_period

@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from embeddings.errors import CorruptionError, NotReadyError
-from pipelines.approval import enrol_subject
 from pipelines.backfill import backfill
+from pipelines.cases.approval import enrol_subject
+from pipelines.cases.ending import withdraw
+from pipelines.cases.requests import accept_request, open_request
 from pipelines.cli import main
 from pipelines.compaction import compact
 from pipelines.corpus.retention import let_go
@@ -22,12 +24,10 @@ from pipelines.database import set_state
 from pipelines.database.tables import audit, subjects
 from pipelines.decisions.decide import decide
 from pipelines.delivery import deliver, intervene
-from pipelines.ending import withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.home.clock import accept, doubt, last_seen
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.registry.subjects import Identity, expire_subjects
-from pipelines.requests import accept_request, open_request
 from pipelines.rescan import rescan
 from pipelines.resources import LikenessHome
 from pipelines.status import read_status

@@ -15,13 +15,13 @@ import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError
 from pipelines.backfill import backfill, backfill_templates
+from pipelines.cases.requests import accept_request, get_request
 from pipelines.compaction import compact, hold
 from pipelines.database import tables
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.matching.faces import match_pending
 from pipelines.policy import BandSettings
-from pipelines.requests import accept_request, get_request
 from pipelines.rescan import rescan
 from pipelines.status import read_status
 from pipelines.sweep import sweep

@@ -19,13 +19,13 @@ from dagster import (
 )
 
 from pipelines.automation import rescan_key
+from pipelines.cases.ending import withdraw
+from pipelines.cases.requests import accept_request, get_request
 from pipelines.database import set_state, tables
 from pipelines.definitions import defs
-from pipelines.ending import withdraw
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.matching import faces
-from pipelines.requests import accept_request, get_request
 from pipelines.rescan import wanted_rescans
 from pipelines.run_log import begin_run
 from pipelines.sweep import sweep

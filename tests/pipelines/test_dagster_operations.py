@@ -24,13 +24,13 @@ from dagster import (
 from embeddings.errors import ConfigError, CorruptionError, LikenessError, NotReadyError, WeightsError
 from pipelines import assets, load_time
 from pipelines.assets import night_scope
+from pipelines.cases.ending import withdraw
+from pipelines.cases.requests import accept_request
 from pipelines.database.tables import items
 from pipelines.definitions import defs
-from pipelines.ending import withdraw
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.load_time import read_load_time
 from pipelines.observed import observe_home
-from pipelines.requests import accept_request
 from pipelines.resources import explained, failure_of
 from pipelines.run_log import begin_run
 from pipelines.run_tags import FIRST_DAY_TAG

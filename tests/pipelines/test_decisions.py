@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from embeddings.errors import InputError, StateError
 from pipelines.backfill import backfill, backfill_templates
+from pipelines.cases.ending import erase, withdraw
+from pipelines.cases.requests import accept_request
 from pipelines.database import evidence, tables
 from pipelines.decisions.bulk import HitQuery, choose, decide_chosen, preview
 from pipelines.decisions.decide import REASONS, Answer, DecisionSummary, decide, undo
 from pipelines.decisions.log import list_decisions, open_note
-from pipelines.ending import erase, withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
-from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.verify import verify

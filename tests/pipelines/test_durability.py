@@ -19,16 +19,16 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.backfill_state import read_backfill
+from pipelines.cases.ending import withdraw
+from pipelines.cases.requests import accept_request
 from pipelines.corpus.manifest import list_shards
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
-from pipelines.ending import withdraw
 from pipelines.evidence.kept import open_picture
 from pipelines.hits.listing import list_hits
 from pipelines.home import failpoints
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope
-from pipelines.requests import accept_request
 from pipelines.status import read_status
 from pipelines.sweep import measure_coverage
 from pipelines.takedown.receiver import Receiver

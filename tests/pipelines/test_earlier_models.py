@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from embeddings.types import Float32, UInt8
 from pipelines.backfill import backfill, backfill_templates
+from pipelines.cases.ending import withdraw
 from pipelines.database.tables import outbox, verdicts
-from pipelines.ending import withdraw
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope

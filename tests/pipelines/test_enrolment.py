@@ -10,14 +10,14 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError, StateError
+from pipelines.cases.ending import erase
+from pipelines.cases.requests import accept_request, list_requests, reject_request
 from pipelines.database import tables
 from pipelines.database.registry_version import registry_version
-from pipelines.ending import erase
 from pipelines.home.workspace import Workspace
 from pipelines.matching.galleries import load_gallery
 from pipelines.registry.references import Reference, read_references, resembling_subjects
 from pipelines.registry.subjects import Identity, active_versions, insert_subject, list_subjects, show_identity
-from pipelines.requests import accept_request, list_requests, reject_request
 from pipelines.settings.config import RegistryConfig
 from tests.fakes import WHITE, person, picture
 from tests.platform_actions import NAME, ask_for_removal, enrol, references

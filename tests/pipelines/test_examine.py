@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError
 from embeddings.fingerprints import PDQ_MODEL_ID
 from embeddings.header_evidence import HeaderText
+from pipelines.cases.ending import erase, withdraw
+from pipelines.cases.requests import accept_request, get_request, open_request
 from pipelines.database import set_state
 from pipelines.database.evidence import decisions, examined, model_files, seeds
 from pipelines.database.tables import audit, hits, items
-from pipelines.ending import erase, withdraw
 from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import live_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
@@ -30,7 +31,6 @@ from pipelines.matching.coverage import unexamined_count
 from pipelines.matching.names import examine_pending
 from pipelines.registry.identities import open_names
 from pipelines.registry.subjects import Identity, insert_subject, show_identity
-from pipelines.requests import accept_request, get_request, open_request
 from pipelines.rescan import FinishedRequests, finish_searches, rescan
 from pipelines.sweep import list_source, require_complete, sweep
 from tests.conftest import KEY, Clock, environment_for, use_fakes

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from embeddings.errors import StateError
+from pipelines.cases.requests import RemovalRequest
 from pipelines.database.tables import outbox
 from pipelines.decisions.decide import Word, decide, undo
 from pipelines.decisions.messages import act_on
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import create_workspace
-from pipelines.requests import RemovalRequest
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.takedown.client import Delivery, Message, Outcome

@@ -10,15 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import InputError, StateError
-from pipelines.database.tables import audit as audit_rows
-from pipelines.database.tables import hits, items, outbox, requests
-from pipelines.decisions.decide import undo
-from pipelines.decisions.messages import act_on
-from pipelines.ending import withdraw
-from pipelines.home import audit
-from pipelines.home.workspace import Workspace
-from pipelines.judging.request_progress import OpenWork
-from pipelines.requests import (
+from pipelines.cases.ending import withdraw
+from pipelines.cases.requests import (
     RemovalRequest,
     list_requests,
     open_request,
@@ -28,6 +21,13 @@ from pipelines.requests import (
     standing_of,
     unfinished_requests,
 )
+from pipelines.database.tables import audit as audit_rows
+from pipelines.database.tables import hits, items, outbox, requests
+from pipelines.decisions.decide import undo
+from pipelines.decisions.messages import act_on
+from pipelines.home import audit
+from pipelines.home.workspace import Workspace
+from pipelines.judging.request_progress import OpenWork
 from pipelines.rescan import rescan
 from pipelines.status import read_status
 from pipelines.sweep import list_source, sweep

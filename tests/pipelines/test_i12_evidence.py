@@ -17,18 +17,18 @@ from PIL import Image
 
 from embeddings.errors import CorruptionError, FetchError, StateError
 from embeddings.types import Content
+from pipelines.cases.ending import erase, withdraw
+from pipelines.cases.requests import accept_request
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.decisions.decide import decide
 from pipelines.decisions.looks import look, look_at, reveal
-from pipelines.ending import erase, withdraw
 from pipelines.evidence.kept import KeptFacts, open_picture, read_kept
 from pipelines.hits.counting import live_hits
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.recent import RecentContents
 from pipelines.home.workspace import Workspace
 from pipelines.registry.renewal import renew
-from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.verify import verify

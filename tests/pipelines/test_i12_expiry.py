@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import EnrolmentError, InputError, StateError
+from pipelines.cases.ending import erase, withdraw
 from pipelines.compaction import compact
 from pipelines.database import tables
 from pipelines.database.evidence import examined
 from pipelines.decisions.decide import decide
 from pipelines.delivery import deliver
-from pipelines.ending import erase, withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.hits.statuses import statuses_now
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts

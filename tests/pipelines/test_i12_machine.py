@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from pipelines.calibration.measure import stop_using
+from pipelines.cases.requests import RemovalRequest
 from pipelines.database.tables import items, outbox
 from pipelines.decisions.decide import Word, decide
 from pipelines.decisions.looks import look_at
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.workspace import create_workspace
 from pipelines.registry.renewal import renew
-from pipelines.requests import RemovalRequest
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.takedown.client import Delivery

@@ -18,20 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.errors import CorruptionError, EnrolmentError, StateError
-from pipelines.approval import approvals_needed, enrol_subject, names_of_candidate, preview_subject
-from pipelines.cli import main
-from pipelines.compaction import compact
-from pipelines.database import tables
-from pipelines.database.tables import metadata
-from pipelines.hits.listing import list_hits
-from pipelines.home import actors, audit
-from pipelines.home.workspace import Workspace, open_workspace
-from pipelines.impact import Impact, measure_impact
-from pipelines.matching.galleries import candidate_gallery
-from pipelines.policy.schema import EnrolmentSettings
-from pipelines.registry.references import Reference
-from pipelines.registry.subjects import Identity, list_subjects
-from pipelines.requests import (
+from pipelines.cases.approval import approvals_needed, enrol_subject, names_of_candidate, preview_subject
+from pipelines.cases.impact import Impact, measure_impact
+from pipelines.cases.requests import (
     accept_request,
     get_request,
     open_request,
@@ -39,6 +28,17 @@ from pipelines.requests import (
     reject_request,
     seen_digest,
 )
+from pipelines.cli import main
+from pipelines.compaction import compact
+from pipelines.database import tables
+from pipelines.database.tables import metadata
+from pipelines.hits.listing import list_hits
+from pipelines.home import actors, audit
+from pipelines.home.workspace import Workspace, open_workspace
+from pipelines.matching.galleries import candidate_gallery
+from pipelines.policy.schema import EnrolmentSettings
+from pipelines.registry.references import Reference
+from pipelines.registry.subjects import Identity, list_subjects
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.verify import verify

@@ -28,10 +28,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from embeddings.errors import NotReadyError
 from pipelines.backfill import backfill
+from pipelines.cases.ending import erase, withdraw
+from pipelines.cases.requests import get_request, reject_request
 from pipelines.compaction import compact, hold
 from pipelines.corpus.manifest import list_shards, uncovered
 from pipelines.database import tables
-from pipelines.ending import erase, withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope
@@ -39,7 +40,6 @@ from pipelines.judging import judge_pending
 from pipelines.matching.comparison import FoundBy
 from pipelines.matching.faces import match_pending
 from pipelines.registry.subjects import active_versions
-from pipelines.requests import get_request, reject_request
 from pipelines.rescan import rescan
 from pipelines.scan import again
 from pipelines.scan.faces import scan_pending

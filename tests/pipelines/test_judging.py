@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from pipelines.cases.ending import withdraw
 from pipelines.database.evidence import decisions, model_verdicts
 from pipelines.database.tables import contents, hits, items, outbox, verdicts
-from pipelines.ending import withdraw
 from pipelines.hits.counting import live_hits
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.judging import judge_pending, rejudge

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from PIL import Image
 
 from embeddings.errors import FetchError, StateError
+from pipelines.cases.ending import erase
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.decisions.decide import decide
 from pipelines.decisions.looks import LONG_SIDE, explain_hit, look, reveal_term
-from pipelines.ending import erase
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace

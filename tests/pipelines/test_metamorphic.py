@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.backfill import backfill
+from pipelines.cases.requests import accept_request
 from pipelines.compaction import compact
 from pipelines.database import evidence, tables
 from pipelines.decisions.decide import REASONS, decide
@@ -26,7 +27,6 @@ from pipelines.hits.listing import list_hits
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.judging import judge_pending
-from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.sweep import list_source, sweep
 from pipelines.verify import verify

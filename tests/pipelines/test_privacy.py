@@ -23,9 +23,9 @@ from PIL import Image, ImageOps
 from skimage import data
 
 from embeddings.errors import StateError
+from pipelines.cases.ending import erase
 from pipelines.cli import main
 from pipelines.database import tables
-from pipelines.ending import erase
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.registry.references import read_references
 from pipelines.takedown.receiver import Receiver

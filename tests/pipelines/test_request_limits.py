@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from embeddings.errors import LimitError
+from pipelines.cases.request_limits import require_room
+from pipelines.cases.requests import RemovalRequest, accept_request, list_requests, open_request, preview_request
 from pipelines.database import get_state
 from pipelines.home.workspace import Workspace
-from pipelines.request_limits import require_room
-from pipelines.requests import RemovalRequest, accept_request, list_requests, open_request, preview_request
 from pipelines.status import read_status
 from tests.conftest import Clock
 from tests.fakes import person

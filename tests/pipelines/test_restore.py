@@ -12,15 +12,15 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError
+from pipelines.cases.ending import erase, withdraw
+from pipelines.cases.requests import reject_request
 from pipelines.cli import main
 from pipelines.database import get_state
 from pipelines.database.tables import audit as chain
 from pipelines.database.tables import runs, subject_keys, subjects, templates
-from pipelines.ending import erase, withdraw
 from pipelines.home import audit
 from pipelines.home.clock import doubt
 from pipelines.home.workspace import Workspace, create_workspace, open_unchecked, open_workspace
-from pipelines.requests import reject_request
 from pipelines.restore import accept, compare
 from pipelines.verify import verify
 from tests.conftest import KEY, Clock, environment_for, use_fakes

@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import NotReadyError
+from pipelines.cases.requests import get_request
 from pipelines.compaction import compact, hold
 from pipelines.database import tables
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.requests import get_request
 from pipelines.rescan import rescan
 from pipelines.status import read_status
 from pipelines.sweep import sweep

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.fingerprints import PDQ_MODEL_ID
+from pipelines.cases.ending import erase
 from pipelines.database import evidence, tables
 from pipelines.decisions.decide import REASONS, DecisionSummary, decide, undo
-from pipelines.ending import erase
 from pipelines.hits.counting import live_hits
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError, LikenessError
+from pipelines.cases.ending import withdraw
 from pipelines.database.accounting import UNSEALED
 from pipelines.database.tables import audit, hits, items, metadata, outbox, state, subjects, verdicts
 from pipelines.decisions.decide import decide
-from pipelines.ending import withdraw
 from pipelines.home.workspace import Workspace
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep

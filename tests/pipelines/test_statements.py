@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import StateError
+from pipelines.cases.requests import accept_request
 from pipelines.database import tables
 from pipelines.decisions.decide import decide, undo
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.requests import accept_request
 from pipelines.rescan import rescan
 from pipelines.statements import Statement, as_text, statements_of
 from pipelines.sweep import sweep

@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from embeddings.errors import EndingError, InputError, StateError
+from pipelines.cases.ending import withdraw
+from pipelines.cases.leaving import foresee_end
 from pipelines.cli import main
 from pipelines.database import tables
-from pipelines.ending import withdraw
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.leaving import foresee_end
 from pipelines.registry.endings import accept_endings, read_endings, tell_endings
 from pipelines.registry.finding import find_subjects, reveal_cases
 from pipelines.registry.renewal import renew
@@ -91,7 +91,7 @@ def test_a_search_is_on_record_without_what_was_searched_for(workspace: Workspac
 
 
 def test_who_was_erased_is_found_by_nothing(workspace: Workspace) -> None:
-    from pipelines.ending import erase
+    from pipelines.cases.ending import erase
 
     gone = add(workspace, NAME, case="C-1")
     erase(workspace, gone, actor="ann")

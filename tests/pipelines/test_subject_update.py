@@ -12,9 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import EnrolmentError, InputError, StateError
+from pipelines.cases.ending import withdraw
+from pipelines.cases.subject_update import Change, Updated, preview_update, update_subject
 from pipelines.database import tables
 from pipelines.decisions.decide import decide
-from pipelines.ending import withdraw
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.matching import comparison
@@ -22,7 +23,6 @@ from pipelines.registry.renewal import renew
 from pipelines.registry.subjects import show_identity
 from pipelines.registry.templates import list_references
 from pipelines.rescan import rescan, wanted_rescans
-from pipelines.subject_update import Change, Updated, preview_update, update_subject
 from pipelines.sweep import sweep
 from pipelines.verify import verify
 from tests.conftest import Clock

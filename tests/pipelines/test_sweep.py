@@ -15,13 +15,13 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import NotReadyError, StateError
+from pipelines.cases.ending import erase, withdraw
+from pipelines.cases.requests import accept_request, get_request, reject_request
 from pipelines.database import tables
-from pipelines.ending import erase, withdraw
 from pipelines.hits.counting import content_key
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import ahead
-from pipelines.requests import accept_request, get_request, reject_request
 from pipelines.rescan import rescan
 from pipelines.status import read_status
 from pipelines.sweep import nightly_days, sweep

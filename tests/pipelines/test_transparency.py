@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import StateError
+from pipelines.cases.requests import accept_request, reject_request
 from pipelines.database.tables import outbox
 from pipelines.decisions.decide import decide, undo
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.requests import accept_request, reject_request
 from pipelines.rescan import rescan
 from pipelines.sweep import sweep
 from pipelines.takedown.effects import EFFECT_WORDS, effect_of

@@ -21,14 +21,14 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import EnrolmentError, InputError, LikenessError, StateError
 from indexes.join import pair_scores
 from indexes.name_rules import SubjectNames, require_usable
-from pipelines.approval import Approvals, approvals_needed, covers, in_words, preview_change, refusal
+from pipelines.cases.approval import Approvals, approvals_needed, covers, in_words, preview_change, refusal
+from pipelines.cases.impact import Impact
 from pipelines.database.tables import subjects, templates
 from pipelines.home import audit
 from pipelines.home.actors import are_two_people, identity_of
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.impact import Impact
 from pipelines.matching.dropping import Dropped, drop_faces, drop_names, settle_dropped
 from pipelines.registry.identities import Identity, require_short_identity, seal_identity, unseal_identity
 from pipelines.registry.references import Reference

@@ -6,7 +6,7 @@ compared in earnest. What the store does not have (:mod:`pipelines.corpus.retent
 looked at here; a rescan fetches and embeds it again, which is no preview. It is counted as unseen, and what was seen
 speaks for it only where that is enough to speak for anything.
 
-Knows nothing of approvals: :mod:`pipelines.approval` weighs the answer.
+Knows nothing of approvals: :mod:`pipelines.cases.approval` weighs the answer.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Accepting activates the subject; coverage then shows which shards have not been compared with it, and the rescan works
 those off. The deadline counts from the receipt to the completion: every hit decided, every message acknowledged
 (:mod:`pipelines.judging.request_progress`). What the subject would hit of today's platform is measured first: above the
-policy's limits a second person has to accept as well, or nobody may (:mod:`pipelines.approval`).
+policy's limits a second person has to accept as well, or nobody may (:mod:`pipelines.cases.approval`).
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError, LikenessError, StateError
-from pipelines.approval import Approvals, approvals_needed, covers, in_words, preview_pending, refusal
+from pipelines.cases.approval import Approvals, approvals_needed, covers, in_words, preview_pending, refusal
+from pipelines.cases.ending import destroy, end_subject
+from pipelines.cases.impact import Impact
+from pipelines.cases.request_limits import count_opened, count_preview, require_room
+from pipelines.cases.request_record import RemovalRequest as RemovalRequest
+from pipelines.cases.request_record import Standing as Standing
+from pipelines.cases.request_record import get_request as get_request
+from pipelines.cases.request_record import list_requests as list_requests
+from pipelines.cases.request_record import standing_of as standing_of
+from pipelines.cases.request_record import unfinished_requests as unfinished_requests
 from pipelines.database.tables import requests
-from pipelines.ending import destroy, end_subject
 from pipelines.home import audit
 from pipelines.home.actors import are_two_people, identity_of
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace, new_id
-from pipelines.impact import Impact
 from pipelines.registry.identities import open_identity, require_short
 from pipelines.registry.references import Reference
 from pipelines.registry.subjects import Identity, activate, insert_subject
-from pipelines.request_limits import count_opened, count_preview, require_room
-from pipelines.request_record import RemovalRequest as RemovalRequest
-from pipelines.request_record import Standing as Standing
-from pipelines.request_record import get_request as get_request
-from pipelines.request_record import list_requests as list_requests
-from pipelines.request_record import standing_of as standing_of
-from pipelines.request_record import unfinished_requests as unfinished_requests
 from pipelines.text.shown import digest_of
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)

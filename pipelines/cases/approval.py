@@ -1,6 +1,6 @@
 """How many people must agree before somebody is enrolled: one, two, or none may.
 
-A preview (:mod:`pipelines.impact`) is weighed by the policy's ``[enrolment]``. A candidate that would be found in
+A preview (:mod:`pipelines.cases.impact`) is weighed by the policy's ``[enrolment]``. A candidate that would be found in
 ``refuse_share`` of the platform is no person but a wrong template, or a poisoned one. What cannot be previewed
 is not waved through: it needs a second person. Every preview is an audit row, with counts and no names.
 """
@@ -13,11 +13,11 @@ from typing import Literal
 
 from embeddings.errors import EnrolmentError, InputError
 from indexes.name_rules import SubjectNames
+from pipelines.cases.impact import Impact, measure_impact
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.impact import Impact, measure_impact
 from pipelines.matching.galleries import CANDIDATE, candidate_gallery, load_gallery
 from pipelines.policy.schema import EnrolmentSettings
 from pipelines.registry.identities import Identity, open_names

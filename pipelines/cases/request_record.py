@@ -1,6 +1,6 @@
 """Removal requests as they are read: what is on record of each, and what it is now.
 
-Nothing here changes one: :mod:`pipelines.requests` does.
+Nothing here changes one: :mod:`pipelines.cases.requests` does.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import StateError
+from pipelines.cases.impact import Impact
 from pipelines.database.tables import requests
-from pipelines.impact import Impact
 from pipelines.judging.request_progress import STATES as STATES
 from pipelines.judging.request_progress import UNFINISHED, OpenWork, RequestState, open_work, state_of
 

@@ -1,0 +1,1 @@
+"""People who ask: removal requests, previews and approvals, changes of an opt-out, its end."""

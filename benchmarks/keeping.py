@@ -30,8 +30,8 @@ from pipelines.evidence.keeping import keep_evidence
 from pipelines.evidence.kept import count_kept, open_picture
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import open_workspace
+from pipelines.runs.sweep import sweep
 from pipelines.settings.environment import read_environment
-from pipelines.sweep import sweep
 
 
 def run(folder: Path, *, images: int, seed: int) -> tuple[dict[str, Any], bool]:

@@ -50,7 +50,6 @@ from indexes.corpus import corpus_schema
 from indexes.gallery import Gallery
 from indexes.join import brute_force
 from pipelines.cases.requests import accept_request, get_request, open_request
-from pipelines.compaction import compact
 from pipelines.corpus.manifest import insert_shard, list_shards
 from pipelines.database.tables import hits, items
 from pipelines.home.canary import Canary
@@ -59,10 +58,11 @@ from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import text_digest
 from pipelines.matching import faces
 from pipelines.registry.references import Reference
-from pipelines.rescan import rescan
+from pipelines.runs.compaction import compact
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import sweep
 from pipelines.settings.environment import read_environment
 from pipelines.sources import Item
-from pipelines.sweep import sweep
 
 Row = dict[str, Any]
 Say = Callable[[str], None]

@@ -16,9 +16,9 @@ from typing import Any
 
 from benchmarks.machine import peak_mb
 from benchmarks.turns import Seat
-from pipelines import sweep
 from pipelines.home.workspace import open_workspace
 from pipelines.matching import faces
+from pipelines.runs import sweep
 from pipelines.scan import faces
 from pipelines.settings.environment import read_environment
 

@@ -40,9 +40,6 @@ from dagster import (
     multi_observable_source_asset,
 )
 
-from pipelines.backfill import backfill_templates
-from pipelines.day_blocks import forget_blocks
-from pipelines.delivery import deliver
 from pipelines.home.actors import service
 from pipelines.home.progress import Progress
 from pipelines.home.workspace import Workspace
@@ -56,11 +53,14 @@ from pipelines.matching.names import examine_pending
 from pipelines.observed import observe_home
 from pipelines.report import write_report
 from pipelines.resources import SERVICE, Home, explained
-from pipelines.run_log import begin_run, finish_run
 from pipelines.run_tags import FIRST_DAY_TAG
+from pipelines.runs.backfill import backfill_templates
+from pipelines.runs.day_blocks import forget_blocks
+from pipelines.runs.delivery import deliver
+from pipelines.runs.run_log import begin_run, finish_run
+from pipelines.runs.sweep import NIGHTLY, configured_source, list_source, measure_coverage, require_registry, summarise
 from pipelines.scan.describe import describe_pending
 from pipelines.scan.faces import ScanCounts, scan_pending
-from pipelines.sweep import NIGHTLY, configured_source, list_source, measure_coverage, require_registry, summarise
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.text.visible import visible
 

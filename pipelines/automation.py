@@ -49,17 +49,17 @@ from pydantic import Field
 
 from embeddings.errors import NotReadyError
 from pipelines.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, TRY_AGAIN, deliver_due, logged_progress
-from pipelines.backfill import backfill as backfill_stage
-from pipelines.backfill_state import wanted_backfill
-from pipelines.compaction import compact as compact_stage
 from pipelines.home import audit
 from pipelines.home.actors import service
 from pipelines.report import write_report
-from pipelines.rescan import days_with_new_hits, retry_rescan, wanted_rescans
-from pipelines.rescan import rescan as rescan_stage
 from pipelines.resources import SERVICE, Home, explained
 from pipelines.run_tags import FIRST_DAY_TAG, ONCE, job_tags
-from pipelines.sweep import nightly_days, read_watermark, unfinished_days
+from pipelines.runs.backfill import backfill as backfill_stage
+from pipelines.runs.backfill_progress import wanted_backfill
+from pipelines.runs.compaction import compact as compact_stage
+from pipelines.runs.rescan import days_with_new_hits, retry_rescan, wanted_rescans
+from pipelines.runs.rescan import rescan as rescan_stage
+from pipelines.runs.sweep import nightly_days, read_watermark, unfinished_days
 from pipelines.takedown import leases
 
 _LOST_AFTER = timedelta(minutes=10)

@@ -13,7 +13,7 @@ downstream when they fail.
 
 What blocks before the verdicts does so because a verdict may write a takedown. Each result is of one partition, a day.
 A check that stops a day is written down with its run and writes the day's report, which says so. Of the first three
-and the hit rate a person may approve the figures (:mod:`pipelines.days`): they are then a warning, as long as nothing
+and the hit rate a person may approve the figures (:mod:`pipelines.runs.days`): they are then a warning, as long as nothing
 gets worse.
 """
 
@@ -60,11 +60,6 @@ from pipelines.assets import (
 from pipelines.calibration.fit import read_fit
 from pipelines.database import get_state
 from pipelines.database.times import moment
-from pipelines.day_blocks import record_check
-from pipelines.day_checks import FETCHED, HIT_RATE, READ, SCANNER, check_day
-from pipelines.days import approval_digest, standing_approval
-from pipelines.days import approve_day as approve_day_stage
-from pipelines.delivery import compare_with_service
 from pipelines.home.actors import service
 from pipelines.home.workspace import Workspace
 from pipelines.matching.galleries import load_gallery
@@ -72,7 +67,12 @@ from pipelines.registry.subjects import active_versions
 from pipelines.report import write_report
 from pipelines.resources import SERVICE, Home, LikenessHome, explained
 from pipelines.run_tags import BY_HAND_TAGS, ONCE
-from pipelines.sweep import advance_watermark, measure_coverage, read_watermark
+from pipelines.runs.day_blocks import record_check
+from pipelines.runs.day_checks import FETCHED, HIT_RATE, READ, SCANNER, check_day
+from pipelines.runs.days import approval_digest, standing_approval
+from pipelines.runs.days import approve_day as approve_day_stage
+from pipelines.runs.delivery import compare_with_service
+from pipelines.runs.sweep import advance_watermark, measure_coverage, read_watermark
 from pipelines.takedown.effects import count_refused
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.text.visible import visible

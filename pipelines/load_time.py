@@ -18,10 +18,10 @@ from pipelines.database import Database
 from pipelines.database.tables import items, runs
 from pipelines.database.times import utc_now
 from pipelines.home.settings_files import database_file
+from pipelines.runs.sweep import NIGHTLY
 from pipelines.settings.config import Config, DagsterConfig, load_config
 from pipelines.settings.config_dagster import EARLIEST_DAY
 from pipelines.settings.environment import Environment, read_environment
-from pipelines.sweep import NIGHTLY
 
 _LOG = logging.getLogger(__name__)
 _NIGHTS_BACK: Final = timedelta(days=2)

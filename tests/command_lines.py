@@ -37,8 +37,8 @@ from pipelines.home.audit_export import export_audit
 from pipelines.home.content_models import ContentModels
 from pipelines.home.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from pipelines.registry.templates import list_references
+from pipelines.runs.sweep import sweep
 from pipelines.settings.environment import Environment
-from pipelines.sweep import sweep
 from pipelines.takedown.receiver import Receiver
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import FakeContentModels, person, picture

@@ -21,10 +21,10 @@ from pipelines.automation import (
     pack_changes,
     removal_requests,
 )
-from pipelines.day_checks import APPROVABLE
-from pipelines.days import STATES as DAY_STATES
 from pipelines.decisions.decide import REASONS
 from pipelines.judging.request_progress import STATES, OpenWork
+from pipelines.runs.day_checks import APPROVABLE
+from pipelines.runs.days import STATES as DAY_STATES
 from pipelines.settings.config import Config
 from pipelines.takedown.outbox import STATES as MESSAGE_STATES
 from tests.source_code import called, tree_of

@@ -25,7 +25,7 @@ def day() -> None:
 @command_options
 def list_command(environment: Environment, as_json: bool, state: str | None, limit: int) -> None:
     """List days, the newest first: state, coverage, what blocks them, who approved. --json has words and figures."""
-    from pipelines.days import list_days
+    from pipelines.runs.days import list_days
 
     with opened(environment) as workspace, workspace.database.read() as connection:
         found = list_days(connection, workspace, state=state, limit=limit)
@@ -47,7 +47,7 @@ def approve(
     environment: Environment, as_json: bool, chosen: date, reason: str | None, expect: str | None, undo: bool
 ) -> None:
     """Let DAY go on although its figures blocked it, as they are now and no worse. It sends nothing by itself."""
-    from pipelines.days import approve_day, undo_approval
+    from pipelines.runs.days import approve_day, undo_approval
 
     if undo and (reason is not None or expect is not None):
         raise click.UsageError("--undo goes alone")
@@ -68,7 +68,7 @@ def approve(
 @command_options
 def reason_command(environment: Environment, as_json: bool, chosen: date) -> None:
     """Show the reason of the approval that stands for DAY. The look is recorded."""
-    from pipelines.days import open_reason
+    from pipelines.runs.days import open_reason
 
     with opened(environment) as workspace:
         found = open_reason(workspace, chosen, actor=actor())

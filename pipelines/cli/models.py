@@ -7,14 +7,14 @@ import sys
 import click
 
 from embeddings.weights import LOCAL, find_pack, packs
-from pipelines.backfill import BackfillSummary
-from pipelines.backfill import backfill as run_backfill
 from pipelines.cli.console import actor, command_options, emit, opened, progress, say
 from pipelines.home.downloads import PullLimits, downloads, missing
 from pipelines.home.downloads import pull as pull_files
 from pipelines.home.licences import accept as accept_terms
 from pipelines.home.licences import is_accepted, require_accepted, terms_of
 from pipelines.home.workspace import Workspace
+from pipelines.runs.backfill import BackfillSummary
+from pipelines.runs.backfill import backfill as run_backfill
 from pipelines.settings.environment import Environment
 
 CLIP = "clip"

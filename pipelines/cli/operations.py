@@ -53,7 +53,7 @@ def dispatch(
     going to be sent again: 0 means that the service has everything that was due. Says which answers came from which
     host.
     """
-    from pipelines.delivery import deliver, intervene
+    from pipelines.runs.delivery import deliver, intervene
 
     with opened(environment) as workspace, progress(as_json) as report:
         intervene(workspace, release_ids=release_ids, revive_ids=revive_ids, resume=resume, actor=actor())
@@ -68,7 +68,7 @@ def dispatch(
 @command_options
 def reconcile(environment: Environment, as_json: bool) -> None:
     """Compare delivered takedowns with the service's open cases (LIKENESS_TAKEDOWN_CASES_URL); 1 if they differ."""
-    from pipelines.delivery import compare_with_service
+    from pipelines.runs.delivery import compare_with_service
 
     with opened(environment) as workspace:
         found = compare_with_service(workspace)
@@ -114,7 +114,7 @@ def report(environment: Environment, as_json: bool, day: date | None, out: Path 
 @command_options
 def compact(environment: Environment, as_json: bool, purge: bool) -> None:
     """Merge small shards, and delete from the disk what is not searched any more. Safe to repeat and to interrupt."""
-    from pipelines.compaction import compact as run_compact
+    from pipelines.runs.compaction import compact as run_compact
 
     with opened(environment) as workspace, progress(as_json) as report_progress:
         summary = run_compact(workspace, purge=purge, progress=report_progress)
@@ -130,7 +130,7 @@ def status(environment: Environment, as_json: bool, check: bool) -> None:
     --check is for cron and monitors: exit code 1 on anything overdue, dead, held for longer than takedown.held_hours,
     or not covered, on an endpoint that was stopped and on opt-outs that have ended.
     """
-    from pipelines.status import read_status
+    from pipelines.runs.status import read_status
 
     if check:
         _check(environment, as_json=as_json)
@@ -150,7 +150,7 @@ def status(environment: Environment, as_json: bool, check: bool) -> None:
 
 
 def _check(environment: Environment, *, as_json: bool) -> None:
-    from pipelines.alarms import read_alarms
+    from pipelines.runs.alarms import read_alarms
 
     with opened(environment) as workspace:
         found = read_alarms(workspace)
@@ -187,7 +187,7 @@ def _backfill_words(facts: dict[str, Any]) -> str:
 @command_options
 def verify(environment: Environment, as_json: bool) -> None:
     """Re-check digests, manifest, templates, audit chain, and that every hit has its verdict and outbox row."""
-    from pipelines.verify import verify as run_verify
+    from pipelines.runs.verify import verify as run_verify
 
     with opened(environment) as workspace, progress(as_json) as report_progress:
         findings = run_verify(workspace, progress=report_progress)
@@ -203,8 +203,8 @@ def verify(environment: Environment, as_json: bool) -> None:
 def restore(environment: Environment, as_json: bool, accept: bool, reason: str | None) -> None:
     """Say what an older or altered database lacks of what this home remembers; 1 if anything. With --accept, go on."""
     from pipelines.home.workspace import open_unchecked
-    from pipelines.restore import accept as accept_state
-    from pipelines.restore import compare as compare_state
+    from pipelines.runs.restore import accept as accept_state
+    from pipelines.runs.restore import compare as compare_state
 
     why = (reason or "").strip()
     if accept and not why:

@@ -12,8 +12,8 @@ from pipelines.cli.lazy import LazyGroup, Place
 from pipelines.hits.listing import TIERS
 from pipelines.home.workspace import Workspace
 from pipelines.policy import RULES
+from pipelines.runs.sweep import SweepSummary
 from pipelines.settings.environment import Environment
-from pipelines.sweep import SweepSummary
 
 _EVERY_REASON = "all"
 _SHOWN = (
@@ -59,13 +59,13 @@ def sweep(
     with_backfill: bool,
 ) -> None:
     """Compare new items with everybody in the registry. Repeat it after an interruption: it goes on where it was."""
-    from pipelines.backfill import backfill as run_backfill
-    from pipelines.backfill import backfill_templates
     from pipelines.cli.models import fail_if_incomplete
     from pipelines.intake.ledger import Scope, source_id
     from pipelines.intake.retries import ask_again
-    from pipelines.sweep import configured_source
-    from pipelines.sweep import sweep as run_sweep
+    from pipelines.runs.backfill import backfill as run_backfill
+    from pipelines.runs.backfill import backfill_templates
+    from pipelines.runs.sweep import configured_source
+    from pipelines.runs.sweep import sweep as run_sweep
 
     if day and everything:
         raise click.UsageError("--day and --all exclude each other")
@@ -101,7 +101,7 @@ def warn_if_outgrown(workspace: Workspace) -> None:
 
 
 def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
-    from pipelines.backfill_state import read_backfill
+    from pipelines.runs.backfill_progress import read_backfill
 
     _say_what_was_listed(summary)
     warn_if_outgrown(workspace)
@@ -161,7 +161,7 @@ def _say_what_was_listed(summary: SweepSummary) -> None:
 @command_options
 def rescan(environment: Environment, as_json: bool, request_id: str | None, pending: bool) -> None:
     """Compare new subjects with everything on the platform. Resumes by shard."""
-    from pipelines.rescan import rescan as run_rescan
+    from pipelines.runs.rescan import rescan as run_rescan
 
     if request_id and pending:
         raise click.UsageError("--request and --pending exclude each other")

@@ -1,4 +1,4 @@
-"""The table of approved days. See :mod:`pipelines.days`."""
+"""The table of approved days. See :mod:`pipelines.runs.days`."""
 
 from __future__ import annotations
 

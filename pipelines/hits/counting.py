@@ -41,7 +41,7 @@ def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_t
     ``model`` is what the item belongs to.
 
     A face hit of earlier models no longer counts once the models of the item's present vectors have found the same
-    person in the same content, no less strongly. See :mod:`pipelines.backfill`.
+    person in the same content, no less strongly. See :mod:`pipelines.runs.backfill`.
 
     Nor does a face that scores below the thresholds in force, unless a person confirmed it.
 

@@ -18,7 +18,6 @@ from pipelines.database.in_force import rests
 from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.database.times import moment
-from pipelines.days import why_stopped
 from pipelines.hits.counting import content_key, hits_in_force, verdict_of_hit
 from pipelines.hits.statuses import statuses_now
 from pipelines.hits.verdicts import ModelVerdict, list_model_verdicts
@@ -39,7 +38,8 @@ from pipelines.report.facts import (
     RunFacts,
     UnscannedItem,
 )
-from pipelines.sweep import count_verdicts, measure_coverage
+from pipelines.runs.days import why_stopped
+from pipelines.runs.sweep import count_verdicts, measure_coverage
 from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN, count_resting
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})

@@ -9,9 +9,9 @@ from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
 from pipelines.cases.requests import RemovalRequest
-from pipelines.day_checks import APPROVABLE
 from pipelines.hits.verdicts import ModelVerdict
 from pipelines.report.facts import CoverageFacts, HeldCount, PartialFacts, ReportFacts, ReportHit
+from pipelines.runs.day_checks import APPROVABLE
 from pipelines.takedown.outbox import BLOCK, DEAD
 
 Tone = Literal["danger", "warning"]

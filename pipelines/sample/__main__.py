@@ -32,9 +32,10 @@ import click
 
 from pipelines.cases.ending import withdraw
 from pipelines.cases.requests import accept_request
-from pipelines.delivery import deliver
 from pipelines.home.sealing import KeyFileWarning
 from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.runs.delivery import deliver
+from pipelines.runs.verify import verify
 from pipelines.sample import Phase, SamplePlatform, build_platform
 from pipelines.sample import people as act
 from pipelines.sample.expectation import SIMULATED
@@ -48,7 +49,6 @@ from pipelines.sample.table import print_scores
 from pipelines.settings.environment import Environment, read_environment
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.takedown.receiver import Receiver
-from pipelines.verify import verify
 
 Runs = Callable[[], list[bool]]
 """Has Dagster run what is due; the success of each run."""

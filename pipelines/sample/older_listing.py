@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from pipelines.database.tables import items
 from pipelines.home.workspace import Workspace
+from pipelines.runs.sweep import SweepSummary, sweep
 from pipelines.sample.truth import PlantedUpload, SamplePlatform
-from pipelines.sweep import SweepSummary, sweep
 
 _GONE: Final = "listed-gone"
 _CHANGED: Final = "listed-changed"

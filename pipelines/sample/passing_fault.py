@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.home.workspace import Workspace
+from pipelines.runs.sweep import SweepSummary, sweep
 from pipelines.sample.truth import PlantedUpload, SamplePlatform
 from pipelines.settings.config import FetchConfig
-from pipelines.sweep import SweepSummary, sweep
 
 LOGIN_PAGE: Final = b"<!doctype html><title>Sign in</title><form action='/login' method='post'></form>\n"
 _FIRST_PAUSE: Final = 1.0

@@ -13,13 +13,13 @@ from pathlib import Path
 from embeddings.errors import EnrolmentError, StateError
 from pipelines.cases.requests import accept_request, open_request, preview_request, reject_request, seen_digest
 from pipelines.decisions.decide import Word, decide, undo
-from pipelines.delivery import deliver, open_client
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging.simulation import simulate
 from pipelines.policy import load_policy
 from pipelines.registry.references import Reference, read_references
 from pipelines.registry.subjects import Identity, insert_subject
+from pipelines.runs.delivery import deliver, open_client
 from pipelines.sample.expectation import CONFIRMED, REJECTED, REVERSED, SECOND_THOUGHTS, SIMULATED
 from pipelines.sample.policies import OTHER_POLICY_FILE, UNDO_MINUTES
 from pipelines.sample.truth import ALPHA, PlantedSubject, SamplePlatform

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from pipelines.alarms import read_alarms
 from pipelines.cases.requests import accept_request, get_request, preview_request
 from pipelines.decisions.decide import decide
-from pipelines.delivery import deliver
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import RequestState
-from pipelines.rescan import rescan
+from pipelines.runs.alarms import read_alarms
+from pipelines.runs.delivery import deliver
+from pipelines.runs.rescan import rescan
 from pipelines.sample.people import ACTOR, ask_for_removal, deliver_later
 from pipelines.sample.policies import UNDO_MINUTES
 from pipelines.sample.truth import SamplePlatform

@@ -103,7 +103,7 @@ class SweepConfig:
 
 @dataclass(frozen=True, slots=True)
 class CorpusConfig:
-    """What is kept of faces, and how (:mod:`pipelines.corpus.retention`, :mod:`pipelines.compaction`).
+    """What is kept of faces, and how (:mod:`pipelines.corpus.retention`, :mod:`pipelines.runs.compaction`).
 
     ``mode``: ``stored`` keeps vectors sealed; ``none`` keeps nothing once a shard is compared, and a rescan embeds
     again. ``max_age_days``: faces embedded longer ago are not kept either; 0: no limit. Compaction merges shards up to

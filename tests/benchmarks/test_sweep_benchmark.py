@@ -14,8 +14,8 @@ from benchmarks.sweep import Measured, main
 from benchmarks.synthetic import make_home, write_variants
 from pipelines.database.tables import hits
 from pipelines.home.workspace import open_workspace
+from pipelines.runs.sweep import sweep
 from pipelines.settings.environment import read_environment
-from pipelines.sweep import sweep
 
 NOBODY = Found(np.empty((0, 4), dtype=np.float32), np.empty((0, 2), dtype=np.float32))
 

@@ -22,15 +22,15 @@ from typing import Any
 
 import click
 
-from pipelines.backfill import backfill
 from pipelines.cli.console import command_options
-from pipelines.compaction import compact
 from pipelines.decisions.decide import decide
-from pipelines.delivery import deliver
 from pipelines.home.workspace import Workspace, open_workspace
-from pipelines.rescan import rescan
+from pipelines.runs.backfill import backfill
+from pipelines.runs.compaction import compact
+from pipelines.runs.delivery import deliver
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import sweep
 from pipelines.settings.environment import Environment
-from pipelines.sweep import sweep
 from tests import forking
 from tests.conftest import START, open_with_fakes, use_fakes
 from tests.fakes import fake_canary, fake_models

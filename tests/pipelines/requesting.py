@@ -19,8 +19,8 @@ from pipelines.decisions.decide import Word
 from pipelines.decisions.decide import decide as decide_hits
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, open_workspace
-from pipelines.rescan import rescan
-from pipelines.sweep import sweep
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import sweep
 from pipelines.takedown.client import Delivery, Outcome
 from pipelines.takedown.dispatcher import DispatchSummary
 from tests.conftest import KEY, use_fakes

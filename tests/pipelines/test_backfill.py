@@ -16,8 +16,6 @@ from click.testing import CliRunner, Result
 
 from embeddings.errors import NotReadyError, WeightsError
 from embeddings.runtimes import Machine
-from pipelines.backfill import backfill, backfill_templates
-from pipelines.backfill_state import BackfillProgress, read_backfill
 from pipelines.cases.ending import erase
 from pipelines.cases.requests import get_request
 from pipelines.cli import main
@@ -25,10 +23,12 @@ from pipelines.database.tables import items, runs, templates
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.rescan import wanted_rescans
+from pipelines.runs.backfill import backfill, backfill_templates
+from pipelines.runs.backfill_progress import BackfillProgress, read_backfill
+from pipelines.runs.rescan import wanted_rescans
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import list_source, measure_coverage, sweep
 from pipelines.scan.faces import scan_pending
-from pipelines.status import read_status
-from pipelines.sweep import list_source, measure_coverage, sweep
 from tests.conftest import Clock
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
 from tests.platform_actions import DAY, agree, ask_for_removal, enrol, source_of, upload
@@ -292,7 +292,7 @@ def test_a_runtime_that_is_not_here_is_a_line_of_the_status_and_stops_a_sweep(
     workspace: Workspace, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = Machine(openvino=False, cuda=False, bf16=False)
-    monkeypatch.setattr("pipelines.status.inspect_machine", lambda: plain)
+    monkeypatch.setattr("pipelines.runs.status.inspect_machine", lambda: plain)
     monkeypatch.setattr("embeddings.models.inspect_machine", lambda: plain)
     enrol(workspace, person(1))
     upload(uploads, "a", picture(person(1)))

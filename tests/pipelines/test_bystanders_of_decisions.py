@@ -12,7 +12,7 @@ from pipelines.decisions.decide import REASONS, decide, undo
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.registry.subjects import expire_subjects
-from pipelines.sweep import sweep
+from pipelines.runs.sweep import sweep
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, source_of, upload
 

@@ -13,26 +13,26 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from embeddings.errors import CorruptionError, NotReadyError
-from pipelines.backfill import backfill
 from pipelines.cases.approval import enrol_subject
 from pipelines.cases.ending import withdraw
 from pipelines.cases.requests import accept_request, open_request
 from pipelines.cli import main
-from pipelines.compaction import compact
 from pipelines.corpus.retention import let_go
 from pipelines.database import set_state
 from pipelines.database.tables import audit, subjects
 from pipelines.decisions.decide import decide
-from pipelines.delivery import deliver, intervene
 from pipelines.hits.listing import list_hits
 from pipelines.home.clock import accept, doubt, last_seen
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.registry.subjects import Identity, expire_subjects
-from pipelines.rescan import rescan
 from pipelines.resources import LikenessHome
-from pipelines.status import read_status
-from pipelines.sweep import sweep
-from pipelines.verify import verify
+from pipelines.runs.backfill import backfill
+from pipelines.runs.compaction import compact
+from pipelines.runs.delivery import deliver, intervene
+from pipelines.runs.rescan import rescan
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from tests.conftest import KEY, Clock, environment_for
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, references, source_of, upload

@@ -14,18 +14,18 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError
-from pipelines.backfill import backfill, backfill_templates
 from pipelines.cases.requests import accept_request, get_request
-from pipelines.compaction import compact, hold
 from pipelines.database import tables
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.matching.faces import match_pending
 from pipelines.policy import BandSettings
-from pipelines.rescan import rescan
-from pipelines.status import read_status
-from pipelines.sweep import sweep
-from pipelines.verify import verify
+from pipelines.runs.backfill import backfill, backfill_templates
+from pipelines.runs.compaction import compact, hold
+from pipelines.runs.rescan import rescan
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from tests.conftest import KEY, START, Clock, environment_for, use_fakes
 from tests.fakes import fake_canary, fake_models, person, picture, vectors_of_colours
 from tests.pipelines.durability_process import run_compaction
@@ -197,8 +197,8 @@ def test_a_shard_that_was_never_compared_is_not_merged_with_those_that_were(
     workspace: Workspace, uploads: Path
 ) -> None:
     from pipelines.intake.ledger import Scope
+    from pipelines.runs.sweep import list_source
     from pipelines.scan.faces import scan_pending
-    from pipelines.sweep import list_source
 
     cut(workspace)
     enrol(workspace, person(0))

@@ -22,14 +22,14 @@ from pipelines.database.tables import content_shards, contents
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.policy.concept_list import load_concepts
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import list_source, sweep
 from pipelines.scan import concepts
 from pipelines.scan.concept_scores import ConceptCoverage, concept_coverage, list_scores
 from pipelines.scan.concepts import apply_concepts, heads_for, parse_scores
 from pipelines.scan.content_coverage import measure_content
 from pipelines.scan.describe import describe_pending
 from pipelines.scan.faces import scan_pending
-from pipelines.status import read_status
-from pipelines.sweep import list_source, sweep
 from tests.conftest import KEY
 from tests.fakes import person, picture, vectors_of_colours
 from tests.pipelines.listing import SMALL, use_clip, use_list

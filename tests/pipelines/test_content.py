@@ -20,14 +20,14 @@ from pipelines.database.tables import content_shards, contents, items
 from pipelines.home.content_models import ContentModels
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import SweepSummary, list_source, sweep
+from pipelines.runs.verify import verify
 from pipelines.scan.content_coverage import measure_content
 from pipelines.scan.describe import describe_pending, describer_for
 from pipelines.scan.faces import scan_pending
 from pipelines.sources.directory import DirectorySource
 from pipelines.sources.item import Item
-from pipelines.status import read_status
-from pipelines.sweep import SweepSummary, list_source, sweep
-from pipelines.verify import verify
 from tests.conftest import Clock
 from tests.fakes import DIMENSION, WHITE, FakeContentModels, person, picture, vectors_of_colours
 from tests.searching import in_clear

@@ -27,9 +27,9 @@ from pipelines.cli import main
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.policy import BandSettings
-from pipelines.rescan import rescan
-from pipelines.sweep import list_source, sweep
-from pipelines.verify import verify
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import list_source, sweep
+from pipelines.runs.verify import verify
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import person, picture

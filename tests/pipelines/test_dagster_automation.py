@@ -26,9 +26,9 @@ from pipelines.definitions import defs
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.matching import faces
-from pipelines.rescan import wanted_rescans
-from pipelines.run_log import begin_run
-from pipelines.sweep import sweep
+from pipelines.runs.rescan import wanted_rescans
+from pipelines.runs.run_log import begin_run
+from pipelines.runs.sweep import sweep
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.fakes import person, picture
 from tests.pipelines.test_dagster_nightly import OpenedHome

@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRunStatus, ExecuteInProcessResult, RunRequest
 
 from indexes.gallery import Gallery
-from pipelines.backfill import backfill
-from pipelines.backfill_state import read_backfill
 from pipelines.database.tables import items
 from pipelines.definitions import defs
 from pipelines.home.workspace import Workspace, create_workspace
-from pipelines.run_log import begin_run
-from pipelines.sweep import sweep
+from pipelines.runs.backfill import backfill
+from pipelines.runs.backfill_progress import read_backfill
+from pipelines.runs.run_log import begin_run
+from pipelines.runs.sweep import sweep
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.fakes import fake_canary, fake_models, person, picture
 from tests.pipelines.test_dagster_automation import Sensors, accepted, audited, instance, shared_instance, state_of

@@ -23,9 +23,9 @@ from pipelines.matching import galleries
 from pipelines.registry import subjects
 from pipelines.registry.references import read_references
 from pipelines.registry.subjects import Identity, insert_subject
-from pipelines.rescan import rescan
 from pipelines.resources import LikenessHome
-from pipelines.sweep import SweepSummary, advance_watermark, list_source, read_watermark, summarise, sweep
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import SweepSummary, advance_watermark, list_source, read_watermark, summarise, sweep
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.takedown.receiver import Receiver
 from tests.conftest import KEY, Clock, environment_for, use_fakes

@@ -32,11 +32,11 @@ from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.load_time import read_load_time
 from pipelines.observed import observe_home
 from pipelines.resources import explained, failure_of
-from pipelines.run_log import begin_run
 from pipelines.run_tags import FIRST_DAY_TAG
+from pipelines.runs.run_log import begin_run
+from pipelines.runs.sweep import list_source
 from pipelines.settings.config import load_config
 from pipelines.settings.environment import Environment
-from pipelines.sweep import list_source
 from tests.conftest import KEY, environment_for
 from tests.fakes import person, picture
 from tests.pipelines.calibration.stored import in_force

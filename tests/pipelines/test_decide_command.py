@@ -18,7 +18,7 @@ from pipelines.cli.decisions import decide
 from pipelines.cli.typed import typed_again
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.sweep import sweep
+from pipelines.runs.sweep import sweep
 from tests.conftest import KEY
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload

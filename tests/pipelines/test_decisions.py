@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embeddings.errors import InputError, StateError
-from pipelines.backfill import backfill, backfill_templates
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import accept_request
 from pipelines.database import evidence, tables
@@ -25,9 +24,10 @@ from pipelines.decisions.log import list_decisions, open_note
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
-from pipelines.rescan import rescan
-from pipelines.sweep import sweep
-from pipelines.verify import verify
+from pipelines.runs.backfill import backfill, backfill_templates
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from tests import fakes
 from tests.conftest import KEY
 from tests.examples import examples

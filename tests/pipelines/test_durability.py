@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pipelines.backfill_state import read_backfill
 from pipelines.cases.ending import withdraw
 from pipelines.cases.requests import accept_request
 from pipelines.corpus.manifest import list_shards
@@ -29,10 +28,11 @@ from pipelines.hits.listing import list_hits
 from pipelines.home import failpoints
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope
-from pipelines.status import read_status
-from pipelines.sweep import measure_coverage
+from pipelines.runs.backfill_progress import read_backfill
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import measure_coverage
+from pipelines.runs.verify import verify
 from pipelines.takedown.receiver import Receiver
-from pipelines.verify import verify
 from tests.conftest import KEY, START, administer, environment_for, use_fakes
 from tests.fakes import WHITE, fake_models, person, picture
 from tests.pipelines.durability_process import backfill_to, night, run_night

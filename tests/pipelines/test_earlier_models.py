@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.types import Float32, UInt8
-from pipelines.backfill import backfill, backfill_templates
 from pipelines.cases.ending import withdraw
 from pipelines.database.tables import outbox, verdicts
 from pipelines.hits.listing import Hit, list_hits
@@ -19,9 +18,10 @@ from pipelines.intake.ledger import Scope
 from pipelines.policy import BandSettings, Policy
 from pipelines.report.collect import collect_facts
 from pipelines.report.words import alerts
-from pipelines.status import read_status
-from pipelines.sweep import sweep
-from pipelines.verify import verify
+from pipelines.runs.backfill import backfill, backfill_templates
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from tests.fakes import ColourRecognizer, fake_canary, fake_models, person, picture
 from tests.platform_actions import enrol, source_of, upload
 

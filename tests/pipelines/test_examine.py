@@ -31,8 +31,8 @@ from pipelines.matching.coverage import unexamined_count
 from pipelines.matching.names import examine_pending
 from pipelines.registry.identities import open_names
 from pipelines.registry.subjects import Identity, insert_subject, show_identity
-from pipelines.rescan import FinishedRequests, finish_searches, rescan
-from pipelines.sweep import list_source, require_complete, sweep
+from pipelines.runs.rescan import FinishedRequests, finish_searches, rescan
+from pipelines.runs.sweep import list_source, require_complete, sweep
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.durability_process import run_night

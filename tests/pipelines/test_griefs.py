@@ -20,7 +20,7 @@ from pipelines.decisions.decide import Word, decide
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
-from pipelines.sweep import sweep
+from pipelines.runs.sweep import sweep
 from tests.embeddings.model_files import model_file
 from tests.fakes import SIDE, Colour, person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload

@@ -20,7 +20,7 @@ from pipelines.decisions.decide import decide
 from pipelines.evidence.passages import passage_around
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.sweep import sweep
+from pipelines.runs.sweep import sweep
 from tests.conftest import KEY
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from embeddings.errors import ConfigError
-from pipelines.compaction import compact
 from pipelines.corpus.turns import remove_leavings, turn, writing
 from pipelines.home.sealing import KeyFileWarning
 from pipelines.home.workspace import Workspace, create_workspace, key_file, open_workspace
+from pipelines.runs.compaction import compact
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from pipelines.settings.environment import read_environment
-from pipelines.sweep import sweep
-from pipelines.verify import verify
 from tests.conftest import environment_for, use_fakes
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, source_of, upload

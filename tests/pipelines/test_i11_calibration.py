@@ -21,10 +21,10 @@ from pipelines.home.calibrations import insert_calibration
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.policy import BandSettings
-from pipelines.rescan import rescan
-from pipelines.sweep import sweep
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from pipelines.takedown.outbox import release_held
-from pipelines.verify import verify
 from tests.conftest import Clock
 from tests.fakes import person, picture, vectors_of_colours
 from tests.pipelines.calibration.stored import calibration, in_force

@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 from click.testing import Result
 
-from pipelines.alarms import read_alarms
 from pipelines.assets import deliver_due
 from pipelines.cases.ending import withdraw
 from pipelines.cases.requests import get_request, list_requests
@@ -21,8 +20,9 @@ from pipelines.database import Database, _alembic_config
 from pipelines.database.tables import hits, outbox, requests, state, subjects
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_statuses
+from pipelines.runs.alarms import read_alarms
+from pipelines.runs.sweep import list_source
 from pipelines.statements import as_text, statements_of
-from pipelines.sweep import list_source
 from pipelines.takedown.effects import count_refused
 from pipelines.takedown.receiver import Receiver
 from tests.conftest import Clock

@@ -17,16 +17,16 @@ from embeddings.errors import InputError, StateError
 from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.database.days import day_approvals
-from pipelines.day_checks import HIT_RATE, READ, DayCheck
-from pipelines.days import Approval, approve_day, list_days, open_reason, read_day, undo_approval
 from pipelines.definitions import defs
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.matching import galleries
-from pipelines.status import read_status
-from pipelines.sweep import sweep
+from pipelines.runs.day_checks import HIT_RATE, READ, DayCheck
+from pipelines.runs.days import Approval, approve_day, list_days, open_reason, read_day, undo_approval
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from pipelines.takedown.outbox import counts_by_state
-from pipelines.verify import verify
 from tests.conftest import KEY, START, Clock
 from tests.fakes import WHITE, BlindGallery, person, picture
 from tests.pipelines.test_dagster_automation import evaluate_schedule, shared_instance

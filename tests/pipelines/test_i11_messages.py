@@ -14,7 +14,7 @@ from pipelines.decisions.messages import act_on
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
-from pipelines.sweep import list_source, sweep
+from pipelines.runs.sweep import list_source, sweep
 from pipelines.takedown.outbox import enqueue
 from tests.conftest import Clock
 from tests.fakes import person, picture

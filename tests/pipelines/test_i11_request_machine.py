@@ -24,10 +24,10 @@ from pipelines.decisions.decide import Word, decide, undo
 from pipelines.decisions.messages import act_on
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import create_workspace
-from pipelines.rescan import rescan
-from pipelines.sweep import sweep
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from pipelines.takedown.client import Delivery, Message, Outcome
-from pipelines.verify import verify
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import person, picture

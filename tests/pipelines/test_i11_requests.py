@@ -28,11 +28,11 @@ from pipelines.decisions.messages import act_on
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import OpenWork
-from pipelines.rescan import rescan
-from pipelines.status import read_status
-from pipelines.sweep import list_source, sweep
+from pipelines.runs.rescan import rescan
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import list_source, sweep
+from pipelines.runs.verify import verify
 from pipelines.takedown.client import Delivery
-from pipelines.verify import verify
 from tests.conftest import START, Clock
 from tests.fakes import person, picture
 from tests.pipelines.requesting import (

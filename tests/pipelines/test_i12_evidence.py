@@ -29,9 +29,9 @@ from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.recent import RecentContents
 from pipelines.home.workspace import Workspace
 from pipelines.registry.renewal import renew
-from pipelines.rescan import rescan
-from pipelines.sweep import sweep
-from pipelines.verify import verify
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from tests.conftest import Clock, believe_the_clock
 from tests.fakes import SIDE, person, picture
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once

@@ -18,11 +18,9 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import EnrolmentError, InputError, StateError
 from pipelines.cases.ending import erase, withdraw
-from pipelines.compaction import compact
 from pipelines.database import tables
 from pipelines.database.evidence import examined
 from pipelines.decisions.decide import decide
-from pipelines.delivery import deliver
 from pipelines.hits.listing import list_hits
 from pipelines.hits.statuses import statuses_now
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
@@ -33,11 +31,13 @@ from pipelines.matching import comparison
 from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.renewal import renew
 from pipelines.registry.subjects import list_subjects
-from pipelines.rescan import rescan, wanted_rescans
-from pipelines.restore import compare
-from pipelines.sweep import measure_coverage, sweep
+from pipelines.runs.compaction import compact
+from pipelines.runs.delivery import deliver
+from pipelines.runs.rescan import rescan, wanted_rescans
+from pipelines.runs.restore import compare
+from pipelines.runs.sweep import measure_coverage, sweep
+from pipelines.runs.verify import verify
 from pipelines.takedown.receiver import Receiver
-from pipelines.verify import verify
 from tests.conftest import START, Clock, believe_the_clock
 from tests.examples import examples
 from tests.fakes import person, picture

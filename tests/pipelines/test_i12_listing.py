@@ -21,10 +21,10 @@ from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.intake.ledger import Scope, source_id
 from pipelines.intake.listing import ListedCounts
+from pipelines.runs.sweep import advance_watermark, list_source, read_watermark, sweep, unfinished_days
+from pipelines.runs.verify import verify
 from pipelines.settings.environment import Environment
 from pipelines.sources import Item
-from pipelines.sweep import advance_watermark, list_source, read_watermark, sweep, unfinished_days
-from pipelines.verify import verify
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import WHITE, person, picture

@@ -25,10 +25,10 @@ from pipelines.decisions.looks import look_at
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.workspace import create_workspace
 from pipelines.registry.renewal import renew
-from pipelines.rescan import rescan
-from pipelines.sweep import sweep
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from pipelines.takedown.client import Delivery
-from pipelines.verify import verify
 from tests.conftest import START, Clock, believe_the_clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import WHITE, person, picture, vectors_of_colours

@@ -29,7 +29,6 @@ from pipelines.cases.requests import (
     seen_digest,
 )
 from pipelines.cli import main
-from pipelines.compaction import compact
 from pipelines.database import tables
 from pipelines.database.tables import metadata
 from pipelines.hits.listing import list_hits
@@ -39,9 +38,10 @@ from pipelines.matching.galleries import candidate_gallery
 from pipelines.policy.schema import EnrolmentSettings
 from pipelines.registry.references import Reference
 from pipelines.registry.subjects import Identity, list_subjects
-from pipelines.rescan import rescan
-from pipelines.sweep import sweep
-from pipelines.verify import verify
+from pipelines.runs.compaction import compact
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from tests.conftest import KEY, Clock, use_fakes
 from tests.embeddings.model_files import model_file
 from tests.fakes import WHITE, person, picture, vectors_of_colours

@@ -27,10 +27,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from embeddings.errors import NotReadyError
-from pipelines.backfill import backfill
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import get_request, reject_request
-from pipelines.compaction import compact, hold
 from pipelines.corpus.manifest import list_shards, uncovered
 from pipelines.database import tables
 from pipelines.hits.listing import list_hits
@@ -40,11 +38,13 @@ from pipelines.judging import judge_pending
 from pipelines.matching.comparison import FoundBy
 from pipelines.matching.faces import match_pending
 from pipelines.registry.subjects import active_versions
-from pipelines.rescan import rescan
+from pipelines.runs.backfill import backfill
+from pipelines.runs.compaction import compact, hold
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import list_source, measure_coverage, sweep
+from pipelines.runs.verify import verify
 from pipelines.scan import again
 from pipelines.scan.faces import scan_pending
-from pipelines.sweep import list_source, measure_coverage, sweep
-from pipelines.verify import verify
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.examples import examples
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture, vectors_of_colours

@@ -20,7 +20,7 @@ from pipelines.judging import judge_pending, rejudge
 from pipelines.judging.evidence import Group, items_of
 from pipelines.policy import Evidence
 from pipelines.policy.evidence import distinct_pictures
-from pipelines.sweep import sweep
+from pipelines.runs.sweep import sweep
 from pipelines.takedown.outbox import release_held
 from tests.conftest import Clock
 from tests.fakes import WHITE, person, picture

@@ -21,7 +21,7 @@ from pipelines.decisions.looks import LONG_SIDE, explain_hit, look, reveal_term
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
-from pipelines.sweep import sweep
+from pipelines.runs.sweep import sweep
 from tests.embeddings.model_files import data_url, model_file
 from tests.fakes import SIDE, person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload

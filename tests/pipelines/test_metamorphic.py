@@ -18,18 +18,18 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.backfill import backfill
 from pipelines.cases.requests import accept_request
-from pipelines.compaction import compact
 from pipelines.database import evidence, tables
 from pipelines.decisions.decide import REASONS, decide
 from pipelines.hits.listing import list_hits
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.judging import judge_pending
-from pipelines.rescan import rescan
-from pipelines.sweep import list_source, sweep
-from pipelines.verify import verify
+from pipelines.runs.backfill import backfill
+from pipelines.runs.compaction import compact
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import list_source, sweep
+from pipelines.runs.verify import verify
 from tests.conftest import Clock, environment_for, use_fakes
 from tests.embeddings.model_files import data_url, model_file
 from tests.examples import examples

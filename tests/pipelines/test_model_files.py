@@ -18,18 +18,18 @@ from skimage import data
 
 from embeddings.errors import CorruptionError
 from embeddings.models import load_models
-from pipelines.backfill import backfill
-from pipelines.compaction import compact
 from pipelines.database import tables
 from pipelines.database.evidence import model_files
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.intake.model_files import HeaderText, header_texts
-from pipelines.rescan import rescan
+from pipelines.runs.backfill import backfill
+from pipelines.runs.compaction import compact
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import list_source, sweep
 from pipelines.scan.content_coverage import measure_content
 from pipelines.scan.faces import scan_pending
 from pipelines.settings.config import Config, FetchConfig, ModelFilesConfig
-from pipelines.sweep import list_source, sweep
 from tests.embeddings.model_files import assemble, data_url, model_file
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
 from tests.pipelines.model_server import ModelServer

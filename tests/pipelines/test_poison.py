@@ -21,10 +21,10 @@ from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
 from pipelines.matching.faces import match_pending
 from pipelines.matching.names import examine_pending
+from pipelines.runs.sweep import list_source, measure_coverage, require_complete, sweep
 from pipelines.scan.describe import describe_pending
 from pipelines.scan.faces import scan_pending
 from pipelines.settings.config import Config
-from pipelines.sweep import list_source, measure_coverage, require_complete, sweep
 from tests.conftest import environment_for, use_fakes
 from tests.fakes import person, picture
 from tests.pipelines.pills import (

@@ -15,9 +15,9 @@ from pipelines.database.tables import contents, items
 from pipelines.home.workspace import Workspace
 from pipelines.policy.concept_list import load_concepts
 from pipelines.policy.levels import LEVELS, UNKNOWN, platform_level
+from pipelines.runs.sweep import list_source
 from pipelines.scan.rating import Rating, rate, ratings_of
 from pipelines.settings.config import ContentConfig
-from pipelines.sweep import list_source
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.listing import SMALL, use_clip, use_list
 from tests.pipelines.test_concepts import swept

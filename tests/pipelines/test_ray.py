@@ -19,10 +19,10 @@ from pipelines.home.engine import open_engine
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.matching.comparison import Side, compare_shard
 from pipelines.registry.subjects import active_versions
+from pipelines.runs.sweep import sweep
 from pipelines.sample.variants import generate_variants
 from pipelines.settings.config import RayConfig
 from pipelines.settings.environment import read_environment
-from pipelines.sweep import sweep
 from tests.platform_actions import register
 from tests.searching import in_clear
 

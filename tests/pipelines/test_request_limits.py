@@ -12,7 +12,7 @@ from pipelines.cases.request_limits import require_room
 from pipelines.cases.requests import RemovalRequest, accept_request, list_requests, open_request, preview_request
 from pipelines.database import get_state
 from pipelines.home.workspace import Workspace
-from pipelines.status import read_status
+from pipelines.runs.status import read_status
 from tests.conftest import Clock
 from tests.fakes import person
 from tests.platform_actions import references

@@ -21,8 +21,8 @@ from pipelines.database.tables import runs, subject_keys, subjects, templates
 from pipelines.home import audit
 from pipelines.home.clock import doubt
 from pipelines.home.workspace import Workspace, create_workspace, open_unchecked, open_workspace
-from pipelines.restore import accept, compare
-from pipelines.verify import verify
+from pipelines.runs.restore import accept, compare
+from pipelines.runs.verify import verify
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import person
 from tests.platform_actions import ask_for_removal, enrol

@@ -10,13 +10,13 @@ import sqlalchemy as sa
 
 from embeddings.errors import NotReadyError
 from pipelines.cases.requests import get_request
-from pipelines.compaction import compact, hold
 from pipelines.database import tables
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
-from pipelines.rescan import rescan
-from pipelines.status import read_status
-from pipelines.sweep import sweep
+from pipelines.runs.compaction import compact, hold
+from pipelines.runs.rescan import rescan
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import sweep
 from tests.conftest import Clock, believe_the_clock
 from tests.fakes import person, picture
 from tests.pipelines.test_compaction import NoCipher, all_hold, cut, fill, found, pieces_on_disk

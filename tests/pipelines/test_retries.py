@@ -17,11 +17,11 @@ from pipelines.database.tables import audit, items
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.intake.retries import after_try, ask_again, retry_is_due
-from pipelines.rescan import rescan
+from pipelines.runs.rescan import rescan
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import SweepSummary, sweep
 from pipelines.scan import again, faces
 from pipelines.settings.config import Config, FetchConfig, SweepConfig, load_config
-from pipelines.status import read_status
-from pipelines.sweep import SweepSummary, sweep
 from tests.conftest import Clock, environment_for
 from tests.fakes import person, picture
 from tests.pipelines.model_server import ModelServer

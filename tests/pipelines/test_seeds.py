@@ -17,9 +17,9 @@ from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.registry import seeds
-from pipelines.rescan import rescan, retry_rescan, wanted_rescans
-from pipelines.sweep import sweep
-from pipelines.verify import verify
+from pipelines.runs.rescan import rescan, retry_rescan, wanted_rescans
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from tests.embeddings.model_files import model_file
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload

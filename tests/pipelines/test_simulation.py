@@ -17,7 +17,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.judging.simulation import differences, simulate
 from pipelines.policy import BandSettings, Policy, load_policy
-from pipelines.sweep import sweep
+from pipelines.runs.sweep import sweep
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, source_of, upload
 

@@ -19,9 +19,9 @@ from pipelines.database.accounting import UNSEALED
 from pipelines.database.tables import audit, hits, items, metadata, outbox, state, subjects, verdicts
 from pipelines.decisions.decide import decide
 from pipelines.home.workspace import Workspace
-from pipelines.rescan import rescan
-from pipelines.sweep import sweep
-from pipelines.verify import verify
+from pipelines.runs.rescan import rescan
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, source_of, upload
 

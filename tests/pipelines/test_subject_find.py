@@ -26,9 +26,9 @@ from pipelines.registry.finding import find_subjects, reveal_cases
 from pipelines.registry.renewal import renew
 from pipelines.registry.subjects import Identity, expire_subjects, insert_subject
 from pipelines.report import write_report
-from pipelines.rescan import rescan
-from pipelines.status import read_status
-from pipelines.sweep import sweep
+from pipelines.runs.rescan import rescan
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import sweep
 from tests.conftest import KEY, Clock, believe_the_clock, use_fakes
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, references, source_of, upload

@@ -22,9 +22,9 @@ from pipelines.matching import comparison
 from pipelines.registry.renewal import renew
 from pipelines.registry.subjects import show_identity
 from pipelines.registry.templates import list_references
-from pipelines.rescan import rescan, wanted_rescans
-from pipelines.sweep import sweep
-from pipelines.verify import verify
+from pipelines.runs.rescan import rescan, wanted_rescans
+from pipelines.runs.sweep import sweep
+from pipelines.runs.verify import verify
 from tests.conftest import Clock
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, ask_for_removal, enrol, references, source_of, upload

@@ -22,10 +22,10 @@ from pipelines.hits.counting import content_key
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import ahead
-from pipelines.rescan import rescan
-from pipelines.status import read_status
-from pipelines.sweep import nightly_days, sweep
-from pipelines.verify import verify
+from pipelines.runs.rescan import rescan
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import nightly_days, sweep
+from pipelines.runs.verify import verify
 from tests import fakes
 from tests.fakes import WHITE, BlindGallery, person, picture
 from tests.platform_actions import DAY, ask_for_removal, enrol, source_of, upload
@@ -178,8 +178,8 @@ def test_i2_a_shard_that_a_sweep_never_compared_is_not_clean_after_a_partial_res
     workspace: Workspace, uploads: Path
 ) -> None:
     from pipelines.intake.ledger import Scope
+    from pipelines.runs.sweep import list_source
     from pipelines.scan.faces import scan_pending
-    from pipelines.sweep import list_source
 
     enrol(workspace, person(1))
     upload(uploads, "a.png", picture(person(1)))

@@ -12,8 +12,8 @@ from pipelines.decisions.decide import decide
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_unreadable
-from pipelines.sweep import SweepSummary, require_complete, sweep
-from pipelines.verify import verify
+from pipelines.runs.sweep import SweepSummary, require_complete, sweep
+from pipelines.runs.verify import verify
 from tests.fakes import person, picture
 from tests.platform_actions import DAY, NAME, enrol, source_of, upload
 

@@ -22,10 +22,10 @@ from pipelines.intake.ledger import Scope
 from pipelines.matching.faces import match_pending
 from pipelines.policy import BandSettings
 from pipelines.report import write_report
-from pipelines.rescan import rescan, retry_rescan, wanted_rescans
-from pipelines.status import read_status
-from pipelines.sweep import measure_coverage, sweep
-from pipelines.verify import verify
+from pipelines.runs.rescan import rescan, retry_rescan, wanted_rescans
+from pipelines.runs.status import read_status
+from pipelines.runs.sweep import measure_coverage, sweep
+from pipelines.runs.verify import verify
 from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.calibration.stored import calibration, in_force
 from tests.platform_actions import enrol, source_of, upload

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.report import PageLimits, write_report
-from pipelines.sweep import summarise
+from pipelines.runs.sweep import summarise
 from pipelines.takedown.outbox import withdraw
 from tests.pipelines.report.reading import hit_rows, read_page, section
 from tests.pipelines.report.rows import (

@@ -22,9 +22,9 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.report import PageLimits, write_report
 from pipelines.report.export import MODEL_SCHEMA
-from pipelines.sweep import summarise
+from pipelines.runs.sweep import summarise
+from pipelines.runs.verify import verify
 from pipelines.takedown.outbox import enqueue
-from pipelines.verify import verify
 from tests.pipelines.report.reading import hit_rows, read_page, section
 from tests.pipelines.report.rows import (
     DAY,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.home.workspace import Workspace
+from pipelines.runs.sweep import sweep
 from pipelines.sample.messages import check_deliveries, check_held, planted_messages
 from pipelines.sample.scoring import Score, score_phase
 from pipelines.sample.table import print_scores
@@ -25,7 +26,6 @@ from pipelines.sample.truth import (
     PlantedUpload,
     SamplePlatform,
 )
-from pipelines.sweep import sweep
 from tests.fakes import WHITE, person, picture
 from tests.platform_actions import DAY, NAME, enrol, source_of, upload
 

@@ -48,7 +48,7 @@ from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.model_files import forget_model_files
-from pipelines.run_log import begin_run, finish_run
+from pipelines.runs.run_log import begin_run, finish_run
 
 if TYPE_CHECKING:
     import pyarrow as pa

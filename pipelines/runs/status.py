@@ -11,17 +11,14 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import WeightsError
 from embeddings.runtimes import choose_runtime, inspect_machine
-from pipelines.backfill_state import BackfillProgress, watch_backfill
 from pipelines.calibration.fit import GalleryFit, read_fit
 from pipelines.cases.request_limits import requests_today
 from pipelines.cases.requests import Standing, standing_of, unfinished_requests
-from pipelines.compaction import held_shards
 from pipelines.database import get_state
 from pipelines.database.in_force import state_at
 from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import runs
 from pipelines.database.times import moment
-from pipelines.days import blocked_days
 from pipelines.evidence.kept import KeptCounts, count_kept
 from pipelines.hits.statuses import statuses_now
 from pipelines.home.workspace import Workspace
@@ -30,8 +27,11 @@ from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.endings import Ending, ending_within
 from pipelines.registry.subjects import active_versions
+from pipelines.runs.backfill_progress import BackfillProgress, watch_backfill
+from pipelines.runs.compaction import held_shards
+from pipelines.runs.days import blocked_days
+from pipelines.runs.sweep import measure_coverage
 from pipelines.scan.content_coverage import ContentCoverage, measure_content
-from pipelines.sweep import measure_coverage
 from pipelines.takedown.outbox import count_resting, counts_by_state
 
 

@@ -28,7 +28,6 @@ from sqlalchemy.engine import Connection
 
 from embeddings.alignment import CROP_SIDE
 from embeddings.errors import CorruptionError
-from pipelines.backfill_state import BACKFILL, STATES, BackfillState, read_backfill, record_progress
 from pipelines.database.tables import templates
 from pipelines.home import audit
 from pipelines.home.clock import acts
@@ -39,10 +38,11 @@ from pipelines.judging import judge_pending
 from pipelines.matching.faces import match_pending
 from pipelines.matching.names import examine_pending
 from pipelines.registry.templates import open_crops, store_template, subjects_without
-from pipelines.rescan import finish_searches
-from pipelines.run_log import begin_run, finish_run
+from pipelines.runs.backfill_progress import BACKFILL, STATES, BackfillState, read_backfill, record_progress
+from pipelines.runs.rescan import finish_searches
+from pipelines.runs.run_log import begin_run, finish_run
+from pipelines.runs.sweep import require_registry
 from pipelines.scan.faces import scan_in_turns
-from pipelines.sweep import require_registry
 
 
 @dataclass(frozen=True, slots=True)

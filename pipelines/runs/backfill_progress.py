@@ -1,6 +1,6 @@
 """How far a backfill is, and whether one is wanted: read from the database alone, so that anybody can watch it.
 
-Must not know how a backfill is done (:mod:`pipelines.backfill`); loads no model.
+Must not know how a backfill is done (:mod:`pipelines.runs.backfill`); loads no model.
 """
 
 from __future__ import annotations

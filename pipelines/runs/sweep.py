@@ -43,7 +43,7 @@ from pipelines.judging import judge_pending, unjudged_count
 from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.subjects import active_versions, expire_subjects, require_active
 from pipelines.registry.templates import require_templates, subjects_without
-from pipelines.run_log import begin_run, finish_run
+from pipelines.runs.run_log import begin_run, finish_run
 from pipelines.scan.content_coverage import measure_content
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ from pipelines.matching.coverage import is_examined_for, required, unexamined_co
 from pipelines.matching.faces import match_pending
 from pipelines.matching.names import examine_pending
 from pipelines.registry.subjects import active_versions, expire_subjects
-from pipelines.run_log import begin_run, finish_run
-from pipelines.sweep import Coverage, measure_coverage
+from pipelines.runs.run_log import begin_run, finish_run
+from pipelines.runs.sweep import Coverage, measure_coverage
 
 _REGISTRY = "registry:"
 _EVIDENCE = "evidence:"

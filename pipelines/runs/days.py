@@ -1,7 +1,7 @@
 """Days as a night leaves them: complete, blocked by a check, or approved by a person although one had failed.
 
 A check that stops a day is written down with the night's run (``runs.summary``). What of it may be approved
-(:data:`pipelines.day_checks.APPROVABLE`) is weighed anew from the items whenever somebody looks, so that an approval is
+(:data:`pipelines.runs.day_checks.APPROVABLE`) is weighed anew from the items whenever somebody looks, so that an approval is
 about what is so. It covers the figures that were shown and no worse ones: another check, more failing items or a
 larger share stop the day again. The canary, items nobody has scanned and an altered database are nobody's to approve.
 
@@ -23,14 +23,14 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import ConfigError, InputError, StateError
 from pipelines.database.days import day_approvals
 from pipelines.database.tables import items
-from pipelines.day_blocks import recorded_blocks, recorded_days
-from pipelines.day_checks import APPROVABLE, DayCheck, check_day
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.intake.ledger import Scope, source_id
 from pipelines.registry.identities import require_short
-from pipelines.sweep import configured_source, measure_coverage, read_watermark
+from pipelines.runs.day_blocks import recorded_blocks, recorded_days
+from pipelines.runs.day_checks import APPROVABLE, DayCheck, check_day
+from pipelines.runs.sweep import configured_source, measure_coverage, read_watermark
 from pipelines.text.shown import digest_of
 
 STATES: Final = ("blocked", "approved", "open", "complete")

@@ -20,7 +20,7 @@ from pipelines.intake.ledger import Scope, count_statuses
 from pipelines.judging import unjudged_count
 from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.endings import count_ended
-from pipelines.sweep import measure_coverage
+from pipelines.runs.sweep import measure_coverage
 from pipelines.takedown.leases import is_stopped
 from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, LEASED, PENDING, WITHDRAWAL
 

@@ -1,6 +1,6 @@
 """What stopped the last night of a day, as it was written down with the night's run (``runs.summary``).
 
-Knows nothing of what may be approved (:mod:`pipelines.days`).
+Knows nothing of what may be approved (:mod:`pipelines.runs.days`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import runs
 from pipelines.home.workspace import Workspace
-from pipelines.sweep import NIGHTLY
+from pipelines.runs.sweep import NIGHTLY
 
 _BLOCKED: Final = "blocked_by"
 

@@ -7,9 +7,9 @@ from datetime import date
 import click
 
 from pipelines.cli.console import command_options, emit, opened, parse_day, say
+from pipelines.report.statements import as_text, statements_of
+from pipelines.report.transparency import summarise_period
 from pipelines.settings.environment import Environment
-from pipelines.statements import as_text, statements_of
-from pipelines.transparency import summarise_period
 
 
 @click.command()

@@ -22,9 +22,9 @@ from pipelines.policy.concept_list import load_concepts
 from pipelines.policy.schema import PolicyFile
 from pipelines.registry.identities import require_short
 from pipelines.registry.subjects import Identity, insert_subject
+from pipelines.report.transparency import summarise_period
 from pipelines.settings.config import Config, load_config
 from pipelines.settings.environment import Environment
-from pipelines.transparency import summarise_period
 
 ABSURD = ("nan", "inf", "-inf", "1e400", "-1", "9223372036854775808", "1" + "0" * 4000, '"many"')
 

@@ -20,9 +20,9 @@ from pipelines.database import Database, _alembic_config
 from pipelines.database.tables import hits, outbox, requests, state, subjects
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_statuses
+from pipelines.report.statements import as_text, statements_of
 from pipelines.runs.alarms import read_alarms
 from pipelines.runs.sweep import list_source
-from pipelines.statements import as_text, statements_of
 from pipelines.takedown.effects import count_refused
 from pipelines.takedown.receiver import Receiver
 from tests.conftest import Clock

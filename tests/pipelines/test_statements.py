@@ -17,9 +17,9 @@ from pipelines.database import tables
 from pipelines.decisions.decide import decide, undo
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
+from pipelines.report.statements import Statement, as_text, statements_of
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import sweep
-from pipelines.statements import Statement, as_text, statements_of
 from tests.fakes import person, picture
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
 from tests.platform_actions import DAY, NAME, ask_for_removal, enrol, source_of, upload

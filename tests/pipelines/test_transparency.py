@@ -16,10 +16,10 @@ from pipelines.database.tables import outbox
 from pipelines.decisions.decide import decide, undo
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
+from pipelines.report.transparency import Durations, Transparency, _p95, summarise_period
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import sweep
 from pipelines.takedown.effects import EFFECT_WORDS, effect_of
-from pipelines.transparency import Durations, Transparency, _p95, summarise_period
 from tests.fakes import person, picture
 from tests.pipelines.requesting import messages
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once

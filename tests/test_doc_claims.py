@@ -12,8 +12,10 @@ from typing import Any
 
 import pipelines
 from embeddings.faults import SCANNER_REASONS
-from pipelines import checks
-from pipelines.automation import (
+from pipelines.decisions.decide import REASONS
+from pipelines.judging.request_progress import STATES, OpenWork
+from pipelines.orchestration import checks
+from pipelines.orchestration.automation import (
     compaction_schedule,
     dispatch_schedule,
     failed_runs,
@@ -21,8 +23,6 @@ from pipelines.automation import (
     pack_changes,
     removal_requests,
 )
-from pipelines.decisions.decide import REASONS
-from pipelines.judging.request_progress import STATES, OpenWork
 from pipelines.runs.day_checks import APPROVABLE
 from pipelines.runs.days import STATES as DAY_STATES
 from pipelines.settings.config import Config

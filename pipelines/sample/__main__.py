@@ -114,7 +114,11 @@ class SampleRun:
     def all_phases(self, dagster_home: Path) -> None:
         """Everything, in order; a Dagster run that fails ends the program."""
         warnings.filterwarnings("ignore", message=".* is currently in beta", category=Warning)  # Dagster's, at import
-        from pipelines.definitions import open_instance, run_schedule, run_sensor  # Dagster takes a second to import
+        from pipelines.orchestration.definitions import (  # Dagster takes a second to import
+            open_instance,
+            run_schedule,
+            run_sensor,
+        )
 
         tonight = datetime.combine(self.platform.days[1] + timedelta(days=1), datetime.min.time(), UTC)
         alpha = act.register(self.workspace, self.platform.registered)

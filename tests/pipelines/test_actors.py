@@ -11,10 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import InputError
-from pipelines.automation import SERVICE
 from pipelines.database import tables
 from pipelines.home import actors, audit
 from pipelines.home.workspace import Workspace
+from pipelines.orchestration.automation import SERVICE
 from tests.source_code import dotted, imported, nodes_of
 from tests.test_layout import PACKAGES, modules
 

@@ -24,8 +24,8 @@ from pipelines.decisions.decide import decide
 from pipelines.hits.listing import list_hits
 from pipelines.home.clock import accept, doubt, last_seen
 from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.orchestration.resources import LikenessHome
 from pipelines.registry.subjects import Identity, expire_subjects
-from pipelines.resources import LikenessHome
 from pipelines.runs.backfill import backfill
 from pipelines.runs.compaction import compact
 from pipelines.runs.delivery import deliver, intervene
@@ -228,7 +228,7 @@ def test_i12_a_jump_in_the_middle_of_a_run_ends_the_run(
 def test_whatever_dagster_starts_is_stopped_as_well(
     swept: Workspace, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.resources.open_workspace", lambda environment: swept)
+    monkeypatch.setattr("pipelines.orchestration.resources.open_workspace", lambda environment: swept)
     monkeypatch.setenv("LIKENESS_HOME", str(swept.home))
     home = LikenessHome()
     assert home.workspace() is swept

@@ -18,14 +18,14 @@ from dagster import (
     build_sensor_context,
 )
 
-from pipelines.automation import rescan_key
 from pipelines.cases.ending import withdraw
 from pipelines.cases.requests import accept_request, get_request
 from pipelines.database import set_state, tables
-from pipelines.definitions import defs
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.matching import faces
+from pipelines.orchestration.automation import rescan_key
+from pipelines.orchestration.definitions import defs
 from pipelines.runs.rescan import wanted_rescans
 from pipelines.runs.run_log import begin_run
 from pipelines.runs.sweep import sweep

@@ -12,8 +12,8 @@ from dagster import DagsterInstance, DagsterRunStatus, ExecuteInProcessResult, R
 
 from indexes.gallery import Gallery
 from pipelines.database.tables import items
-from pipelines.definitions import defs
 from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.orchestration.definitions import defs
 from pipelines.runs.backfill import backfill
 from pipelines.runs.backfill_progress import read_backfill
 from pipelines.runs.run_log import begin_run

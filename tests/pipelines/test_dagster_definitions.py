@@ -12,8 +12,8 @@ import yaml
 from dagster import DagsterInstance, Definitions
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
-from pipelines.definitions import defs
-from pipelines.run_tags import MAX_RUNTIME_SECONDS
+from pipelines.orchestration.definitions import defs
+from pipelines.orchestration.run_tags import MAX_RUNTIME_SECONDS
 from pipelines.settings.config import Config
 
 ROOT = Path(__file__).parent.parent.parent
@@ -61,7 +61,7 @@ def test_loading_opens_no_database_and_creates_no_home(tmp_path: Path) -> None:
         "    if event == 'sqlite3.connect' or (event == 'open' and str(args[0]).endswith('.onnx')):\n"
         "        raise SystemExit(f'{event}: {args[0]}')\n"
         "sys.addaudithook(refuse)\n"
-        "import pipelines.definitions\n"
+        "import pipelines.orchestration.definitions\n"
     )
     environment = {"LIKENESS_HOME": str(tmp_path / "home"), "PATH": ""}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
@@ -102,5 +102,5 @@ def test_no_run_may_take_for_ever_and_a_rescan_leaves_time_for_another_before_it
 def test_the_workspace_file_names_the_definitions() -> None:
     workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text(encoding="utf-8"))
     assert workspace["load_from"] == [
-        {"python_module": {"module_name": "pipelines.definitions", "location_name": "likeness"}}
+        {"python_module": {"module_name": "pipelines.orchestration.definitions", "location_name": "likeness"}}
     ]

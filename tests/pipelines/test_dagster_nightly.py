@@ -14,16 +14,16 @@ import sqlalchemy as sa
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, DagsterInstance, ExecuteInProcessResult
 
 from embeddings.errors import NotReadyError
-from pipelines.assets import day_scope
 from pipelines.database import get_state, set_state, tables
-from pipelines.definitions import defs, home
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.intake.ledger import Scope, source_id
 from pipelines.matching import galleries
+from pipelines.orchestration.assets import day_scope
+from pipelines.orchestration.definitions import defs, home
+from pipelines.orchestration.resources import LikenessHome
 from pipelines.registry import subjects
 from pipelines.registry.references import read_references
 from pipelines.registry.subjects import Identity, insert_subject
-from pipelines.resources import LikenessHome
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import SweepSummary, advance_watermark, list_source, read_watermark, summarise, sweep
 from pipelines.takedown.outbox import counts_by_state
@@ -306,7 +306,7 @@ def test_a_missed_canary_stops_the_night_before_its_verdicts(
 
     enrol(place, person(1))
     upload(uploads, "a.png", picture(person(1)), received=MONDAY)
-    monkeypatch.setattr("pipelines.checks.load_gallery", blind_load)
+    monkeypatch.setattr("pipelines.orchestration.checks.load_gallery", blind_load)
     result = nightly(place, instance)
     assert ended(result) == ["uploads", "scanned_items", "matches"]
     check = checks(result)["canary_is_found"]
@@ -413,7 +413,7 @@ def test_i12_the_watermark_passes_no_day_while_an_item_that_no_partition_has_is_
 ) -> None:
     enrol(place, person(1))
     upload(uploads, "stray.png", picture(person(1)), received=datetime(2040, 1, 1, tzinfo=UTC))
-    monkeypatch.setattr("pipelines.assets.night_scope", day_scope)  # a night that does not look
+    monkeypatch.setattr("pipelines.orchestration.assets.night_scope", day_scope)  # a night that does not look
     result = nightly(place, instance)
     check = checks(result)["coverage_is_total"]
     assert (check.passed, "1 items pending" in (check.description or "")) == (False, True)

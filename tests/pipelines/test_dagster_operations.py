@@ -22,17 +22,17 @@ from dagster import (
 )
 
 from embeddings.errors import ConfigError, CorruptionError, LikenessError, NotReadyError, WeightsError
-from pipelines import assets, load_time
-from pipelines.assets import night_scope
 from pipelines.cases.ending import withdraw
 from pipelines.cases.requests import accept_request
 from pipelines.database.tables import items
-from pipelines.definitions import defs
 from pipelines.home.workspace import Workspace, create_workspace
-from pipelines.load_time import read_load_time
-from pipelines.observed import observe_home
-from pipelines.resources import explained, failure_of
-from pipelines.run_tags import FIRST_DAY_TAG
+from pipelines.orchestration import assets, load_time
+from pipelines.orchestration.assets import night_scope
+from pipelines.orchestration.definitions import defs
+from pipelines.orchestration.load_time import read_load_time
+from pipelines.orchestration.observed import observe_home
+from pipelines.orchestration.resources import explained, failure_of
+from pipelines.orchestration.run_tags import FIRST_DAY_TAG
 from pipelines.runs.run_log import begin_run
 from pipelines.runs.sweep import list_source
 from pipelines.settings.config import load_config
@@ -102,7 +102,7 @@ def test_i8_dagster_keeps_nothing_of_an_unforeseen_error_s_message(
     place: Workspace, instance: DagsterInstance, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enrol(place, person(1))
-    monkeypatch.setattr("pipelines.assets.match_pending", breaking(RuntimeError("a Conspicuous Person")))
+    monkeypatch.setattr("pipelines.orchestration.assets.match_pending", breaking(RuntimeError("a Conspicuous Person")))
     result = nightly(place, instance)
     (failure,) = failures(result)
     assert failure is not None
@@ -125,11 +125,12 @@ def test_what_another_try_may_mend_is_tried_again_and_nothing_else_is(
             raise sa.exc.OperationalError("SELECT 1", {}, Exception("locked"))
         return real(*given, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("pipelines.assets.match_pending", once_refused)
+    monkeypatch.setattr("pipelines.orchestration.assets.match_pending", once_refused)
     assert nightly(place, instance).success
     assert len(tries) == 2
     monkeypatch.setattr(
-        "pipelines.assets.match_pending", lambda *_, **__: tries.append("x") or breaking(NotReadyError("no"))()
+        "pipelines.orchestration.assets.match_pending",
+        lambda *_, **__: tries.append("x") or breaking(NotReadyError("no"))(),
     )
     assert not nightly(place, instance).success
     assert len(tries) == 3
@@ -139,7 +140,9 @@ def test_a_failed_check_of_corrupt_state_is_explained_as_well(
     place: Workspace, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enrol(place, person(1))
-    monkeypatch.setattr("pipelines.checks.load_gallery", breaking(CorruptionError("a template was altered")))
+    monkeypatch.setattr(
+        "pipelines.orchestration.checks.load_gallery", breaking(CorruptionError("a template was altered"))
+    )
     result = nightly(place, instance)
     (failure,) = failures(result)
     assert failure is not None
@@ -288,7 +291,7 @@ def test_the_code_loads_with_a_broken_home(tmp_path: Path, broken: str) -> None:
         (home / "likeness.toml").write_text("[dagster]\nowners = ['nobody']\n", encoding="utf-8")
     else:
         (home / "likeness.db").write_bytes(b"no database" * 1000)
-    code = "import pipelines.definitions as d; print(d.defs.resolve_asset_graph().get(d.ASSETS[1].key).owners)"
+    code = "import pipelines.orchestration.definitions as d; print(d.defs.resolve_asset_graph().get(d.ASSETS[1].key).owners)"
     variables = {"LIKENESS_HOME": str(home), "PATH": ""}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=variables, check=True, capture_output=True

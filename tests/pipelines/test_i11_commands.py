@@ -13,13 +13,13 @@ import pytest
 import sqlalchemy as sa
 from click.testing import Result
 
-from pipelines.assets import deliver_due
 from pipelines.cases.ending import withdraw
 from pipelines.cases.requests import get_request, list_requests
 from pipelines.database import Database, _alembic_config
 from pipelines.database.tables import hits, outbox, requests, state, subjects
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_statuses
+from pipelines.orchestration.assets import deliver_due
 from pipelines.report.statements import as_text, statements_of
 from pipelines.runs.alarms import read_alarms
 from pipelines.runs.sweep import list_source

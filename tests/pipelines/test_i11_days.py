@@ -17,10 +17,10 @@ from embeddings.errors import InputError, StateError
 from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.database.days import day_approvals
-from pipelines.definitions import defs
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.matching import galleries
+from pipelines.orchestration.definitions import defs
 from pipelines.runs.day_checks import HIT_RATE, READ, DayCheck
 from pipelines.runs.days import Approval, approve_day, list_days, open_reason, read_day, undo_approval
 from pipelines.runs.status import read_status
@@ -203,7 +203,7 @@ def test_i12_nobody_approves_a_missed_canary(
     enrol(place, person(1))
     for number in range(20):
         upload(uploads, f"{number}.png", picture(person(1), person(100 + number)), received=MONDAY)
-    monkeypatch.setattr("pipelines.checks.load_gallery", blind_load)
+    monkeypatch.setattr("pipelines.orchestration.checks.load_gallery", blind_load)
     nightly(place, instance)
     assert "canary" in page(place)
     with pytest.raises(StateError, match="cannot be approved: canary_is_found"):
@@ -231,7 +231,8 @@ def test_i12_the_watermark_passes_no_approved_day_with_pending_items(
         chosen = sa.update(tables.items).where(tables.items.c.item_id == "19.png")
         tx.execute(chosen.values(status="pending", shard_id=None, content_sha256=None))
     monkeypatch.setattr(
-        "pipelines.assets.scan_pending", lambda *_, **__: __import__("pipelines.scan.faces").scan.ScanCounts()
+        "pipelines.orchestration.assets.scan_pending",
+        lambda *_, **__: __import__("pipelines.scan.faces").scan.ScanCounts(),
     )
     result = nightly(blocked, instance)
     assert not checks(result)["coverage_is_total"].passed

@@ -14,13 +14,13 @@ from dagster import DagsterInstance
 
 from embeddings.errors import ConfigError, LikenessError
 from pipelines.database.tables import verdicts
-from pipelines.definitions import defs
 from pipelines.home import settings_files
 from pipelines.home.long_lived import KeptWorkspace
 from pipelines.home.settings_files import SettingsFile, read_digests
 from pipelines.home.settings_files import settings_files as listed_files
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
-from pipelines.resources import LikenessHome
+from pipelines.orchestration.definitions import defs
+from pipelines.orchestration.resources import LikenessHome
 from pipelines.settings.config import Config, ContentConfig, EmbeddingConfig
 from pipelines.settings.environment import Environment
 from tests.conftest import KEY, Clock, environment_for, use_fakes
@@ -262,7 +262,9 @@ def home(environment: Environment, clock: Clock, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LIKENESS_HOME", str(environment.home))
     monkeypatch.setenv("LIKENESS_KEY", KEY)
     monkeypatch.setenv("LIKENESS_SOURCE", str(environment.source))
-    monkeypatch.setattr("pipelines.resources.open_workspace", lambda found: use_fakes(open_workspace(found, now=clock)))
+    monkeypatch.setattr(
+        "pipelines.orchestration.resources.open_workspace", lambda found: use_fakes(open_workspace(found, now=clock))
+    )
     with open_workspace(environment, now=clock) as workspace:
         enrol(use_fakes(workspace), person(1))
     opened = LikenessHome()

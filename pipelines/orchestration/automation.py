@@ -48,12 +48,12 @@ from dagster import (
 from pydantic import Field
 
 from embeddings.errors import NotReadyError
-from pipelines.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, TRY_AGAIN, deliver_due, logged_progress
 from pipelines.home import audit
 from pipelines.home.actors import service
+from pipelines.orchestration.assets import ASSETS, FIRST_DAY, TAKEDOWN_POOL, TRY_AGAIN, deliver_due, logged_progress
+from pipelines.orchestration.resources import SERVICE, Home, explained
+from pipelines.orchestration.run_tags import FIRST_DAY_TAG, ONCE, job_tags
 from pipelines.report import write_report
-from pipelines.resources import SERVICE, Home, explained
-from pipelines.run_tags import FIRST_DAY_TAG, ONCE, job_tags
 from pipelines.runs.backfill import backfill as backfill_stage
 from pipelines.runs.backfill_progress import wanted_backfill
 from pipelines.runs.compaction import compact as compact_stage
@@ -229,7 +229,7 @@ def nightly_schedule(context: ScheduleEvaluationContext, home: Home) -> list[Run
         watermark = read_watermark(connection)
         unfinished = unfinished_days(connection, workspace)
     running = {run.tags.get("dagster/partition") for run in _unfinished(context.instance, nightly.name)}
-    # What no partition has is taken by every night (pipelines.assets.night_scope).
+    # What no partition has is taken by every night (pipelines.orchestration.assets.night_scope).
     wanted = {*nightly_days(watermark, today), *(day for day in unfinished if day < today)}
     due = sorted(day for day in wanted if day >= date.fromisoformat(FIRST_DAY))
     days = [day for day in due if day.isoformat() not in running]

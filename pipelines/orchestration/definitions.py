@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dagster import DagsterInstance, Definitions, RunRequest, build_schedule_context, build_sensor_context
 
-from pipelines.assets import ASSETS
-from pipelines.automation import (
+from pipelines.orchestration.assets import ASSETS
+from pipelines.orchestration.automation import (
     backfill,
     compaction,
     compaction_schedule,
@@ -21,8 +21,8 @@ from pipelines.automation import (
     removal_requests,
     rescan,
 )
-from pipelines.checks import CHECKS, approve_day
-from pipelines.resources import LikenessHome
+from pipelines.orchestration.checks import CHECKS, approve_day
+from pipelines.orchestration.resources import LikenessHome
 
 home = LikenessHome()
 """Opened by whatever runs first in this process and shared by everything after it."""

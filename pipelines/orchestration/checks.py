@@ -44,7 +44,13 @@ from dagster import (
 )
 
 from embeddings.errors import CorruptionError, InputError, LikenessError, NotReadyError
-from pipelines.assets import (
+from pipelines.calibration.fit import read_fit
+from pipelines.database import get_state
+from pipelines.database.times import moment
+from pipelines.home.actors import service
+from pipelines.home.workspace import Workspace
+from pipelines.matching.galleries import load_gallery
+from pipelines.orchestration.assets import (
     DAYS,
     TRY_AGAIN,
     as_asked,
@@ -57,16 +63,10 @@ from pipelines.assets import (
     takedowns,
     verdicts,
 )
-from pipelines.calibration.fit import read_fit
-from pipelines.database import get_state
-from pipelines.database.times import moment
-from pipelines.home.actors import service
-from pipelines.home.workspace import Workspace
-from pipelines.matching.galleries import load_gallery
+from pipelines.orchestration.resources import SERVICE, Home, LikenessHome, explained
+from pipelines.orchestration.run_tags import BY_HAND_TAGS, ONCE
 from pipelines.registry.subjects import active_versions
 from pipelines.report import write_report
-from pipelines.resources import SERVICE, Home, LikenessHome, explained
-from pipelines.run_tags import BY_HAND_TAGS, ONCE
 from pipelines.runs.day_blocks import record_check
 from pipelines.runs.day_checks import FETCHED, HIT_RATE, READ, SCANNER, check_day
 from pipelines.runs.days import approval_digest, standing_approval

@@ -46,14 +46,14 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_statuses, source_id
 from pipelines.intake.listing import ListedCounts
 from pipelines.judging import judge_pending
-from pipelines.load_time import read_load_time
 from pipelines.matching.coverage import unexamined_count
 from pipelines.matching.faces import match_pending
 from pipelines.matching.names import examine_pending
-from pipelines.observed import observe_home
+from pipelines.orchestration.load_time import read_load_time
+from pipelines.orchestration.observed import observe_home
+from pipelines.orchestration.resources import SERVICE, Home, explained
+from pipelines.orchestration.run_tags import FIRST_DAY_TAG
 from pipelines.report import write_report
-from pipelines.resources import SERVICE, Home, explained
-from pipelines.run_tags import FIRST_DAY_TAG
 from pipelines.runs.backfill import backfill_templates
 from pipelines.runs.day_blocks import forget_blocks
 from pipelines.runs.delivery import deliver
@@ -73,7 +73,7 @@ TAKEDOWN_POOL = "takedown"
 """The pool that keeps delivery to one process at a time; its limit is in ``dagster.yaml``."""
 OWNERS = LOAD_TIME.owners
 TRY_AGAIN = RetryPolicy(max_retries=1)
-"""At once, and only what may be mended by it (:func:`pipelines.resources.failure_of`): a database waits by itself."""
+"""At once, and only what may be mended by it (:func:`pipelines.orchestration.resources.failure_of`): a database waits by itself."""
 MORNING = FreshnessPolicy.cron(deadline_cron="0 8 * * *", lower_bound_delta=timedelta(hours=7), timezone="UTC")
 """Nights begin at 02:00 UTC: whoever looks at 08:00 has last night's, or sees that it is late."""
 OBSERVED = {

@@ -1,0 +1,1 @@
+"""The night as Dagster runs it: resources, assets, checks, automation, definitions. Nothing else knows Dagster."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from embeddings.fingerprints import pdq
+from embeddings.images.pdq import pdq
 from embeddings.types import UInt8
 from pipelines.sample.photographs import ASTRONAUT_FACE, load_photographs
 from pipelines.sample.variants import crop, paste, resize

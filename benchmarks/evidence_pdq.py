@@ -2,7 +2,7 @@
 
     python -m benchmarks.evidence_pdq [--sides 512 1024 2048] [--repeats 5] [--json]
 
-Work: `embeddings.fingerprints.pdq`, which first halves a picture to about 384 pixels, on one thread. Pictures: those
+Work: `embeddings.images.pdq.pdq`, which first halves a picture to about 384 pixels, on one thread. Pictures: those
 that installed packages carry, brought to a long side of ``side`` pixels, decoded already. Peer: `pdqhash.compute` on
 the same pixels as they are. ``ratio``: the peer's time by ours, median of interleaved repeats.
 
@@ -31,7 +31,7 @@ import numpy as np
 import pdqhash
 
 from benchmarks.machine import describe_machine
-from embeddings.fingerprints import MIN_QUALITY, pdq
+from embeddings.images.pdq import MIN_QUALITY, pdq
 from embeddings.types import UInt8
 from pipelines.sample.photographs import load_photographs
 

@@ -26,7 +26,7 @@ import faiss
 import numpy as np
 
 from benchmarks.machine import describe_machine
-from embeddings.fingerprints import PDQ_MODEL_ID
+from embeddings.images.pdq import PDQ_MODEL_ID
 from embeddings.types import UInt8
 from indexes.fingerprints import Fingerprints, NearPairs, brute_force_near
 

@@ -24,7 +24,7 @@ from skimage.data import lfw_subset
 
 from benchmarks.transforms import Transform, transforms, turned
 from embeddings.faces import faces_of_frame
-from embeddings.images import Frame
+from embeddings.images.decode import Frame
 from embeddings.models import FaceModels
 from embeddings.types import UInt8
 from indexes.calibration import published_thresholds

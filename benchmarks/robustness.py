@@ -46,7 +46,7 @@ from benchmarks.impostors import LFW_FACES, bounds, measure_impostors
 from benchmarks.machine import describe_machine
 from benchmarks.transforms import CERTAIN, Transform, inverted, transforms, turned
 from embeddings.faces import faces_of_frame
-from embeddings.images import Frame, decode
+from embeddings.images.decode import Frame, decode
 from embeddings.models import FaceModels, load_models
 from embeddings.types import UInt8
 from indexes.calibration import published_thresholds

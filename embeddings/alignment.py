@@ -9,8 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from embeddings.images.warping import warped
 from embeddings.types import Float32, UInt8
-from embeddings.warping import warped
 
 CROP_SIDE = 112
 """Side of an aligned crop, in pixels."""

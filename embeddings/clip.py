@@ -17,7 +17,7 @@ from PIL import Image
 
 from embeddings.clip_weights import ClipWeights
 from embeddings.errors import VectorError, WeightsError
-from embeddings.images import Frame
+from embeddings.images.decode import Frame
 from embeddings.recognition import normalise
 from embeddings.types import Float32, UInt8
 

@@ -19,7 +19,7 @@ from embeddings.clip import ImageEncoder
 from embeddings.control import control_content
 from embeddings.errors import ItemError, UnscannableError
 from embeddings.faults import bisected
-from embeddings.images import Frame, decode, sample
+from embeddings.images.decode import Frame, decode, sample
 from embeddings.pipeline import Batches, in_order, nothing, threads
 from embeddings.ratings import SHORT_SIDE, Rater
 from embeddings.types import DESCRIBED, Content, Description, ImageLimits, UInt8, distinct_contents

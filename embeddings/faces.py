@@ -12,8 +12,8 @@ import numpy as np
 
 from embeddings.alignment import align, fit, no_crops, scales
 from embeddings.content import Describer, Glimpse
-from embeddings.fingerprints import pdq
-from embeddings.images import Frame, decode
+from embeddings.images.decode import Frame, decode
+from embeddings.images.pdq import pdq
 from embeddings.models import FaceModels
 from embeddings.thorough import look_again
 from embeddings.types import Detections, Float32, ImageLimits, UInt8
@@ -51,7 +51,7 @@ class ScannedImage:
     dropped: int
     """Faces beyond ``max_faces`` in their frame, summed."""
     pdq: bytes | None
-    """PDQ hash of the first frame (:mod:`embeddings.fingerprints`), None where it is too plain to have one."""
+    """PDQ hash of the first frame (:mod:`embeddings.images.pdq`), None where it is too plain to have one."""
     frame: tuple[int, ...]
     """For each face the position of its frame in the file."""
     boxes: Float32

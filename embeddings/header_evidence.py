@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeGuard
 
-from embeddings.containers import sniff
 from embeddings.errors import UnscannableError
+from embeddings.images.containers import sniff
 from embeddings.strict_json import parse_strictly
 
 PLAIN: Final = (

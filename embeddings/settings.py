@@ -23,7 +23,7 @@ class ImageLimits:
     max_animation_pixels: int
     """Pixels that decoding one animation may touch in all, skipped frames included."""
     max_decode_bytes: int
-    """Memory that decoding one image may take, as far as its header tells (:mod:`embeddings.decode_memory`)."""
+    """Memory that decoding one image may take, as far as its header tells (:mod:`embeddings.images.decode_memory`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from embeddings.images import Frame
+from embeddings.images.decode import Frame
 from embeddings.types import FaceDetector, FaceSettings, ViewSettings
 from embeddings.viewing import Viewer
 from embeddings.views import CLOSE_SIDE, EIGHTHS, Face, View, close_up, glances, holds, merged, overlaps, whole_views

@@ -102,7 +102,7 @@ def status_schema() -> pa.Schema:
             pa.field("frames_total", pa.int32()),  # frames in the file
             pa.field("faces", pa.int32(), nullable=False),
             pa.field("faces_dropped", pa.int32(), nullable=False),  # beyond max_faces
-            pa.field("pdq", pa.binary(32)),  # PDQ hash of the first frame, see embeddings.fingerprints
+            pa.field("pdq", pa.binary(32)),  # PDQ hash of the first frame, see embeddings.images.pdq
         ]
     )
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from embeddings.detection import halve
-from embeddings.images import Frame
+from embeddings.images.decode import Frame
+from embeddings.images.warping import warped
 from embeddings.types import Detections, FaceDetector, UInt8
 from embeddings.views import Face, View, taken_back
-from embeddings.warping import warped
 
 GROUND = 128
 """Grey outside the frame: the negative of itself."""

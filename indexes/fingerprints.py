@@ -2,7 +2,7 @@
 
 :class:`Fingerprints` holds PDQ hashes in FAISS's flat binary index and answers with every pair at or below a Hamming
 distance: exact, by threshold and not by rank, of one model of hash only (I3, I4). :class:`Digests` beside it finds
-equal SHA-256 digests. Both know row numbers and opaque ids; :mod:`embeddings.fingerprints` knows how hashes are made.
+equal SHA-256 digests. Both know row numbers and opaque ids; :mod:`embeddings.images.pdq` knows how hashes are made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings.errors import ModelMismatchError, NotReadyError, VectorError
-from embeddings.fingerprints import PDQ_BITS, PDQ_BYTES
+from embeddings.images.pdq import PDQ_BITS, PDQ_BYTES
 from embeddings.types import UInt8
 from indexes.ranges import spread
 from indexes.stored import Int64

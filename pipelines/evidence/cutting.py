@@ -13,7 +13,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.settings.config_evidence import EvidenceConfig
 
 if TYPE_CHECKING:
-    from embeddings.images import Frame
+    from embeddings.images.decode import Frame
 
 MARGIN: Final = 0.5
 """Of a face box's longer side, shown on each side of it: enough to see the situation."""
@@ -26,7 +26,7 @@ _SMALLER: Final = 0.75
 
 def decoded(workspace: Workspace, data: bytes) -> dict[int, Frame]:
     """The frames of a picture that are looked at, by their number. Raises :class:`ItemError`."""
-    from embeddings.images import decode
+    from embeddings.images.decode import decode
 
     image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
     return {frame.index: frame for frame in image.frames}

@@ -40,7 +40,7 @@ from pipelines.registry.templates import open_subject_key
 from pipelines.sources import Item, ItemSource
 
 if TYPE_CHECKING:
-    from embeddings.images import Frame
+    from embeddings.images.decode import Frame
 
 _STAGE: Final = "evidence"
 _OF_ITEM: Final = ("sealed_record", "width", "height")

@@ -12,9 +12,9 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Final
 
-from embeddings.containers import sniff
 from embeddings.errors import FetchError, UnscannableError
 from embeddings.header_evidence import HeaderText, evident_texts, thumbnail
+from embeddings.images.containers import sniff
 from embeddings.safetensors_header import LENGTH_BYTES, Header, header_length, is_safetensors, parse_header
 from embeddings.types import Content
 from pipelines.settings.config import ModelFilesConfig

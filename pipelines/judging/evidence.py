@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.fingerprints import pdq_score
+from embeddings.images.pdq import pdq_score
 from indexes.calibration import Thresholds
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import UnscannableError
 from embeddings.faults import guarded
-from embeddings.fingerprints import pdq_score
+from embeddings.images.pdq import pdq_score
 from indexes.names import NameMatcher
 from pipelines.database import insert_missing
 from pipelines.database.evidence import examined

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.fingerprints import PDQ_MODEL_ID, pdq_score
+from embeddings.images.pdq import PDQ_MODEL_ID, pdq_score
 from indexes.fingerprints import Fingerprints, hash_matrix
 from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher

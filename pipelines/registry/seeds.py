@@ -38,7 +38,7 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.fingerprints import PDQ_MODEL_ID
+from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.database import get_state, set_state
 from pipelines.database.evidence import decisions, model_files, seeds
 from pipelines.database.parts import parts

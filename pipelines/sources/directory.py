@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from embeddings.containers import sniff
 from embeddings.errors import ConfigError, FetchError, ItemError, UnscannableError
+from embeddings.images.containers import sniff
 from pipelines.sources.contained import (
     open_file,
     open_folder,

@@ -17,7 +17,7 @@ from embeddings.clip import MARGIN, OpenClipEncoder, load_clip
 from embeddings.clip_weights import ClipSettings, ClipWeights, clip_model_id, find_weights, pull_weights
 from embeddings.content import Describer, describe_contents
 from embeddings.errors import VectorError, WeightsError
-from embeddings.images import decode
+from embeddings.images.decode import decode
 from embeddings.types import Content, Float32, ImageLimits, UInt8
 from tests.embeddings.conftest import encode
 

@@ -22,12 +22,12 @@ from embeddings.content import Describer, describe_contents
 from embeddings.errors import LikenessError, UnscannableError, VectorError
 from embeddings.faults import bisected, guarded
 from embeddings.header_evidence import TextLimits, evident_texts, thumbnail
-from embeddings.images import decode
+from embeddings.images.decode import decode
+from embeddings.images.warping import warped
 from embeddings.models import FaceModels
 from embeddings.safetensors_header import HeaderLimits, parse_header
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, UInt8
-from embeddings.warping import warped
 from tests.embeddings.test_shard import content, faked, picture
 from tests.examples import examples
 from tests.fakes import MeanRater, fake_models

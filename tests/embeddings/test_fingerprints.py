@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skimage
 
-from embeddings.fingerprints import PDQ_MODEL_ID, pdq
+from embeddings.images.pdq import PDQ_MODEL_ID, pdq
 from embeddings.types import UInt8
 
 

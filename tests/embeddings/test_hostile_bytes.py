@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from embeddings.containers import MAX_BLOCKS, MAX_SCANS, exif_orientation, inspect
 from embeddings.errors import UnscannableError
-from embeddings.images import decode, decoder_errors
-from embeddings.png import MAGIC, raw_size, read_chunks
+from embeddings.images.containers import MAX_BLOCKS, MAX_SCANS, exif_orientation, inspect
+from embeddings.images.decode import decode, decoder_errors
+from embeddings.images.png import MAGIC, raw_size, read_chunks
 from embeddings.types import ImageLimits
 from tests.embeddings.conftest import encode
 from tests.embeddings.test_images import animation

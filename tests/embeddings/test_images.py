@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from embeddings.errors import UnscannableError
-from embeddings.images import DecodedImage, Frame, decode, sample, upright
+from embeddings.images.decode import DecodedImage, Frame, decode, sample, upright
 from embeddings.types import ImageLimits, UInt8
 from tests.embeddings.conftest import encode
 

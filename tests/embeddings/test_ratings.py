@@ -10,7 +10,7 @@ from PIL import Image
 
 from embeddings.content import Describer, describe_contents
 from embeddings.errors import VectorError, WeightsError
-from embeddings.images import decode
+from embeddings.images.decode import decode
 from embeddings.models import FaceModels
 from embeddings.ratings import SHORT_SIDE, OpenNsfwRater, load_rater, prepare, rating_model_id
 from embeddings.shard import embed_shard

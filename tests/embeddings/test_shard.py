@@ -16,7 +16,7 @@ from PIL import Image
 import embeddings.faces
 from embeddings.errors import ItemError, ModelMismatchError, UnscannableError, VectorError, WeightsError
 from embeddings.faces import scan
-from embeddings.fingerprints import pdq
+from embeddings.images.pdq import pdq
 from embeddings.shard import FaceModels, embed_shard, find_faces
 from embeddings.types import (
     Content,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embeddings.faces import FoundFace, find_faces
-from embeddings.images import Frame
+from embeddings.images.decode import Frame
 from embeddings.models import FaceModels, load_models
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Detections, FaceSettings, ImageLimits, UInt8

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError
-from embeddings.fingerprints import PDQ_MODEL_ID
 from embeddings.header_evidence import HeaderText
+from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import accept_request, get_request, open_request
 from pipelines.database import set_state

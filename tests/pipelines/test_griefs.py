@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from embeddings.fingerprints import pdq
+from embeddings.images.pdq import pdq
 from pipelines.database import tables
 from pipelines.database.evidence import model_verdicts, seeds
 from pipelines.database.tables import outbox

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from embeddings.fingerprints import PDQ_MODEL_ID
+from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.cases.ending import erase
 from pipelines.database import evidence, tables
 from pipelines.decisions.decide import REASONS, DecisionSummary, decide, undo

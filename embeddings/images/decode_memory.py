@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from embeddings import png
-from embeddings.containers import Container
 from embeddings.errors import UnscannableError
+from embeddings.images import png
+from embeddings.images.containers import Container
 
 _PER_PIXEL: Final[Mapping[str, int]] = {"jpeg": 18, "png": 20, "webp": 30, "gif": 30}
 """Bytes a pixel of one frame. JPEG: coefficients of a progressive file in four colours, the inks, two copies in RGB.

@@ -13,8 +13,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from embeddings import png
 from embeddings.errors import UnscannableError
+from embeddings.images import png
 
 MAX_BLOCKS = 300_000
 """Blocks walked in one file. GIF has the smallest ones; at its usual 255 bytes this is 76 MB."""
@@ -39,7 +39,7 @@ class Container:
     inverted: bool = False
     """JPEG in four colours only: stored as Adobe does, 255 meaning no ink."""
     chunks: tuple[png.Chunk, ...] = ()
-    """PNG only: what the walk found, for :func:`embeddings.png.pixels_only`."""
+    """PNG only: what the walk found, for :func:`embeddings.images.png.pixels_only`."""
 
 
 def sniff(data: bytes) -> str:

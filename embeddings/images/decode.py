@@ -15,7 +15,7 @@ Owns decoding. Everything that a file can do wrong becomes an :class:`Unscannabl
 
 JPEG is decoded strictly by libjpeg-turbo (simplejpeg), at a reduced scale first. PNG, WebP and GIF go to one Pillow
 plugin each, called directly: ``Image.open`` would try others and warn through the process-wide ``warnings`` state,
-which threads cannot filter safely. What those warnings would say is checked in :mod:`embeddings.containers` instead.
+which threads cannot filter safely. What those warnings would say is checked in :mod:`embeddings.images.containers` instead.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ import numpy as np
 import simplejpeg
 from PIL import GifImagePlugin, Image, ImageFile, PngImagePlugin, WebPImagePlugin
 
-from embeddings import png
-from embeddings.containers import Container, check_size, inspect
-from embeddings.decode_memory import require_memory
 from embeddings.errors import UnscannableError
+from embeddings.images import png
+from embeddings.images.containers import Container, check_size, inspect
+from embeddings.images.decode_memory import require_memory
 from embeddings.types import Float32, ImageLimits, UInt8
 
 JPEG_SCALES = (0.125, 0.25, 0.5, 1.0)

@@ -34,9 +34,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
-from embeddings.detection import YuNetDetector
+from embeddings.faces.detection import YuNetDetector
+from embeddings.faces.recognition import SessionRecognizer
 from embeddings.models import FaceModels, load_models
-from embeddings.recognition import SessionRecognizer
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, ModelSession, ShardEmbeddings
 from pipelines.sample.variants import generate_variants

@@ -35,11 +35,11 @@ import onnxruntime
 
 from benchmarks.insightface_networks import DET_10G, R50, arcface_like, scrfd_like
 from benchmarks.machine import describe_machine
-from embeddings.alignment import align
+from embeddings.faces.alignment import align
+from embeddings.faces.recognition import CPU_BATCH, SessionRecognizer
+from embeddings.faces.scrfd import ScrfdDetector
 from embeddings.preparation_insightface import prepare_arcface, prepare_scrfd
-from embeddings.recognition import CPU_BATCH, SessionRecognizer
 from embeddings.runtimes import MIN_COSINE, Runtime, inspect_machine, open_session
-from embeddings.scrfd import ScrfdDetector
 from embeddings.types import Detections, FaceSettings, Float32, UInt8
 
 SIZE = (640, 480)

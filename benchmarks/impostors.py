@@ -23,7 +23,7 @@ from scipy.stats import beta
 from skimage.data import lfw_subset
 
 from benchmarks.transforms import Transform, transforms, turned
-from embeddings.faces import faces_of_frame
+from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame
 from embeddings.models import FaceModels
 from embeddings.types import UInt8

@@ -45,7 +45,7 @@ from rich.table import Table
 from benchmarks.impostors import LFW_FACES, bounds, measure_impostors
 from benchmarks.machine import describe_machine
 from benchmarks.transforms import CERTAIN, Transform, inverted, transforms, turned
-from embeddings.faces import faces_of_frame
+from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame, decode
 from embeddings.models import FaceModels, load_models
 from embeddings.types import UInt8

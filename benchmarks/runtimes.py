@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.faces_insightface import photographs
 from benchmarks.machine import describe_machine
-from embeddings.recognition import normalise
+from embeddings.faces.recognition import normalise
 from embeddings.runtimes import MIN_COSINE, Runtime, inspect_machine, open_session
 from embeddings.types import ModelSession, UInt8
 from embeddings.weights import OPENCV_ZOO, ModelFile, prepared_graph

@@ -17,8 +17,8 @@ from PIL import Image
 
 from embeddings.clip_weights import ClipWeights
 from embeddings.errors import VectorError, WeightsError
+from embeddings.faces.recognition import normalise
 from embeddings.images.decode import Frame
-from embeddings.recognition import normalise
 from embeddings.types import Float32, UInt8
 
 if TYPE_CHECKING:

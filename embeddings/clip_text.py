@@ -39,7 +39,7 @@ def ensemble(encoder: TextEncoder, groups: Sequence[Sequence[str]]) -> Float32:
 
     Raises :class:`VectorError` for a group without texts, or one whose texts cancel each other out.
     """
-    from embeddings.recognition import normalise
+    from embeddings.faces.recognition import normalise
 
     if not all(groups):
         raise VectorError("a group of texts is empty: its mean has no direction")

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from embeddings.alignment import CROP_SIDE
+from embeddings.faces.alignment import CROP_SIDE
 from embeddings.types import Content, UInt8
 
 _SIDE = 256

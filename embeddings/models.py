@@ -7,10 +7,10 @@ from pathlib import Path
 
 import cv2
 
-from embeddings.detection import YuNetDetector
-from embeddings.recognition import CPU_BATCH, CUDA_BATCH, SessionRecognizer
+from embeddings.faces.detection import YuNetDetector
+from embeddings.faces.recognition import CPU_BATCH, CUDA_BATCH, SessionRecognizer
+from embeddings.faces.scrfd import ScrfdDetector
 from embeddings.runtimes import REFERENCE, RuntimeSettings, choose_runtime, inspect_machine, open_session
-from embeddings.scrfd import ScrfdDetector
 from embeddings.types import FaceDetector, FaceRecognizer, FaceSettings, ModelSession
 from embeddings.weights import find_pack, model_id, prepared_graph
 

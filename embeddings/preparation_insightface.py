@@ -46,7 +46,7 @@ def prepare_arcface(original: bytes) -> bytes:
 def _edit_scrfd(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], weights: Weights) -> None:
     from onnx import TensorProto, helper
 
-    from embeddings.scrfd import ANCHORS
+    from embeddings.faces.scrfd import ANCHORS
 
     _constants_to_weights(nodes, weights)
     names = [output.name for output in graph.output]

@@ -28,7 +28,7 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class ViewSettings:
-    """The thorough pass (:mod:`embeddings.views`): when it runs, what it accepts, what it may cost."""
+    """The thorough pass (:mod:`embeddings.faces.views`): when it runs, what it accepts, what it may cost."""
 
     always: bool
     """Search every frame, not only those without a certain face."""

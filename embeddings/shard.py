@@ -13,11 +13,11 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from embeddings.alignment import no_crops
 from embeddings.content import Describer, Descriptions
 from embeddings.control import control_content, control_crops
 from embeddings.errors import ItemError, UnscannableError
-from embeddings.faces import FoundFace, ScannedImage, find_faces, scan
+from embeddings.faces.alignment import no_crops
+from embeddings.faces.find import FoundFace, ScannedImage, find_faces, scan
 from embeddings.faults import bisected, is_unforeseen
 from embeddings.models import FaceModels, load_models
 from embeddings.pipeline import Batches, in_order, nothing, threads

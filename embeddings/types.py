@@ -125,7 +125,7 @@ def face_schema(dimension: int) -> pa.Schema:
             pa.field("x2", pa.float32(), nullable=False),
             pa.field("y2", pa.float32(), nullable=False),
             pa.field("score", pa.float32(), nullable=False),
-            pa.field("view", pa.string()),  # how it was found, see embeddings.views; null: not recorded
+            pa.field("view", pa.string()),  # how it was found, see embeddings.faces.views; null: not recorded
             pa.field("vector", pa.binary(4 * dimension), nullable=False),
         ]
     )

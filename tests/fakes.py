@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from embeddings.alignment import template
 from embeddings.clip import ClipTransform
+from embeddings.faces.alignment import template
 from embeddings.models import FaceModels
 from embeddings.types import Detections, FaceSettings, Float32, UInt8
 from indexes.gallery import Gallery

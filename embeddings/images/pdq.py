@@ -30,7 +30,7 @@ def pdq(image: UInt8) -> bytes | None:
     """The hash of an RGB image (h, w, 3) as 32 bytes, or None when the picture is too plain to be told from others."""
     import pdqhash
 
-    from embeddings.detection import resize_to
+    from embeddings.faces.detection import resize_to
 
     image, _, _ = resize_to(image, long_side=_LONG_SIDE)
     bits, quality = pdqhash.compute(np.ascontiguousarray(image))

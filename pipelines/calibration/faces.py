@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from embeddings.faces.views import FAST
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, vectors_of
-from embeddings.views import FAST
 from indexes.stored import Int64
 from pipelines.home.progress import Progress
 from pipelines.home.workspace import Workspace

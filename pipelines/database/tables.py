@@ -265,7 +265,7 @@ hits = sa.Table(
     sa.Column("x2", sa.Float),
     sa.Column("y2", sa.Float),
     sa.Column("detector_score", sa.Float),
-    sa.Column("view", sa.String),  # by which view the face was found, see embeddings.views; null: not recorded
+    sa.Column("view", sa.String),  # by which view the face was found, see embeddings.faces.views; null: not recorded
     sa.Column("shard_id", sa.String),
     sa.Column("place", sa.String),
     sa.Column("match", sa.String),

@@ -20,7 +20,7 @@ from indexes.join import pair_scores
 from pipelines.settings.config import RegistryConfig
 
 if TYPE_CHECKING:
-    from embeddings.faces import FoundFace
+    from embeddings.faces.find import FoundFace
     from embeddings.models import FaceModels
 
 
@@ -75,7 +75,7 @@ def resemblances(references: Sequence[Reference], gallery: Gallery, *, threshold
 def _read_reference(
     position: int, data: bytes, models: FaceModels, *, limits: ImageLimits, config: RegistryConfig
 ) -> Reference:
-    from embeddings.faces import find_faces
+    from embeddings.faces.find import find_faces
 
     def refused(reason: str, detail: str) -> EnrolmentError:
         return EnrolmentError(reason, f"reference {position} {detail}", positions=(position,))

@@ -26,8 +26,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.alignment import CROP_SIDE
 from embeddings.errors import CorruptionError
+from embeddings.faces.alignment import CROP_SIDE
 from pipelines.database.tables import templates
 from pipelines.home import audit
 from pipelines.home.clock import acts

@@ -31,7 +31,7 @@ FORBID = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, slots=True)
 class ViewsConfig:
-    """Looking again from other sides (:mod:`embeddings.views`), measured by ``benchmarks/robustness.py``.
+    """Looking again from other sides (:mod:`embeddings.faces.views`), measured by ``benchmarks/robustness.py``.
 
     ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain, or where that leaves
     room; ``always``: every frame in full, for which ``megapixels`` should be 8 or so. That bounds the cost of one

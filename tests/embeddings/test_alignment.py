@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embeddings.alignment import align, fit, no_crops, scales, shrink, template
+from embeddings.faces.alignment import align, fit, no_crops, scales, shrink, template
 from embeddings.models import FaceModels
 from embeddings.types import Float32, UInt8
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from embeddings.detection import YuNetDetector, letterbox, resize_to, suppress
+from embeddings.faces.detection import YuNetDetector, letterbox, resize_to, suppress
 from embeddings.models import FaceModels
 from embeddings.runtime import OnnxSession
 from embeddings.types import Detections, FaceSettings, UInt8

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from benchmarks.insightface_networks import SMALL_DETECTOR, SMALL_RECOGNISER, arcface_like, scrfd_like
-from embeddings.alignment import align, fit, scales
 from embeddings.errors import WeightsError
+from embeddings.faces.alignment import align, fit, scales
+from embeddings.faces.recognition import SessionRecognizer
+from embeddings.faces.scrfd import ScrfdDetector, decode_scrfd
 from embeddings.preparation_insightface import prepare_arcface, prepare_scrfd
-from embeddings.recognition import SessionRecognizer
 from embeddings.runtimes import MIN_COSINE, Runtime, open_session
-from embeddings.scrfd import ScrfdDetector, decode_scrfd
 from embeddings.types import FaceSettings, Float32, UInt8
 
 FP32 = Runtime("onnxruntime", "fp32")

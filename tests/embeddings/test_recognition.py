@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from embeddings.alignment import align, no_crops
 from embeddings.errors import VectorError, WeightsError
-from embeddings.faces import find_faces
+from embeddings.faces.alignment import align, no_crops
+from embeddings.faces.find import find_faces
+from embeddings.faces.recognition import SessionRecognizer, normalise
 from embeddings.models import FaceModels
 from embeddings.preparation import STRIDES, dequantise
-from embeddings.recognition import SessionRecognizer, normalise
 from embeddings.runtime import OnnxSession
 from embeddings.types import Float32, ImageLimits, UInt8
 from embeddings.weights import OPENCV_ZOO, ModelFile, prepared_graph

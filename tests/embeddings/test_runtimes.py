@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embeddings.errors import WeightsError
-from embeddings.faces import find_faces
+from embeddings.faces.find import find_faces
 from embeddings.models import FaceModels, load_models
 from embeddings.runtimes import (
     MIN_COSINE,

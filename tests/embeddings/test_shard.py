@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import embeddings.faces
+import embeddings.faces.find
 from embeddings.errors import ItemError, ModelMismatchError, UnscannableError, VectorError, WeightsError
-from embeddings.faces import scan
+from embeddings.faces.find import scan
 from embeddings.images.pdq import pdq
 from embeddings.shard import FaceModels, embed_shard, find_faces
 from embeddings.types import (
@@ -274,13 +274,13 @@ def test_a_small_face_is_cropped_from_full_size_and_a_large_one_is_not(
     models: FaceModels, limits: ImageLimits, photographs: dict[str, UInt8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[float] = []
-    align = embeddings.faces.align
+    align = embeddings.faces.find.align
 
     def spy(image: UInt8, landmarks: Float32) -> UInt8:
         taken.append(image.shape[1])
         return align(image, landmarks)
 
-    monkeypatch.setattr(embeddings.faces, "align", spy)
+    monkeypatch.setattr(embeddings.faces.find, "align", spy)
     portrait = photographs["astronaut.png"]
     large = np.asarray(Image.fromarray(portrait[20:260, 100:340]).resize((2600, 2600)))
     small = np.zeros((2600, 2600, 3), dtype=np.uint8)

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from embeddings.faces import FoundFace, find_faces
+from embeddings.faces.find import FoundFace, find_faces
+from embeddings.faces.viewing import Viewer
+from embeddings.faces.views import Face, View, glances, merged, overlaps, taken_back, tiles, turned, whole_views
 from embeddings.images.decode import Frame
 from embeddings.models import FaceModels, load_models
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Detections, FaceSettings, ImageLimits, UInt8
-from embeddings.viewing import Viewer
-from embeddings.views import Face, View, glances, merged, overlaps, taken_back, tiles, turned, whole_views
 from embeddings.weights import OPENCV_ZOO, model_id
 from pipelines.settings.config import ViewsConfig
 from tests.embeddings.conftest import encode

@@ -2,7 +2,7 @@
 
 Owns how a view is rendered, and the budget: small views are laid out on sheets, because a call costs as much as a third
 of a close-up, quarter turns are made from one picture, and no view is shown twice. What to look at is
-:mod:`embeddings.thorough`'s affair, geometry that of :mod:`embeddings.views`.
+:mod:`embeddings.faces.thorough`'s affair, geometry that of :mod:`embeddings.faces.views`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embeddings.detection import halve
+from embeddings.faces.detection import halve
+from embeddings.faces.views import Face, View, taken_back
 from embeddings.images.decode import Frame
 from embeddings.images.warping import warped
 from embeddings.types import Detections, FaceDetector, UInt8
-from embeddings.views import Face, View, taken_back
 
 GROUND = 128
 """Grey outside the frame: the negative of itself."""

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from embeddings.alignment import align, fit, no_crops, scales
 from embeddings.content import Describer, Glimpse
+from embeddings.faces.alignment import align, fit, no_crops, scales
+from embeddings.faces.thorough import look_again
+from embeddings.faces.views import Face
 from embeddings.images.decode import Frame, decode
 from embeddings.images.pdq import pdq
 from embeddings.models import FaceModels
-from embeddings.thorough import look_again
 from embeddings.types import Detections, Float32, ImageLimits, UInt8
-from embeddings.views import Face
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class FrameFaces:
     crops: UInt8 = field(repr=False)
     """(n, 112, 112, 3)"""
     views: tuple[str, ...]
-    """For each face the view it was found in (:mod:`embeddings.views`)."""
+    """For each face the view it was found in (:mod:`embeddings.faces.views`)."""
     dropped: int
     """Faces beyond ``max_faces``."""
 
@@ -59,7 +59,7 @@ class ScannedImage:
     scores: Float32
     """(n,)"""
     views: tuple[str, ...]
-    """For each face the view it was found in (:mod:`embeddings.views`)."""
+    """For each face the view it was found in (:mod:`embeddings.faces.views`)."""
     vectors: Float32 = field(repr=False)
     """(m, dimension): of the first m faces, recognised in whole batches."""
     crops: UInt8 = field(repr=False)
@@ -153,7 +153,7 @@ def faces_of_frame(frame: Frame, size: tuple[int, int], models: FaceModels) -> F
     """Detect and align the faces of one frame, ``size`` (width, height) at full size; the best ``max_faces`` of them.
 
     Detection runs on the frame as decoded, maybe reduced, and again on other views of it where that is uncertain
-    (:mod:`embeddings.views`). If some face is then smaller than a crop, the frame is decoded again just large enough
+    (:mod:`embeddings.faces.views`). If some face is then smaller than a crop, the frame is decoded again just large enough
     for it, or at full size.
     """
     settings = models.settings

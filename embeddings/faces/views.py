@@ -1,7 +1,7 @@
 """Views of a frame: upright or turned, close up or whole, positive or negative; and faces taken back from them.
 
 Owns the geometry. A *view* is an affine picture of the frame. Whatever a detector finds in one becomes a :class:`Face`
-in pixels of the upright full-size frame at once, which states the view it was found in. :mod:`embeddings.thorough`
+in pixels of the upright full-size frame at once, which states the view it was found in. :mod:`embeddings.faces.thorough`
 decides which views are looked at.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from embeddings.alignment import fit
+from embeddings.faces.alignment import fit
 from embeddings.types import Detections, Float32, ViewSettings
 
 FAST = "fast"

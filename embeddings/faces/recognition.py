@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from embeddings.alignment import CROP_SIDE
 from embeddings.errors import VectorError
+from embeddings.faces.alignment import CROP_SIDE
 from embeddings.types import Float32, ModelSession, UInt8, check_unit
 
 CPU_BATCH = 4

@@ -1,6 +1,6 @@
 """The thorough pass: looking again where the fast pass found nothing, or something uncertain.
 
-Owns which views (:mod:`embeddings.views`) are looked at, in which order, and when to stop:
+Owns which views (:mod:`embeddings.faces.views`) are looked at, in which order, and when to stop:
 
 *Is a face upright?* Neither a high score nor its landmarks tell: at 30 degrees YuNet scores 0.92 and puts upright
 landmarks beside the eyes. What tells is that a level face keeps its score when it is turned a little to either side,
@@ -20,10 +20,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from embeddings.faces.viewing import Viewer
+from embeddings.faces.views import (
+    CLOSE_SIDE,
+    EIGHTHS,
+    Face,
+    View,
+    close_up,
+    glances,
+    holds,
+    merged,
+    overlaps,
+    whole_views,
+)
 from embeddings.images.decode import Frame
 from embeddings.types import FaceDetector, FaceSettings, ViewSettings
-from embeddings.viewing import Viewer
-from embeddings.views import CLOSE_SIDE, EIGHTHS, Face, View, close_up, glances, holds, merged, overlaps, whole_views
 
 STEP = 25.0
 """Degrees between the close-ups that level a face: less and scores hardly differ, more and they are all low."""

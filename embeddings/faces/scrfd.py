@@ -1,4 +1,4 @@
-"""Finding faces with SCRFD. Owns the decoding of its nine outputs; the rest is :mod:`embeddings.detection`.
+"""Finding faces with SCRFD. Owns the decoding of its nine outputs; the rest is :mod:`embeddings.faces.detection`.
 
 Guo, Deng, Lattas, Zafeiriou, "Sample and Computation Redistribution for Efficient Face Detection" (2021); the decoding
 follows insightface's ``SCRFD``, which decodes every anchor and then applies the score mask. Here the mask comes first.
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from embeddings.detection import SessionDetector
+from embeddings.faces.detection import SessionDetector
 from embeddings.preparation import STRIDES
 from embeddings.types import Float32
 

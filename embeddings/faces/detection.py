@@ -1,4 +1,4 @@
-"""Finding faces at several scales, with YuNet here and SCRFD in :mod:`embeddings.scrfd`. Owns scales, letterboxing and
+"""Finding faces at several scales, with YuNet here and SCRFD in :mod:`embeddings.faces.scrfd`. Owns scales, letterboxing and
 suppression, which they share, and YuNet's box decoding.
 
 YuNet: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector" (2023); the decoding follows OpenCV's

@@ -1,0 +1,1 @@
+"""Pixels to faces: detection, alignment, recognition, and the views in which a picture is looked at."""

@@ -1,6 +1,6 @@
 """Both sides of :mod:`benchmarks.clip`, each in a process of its own: encoded files to CLIP vectors.
 
-``ours`` is :func:`embeddings.content.describe_contents` without a rater. ``open_clip`` is what its documentation shows:
+``ours`` is :func:`embeddings.content.describe.describe_contents` without a rater. ``open_clip`` is what its documentation shows:
 Pillow decodes, ``preprocess`` prepares, ``encode_image`` runs in fp32 on batches of 32 with torch's default threads.
 It gets what the comparison needs and its documentation does not have: Exif orientation undone, transparency over white.
 
@@ -24,9 +24,9 @@ from PIL import Image, ImageOps
 
 from benchmarks.machine import peak_mb
 from benchmarks.turns import Seat
-from embeddings.clip import load_clip
-from embeddings.clip_weights import ClipSettings, find_weights
-from embeddings.content import Describer, describe_contents
+from embeddings.content.clip import load_clip
+from embeddings.content.clip_weights import ClipSettings, find_weights
+from embeddings.content.describe import Describer, describe_contents
 from embeddings.types import Content
 from pipelines.settings.config import EmbeddingConfig, ImagesConfig
 

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from embeddings.content import Describer, Descriptions
+from embeddings.content.describe import Describer, Descriptions
 from embeddings.control import control_content, control_crops
 from embeddings.errors import ItemError, UnscannableError
 from embeddings.faces.alignment import no_crops

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from embeddings.clip import ClipTransform
+from embeddings.content.clip import ClipTransform
 from embeddings.faces.alignment import template
 from embeddings.models import FaceModels
 from embeddings.types import Detections, FaceSettings, Float32, UInt8

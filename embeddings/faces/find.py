@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from embeddings.content import Describer, Glimpse
+from embeddings.content.describe import Describer, Glimpse
 from embeddings.faces.alignment import align, fit, no_crops, scales
 from embeddings.faces.thorough import look_again
 from embeddings.faces.views import Face

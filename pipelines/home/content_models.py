@@ -11,16 +11,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embeddings.clip_weights import ClipSettings, ClipWeights, clip_model_id, clip_terms, find_weights, pull_weights
+from embeddings.content.clip_weights import (
+    ClipSettings,
+    ClipWeights,
+    clip_model_id,
+    clip_terms,
+    find_weights,
+    pull_weights,
+)
 from embeddings.errors import WeightsError
 from pipelines.settings.config import ContentConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from embeddings.clip import OpenClipEncoder
-    from embeddings.clip_text import TextEncoder
-    from embeddings.ratings import Rater
+    from embeddings.content.clip import OpenClipEncoder
+    from embeddings.content.clip_text import TextEncoder
+    from embeddings.content.ratings import Rater
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,7 +71,7 @@ class ContentModels:
     @property
     def rating_model_id(self) -> str | None:
         """The id of the scores; None when rating is off."""
-        from embeddings.ratings import rating_model_id
+        from embeddings.content.ratings import rating_model_id
 
         return rating_model_id() if self._config.rating else None
 
@@ -126,14 +133,14 @@ class ContentModels:
     @cached_property
     def rater(self) -> Rater:
         """The rating network."""
-        from embeddings.ratings import load_rater
+        from embeddings.content.ratings import load_rater
 
         return load_rater()
 
     @cached_property
     def encoder(self) -> OpenClipEncoder:
         """The CLIP towers. Raises :class:`WeightsError` without weights."""
-        from embeddings.clip import load_clip
+        from embeddings.content.clip import load_clip
 
         return load_clip(self._weights(), device=self._config.clip_device, compiled=self._config.clip_compile)
 

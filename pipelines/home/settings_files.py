@@ -17,7 +17,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from embeddings.clip_weights import ClipSettings, find_weights
+from embeddings.content.clip_weights import ClipSettings, find_weights
 from embeddings.errors import ConfigError, WeightsError
 from embeddings.weights import LOCAL
 from pipelines.settings.config import Config

@@ -21,7 +21,7 @@ import numpy as np
 import pydantic
 from pydantic import Field, TypeAdapter
 
-from embeddings.clip_text import fill
+from embeddings.content.clip_text import fill
 from embeddings.errors import ConfigError
 from embeddings.strict_toml import parse_toml, read_toml
 from embeddings.types import Float32

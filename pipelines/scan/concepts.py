@@ -94,7 +94,7 @@ def heads_for(workspace: Workspace, clip_model_id: str) -> Heads | None:
 
     Loads the text tower only for texts that these weights have not encoded in this home before.
     """
-    from embeddings.clip_text import ensemble
+    from embeddings.content.clip_text import ensemble
 
     listed = workspace.concept_list
     groups = listed.texts()

@@ -36,7 +36,7 @@ from pipelines.scan.content_coverage import scannable_contents
 from pipelines.sources import Item, ItemSource
 
 if TYPE_CHECKING:
-    from embeddings.content import Describer
+    from embeddings.content.describe import Describer
 
 _STAGE: Final = "content"
 
@@ -179,7 +179,7 @@ def _describe_batch(workspace: Workspace, batch: Sequence[_Fetched], counts: Con
 
 
 def _describe(workspace: Workspace, batch: Sequence[_Fetched], counts: ContentCounts) -> ContentCounts:
-    from embeddings.content import describe_contents
+    from embeddings.content.describe import describe_contents
 
     described: dict[str, Description] = {}
     fetched = sorted((one for one in batch if one.content), key=lambda one: (one.needs.rating, one.needs.clip))
@@ -232,7 +232,7 @@ def _at_hand(workspace: Workspace) -> _Needs:
 
 
 def _describer(workspace: Workspace, needs: _Needs) -> Describer:
-    from embeddings.content import Describer
+    from embeddings.content.describe import Describer
 
     models = workspace.content_models
     return Describer(

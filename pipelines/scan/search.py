@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from embeddings.content import Describer, describe_contents
+from embeddings.content.describe import Describer, describe_contents
 from embeddings.errors import ConfigError, CorruptionError, UnscannableError, WeightsError
 from embeddings.types import Content, Float32, vectors_of
 from indexes.corpus import ShardEntry

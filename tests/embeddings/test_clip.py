@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embeddings.clip import MARGIN, OpenClipEncoder, load_clip
-from embeddings.clip_weights import ClipSettings, ClipWeights, clip_model_id, find_weights, pull_weights
-from embeddings.content import Describer, describe_contents
+from embeddings.content.clip import MARGIN, OpenClipEncoder, load_clip
+from embeddings.content.clip_weights import ClipSettings, ClipWeights, clip_model_id, find_weights, pull_weights
+from embeddings.content.describe import Describer, describe_contents
 from embeddings.errors import VectorError, WeightsError
 from embeddings.images.decode import decode
 from embeddings.types import Content, Float32, ImageLimits, UInt8
@@ -233,5 +233,5 @@ def test_downloaded_weights_are_found_again_without_torch(tmp_path: Path, monkey
     assert find_weights(settings(None), folder=tmp_path / "clip") == pulled
     with pytest.raises(WeightsError, match="no such model and tag"):
         pull_weights(settings(None, tag="unheard-of"), folder=tmp_path / "clip")
-    code = "import sys, embeddings.clip, embeddings.content; assert not {'torch', 'open_clip'} & set(sys.modules)"
+    code = "import sys, embeddings.content.clip, embeddings.content.describe; assert not {'torch', 'open_clip'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embeddings.clip import OpenClipEncoder
-from embeddings.clip_text import ensemble, fill
+from embeddings.content.clip import OpenClipEncoder
+from embeddings.content.clip_text import ensemble, fill
 from embeddings.errors import VectorError
 from embeddings.types import Float32
 from tests.embeddings.test_clip import encoder, folder, original, weights
@@ -80,5 +80,5 @@ def test_i4_groups_without_a_direction_are_refused(encoder: OpenClipEncoder) -> 
 
 
 def test_the_module_loads_neither_torch_nor_open_clip() -> None:
-    code = "import sys, embeddings.clip_text; assert not {'torch', 'open_clip'} & set(sys.modules)"
+    code = "import sys, embeddings.content.clip_text; assert not {'torch', 'open_clip'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from embeddings.content import Describer, describe_contents
+from embeddings.content.describe import Describer, describe_contents
 from embeddings.errors import LikenessError, UnscannableError, VectorError
 from embeddings.faults import bisected, guarded
 from embeddings.header_evidence import TextLimits, evident_texts, thumbnail

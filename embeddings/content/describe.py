@@ -15,13 +15,13 @@ from functools import partial
 
 import numpy as np
 
-from embeddings.clip import ImageEncoder
+from embeddings.content.clip import ImageEncoder
+from embeddings.content.ratings import SHORT_SIDE, Rater
 from embeddings.control import control_content
 from embeddings.errors import ItemError, UnscannableError
 from embeddings.faults import bisected
 from embeddings.images.decode import Frame, decode, sample
 from embeddings.pipeline import Batches, in_order, nothing, threads
-from embeddings.ratings import SHORT_SIDE, Rater
 from embeddings.types import DESCRIBED, Content, Description, ImageLimits, UInt8, distinct_contents
 
 

@@ -2,7 +2,7 @@
 
 A single caption lands wherever its wording takes it. The mean over several wordings in several templates is a better
 classifier than any of them ("prompt ensembling", Radford et al. 2021, 3.1.4). Knows neither concepts nor thresholds;
-the text tower is the one beside the image tower in :mod:`embeddings.clip`, with the same weights.
+the text tower is the one beside the image tower in :mod:`embeddings.content.clip`, with the same weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BLANK = "{}"
 
 
 class TextEncoder(Protocol):
-    """Turns texts into vectors of the space that an :class:`embeddings.clip.ImageEncoder` of the same weights has."""
+    """Turns texts into vectors of the space that an :class:`embeddings.content.clip.ImageEncoder` of the same weights has."""
 
     dimension: int
 

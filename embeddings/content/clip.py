@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
-from embeddings.clip_weights import ClipWeights
+from embeddings.content.clip_weights import ClipWeights
 from embeddings.errors import VectorError, WeightsError
 from embeddings.faces.recognition import normalise
 from embeddings.images.decode import Frame

@@ -1,0 +1,1 @@
+"""What a picture shows beside faces: a content rating, and CLIP vectors of pictures and texts."""

@@ -28,8 +28,8 @@ from typing import Any
 from safetensors import safe_open
 
 from benchmarks.machine import describe_machine
-from embeddings.header_evidence import evident_texts, thumbnail
-from embeddings.safetensors_header import LENGTH_BYTES, Header, header_length, parse_header
+from embeddings.headers.evidence import evident_texts, thumbnail
+from embeddings.headers.safetensors import LENGTH_BYTES, Header, header_length, parse_header
 from pipelines.settings.config import ModelFilesConfig
 
 TOKEN = "ohwx testina"

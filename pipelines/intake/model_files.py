@@ -12,7 +12,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.header_evidence import HeaderText
+from embeddings.headers.evidence import HeaderText
 from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
 from pipelines.database.tables import items

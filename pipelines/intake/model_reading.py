@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from embeddings.errors import FetchError, UnscannableError
-from embeddings.header_evidence import HeaderText, evident_texts, thumbnail
+from embeddings.headers.evidence import HeaderText, evident_texts, thumbnail
+from embeddings.headers.safetensors import LENGTH_BYTES, Header, header_length, is_safetensors, parse_header
 from embeddings.images.containers import sniff
-from embeddings.safetensors_header import LENGTH_BYTES, Header, header_length, is_safetensors, parse_header
 from embeddings.types import Content
 from pipelines.settings.config import ModelFilesConfig
 from pipelines.sources.reading import BytesReading, Reading

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from embeddings.header_evidence import HeaderText
+from embeddings.headers.evidence import HeaderText
 from indexes.name_text import join_texts
 from pipelines.sources import Item
 

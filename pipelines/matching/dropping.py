@@ -15,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from embeddings.header_evidence import HeaderText
+from embeddings.headers.evidence import HeaderText
 from indexes.name_rules import NameMatch, SubjectNames
 from indexes.names import NameMatcher
 from pipelines.database.parts import parts

@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from embeddings.header_evidence import TextLimits
+from embeddings.headers.evidence import TextLimits
+from embeddings.headers.safetensors import HeaderLimits
 from embeddings.runtimes import RuntimeSettings
-from embeddings.safetensors_header import HeaderLimits
 from embeddings.settings import FaceSettings, ImageLimits, ViewSettings
 
 Positive = Annotated[int, Field(gt=0, le=2**53)]

@@ -21,11 +21,11 @@ from PIL import Image
 from embeddings.content.describe import Describer, describe_contents
 from embeddings.errors import LikenessError, UnscannableError, VectorError
 from embeddings.faults import bisected, guarded
-from embeddings.header_evidence import TextLimits, evident_texts, thumbnail
+from embeddings.headers.evidence import TextLimits, evident_texts, thumbnail
+from embeddings.headers.safetensors import HeaderLimits, parse_header
 from embeddings.images.decode import decode
 from embeddings.images.warping import warped
 from embeddings.models import FaceModels
-from embeddings.safetensors_header import HeaderLimits, parse_header
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, UInt8
 from tests.embeddings.test_shard import content, faked, picture

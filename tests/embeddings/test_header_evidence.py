@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embeddings.errors import UnscannableError
-from embeddings.header_evidence import PLAIN, TextLimits, evident_texts, thumbnail
+from embeddings.headers.evidence import PLAIN, TextLimits, evident_texts, thumbnail
 from tests.embeddings.model_files import data_url
 from tests.examples import examples
 from tests.fakes import picture

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from embeddings.errors import UnscannableError
-from embeddings.safetensors_header import HeaderLimits, is_safetensors, parse_header, read_header
+from embeddings.headers.safetensors import HeaderLimits, is_safetensors, parse_header, read_header
 from tests.embeddings.model_files import assemble, model_file, tensor
 from tests.examples import examples
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError
-from embeddings.header_evidence import HeaderText
+from embeddings.headers.evidence import HeaderText
 from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import accept_request, get_request, open_request

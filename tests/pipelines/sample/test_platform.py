@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from embeddings.errors import ConfigError
-from embeddings.safetensors_header import is_safetensors
+from embeddings.headers.safetensors import is_safetensors
 from embeddings.shard import embed_shard, load_models
 from embeddings.types import Content, Float32, vectors_of
 from pipelines.hits.listing import TIERS

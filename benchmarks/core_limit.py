@@ -36,7 +36,7 @@ from rich.table import Table
 from benchmarks.machine import describe_machine
 from embeddings.faces.detection import YuNetDetector
 from embeddings.faces.recognition import SessionRecognizer
-from embeddings.models import FaceModels, load_models
+from embeddings.models.load import FaceModels, load_models
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, ModelSession, ShardEmbeddings
 from pipelines.sample.variants import generate_variants

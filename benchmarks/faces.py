@@ -42,8 +42,8 @@ from benchmarks.opencv_loop import Found, OpenCvLoop, load_found
 from benchmarks.sweep import MIN_RECALL, PEERS
 from benchmarks.synthetic import write_variants
 from benchmarks.turns import Message, Worker
-from embeddings.models import load_models
-from embeddings.runtimes import MIN_COSINE, RuntimeSettings
+from embeddings.models.load import load_models
+from embeddings.models.runtimes import MIN_COSINE, RuntimeSettings
 from pipelines.settings.config import EmbeddingConfig
 
 REFERENCE = "onnxruntime fp32"

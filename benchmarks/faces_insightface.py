@@ -38,8 +38,8 @@ from benchmarks.machine import describe_machine
 from embeddings.faces.alignment import align
 from embeddings.faces.recognition import CPU_BATCH, SessionRecognizer
 from embeddings.faces.scrfd import ScrfdDetector
-from embeddings.preparation_insightface import prepare_arcface, prepare_scrfd
-from embeddings.runtimes import MIN_COSINE, Runtime, inspect_machine, open_session
+from embeddings.models.preparation_insightface import prepare_arcface, prepare_scrfd
+from embeddings.models.runtimes import MIN_COSINE, Runtime, inspect_machine, open_session
 from embeddings.types import Detections, FaceSettings, Float32, UInt8
 
 SIZE = (640, 480)

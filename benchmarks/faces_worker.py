@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.opencv_loop import Found, serve
 from benchmarks.turns import Seat
-from embeddings.models import load_models
+from embeddings.models.load import load_models
 from embeddings.shard import embed_shard
 from embeddings.types import Content, ShardEmbeddings, vectors_of
 from pipelines.settings.config import EmbeddingConfig, ImagesConfig, ViewsConfig

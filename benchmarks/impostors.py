@@ -25,7 +25,7 @@ from skimage.data import lfw_subset
 from benchmarks.transforms import Transform, transforms, turned
 from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame
-from embeddings.models import FaceModels
+from embeddings.models.load import FaceModels
 from embeddings.types import UInt8
 from indexes.calibration import published_thresholds
 from pipelines.sample.photographs import Box

@@ -44,7 +44,7 @@ from rich.table import Table
 from benchmarks.machine import describe_machine, peak_mb
 from benchmarks.search_data import Population
 from benchmarks.synthetic import make_home, synthetic_references, write_variants
-from embeddings.models import FaceModels
+from embeddings.models.load import FaceModels
 from embeddings.types import Float32, vector_column
 from indexes.corpus import corpus_schema
 from indexes.gallery import Gallery

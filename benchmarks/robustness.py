@@ -47,7 +47,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.transforms import CERTAIN, Transform, inverted, transforms, turned
 from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame, decode
-from embeddings.models import FaceModels, load_models
+from embeddings.models.load import FaceModels, load_models
 from embeddings.types import UInt8
 from indexes.calibration import published_thresholds
 from pipelines.sample.photographs import GROUP_FACES, Box, load_photographs

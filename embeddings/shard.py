@@ -19,7 +19,7 @@ from embeddings.errors import ItemError, UnscannableError
 from embeddings.faces.alignment import no_crops
 from embeddings.faces.find import FoundFace, ScannedImage, find_faces, scan
 from embeddings.faults import bisected, is_unforeseen
-from embeddings.models import FaceModels, load_models
+from embeddings.models.load import FaceModels, load_models
 from embeddings.pipeline import Batches, in_order, nothing, threads
 from embeddings.types import (
     Content,

@@ -16,7 +16,7 @@ from PIL import Image
 
 from embeddings.content.clip import ClipTransform
 from embeddings.faces.alignment import template
-from embeddings.models import FaceModels
+from embeddings.models.load import FaceModels
 from embeddings.types import Detections, FaceSettings, Float32, UInt8
 from indexes.gallery import Gallery
 from pipelines.home.canary import Canary

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from embeddings.errors import VectorError, WeightsError
-from embeddings.runtime import OnnxSession
+from embeddings.models.runtime import OnnxSession
+from embeddings.models.weights import WheelFile
 from embeddings.types import Float32, ModelSession, UInt8
-from embeddings.weights import WheelFile
 
 RATING_PREPARATION_VERSION = 1
 """Part of the rating's model id. Raise it whenever preprocessing changes scores."""

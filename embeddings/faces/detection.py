@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from embeddings.preparation import STRIDES
+from embeddings.models.preparation import STRIDES
 from embeddings.types import Detections, FaceSettings, Float32, ModelSession, UInt8
 
 CELL = STRIDES[-1]
@@ -67,7 +67,7 @@ class SessionDetector(ABC):
 
 
 class YuNetDetector(SessionDetector):
-    """A :class:`SessionDetector` around :func:`embeddings.preparation.prepare_yunet`."""
+    """A :class:`SessionDetector` around :func:`embeddings.models.preparation.prepare_yunet`."""
 
     def candidates(self, heads: list[Float32]) -> Float32:
         """See :func:`decode_heads`."""
@@ -111,7 +111,7 @@ def letterbox(image: UInt8) -> UInt8:
 def decode_heads(heads: list[Float32], *, min_score: float) -> Float32:
     """Candidates of one image as rows (n, 15): x1, y1, x2, y2, five landmarks (x, y), score; in network input pixels.
 
-    ``heads`` are the outputs of :func:`embeddings.preparation.prepare_yunet` for one image. The score mask comes first,
+    ``heads`` are the outputs of :func:`embeddings.models.preparation.prepare_yunet` for one image. The score mask comes first,
     so boxes are computed for a handful of cells out of thousands.
     """
     # score = sqrt(class * object) with both at most 1, so each must reach min_score squared.

@@ -16,7 +16,7 @@ from embeddings.faces.thorough import look_again
 from embeddings.faces.views import Face
 from embeddings.images.decode import Frame, decode
 from embeddings.images.pdq import pdq
-from embeddings.models import FaceModels
+from embeddings.models.load import FaceModels
 from embeddings.types import Detections, Float32, ImageLimits, UInt8
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from embeddings.faces.detection import SessionDetector
-from embeddings.preparation import STRIDES
+from embeddings.models.preparation import STRIDES
 from embeddings.types import Float32
 
 ANCHORS = 2
@@ -19,7 +19,7 @@ ANCHORS = 2
 
 
 class ScrfdDetector(SessionDetector):
-    """A :class:`SessionDetector` around :func:`embeddings.preparation_insightface.prepare_scrfd`."""
+    """A :class:`SessionDetector` around :func:`embeddings.models.preparation_insightface.prepare_scrfd`."""
 
     extent: ClassVar[float] = 1.0
 

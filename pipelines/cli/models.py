@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from embeddings.weights import LOCAL, find_pack, packs
+from embeddings.models.weights import LOCAL, find_pack, packs
 from pipelines.cli.console import actor, command_options, emit, opened, progress, say
 from pipelines.home.downloads import PullLimits, downloads, missing
 from pipelines.home.downloads import pull as pull_files

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from embeddings.errors import NotReadyError
-from embeddings.models import FaceModels
+from embeddings.models.load import FaceModels
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, vectors_of
 from indexes.calibration import Thresholds

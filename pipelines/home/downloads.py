@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embeddings.errors import WeightsError
-from embeddings.packs import DownloadedFile
-from embeddings.weights import Pack
+from embeddings.models.packs import DownloadedFile
+from embeddings.models.weights import Pack
 from pipelines.home.download_file import PullLimits, fetch_file
 from pipelines.home.private_files import open_private
 from pipelines.home.progress import Progress, silent

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import WeightsError
-from embeddings.weights import Pack
+from embeddings.models.weights import Pack
 from pipelines.database import get_state, set_state
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from embeddings.content.clip_weights import ClipSettings, find_weights
 from embeddings.errors import ConfigError, WeightsError
-from embeddings.weights import LOCAL
+from embeddings.models.weights import LOCAL
 from pipelines.settings.config import Config
 from pipelines.settings.environment import Environment
 
@@ -102,7 +102,7 @@ def database_file(environment: Environment, config: Config) -> Path | None:
 
 
 def _pack_files(folder: Path) -> list[SettingsFile]:
-    from embeddings.local_pack import LocalFile, read_local_pack
+    from embeddings.models.local_pack import LocalFile, read_local_pack
 
     listed = [SettingsFile("embedding.pack", folder / "pack.toml")]
     try:

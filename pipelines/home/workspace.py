@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
+from embeddings.models.weights import find_pack, model_id
 from embeddings.settings import ImageLimits
-from embeddings.weights import find_pack, model_id
 from indexes.calibration import Thresholds
 from pipelines.database import Database, get_state
 from pipelines.database.times import utc_now
@@ -41,7 +41,7 @@ from pipelines.settings.environment import Environment
 from pipelines.text.private import require_private
 
 if TYPE_CHECKING:
-    from embeddings.models import FaceModels
+    from embeddings.models.load import FaceModels
     from indexes.corpus import Corpus
     from indexes.gallery import Gallery
     from pipelines.home.canary import Canary
@@ -124,7 +124,7 @@ class Workspace:
     @cached_property
     def models(self) -> FaceModels:
         """Detector and recogniser, loaded on first use. Raises :class:`WeightsError` before terms are accepted."""
-        from embeddings.models import load_models
+        from embeddings.models.load import load_models
         from pipelines.home.licences import require_accepted  # it works on workspaces
 
         with self.database.read() as connection:

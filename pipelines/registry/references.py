@@ -21,7 +21,7 @@ from pipelines.settings.config import RegistryConfig
 
 if TYPE_CHECKING:
     from embeddings.faces.find import FoundFace
-    from embeddings.models import FaceModels
+    from embeddings.models.load import FaceModels
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import WeightsError
-from embeddings.runtimes import choose_runtime, inspect_machine
+from embeddings.models.runtimes import choose_runtime, inspect_machine
 from pipelines.calibration.fit import GalleryFit, read_fit
 from pipelines.cases.request_limits import requests_today
 from pipelines.cases.requests import Standing, standing_of, unfinished_requests

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 
 from embeddings.headers.evidence import TextLimits
 from embeddings.headers.safetensors import HeaderLimits
-from embeddings.runtimes import RuntimeSettings
+from embeddings.models.runtimes import RuntimeSettings
 from embeddings.settings import FaceSettings, ImageLimits, ViewSettings
 
 Positive = Annotated[int, Field(gt=0, le=2**53)]
@@ -69,7 +69,7 @@ class EmbeddingConfig:
     """How content becomes vectors. ``workers`` 0 means one per core.
 
     ``pack``: a known one (``likeness models list``) or ``local:PATH``. ``runtime`` and ``precision`` change the speed,
-    and vectors by no more than :data:`embeddings.runtimes.MIN_COSINE` says.
+    and vectors by no more than :data:`embeddings.models.runtimes.MIN_COSINE` says.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embeddings.models import FaceModels, load_models
+from embeddings.models.load import FaceModels, load_models
+from embeddings.models.weights import OPENCV_ZOO, WheelFile
 from embeddings.types import FaceSettings, ImageLimits, UInt8
-from embeddings.weights import OPENCV_ZOO, WheelFile
 
 
 def package_file(package: str, name: str) -> Path:

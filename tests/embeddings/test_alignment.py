@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.faces.alignment import align, fit, no_crops, scales, shrink, template
-from embeddings.models import FaceModels
+from embeddings.models.load import FaceModels
 from embeddings.types import Float32, UInt8
 
 

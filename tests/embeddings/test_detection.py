@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from embeddings.faces.detection import YuNetDetector, letterbox, resize_to, suppress
-from embeddings.models import FaceModels
-from embeddings.runtime import OnnxSession
+from embeddings.models.load import FaceModels
+from embeddings.models.runtime import OnnxSession
+from embeddings.models.weights import OPENCV_ZOO, prepared_graph
 from embeddings.types import Detections, FaceSettings, UInt8
-from embeddings.weights import OPENCV_ZOO, prepared_graph
 from tests.embeddings.conftest import NO_FACE
 
 

@@ -25,7 +25,7 @@ from embeddings.headers.evidence import TextLimits, evident_texts, thumbnail
 from embeddings.headers.safetensors import HeaderLimits, parse_header
 from embeddings.images.decode import decode
 from embeddings.images.warping import warped
-from embeddings.models import FaceModels
+from embeddings.models.load import FaceModels
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, UInt8
 from tests.embeddings.test_shard import content, faked, picture

@@ -14,8 +14,8 @@ from embeddings.errors import WeightsError
 from embeddings.faces.alignment import align, fit, scales
 from embeddings.faces.recognition import SessionRecognizer
 from embeddings.faces.scrfd import ScrfdDetector, decode_scrfd
-from embeddings.preparation_insightface import prepare_arcface, prepare_scrfd
-from embeddings.runtimes import MIN_COSINE, Runtime, open_session
+from embeddings.models.preparation_insightface import prepare_arcface, prepare_scrfd
+from embeddings.models.runtimes import MIN_COSINE, Runtime, open_session
 from embeddings.types import FaceSettings, Float32, UInt8
 
 FP32 = Runtime("onnxruntime", "fp32")

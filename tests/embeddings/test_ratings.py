@@ -12,7 +12,7 @@ from embeddings.content.describe import Describer, describe_contents
 from embeddings.content.ratings import SHORT_SIDE, OpenNsfwRater, load_rater, prepare, rating_model_id
 from embeddings.errors import VectorError, WeightsError
 from embeddings.images.decode import decode
-from embeddings.models import FaceModels
+from embeddings.models.load import FaceModels
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, UInt8
 from tests.embeddings.conftest import encode

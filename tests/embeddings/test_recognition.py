@@ -16,11 +16,11 @@ from embeddings.errors import VectorError, WeightsError
 from embeddings.faces.alignment import align, no_crops
 from embeddings.faces.find import find_faces
 from embeddings.faces.recognition import SessionRecognizer, normalise
-from embeddings.models import FaceModels
-from embeddings.preparation import STRIDES, dequantise
-from embeddings.runtime import OnnxSession
+from embeddings.models.load import FaceModels
+from embeddings.models.preparation import STRIDES, dequantise
+from embeddings.models.runtime import OnnxSession
+from embeddings.models.weights import OPENCV_ZOO, ModelFile, prepared_graph
 from embeddings.types import Float32, ImageLimits, UInt8
-from embeddings.weights import OPENCV_ZOO, ModelFile, prepared_graph
 from tests.embeddings.conftest import encode
 
 REVIEW = 0.363

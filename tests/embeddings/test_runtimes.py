@@ -11,8 +11,8 @@ import pytest
 
 from embeddings.errors import WeightsError
 from embeddings.faces.find import find_faces
-from embeddings.models import FaceModels, load_models
-from embeddings.runtimes import (
+from embeddings.models.load import FaceModels, load_models
+from embeddings.models.runtimes import (
     MIN_COSINE,
     Machine,
     Runtime,

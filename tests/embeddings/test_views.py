@@ -14,10 +14,10 @@ from embeddings.faces.find import FoundFace, find_faces
 from embeddings.faces.viewing import Viewer
 from embeddings.faces.views import Face, View, glances, merged, overlaps, taken_back, tiles, turned, whole_views
 from embeddings.images.decode import Frame
-from embeddings.models import FaceModels, load_models
+from embeddings.models.load import FaceModels, load_models
+from embeddings.models.weights import OPENCV_ZOO, model_id
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Detections, FaceSettings, ImageLimits, UInt8
-from embeddings.weights import OPENCV_ZOO, model_id
 from pipelines.settings.config import ViewsConfig
 from tests.embeddings.conftest import encode
 
@@ -226,7 +226,7 @@ def test_the_model_id_changes_with_the_views_and_with_their_version(
     settings: FaceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [model_id(OPENCV_ZOO, replace(settings, views=views)) for views in (None, VIEWS, ALWAYS)]
-    monkeypatch.setattr("embeddings.weights.VIEWS_VERSION", 99)
+    monkeypatch.setattr("embeddings.models.weights.VIEWS_VERSION", 99)
     later = [model_id(OPENCV_ZOO, replace(settings, views=views)) for views in (None, VIEWS)]
     assert len(set(ids)) == 3
     assert later[0] == ids[0]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from embeddings.errors import WeightsError
-from embeddings.models import load_models
+from embeddings.models.load import load_models
+from embeddings.models.weights import OPENCV_ZOO, WheelFile, find_pack, model_id, packs, prepared_graph
 from embeddings.types import FaceSettings
-from embeddings.weights import OPENCV_ZOO, WheelFile, find_pack, model_id, packs, prepared_graph
 
 
 def doubled(data: bytes) -> bytes:

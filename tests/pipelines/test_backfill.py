@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from embeddings.errors import NotReadyError, WeightsError
-from embeddings.runtimes import Machine
+from embeddings.models.runtimes import Machine
 from pipelines.cases.ending import erase
 from pipelines.cases.requests import get_request
 from pipelines.cli import main
@@ -293,7 +293,7 @@ def test_a_runtime_that_is_not_here_is_a_line_of_the_status_and_stops_a_sweep(
 ) -> None:
     plain = Machine(openvino=False, cuda=False, bf16=False)
     monkeypatch.setattr("pipelines.runs.status.inspect_machine", lambda: plain)
-    monkeypatch.setattr("embeddings.models.inspect_machine", lambda: plain)
+    monkeypatch.setattr("embeddings.models.load.inspect_machine", lambda: plain)
     enrol(workspace, person(1))
     upload(uploads, "a", picture(person(1)))
     asked = replace(workspace.config.embedding, runtime="openvino")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from embeddings.errors import ConfigError, EnrolmentError, InputError, LikenessError, WeightsError
-from embeddings.local_pack import read_local_pack
+from embeddings.models.local_pack import read_local_pack
 from embeddings.strict_toml import MOST_BYTES, parse_toml
 from pipelines.cases.requests import reject_request
 from pipelines.decisions.decide import MOST_NOTE, Answer

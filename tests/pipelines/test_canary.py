@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from embeddings.errors import NotReadyError
-from embeddings.models import FaceModels, load_models
+from embeddings.models.load import FaceModels, load_models
 from embeddings.types import Float32, UInt8
 from indexes.gallery import Gallery
 from pipelines.home.canary import Canary, make_canary

@@ -17,7 +17,7 @@ from PIL import Image
 from skimage import data
 
 from embeddings.errors import CorruptionError
-from embeddings.models import load_models
+from embeddings.models.load import load_models
 from pipelines.database import tables
 from pipelines.database.evidence import model_files
 from pipelines.home.workspace import Workspace

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 from benchmarks.insightface_networks import SMALL_DETECTOR, SMALL_RECOGNISER, arcface_like, scrfd_like
 from embeddings.errors import WeightsError
-from embeddings.packs import AURAFACE, BUFFALO_L, DownloadedFile
-from embeddings.weights import Pack, find_pack, model_id, packs
+from embeddings.models.packs import AURAFACE, BUFFALO_L, DownloadedFile
+from embeddings.models.weights import Pack, find_pack, model_id, packs
 from pipelines.cli import main
 from pipelines.home.audit import verify
 from pipelines.home.downloads import PullLimits, missing, pull
@@ -296,7 +296,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_of_ones_own_is_a_pack_named_by_its_bytes(folder: Path) -> None:
-    from embeddings.models import load_models
+    from embeddings.models.load import load_models
 
     settings = EmbeddingConfig().faces()
     pack = find_pack(f"local:{folder}")

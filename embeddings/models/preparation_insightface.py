@@ -1,7 +1,7 @@
 """Graph preparation of insightface's files: SCRFD detectors and ArcFace recognisers as exported from PyTorch.
 
 What is done to them changes no output by more than float32 rounding: constants become weights, the batch axis is
-freed, BatchNorm is folded and PRelu replaced as in :mod:`embeddings.preparation`, and the input becomes uint8 RGB of
+freed, BatchNorm is folded and PRelu replaced as in :mod:`embeddings.models.preparation`, and the input becomes uint8 RGB of
 shape (n, height, width, 3) with the normalisation inside the graph.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embeddings.preparation import STRIDES, Weights, fold_batch_norm, replace_prelu, rewrite, take_pixels
+from embeddings.models.preparation import STRIDES, Weights, fold_batch_norm, replace_prelu, rewrite, take_pixels
 
 if TYPE_CHECKING:
     import onnx

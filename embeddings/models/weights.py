@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from embeddings.errors import WeightsError
-from embeddings.preparation import PREPARATION_VERSION, prepare_sface, prepare_yunet
+from embeddings.models.preparation import PREPARATION_VERSION, prepare_sface, prepare_yunet
 from embeddings.settings import VIEWS_VERSION, FaceSettings
 
 DetectorKind = Literal["yunet", "scrfd"]
 LOCAL = "local:"
-"""Before the path of a folder with a pack of one's own (:mod:`embeddings.local_pack`)."""
+"""Before the path of a folder with a pack of one's own (:mod:`embeddings.models.local_pack`)."""
 
 
 class FileSource(Protocol):
@@ -99,7 +99,7 @@ class Pack:
 
 def packs() -> dict[str, Pack]:
     """The known packs by name."""
-    from embeddings.packs import AURAFACE, BUFFALO_L, BUFFALO_S  # they are made of this module's types
+    from embeddings.models.packs import AURAFACE, BUFFALO_L, BUFFALO_S  # they are made of this module's types
 
     return {pack.name: pack for pack in (OPENCV_ZOO, BUFFALO_L, BUFFALO_S, AURAFACE)}
 
@@ -107,7 +107,7 @@ def packs() -> dict[str, Pack]:
 def find_pack(name: str) -> Pack:
     """The pack called ``name``, or of the folder PATH for ``local:PATH``. Raises :class:`WeightsError`."""
     if name.startswith(LOCAL):
-        from embeddings.local_pack import read_local_pack
+        from embeddings.models.local_pack import read_local_pack
 
         return read_local_pack(Path(name.removeprefix(LOCAL)), reserved=frozenset(packs()))
     known = packs()

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embeddings.errors import WeightsError
-from embeddings.preparation_insightface import prepare_arcface, prepare_scrfd
-from embeddings.weights import OPENCV_ZOO, ModelFile, Pack
+from embeddings.models.preparation_insightface import prepare_arcface, prepare_scrfd
+from embeddings.models.weights import OPENCV_ZOO, ModelFile, Pack
 
 DOWNLOADS = "downloads"
 """Folder, below the cache of prepared graphs, that holds published files by their digest."""

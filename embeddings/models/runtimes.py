@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from embeddings.errors import WeightsError
-from embeddings.runtime import CPU, CUDA, OnnxSession
+from embeddings.models.runtime import CPU, CUDA, OnnxSession
 from embeddings.types import ModelSession
 
 RuntimeName = Literal["onnxruntime", "onnxruntime-cuda", "openvino"]
@@ -92,7 +92,7 @@ def choose_runtime(settings: RuntimeSettings, machine: Machine) -> Runtime:
 def open_session(graph: bytes, runtime: Runtime) -> ModelSession:
     """Load a prepared graph. Raises :class:`WeightsError` when the runtime does not take it."""
     if runtime.name == "openvino":
-        from embeddings.openvino_runtime import OpenVinoSession  # an extra: imported only where it was chosen
+        from embeddings.models.openvino_runtime import OpenVinoSession  # an extra: imported only where it was chosen
 
         return OpenVinoSession(graph, precision=runtime.precision)
     return OnnxSession(graph, provider=CUDA if runtime.name == "onnxruntime-cuda" else CPU)

@@ -33,10 +33,10 @@ import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import WeightsError
-from embeddings.preparation import prepare_sface, prepare_yunet
-from embeddings.preparation_insightface import prepare_arcface, prepare_scrfd
+from embeddings.models.preparation import prepare_sface, prepare_yunet
+from embeddings.models.preparation_insightface import prepare_arcface, prepare_scrfd
+from embeddings.models.weights import OPENCV_ZOO, DetectorKind, ModelFile, Pack
 from embeddings.strict_toml import read_toml
-from embeddings.weights import OPENCV_ZOO, DetectorKind, ModelFile, Pack
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -10,9 +10,9 @@ import cv2
 from embeddings.faces.detection import YuNetDetector
 from embeddings.faces.recognition import CPU_BATCH, CUDA_BATCH, SessionRecognizer
 from embeddings.faces.scrfd import ScrfdDetector
-from embeddings.runtimes import REFERENCE, RuntimeSettings, choose_runtime, inspect_machine, open_session
+from embeddings.models.runtimes import REFERENCE, RuntimeSettings, choose_runtime, inspect_machine, open_session
+from embeddings.models.weights import find_pack, model_id, prepared_graph
 from embeddings.types import FaceDetector, FaceRecognizer, FaceSettings, ModelSession
-from embeddings.weights import find_pack, model_id, prepared_graph
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Networks: packs, weights and where they come from, graphs prepared for the runtimes, and the runtimes."""

@@ -27,7 +27,7 @@ from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame
 from embeddings.models.load import FaceModels
 from embeddings.types import UInt8
-from indexes.calibration import published_thresholds
+from indexes.thresholds import published_thresholds
 from pipelines.sample.photographs import Box
 from pipelines.sample.variants import resize
 

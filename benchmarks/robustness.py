@@ -49,7 +49,7 @@ from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame, decode
 from embeddings.models.load import FaceModels, load_models
 from embeddings.types import UInt8
-from indexes.calibration import published_thresholds
+from indexes.thresholds import published_thresholds
 from pipelines.sample.photographs import GROUP_FACES, Box, load_photographs
 from pipelines.sample.variants import around, crop, generate_variants, resize
 from pipelines.settings.config import EmbeddingConfig, ImagesConfig, ViewsConfig

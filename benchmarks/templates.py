@@ -8,8 +8,8 @@ are another subject reference once more (re-encoded, cropped, the next frame of 
 Faces, half and half mated and strangers: *photographs* of a look, from clear to hardly recognisable, and *altered
 copies* of one reference. Work: `Gallery.match` at the threshold over everything, the peer, and the same with
 
-- ``exact``: tight clusters and the proven bound (`indexes.templates.tight_clusters`), the default;
-- ``margin m``: four centroids a subject and that margin (`indexes.templates.subject_centroids`), off by default.
+- ``exact``: tight clusters and the proven bound (`indexes.clusters.tight_clusters`), the default;
+- ``margin m``: four centroids a subject and that margin (`indexes.clusters.subject_centroids`), off by default.
 
 ``compared``: share of the vectors that every face is compared with first. ``ratio``: the peer's time divided by this,
 median of interleaved repeats. ``recall``: of the peer's matches of mated faces with their own subject, for both kinds
@@ -37,9 +37,9 @@ import numpy as np
 from benchmarks.machine import describe_machine
 from embeddings.types import Float32
 from indexes.clustered import WORTHWHILE, ClusteredGallery
+from indexes.clusters import MOST_CENTROIDS, lowered_threshold, spherical_kmeans, subject_centroids, tight_clusters
 from indexes.gallery import Gallery, GalleryMatches
 from indexes.join import pair_scores
-from indexes.templates import MOST_CENTROIDS, lowered_threshold, spherical_kmeans, subject_centroids, tight_clusters
 
 MODELS = ((128, 0.363), (512, 0.4))
 """Dimension and threshold: SFace's published one, and one usual for ArcFace."""

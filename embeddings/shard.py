@@ -1,7 +1,7 @@
 """Many images at once: bytes in, Arrow tables out, one status for every distinct content (I1).
 
 Owns what a scan of many contents gives: statuses, faces, and descriptions where they are wanted, from one decoding of
-each. The threads and the order of results are :mod:`embeddings.pipeline`'s.
+each. The threads and the order of results are :mod:`embeddings.window`'s.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from embeddings.faces.alignment import no_crops
 from embeddings.faces.find import FoundFace, ScannedImage, find_faces, scan
 from embeddings.faults import bisected, is_unforeseen
 from embeddings.models.load import FaceModels, load_models
-from embeddings.pipeline import Batches, in_order, nothing, threads
 from embeddings.types import (
     Content,
     Float32,
@@ -31,6 +30,7 @@ from embeddings.types import (
     status_schema,
     vector_column,
 )
+from embeddings.window import Batches, in_order, nothing, threads
 
 __all__ = ["FaceModels", "FoundFace", "embed_shard", "find_faces", "load_models"]
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from embeddings.errors import NotReadyError
 from embeddings.types import Float32, check_unit
+from indexes.clusters import Clusters, Float64, subject_centroids, tight_clusters
 from indexes.gallery import Gallery
 from indexes.join import Pairs, recheck
 from indexes.ranges import spread
 from indexes.stored import Int64
-from indexes.templates import Clusters, Float64, subject_centroids, tight_clusters
 
 PROBES_AT_ONCE = 4096
 

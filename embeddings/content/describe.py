@@ -21,8 +21,8 @@ from embeddings.control import control_content
 from embeddings.errors import ItemError, UnscannableError
 from embeddings.faults import bisected
 from embeddings.images.decode import Frame, decode, sample
-from embeddings.pipeline import Batches, in_order, nothing, threads
 from embeddings.types import DESCRIBED, Content, Description, ImageLimits, UInt8, distinct_contents
+from embeddings.window import Batches, in_order, nothing, threads
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError, StateError
-from indexes.calibration import Thresholds
 from indexes.det import OperatingPoint, Sample, det_points, fmr_for_fpir, fpir, lower_bound, threshold_for
 from indexes.gallery import Gallery
+from indexes.thresholds import Thresholds
 from pipelines.calibration.compare import Compared, compare
 from pipelines.calibration.faces import embed_photographs
 from pipelines.calibration.labels import Labels

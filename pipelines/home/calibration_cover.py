@@ -14,8 +14,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from indexes.calibration import Thresholds
 from indexes.det import most_templates
+from indexes.thresholds import Thresholds
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import subjects, templates
 from pipelines.home.calibrations import Calibration, Operating

@@ -17,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError, StateError
-from indexes.calibration import Thresholds
 from indexes.det import DetPoint, OperatingPoint, Rate
+from indexes.thresholds import Thresholds
 from pipelines.database import get_state, set_state
 from pipelines.database.calibrations import calibrations
 from pipelines.database.tables import audit as audit_rows

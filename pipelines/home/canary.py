@@ -21,8 +21,8 @@ from embeddings.errors import NotReadyError
 from embeddings.models.load import FaceModels
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, vectors_of
-from indexes.calibration import Thresholds
 from indexes.gallery import Gallery
+from indexes.thresholds import Thresholds
 
 SUBJECT_ID = "canary"
 TEMPLATE_ID = "canary"

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import ConfigError, NotReadyError
 from embeddings.models.weights import find_pack, model_id
 from embeddings.settings import ImageLimits
-from indexes.calibration import Thresholds
+from indexes.thresholds import Thresholds
 from pipelines.database import Database, get_state
 from pipelines.database.times import utc_now
 from pipelines.home.attempts import WATCHDOG

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.images.pdq import pdq_score
-from indexes.calibration import Thresholds
+from indexes.thresholds import Thresholds
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items
 from pipelines.database.times import moment

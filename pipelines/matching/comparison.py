@@ -14,9 +14,9 @@ import numpy as np
 
 from embeddings.errors import CorruptionError, StateError
 from embeddings.types import vectors_of
-from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry, corpus_schema
 from indexes.gallery import Gallery, GalleryMatches
+from indexes.thresholds import Thresholds
 from pipelines.corpus.retention import is_kept
 from pipelines.home.workspace import Workspace
 from pipelines.matching.galleries import load_gallery

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
-from indexes.calibration import Thresholds
 from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery
+from indexes.thresholds import Thresholds
 from pipelines.corpus.manifest import (
     ListedShard,
     find_shard,

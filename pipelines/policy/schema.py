@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError, NotReadyError
 from embeddings.strict_toml import parse_toml, read_toml
-from indexes.calibration import Thresholds, published_thresholds
+from indexes.thresholds import Thresholds, published_thresholds
 from pipelines.settings.config import explain
 from pipelines.settings.scanning import Positive, WholeHours
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from indexes.calibration import Thresholds
+from indexes.thresholds import Thresholds
 from pipelines.calibration.fit import GalleryFit
 from pipelines.cases.requests import RemovalRequest
 from pipelines.hits.verdicts import ModelVerdict

@@ -19,7 +19,7 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup
 
-from indexes.calibration import Thresholds
+from indexes.thresholds import Thresholds
 from pipelines.calibration.plot import draw_det
 from pipelines.hits.verdicts import ModelVerdict
 from pipelines.report import words

@@ -190,7 +190,7 @@ class CalibrationConfig:
 
 @dataclass(frozen=True, slots=True)
 class MatchingConfig:
-    """How subjects with more than four references are compared (:mod:`indexes.templates`).
+    """How subjects with more than four references are compared (:mod:`indexes.clusters`).
 
     ``exact`` finds what comparing with every reference finds. ``centroids`` first compares with four centroids of a
     subject, and with its references where one scores within ``centroid_margin`` of the threshold: faster, but it misses

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from embeddings.errors import ModelMismatchError, NotReadyError, VectorError
 from embeddings.types import Float32
 from indexes.clustered import ClusteredGallery, make_gallery
+from indexes.clusters import largest_radius, lowered_threshold, spherical_kmeans, subject_centroids, tight_clusters
 from indexes.gallery import Gallery, GalleryMatches
 from indexes.join import Pairs, brute_force
-from indexes.templates import largest_radius, lowered_threshold, spherical_kmeans, subject_centroids, tight_clusters
 from tests.examples import examples
 
 THRESHOLD = 0.4

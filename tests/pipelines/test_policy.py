@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError, NotReadyError
-from indexes.calibration import Thresholds
+from indexes.thresholds import Thresholds
 from pipelines.policy import Evidence, band_of, count_distinct, judge, load_policy
 
 POLICY = load_policy(None)

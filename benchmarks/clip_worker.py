@@ -1,8 +1,9 @@
 """Both sides of :mod:`benchmarks.clip`, each in a process of its own: encoded files to CLIP vectors.
 
-``ours`` is :func:`embeddings.content.describe.describe_contents` without a rater. ``open_clip`` is what its documentation shows:
-Pillow decodes, ``preprocess`` prepares, ``encode_image`` runs in fp32 on batches of 32 with torch's default threads.
-It gets what the comparison needs and its documentation does not have: Exif orientation undone, transparency over white.
+``ours`` is :func:`embeddings.content.describe.describe_contents` without a rater. ``open_clip`` is what its
+documentation shows: Pillow decodes, ``preprocess`` prepares, ``encode_image`` runs in fp32 on batches of 32 with
+torch's default threads. It gets what the comparison needs and its documentation does not have: Exif orientation undone,
+transparency over white.
 
 As workers of :mod:`benchmarks.turns`: ``{"files": [...]}`` -> seconds; ``{"save": path}`` -> vectors as ``.npz``.
 """

@@ -6,16 +6,16 @@ A home with so many generated vectors in sealed content shards of 256, as sweeps
 content a live item's. The directions of the packaged list are random too: no CLIP weights could be had here, and
 neither speed nor correctness depends on what they mean.
 
-Work "heads": `pipelines.scan.concepts.apply_concepts` from a list to another one, every step included: reading, checking and
-opening the shards, the scores, and writing them to the database. ``first_seconds``: the same over a corpus that has no
-scores yet, whose rows grow. Peers, over vectors that are in memory already and with nothing written:
+Work "heads": `pipelines.scan.concepts.apply_concepts` from a list to another one, every step included: reading,
+checking and opening the shards, the scores, and writing them to the database. ``first_seconds``: the same over a corpus
+that has no scores yet, whose rows grow. Peers, over vectors that are in memory already and with nothing written:
 
 - ``loop``: as the safety checker of Stable Diffusion works, a batch of 8 at a time: torch's cosines, then a Python loop
   over images and concepts that subtracts, rounds and keeps each score. Of ``--looped`` vectors, scaled.
 - ``matmul``: one float32 numpy product per 65,536 vectors, with the margins: the least that can be had.
 
-Work "search": `pipelines.scan.search.search_text` for the 20 nearest of everything. Peer: a numpy product over the vectors
-in memory and `argpartition`.
+Work "search": `pipelines.scan.search.search_text` for the 20 nearest of everything. Peer: a numpy product over the
+vectors in memory and `argpartition`.
 
 ``ratio``: the peer's seconds by ours; above 1 ours is faster. ``correct``: every stored score is that of a float64
 product to the fourth decimal, and the search's items are the peer's. ``peak_mb``: of this process after all of our

@@ -6,7 +6,7 @@ Each command runs in a process of its own on a home without items, in turns with
 imports click (for ``--help``), or click, SQLAlchemy, pydantic and cryptography's AES-GCM (for what reads the database).
 ``ratio`` is the median of the command's seconds by the median of the peer's, ``mb`` the highest resident memory. The
 aims, on a quiet machine: 0.4 s for ``--help``, 1 s for the others. Which libraries may be loaded is not for this
-benchmark to say: ``tests/pipelines/test_start.py`` asserts it.
+benchmark to say: ``tests/pipelines/cli/test_start.py`` asserts it.
 
 Correct means: every command ended as it has to (0; 1 for a hit that there is not) and said something. The exit status
 is 1 when that fails; speed never fails a run.

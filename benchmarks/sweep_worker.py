@@ -17,18 +17,18 @@ from typing import Any
 from benchmarks.machine import peak_mb
 from benchmarks.turns import Seat
 from pipelines.home.workspace import open_workspace
-from pipelines.matching import faces
+from pipelines.matching import faces as matching
 from pipelines.runs import sweep
-from pipelines.scan import faces
+from pipelines.scan import faces as scan
 from pipelines.settings.environment import read_environment
 
 STAGES = {
     "list": ((sweep, "list_source"),),
-    "fetch": ((faces, "fetch_until"),),
-    "embed": ((faces, "embed_shard"),),
-    "shards": ((faces, "merge"), (faces, "corpus_rows"), (faces, "_write_shard")),
-    "database": ((sweep, "begin_run"), (faces, "_known"), (faces, "_commit"), (sweep, "summarise")),
-    "match": ((faces, "match_pending"),),
+    "fetch": ((scan, "fetch_until"),),
+    "embed": ((scan, "embed_shard"),),
+    "shards": ((scan, "merge"), (scan, "corpus_rows"), (scan, "_write_shard")),
+    "database": ((sweep, "begin_run"), (scan, "_known"), (scan, "_commit"), (sweep, "summarise")),
+    "match": ((matching, "match_pending"),),
     "judge": ((sweep, "judge_pending"),),
 }
 """Functions of each stage. None of them calls another, and none waits for a turn. The next batch is fetched beside the

@@ -152,7 +152,7 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
     (folder / "text.txt").write_text("somebody else\n", encoding="utf-8")
     for name, package, file in (
         ("policy.toml", "pipelines.policy", "default.toml"),
-        ("concepts.toml", "pipelines", "concepts.toml"),
+        ("concepts.toml", "pipelines.policy", "concepts.toml"),
     ):
         (folder / name).write_bytes(resources.files(package).joinpath(file).read_bytes())
     (folder / "likeness.toml").write_bytes((home / "likeness.toml").read_bytes())

@@ -29,7 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-MODULES = ("tests.pipelines.durability_process", "tests.pipelines.takedown.dispatch_process")
+MODULES = ("tests.pipelines.runs.durability_process", "tests.pipelines.takedown.dispatch_process")
 """What the server imports, and what an order may name: modules with a ``main``."""
 _READY = b"ready\n"
 

@@ -57,7 +57,7 @@ def test_make_targets_that_the_documents_name_exist() -> None:
 
 
 def test_variables_that_the_readme_names_are_read() -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "pipelines").glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "pipelines").rglob("*.py"))
     for name in set(re.findall(r"LIKENESS_[A-Z_]+[A-Z]", README)):
         assert name in source, name
 

@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ORDER = """
 from tests import forking
-child = forking.start("tests.pipelines.durability_process", ["--help"], {})
+child = forking.start("tests.pipelines.runs.durability_process", ["--help"], {})
 done = child.completed()
-print(done.returncode, done.stdout.split()[0], forking.start("tests.pipelines.durability_process", [], {}).wait())
+print(done.returncode, done.stdout.split()[0], forking.start("tests.pipelines.runs.durability_process", [], {}).wait())
 """
 
 

@@ -20,7 +20,8 @@ BLANK = "{}"
 
 
 class TextEncoder(Protocol):
-    """Turns texts into vectors of the space that an :class:`embeddings.content.clip.ImageEncoder` of the same weights has."""
+    """Turns texts into vectors of the space that an :class:`embeddings.content.clip.ImageEncoder` of the same weights
+    has."""
 
     dimension: int
 

@@ -1,5 +1,5 @@
-"""Finding faces at several scales, with YuNet here and SCRFD in :mod:`embeddings.faces.scrfd`. Owns scales, letterboxing and
-suppression, which they share, and YuNet's box decoding.
+"""Finding faces at several scales, with YuNet here and SCRFD in :mod:`embeddings.faces.scrfd`. Owns scales,
+letterboxing and suppression, which they share, and YuNet's box decoding.
 
 YuNet: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector" (2023); the decoding follows OpenCV's
 ``FaceDetectorYN``. A detector misses faces that fill the frame, the typical generated portrait, so each image is looked
@@ -111,8 +111,8 @@ def letterbox(image: UInt8) -> UInt8:
 def decode_heads(heads: list[Float32], *, min_score: float) -> Float32:
     """Candidates of one image as rows (n, 15): x1, y1, x2, y2, five landmarks (x, y), score; in network input pixels.
 
-    ``heads`` are the outputs of :func:`embeddings.models.preparation.prepare_yunet` for one image. The score mask comes first,
-    so boxes are computed for a handful of cells out of thousands.
+    ``heads`` are the outputs of :func:`embeddings.models.preparation.prepare_yunet` for one image. The score mask comes
+    first, so boxes are computed for a handful of cells out of thousands.
     """
     # score = sqrt(class * object) with both at most 1, so each must reach min_score squared.
     floor = min_score * min_score

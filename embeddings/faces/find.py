@@ -153,8 +153,8 @@ def faces_of_frame(frame: Frame, size: tuple[int, int], models: FaceModels) -> F
     """Detect and align the faces of one frame, ``size`` (width, height) at full size; the best ``max_faces`` of them.
 
     Detection runs on the frame as decoded, maybe reduced, and again on other views of it where that is uncertain
-    (:mod:`embeddings.faces.views`). If some face is then smaller than a crop, the frame is decoded again just large enough
-    for it, or at full size.
+    (:mod:`embeddings.faces.views`). If some face is then smaller than a crop, the frame is decoded again just large
+    enough for it, or at full size.
     """
     settings = models.settings
     fast = _candidates(models.detector.detect(frame.image), frame, looked_at=max(settings.scales) / max(size))

@@ -1,8 +1,8 @@
 """Views of a frame: upright or turned, close up or whole, positive or negative; and faces taken back from them.
 
 Owns the geometry. A *view* is an affine picture of the frame. Whatever a detector finds in one becomes a :class:`Face`
-in pixels of the upright full-size frame at once, which states the view it was found in. :mod:`embeddings.faces.thorough`
-decides which views are looked at.
+in pixels of the upright full-size frame at once, which states the view it was found in.
+:mod:`embeddings.faces.thorough` decides which views are looked at.
 """
 
 from __future__ import annotations

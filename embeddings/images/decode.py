@@ -15,7 +15,8 @@ Owns decoding. Everything that a file can do wrong becomes an :class:`Unscannabl
 
 JPEG is decoded strictly by libjpeg-turbo (simplejpeg), at a reduced scale first. PNG, WebP and GIF go to one Pillow
 plugin each, called directly: ``Image.open`` would try others and warn through the process-wide ``warnings`` state,
-which threads cannot filter safely. What those warnings would say is checked in :mod:`embeddings.images.containers` instead.
+which threads cannot filter safely. What those warnings would say is checked in :mod:`embeddings.images.containers`
+instead.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Graph preparation of insightface's files: SCRFD detectors and ArcFace recognisers as exported from PyTorch.
 
-What is done to them changes no output by more than float32 rounding: constants become weights, the batch axis is
-freed, BatchNorm is folded and PRelu replaced as in :mod:`embeddings.models.preparation`, and the input becomes uint8 RGB of
+What is done to them changes no output by more than float32 rounding: constants become weights, the batch axis is freed,
+BatchNorm is folded and PRelu replaced as in :mod:`embeddings.models.preparation`, and the input becomes uint8 RGB of
 shape (n, height, width, 3) with the normalisation inside the graph.
 """
 

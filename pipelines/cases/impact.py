@@ -2,8 +2,8 @@
 
 A wrong template accuses strangers: an average of many faces, a poster with a crowd, a name that is also a word. So the
 stored corpus is searched for a candidate as a rescan would search it, at the thresholds in force, before anything is
-compared in earnest. What the store does not have (:mod:`pipelines.corpus.retention`, vectors of earlier models) cannot be
-looked at here; a rescan fetches and embeds it again, which is no preview. It is counted as unseen, and what was seen
+compared in earnest. What the store does not have (:mod:`pipelines.corpus.retention`, vectors of earlier models) cannot
+be looked at here; a rescan fetches and embeds it again, which is no preview. It is counted as unseen, and what was seen
 speaks for it only where that is enough to speak for anything.
 
 Knows nothing of approvals: :mod:`pipelines.cases.approval` weighs the answer.

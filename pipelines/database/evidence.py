@@ -57,9 +57,10 @@ seeds = sa.Table(
     sa.Index("ix_seeds_kind_digest", "kind", "digest"),
 )
 """Fingerprints of what a person confirmed to show a subject. They outlive the content, not the subject's erasure.
-``ground``: what of the content was confirmed, see :mod:`pipelines.registry.seeds`. ``share``: of the picture's area that the
-largest confirmed face fills, 0 to 1; null: of no picture, or not known.
-``version`` rises by one with each seed, so that ``examined.seed_version`` can say what an item was compared with."""
+``ground``: what of the content was confirmed, see :mod:`pipelines.registry.seeds`. ``share``: of the picture's area
+that the largest confirmed face fills, 0 to 1; null: of no picture, or not known. ``version`` rises by one with each
+seed, so that ``examined.seed_version`` can say what an item was compared with.
+"""
 
 decisions = sa.Table(
     "decisions",

@@ -116,10 +116,10 @@ shards = sa.Table(
 )
 """The manifest: readers open only the files listed here. ``seal`` is a MAC over the row but for the two times.
 
-``path`` null: nothing is kept of its faces (:mod:`pipelines.corpus.retention`). ``vector_salt``: of the file that holds the
-vectors apart. ``created_at``: when its oldest faces were embedded. ``dead_since``: when a compaction first saw rows of
-items that are gone. ``covered_version``: every subject that was active at this registry version has been compared with
-every face of the shard, at ``covered_threshold`` or lower.
+``path`` null: nothing is kept of its faces (:mod:`pipelines.corpus.retention`). ``vector_salt``: of the file that holds
+the vectors apart. ``created_at``: when its oldest faces were embedded. ``dead_since``: when a compaction first saw rows
+of items that are gone. ``covered_version``: every subject that was active at this registry version has been compared
+with every face of the shard, at ``covered_threshold`` or lower.
 """
 
 content_shards = sa.Table(
@@ -189,11 +189,11 @@ subjects = sa.Table(
 )
 """The registry. ``version`` is the registry version at which the subject last changed what must be compared.
 
-That a consent is over (``expires_at``) is no state: :mod:`pipelines.database.in_force`. Only older versions stored ``expired``.
-``lapsed_at``: when a run first found it over; what was compared since then was not compared with this subject. Null
-while it is in force. ``told_days``: the smallest number of days ahead that its end was told at; ``accepted_end``: the
-end that somebody said is meant (:mod:`pipelines.registry.endings`). ``update_approval``: JSON, who approved which update of one
-that needs two."""
+That a consent is over (``expires_at``) is no state: :mod:`pipelines.database.in_force`. Only older versions stored
+``expired``. ``lapsed_at``: when a run first found it over; what was compared since then was not compared with this
+subject. Null while it is in force. ``told_days``: the smallest number of days ahead that its end was told at;
+``accepted_end``: the end that somebody said is meant (:mod:`pipelines.registry.endings`). ``update_approval``: JSON,
+who approved which update of one that needs two."""
 
 subject_keys = sa.Table(
     "subject_keys",

@@ -2,9 +2,9 @@
 
 What is found may be gone tomorrow: the day's export is rotated away, the uploader deletes it, our own takedown removes
 it. So right after a comparison the items with new hits are looked at once more, in what the scan has just read
-(:mod:`pipelines.home.recent`) or else fetched again under the limits of every fetch. The part that each hit is about is cut
-out, made small and sealed under the subject's key. What cannot be had is recorded as missing and tried again by later
-runs. A batch ends in one transaction; work cut off anywhere is found missing (I6).
+(:mod:`pipelines.home.recent`) or else fetched again under the limits of every fetch. The part that each hit is about is
+cut out, made small and sealed under the subject's key. What cannot be had is recorded as missing and tried again by
+later runs. A batch ends in one transaction; work cut off anywhere is found missing (I6).
 """
 
 from __future__ import annotations

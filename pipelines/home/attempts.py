@@ -2,8 +2,8 @@
 
 Before a batch of items is worked on its ids go into a small file in the home folder, locked for as long as the process
 lives, and gone when the batch is done. A file that nobody holds was left by a process that died, and names the batch
-that it died over (:mod:`pipelines.home.isolation` works through that one). The kernel frees the lock whatever a process dies
-of. It dies of itself where no item is done with for too long: in code that never returns nothing else helps.
+that it died over (:mod:`pipelines.home.isolation` works through that one). The kernel frees the lock whatever a process
+dies of. It dies of itself where no item is done with for too long: in code that never returns nothing else helps.
 """
 
 from __future__ import annotations

@@ -25,7 +25,10 @@ from pipelines.settings.config import Config
 from pipelines.settings.environment import Environment
 
 _LOG = logging.getLogger(__name__)
-PRELOADED: Final = [f"pipelines.{module}" for module in ("scan", "content", "examine", "matching", "workspace")]
+PRELOADED: Final = [
+    *("pipelines.scan.faces", "pipelines.scan.describe", "pipelines.matching.names", "pipelines.matching.faces"),
+    "pipelines.home.workspace",
+]
 """What the server of such processes imports before it forks the first."""
 _READY: Final = "ready"
 _BEAT: Final = "beat"

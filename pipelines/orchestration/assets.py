@@ -73,7 +73,8 @@ TAKEDOWN_POOL = "takedown"
 """The pool that keeps delivery to one process at a time; its limit is in ``dagster.yaml``."""
 OWNERS = LOAD_TIME.owners
 TRY_AGAIN = RetryPolicy(max_retries=1)
-"""At once, and only what may be mended by it (:func:`pipelines.orchestration.resources.failure_of`): a database waits by itself."""
+"""At once, and only what may be mended by it (:func:`pipelines.orchestration.resources.failure_of`): a database waits
+by itself."""
 MORNING = FreshnessPolicy.cron(deadline_cron="0 8 * * *", lower_bound_delta=timedelta(hours=7), timezone="UTC")
 """Nights begin at 02:00 UTC: whoever looks at 08:00 has last night's, or sees that it is late."""
 OBSERVED = {

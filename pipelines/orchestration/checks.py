@@ -12,8 +12,8 @@ downstream when they fail.
                                         answered 410, or open cases that differ from ours
 
 What blocks before the verdicts does so because a verdict may write a takedown. Each result is of one partition, a day.
-A check that stops a day is written down with its run and writes the day's report, which says so. Of the first three
-and the hit rate a person may approve the figures (:mod:`pipelines.runs.days`): they are then a warning, as long as nothing
+A check that stops a day is written down with its run and writes the day's report, which says so. Of the first three and
+the hit rate a person may approve the figures (:mod:`pipelines.runs.days`): they are then a warning, as long as nothing
 gets worse.
 """
 

@@ -141,7 +141,7 @@ def load_concepts(path: Path | None) -> ConceptList:
     """The list in ``path``, or the packaged one. Raises ``ConfigError`` saying which entry is wrong."""
     name = str(path) if path else "the packaged list of concepts"
     try:
-        packaged = resources.files("pipelines").joinpath("concepts.toml")
+        packaged = resources.files("pipelines.policy").joinpath("concepts.toml")
         entries = read_toml(path)[0] if path else parse_toml(packaged.read_bytes())
         settings = _concepts_file().validate_python(entries)
     except OSError as error:

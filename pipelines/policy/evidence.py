@@ -51,7 +51,8 @@ class Evidence:
     by_owner: bool = True
     """Whether that is the uploader of the model that the item belongs to or is; also true of what belongs to none."""
     seed_firm: bool = False
-    """Of tier ``exact``: the seed was taken of something in the confirmed bytes, see :mod:`pipelines.registry.seeds`."""
+    """Of tier ``exact``: the seed was taken of something in the confirmed bytes, see :mod:`pipelines.registry.seeds`.
+    """
     seed_share: float | None = None
     """Of tier ``exact``: what share of the confirmed picture the confirmed face fills; None: not known."""
 

@@ -1,7 +1,7 @@
 """Who a subject is: names, exclusions, consent, contact and case, sealed under the subject's own key.
 
-A person who looks at an identity leaves an audit row (:func:`pipelines.registry.subjects.show_identity`). A machine that opens
-names to look for them in texts shows them to nobody and leaves none.
+A person who looks at an identity leaves an audit row (:func:`pipelines.registry.subjects.show_identity`). A machine
+that opens names to look for them in texts shows them to nobody and leaves none.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The registry: who opted out, with sealed templates; enrolment, withdrawal, erasure; and the gallery built from it.
 
 A subject moves pending -> active -> withdrawn -> erased, or pending -> rejected, which erases. That a consent is over
-is no state (:mod:`pipelines.database.in_force`). Every change of what must be compared raises the registry version and stamps it
-on the subject, so that coverage can be read off version numbers (I2); so does the return of somebody who was not
-compared for a while (:func:`take_up`). Names, consent records, contacts, vectors and crops are sealed under the
+is no state (:mod:`pipelines.database.in_force`). Every change of what must be compared raises the registry version and
+stamps it on the subject, so that coverage can be read off version numbers (I2); so does the return of somebody who was
+not compared for a while (:func:`take_up`). Names, consent records, contacts, vectors and crops are sealed under the
 subject's own key.
 """
 

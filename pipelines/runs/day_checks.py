@@ -1,8 +1,8 @@
 """What is weighed of a day before anything is done about it: how much could be fetched and read, and how much was hit.
 
-Each check counts how many of a day's items failed it. One that fails stops the day where the day has enough items for
-a share to say something, and may be approved by a person (:mod:`pipelines.runs.days`). The canary and total coverage are no
-such checks: nobody may approve that a known face is not found, or that items were not looked at.
+Each check counts how many of a day's items failed it. One that fails stops the day where the day has enough items for a
+share to say something, and may be approved by a person (:mod:`pipelines.runs.days`). The canary and total coverage are
+no such checks: nobody may approve that a known face is not found, or that items were not looked at.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Days as a night leaves them: complete, blocked by a check, or approved by a person although one had failed.
 
 A check that stops a day is written down with the night's run (``runs.summary``). What of it may be approved
-(:data:`pipelines.runs.day_checks.APPROVABLE`) is weighed anew from the items whenever somebody looks, so that an approval is
-about what is so. It covers the figures that were shown and no worse ones: another check, more failing items or a
-larger share stop the day again. The canary, items nobody has scanned and an altered database are nobody's to approve.
+(:data:`pipelines.runs.day_checks.APPROVABLE`) is weighed anew from the items whenever somebody looks, so that an
+approval is about what is so. It covers the figures that were shown and no worse ones: another check, more failing items
+or a larger share stop the day again. The canary, items nobody has scanned and an altered database are nobody's to
+approve.
 
 An approval sends nothing: what a day's hit rate holds back stays held until it is released message by message. So it
 takes one person, who is named in the audit chain with a sealed reason.

@@ -88,9 +88,9 @@ def ratings_of(connection: Connection, workspace: Workspace, item_ids: Collectio
     """The rating of each of these items that the ledger knows. Loads no model.
 
     Scores count that the list of concepts in force gave the vectors the content has now; what another list or other
-    weights gave does not, until :func:`pipelines.scan.concepts.apply_concepts` has come to it: thresholds say nothing of it.
-    An item without described content has what the platform says of it. Raises :class:`CorruptionError` for scores that
-    were altered.
+    weights gave does not, until :func:`pipelines.scan.concepts.apply_concepts` has come to it: thresholds say nothing
+    of it. An item without described content has what the platform says of it. Raises :class:`CorruptionError` for
+    scores that were altered.
     """
     from pipelines.scan.concepts import parse_scores
 

@@ -79,9 +79,9 @@ class SweepConfig:
     ``backfill_batches`` shards, and is started by itself at most ``max_backfill_attempts`` times for one pack.
 
     What could not be fetched, or came from a URL and could not be read, is tried again no sooner than ``retry_hours``
-    after the first try, and settled after the last (:mod:`pipelines.intake.retries`); a complete file that is refused, when
-    the same bytes come again after ``same_bytes_hours``. A day of which more than ``max_fetch_failed_rate`` could not
-    be fetched, or ``max_unscannable_rate`` not be read, is stopped before its verdicts.
+    after the first try, and settled after the last (:mod:`pipelines.intake.retries`); a complete file that is refused,
+    when the same bytes come again after ``same_bytes_hours``. A day of which more than ``max_fetch_failed_rate`` could
+    not be fetched, or ``max_unscannable_rate`` not be read, is stopped before its verdicts.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -270,10 +270,10 @@ class TakedownConfig:
 
 @dataclass(frozen=True, slots=True)
 class IsolationConfig:
-    """What the work on one item may take (:mod:`pipelines.home.isolation`). ``item_seconds``, beside fetching it; a process
-    in which no item is done with for longer ends. ``start_seconds``: within which a process for items that ended
-    another has loaded its models. ``memory_bytes``: that such a process may take beyond its models; 0: no
-    limit, as CUDA needs it.
+    """What the work on one item may take (:mod:`pipelines.home.isolation`). ``item_seconds``, beside fetching it; a
+    process in which no item is done with for longer ends. ``start_seconds``: within which a process for items that
+    ended another has loaded its models. ``memory_bytes``: that such a process may take beyond its models; 0: no limit,
+    as CUDA needs it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID

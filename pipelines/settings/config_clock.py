@@ -1,4 +1,4 @@
-"""Settings of :mod:`pipelines.home.clock`: how far the machine's clock may be from the last time that a run recorded."""
+"""Settings of :mod:`pipelines.home.clock`: how far the clock may be from the last time that a run recorded."""
 
 from __future__ import annotations
 

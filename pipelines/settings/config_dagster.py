@@ -1,4 +1,5 @@
-"""Settings of what Dagster shows: ``[dagster]``. Read when its code is loaded (:mod:`pipelines.orchestration.load_time`)."""
+"""Settings of what Dagster shows: ``[dagster]``. Read when its code is loaded
+(:mod:`pipelines.orchestration.load_time`)."""
 
 from __future__ import annotations
 

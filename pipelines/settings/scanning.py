@@ -112,9 +112,10 @@ class ContentConfig:
     used if they were downloaded before; with ``clip_download`` a run downloads them itself. ``max_frames`` of an
     animation are looked at.
 
-    ``concepts``: a list of concepts of one's own (:mod:`pipelines.policy.concept_list`), relative to the home folder. An image
-    whose Open-NSFW score reaches ``suggestive_score``, ``mature_score`` or ``explicit_score`` is at least that. The
-    first two are the bounds that the network's publisher gives for "not safe" and "certainly not"; the third is ours.
+    ``concepts``: a list of concepts of one's own (:mod:`pipelines.policy.concept_list`), relative to the home folder.
+    An image whose Open-NSFW score reaches ``suggestive_score``, ``mature_score`` or ``explicit_score`` is at least
+    that. The first two are the bounds that the network's publisher gives for "not safe" and "certainly not"; the third
+    is ours.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID

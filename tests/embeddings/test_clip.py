@@ -233,5 +233,6 @@ def test_downloaded_weights_are_found_again_without_torch(tmp_path: Path, monkey
     assert find_weights(settings(None), folder=tmp_path / "clip") == pulled
     with pytest.raises(WeightsError, match="no such model and tag"):
         pull_weights(settings(None, tag="unheard-of"), folder=tmp_path / "clip")
-    code = "import sys, embeddings.content.clip, embeddings.content.describe; assert not {'torch', 'open_clip'} & set(sys.modules)"
+    modules = "embeddings.content.clip, embeddings.content.describe"
+    code = f"import sys, {modules}; assert not {{'torch', 'open_clip'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

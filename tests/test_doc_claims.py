@@ -110,7 +110,7 @@ def test_i11_the_states_of_a_request_and_the_causes_of_alarms_are_those_that_the
     counted = text.split("`open`: how many", 1)[1].split("\n\n", 1)[0]
     assert set(re.findall(r"`(\w+)`", counted)) == set(OpenWork.__dataclass_fields__)
     causes = text.split("| cause | meaning |", 1)[1]
-    raised = re.findall(r'Alarm\(\s*"(\w+)"', (PACKAGE / "alarms.py").read_text(encoding="utf-8"))
+    raised = re.findall(r'Alarm\(\s*"(\w+)"', (PACKAGE / "runs/alarms.py").read_text(encoding="utf-8"))
     assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", causes, flags=re.MULTILINE)))) == set(raised)
 
 

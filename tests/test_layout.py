@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -32,6 +33,24 @@ def test_imports_go_one_way(package: str) -> None:
         for name in imported(path):
             top = name.partition(".")[0]
             assert top not in PACKAGES or top == package or top in ALLOWED[package], f"{path} imports {name}"
+
+
+def test_imports_between_the_folders_of_pipelines_only_go_down_the_list_of_the_design() -> None:
+    table = (ROOT / "docs/design.md").read_text(encoding="utf-8").split("| folder | owns |", 1)[1].split("\n\n", 1)[0]
+    order = re.findall(r"^\| `(\w+)/` \|", table, flags=re.MULTILINE)
+    folders = {path.name for path in (ROOT / "pipelines").iterdir() if (path / "__init__.py").exists()}
+    assert len(order) == len(set(order))
+    assert set(order) == folders
+    for path in modules("pipelines"):
+        own = path.relative_to(ROOT / "pipelines").parts[0]
+        asked = {name.split(".")[1] for name in imported(path) if name.startswith("pipelines.")}
+        wrong = {folder for folder in asked if own in order and order.index(folder) < order.index(own)}
+        assert not wrong, f"{path} imports from {wrong}, which lie above {own}"
+
+
+def test_what_belongs_to_pipelines_lies_in_its_folders() -> None:
+    files = {path.name for path in (ROOT / "pipelines").iterdir() if path.is_file()}
+    assert files == {"__init__.py", "py.typed"}
 
 
 def test_only_five_modules_know_dagster() -> None:

@@ -57,4 +57,4 @@ def test_i8_the_key_is_loaded_in_one_place() -> None:
         for name, _ in called(path)
         if name == "Sealer"
     }
-    assert makers == {"workspace.py"}
+    assert makers == {"home/workspace.py"}

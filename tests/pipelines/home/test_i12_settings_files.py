@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Parameter `owners` of initializer:dagster.BetaWarning"),
 ]
 POLICY = packaged.files("pipelines.policy").joinpath("default.toml").read_text(encoding="utf-8")
-CONCEPTS = packaged.files("pipelines").joinpath("concepts.toml").read_text(encoding="utf-8")
+CONCEPTS = packaged.files("pipelines.policy").joinpath("concepts.toml").read_text(encoding="utf-8")
 
 
 def in_place(file: Path, text: str) -> None:

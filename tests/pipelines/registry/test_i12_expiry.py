@@ -349,10 +349,10 @@ def test_every_reader_of_hits_says_whether_the_time_matters() -> None:
     }
     asking = {path.partition("/pipelines/")[2] for path in asking}
     assert asking <= {
-        *("judging/evidence.py", "judging/retractions.py"),
+        *("hits/counting.py", "judging/evidence.py", "judging/retractions.py"),
         "judging/request_progress.py",  # leaves out whom the time is over for by itself
-        "leaving.py",  # what an end takes away, whatever the time
-        "kept_evidence.py",  # what is deleted for good
+        "cases/leaving.py",  # what an end takes away, whatever the time
+        "evidence/kept.py",  # what is deleted for good
     }
 
 
@@ -367,14 +367,14 @@ def test_only_one_place_compares_a_consent_with_the_time() -> None:
 
 
 ALLOWED = {
-    "in_force.py",
-    "endings.py",  # who ends soon
-    "registry.py",  # of one who is added or accepted; and who was not noticed yet
-    "renewal.py",
-    "approval.py",
-    "statuses.py",  # whom no run has settled
-    "compaction.py",  # carries over what coverage says, whatever the time
-    "verify.py",  # active subjects have templates, whatever the time
+    "database/in_force.py",
+    "registry/endings.py",  # who ends soon
+    "registry/subjects.py",  # of one who is added or accepted; and who was not noticed yet
+    "registry/renewal.py",
+    "cases/approval.py",
+    "hits/statuses.py",  # whom no run has settled
+    "runs/compaction.py",  # carries over what coverage says, whatever the time
+    "runs/verify.py",  # active subjects have templates, whatever the time
     "judging/retractions.py",  # what is stored
 }
 

@@ -30,7 +30,9 @@ from pipelines.takedown.outbox import STATES as MESSAGE_STATES
 from tests.source_code import called, tree_of
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS, SETTINGS, NIGHTS = (
+    (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("commands", "settings", "nights")
+)
 PACKAGE = Path(pipelines.__file__).parent
 
 
@@ -50,8 +52,8 @@ def test_i11_the_page_about_nights_says_of_each_check_that_blocks_whether_it_may
     )
 
 
-def test_i11_the_settings_that_the_readme_shows_have_the_defaults_that_it_shows() -> None:
-    shown = README.split("### Settings", 1)[1].split("| variable", 1)[0]
+def test_i11_the_settings_that_are_shown_have_the_defaults_that_are_shown() -> None:
+    shown = SETTINGS.split("# Settings", 1)[1].split("| variable", 1)[0]
     lines = "\n".join(line[4:] for line in shown.splitlines() if line.startswith("    "))
     examples = {("source",), ("policy",), ("fetch", "allowed_hosts")}
     for path, value in entries(tomllib.loads(lines)):
@@ -71,14 +73,14 @@ def entries(table: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple
             yield (*path, name), value
 
 
-def test_i11_the_reasons_of_the_readme_are_those_that_there_are() -> None:
+def test_i11_the_reasons_that_are_documented_are_those_that_there_are() -> None:
     for word, reasons in REASONS.items():
-        (row,) = re.findall(rf"^\| `{word}` \| (.*) \|$", README, flags=re.MULTILINE)
+        (row,) = re.findall(rf"^\| `{word}` \| (.*) \|$", COMMANDS, flags=re.MULTILINE)
         assert re.findall(r"`(\w+)`", row) == list(reasons)
 
 
-def test_i11_the_schedules_of_the_readme_are_those_that_there_are() -> None:
-    table = README.split("| what | when | does |", 1)[1].split("\n\n", 1)[0]
+def test_i11_the_schedules_that_are_documented_are_those_that_there_are() -> None:
+    table = NIGHTS.split("| what | when | does |", 1)[1].split("\n\n", 1)[0]
     named = {match for line in table.splitlines() for match in re.findall(r"^\| `(\w+)` \|", line)}
     kinds = (nightly_schedule, compaction_schedule, dispatch_schedule, removal_requests, pack_changes, failed_runs)
     assert named == {kind.name for kind in kinds}

@@ -18,10 +18,14 @@ DAY = datetime(2026, 2, 27, 10, tzinfo=UTC)
 
 
 def upload(folder: Path, name: str, data: bytes, *, received: datetime = DAY, **sidecar: object) -> str:
-    """Put a file and its side-car on the platform; returns the item id."""
+    """Put a file and its side-car on the platform; returns the item id. What was deleted is uploaded again by its name:
+    a deletion stands until a row undoes it."""
     (folder / name).write_bytes(data)
-    values = {"received_at": received.isoformat(), **sidecar}
-    (folder / f"{name}.json").write_text(json.dumps(values), encoding="utf-8")
+    beside = folder / f"{name}.json"
+    deleted = beside.exists() and json.loads(beside.read_text(encoding="utf-8")).get("deleted") is not None
+    again = {"deleted": False} if deleted else {}
+    values = {"received_at": received.isoformat(), **again, **sidecar}
+    beside.write_text(json.dumps(values), encoding="utf-8")
     return name
 
 

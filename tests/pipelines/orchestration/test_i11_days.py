@@ -26,6 +26,7 @@ from pipelines.runs.days import Approval, approve_day, list_days, open_reason, r
 from pipelines.runs.status import read_status
 from pipelines.runs.sweep import sweep
 from pipelines.runs.verify import verify
+from pipelines.scan.faces import ScanCounts
 from pipelines.takedown.outbox import counts_by_state
 from tests.conftest import KEY, START, Clock
 from tests.fakes import WHITE, BlindGallery, person, picture
@@ -232,7 +233,7 @@ def test_i12_the_watermark_passes_no_approved_day_with_pending_items(
         tx.execute(chosen.values(status="pending", shard_id=None, content_sha256=None))
     monkeypatch.setattr(
         "pipelines.orchestration.assets.scan_pending",
-        lambda *_, **__: __import__("pipelines.scan.faces").scan.ScanCounts(),
+        lambda *_, **__: ScanCounts(),
     )
     result = nightly(blocked, instance)
     assert not checks(result)["coverage_is_total"].passed

@@ -236,10 +236,10 @@ def list_again(workspace: Workspace, uploads: Path) -> None:
 
 def delete_and_upload_again(workspace: Workspace, uploads: Path) -> None:
     for sidecar in uploads.glob("*.json"):
-        kept = sidecar.read_text(encoding="utf-8")
-        sidecar.write_text(json.dumps(json.loads(kept) | {"deleted": True}), encoding="utf-8")
+        kept = json.loads(sidecar.read_text(encoding="utf-8"))
+        sidecar.write_text(json.dumps(kept | {"deleted": True}), encoding="utf-8")
         list_again(workspace, uploads)
-        sidecar.write_text(kept, encoding="utf-8")
+        sidecar.write_text(json.dumps(kept | {"deleted": False}), encoding="utf-8")
     list_again(workspace, uploads)
 
 

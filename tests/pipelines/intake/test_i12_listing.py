@@ -327,7 +327,7 @@ def test_i12_an_older_folder_put_back_revives_nothing_and_what_it_shows_is_looke
     upload(uploads, "replaced.png", picture(person(8)), updated_at=at(3))
     assert sweep(workspace, source_of(uploads), day=None).hits == 1
     for name in ("gone.png", "timed.png"):
-        upload(uploads, name, picture(person(1)), updated_at=at(1))
+        upload(uploads, name, picture(person(1)), updated_at=at(1), deleted=None)
     summary = sweep(workspace, source_of(uploads), day=None)
     assert (summary.hits, summary.items) == (1, 2)
     assert summary.passed_over == {"older": 1, "deletion_stands": 1}

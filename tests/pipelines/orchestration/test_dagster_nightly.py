@@ -333,7 +333,7 @@ def test_i12_a_night_says_what_of_its_listing_changed_nothing(
 ) -> None:
     enrol(place, person(1))
     upload(uploads, "a.png", picture(WHITE), received=MONDAY, tags={"no": "list"})
-    for sidecar in ({}, {"deleted": 1}, {}):
+    for sidecar in ({}, {"deleted": 1}, {"deleted": None}):  # the last says nothing of it
         upload(uploads, "gone.png", picture(person(1)), received=MONDAY, **sidecar)
         result = nightly(place, instance)
         assert result.success

@@ -7,7 +7,6 @@ So nobody decides what came in, or became something else, unseen.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -23,7 +22,7 @@ from pipelines.hits.counting import hits_in_force, said, verdict_of_hit
 from pipelines.hits.listing import strength_of
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace
-from pipelines.text.shown import digest_of
+from pipelines.text.shown import counts_of, digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +133,9 @@ def _preview(chosen: Sequence[Row[Any]], answer: Answer, told: DecisionSummary |
         digest="",
         hits=len(chosen),
         items=len({row.item_id for row in chosen}),
-        by_tier=_counts([row.tier for row in chosen]),
-        by_band=_counts([row.band for row in chosen]),
-        by_uploader=_counts([row.uploader or "unknown" for row in chosen]),
+        by_tier=counts_of([row.tier for row in chosen]),
+        by_band=counts_of([row.band for row in chosen]),
+        by_uploader=counts_of([row.uploader or "unknown" for row in chosen]),
         judged_again=told.items if told else 0,
         takedowns=told.takedowns if told else 0,
         withdrawn=told.withdrawn if told else 0,
@@ -148,8 +147,3 @@ def _preview(chosen: Sequence[Row[Any]], answer: Answer, told: DecisionSummary |
 
 def _ids(chosen: Sequence[Row[Any]]) -> list[str]:
     return [row.hit_id for row in chosen]
-
-
-def _counts(words: Sequence[str]) -> dict[str, int]:
-    """How often each occurs, the most frequent first."""
-    return dict(sorted(Counter(words).items(), key=lambda entry: (-entry[1], entry[0])))

@@ -102,11 +102,6 @@ class Revealed:
     passage: Passage | None = field(repr=False)
 
 
-def reveal_term(workspace: Workspace, hit_id: str, *, actor: str) -> str:
-    """The very words that were taken for a name. The look is an audit row. Raises :class:`StateError` without any."""
-    return reveal(workspace, hit_id, actor=actor).term
-
-
 def reveal(workspace: Workspace, hit_id: str, *, actor: str) -> Revealed:
     """The words with the sentence around them. The look is an audit row. Raises :class:`StateError` without any."""
     row = _recorded(workspace, hit_id, action="term.view", actor=actor)
@@ -128,11 +123,6 @@ class Look:
     png: bytes = field(repr=False)
     kept_at: datetime | None = None
     problem: str | None = None
-
-
-def look(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> bytes:
-    """A PNG of what :func:`look_at` shows."""
-    return look_at(workspace, hit_id, actor=actor, reference=reference).png
 
 
 def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> Look:

@@ -10,8 +10,7 @@ discarded is decided by that.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -28,7 +27,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.judging import rejudge
 from pipelines.judging.request_progress import settle_requests
 from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, LEASED, PENDING, TAKEDOWN, discard, held_by, release_held
-from pipelines.text.shown import digest_of
+from pipelines.text.shown import counts_of, digest_of
 
 Act = Literal["release", "discard"]
 DISCARD_REASONS: Final = ("wrong_person", "false_alarm", "settled_otherwise")
@@ -243,10 +242,10 @@ def _preview(rows: Sequence[Row[Any]], act: Act, *, now: datetime) -> MessagePre
         digest="",
         messages=len(rows),
         items=len({row.item_id for row in rows}),
-        by_action=_counts(row.action for row in rows),
-        by_state=_counts(row.state for row in rows),
-        by_held=_counts(held_by(row) or "nothing" for row in rows),
-        by_subject=_counts(row.subject_id for row in rows),
+        by_action=counts_of(row.action for row in rows),
+        by_state=counts_of(row.state for row in rows),
+        by_held=counts_of(held_by(row) or "nothing" for row in rows),
+        by_subject=counts_of(row.subject_id for row in rows),
         overdue=sum(_is_overdue(row, now) for row in rows),
         oldest_at=min((row.created_at for row in rows), default=None),
         left_out=0,
@@ -254,8 +253,3 @@ def _preview(rows: Sequence[Row[Any]], act: Act, *, now: datetime) -> MessagePre
     counted = {name: value for name, value in asdict(shown).items() if name not in ("overdue", "oldest_at", "left_out")}
     each = [[row.message_id, row.state, row.attempts, row.last_result, row.due_at.isoformat()] for row in rows]
     return replace(shown, digest=digest_of([act, each, counted]))
-
-
-def _counts(words: Iterable[str]) -> dict[str, int]:
-    """How often each occurs, the most frequent first."""
-    return dict(sorted(Counter(words).items(), key=lambda entry: (-entry[1], entry[0])))

@@ -16,10 +16,10 @@ from pipelines.takedown.outbox import not_taken_back
 
 KEY = ("item_id", "content_sha256", "subject_id")
 """What a verdict and a takedown are about."""
-
-
 MODELS = ("model", *BOUNTIES)
 """Kinds of items that pictures may belong to."""
+SAME_FINGERPRINT: Final = ("subject_id", "kind", "digest", "model_id")
+"""Columns in which seeds of one fingerprint agree, whichever confirmation left them."""
 
 
 def hits_in_force(now: datetime) -> sa.Select[Any]:
@@ -144,9 +144,6 @@ def _taken_over() -> sa.ColumnElement[bool]:
         sa.or_(newer.c.band == "strong", hits.c.band == "review"),
     )
     return sa.and_(hits.c.tier == "face", hits.c.model_id != items.c.model_id, found.correlate(hits, items).exists())
-
-
-SAME_FINGERPRINT: Final = ("subject_id", "kind", "digest", "model_id")
 
 
 def is_revoked() -> sa.ColumnElement[bool]:

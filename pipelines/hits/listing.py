@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -105,10 +105,9 @@ def list_hits(
 ) -> list[Hit]:
     """Hits in force (live item, active subject, lasting consent), faces first, the strongest first.
 
-    Every filter is optional.
-    ``day`` and ``uploader`` are the item's; ``undecided``: nobody has confirmed it, and it was not rejected either, or
-    it would not be in force; ``limit``: at most so many. Raises :class:`InputError` for a filter that is empty, which
-    would choose nothing or, read as absent, everything.
+    Every filter is optional. ``day`` and ``uploader`` are the item's; ``undecided``: nobody has confirmed it, and it
+    was not rejected either, or it would not be in force; ``limit``: at most so many. Raises :class:`InputError` for a
+    filter that is empty, which would choose nothing or, read as absent, everything.
     """
     wanted: dict[sa.ColumnElement[Any], str | None] = {
         hits.c.subject_id: subject_id,
@@ -141,12 +140,8 @@ def list_hits(
 
 def _decision() -> sa.Label[Any]:
     """What stands of what people said of the hit. A confirmed name speaks for its own item alone."""
-    words: list[tuple[sa.ColumnElement[bool], Literal["confirm", "reject", "unsure"]]] = [
-        (said("confirm"), "confirm"),
-        (said("reject"), "reject"),
-        (said("unsure"), "unsure"),
-    ]
-    return sa.case(*((condition, sa.literal(word)) for condition, word in words), else_=None).label("decision")
+    words = ("confirm", "reject", "unsure")
+    return sa.case(*((said(word), sa.literal(word)) for word in words), else_=None).label("decision")
 
 
 def _hit(row: sa.RowMapping) -> Hit:

@@ -21,6 +21,7 @@ from pipelines.policy import Band, Context, Evidence, Policy, band_of
 from pipelines.policy.levels import LEVELS, UNKNOWN
 from pipelines.registry.seeds import is_firm, largest_share
 from pipelines.scan.rating import Rating, ratings_of
+from pipelines.takedown.outbox import BLOCK
 
 
 def earlier_hits_count(connection: Connection, *, model_id: str, scope: Scope | None = None) -> int:
@@ -54,6 +55,12 @@ class Group:
 def group_of(row: Any) -> Group:
     """The group of a row of :func:`live_hits`."""
     return Group(row.subject_id, row.model, None if row.model else row.item_id)
+
+
+def group_of_message(row: Any) -> Group:
+    """The group of a message with the ``model`` of its item: of a block, that of the model, listed or not."""
+    model = row.item_id if row.action == BLOCK else row.model
+    return Group(row.subject_id, model, None if model else row.item_id)
 
 
 def groups_with(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[Group]:

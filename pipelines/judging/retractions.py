@@ -21,7 +21,7 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, subjects, verdicts
 from pipelines.hits.counting import content_key, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.home.workspace import Workspace
-from pipelines.judging.evidence import Group
+from pipelines.judging.evidence import Group, group_of_message
 from pipelines.judging.messages import Wanted, is_unsent, stands_by_person, take_back
 from pipelines.takedown.outbox import BLOCK, FELL, TAKEDOWN, WITHDRAWN, not_taken_back
 
@@ -103,10 +103,10 @@ def let_fall(tx: Connection, groups: Collection[Group], wanted: Sequence[Wanted]
     called_for = {(one.action, one.item_id, one.subject_id) for one in wanted}
     removed: dict[Group, set[str | None]] = {}
     for row in tx.execute(_of_groups(_removed(), groups)):
-        removed.setdefault(_group(row), set()).add(row.uploader)
+        removed.setdefault(group_of_message(row), set()).add(row.uploader)
     gone: list[str] = []
     for row in tx.execute(_of_groups(_unsent(), groups)):
-        group = _group(row)
+        group = group_of_message(row)
         if group not in groups:
             continue
         speakers = {row.owner} if row.action == BLOCK else {row.owner, row.uploader}
@@ -131,7 +131,9 @@ def groups_without_evidence(connection: Connection) -> list[Group]:
     """
     about = sa.or_(items.c.item_id == outbox.c.item_id, sa.and_(outbox.c.action == BLOCK, _of_model()))
     left = live_hits().where(hits.c.subject_id == outbox.c.subject_id, about).correlate(outbox).exists()
-    return sorted({_group(row) for row in connection.execute(_unsent().where(~left))}, key=lambda group: group.order)
+    return sorted(
+        {group_of_message(row) for row in connection.execute(_unsent().where(~left))}, key=lambda group: group.order
+    )
 
 
 def _of_model() -> sa.ColumnElement[bool]:
@@ -166,9 +168,3 @@ def _of_groups(query: sa.Select[Any], groups: Collection[Group]) -> sa.Select[An
     subject_ids, names = {group.subject_id for group in groups}, {group.model or group.item_id for group in groups}
     about = sa.or_(outbox.c.item_id.in_(names), _ABOUT.c.parent_model.in_(names))
     return query.where(outbox.c.subject_id.in_(subject_ids), about)
-
-
-def _group(row: Any) -> Group:
-    """The group of a message: of a block, its model's, listed or not."""
-    model = row.item_id if row.action == BLOCK else row.model
-    return Group(row.subject_id, model, None if model else row.item_id)

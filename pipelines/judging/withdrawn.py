@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -27,10 +27,10 @@ from pipelines.database.tables import hits, items, outbox, runs
 from pipelines.hits.counting import model_of_item
 from pipelines.home.calibrations import all_in_force
 from pipelines.home.workspace import Workspace
-from pipelines.judging.evidence import Group, weighing
+from pipelines.judging.evidence import Group, group_of_message, weighing
 from pipelines.judging.messages import is_unsent
 from pipelines.scan.rating import settings_digest
-from pipelines.takedown.outbox import BLOCK, EFFECTS, WITHDRAWN, not_taken_back, withdraw
+from pipelines.takedown.outbox import EFFECTS, WITHDRAWN, not_taken_back, withdraw
 
 CALIBRATION: Final = "calibration_withdrawn"
 POLICY: Final = "policy_withdrawn"
@@ -100,7 +100,7 @@ def caused_by_withdrawn(connection: Connection, workspace: Workspace) -> list[Ca
         by = _calibration_of(row.body)
         reason = CALIBRATION if by and by not in kept else POLICY if row.policy_version in policies else None
         if reason is not None:
-            group = _group(row)
+            group = group_of_message(row)
             found.append(Caused(row.message_id, row.action, row.item_id, row.subject_id, group, reason))
     return found
 
@@ -117,11 +117,6 @@ def withdraw_uncalled(
         pair = {"item_id": one.item_id, "subject_id": one.subject_id}
         withdraw(tx, **pair, action=one.action, reason=one.reason, now=workspace.now())
     return len(gone)
-
-
-def _group(row: Any) -> Group:
-    model = row.item_id if row.action == BLOCK else row.model
-    return Group(row.subject_id, model, None if model else row.item_id)
 
 
 def weighed_by(connection: Connection, workspace: Workspace) -> str:

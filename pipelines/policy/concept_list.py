@@ -31,8 +31,6 @@ from pipelines.settings.scanning import FORBID
 
 SCORING_VERSION = 1
 """Part of every concepts id. Raise it whenever :mod:`indexes.heads` changes the scores that come out."""
-MARKS = ("minor_looking", "violence", "drawing")
-"""Names that mean something beside their level."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Prompt = Annotated[str, Field(min_length=1, max_length=300)]

@@ -107,7 +107,10 @@ class FileReading:
 
 @contextmanager
 def reading_file(root: bytes, path: bytes) -> Iterator[FileReading]:
-    """The file at ``path``, opened to be read piece by piece. Raises :class:`FetchError` as :func:`open_file`."""
+    """Opens the file at ``path`` to be read piece by piece, and closes it afterwards.
+
+    Raises :class:`FetchError` with ``outside_source``, ``not_a_file``, ``missing``, ``denied`` or ``io``.
+    """
     descriptor = open_file(root, path)
     try:
         yield FileReading(descriptor)

@@ -73,7 +73,10 @@ def read_parquet(path: Path) -> Iterator[Row]:
 
 
 def parquet_generation(path: Path) -> str | None:
-    """The ``generation`` in a Parquet file's key-value metadata, as text. Raises as :func:`read_parquet`."""
+    """The ``generation`` in a Parquet file's key-value metadata, as text; None without one.
+
+    Raises :class:`CorruptionError` for a file that cannot be read.
+    """
     import pyarrow.parquet as pq
 
     from indexes.damage import DAMAGE
@@ -89,7 +92,8 @@ def parquet_generation(path: Path) -> str | None:
 def other_fields(path: Path, *, parquet: bool, most: int) -> dict[str, int]:
     """Fields that a manifest has and nobody reads, with how many of its first ``most`` rows have them.
 
-    Only names that look like names: a key may be anybody's text. Raises as :func:`read_json_lines`.
+    Only names that look like names: a key may be anybody's text. Raises :class:`CorruptionError` for a file that cannot
+    be read.
     """
     if parquet:
         import pyarrow.parquet as pq

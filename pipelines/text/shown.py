@@ -1,9 +1,13 @@
-"""The digest that an act names to say which preview its author looked at. Knows nothing of what is previewed."""
+"""What previews show: counts, and the digest by which an act says which preview its author looked at. Knows nothing of
+what is previewed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 DIGITS: Final = 32
@@ -14,3 +18,8 @@ def digest_of(shown: object) -> str:
     """The digest of what JSON writes: :data:`DIGITS` hex digits, the same for the same values in whatever order keys
     were set."""
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+def counts_of(words: Iterable[str]) -> dict[str, int]:
+    """How often each occurs, the most frequent first."""
+    return dict(sorted(Counter(words).items(), key=lambda entry: (-entry[1], entry[0])))

@@ -17,7 +17,7 @@ from pipelines.cases.ending import erase
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.decisions.decide import decide
-from pipelines.decisions.looks import LONG_SIDE, explain_hit, look, reveal_term
+from pipelines.decisions.looks import LONG_SIDE, explain_hit, look_at, reveal
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
@@ -63,7 +63,7 @@ def change(workspace: Workspace, hit: Hit, **values: Any) -> None:
 
 
 def test_a_look_shows_the_face_with_a_margin(workspace: Workspace, hit: Hit) -> None:
-    shown = pixels(look(workspace, hit.hit_id, actor="ann"))
+    shown = pixels(look_at(workspace, hit.hit_id, actor="ann").png)
     assert shown.shape == (SIDE, SIDE + SIDE // 2, 3), "half a face of the neighbour, and no more"
     assert tuple(shown[SIDE // 2, -1]) == person(1)
     assert tuple(shown[SIDE // 2, 0]) == person(150)
@@ -71,7 +71,7 @@ def test_a_look_shows_the_face_with_a_margin(workspace: Workspace, hit: Hit) -> 
 
 
 def test_the_reference_stands_on_the_right(workspace: Workspace, hit: Hit) -> None:
-    shown = pixels(look(workspace, hit.hit_id, actor="ann", reference=True))
+    shown = pixels(look_at(workspace, hit.hit_id, actor="ann", reference=True).png)
     assert tuple(shown[20, 90]) == person(1)
     assert tuple(shown[20, 100]) == (255, 255, 255)
     assert tuple(shown[shown.shape[0] // 2, -20]) == person(1)
@@ -79,9 +79,9 @@ def test_the_reference_stands_on_the_right(workspace: Workspace, hit: Hit) -> No
 
 def test_evidence_that_is_no_face_shows_the_whole_picture(workspace: Workspace, hit: Hit) -> None:
     change(workspace, hit, tier="exact", x1=None, y1=None, x2=None, y2=None, template_id=None, frame=None)
-    assert pixels(look(workspace, hit.hit_id, actor="ann")).shape == (SIDE, 2 * SIDE, 3)
+    assert pixels(look_at(workspace, hit.hit_id, actor="ann").png).shape == (SIDE, 2 * SIDE, 3)
     with pytest.raises(StateError, match="no reference"):
-        look(workspace, hit.hit_id, actor="ann", reference=True)
+        look_at(workspace, hit.hit_id, actor="ann", reference=True)
 
 
 def test_a_large_picture_is_shown_reduced(workspace: Workspace, uploads: Path) -> None:
@@ -98,14 +98,14 @@ def test_a_large_picture_is_shown_reduced(workspace: Workspace, uploads: Path) -
     made = {"model_id": "m", "policy_version": "p", "found_by": "sweep", "found_at": workspace.now()}
     with workspace.database.write() as tx:
         tx.execute(sa.insert(tables.hits).values(**values, **more, **made))
-    assert pixels(look(workspace, "hit_1", actor="ann")).shape == (LONG_SIDE * 3 // 4, LONG_SIDE, 3)
+    assert pixels(look_at(workspace, "hit_1", actor="ann").png).shape == (LONG_SIDE * 3 // 4, LONG_SIDE, 3)
 
 
 def test_a_look_is_on_record_even_if_it_then_fails(workspace: Workspace, uploads: Path, hit: Hit) -> None:
     keep_nothing(workspace)
     (uploads / "a.png").unlink()
     with pytest.raises(FetchError):
-        look(workspace, hit.hit_id, actor="ann")
+        look_at(workspace, hit.hit_id, actor="ann")
     assert looks(workspace) == [("crop.view", "ann")]
 
 
@@ -113,7 +113,7 @@ def test_other_content_under_the_same_name_is_not_shown(workspace: Workspace, up
     keep_nothing(workspace)
     (uploads / "a.png").write_bytes(picture(person(1), person(5)))
     with pytest.raises(StateError, match="not the one"):
-        look(workspace, hit.hit_id, actor="ann")
+        look_at(workspace, hit.hit_id, actor="ann")
 
 
 def test_a_deleted_item_is_not_shown(workspace: Workspace, uploads: Path, hit: Hit) -> None:
@@ -121,11 +121,11 @@ def test_a_deleted_item_is_not_shown(workspace: Workspace, uploads: Path, hit: H
     upload(uploads, "a.png", picture(person(150), person(1)), deleted=True)
     sweep(workspace, source_of(uploads), day=None)
     with pytest.raises(StateError, match="gone"):
-        look(workspace, hit.hit_id, actor="ann")
+        look_at(workspace, hit.hit_id, actor="ann")
 
 
 def test_a_hit_that_does_not_exist_leaves_no_trace(workspace: Workspace, hit: Hit) -> None:
-    for act in (look, reveal_term):
+    for act in (look_at, reveal):
         with pytest.raises(StateError, match="no such hit"):
             act(workspace, "hit_0", actor="ann")
     assert looks(workspace) == []
@@ -141,16 +141,16 @@ def test_a_term_is_opened_by_name_of_who_opens_it(workspace: Workspace, uploads:
     assert (explained.has_term, explained.facts["place"]) == (True, "title")
     assert NAME not in repr(explained)
     assert looks(workspace) == []
-    assert reveal_term(workspace, text.hit_id, actor="bob") == NAME
+    assert reveal(workspace, text.hit_id, actor="bob").term == NAME
     assert looks(workspace) == [("term.view", "bob")]
     erase(workspace, subject, actor="tester")
     with pytest.raises(StateError, match="nothing personal is kept"):
-        reveal_term(workspace, text.hit_id, actor="bob")
+        reveal(workspace, text.hit_id, actor="bob")
 
 
 def test_a_face_has_no_term(workspace: Workspace, hit: Hit) -> None:
     with pytest.raises(StateError, match="no term"):
-        reveal_term(workspace, hit.hit_id, actor="ann")
+        reveal(workspace, hit.hit_id, actor="ann")
 
 
 def test_i10_a_hit_explains_itself_before_and_after_a_decision(workspace: Workspace, hit: Hit) -> None:
@@ -175,5 +175,5 @@ def test_a_look_at_a_model_file_shows_the_picture_in_its_header(workspace: Works
     sweep(workspace, source_of(uploads), day=None)
     with workspace.database.read() as connection:
         (found,) = list_hits(connection)
-    shown = pixels(look(workspace, found.hit_id, actor="ann"))
+    shown = pixels(look_at(workspace, found.hit_id, actor="ann").png)
     assert tuple(shown[SIDE // 2, SIDE // 2]) == person(1)

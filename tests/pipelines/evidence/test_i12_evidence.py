@@ -22,7 +22,7 @@ from pipelines.cases.requests import accept_request
 from pipelines.database import tables
 from pipelines.database.evidence import kept_evidence
 from pipelines.decisions.decide import decide
-from pipelines.decisions.looks import look, look_at, reveal
+from pipelines.decisions.looks import look_at, reveal
 from pipelines.evidence.kept import KeptFacts, open_picture, read_kept
 from pipelines.hits.counting import live_hits
 from pipelines.hits.listing import Hit, list_hits
@@ -89,7 +89,7 @@ def test_i12_a_look_needs_no_source_once_a_hit_was_found(workspace: Workspace, u
     assert "missing" in (shown.problem or "")
     found = pixels(shown.png)
     assert found.shape[0] == 112
-    assert near(pixels(look(workspace, hit.hit_id, actor="ann"))[SIDE // 2, -1], person(1))
+    assert near(pixels(look_at(workspace, hit.hit_id, actor="ann").png)[SIDE // 2, -1], person(1))
 
 
 def test_i12_a_rotated_manifest_loses_no_evidence_and_stops_nothing(workspace: Workspace, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_i12_what_a_rescan_finds_is_kept_as_well(workspace: Workspace, uploads: 
     rescan(workspace)
     (hit,) = in_force(workspace)
     evict(uploads)
-    assert near(pixels(look(workspace, hit.hit_id, actor="ann"))[SIDE // 2, SIDE // 2], person(2))
+    assert near(pixels(look_at(workspace, hit.hit_id, actor="ann").png)[SIDE // 2, SIDE // 2], person(2))
 
 
 def test_i12_without_a_corpus_the_crops_of_hits_are_kept_all_the_same(workspace: Workspace, uploads: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_setting_keeps_none_and_turning_it_off_loses_none(workspace: Workspace
     assert kept(workspace, new.hit_id) is None
     (uploads / "b.png").unlink()
     with pytest.raises(FetchError):
-        look(workspace, new.hit_id, actor="ann")
+        look_at(workspace, new.hit_id, actor="ann")
 
 
 def test_what_could_not_be_had_is_said_and_tried_by_the_next_run(workspace: Workspace, uploads: Path) -> None:
@@ -275,7 +275,7 @@ def test_i12_evidence_of_what_was_taken_down_outlives_the_item_as_long_as_people
     sweep_without_people(workspace, uploads)
     assert kept(workspace, hit.hit_id) is None
     with pytest.raises(StateError):
-        look(workspace, hit.hit_id, actor="ann")
+        look_at(workspace, hit.hit_id, actor="ann")
 
 
 def sweep_without_people(workspace: Workspace, uploads: Path) -> None:
@@ -367,7 +367,7 @@ def test_i7_a_crop_of_another_hit_put_in_its_place_is_not_shown(workspace: Works
         own = sa.update(kept_evidence).where(kept_evidence.c.hit_id == hit.hit_id)
         tx.execute(own.values(sealed_picture=forged))
     with pytest.raises(CorruptionError):
-        look(workspace, hit.hit_id, actor="ann")
+        look_at(workspace, hit.hit_id, actor="ann")
 
 
 def test_whoever_withdraws_is_not_erased_by_it(workspace: Workspace, uploads: Path, hit: Hit) -> None:

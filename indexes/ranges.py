@@ -1,4 +1,4 @@
-"""Ranges of rows written out: what joins need that first find ranges of a sorted or grouped side."""
+"""Ranges of rows expanded to row numbers, for joins that first find ranges of a sorted or grouped side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from indexes.stored import Int64
 
 
 def spread(first: Int64, counts: Int64) -> Int64:
-    """``first[i], first[i] + 1, ...``, ``counts[i]`` of them, for each i in turn: (n,) twice -> (counts.sum(),)."""
+    """Expand ranges, (n,) twice, to (counts.sum(),): ``counts[i]`` numbers from ``first[i]`` on, for each i in turn."""
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
     places: Int64 = np.arange(total, dtype=np.int64) + np.repeat(first - (ends - counts), counts)

@@ -24,7 +24,7 @@ ModelVerdict = Literal["likeness_model", "suspected", "clear"]
 
 @dataclass(frozen=True, slots=True)
 class ModelJudgement:
-    """What the policy says of one model and one person."""
+    """The policy's judgement of one model and one person."""
 
     verdict: ModelVerdict
     rule: str
@@ -139,7 +139,7 @@ def judge_model(
 def _facts(
     judgement: ModelJudgement, evidence: Sequence[Evidence], found: _Found, own_distinct: int, policy: Policy
 ) -> dict[str, Any]:
-    """The statement of reasons: numbers, opaque ids and fixed words (I8). ``own_``: of the model's own uploader."""
+    """The statement of reasons: numbers, opaque ids and fixed words (I8). ``own_...``: by the model's own uploader."""
     needed = policy.settings.model
     return {
         "verdict": judgement.verdict,

@@ -26,7 +26,7 @@ class FetchConfig:
     allow_private_addresses: bool = False
 
     def settings(self, head: HeadLimits) -> FetchSettings:
-        """As the sources take it. ``head``: :meth:`ExchangeConfig.head`."""
+        """Return the settings in the form that sources take. ``head``: :meth:`ExchangeConfig.head`."""
         return FetchSettings(
             head=head,
             timeout_seconds=self.timeout_seconds,

@@ -98,7 +98,7 @@ class Receiver:
     """The service in a thread of this process. Port 0 takes a free one; ``url`` says where to deliver.
 
     A request has to be there within ``request_seconds``, and at most ``connections`` are served at a time.
-    ``now`` is what timestamps are compared with.
+    ``now`` is the clock that timestamps are compared with.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for the connection, if one is free."""
+        """Give the connection a thread, if one is free; otherwise close it."""
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
@@ -185,15 +185,14 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A sender that hung up is no fault of ours and no reason for a traceback."""
+        """Stay silent: a sender that hung up is no reason for a traceback."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 
 class _TimedReader(io.RawIOBase):
-    """What a connection brings, until ``ends`` on the monotonic clock: a time-out of the socket alone would begin anew
-    with each byte.
-    """
+    """Reads from a connection until ``ends`` on the monotonic clock; a socket's own time-out begins anew with each
+    byte."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -217,14 +216,14 @@ def _handler(
         protocol_version = "HTTP/1.1"
 
         def setup(self) -> None:
-            """Read by a deadline."""
+            """Read through a :class:`_TimedReader`."""
             super().setup()
             self.rfile.close()
             self._timed = _TimedReader(self.connection)
             self.rfile = io.BufferedReader(self._timed)
 
         def handle_one_request(self) -> None:
-            """One request within its time; what is too late ends the connection."""
+            """Handle one request within its time; a late one ends the connection."""
             self._timed.ends = time.monotonic() + request_seconds
             super().handle_one_request()
 
@@ -313,7 +312,7 @@ def _open_log(path: Path, cases: dict[str, dict[str, Any]]) -> int:
 
 
 def _is_cut_short(line: bytes) -> bool:
-    """Whether this can be the beginning of a case, or nothing: an object that does not end."""
+    """Whether ``line`` is the beginning of a case: a JSON object without its end, or empty."""
     try:
         json.loads(line)
     except ValueError:

@@ -1,7 +1,7 @@
-"""What the orchestrator has to know when its code is loaded, before any home is opened: first partition and owners.
+"""Facts that Dagster needs when its code is loaded, before any home is opened: first partition and owners.
 
-Loading must not fail, and must not make anything: without a home, or with one that cannot be read, there are defaults,
-and the first run says what is wrong. Nothing is verified here and no key is needed; only days are read.
+Loading must not fail, and must not create anything: without a readable home there are defaults, and the first run says
+what is wrong. Nothing is verified here and no key is needed; only days are read.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from pipelines.settings.environment import Environment, read_environment
 
 _LOG = logging.getLogger(__name__)
 _NIGHTS_BACK: Final = timedelta(days=2)
-"""The schedule asks for these days whatever there is."""
+"""How far back the schedule asks for days, whatever the items."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadTime:
-    """``first_day``: of the partitions; items before it are outside of all of them, and taken by every night."""
+    """The facts. ``first_day``: of the partitions; items before it are in no partition, and every night takes them."""
 
     first_day: date
     owners: tuple[str, ...]
 
 
 def read_load_time() -> LoadTime:
-    """Read it from the home that the environment names. Raises nothing that a missing or broken home causes."""
+    """Read the facts from the home that the environment names. A missing or broken home raises nothing."""
     settings = DagsterConfig()
     try:
         environment = read_environment()

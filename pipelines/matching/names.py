@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import UnscannableError
 from embeddings.faults import guarded
@@ -145,35 +145,13 @@ def _examine_batch(
 
     ``among``: only these items. ``refused``: the reason for which their texts are not searched.
     """
-    with workspace.database.read() as connection:
-        need = required(connection, workspace, subject_ids=subject_ids)
-        following = unexamined(need, EVERYTHING).where(items.c.item_id > after).order_by(items.c.item_id)
-        following = following if among is None else following.where(items.c.item_id.in_(among))
-        rows = connection.execute(following.limit(workspace.config.sweep.examined_items)).all()
-        if not rows:
-            return []
-        sought.refresh(connection, workspace)
-        since = {row.item_id: (need.texts_since(row), need.header_since(row)) for row in rows}
-        matchers = {
-            item_id: tuple(sought.matcher(connection, workspace, since=version) for version in versions)
-            for item_id, versions in since.items()
-        }
-        listed = _open_items(connection, workspace, [key for key, (texts, _) in matchers.items() if texts])
-        headed = {row.content_sha256 for row in rows if row.content_sha256 and matchers[row.item_id][1]}
-        headers = header_texts(connection, workspace.sealer, headed)
+    rows, searches = _read_batch(workspace, sought, subject_ids, after, among)
     distance = workspace.policy.settings.takedown.duplicate_distance
     seeds = sought.seeds.compare(rows, distance=distance)
     now, near = workspace.now(), pdq_score(distance)
     batch = []
     with attempting(workspace, _STAGE, [row.item_id for row in rows]):
-        for row in rows:
-            texts, header = matchers[row.item_id]
-            item = listed.get(row.item_id)
-            digest = text_digest(workspace.sealer, item) if item else row.text_digest
-            searched = [
-                (digest, texts_of(item) if item else {}, texts),
-                (row.content_sha256, by_place(headers.get(row.content_sha256, ())), header),
-            ]
+        for row, searched in zip(rows, searches, strict=True):
             names, problem = _names_in(row.item_id, searched, refused)
             found = [seed_hit(row.item_id, row.content_sha256, one, near=near) for one in seeds.get(row.item_id, ())]
             examined_at = max(now, row.read_at or now)  # hosts' clocks differ; never before its reading
@@ -181,7 +159,7 @@ def _examine_batch(
                 Examination(
                     row.item_id,
                     row.text_digest,
-                    digest,
+                    searched[0][0],
                     row.content_sha256,
                     examined_at,
                     (*names, *found),
@@ -191,6 +169,44 @@ def _examine_batch(
             )
             workspace.beat()
     return batch
+
+
+def _read_batch(
+    workspace: Workspace,
+    sought: Sought,
+    subject_ids: Collection[str] | None,
+    after: str,
+    among: Collection[str] | None,
+) -> tuple[Sequence[Row[Any]], list[tuple[_Searched, _Searched]]]:
+    """Read the next items, and what of each is to be searched: its listed texts, and its file's header."""
+    with workspace.database.read() as connection:
+        need = required(connection, workspace, subject_ids=subject_ids)
+        following = unexamined(need, EVERYTHING).where(items.c.item_id > after).order_by(items.c.item_id)
+        following = following if among is None else following.where(items.c.item_id.in_(among))
+        rows = connection.execute(following.limit(workspace.config.sweep.examined_items)).all()
+        if not rows:
+            return [], []
+        sought.refresh(connection, workspace)
+        since = {row.item_id: (need.texts_since(row), need.header_since(row)) for row in rows}
+        matchers = {
+            item_id: tuple(sought.matcher(connection, workspace, since=version) for version in versions)
+            for item_id, versions in since.items()
+        }
+        listed = _open_items(connection, workspace, [key for key, (texts, _) in matchers.items() if texts])
+        headed = {row.content_sha256 for row in rows if row.content_sha256 and matchers[row.item_id][1]}
+        headers = header_texts(connection, workspace.sealer, headed)
+    searches: list[tuple[_Searched, _Searched]] = []
+    for row in rows:
+        texts, header = matchers[row.item_id]
+        item = listed.get(row.item_id)
+        digest = text_digest(workspace.sealer, item) if item else row.text_digest
+        searches.append(
+            (
+                (digest, texts_of(item) if item else {}, texts),
+                (row.content_sha256, by_place(headers.get(row.content_sha256, ())), header),
+            )
+        )
+    return rows, searches
 
 
 def _open_items(connection: Connection, workspace: Workspace, item_ids: Sequence[str]) -> dict[str, Item]:

@@ -67,11 +67,7 @@ def insert_subject(
     the configured limit; :class:`InputError` for references of consent and contact that are too long.
     """
     now = workspace.now()
-    require_usable(identity.names, identity.exclusions, settings=workspace.config.names.settings())
-    if expires_at <= now:
-        raise EnrolmentError("expired", "the consent would have expired already")
-    require_sensible_end(workspace, expires_at)
-    require_short_identity(identity, most=workspace.config.registry.max_text)
+    _require_acceptable(workspace, identity, expires_at, now=now)
     subject_id = new_id("sub")
     key, wrapped = workspace.sealer.new_subject_key(subject_id)
     tx.execute(
@@ -109,6 +105,14 @@ def insert_subject(
         state="active" if active else "pending",
     )
     return subject_id, template_ids
+
+
+def _require_acceptable(workspace: Workspace, identity: Identity, expires_at: datetime, *, now: datetime) -> None:
+    require_usable(identity.names, identity.exclusions, settings=workspace.config.names.settings())
+    if expires_at <= now:
+        raise EnrolmentError("expired", "the consent would have expired already")
+    require_sensible_end(workspace, expires_at)
+    require_short_identity(identity, most=workspace.config.registry.max_text)
 
 
 def require_sensible_end(workspace: Workspace, expires_at: datetime) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import islice
@@ -203,34 +204,23 @@ def summarise(
     scanned, listed = scanned or ScanCounts(), listed or ListedCounts()
     with workspace.database.read() as connection:
         statuses = count_statuses(connection, scope)
-        in_scope = hits_in_force(moment(connection)).where(*scope.where())
-        found = sa.select(sa.func.count()).select_from(in_scope.subquery())
-        hit_count = connection.execute(found).scalar_one()
-        faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
+        faces, hit_count = _count_found(connection, scope)
         judged = count_verdicts(connection, scope)
         coverage = measure_coverage(connection, workspace, scope)
         not_examined = unexamined_count(connection, workspace, scope=scope)
         outdated_items = count_outdated(connection, scope, model_id=workspace.model_id)
         content = measure_content(connection, workspace, scope)
         unsettled = count_unsettled(connection, scope)
-    family: Counter[str] = Counter()
-    for status, count in statuses.items():
-        family[status.partition(":")[0]] += count
     return SweepSummary(
         run_id=run_id,
         items=sum(statuses.values()),
-        faces=int(faces or 0),
-        clean=family["clean"],
-        hit=family["hit"],
-        no_face=family["no_face"],
-        unscannable=family["unscannable"],
+        faces=faces,
+        **_by_family(statuses),
         scanner_faults=scanner_faults(statuses),
-        fetch_failed=family["fetch_failed"],
-        pending=family["pending"],
         unsettled=unsettled,
         outdated=outdated_items,
         statuses=statuses,
-        hits=int(hit_count),
+        hits=hit_count,
         takedowns=judged.get("takedown", 0),
         review=judged.get("review", 0),
         coverage=coverage.fraction,
@@ -247,6 +237,21 @@ def summarise(
         clip_embedded=content.clip_embedded,
         clip_missing=content.clip_missing,
     )
+
+
+def _count_found(connection: Connection, scope: Scope) -> tuple[int, int]:
+    """Count the faces, and the hits in force, of the live items in scope."""
+    in_scope = hits_in_force(moment(connection)).where(*scope.where())
+    hit_count = connection.execute(sa.select(sa.func.count()).select_from(in_scope.subquery())).scalar_one()
+    faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
+    return int(faces or 0), int(hit_count)
+
+
+def _by_family(statuses: Mapping[str, int]) -> dict[str, int]:
+    family: Counter[str] = Counter()
+    for status, count in statuses.items():
+        family[status.partition(":")[0]] += count
+    return {name: family[name] for name in ("clean", "hit", "no_face", "unscannable", "fetch_failed", "pending")}
 
 
 def count_verdicts(connection: Connection, scope: Scope) -> dict[str, int]:

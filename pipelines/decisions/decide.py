@@ -53,11 +53,11 @@ _HIT_ID: Final = re.compile(r"hit_[0-9a-f]{1,64}")
 
 
 class Scope(NamedTuple):
-    """What a decision is about. ``content_sha256`` and ``model_id``: of the hit."""
+    """What a decision is about. ``content_key`` and ``found_by_id``: of the hit."""
 
     subject_id: str
-    content_sha256: str
-    model_id: str
+    content_key: str
+    found_by_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,4 +319,4 @@ def _within(table: sa.Table, scopes: Sequence[Scope]) -> sa.Select[Any]:
 
 
 def _scope(row: Row[Any]) -> Scope:
-    return Scope(row.subject_id, row.content_sha256, row.model_id)
+    return Scope(row.subject_id, row.content_key, row.found_by_id)

@@ -70,7 +70,7 @@ def compare_shard(workspace: Workspace, side: Side, entry: ShardEntry) -> Compar
         if is_kept(workspace, entry):
             raise
         return Comparison(entry.shard_id, 0, (), superseded=True)
-    rows = _hit_rows(workspace, gallery, matched, matches, shard_id=entry.shard_id, side=side)
+    rows = _hit_rows(workspace, gallery, matched, matches, side=side)
     workspace.failpoints.pass_by("during_comparison")
     return Comparison(entry.shard_id, faces, tuple(rows))
 
@@ -127,7 +127,7 @@ def _compare_again(workspace: Workspace, gallery: Gallery, entry: ShardEntry, si
         vectors = vectors_of(table["vector"], entry.dimension)
         matches = gallery.match(vectors, model_id=entry.model_id, threshold=side.thresholds.review)
         matched = table.take(pa.array(np.asarray(matches.probe)))
-        rows += _hit_rows(workspace, gallery, matched, matches, shard_id=entry.shard_id, side=side)
+        rows += _hit_rows(workspace, gallery, matched, matches, side=side)
         faces += len(table)
         leaving += some
     return Comparison(entry.shard_id, faces, tuple(rows), tuple(leaving))
@@ -139,7 +139,6 @@ def _hit_rows(
     matched: pa.Table,
     matches: GalleryMatches,
     *,
-    shard_id: str,
     side: Side,
 ) -> list[dict[str, Any]]:
     """Hit rows of everything but the canary, ordered by face and subject; ``matched`` has a face for each match."""
@@ -150,9 +149,8 @@ def _hit_rows(
         "threshold": thresholds.review,
         "threshold_source": thresholds.source,
         "calibration_id": thresholds.calibration_id,
-        "model_id": gallery.model_id,
+        "found_by_id": gallery.model_id,
         "policy_version": workspace.policy.version,
-        "shard_id": shard_id,
         "found_by": side.found_by,
         "found_at": now,
     }
@@ -167,7 +165,7 @@ def _hit_rows(
         rows.append(
             {
                 "hit_id": f"hit_{hashlib.sha256(identity.encode()).hexdigest()[:32]}",
-                "content_sha256": content,
+                "content_key": content,
                 "subject_id": subject_id,
                 "template_id": gallery.template_ids[template],
                 "score": float(score),

@@ -43,7 +43,7 @@ from pipelines.corpus.manifest import (
 )
 from pipelines.corpus.turns import remove_leavings, turn
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, shards, subjects
+from pipelines.database.tables import items, shards, subjects
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
@@ -316,14 +316,11 @@ def _put_in_place(
 
 
 def _release(tx: Connection, shard_ids: Sequence[str], *, new_id: str | None) -> None:
-    """Let the items that still name these shards, all of them copied before, name the new one; and their hits."""
+    """Let the items that still name these shards, all of them copied before, name the new one."""
     here = items.c.shard_id.in_(shard_ids)
     if new_id is None:
         if tx.execute(sa.select(items.c.item_id).where(here, items.c.live).limit(1)).first():
             raise CorruptionError("an item names a shard that none named: nothing names an old shard anew")
     else:
-        # By item, for which there is an index: a platform has many hits, and this is done for each shard written.
-        theirs = hits.c.item_id.in_(sa.select(items.c.item_id).where(here))
-        tx.execute(sa.update(hits).where(theirs, hits.c.shard_id.in_(shard_ids)).values(shard_id=new_id))
         tx.execute(sa.update(items).where(here, items.c.live).values(shard_id=new_id))
     tx.execute(sa.update(items).where(here).values(shard_id=None))

@@ -24,12 +24,12 @@ SAME_FINGERPRINT: Final = ("subject_id", "kind", "digest", "model_id")
 """Columns in which seeds of one fingerprint agree, whichever confirmation left them."""
 
 
-def outside(row: Mapping[str, Any]) -> dict[str, Any]:
+def outside(row: Mapping[str, Any] | sa.RowMapping) -> dict[str, Any]:
     """Name the columns of a hit or a decision as files, JSON output and the audit chain have named them from the first.
 
     ``content_sha256`` and ``model_id`` there are ``content_key`` and ``found_by_id`` here.
     """
-    return {_OUTSIDE.get(name, name): value for name, value in row.items()}
+    return {_OUTSIDE.get(str(name), str(name)): value for name, value in row.items()}
 
 
 def hits_in_force(now: datetime) -> sa.Select[Any]:

@@ -185,7 +185,7 @@ def _implausible(tx: Connection, workspace: Workspace, item_ids: Sequence[str]) 
             by_day.setdefault((source, day), set()).add(item_id)
     found: set[str] = set()
     for (source, day), of_day in by_day.items():
-        rate = hit_rate(count_statuses(tx, Scope(source, date.fromisoformat(day))), at_least=config.hit_rate_items)
+        rate = hit_rate(count_statuses(tx, Scope(source, date.fromisoformat(day))), at_least=config.min_items_for_rates)
         if rate is not None and rate > config.max_hit_rate:
             found |= of_day
     return found

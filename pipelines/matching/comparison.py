@@ -25,7 +25,7 @@ from pipelines.policy import band_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipelines.scan.again import Leaving
+    from pipelines.scan.again import LeavingItem
 
 FoundBy = Literal["sweep", "rescan"]
 
@@ -50,7 +50,7 @@ class Comparison:
     faces: int
     rows: tuple[dict[str, Any], ...]
     """Rows of the table of hits."""
-    leaving: tuple[Leaving, ...] = ()
+    leaving: tuple[LeavingItem, ...] = ()
     """Items that could not be compared: see :mod:`pipelines.scan.again`."""
     superseded: bool = False
     """The shard was compacted or let go of, and nothing was compared."""
@@ -110,7 +110,7 @@ def compare_kept(
         with workspace.corpus.open_vectors(entry, key=key) as stored:
             matches = gallery.match_stored(stored, model_id=entry.model_id, threshold=threshold)
         table = workspace.corpus.read_rows(entry, key=key) if len(matches) else _no_rows(entry.dimension)
-    return entry.faces, table.take(pa.array(np.asarray(matches.probe))), matches
+    return entry.rows, table.take(pa.array(np.asarray(matches.probe))), matches
 
 
 def _no_rows(dimension: int) -> pa.Table:
@@ -120,9 +120,9 @@ def _no_rows(dimension: int) -> pa.Table:
 def _compare_again(workspace: Workspace, gallery: Gallery, entry: ShardEntry, side: Side) -> Comparison:
     import pyarrow as pa
 
-    from pipelines.scan.again import Leaving, embed_again
+    from pipelines.scan.again import LeavingItem, embed_again
 
-    faces, rows, leaving = 0, list[dict[str, Any]](), list[Leaving]()
+    faces, rows, leaving = 0, list[dict[str, Any]](), list[LeavingItem]()
     for table, some in embed_again(workspace, entry.shard_id):
         vectors = vectors_of(table["vector"], entry.dimension)
         matches = gallery.match(vectors, model_id=entry.model_id, threshold=side.thresholds.review)

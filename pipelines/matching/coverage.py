@@ -61,7 +61,7 @@ class Required:
 
 def rules_id(workspace: Workspace) -> str:
     """By which rules items are examined: the matcher of names, and from which distance on pictures are the same."""
-    return f"{matcher_id(workspace.config.names.settings())}/{workspace.policy.settings.takedown.duplicate_distance}"
+    return f"{matcher_id(workspace.config.names)}/{workspace.policy.settings.takedown.duplicate_distance}"
 
 
 def required(connection: Connection, workspace: Workspace, *, subject_ids: Collection[str] | None = None) -> Required:

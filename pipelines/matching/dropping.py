@@ -56,7 +56,7 @@ def drop_faces(tx: Connection, workspace: Workspace, subject_id: str, template_i
 
 def drop_names(tx: Connection, workspace: Workspace, names: SubjectNames) -> Dropped:
     """Drop the subject's hits in texts and headers that ``names`` do not find where they stand."""
-    matcher = NameMatcher([names], settings=workspace.config.names.settings())
+    matcher = NameMatcher([names], settings=workspace.config.names)
     of_names = sa.and_(hits.c.subject_id == names.subject_id, hits.c.tier.in_(("text", "header")))
     ids = list(tx.execute(sa.select(hits.c.hit_id).where(of_names, hits.c.dropped_at.is_(None))).scalars())
     gone: list[Row[Any]] = []

@@ -132,7 +132,7 @@ def _compare_planned(
     if plan.gallery is None:
         progress("match", 0, 0)
         return MatchCounts(), False
-    pace = Pace("match", [shard.entry.faces for shard in plan.shards], progress)
+    pace = Pace("match", [shard.entry.rows for shard in plan.shards], progress)
     faces = found = superseded = 0
     side = plan.side(found_by, plan.gallery)
     workspace.galleries = {side: plan.gallery}

@@ -214,7 +214,7 @@ def _content_shards(workspace: Workspace) -> str:
             named = sa.select(contents.c.content_sha256).where(contents.c.clip_shard_id == entry.shard_id)
             if not held.issuperset(connection.execute(named).scalars()):
                 raise CorruptionError(f"shard {entry.shard_id} lacks vectors that the database counts")
-    return f"{len(listed)} shards, {sum(entry.faces for entry in listed)} vectors, digests and seals match"
+    return f"{len(listed)} shards, {sum(entry.rows for entry in listed)} vectors, digests and seals match"
 
 
 def _verdicts(workspace: Workspace) -> str:

@@ -45,7 +45,7 @@ def test_a_shard_comes_back_as_it_was_written(corpus: Corpus) -> None:
     table = faces(100)
     entry = written(corpus, table)
     assert corpus.read(entry, key=KEY).equals(table)
-    assert (entry.faces, entry.bytes) == (100, (corpus.folder / entry.path).stat().st_size)
+    assert (entry.rows, entry.bytes) == (100, (corpus.folder / entry.path).stat().st_size)
     assert corpus.unlisted({entry.path}) == []
 
 

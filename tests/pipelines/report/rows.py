@@ -45,7 +45,7 @@ def add_shard(tx: Connection, workspace: Workspace, *, covered_version: int | No
         path=f"{shard_id}.parquet",
         sha256="0" * 64,
         bytes=1,
-        faces=1,
+        rows=1,
     )
     insert_shard(tx, workspace.sealer, entry, now=NOW)
     if covered_version is not None:

@@ -89,7 +89,7 @@ def http_client(
         secrets,
         timeout_seconds=timeout_seconds,
         max_answer_bytes=CONFIG.max_answer_bytes,
-        head=ExchangeConfig().head(),
+        head=ExchangeConfig(),
         now=now,
         clock=clock,
     )

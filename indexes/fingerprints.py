@@ -1,8 +1,8 @@
-"""Fingerprints: which stored pictures a picture nearly repeats.
+"""Fingerprints: which stored pictures a picture repeats or nearly repeats.
 
 :class:`Fingerprints` holds PDQ hashes in FAISS's flat binary index and answers with every pair at or below a Hamming
-distance: exact, by threshold and not by rank, of one model of hash only (I3, I4). It knows row numbers
-and opaque ids; :mod:`embeddings.images.pdq` knows how hashes are made.
+distance: exact, by threshold and not by rank, of one model of hash only (I3, I4). It knows row numbers and opaque ids;
+:mod:`embeddings.images.pdq` knows how hashes are made.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Fingerprints:
 
 
 def hash_matrix(hashes: Sequence[bytes]) -> UInt8:
-    """Stack PDQ hashes of 32 bytes each as uint8 (n, 32)."""
+    """PDQ hashes or SHA-256 digests, 32 bytes each, as uint8 (n, 32)."""
     if any(len(value) != PDQ_BYTES for value in hashes):
         raise VectorError(f"a hash does not have {PDQ_BYTES} bytes")
     return np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(-1, PDQ_BYTES)

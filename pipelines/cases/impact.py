@@ -195,7 +195,7 @@ def _still_there(
 
 def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress) -> dict[str, FoundItem]:
     """Search texts and headers as :mod:`pipelines.matching.names` does; return the items that name the candidate."""
-    matcher = NameMatcher([names], settings=workspace.config.names.settings())
+    matcher = NameMatcher([names], settings=workspace.config.names)
     found: dict[str, FoundItem] = {}
     done, after = 0, ""
     following = sa.select(*_OF_ITEM, items.c.sealed_record).where(items.c.live).order_by(items.c.item_id)

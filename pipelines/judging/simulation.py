@@ -25,7 +25,7 @@ from pipelines.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class VerdictChange:
     """A verdict that would change. ``item_id`` names a model where ``of`` is ``model``; ``before`` "": none yet."""
 
     of: str
@@ -53,7 +53,7 @@ class Simulation:
     by_change: dict[str, int]
     by_rule: dict[str, int]
     unseen: tuple[float, float] | None
-    changes: tuple[Change, ...]
+    changes: tuple[VerdictChange, ...]
 
 
 def simulate(
@@ -66,7 +66,7 @@ def simulate(
 ) -> Simulation:
     """Judge, by ``policy``, every group with a hit found at or after ``since``, and compare with the verdicts in
     force."""
-    found: list[Change] = []
+    found: list[VerdictChange] = []
     judged_items = judged_models = 0
     by_rule: Counter[str] = Counter()
     with workspace.database.read() as connection:
@@ -128,11 +128,11 @@ def _verdicts(
 
 def _changes(
     before: Mapping[_About, tuple[str, str]], after: Sequence[tuple[str, str, str, str, str]]
-) -> Iterator[Change]:
+) -> Iterator[VerdictChange]:
     for of, item_id, subject_id, verdict, rule in after:
         old, old_rule = before.get((of, item_id, subject_id), ("", ""))
         if old != verdict:
-            yield Change(of, item_id, subject_id, old, verdict, old_rule, rule)
+            yield VerdictChange(of, item_id, subject_id, old, verdict, old_rule, rule)
 
 
 def _unseen(connection: Connection, model_id: str, review: float) -> tuple[float, float] | None:

@@ -1,13 +1,13 @@
-"""Facts that Dagster needs when its code is loaded, before any home is opened: first partition and owners.
+"""What the orchestrator has to know when its code is loaded, before any home is opened: first partition and owners.
 
-Loading must not fail, and must not create anything: without a readable home there are defaults, and the first run says
-what is wrong. Nothing is verified here and no key is needed; only days are read.
+Loading must not fail, and must not make anything: without a home, or with one that cannot be read, there are defaults,
+and the first run says what is wrong. Nothing is verified here and no key is needed; only days are read.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -25,24 +25,19 @@ from pipelines.settings.environment import Environment, read_environment
 
 _LOG = logging.getLogger(__name__)
 _NIGHTS_BACK: Final = timedelta(days=2)
-"""How far back the schedule asks for days, whatever the items."""
+"""The schedule asks for these days whatever there is."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadTime:
-    """The facts. ``first_day``: of the partitions; items before it are in no partition, and every night takes them."""
+def read_load_time() -> DagsterConfig:
+    """Read ``[dagster]`` of the home that the environment names, with the first day of its partitions.
 
-    first_day: date
-    owners: tuple[str, ...]
-
-
-def read_load_time() -> LoadTime:
-    """Read the facts from the home that the environment names. A missing or broken home raises nothing."""
+    Items before that day are in no partition, and every night takes them. A missing or broken home raises nothing.
+    """
     settings = DagsterConfig()
     try:
         environment = read_environment()
         if not environment.home.is_dir():
-            return LoadTime(settings.first_day, settings.owners)
+            return settings
         config = load_config(environment)
         settings = config.dagster
         first = _first_day(environment, config)
@@ -51,7 +46,7 @@ def read_load_time() -> LoadTime:
             "the home could not be read (%s): partitions begin with %s", type(error).__name__, settings.first_day
         )
         first = None
-    return LoadTime(first or settings.first_day, settings.owners)
+    return replace(settings, first_day=first or settings.first_day)
 
 
 def _first_day(environment: Environment, config: Config) -> date | None:

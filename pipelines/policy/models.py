@@ -19,14 +19,14 @@ from pipelines.policy.evidence import (
 from pipelines.policy.items import priority_of
 from pipelines.policy.schema import Policy, PolicyFile
 
-ModelVerdict = Literal["likeness_model", "suspected", "clear"]
+ModelVerdictWord = Literal["likeness_model", "suspected", "clear"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelJudgement:
     """The policy's judgement of one model and one person."""
 
-    verdict: ModelVerdict
+    verdict: ModelVerdictWord
     rule: str
     images: int
     images_with_face: int
@@ -123,7 +123,7 @@ def judge_model(
 
 def _first_rule(
     model: str, evidence: Sequence[Evidence], found: _Found, witnessed: Witnessed, settings: PolicyFile
-) -> tuple[ModelVerdict, str]:
+) -> tuple[ModelVerdictWord, str]:
     """Return the verdict of the first rule that holds, and the rule's name."""
     own = [hit for hit in evidence if hit.item_id == model]
     if any(hit.confirmed for hit in own):

@@ -108,7 +108,7 @@ def insert_subject(
 
 
 def _require_acceptable(workspace: Workspace, identity: Identity, expires_at: datetime, *, now: datetime) -> None:
-    require_usable(identity.names, identity.exclusions, settings=workspace.config.names.settings())
+    require_usable(identity.names, identity.exclusions, settings=workspace.config.names)
     if expires_at <= now:
         raise EnrolmentError("expired", "the consent would have expired already")
     require_sensible_end(workspace, expires_at)

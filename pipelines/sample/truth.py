@@ -46,7 +46,7 @@ VERDICTS: Final[Mapping[str, Verdict]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ItemFinding:
     """The true finding on one upload and one subject. ``tiers``: of the evidence in force, none once rejected."""
 
     rule: str
@@ -75,7 +75,7 @@ class Expected:
 
     status: str
     """The ledger's status, in full."""
-    findings: Mapping[str, Finding]
+    findings: Mapping[str, ItemFinding]
     """Findings by label; a subject that is not in it has no verdict."""
 
     @property

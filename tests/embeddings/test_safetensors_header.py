@@ -30,7 +30,7 @@ LIMITS = HeaderLimits(max_bytes=1 << 20, max_tensors=1000)
 
 
 def read_header(data: bytes, *, limits: HeaderLimits) -> Header:
-    """The header of a whole file in memory, read in the steps in which intake reads one from a source."""
+    """The header of a whole file, as the intake reads it of the file's beginning."""
     if not is_safetensors(data):
         raise UnscannableError("format")
     end = LENGTH_BYTES + header_length(data, limits=limits)

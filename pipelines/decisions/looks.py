@@ -28,7 +28,7 @@ from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_
 from pipelines.evidence.passages import Passage, find_passage
 from pipelines.evidence.second_opinions import read_second_opinion
 from pipelines.evidence.terms import open_term
-from pipelines.hits.counting import hits_in_force, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, outside, verdict_of_hit
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
@@ -37,16 +37,16 @@ from pipelines.registry.templates import open_crops, require_kept
 _CROP_SIDE: Final = 112
 _GAP: Final = 8
 _GROUND: Final = 255
-_HIDDEN: Final = ("sealed_term", "shard_id", "judged_at")
+_HIDDEN: Final = ("sealed_term", "judged_at")
 
 
 @dataclass(frozen=True, slots=True)
 class HitExplained:
     """Everything that explains a hit (I10), whether or not it is in force.
 
-    ``facts``: the hit's own row; ``second_opinion``: what a second network says of it, if one was asked; ``reasons``: of the verdict on its item and subject, if there is one; ``decisions``:
+    ``facts``: the hit's own row; ``reasons``: of the verdict on its item and subject, if there is one; ``decisions``:
     what people said of it, the newest first; ``has_term``: whether :func:`reveal` has words to show; ``kept``: what was
-    put aside of it.
+    put aside of it; ``second_opinion``: what a second network says of it, if one was asked.
     """
 
     facts: dict[str, Any]
@@ -77,8 +77,8 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
     if row is None:
         raise StateError("there is no such hit")
     own = hits_in_force(moment(connection)).where(hits.c.hit_id == hit_id)
-    facts = {name: row._mapping[name] for name in hits.c.keys() if name not in _HIDDEN}  # noqa: SIM118
-    about = {name: getattr(row, name) for name in ("subject_id", "content_sha256", "model_id")}
+    facts = outside({name: row._mapping[name] for name in hits.c.keys() if name not in _HIDDEN})  # noqa: SIM118
+    about = {name: getattr(row, name) for name in ("subject_id", "content_key", "found_by_id")}
     return HitExplained(
         facts=facts,
         in_force=connection.execute(own).first() is not None,
@@ -197,7 +197,7 @@ def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
         raise StateError("the item is no picture: there is nothing to look at")
     content = found(workspace, open_item(workspace, row, {}), known=row.content_now).content
     same = content is not None and content.sha256.hex() == row.content_now
-    if content is None or not same or (row.tier != "text" and row.content_now != row.content_sha256):
+    if content is None or not same or (row.tier != "text" and row.content_now != row.content_key):
         raise StateError("the item's content is not the one that the hit was found in")
     return guarded(lambda: cut_hit(decoded(workspace, content.data), row, long_side=LONG_SIDE))
 

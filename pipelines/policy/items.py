@@ -204,6 +204,6 @@ def _statement(
         "threshold_source": leading.threshold_source,
         "band": leading.band,
         "second_opinion": asdict(leading.second) if leading.second else None,
-        "model_id": leading.model_id,
+        "model_id": leading.found_by_id,
         "policy_version": policy.version,
     }

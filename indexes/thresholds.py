@@ -32,6 +32,20 @@ _PUBLISHED = {
 }
 
 
+_PUBLISHED_AGREEMENT = {"dlib": (0.40, "published: dlib's distance of 0.6 for its ResNet, as 1 - distance")}
+
+
+def published_agreement(network: str) -> tuple[float, str]:
+    """From which score on a second network takes two faces for one person, and where that is said.
+
+    ``network``: ``dlib``, or a pack, whose review threshold it is. Raises :class:`NotReadyError` for one without any.
+    """
+    if network in _PUBLISHED_AGREEMENT:
+        return _PUBLISHED_AGREEMENT[network]
+    found = published_thresholds(network)
+    return found.review, found.source
+
+
 def published_thresholds(pack: str) -> Thresholds:
     """The thresholds a pack's publisher states. Raises :class:`NotReadyError` for a pack without any."""
     if pack not in _PUBLISHED:

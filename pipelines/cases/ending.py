@@ -9,6 +9,7 @@ from pipelines.database.evidence import seeds
 from pipelines.database.registry_version import raise_version
 from pipelines.database.tables import requests, subject_keys, subjects, templates
 from pipelines.evidence.kept import forget_evidence
+from pipelines.evidence.second_opinions import forget_second_opinions
 from pipelines.hits.statuses import settle_subject
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
@@ -61,6 +62,7 @@ def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state:
 def destroy(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
     """Delete key, templates, identity, seeds and kept evidence. The opaque id stays, for the history."""
     forget_evidence(tx, subject_id)
+    forget_second_opinions(tx, subject_id)
     tx.execute(sa.delete(seeds).where(seeds.c.subject_id == subject_id))
     tx.execute(sa.delete(templates).where(templates.c.subject_id == subject_id))
     tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))

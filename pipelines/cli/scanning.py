@@ -26,6 +26,7 @@ _SHOWN = (
     "strength",
     "score",
     "threshold",
+    "second_opinion",
     "view",
     "model_id",
     "verdict",
@@ -194,14 +195,16 @@ def hits(environment: Environment, as_json: bool, **chosen: Any) -> None:
     """List hits in force, faces first, the strongest first. --json gives every field that explains them.
 
     `strength` is one scale for all tiers, 0 to 1: a face from 0.5 at its threshold to 1, below that copies of what was
-    confirmed, names in headers, names in texts. `likeness hits show HIT` explains one.
+    confirmed, names in headers, names in texts. What a second network denies comes last, unless the policy says
+    otherwise. `likeness hits show HIT` explains one.
     """
     from pipelines.hits.listing import list_hits
 
     if click.get_current_context().invoked_subcommand is not None:
         return
     with opened(environment) as workspace, workspace.database.read() as connection:
-        found = list_hits(connection, **chosen)
+        rank = workspace.policy.settings.second_opinion.rank
+        found = list_hits(connection, **chosen, denied_last=rank)
     if as_json:
         emit(found, as_json=True)
     else:

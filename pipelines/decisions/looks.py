@@ -26,6 +26,7 @@ from pipelines.decisions.log import Decision, decisions_on
 from pipelines.evidence.cutting import LONG_SIDE, cut_hit, decoded
 from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_kept
 from pipelines.evidence.passages import Passage, find_passage
+from pipelines.evidence.second_opinions import read_second_opinion
 from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import hits_in_force, outside, verdict_of_hit
 from pipelines.home import audit
@@ -45,7 +46,7 @@ class HitExplained:
 
     ``facts``: the hit's own row; ``reasons``: of the verdict on its item and subject, if there is one; ``decisions``:
     what people decided on it, the newest first; ``has_term``: whether :func:`reveal` has words to show; ``kept``: what
-    is kept of it.
+    is kept of it; ``second_opinion``: what a second network says of it, if one was asked.
     """
 
     facts: dict[str, Any]
@@ -60,6 +61,7 @@ class HitExplained:
     decisions: tuple[Decision, ...]
     has_term: bool
     kept: KeptFacts | None = None
+    second_opinion: dict[str, Any] | None = None
 
 
 def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
@@ -90,6 +92,7 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
         decisions=tuple(decisions_on(connection, **about)),
         has_term=row.sealed_term is not None,
         kept=read_kept(connection, hit_id),
+        second_opinion=read_second_opinion(connection, hit_id),
     )
 
 
@@ -118,11 +121,12 @@ def reveal(workspace: Workspace, hit_id: str, *, actor: str) -> Revealed:
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a look showed. ``kept_at``: when the picture was kept, None if it is from the source; ``problem``: why it is
-    not from the source, in words."""
+    not from the source, in words; ``second_opinion``: what a second network says of the hit, if one was asked."""
 
     png: bytes = field(repr=False)
     kept_at: datetime | None = None
     problem: str | None = None
+    second_opinion: dict[str, Any] | None = None
 
 
 def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> Look:
@@ -146,12 +150,13 @@ def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = 
             raise
         shown, kept_at = kept
         problem = str(error)
-    if reference:
-        with workspace.database.read() as connection:
+    with workspace.database.read() as connection:
+        second = read_second_opinion(connection, hit_id)
+        if reference:
             shown = _beside(shown, _reference(connection, workspace, row.template_id))
     buffer = io.BytesIO()
     Image.fromarray(shown).save(buffer, format="PNG")
-    return Look(buffer.getvalue(), kept_at, problem)
+    return Look(buffer.getvalue(), kept_at, problem, second)
 
 
 def _kept(workspace: Workspace, row: Row[Any]) -> tuple[UInt8, datetime] | None:

@@ -45,6 +45,22 @@ def cut_hit(frames: dict[int, Frame], row: Any, *, long_side: int) -> UInt8:
     return _cut(frame, _widened(box, row), long_side=long_side)
 
 
+def place_in_cut(row: Any, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Where a hit's own box lies in what :func:`cut_hit` made of it: x1, y1, x2, y2 in pixels of a cut of ``size``."""
+    left, top, right, bottom = _widened((row.x1, row.y1, row.x2, row.y2), row)
+    across, down = size[0] / max(right - left, 1.0), size[1] / max(bottom - top, 1.0)
+    return (row.x1 - left) * across, (row.y1 - top) * down, (row.x2 - left) * across, (row.y2 - top) * down
+
+
+def overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    """Intersection over union of two boxes, 0 to 1."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / (areas - shared) if shared else 0.0
+
+
 def as_jpeg(pixels: UInt8, config: EvidenceConfig) -> tuple[bytes, int, int]:
     """Encode a JPEG of at most ``picture_bytes``, without metadata; return it with its width and height."""
     from PIL import Image

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError
+from pipelines.database.second_opinions import second_opinions
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, outside, said, verdict_of_hit
@@ -55,7 +56,8 @@ class Hit:
     ``strength``: by :func:`strength_of`; ``decision``: the decision of people that stands, None: none. Only a
     face has a reference, frame, face number, detector score and ``face_box``: (x1, y1, x2, y2) in pixels of the upright
     image. ``place``: where a name stands or which fingerprint matched; ``match``: by which rule; ``seed_id``: the
-    confirmed content that an exact hit matches. The term itself stays sealed.
+    confirmed content that an exact hit matches. The term itself stays sealed. ``second_opinion``: what the second
+    network that was asked last says of a face, ``agrees``, ``denies`` or ``none:<reason>``; None: none was asked.
     """
 
     hit_id: str
@@ -79,6 +81,10 @@ class Hit:
     place: str | None
     match: str | None
     seed_id: str | None
+    second_opinion: str | None
+    second_score: float | None
+    second_threshold: float | None
+    second_network: str | None
     model_id: str
     policy_version: str
     verdict: str | None
@@ -102,12 +108,15 @@ def list_hits(
     rule: str | None = None,
     undecided: bool = False,
     limit: int | None = None,
+    denied_last: bool = False,
 ) -> list[Hit]:
     """Hits in force (live item, active subject, lasting consent), faces first, the strongest first.
 
     Every filter is optional. ``day`` and ``uploader`` are the item's; ``undecided``: nobody has confirmed it, and it
-    was not rejected either, or it would not be in force; ``limit``: at most so many. Raises :class:`InputError` for a
-    filter that is empty, which would choose nothing or, read as absent, everything.
+    was not rejected either, or it would not be in force; ``limit``: at most so many; ``denied_last``: what a second
+    network denies comes after everything else, as ``second_opinion.rank`` of the policy wants it.
+
+    Raises :class:`InputError` for a filter that is empty, which would choose nothing or, read as absent, everything.
     """
     wanted: dict[sa.ColumnElement[Any], str | None] = {
         hits.c.subject_id: subject_id,
@@ -126,16 +135,35 @@ def list_hits(
         raise InputError(f"a limit is a number from 1 to {MOST}")
     strength, found = strength_of().label("strength"), hits_in_force(moment(connection))
     of_item = (items.c.parent_model, items.c.uploader)
+    denied = sa.case((second_opinions.c.opinion == "denies", 1), else_=0)
     query = (
-        found.with_only_columns(hits, *of_item, verdicts.c.verdict, verdicts.c.rule, strength, _decision())
-        .select_from(found.get_final_froms()[0].outerjoin(verdicts, verdict_of_hit()))
+        found.with_only_columns(
+            hits, *of_item, verdicts.c.verdict, verdicts.c.rule, strength, _decision(), *second_columns()
+        )
+        .select_from(with_second_opinions(found.get_final_froms()[0].outerjoin(verdicts, verdict_of_hit())))
         .where(*(column == value for column, value in wanted.items() if value is not None))
-        .order_by(strength.desc(), hits.c.score.desc(), hits.c.hit_id)
+        .order_by(*([denied] if denied_last else []), strength.desc(), hits.c.score.desc(), hits.c.hit_id)
         .limit(limit)
     )
     if undecided:
         query = query.where(~said("confirm"))
     return [_hit(row) for row in connection.execute(query).mappings()]
+
+
+def with_second_opinions(source: sa.FromClause) -> sa.FromClause:
+    """``hits``, joined or not, with what a second network says of them, if one was asked."""
+    return source.outerjoin(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
+
+
+def second_columns() -> list[sa.Label[Any]]:
+    """What is shown of a second network's opinion: ``second_opinion``, its score, threshold and network."""
+    given = second_opinions.c
+    return [
+        given.opinion.label("second_opinion"),
+        given.score.label("second_score"),
+        given.threshold.label("second_threshold"),
+        given.network_id.label("second_network"),
+    ]
 
 
 def _decision() -> sa.Label[Any]:

@@ -67,7 +67,9 @@ def settings_files(environment: Environment, config: Config) -> tuple[SettingsFi
     if config.content.concepts:
         listed.append(SettingsFile("content.concepts", home / config.content.concepts))
     if config.embedding.pack.startswith(LOCAL):
-        listed += _pack_files(Path(config.embedding.pack.removeprefix(LOCAL)))
+        listed += _pack_files("embedding.pack", Path(config.embedding.pack.removeprefix(LOCAL)))
+    if config.second_opinion.startswith(LOCAL):
+        listed += _pack_files("second_opinion", Path(config.second_opinion.removeprefix(LOCAL)))
     if config.content.clip_checkpoint and config.content.clip != "off":
         listed += _checkpoint_files(home / config.content.clip_checkpoint, config)
     return tuple(listed)
@@ -101,16 +103,16 @@ def database_file(environment: Environment, config: Config) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-def _pack_files(folder: Path) -> list[SettingsFile]:
+def _pack_files(setting: str, folder: Path) -> list[SettingsFile]:
     from embeddings.models.local_pack import LocalFile, read_local_pack
 
-    listed = [SettingsFile("embedding.pack", folder / "pack.toml")]
+    listed = [SettingsFile(setting, folder / "pack.toml")]
     try:
         pack = read_local_pack(folder, reserved=frozenset())
     except WeightsError:
         return listed  # loading the pack says what is wrong
     sources = (pack.detector.source, pack.recognizer.source)
-    return listed + [SettingsFile("embedding.pack", one.path) for one in sources if isinstance(one, LocalFile)]
+    return listed + [SettingsFile(setting, one.path) for one in sources if isinstance(one, LocalFile)]
 
 
 def _checkpoint_files(path: Path, config: Config) -> list[SettingsFile]:

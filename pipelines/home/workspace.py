@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
+from embeddings.models.second_weights import DLIB, OFF, network_id
 from embeddings.models.weights import find_pack, model_id
 from embeddings.settings import ImageLimits
 from indexes.thresholds import Thresholds
@@ -41,6 +42,7 @@ from pipelines.settings.environment import Environment
 from pipelines.text.private import require_private
 
 if TYPE_CHECKING:
+    from embeddings.faces.second import SecondNetwork
     from embeddings.models.load import FaceModels
     from indexes.corpus import Corpus
     from indexes.gallery import Gallery
@@ -142,6 +144,35 @@ class Workspace:
         if "models" in self.__dict__:
             return self.models.model_id
         return model_id(find_pack(self.config.embedding.pack), self.config.embedding.faces())
+
+    @property
+    def second_network_name(self) -> str:
+        """The configured second network; ``off``: none. Raises ``ConfigError`` where it is the first one again."""
+        name = self.config.second_opinion
+        if name != OFF and name != DLIB:
+            own, other = find_pack(self.config.embedding.pack), find_pack(name)
+            if own.recognizer.sha256 == other.recognizer.sha256:
+                raise ConfigError(f"second_opinion: {name} recognises by the network that is in force already")
+            return other.name
+        return name
+
+    @property
+    def second_network_id(self) -> str | None:
+        """The id of the second network; None: there is none. Loads nothing."""
+        name = self.second_network_name
+        return None if name == OFF else network_id(self.config.second_opinion)
+
+    @cached_property
+    def second_network(self) -> SecondNetwork:
+        """The second network, loaded on first use. Raises :class:`WeightsError` without its weights or its terms."""
+        from embeddings.faces.second import load_second
+        from pipelines.home.licences import require_accepted  # it works on workspaces
+
+        name = self.config.second_opinion
+        if name != DLIB:
+            with self.database.read() as connection:
+                require_accepted(connection, find_pack(name))
+        return load_second(name, cache_dir=self.home / "models", runtime=self.config.embedding.runtime_settings())
 
     @cached_property
     def content_models(self) -> ContentModels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -12,12 +12,13 @@ from sqlalchemy.engine import Connection
 from embeddings.images.pdq import pdq_score
 from indexes.thresholds import Thresholds
 from pipelines.database.in_force import is_in_force
+from pipelines.database.second_opinions import second_opinions
 from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.policy import Band, Context, Evidence, Policy, band_of
+from pipelines.policy import Band, Context, Evidence, Policy, SecondOpinion, band_of, may_act
 from pipelines.policy.levels import LEVELS, UNKNOWN
 from pipelines.registry.seeds import is_firm, largest_share
 from pipelines.scan.rating import Rating, ratings_of
@@ -79,17 +80,20 @@ def items_of(groups: Collection[Group]) -> sa.ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class Weighing:
-    """A policy, and the thresholds that it puts in force for the present models."""
+    """A policy, the thresholds that it puts in force for the present models, and the id of the configured second
+    network, None without one."""
 
     policy: Policy
     thresholds: Thresholds
     model_id: str
+    second_network_id: str | None = None
 
 
 def weighing(workspace: Workspace, connection: Connection, policy: Policy | None = None) -> Weighing:
     """Return the weighing by the policy in force, or by ``policy``."""
     policy = policy or workspace.policy
-    return Weighing(policy, workspace.thresholds_at(connection, policy=policy), workspace.model_id)
+    thresholds = workspace.thresholds_at(connection, policy=policy)
+    return Weighing(policy, thresholds, workspace.model_id, workspace.second_network_id)
 
 
 def evidence_of(
@@ -110,11 +114,13 @@ def evidence_of(
     of_seed = (is_firm().label("seed_firm"), largest_share().label("seed_share"))
     more = (items.c.uploader, owner_of_item().label("owner"), confirmed, rejected, *of_seed)
     live = live_hits(rejected_too=bool(but_for), lapsed_too=True, removed_too=removed_too)
-    query = live.add_columns(*more).where(items_of(groups))
+    same = sa.and_(second_opinions.c.hit_id == hits.c.hit_id, second_opinions.c.network_id == by.second_network_id)
+    query = live.select_from(live.get_final_froms()[0].outerjoin(second_opinions, same)).add_columns(*more, *_SECOND)
+    query = query.where(items_of(groups))
     for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id)):
         counts = not row.rejected or (row.item_id, row.subject_id) in but_for
         if counts and (group := group_of(row)) in found:
-            found[group].append(_evidence(row, _band(row, by)))
+            found[group].append(_evidence(row, _band(row, by), by.policy))
     return found
 
 
@@ -133,12 +139,29 @@ def _band(row: Any, by: Weighing) -> Band | None:
     return band
 
 
-def _evidence(row: Any, band: Band | None) -> Evidence:
+_SECOND: Final = [
+    second_opinions.c[name].label(f"second_{name}") for name in ("network_id", "opinion", "score", "threshold")
+]
+
+
+def _second_of(row: Any, policy: Policy) -> SecondOpinion | None:
+    """What the second network in force says of a row, by the threshold of the policy; None: it was not asked."""
+    if row.second_network_id is None or row.second_score is None:
+        asked = row.second_network_id is not None
+        return SecondOpinion(row.second_network_id, row.second_opinion, None, row.second_threshold) if asked else None
+    threshold, _ = policy.agreement(row.second_network_id.rpartition("-")[0])
+    opinion = "agrees" if row.second_score >= threshold else "denies"
+    return SecondOpinion(row.second_network_id, opinion, row.second_score, threshold)
+
+
+def _evidence(row: Any, band: Band | None, policy: Policy) -> Evidence:
     same = ("hit_id", "item_id", "kind", "tier", "score", "threshold", "threshold_source", "found_by_id", "pdq")
     more = ("template_id", "place", "match", "seed_id", "seed_share", "uploader")
     values = {name: row._mapping[name] for name in (*same, *more)}
     values |= {"confirmed": bool(row.confirmed), "by_owner": is_by_owner(row), "seed_firm": bool(row.seed_firm)}
-    return Evidence(**values, content_key=row.item_key, band=band)
+    second = _second_of(row, policy)
+    acts = row.tier != "face" or may_act(second, policy.settings)
+    return Evidence(**values, content_key=row.item_key, band=band, second=second, acts=acts)
 
 
 def is_by_owner(row: Any) -> bool:

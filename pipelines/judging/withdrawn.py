@@ -124,7 +124,8 @@ def weighed_by(connection: Connection, workspace: Workspace) -> str:
     thresholds = workspace.thresholds_at(connection)
     bands = [thresholds.calibration_id, thresholds.review, thresholds.strong]
     in_force = sorted(all_in_force(connection, workspace.sealer))
-    return json.dumps([workspace.policy.version, *bands, in_force, settings_digest(workspace)])
+    weighed = [workspace.policy.version, *bands, in_force, settings_digest(workspace)]
+    return json.dumps([*weighed, workspace.second_network_id] if workspace.second_network_id else weighed)
 
 
 def _calibration_of(body: str) -> str | None:

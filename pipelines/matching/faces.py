@@ -36,6 +36,7 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, shards
 from pipelines.database.times import moment
 from pipelines.evidence.keeping import keep_evidence, tend_evidence
+from pipelines.evidence.second_opinions import ask_second_network
 from pipelines.hits.statuses import settle_statuses
 from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
@@ -90,7 +91,8 @@ def match_pending(
 
     ``sweep`` takes the shards that were never compared, with every active subject; ``rescan`` takes every shard, with
     the subjects it lacks (``subject_ids`` limits them). The evidence of new hits is kept before anything acts on them
-    (:mod:`pipelines.evidence.keeping`). Raises :class:`NotReadyError` for an empty registry (I7).
+    (:mod:`pipelines.evidence.keeping`), and a second network is asked about them where one is configured. Raises
+    :class:`NotReadyError` for an empty registry (I7).
     """
     resume(workspace, STAGE, embed_alone, refuse_item)
     total, subjects = MatchCounts(), set[str]()
@@ -112,6 +114,7 @@ def match_pending(
         tend_evidence(workspace, progress=progress)
     else:
         keep_evidence(workspace, subject_ids=subject_ids, progress=progress)
+    ask_second_network(workspace, subject_ids=subject_ids, progress=progress)
     return total
 
 

@@ -23,6 +23,16 @@ BOUNTIES = ("bounty", "bounty_entry")
 
 
 @dataclass(frozen=True, slots=True)
+class SecondOpinion:
+    """What a second network says of a face: ``agrees``, ``denies``, or ``none:<reason>``, which is no opinion."""
+
+    network_id: str
+    opinion: str
+    score: float | None
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One hit. ``pdq``: hash of the item's picture, 64 hex digits or None; ``content_key``: what a verdict
     on the item is about. ``found_by_id``: the face pack, the matcher of names or the hash.
@@ -56,6 +66,10 @@ class Evidence:
     """Tier ``exact``: whether the seed is of something in the confirmed bytes (:mod:`pipelines.registry.seeds`)."""
     seed_share: float | None = None
     """Tier ``exact``: share of the confirmed picture that the confirmed face fills; None: not known."""
+    second: SecondOpinion | None = None
+    """Tier ``face``: what the second network in force says of the face; None: it was not asked."""
+    acts: bool = True
+    """Whether the second network leaves it to a machine to act on the hit (:func:`may_act`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,20 @@ class Context:
 def of_tier(evidence: Sequence[Evidence], *tiers: Tier, strong: bool = False) -> list[Evidence]:
     """Return the evidence of some tiers; with ``strong``, of the strong band only."""
     return [hit for hit in evidence if hit.tier in tiers and (hit.band == "strong" or not strong)]
+
+
+def may_act(second: SecondOpinion | None, settings: PolicyFile) -> bool:
+    """Whether a machine may act because of a face of which a second network says this. No opinion agrees with nothing,
+    and denies nothing."""
+    opinion = second.opinion if second else "none"
+    if settings.second_opinion.corroboration == "agreed":
+        return opinion == "agrees"
+    return settings.second_opinion.corroboration == "none" or opinion != "denies"
+
+
+def acting_faces(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """The strong faces because of which a machine may act."""
+    return [hit for hit in of_tier(evidence, "face", strong=True) if hit.acts]
 
 
 def witnesses(evidence: Sequence[Evidence], *, uploader: str | None) -> list[Evidence]:
@@ -91,7 +119,7 @@ def speaks_for_whole(hit: Evidence, settings: PolicyFile) -> bool:
 def has_condemned_copy(own: Sequence[Evidence], settings: PolicyFile) -> bool:
     """Whether an item with these hits is a copy that the policy takes down: of a listed kind, and either what was
     confirmed stands for the whole, or the copy shows a strong face itself."""
-    shows = bool(of_tier(own, "face", strong=True))
+    shows = bool(acting_faces(own))
     copies = [hit for hit in of_tier(own, "exact", strong=True) if hit.place in settings.takedown.exact]
     return any(shows or speaks_for_whole(hit, settings) for hit in copies)
 
@@ -128,13 +156,13 @@ def count_distinct(evidence: Sequence[Evidence], *, duplicate_distance: int) -> 
 
 
 class Witnessed:
-    """In how many different pictures of one model somebody who may speak of them has a strong face.
+    """In how many different pictures of one model somebody who may speak of them has a strong face that may act.
 
     The pictures of the model's own uploader are compared with each other once, those of each other uploader with them.
     """
 
     def __init__(self, evidence: Sequence[Evidence], *, duplicate_distance: int) -> None:
-        faces = of_tier(evidence, "face", strong=True)
+        faces = acting_faces(evidence)
         self._distance = duplicate_distance
         self._by_others: dict[str | None, list[Evidence]] = {}
         for hit in faces:

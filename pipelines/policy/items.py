@@ -6,7 +6,7 @@ Pure: the evidence comes in, a verdict with the rule's name and a statement of i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from pipelines.policy.evidence import (
@@ -14,6 +14,7 @@ from pipelines.policy.evidence import (
     Context,
     Evidence,
     Witnessed,
+    acting_faces,
     has_condemned_copy,
     of_tier,
     tiers_of,
@@ -55,6 +56,11 @@ class _Case:
         return bool(of_tier(self.own, "face", strong=True))
 
     @property
+    def acting_face(self) -> bool:
+        """Whether a machine may act because of one: the second network does not stand against it."""
+        return bool(acting_faces(self.own))
+
+    @property
     def named(self) -> bool:
         return bool(of_tier(self.known, "header", "text", strong=True))
 
@@ -75,20 +81,21 @@ _RULES: Final[tuple[_Rule, ...]] = (
     (
         "strong_face_in_distinct_images",
         lambda case: (
-            "takedown" if case.strong_face and case.distinct >= case.settings.takedown.distinct_images else None
+            "takedown" if case.acting_face and case.distinct >= case.settings.takedown.distinct_images else None
         ),
     ),
     (
         "strong_face_with_name",
-        lambda case: "takedown" if case.strong_face and case.named and case.settings.takedown.named else None,
+        lambda case: "takedown" if case.acting_face and case.named and case.settings.takedown.named else None,
     ),
     (
         "strong_face_in_mature_context",
         lambda case: (
-            "takedown" if case.strong_face and case.context.mature and case.settings.mature.strong_face_alone else None
+            "takedown" if case.acting_face and case.context.mature and case.settings.mature.strong_face_alone else None
         ),
     ),
     ("bounty_names_person", lambda case: case.settings.bounty.named if case.asked_for else None),
+    ("strong_face_not_agreed", lambda case: "review" if case.strong_face and not case.acting_face else None),
     ("strong_face_uncorroborated", lambda case: "review" if case.strong_face else None),
     ("face_above_review_threshold", lambda case: "review" if _counted(case.own, "face") else None),
     ("resembles_confirmed", lambda case: "review" if of_tier(case.own, "exact", strong=True) else None),
@@ -196,6 +203,7 @@ def _statement(
         "threshold": leading.threshold,
         "threshold_source": leading.threshold_source,
         "band": leading.band,
+        "second_opinion": asdict(leading.second) if leading.second else None,
         "model_id": leading.found_by_id,
         "policy_version": policy.version,
     }

@@ -12,6 +12,7 @@ from pipelines.policy.evidence import (
     Context,
     Evidence,
     Witnessed,
+    acting_faces,
     has_condemned_copy,
     of_tier,
     tiers_of,
@@ -43,9 +44,9 @@ class ModelJudgement:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the model's own uploader posted. ``strong``: pictures with a strong face; ``model_named`` and
-    ``picture_named``: a strong name stands in the model's own texts or header, or in a picture's; ``fills_share``:
-    strong faces are in enough of the ``images``."""
+    """What the model's own uploader posted. ``strong``: pictures with a strong face that may act; ``model_named`` and
+    ``picture_named``: a strong name stands in the model's own texts or header, or in a picture's; ``fills_share``: such
+    faces are in enough of the ``images``."""
 
     images: int
     strong: int
@@ -57,7 +58,7 @@ class _Found:
     def of(cls, model: str, evidence: Sequence[Evidence], *, images: int, share: float) -> _Found:
         own = [hit for hit in evidence if hit.by_owner]
         names = of_tier(own, "header", "text", strong=True)
-        strong = len({hit.item_id for hit in of_tier(own, "face", strong=True)})
+        strong = len({hit.item_id for hit in acting_faces(own)})
         images = max(images, strong)
         return cls(
             images=images,

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError, NotReadyError
 from embeddings.strict_toml import parse_toml, read_toml
-from indexes.thresholds import Thresholds, published_thresholds
+from indexes.thresholds import Thresholds, published_agreement, published_thresholds
 from pipelines.settings.config import explain
 from pipelines.settings.scanning import Positive, WholeHours
 
@@ -125,6 +125,21 @@ class EnrolmentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondOpinionSettings:
+    """What a second network's opinion of a face decides.
+
+    ``corroboration``: what an automatic act that rests on a face needs of it: ``none`` nothing, ``not_denied`` that it
+    does not say no, ``agreed`` that it says yes. ``rank``: whether what it denies is listed last. ``thresholds``: by
+    network, in place of the published ones.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    corroboration: Literal["none", "not_denied", "agreed"]
+    rank: bool
+    thresholds: dict[str, Similarity] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionSettings:
     """How long a decision can be undone before anything is sent."""
 
@@ -157,6 +172,7 @@ class PolicyFile:
     bounty: BountySettings
     breakers: BreakerSettings
     enrolment: EnrolmentSettings
+    second_opinion: SecondOpinionSettings
     decisions: DecisionSettings
     statement: StatementSettings
     bands: dict[str, BandSettings] = field(default_factory=dict)
@@ -188,6 +204,22 @@ class Policy:
         if bands is None:
             return calibrated or published_thresholds(pack)
         return Thresholds(review=bands.review, strong=bands.strong, source=f"policy {self.version}")
+
+    def agreement(self, network: str) -> tuple[float, str]:
+        """From which score on a second network agrees, and where that is said: by the policy, else as published.
+
+        Raises :class:`NotReadyError` for a network without a threshold.
+        """
+        own = self.settings.second_opinion.thresholds.get(network)
+        if own is not None:
+            return own, f"policy {self.version}"
+        try:
+            return published_agreement(network)
+        except NotReadyError:
+            raise NotReadyError(
+                f"the second network {network} has no threshold: state one under [second_opinion.thresholds] in the "
+                "policy"
+            ) from None
 
     def text_band(self, place: str, match: str) -> Band:
         """Return the band of a name found at ``place`` by the rule ``match``."""

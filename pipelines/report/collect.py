@@ -19,6 +19,7 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, key_of_item, outside, verdict_of_hit
+from pipelines.hits.listing import second_columns, with_second_opinions
 from pipelines.hits.statuses import statuses_now
 from pipelines.hits.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.home.calibrations import calibration_in_force
@@ -95,8 +96,9 @@ def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
             hits.c.template_id.label("reference_id"),
             *(items.c[name] for name in ("kind", "parent_model", "width", "height")),
             *(verdicts.c[name] for name in _OF_VERDICT),
+            *second_columns(),
         )
-        .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
+        .select_from(with_second_opinions(found.get_final_froms()[0].outerjoin(verdicts, judged)))
         .order_by(hits.c.hit_id)
     )
     standing = _standing_takedowns(connection, scope)

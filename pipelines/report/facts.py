@@ -32,6 +32,7 @@ class ReportHit:
 
     Only a face has a reference, frame and box, in pixels of the upright picture of ``width`` x ``height``. ``place``:
     where a name stands or which fingerprint matched, ``match``: by which rule; the term itself is never read here.
+    ``second_*``: what a second network says of a face, ``agrees``, ``denies`` or ``none:<reason>``, if one was asked.
     ``judged_at`` None: no verdict has weighed this hit yet; ``verdict`` is then that of the item's earlier hits, or
     None. ``tiers``: of all evidence behind the verdict. ``takedown_*``: the message that stands for this item and
     person, if there ever was one.
@@ -61,6 +62,10 @@ class ReportHit:
     y2: float | None
     detector_score: float | None
     view: str | None
+    second_opinion: str | None
+    second_score: float | None
+    second_threshold: float | None
+    second_network: str | None
     width: int | None
     height: int | None
     model_id: str

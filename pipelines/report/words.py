@@ -220,6 +220,7 @@ def rule_words(hit: ReportHit) -> str:
     if hit.rule == "strong_face_in_distinct_images" and hit.distinct_images:
         return f"strong face in {number(hit.distinct_images, 'distinct image')}"
     known = {
+        "strong_face_not_agreed": "strong face, the second network does not bear it out",
         "strong_face_uncorroborated": "strong face, no second distinct image",
         "strong_face_with_name": "strong face, and the person's name",
         "face_above_review_threshold": "face above the review threshold",
@@ -227,6 +228,16 @@ def rule_words(hit: ReportHit) -> str:
         "message_discarded": "somebody discarded its takedown",
     }
     return known.get(hit.rule, hit.rule.replace("_", " "))
+
+
+def second_words(hit: ReportHit) -> str:
+    """What a second network says of a face; empty where none was asked."""
+    if hit.second_opinion is None:
+        return ""
+    if hit.second_score is None or hit.second_threshold is None:
+        return f"no second opinion: {hit.second_opinion.removeprefix('none:').replace('_', ' ')}"
+    said = "agrees" if hit.second_opinion == "agrees" else "denies it"
+    return f"second network {said}: {hit.second_score:.3f}, needed {hit.second_threshold:.3f}"
 
 
 def model_rule_words(model: ModelVerdict) -> str:

@@ -20,6 +20,7 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import runs
 from pipelines.database.times import moment
 from pipelines.evidence.kept import KeptCounts, count_kept
+from pipelines.evidence.second_opinions import SecondStatus, read_second_status
 from pipelines.hits.statuses import statuses_now
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_unsettled, scanner_faults
@@ -72,6 +73,7 @@ class Status:
     corpus: CorpusStatus
     content: ContentCoverage
     evidence: KeptCounts
+    second_opinion: SecondStatus
     calibration: GalleryFit
     gallery_outgrown: bool
     watermark: str | None
@@ -121,6 +123,7 @@ def read_status(workspace: Workspace) -> Status:
             corpus=_corpus(connection, workspace),
             content=measure_content(connection, workspace, Scope(None, None)),
             evidence=count_kept(connection),
+            second_opinion=read_second_status(workspace, connection),
             calibration=fit,
             gallery_outgrown=fit.outgrown,
             watermark=get_state(connection, "watermark"),

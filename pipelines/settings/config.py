@@ -312,6 +312,9 @@ class Config:
     source: str = ""
     policy: str = ""
     engine: Literal["local", "ray"] = "local"
+    second_opinion: Annotated[str, Field(min_length=1)] = "off"
+    """Another network that is asked about each face that was found (:mod:`pipelines.evidence.second_opinions`):
+    ``dlib``, a pack, or ``off``."""
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     content: ContentConfig = field(default_factory=ContentConfig)

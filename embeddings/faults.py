@@ -33,7 +33,8 @@ R = TypeVar("R")
 
 
 def scanner_fault(error: Exception) -> UnscannableError:
-    """The item's status for an exception that nobody foresaw. Logs the exception's type and nothing else (I8)."""
+    """Return the item's status for an exception that nobody foresaw. Logs the exception's type and nothing else
+    (I8)."""
     reason = SCANNER_MEMORY if isinstance(error, MemoryError) else SCANNER_ERROR
     kind = type(error).__name__
     _LOG.warning(_MESSAGE, f"{UnscannableError.family}:{reason}", kind)

@@ -18,8 +18,8 @@ _SEPARATORS: Final = (",", "[", "{")
 
 
 def parse_strictly(text: str, *, max_parts: int) -> object:
-    """The value of ``text``: no key twice in one object, no NaN or infinities, no integer of more digits than the
-    interpreter allows (``sys.get_int_max_str_digits``).
+    """Return the value of ``text``: no key twice in one object, no NaN or infinities, no integer of more digits than
+    the interpreter allows (``sys.get_int_max_str_digits``).
 
     ``max_parts``: most commas and opening brackets outside strings; a parsed value takes at most some 300 bytes each,
     beyond its strings. Raises :class:`UnscannableError` ``corrupt``, or ``too_complex`` for more parts or deeper

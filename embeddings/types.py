@@ -175,7 +175,7 @@ def check_unit(vectors: Float32, dimension: int | None = None) -> Float32:
 
 
 def vectors_of(column: pa.ChunkedArray | pa.Array, dimension: int) -> Float32:
-    """The float32 matrix (n, dimension) in a FixedSizeBinary column; a view where Arrow allows it."""
+    """Return the float32 matrix (n, dimension) in a FixedSizeBinary column; a view where Arrow allows it."""
     import pyarrow as pa
 
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -34,7 +34,7 @@ def place_of(reading: TextReading) -> PreparedReading:
 
 
 def best_rank(form: Form) -> int:
-    """The strongest rule, by its position, by which this form may be found."""
+    """Return the strongest rule, by its position, by which this form may be found."""
     return min(RULES.index(form.rule), _JOINED)
 
 

@@ -129,7 +129,7 @@ def is_usable(name: TextReading, *, settings: NameSettings) -> bool:
 
 
 def forms_of(name: TextReading, *, primary: bool) -> list[Form]:
-    """The forms of one name: as given, and with its words turned round or reversed."""
+    """Return the forms of one name: as given, and with its words turned round or reversed."""
     words = _words(name)
     orders = [words]
     if 1 < len(words) <= MOST_TURNED:
@@ -232,7 +232,7 @@ def spans_of_words(reading: TextReading) -> Iterator[tuple[int, int]]:
 
 
 def match_at(reading: TextReading, subject_id: str, rule: Rule, start: int, end: int) -> NameMatch:
-    """A match of the letters from ``start`` to ``end``, as a place in the text."""
+    """Return a match of the letters from ``start`` to ``end``, as a place in the text."""
     return NameMatch(subject_id, rule, reading.sources[start], reading.sources[end - 1] + 1)
 
 

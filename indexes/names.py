@@ -82,7 +82,7 @@ class NameMatcher:
         return len(self._subject_ids)
 
     def find(self, text: str) -> tuple[NameMatch, ...]:
-        """The best match of each subject that the text names, ordered by subject id."""
+        """Return the best match of each subject that the text names, ordered by subject id."""
         with_figures = text.translate(LETTERS_AND_FIGURES)
         alone = text.translate(LETTERS_ALONE)
         streams = [(True, with_figures), (False, alone)] if with_figures != alone else [(False, alone)]

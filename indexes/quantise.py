@@ -75,7 +75,7 @@ class Codes:
         return Codes(self.codes[start:stop], self.scales[start:stop], self.residuals[start:stop])
 
     def worst(self) -> Worst:
-        """The weakest values among these rows, of which there is at least one."""
+        """Return the weakest values among these rows, of which there is at least one."""
         return Worst(float(self.scales.min()), float(self.scales.max()), float(self.residuals.max()))
 
 

@@ -47,7 +47,7 @@ def published_agreement(network: str) -> tuple[float, str]:
 
 
 def published_thresholds(pack: str) -> Thresholds:
-    """The thresholds a pack's publisher states. Raises :class:`NotReadyError` for a pack without any."""
+    """Return the thresholds a pack's publisher states. Raises :class:`NotReadyError` for a pack without any."""
     if pack not in _PUBLISHED:
         raise NotReadyError(f"pack {pack} has no thresholds: calibrate it first")
     return _PUBLISHED[pack]

@@ -84,7 +84,8 @@ def header_length(first: bytes, *, limits: HeaderLimits) -> int:
 
 
 def parse_header(data: bytes, *, file_bytes: int | None, limits: HeaderLimits) -> Header:
-    """The header whose JSON is ``data``, in a file of ``file_bytes`` in all; None: not known, and then not checked.
+    """Return the header whose JSON is ``data``, in a file of ``file_bytes`` in all; None: not known, and then not
+    checked.
 
     Raises :class:`UnscannableError`: ``too_large``; ``too_complex`` (tensors, nesting, dimensions, names);
     ``truncated`` where tensors are missing; ``corrupt`` for anything else that is not as the format says.

@@ -67,7 +67,7 @@ class Frame:
         return (points / self.scale + self.offset).astype(np.float32)
 
     def from_full(self, points: Float32) -> Float32:
-        """The inverse of :meth:`to_full`."""
+        """Return the inverse of :meth:`to_full`."""
         return ((points - self.offset) * self.scale).astype(np.float32)
 
 

@@ -56,7 +56,7 @@ class LocalFile:
     path: Path
 
     def read(self, folder: Path | None = None) -> bytes:
-        """The file's bytes. Raises :class:`WeightsError` when it cannot be read."""
+        """Return the file's bytes. Raises :class:`WeightsError` when it cannot be read."""
         try:
             return self.path.read_bytes()
         except OSError as error:
@@ -98,7 +98,8 @@ class PackFile:
 
 
 def read_local_pack(folder: Path, *, reserved: AbstractSet[str]) -> Pack:
-    """The pack in ``folder``. Raises :class:`WeightsError` naming what is wrong; ``reserved`` names are refused."""
+    """Return the pack in ``folder``. Raises :class:`WeightsError` naming what is wrong; ``reserved`` names are
+    refused."""
     try:
         stated = TypeAdapter(PackFile).validate_python(read_toml(folder / "pack.toml")[0])
     except OSError as error:

@@ -31,7 +31,7 @@ class DownloadedFile:
         return folder / DOWNLOADS / f"{self.sha256}.onnx"
 
     def read(self, folder: Path | None = None) -> bytes:
-        """The file's bytes. Raises :class:`WeightsError` when it was not pulled."""
+        """Return the file's bytes. Raises :class:`WeightsError` when it was not pulled."""
         try:
             if folder is not None:
                 return self.path(folder).read_bytes()

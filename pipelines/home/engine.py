@@ -64,7 +64,8 @@ class LocalEngine:
 
 
 def open_engine(config: Config, environment: Environment) -> Engine:
-    """The engine that the settings name. Raises :class:`NotReadyError` when Ray is missing or cannot be reached."""
+    """Return the engine that the settings name. Raises :class:`NotReadyError` when Ray is missing or cannot be
+    reached."""
     if config.engine == "local":
         return LocalEngine()
     from pipelines.home.ray_engine import RayEngine  # an extra: imported only where it was chosen

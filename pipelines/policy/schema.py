@@ -198,8 +198,8 @@ class Policy:
         return True
 
     def thresholds(self, pack: str, *, calibrated: Thresholds | None = None) -> Thresholds:
-        """The bands in force for a pack, with where they come from: the policy's own, else the calibration's, else
-        the published ones."""
+        """Return the bands in force for a pack, with where they come from: the policy's own, else the calibration's,
+        else the published ones."""
         bands = self.settings.bands.get(pack)
         if bands is None:
             return calibrated or published_thresholds(pack)
@@ -228,7 +228,7 @@ class Policy:
 
 
 def load_policy(path: Path | None) -> Policy:
-    """The policy in ``path``, or the packaged default. Raises ``ConfigError`` saying which entry is wrong."""
+    """Return the policy in ``path``, or the packaged default. Raises ``ConfigError`` saying which entry is wrong."""
     name = str(path) if path else "the packaged policy"
     packaged = resources.files("pipelines.policy").joinpath("default.toml").read_bytes()
     try:

@@ -207,7 +207,7 @@ class MatchingConfig:
     centroid_margin: Unit = 0.1
 
     def margin(self) -> float | None:
-        """The margin in the form that the gallery takes: None is exact."""
+        """Return the margin in the form that the gallery takes: None is exact."""
         return self.centroid_margin if self.references == "centroids" else None
 
 

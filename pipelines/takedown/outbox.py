@@ -105,7 +105,7 @@ def takedown_key(
 
 
 def withdrawal_key(key: str) -> str:
-    """The key of the event that withdraws ``key``: one takedown can be withdrawn once."""
+    """Return the key of the event that withdraws ``key``: one takedown can be withdrawn once."""
     return _digest(WITHDRAWAL, key)
 
 

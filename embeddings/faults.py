@@ -84,7 +84,7 @@ def _require_control(control: Callable[[], object], error: Exception) -> None:
 
 
 def guarded(work: Callable[[], R], *, but: tuple[type[Exception], ...] = ()) -> R:
-    """``work()`` on one item's bytes; what nobody foresaw is raised as the item's :class:`UnscannableError`.
+    """Call ``work`` on one item's bytes, and raise unforeseen errors as the item's :class:`UnscannableError`.
 
     ``but``: exceptions that ``work`` raises for other reasons, such as a database that is gone; raised as they are.
     """

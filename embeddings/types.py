@@ -202,5 +202,5 @@ def vector_column(vectors: Float32) -> pa.Array:
 
 
 def distinct_contents(contents: Sequence[Content]) -> list[Content]:
-    """``contents`` without repeats of the same SHA-256, in order of first appearance."""
+    """Return ``contents`` without repeats of one SHA-256, in order of first appearance."""
     return list({content.sha256: content for content in contents}.values())

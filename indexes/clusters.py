@@ -191,7 +191,7 @@ def _large_subjects(subject_ids: Sequence[str]) -> list[Int64]:
 
 
 def _in_order(rows: Int64, vectors: Float32, weights: Float64) -> Int64:
-    """``rows`` ordered by what they hold, so that the order of enrolment decides nothing."""
+    """Order ``rows`` by their content, so that the order of enrolment decides nothing."""
     return np.array(sorted(rows.tolist(), key=lambda row: (vectors[row].tobytes(), weights[row])), dtype=np.int64)
 
 

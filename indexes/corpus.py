@@ -94,7 +94,7 @@ def corpus_schema(dimension: int) -> pa.Schema:
 
 
 def with_view(table: pa.Table) -> pa.Table:
-    """``table`` with the column ``view``, which shards from before there were views lack: null in all rows."""
+    """Add the column ``view``, null in all rows, to a ``table`` of an older shard, which lacks it."""
     import pyarrow as pa
 
     if "view" in table.column_names:

@@ -136,7 +136,7 @@ class Sample:
         return Rate(errors, count, errors / count if count else 0.0, upper, effective)
 
     def _per_person(self, first: int) -> npt.NDArray[np.int64]:
-        """In how many of the ``first`` comparisons each person takes part."""
+        """Count in how many of the ``first`` comparisons each person takes part."""
         left, right = self._left[:first], self._right[:first]
         return np.bincount(left, minlength=self.persons) + np.bincount(right[left != right], minlength=self.persons)
 
@@ -184,7 +184,8 @@ def threshold_for(impostors: Sample, *, target_fmr: float, confidence: float) ->
 
 
 def _most_errors(count: int, information: float, *, target: float, confidence: float) -> int | None:
-    """How many of ``count`` comparisons may be errors and the rate still be bounded by ``target``; None: not any."""
+    """Return how many of ``count`` comparisons may be errors with the rate bounded by ``target``; None: not even
+    without any."""
 
     def bounded(errors: int) -> bool:
         return upper_bound(errors * information, count * information, confidence=confidence) <= target

@@ -75,7 +75,8 @@ def brute_force(left: Float32, right: Float32, *, threshold: float, block: int) 
 
 
 def candidate_slack(dimension: int) -> float:
-    """How much below the threshold a candidate's float32 product may lie and its score still reach the threshold."""
+    """Return how far below the threshold a candidate's float32 product may lie while its score reaches the
+    threshold."""
     return max(SCORE_SLACK, 2.0 * dimension * float(np.finfo(np.float32).eps))
 
 

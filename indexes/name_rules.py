@@ -218,7 +218,7 @@ def _spells(form: Form, reading: TextReading, start: int) -> bool:
 
 
 def spans_of_words(reading: TextReading) -> Iterator[tuple[int, int]]:
-    """Where a name of one word may stand: whole words, and the pieces between all boundaries."""
+    """Yield where a name of one word may stand: whole words, and the pieces between all boundaries."""
     word = piece = 0
     for at in range(1, len(reading.letters) + 1):
         boundary = reading.boundaries[at]

@@ -115,7 +115,7 @@ class NameMatcher:
         return not names.isdisjoint(cut.split())
 
     def _decide(self, text: str, found: Sequence[tuple[bool, int, list[_Entry]]], named: bool) -> tuple[NameMatch, ...]:
-        """Which of the places are matches, by the rules."""
+        """Decide by the rules which of the places are matches."""
         places = {figures: place_of(read_text(text, figures=figures)) for figures in (True, False)}
         best: dict[str, NameMatch] = {}
         for figures, end, entries in found:

@@ -122,7 +122,7 @@ def least_product(worst: Worst, *, probe_scale: float, probe_residual: float, th
 
 
 def _reach(probe_residual: float, threshold: float) -> tuple[float, float]:
-    """What a product times both scales must reach is the first value less the second times the row's residual."""
+    """Return (a, b): a pair reaches the threshold only if product * scales >= a - b * residual of the row."""
     slope = LONGEST + probe_residual
     return float(np.float32(threshold)) - MARGIN - probe_residual * LONGEST, slope
 

@@ -126,7 +126,7 @@ def _metadata(value: object) -> dict[str, str]:
 
 
 def _payload_bytes(tensors: Mapping[str, object]) -> int:
-    """Where the last tensor ends. Raises ``corrupt`` unless they lie one after the other from 0 on."""
+    """Return where the last tensor ends. Raises ``corrupt`` unless tensors lie one after the other from 0 on."""
     end = 0
     for start, stop in sorted(_extent(tensor) for tensor in tensors.values()):
         if start != end:
@@ -154,5 +154,5 @@ def _extent(tensor: object) -> tuple[int, int]:
 
 
 def _are_numbers(value: object) -> TypeGuard[list[int]]:
-    """Whether it is a list of integers from 0 to ``MAX_NUMBER``; true and false are none."""
+    """Whether ``value`` is a list of integers from 0 to ``MAX_NUMBER``; true and false are no integers."""
     return isinstance(value, list) and all(type(entry) is int and 0 <= entry <= MAX_NUMBER for entry in value)

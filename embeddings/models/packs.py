@@ -27,7 +27,7 @@ class DownloadedFile:
     member: str | None = None
 
     def path(self, folder: Path) -> Path:
-        """Where the file is kept."""
+        """Return the path of the file below ``folder``."""
         return folder / DOWNLOADS / f"{self.sha256}.onnx"
 
     def read(self, folder: Path | None = None) -> bytes:

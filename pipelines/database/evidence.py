@@ -37,8 +37,8 @@ examined = sa.Table(
     sa.Column("seed_version", sa.Integer, nullable=False),
     sa.Column("examined_at", UTCDateTime, nullable=False),
 )
-"""Coverage of what is not a face: up to which registry version an item's texts were searched for names, and up to which
-seed its content was compared with the seeds. True of the text and content named here only."""
+"""Coverage of names and seeds: up to which registry version an item's texts were searched for names, and up to which
+seed its content was compared. A row holds for the text and content that it names, and for no other."""
 
 seeds = sa.Table(
     "seeds",
@@ -56,10 +56,10 @@ seeds = sa.Table(
     sa.Column("share", sa.Float),
     sa.Index("ix_seeds_kind_digest", "kind", "digest"),
 )
-"""Fingerprints of what a person confirmed to show a subject. They outlive the content, not the subject's erasure.
-``ground``: what of the content was confirmed, see :mod:`pipelines.registry.seeds`. ``share``: of the picture's area
-that the largest confirmed face fills, 0 to 1; null: of no picture, or not known. ``version`` rises by one with each
-seed, so that ``examined.seed_version`` can say what an item was compared with.
+"""Fingerprints of content that a person confirmed to show a subject. They outlive the content, but not the subject's
+erasure. ``ground``: the confirmed part (:mod:`pipelines.registry.seeds`). ``share``: share of the picture's area that
+the largest confirmed face fills, 0 to 1; null: no picture, or not known. ``version`` rises by one with each seed, so
+that ``examined.seed_version`` can say which seeds an item was compared with.
 """
 
 decisions = sa.Table(
@@ -80,8 +80,8 @@ decisions = sa.Table(
     sa.Column("reversed_by", sa.String),
     sa.Index("ix_decisions_scope", "subject_id", "content_key", "found_by_id"),
 )
-"""What people said about hits. It holds for the (subject, content key, finder) of the hit, whichever item has that
-content; a rejection that was not reversed is a remembered negative. ``reason`` is a fixed word."""
+"""Decisions of people about hits. A decision holds for the (subject, content key, finder) of the hit, whichever item
+has that content; a rejection that was not reversed is a remembered negative. ``reason`` is a fixed word."""
 
 model_verdicts = sa.Table(
     "model_verdicts",
@@ -104,8 +104,8 @@ model_verdicts = sa.Table(
     sa.Column("judged_at", UTCDateTime, nullable=False),
     sa.Index("ix_model_verdicts_subject", "subject_id"),
 )
-"""What all evidence of a model (or bounty) and its images says of a subject. ``model``: its item id, which its images
-name as their parent."""
+"""Verdicts on a model (or bounty) with its images and a subject. ``model``: its item id, which its images name as
+their parent."""
 
 kept_evidence = sa.Table(
     "kept_evidence",
@@ -128,6 +128,6 @@ kept_evidence = sa.Table(
 """What each hit was found in, sealed under the subject's key, to be looked at when the source has it no more.
 
 ``sealed_picture``: a JPEG of the face with its margin, or of the whole picture; ``sealed_passage``: the text around a
-name. ``bytes``: of both as sealed. ``problem``: why there is no picture so far; null: there is, or the item is none.
-``attempts`` and ``retry_at``: as of ``contents``. ``lapsed_at``: when a run first saw that the hit is not in force any
-more; null: it is."""
+name. ``bytes``: size of both as sealed. ``problem``: why there is no picture so far; null: there is one, or the item is
+no picture. ``attempts`` and ``retry_at``: as in ``contents``. ``lapsed_at``: when a run first saw that the hit is no
+longer in force; null: it is in force."""

@@ -94,7 +94,7 @@ manifests = sa.Table(
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("listed_at", UTCDateTime, nullable=False),
 )
-"""Manifests that were listed to their end, by the SHA-256 of the file: one of them lists nothing new."""
+"""Manifests that were listed to their end, by the SHA-256 of the file: listing one again brings nothing new."""
 
 shards = sa.Table(
     "shards",
@@ -116,10 +116,10 @@ shards = sa.Table(
 )
 """The manifest: readers open only the files listed here. ``seal`` is a MAC over the row but for the two times.
 
-``path`` null: nothing is kept of its faces (:mod:`pipelines.corpus.retention`). ``vector_salt``: of the file that holds
-the vectors apart. ``created_at``: when its oldest faces were embedded. ``dead_since``: when a compaction first saw rows
-of items that are gone. ``covered_version``: every subject that was active at this registry version has been compared
-with every face of the shard, at ``covered_threshold`` or lower.
+``path`` null: no file is kept of its faces (:mod:`pipelines.corpus.retention`). ``vector_salt``: salt of the file that
+holds the vectors apart. ``created_at``: when its oldest faces were embedded. ``dead_since``: when a compaction first
+saw rows of items that are gone. ``covered_version``: every subject that was active at this registry version has been
+compared with every face of the shard, at ``covered_threshold`` or lower.
 """
 
 content_shards = sa.Table(
@@ -152,11 +152,12 @@ contents = sa.Table(
     sa.Column("concepts_id", sa.String),
     sa.Column("concepts", sa.Text),
 )
-"""What content shows, once per content however many items have it. A null model id: missing, to be filled later.
-``attempts``: failed fetches since it was last described; ``retry_at``: when the next is due, null: none.
+"""Ratings and CLIP vectors, once per content however many items have it. A null model id: missing, to be filled later.
+``attempts``: failed fetches since it was last described; ``retry_at``: when the next is due; null: none is.
 
 ``clip_shard_id`` names the row of ``content_shards`` that has the vectors; null for content that cannot be decoded.
-``concepts``: JSON, concept -> score; ``concepts_id``: of which list of concepts with which CLIP weights; null: of none.
+``concepts``: JSON, concept -> score; ``concepts_id``: the list of concepts and CLIP weights behind them; null: no
+score.
 """
 
 coverage = sa.Table(
@@ -189,11 +190,11 @@ subjects = sa.Table(
 )
 """The registry. ``version`` is the registry version at which the subject last changed what must be compared.
 
-That a consent is over (``expires_at``) is no state: :mod:`pipelines.database.in_force`. Only older versions stored
-``expired``. ``lapsed_at``: when a run first found it over; what was compared since then was not compared with this
-subject. Null while it is in force. ``told_days``: the smallest number of days ahead that its end was told at;
-``accepted_end``: the end that somebody said is meant (:mod:`pipelines.registry.endings`). ``update_approval``: JSON,
-who approved which update of one that needs two."""
+The end of a consent (``expires_at``) is no state (:mod:`pipelines.database.in_force`); only older versions stored
+``expired``. ``lapsed_at``: when a run first found the consent over; later comparisons left this subject out. Null while
+it is in force. ``told_days``: the smallest number of days before the end at which a warning was given;
+``accepted_end``: the end that somebody accepted as meant (:mod:`pipelines.registry.endings`). ``update_approval``:
+JSON, the first approval of an update that needs two."""
 
 subject_keys = sa.Table(
     "subject_keys",
@@ -201,7 +202,7 @@ subject_keys = sa.Table(
     sa.Column("subject_id", sa.String, primary_key=True),
     sa.Column("wrapped_key", sa.LargeBinary, nullable=False),
 )
-"""One wrapped data key per subject. Erasing a subject deletes the row: what was sealed under it is gone."""
+"""One wrapped data key per subject. Erasing a subject deletes the row, and nobody can open what the key sealed."""
 
 templates = sa.Table(
     "templates",
@@ -234,13 +235,13 @@ requests = sa.Table(
     sa.Column("previewed_at", UTCDateTime),
     sa.Column("searched_at", UTCDateTime),
 )
-"""Removal requests. What one is now follows from these facts, from hits and from messages: see
-:mod:`pipelines.judging.request_progress`.
+"""Removal requests. :mod:`pipelines.judging.request_progress` computes their present state from these facts, from hits
+and from messages.
 
-``received_at``: from which the deadline counts; null: at its opening. ``searched_at``: when every live item had been
-compared with the subject. ``completed_at``: when it ended, as ``state`` says: ``completed`` once every hit was decided
-and every message acknowledged. ``impact``: JSON, what of today's platform the subject would hit; ``first_approval``:
-who approved one that needs two."""
+``received_at``: time from which the deadline counts; null: the opening. ``searched_at``: when every live item had been
+compared with the subject. ``completed_at``: when it ended in its ``state``: ``completed`` once every hit was decided
+and every message acknowledged. ``impact``: JSON, what the subject would hit (:mod:`pipelines.cases.impact`);
+``first_approval``: the first approval of a request that needs two."""
 
 hits = sa.Table(
     "hits",
@@ -276,15 +277,14 @@ hits = sa.Table(
     sa.Column("lapsed_at", UTCDateTime),
     sa.Column("dropped_at", UTCDateTime),
 )
-"""Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do.
-``lapsed_at``: when the thresholds in force came to be above its score, so that it does not count; null: they are not.
+"""Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: not judged
+yet. ``lapsed_at``: when the thresholds in force rose above its score, so that it does not count; null: they are below.
 
-``content_key``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``.
-Only a face has template, frame and box. ``place``: where a name stands (``title``, ``header:ss_output_name``) or
-which fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the very words,
-sealed under the subject's key. ``found_by_id``: of the face pack, the matcher of names, or the hash. ``dropped_at``:
-since when the reference or the name that made it is not the subject's any more; it does not count until it is found
-again.
+``content_key``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``. Only
+a face has template, frame and box. ``place``: where a name stands (``title``, ``header:ss_output_name``) or which
+fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the words found,
+sealed under the subject's key. ``found_by_id``: id of the face pack, the matcher of names, or the hash. ``dropped_at``:
+when the subject lost the reference or the name that made the hit, which does not count until it is found again.
 """
 
 verdicts = sa.Table(
@@ -306,8 +306,8 @@ verdicts = sa.Table(
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Index("ix_verdicts_subject", "subject_id"),
 )
-"""What the policy makes of an item and a subject. ``content_key``: the item's content, or its ``text_digest`` if it
-has no content that could be read. ``best_score``: of its faces; null without. ``priority``: higher is sooner."""
+"""Verdicts of the policy on an item and a subject. ``content_key``: the item's content, or its ``text_digest`` without
+readable content. ``best_score``: of its faces; null without any. ``priority``: higher is sooner."""
 
 outbox = sa.Table(
     "outbox",
@@ -350,7 +350,7 @@ runs = sa.Table(
     sa.Column("registry_version", sa.Integer, nullable=False),
     sa.Column("summary", sa.Text),
 )
-"""What ran, with which models and policy, and the coverage it ended with. ``finished_at`` null: interrupted."""
+"""Runs, with their models, policy and final coverage. ``finished_at`` null: running or interrupted."""
 
 audit = sa.Table(
     "audit",

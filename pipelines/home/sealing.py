@@ -126,7 +126,7 @@ class Sealer:
         return seal(self._keys["items"], json.dumps(header).encode(), associated_data("header", content_sha256))
 
     def unseal_header(self, sealed: bytes, content_sha256: str) -> dict[str, Any]:
-        """What :meth:`seal_header` sealed for this very content."""
+        """Open the header that :meth:`seal_header` sealed for this very content."""
         plain = unseal(self._keys["items"], sealed, associated_data("header", content_sha256))
         header: dict[str, Any] = json.loads(plain)
         return header

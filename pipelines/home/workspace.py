@@ -329,7 +329,7 @@ def _sealed(workspace: Workspace) -> Workspace:
 
 
 def key_file(home: Path) -> Path:
-    """Where the sealing key lies when ``LIKENESS_KEY`` is not set."""
+    """Return the file that holds the sealing key when ``LIKENESS_KEY`` is not set."""
     return home / "likeness.key"
 
 

@@ -151,7 +151,7 @@ def distinct_pictures(
 
 
 def count_distinct(evidence: Sequence[Evidence], *, duplicate_distance: int) -> int:
-    """How many different pictures the evidence comes from, see :func:`distinct_pictures`."""
+    """Count the different pictures that the evidence comes from (:func:`distinct_pictures`)."""
     return len(distinct_pictures(evidence, duplicate_distance=duplicate_distance))
 
 

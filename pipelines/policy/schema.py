@@ -206,7 +206,7 @@ class Policy:
         return Thresholds(review=bands.review, strong=bands.strong, source=f"policy {self.version}")
 
     def agreement(self, network: str) -> tuple[float, str]:
-        """From which score on a second network agrees, and where that is said: by the policy, else as published.
+        """Return the score from which a second network agrees, and its source: the policy, else its publisher.
 
         Raises :class:`NotReadyError` for a network without a threshold.
         """
@@ -252,7 +252,7 @@ def _policy_file() -> TypeAdapter[PolicyFile]:
 
 
 def _sections(entries: dict[str, Any]) -> dict[str, Any]:
-    """What a file may leave to the packaged one: whole sections, never the version."""
+    """Return the sections that a file may leave to the packaged policy: all but version and bands."""
     return {key: value for key, value in entries.items() if key not in ("version", "bands")}
 
 
@@ -269,5 +269,5 @@ def _require_sense(name: str, settings: PolicyFile) -> None:
 
 
 def band_of(score: float, thresholds: Thresholds) -> Band:
-    """Which band a score at or above ``thresholds.review`` falls in."""
+    """Return the band of a score at or above ``thresholds.review``."""
     return "strong" if score >= thresholds.strong else "review"

@@ -356,7 +356,7 @@ def load_config(environment: Environment) -> Config:
 
 
 def _by_present_names(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The same settings, those of earlier names by their present ones. Raises ``ConfigError`` for one under both."""
+    """Return the settings with earlier names replaced by present ones. Raises ``ConfigError`` for one under both."""
     named = dict(values)
     for (table, before), after in _RENAMED.items():
         section = named.get(table)

@@ -57,7 +57,7 @@ class ViewsConfig:
     megapixels: Annotated[float, Field(gt=0, le=1000)] = 1.25
 
     def settings(self) -> ViewSettings | None:
-        """As the embeddings package takes it."""
+        """The settings in the form that ``embeddings`` takes; None when views are off."""
         if self.mode == "off":
             return None
         deciding = {one.name: getattr(self, one.name) for one in fields(ViewSettings) if one.name != "always"}

@@ -89,7 +89,7 @@ class Wanted:
 
     @property
     def key(self) -> dict[str, str]:
-        """What it is about."""
+        """The columns that name what the message is about."""
         return {"item_id": self.item_id, "content_key": self.content_key, "subject_id": self.subject_id}
 
 

@@ -27,31 +27,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.impostors import LFW_FACES, bounds, measure_impostors
 from benchmarks.machine import describe_machine
+from benchmarks.portraits import Portrait, fresh, portraits
 from benchmarks.transforms import CERTAIN, Transform, inverted, transforms, turned
 from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame, decode
 from embeddings.models.load import FaceModels, load_models
 from embeddings.types import UInt8
 from indexes.thresholds import published_thresholds
-from pipelines.sample.photographs import GROUP_FACES, Box, load_photographs
-from pipelines.sample.variants import around, crop, generate_variants, resize
+from pipelines.sample.photographs import Box, load_photographs
+from pipelines.sample.variants import generate_variants, resize
 from pipelines.settings.config import EmbeddingConfig, ImagesConfig, ViewsConfig
 
 FACELESS = ("coffee", "chelsea", "rocket", "coins", "motorcycle", "hubble", "brick", "page")
@@ -62,17 +60,6 @@ ROUNDS = 3
 """Times that a cost is measured; the least counts."""
 Float32 = npt.NDArray[np.float32]
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Portrait:
-    """A picture, the box of its face, whose it is, and what part it had in choosing the settings."""
-
-    person: str
-    picture: UInt8
-    box: Box
-    role: str
-    """``tuned``: chosen on it; ``held out``: misses on it were looked into; ``fresh``: none."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -238,38 +225,6 @@ def measure_cost(passes: Mapping[str, FaceModels], people: Sequence[Portrait]) -
         row |= {f"{label}_most_ms": round(max(times), 1) for label, times in least.items()}
         rows.append(row | {"ratio": round(float(np.mean(least["views"]) / np.mean(least["single"])), 2)})
     return rows
-
-
-def portraits(models: FaceModels) -> Iterator[Portrait]:
-    """Everybody in the packaged photographs and in the folder of ``LIKENESS_PHOTOGRAPHS``."""
-    pictures = load_photographs(("astronaut", "stranger", "group"))
-    heads = [("astronaut", pictures["astronaut"]), ("stranger", pictures["stranger"])]
-    heads += [(f"group {at}", crop(pictures["group"], around(box, margin=0.5))) for at, box in enumerate(GROUP_FACES)]
-    folder = os.environ.get("LIKENESS_PHOTOGRAPHS")
-    for file in sorted(Path(folder).glob("?/*.jpg")) if folder else []:
-        heads.append((f"photographs {file.parent.name}", np.array(Image.open(file).convert("RGB"))))
-    for person, picture in heads:
-        head = crop(picture, around(largest_face(picture, models), margin=1.0))
-        yield Portrait(person, head, largest_face(head, models), "tuned" if person.startswith("group") else "held out")
-
-
-def fresh(models: FaceModels) -> Iterator[Portrait]:
-    """Faces on which nothing was chosen: the cameraman, and those in pictures of several people in that folder."""
-    folder = os.environ.get("LIKENESS_PHOTOGRAPHS")
-    shared = (
-        [np.array(Image.open(file).convert("RGB")) for file in sorted(Path(folder).glob("??/*.jpg"))] if folder else []
-    )
-    for picture in (*load_photographs(("camera",)).values(), *shared):
-        for x1, y1, x2, y2 in models.detector.detect(picture).boxes.tolist():
-            head = crop(picture, around((int(x1), int(y1), int(x2), int(y2)), margin=1.0))
-            yield Portrait("fresh", head, largest_face(head, models), "fresh")
-
-
-def largest_face(picture: UInt8, models: FaceModels) -> Box:
-    """The box of the largest face. Raises :class:`ValueError` when there is none."""
-    boxes = models.detector.detect(picture).boxes
-    x1, y1, x2, y2 = max(boxes.tolist(), key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-    return int(x1), int(y1), int(x2), int(y2)
 
 
 def print_table(title: str, rows: Sequence[Row], console: Console) -> None:

@@ -26,8 +26,9 @@ import numpy as np
 from benchmarks.faces_insightface import photographs
 from benchmarks.machine import describe_machine
 from embeddings.faces.recognition import normalise
+from embeddings.models.packs import OPENCV_ZOO
 from embeddings.models.runtimes import MIN_COSINE, Runtime, inspect_machine, open_session
-from embeddings.models.weights import OPENCV_ZOO, ModelFile, prepared_graph
+from embeddings.models.weights import ModelFile, prepared_graph
 from embeddings.types import ModelSession, UInt8
 
 PEER = Runtime("onnxruntime", "fp32")

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, LikenessError
-from embeddings.models.weights import find_pack
+from embeddings.models.packs import find_pack
 from pipelines.cases.subject_record import verify_subjects
 from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.corpus.manifest import list_shards, require_not_ahead

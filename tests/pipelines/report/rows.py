@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.models.weights import find_pack, model_id
+from embeddings.models.packs import find_pack
+from embeddings.models.weights import model_id
 from indexes.corpus import ShardEntry
 from pipelines.corpus.manifest import insert_shard, mark_covered
 from pipelines.database import set_state

@@ -1,4 +1,4 @@
-"""Portraits for :mod:`benchmarks.robustness` and :mod:`benchmarks.impostors`: faces cut out of photographs, with room."""
+"""Portraits for :mod:`benchmarks.robustness` and :mod:`benchmarks.impostors`: faces cut out with room."""
 
 from __future__ import annotations
 

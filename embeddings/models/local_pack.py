@@ -97,7 +97,7 @@ class PackFile:
 
 
 def read_local_pack(folder: Path, *, known: Mapping[str, Pack]) -> Pack:
-    """The pack in ``folder``. Raises :class:`WeightsError` naming what is wrong; names of ``known`` ones are refused."""
+    """The pack in ``folder``. Raises :class:`WeightsError` naming what is wrong, such as the name of a ``known`` one."""
     try:
         stated = TypeAdapter(PackFile).validate_python(read_toml(folder / "pack.toml")[0])
     except OSError as error:

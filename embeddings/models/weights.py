@@ -1,7 +1,8 @@
 """Model files: what a pack is, where its files lie, whether they are the right bytes, and the model id.
 
 Owns the types of packs and the cache of prepared graphs; which packs there are is in :mod:`embeddings.models.packs`.
-Knows nothing of runtimes and images. A file's bytes are read once, checked against their SHA-256 and handed on as bytes, so nothing can change between check and use.
+Knows nothing of runtimes and images. A file's bytes are read once, checked against their SHA-256 and handed on as
+bytes, so nothing can change between check and use.
 """
 
 from __future__ import annotations

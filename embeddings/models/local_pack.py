@@ -97,7 +97,10 @@ class PackFile:
 
 
 def read_local_pack(folder: Path, *, known: Mapping[str, Pack]) -> Pack:
-    """The pack in ``folder``. Raises :class:`WeightsError` naming what is wrong, such as the name of a ``known`` one."""
+    """The pack in ``folder``. Raises :class:`WeightsError` naming what is wrong.
+
+    ``known``: the packs whose names it may not have, and whose detector it may use.
+    """
     try:
         stated = TypeAdapter(PackFile).validate_python(read_toml(folder / "pack.toml")[0])
     except OSError as error:

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from scipy.stats import beta
 from skimage.data import lfw_subset
 
-from benchmarks.portraits import Portrait
-from benchmarks.transforms import Transform, transforms, turned
+from benchmarks.inputs.portraits import Portrait
+from benchmarks.inputs.transforms import Transform, transforms, turned
 from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame
 from embeddings.models.load import FaceModels

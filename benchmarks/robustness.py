@@ -8,7 +8,7 @@ result reaches the review threshold (0.363) with the untouched portrait; ``other
 person's other photographs as references, which only that folder offers. The peer is the plain single-view pass, on the
 same pixels in the same run; ``always`` is the third pass, searching every frame in full.
 
-1. Every transform of :mod:`benchmarks.transforms`, on every portrait.
+1. Every transform of :mod:`benchmarks.inputs.transforms`, on every portrait.
 2. Held out: the settings were first chosen on the faces of the group photograph (*tuned*). Misses of the portraits of
    part 1 that were *held out*, at other angles than these, led to changes of code and of settings, so they are not
    clean either. Nothing was chosen on the *fresh* ones: the cameraman, and the folder's pictures of several people (in
@@ -26,7 +26,6 @@ transforms that say so. The exit status is 1 when that fails.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -36,13 +35,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.finish import finish, print_rows
 from benchmarks.impostors import LFW_FACES, bounds, measure_impostors
-from benchmarks.machine import describe_machine
-from benchmarks.portraits import Portrait, fresh, portraits
-from benchmarks.transforms import CERTAIN, Transform, inverted, transforms, turned
+from benchmarks.inputs.portraits import Portrait, fresh, portraits
+from benchmarks.inputs.transforms import CERTAIN, Transform, inverted, transforms, turned
 from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame, decode
 from embeddings.models.load import FaceModels, load_models
@@ -79,7 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         passes = load_passes(Path(cache), always=options.always)
     people, unseen = list(portraits(passes["single"])), list(fresh(passes["single"]))
     references = np.stack([vectors_in(one.picture, passes["single"])[0] for one in people])
-    console = Console(width=None if sys.stdout.isatty() else 150)
     results: dict[str, list[Row]] = {}
     for title, made in (
         ("transforms", lambda: measure_transforms(passes, people, references, chosen)),
@@ -89,10 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("cost", lambda: measure_cost(passes, people)),
     ):
         results[title] = made()
-        print_table(title, results[title], console)
-    if options.json:
-        print(json.dumps(results | {"machine": describe_machine()}))
-    return 0 if all(row["correct"] for row in results["transforms"]) else 1
+        print_rows(results[title], list(results[title][0]), title=title, err=options.json)
+    return finish(results.pop("transforms"), as_json=options.json, **results)
 
 
 def load_passes(cache: Path, *, always: bool) -> dict[str, FaceModels]:
@@ -225,14 +219,6 @@ def measure_cost(passes: Mapping[str, FaceModels], people: Sequence[Portrait]) -
         row |= {f"{label}_most_ms": round(max(times), 1) for label, times in least.items()}
         rows.append(row | {"ratio": round(float(np.mean(least["views"]) / np.mean(least["single"])), 2)})
     return rows
-
-
-def print_table(title: str, rows: Sequence[Row], console: Console) -> None:
-    """The rows for people."""
-    table = Table(*(name.replace("_", " ") for name in rows[0]), title=title)
-    for row in rows:
-        table.add_row(*("-" if value is None else str(value) for value in row.values()))
-    console.print(table)
 
 
 if __name__ == "__main__":

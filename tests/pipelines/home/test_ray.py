@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from benchmarks.synthetic import real_references
+from benchmarks.inputs.synthetic import real_references
 from embeddings.errors import NotReadyError
 from embeddings.types import vectors_of
 from pipelines.corpus.manifest import list_shards

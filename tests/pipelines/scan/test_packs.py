@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.insightface_networks import SMALL_DETECTOR, SMALL_RECOGNISER, arcface_like, scrfd_like
+from benchmarks.inputs.insightface_networks import SMALL_DETECTOR, SMALL_RECOGNISER, arcface_like, scrfd_like
 from embeddings.errors import WeightsError
 from embeddings.models.packs import AURAFACE, BUFFALO_L, DownloadedFile, find_pack, packs
 from embeddings.models.weights import Pack, model_id

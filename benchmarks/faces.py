@@ -5,8 +5,8 @@
 Work: files of 0.3 to 4 Mpx with 0 to 6 faces, mostly JPEG (``pipelines.sample.variants``), to boxes and unit vectors.
 Ours: :func:`embeddings.shard.embed_shard` with one thread a core and the plain pass, which does what the peers do, once
 on ONNX Runtime in float32 and once on what ``--runtime`` gives where that is something else; and, ``with views``, as it
-runs by default, looking again for hidden faces, which no peer does. Peers: :mod:`benchmarks.workers.opencv_loop` with the
-same weights and OpenCV's default threads, at full size, and with images shrunk to 640 first.
+runs by default, looking again for hidden faces, which no peer does. Peers: :mod:`benchmarks.workers.opencv_loop` with
+the same weights and OpenCV's default threads, at full size, and with images shrunk to 640 first.
 
 Method: each side is a process of its own, and they take turns, ``--turn`` images at a time, so that noise of the
 machine meets all alike. ``ratio`` is the median over the turns of the peer's seconds by ours; ``cpu_ratio`` compares

@@ -1,7 +1,8 @@
 """The measured side of :mod:`benchmarks.faces`: the embedding core in a process of its own, on files it is told.
 
 A worker of :mod:`benchmarks.workers.turns`: ``{"files": [...]}`` -> seconds and faces; ``{"save": path}`` -> everything
-found goes into an ``.npz`` file (:func:`benchmarks.workers.opencv_loop.load_found`), with processor seconds and peak memory.
+found goes into an ``.npz`` file (:func:`benchmarks.workers.opencv_loop.load_found`), with processor seconds and peak
+memory.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class RayEngine:
         common: Common,
         arguments: Iterable[Argument],
     ) -> Iterator[Result]:
-        """See :class:`pipelines.home.engine.Engine`. At most twice as many tasks as there are workers are under way."""
+        """Yield the results in order, with at most twice as many tasks under way as there are workers."""
         task: Any = ray.remote(num_cpus=self._config.cpus, max_retries=self._config.max_retries)(_call)
         worker = _Worker(workspace.opener, self._place, self._config.cpus)
         shared = ray.put(common)
@@ -89,10 +89,10 @@ class RayEngine:
 
 
 def _require_listening(address: str) -> None:
-    """Ray itself tries an address for minutes. Raises :class:`NotReadyError` when nobody listens there."""
+    """Raise :class:`NotReadyError` when nobody listens at ``address``, which Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
-        return  # empty, or "auto": what Ray finds by itself
+        return  # empty or "auto": Ray finds an address by itself
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
@@ -118,7 +118,7 @@ class _Worker:
 def _call(
     function: Callable[[Workspace, Common, Argument], Result], worker: _Worker, common: Common, argument: Argument
 ) -> Result:
-    """One task, in a worker, whose workspace loads its models once and follows the files that settings name."""
+    """Run one task in a worker, whose workspace loads its models once and follows the files that settings name."""
     home, config_path = worker.place
     environment = read_environment(home=Path(home), config_path=Path(config_path) if config_path else None)
     return function(_kept(worker).workspace(environment), common, argument)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pipelines.database.tables.base import metadata
 from pipelines.database.tables.corpus import content_shards, coverage, examined, shards
-from pipelines.database.tables.findings import decisions, hits, kept_evidence, model_verdicts, verdicts
+from pipelines.database.tables.findings import decisions, hits, kept_evidence, model_verdicts, second_opinions, verdicts
 from pipelines.database.tables.ledger import contents, items, manifests, model_files, superseded
 from pipelines.database.tables.messages import outbox
 from pipelines.database.tables.record import audit, calibrations, day_approvals, runs, state
@@ -36,6 +36,7 @@ __all__ = [
     "outbox",
     "requests",
     "runs",
+    "second_opinions",
     "seeds",
     "shards",
     "state",

@@ -70,12 +70,30 @@ kept_evidence = sa.Table(
     sa.Column("kept_at", UTCDateTime, nullable=False),
     sa.Column("lapsed_at", UTCDateTime),
 )
-"""What a hit was found in, kept to be looked at whatever becomes of the source, sealed under the subject's key.
+"""What each hit was found in, sealed under the subject's key, to be looked at when the source has it no more.
 
 ``sealed_picture``: a JPEG of the face with its margin, or of the whole picture; ``sealed_passage``: the text around a
 name. ``bytes``: of both as sealed. ``problem``: why there is no picture so far; null: there is, or the item is none.
 ``attempts`` and ``retry_at``: as of ``contents``. ``lapsed_at``: when a run first saw that the hit is not in force any
 more; null: it is."""
+
+second_opinions = sa.Table(
+    "second_opinions",
+    metadata,
+    sa.Column("hit_id", sa.String, primary_key=True),
+    sa.Column("subject_id", sa.String, nullable=False, index=True),
+    sa.Column("network_id", sa.String, nullable=False),
+    sa.Column("opinion", sa.String, nullable=False),  # agrees, denies, or why there is none: see below
+    sa.Column("score", sa.Float),
+    sa.Column("threshold", sa.Float, nullable=False),
+    sa.Column("threshold_source", sa.String, nullable=False),
+    sa.Column("reference_id", sa.String),
+    sa.Column("subject_version", sa.Integer, nullable=False),
+    sa.Column("given_at", UTCDateTime, nullable=False),
+)
+"""At most one row per hit, of the network that was asked last. ``opinion``: ``agrees`` where ``score`` reaches
+``threshold``, else ``denies``; ``none:<reason>``: it could not be asked, and says nothing. ``score``: of the reference
+``reference_id``, the most alike of those that the subject had at ``subject_version``."""
 
 verdicts = sa.Table(
     "verdicts",

@@ -46,9 +46,9 @@ calibrations = sa.Table(
     sa.Column("document", sa.Text, nullable=False),
     sa.Column("seal", sa.String(64), nullable=False),
 )
-"""What was measured, once and for all. The id is a digest of ``document``, from which the other columns are copied;
-null thresholds: the data could not support one. ``seal`` is a MAC over the row. Which one is in force is a fact in
-``state``, with a MAC of its own."""
+"""Calibrations, which are never changed. The id is a digest of ``document``, from which the other columns are copied;
+a null threshold is one that the data could not support. ``seal`` is a MAC over the row. The calibration in force is
+named by a fact in ``state``, with a MAC of its own."""
 
 day_approvals = sa.Table(
     "day_approvals",
@@ -64,9 +64,9 @@ day_approvals = sa.Table(
     sa.Column("withdrawn_at", UTCDateTime),
     sa.Column("withdrawn_by", sa.String),
 )
-"""Days that somebody let go on although checks had stopped them. ``checks``: JSON, check -> the figures that were
-approved, and no worse ones; ``digest``: of day, source and figures, as they were shown. One approval stands for a day:
-the one without ``withdrawn_at``."""
+"""Days that somebody approved although checks had stopped them. ``checks``: JSON, check -> the approved figures; worse
+ones stop the day again. ``digest``: digest of day, source and figures as they were shown. The approval in force is the
+one without ``withdrawn_at``."""
 
 audit = sa.Table(
     "audit",

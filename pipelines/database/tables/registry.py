@@ -60,7 +60,7 @@ seeds = sa.Table(
     sa.Column("subject_id", sa.String, nullable=False, index=True),
     sa.Column("kind", sa.String, nullable=False),  # sha256, payload, pdq
     sa.Column("digest", sa.String(64), nullable=False),
-    sa.Column("model_id", sa.String, nullable=False),  # of the hash: seeds of another are not compared
+    sa.Column("model_id", sa.String, nullable=False),  # the kind of hash: seeds of another are not compared
     sa.Column("decision_id", sa.String, nullable=False, index=True),
     sa.Column("created_at", UTCDateTime, nullable=False),
     sa.Column("revoked_at", UTCDateTime),

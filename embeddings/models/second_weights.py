@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from embeddings.errors import WeightsError
+from embeddings.models.packs import find_pack
 from embeddings.models.preparation import PREPARATION_VERSION
-from embeddings.models.weights import ModelFile, WheelFile, find_pack
+from embeddings.models.weights import ModelFile, WheelFile
 
 OFF: Final = "off"
 DLIB: Final = "dlib"

@@ -21,10 +21,6 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError, StateError
-from pipelines.database import calibrations as calibrations  # completes the metadata
-from pipelines.database import days as days  # completes the metadata
-from pipelines.database import evidence as evidence  # completes the metadata
-from pipelines.database import second_opinions as second_opinions  # completes the metadata
 from pipelines.database import tables
 from pipelines.database.accounting import Account, listen
 from pipelines.database.parts import parts
@@ -216,8 +212,8 @@ class Database:
                     tables.subject_keys,
                     tables.templates,
                     tables.subjects,
-                    evidence.seeds,
-                    evidence.kept_evidence,
+                    tables.seeds,
+                    tables.kept_evidence,
                 )
                 for table in personal:
                     connection.execute(sa.text(f"VACUUM {table.name}"))

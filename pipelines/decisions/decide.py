@@ -19,9 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import InputError, StateError
-from pipelines.database.evidence import decisions
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, outbox
+from pipelines.database.tables import decisions, hits, items, outbox
 from pipelines.database.times import moment
 from pipelines.decisions.log import record_made, record_restored, record_reversed
 from pipelines.hits.counting import hits_in_force

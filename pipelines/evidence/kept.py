@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, outbox
+from pipelines.database.tables import hits, items, kept_evidence, outbox
 from pipelines.hits.counting import is_rejected, live_hits
 from pipelines.home.clock import acts
 from pipelines.home.sealing import Sealer, associated_data, seal, unseal

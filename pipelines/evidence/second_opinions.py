@@ -27,10 +27,8 @@ from embeddings.errors import ItemError, NotReadyError, WeightsError
 from embeddings.faults import guarded
 from embeddings.models.second_weights import require_second_weights
 from embeddings.types import Float32, UInt8
-from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
-from pipelines.database.second_opinions import second_opinions
-from pipelines.database.tables import hits, items, subject_keys, subjects, templates
+from pipelines.database.tables import hits, items, kept_evidence, second_opinions, subject_keys, subjects, templates
 from pipelines.evidence.kept import evidence_aad
 from pipelines.hits.counting import hits_in_force
 from pipelines.home.clock import acts

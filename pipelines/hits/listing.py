@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError
-from pipelines.database.second_opinions import second_opinions
-from pipelines.database.tables import hits, items, verdicts
+from pipelines.database.tables import hits, items, second_opinions, verdicts
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, outside, said, verdict_of_hit
 

@@ -20,9 +20,8 @@ from embeddings.errors import CorruptionError, StateError
 from indexes.det import DetPoint, OperatingPoint, Rate
 from indexes.thresholds import Thresholds
 from pipelines.database import get_state, set_state
-from pipelines.database.calibrations import calibrations
 from pipelines.database.tables import audit as audit_rows
-from pipelines.database.tables import state
+from pipelines.database.tables import calibrations, state
 from pipelines.home import audit
 from pipelines.home.sealing import Sealer
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from embeddings.content.clip_weights import ClipSettings, find_weights
 from embeddings.errors import ConfigError, WeightsError
-from embeddings.models.weights import LOCAL
+from embeddings.models.packs import LOCAL
 from pipelines.settings.config import Config
 from pipelines.settings.environment import Environment
 
@@ -105,10 +105,11 @@ def database_file(environment: Environment, config: Config) -> Path | None:
 
 def _pack_files(setting: str, folder: Path) -> list[SettingsFile]:
     from embeddings.models.local_pack import LocalFile, read_local_pack
+    from embeddings.models.packs import packs
 
     listed = [SettingsFile(setting, folder / "pack.toml")]
     try:
-        pack = read_local_pack(folder, reserved=frozenset())
+        pack = read_local_pack(folder, known=packs())
     except WeightsError:
         return listed  # loading the pack says what is wrong
     sources = (pack.detector.source, pack.recognizer.source)

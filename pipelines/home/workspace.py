@@ -19,8 +19,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
+from embeddings.models.packs import find_pack
 from embeddings.models.second_weights import DLIB, OFF, network_id
-from embeddings.models.weights import find_pack, model_id
+from embeddings.models.weights import model_id
 from embeddings.settings import ImageLimits
 from indexes.thresholds import Thresholds
 from pipelines.database import Database, get_state
@@ -29,7 +30,7 @@ from pipelines.home.attempts import WATCHDOG
 from pipelines.home.calibration_cover import Cover, count_templates, cover_of, stricter
 from pipelines.home.calibrations import Calibration, accepted_templates, calibration_in_force
 from pipelines.home.clock import WatchedClock, believed
-from pipelines.home.engine import Engine, open_engine
+from pipelines.home.engine import Engine, LocalEngine
 from pipelines.home.failpoints import Failpoints
 from pipelines.home.recent import RecentContents
 from pipelines.home.sealing import Sealer, load_master_key
@@ -127,7 +128,7 @@ class Workspace:
     def models(self) -> FaceModels:
         """Detector and recogniser, loaded on first use. Raises :class:`WeightsError` before terms are accepted."""
         from embeddings.models.load import load_models
-        from pipelines.home.licences import require_accepted  # it works on workspaces
+        from pipelines.home.licences import require_accepted
 
         with self.database.read() as connection:
             require_accepted(connection, find_pack(self.config.embedding.pack))
@@ -191,7 +192,11 @@ class Workspace:
     @cached_property
     def engine(self) -> Engine:
         """The engine that batches and shards run on. Raises :class:`NotReadyError` when Ray cannot be had."""
-        return open_engine(self.config, self.environment)
+        if self.config.engine == "local":
+            return LocalEngine()
+        from pipelines.home.ray_engine import RayEngine  # an extra: imported only where it was chosen
+
+        return RayEngine(self.config.ray, self.environment)
 
     @property
     def thresholds(self) -> Thresholds:

@@ -13,9 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.headers.evidence import HeaderText
-from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
-from pipelines.database.tables import items
+from pipelines.database.tables import items, model_files
 from pipelines.home.sealing import Sealer
 from pipelines.intake.model_reading import READ, KnownFile, ReadModel
 

@@ -12,8 +12,7 @@ from sqlalchemy.engine import Connection
 from embeddings.images.pdq import pdq_score
 from indexes.thresholds import Thresholds
 from pipelines.database.in_force import is_in_force
-from pipelines.database.second_opinions import second_opinions
-from pipelines.database.tables import hits, items
+from pipelines.database.tables import hits, items, second_opinions
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.home.workspace import Workspace

@@ -40,9 +40,8 @@ from sqlalchemy.engine import Connection
 
 from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.database import get_state, set_state
-from pipelines.database.evidence import decisions, model_files, seeds
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items
+from pipelines.database.tables import decisions, hits, items, model_files, seeds
 from pipelines.hits.counting import SAME_FINGERPRINT
 from pipelines.home.workspace import new_id
 

@@ -19,8 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
-from pipelines.database.evidence import decisions
-from pipelines.database.tables import hits, items, outbox, requests
+from pipelines.database.tables import decisions, hits, items, outbox, requests
 from pipelines.takedown.effects import EFFECT_WORDS, effect
 from pipelines.takedown.outbox import BLOCK, DONE, EFFECTS, TAKEDOWN, WITHDRAWAL, WITHDRAWN
 

@@ -21,8 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, InputError, StateError
-from pipelines.database.days import day_approvals
-from pipelines.database.tables import items
+from pipelines.database.tables import day_approvals, items
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id

@@ -192,7 +192,7 @@ class Database:
             raise NotReadyError(f"the database is at revision {found}, this version needs {HEAD}: run `likeness init`")
 
     def revision(self) -> str | None:
-        """The revision of the schema as Alembic recorded it; None for a database without tables."""
+        """Return the revision of the schema as Alembic recorded it; None for a database without tables."""
         with self.read() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None

@@ -266,7 +266,7 @@ def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple
 
 
 def _named(tx: Connection, hit_ids: Sequence[str]) -> list[Row[Any]]:
-    """These hits with the kind of their items, in the order given. Raises :class:`StateError`."""
+    """Read these hits with the kind of their items, in the order given. Raises :class:`StateError` for unknown ones."""
     columns = [*(hits.c[name] for name in ("hit_id", "item_id", *DecisionScope._fields)), items.c.kind]
     query = sa.select(*columns).select_from(hits.outerjoin(items, items.c.item_id == hits.c.item_id))
     found: dict[str, Row[Any]] = {}

@@ -150,12 +150,12 @@ def list_hits(
 
 
 def with_second_opinions(source: sa.FromClause) -> sa.FromClause:
-    """``hits``, joined or not, with what a second network says of them, if one was asked."""
+    """Join ``hits``, joined already or not, with the opinions of a second network, if it was asked."""
     return source.outerjoin(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
 
 
 def second_columns() -> list[sa.Label[Any]]:
-    """What is shown of a second network's opinion: ``second_opinion``, its score, threshold and network."""
+    """Return the columns that show a second network's opinion: ``second_opinion``, its score, threshold and network."""
     given = second_opinions.c
     return [
         given.opinion.label("second_opinion"),

@@ -144,7 +144,8 @@ _SECOND: Final = [
 
 
 def _second_of(row: Any, policy: Policy) -> SecondOpinion | None:
-    """What the second network in force says of a row, by the threshold of the policy; None: it was not asked."""
+    """Return the opinion of the second network in force on a row, by the policy's threshold; None if it was not
+    asked."""
     if row.second_network_id is None or row.second_score is None:
         asked = row.second_network_id is not None
         return SecondOpinion(row.second_network_id, row.second_opinion, None, row.second_threshold) if asked else None

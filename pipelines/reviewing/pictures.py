@@ -19,7 +19,7 @@ from embeddings.faults import guarded
 from embeddings.types import UInt8
 from pipelines.database.tables import items, templates
 from pipelines.decisions.looks import content_now, kept_picture, picture_now, record_look, reference_crop
-from pipelines.evidence.cutting import decoded
+from pipelines.evidence.cutting import decoded, widened
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.registry.templates import require_kept
@@ -32,6 +32,8 @@ SMALL_SIDE: Final = 200
 """Pixels of the longer side, at most."""
 _BLURRED_CELLS: Final = 14
 """Of what is left of a blurred picture's longer side: enough for a head and shoulders, too little for a face."""
+_CLOSE: Final = 0.62
+"""Of a face box's longer side, shown on each side of its middle."""
 _QUALITY: Final = 85
 _FRAME: Final = (214, 48, 49)
 
@@ -54,7 +56,7 @@ def show_face(
     row = record_look(workspace, hit_id, action="crop.view", actor=actor, **_how(veil, ahead))
     kept = kept_picture(workspace, hit_id)
     pixels = kept[0] if kept is not None else picture_now(workspace, row)
-    return _shown(pixels, veil, side=SMALL_SIDE if small else FACE_SIDE)
+    return _shown(pixels if small else _closer(pixels, row), veil, side=SMALL_SIDE if small else FACE_SIDE)
 
 
 def show_whole(workspace: Workspace, hit_id: str, *, actor: str, veil: Veil) -> Shown:
@@ -120,6 +122,21 @@ def _shown(pixels: UInt8, veil: Veil, *, side: int) -> Shown:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=_QUALITY)
     return Shown(buffer.getvalue())
+
+
+def _closer(pixels: UInt8, row: Any) -> UInt8:
+    """The face as large as references show it: a square around its box, out of the picture with the wider margin."""
+    if row.x1 is None:
+        return pixels
+    height, width = pixels.shape[:2]
+    box = (row.x1, row.y1, row.x2, row.y2)
+    left, top, right, bottom = widened(box, row)
+    scale = min(width / max(right - left, 1.0), height / max(bottom - top, 1.0))
+    reach = _CLOSE * max(box[2] - box[0], box[3] - box[1]) * scale
+    across, down = ((box[0] + box[2]) / 2 - left) * scale, ((box[1] + box[3]) / 2 - top) * scale
+    x1, y1 = max(0, round(across - reach)), max(0, round(down - reach))
+    x2, y2 = min(width, round(across + reach)), min(height, round(down + reach))
+    return pixels[y1:y2, x1:x2] if x2 > x1 and y2 > y1 else pixels
 
 
 def _framed(pixels: UInt8, row: Any) -> UInt8:

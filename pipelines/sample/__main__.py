@@ -202,6 +202,8 @@ def facts_of(workspace: Workspace, receiver: Receiver, folder: Path) -> dict[str
         "delivered": ", ".join(f"{count} {action}" for action, count in sorted(actions.items())),
         "reports": "  ".join(str(path) for path in reports),
         "state": f"LIKENESS_HOME={folder / 'home'} .venv/bin/likeness status",
+        "review": f"LIKENESS_HOME={folder / 'home'} .venv/bin/likeness account add me --role reviewer   then with the code "
+        f"LIKENESS_HOME={folder / 'home'} .venv/bin/likeness review   and open http://127.0.0.1:8400/invitation",
         "Dagster": f"make dev LIKENESS_HOME={folder / 'home'}   then open http://127.0.0.1:3000",
     }
 

@@ -188,5 +188,5 @@ def _error_page(visit: Visit, status: int, words: str) -> Response:
         return JSONResponse({"error": words}, status_code=status)
     shown: Person | None = visit.person
     return replace(visit, person=shown).page(
-        "error.html.j2", status=status, phrase=HTTPStatus(status).phrase, words=words
+        "error.html.j2", status=status, phrase=HTTPStatus(status).phrase, problem=words
     )

@@ -213,7 +213,7 @@
   }
 
   const does = {
-    map: () => { const map = document.getElementById("map"); map.open ? map.close() : map.showModal(); },
+    map: () => { const map = document.getElementById("map"); if (map.open) map.close(); else { map.showModal(); document.getElementById("map-close").focus(); } },
     undo: () => { const form = document.querySelector("#toast .undo"); if (form) sending.then(() => form.requestSubmit()); },
     confirm: () => weigh("confirm"),
     reject: () => weigh("reject"),

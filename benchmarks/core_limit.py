@@ -54,7 +54,7 @@ class Recorder:
         self._lock = threading.Lock()
 
     def run(self, inputs: Inputs) -> list[Float32]:
-        """As the session; keeps a copy of the inputs while ``kept`` is a list."""
+        """Run the session, and keep a copy of the inputs while ``kept`` is a list."""
         if self.kept is not None:
             with self._lock:
                 self.kept.append({name: value.copy() for name, value in inputs.items()})
@@ -89,7 +89,7 @@ def measure(contents: Sequence[Content], views: bool, cache: Path, rounds: int) 
     """One row: record the tensors once, then let pipeline and bare models take turns."""
     config = EmbeddingConfig(views=ViewsConfig(mode="uncertain" if views else "off"))
     models, detector, recognizer = recorded(config, cache)
-    workers, limits = config.worker_count(), ImagesConfig().limits()
+    workers, limits = config.worker_count(), ImagesConfig()
     detector.kept, recognizer.kept = [], []
     expected = embed_shard(contents, models, limits=limits, workers=workers)
     tensors = [(detector.session, one) for one in detector.kept] + [

@@ -12,9 +12,9 @@ first. A peer only reads, decodes, detects and recognises; what a sweep does bey
 
 Method: each side is a process of its own, and they take turns, shard by shard (256 images): while one runs the others
 are stopped, so noise of the machine meets all alike. ``ratio`` is the median over the shards of the peer's seconds by
-ours, with what we spend outside of shards (listing, matching, judging) spread over them evenly. ``ratio_of_totals`` is
-what it says; ``cpu_ratio`` compares processor seconds, which a busy machine stretches less. Models are loaded before
-the clock starts, on all sides; ``peak_mb`` includes them.
+ours, with what we spend outside of shards (listing, matching, judging) spread over them evenly. ``ratio_of_totals``
+compares the sums; ``cpu_ratio`` compares processor seconds, which a busy machine stretches less. Models are loaded
+before the clock starts, on all sides; ``peak_mb`` includes them.
 
 Correct means: every item is settled; at least 0.99 of the faces that the peer finds at our detector's size are among
 ours, and ours are no fewer, with a median cosine of at least 0.95; and the hits are exactly those of brute force. The
@@ -42,7 +42,7 @@ from rich.table import Table
 
 from benchmarks.agreement import Agreement, agreement, found_by_name, hits_are_exact, stored_faces
 from benchmarks.machine import describe_machine
-from benchmarks.opencv_loop import Found, load_found
+from benchmarks.opencv_loop import FoundFaces, load_found
 from benchmarks.synthetic import make_home, write_variants
 from benchmarks.turns import Message, Worker
 from pipelines.home.workspace import Workspace, open_workspace
@@ -67,7 +67,7 @@ class Measured:
     images: list[int]
     ours: list[float]
     peers: dict[str, list[float]]
-    found: dict[str, dict[str, Found]]
+    found: dict[str, dict[str, FoundFaces]]
     peer_ends: dict[str, Message]
     """Each peer's last answer: processor seconds and peak memory."""
 

@@ -29,7 +29,7 @@ MOST_OTHERS: Final = 60
 _TIERS: Final = ("face", "exact", "header", "text")
 _SHOWN: Final = (
     *("hit_id", "item_id", "tier", "place", "match", "template_id", "seed_id", "frame", "face"),
-    *("x1", "y1", "x2", "y2", "view", "model_id", "found_by", "found_at"),
+    *("x1", "y1", "x2", "y2", "view", "found_by_id", "found_by", "found_at"),
 )
 
 
@@ -52,7 +52,7 @@ class CaseHit:
     frame: int | None
     box: tuple[float, float, float, float] | None
     view: str | None
-    model_id: str
+    found_by_id: str
     found_by: str
     found_at: datetime
     kind: str
@@ -136,7 +136,7 @@ def read_case(connection: Connection, key: CaseKey) -> CaseFacts:
     found = _hits(connection, key)
     about = connection.execute(sa.select(items).where(items.c.item_id == key.about)).first()
     shown = found[:MOST_HITS]
-    models = {hit.model_id for hit in shown if hit.tier == "face"}
+    models = {hit.found_by_id for hit in shown if hit.tier == "face"}
     return CaseFacts(
         key=key,
         kind=about.kind if about else None,
@@ -170,7 +170,7 @@ def handle_of(item_id: str) -> str:
 
 
 def _hits(connection: Connection, key: CaseKey) -> list[CaseHit]:
-    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_sha256", "model_id")]
+    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
     unsure = sa.select(decisions.c.decision_id).where(*same, decisions.c.decision == "unsure")
     stands = unsure.where(decisions.c.reversed_at.is_(None)).correlate(hits).exists()
     kept = sa.select(kept_evidence.c.hit_id).where(

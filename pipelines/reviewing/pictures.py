@@ -87,8 +87,9 @@ def show_reference(
 
 def show_other(workspace: Workspace, key: CaseKey, item_id: str, *, actor: str, veil: Veil) -> Shown:
     """A small picture of another item of the same model, from the source; raises as :func:`show_face`."""
-    columns = [items.c[name] for name in ("item_id", "sealed_record", "live", "width", "content_sha256")]
-    own = sa.select(*columns, items.c.content_sha256.label("content_now"), sa.literal("face").label("tier"))
+    columns = [items.c[name] for name in ("item_id", "sealed_record", "live", "width")]
+    content = (items.c.content_sha256.label(name) for name in ("content_key", "content_now"))
+    own = sa.select(*columns, *content, sa.literal("face").label("tier"))
     with workspace.database.write() as tx:
         row: Any = tx.execute(own.where(items.c.item_id == item_id, belongs_to(key.about))).first()
         if row is None:

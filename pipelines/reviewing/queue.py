@@ -160,7 +160,7 @@ def _requested(connection: Connection, key: CaseKey | None) -> dict[str, datetim
 
 def _unsure(connection: Connection, key: CaseKey | None) -> dict[CaseKey, dict[str, int]]:
     """Case -> who is unsure -> of how many hits that wait."""
-    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_sha256", "model_id")]
+    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
     stands = sa.and_(*same, decisions.c.decision == "unsure", decisions.c.reversed_at.is_(None))
     waiting = hits_that_wait(connection, key)
     query = waiting.select_from(waiting.get_final_froms()[0].join(decisions, stands)).with_only_columns(

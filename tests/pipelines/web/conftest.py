@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def platform(workspace: Workspace, uploads: Path) -> Iterator[Workspace]:
+def platform(workspace: Workspace, uploads: Path) -> Workspace:
     """One person, found in two pictures of a model with a name beside one, in a single picture, and in a mature one."""
     enrol(workspace, person(1))
     upload(uploads, "m-a.png", picture(person(1), person(150)), parent_model="m-1", uploader="u-1")
@@ -35,7 +34,7 @@ def platform(workspace: Workspace, uploads: Path) -> Iterator[Workspace]:
     upload(uploads, "single.png", picture(person(1), person(160)), uploader="u-4")
     upload(uploads, "mature.png", picture(person(1), person(170)), uploader="u-5", nsfw_level="X")
     sweep(workspace, source_of(uploads), day=None)
-    yield workspace
+    return workspace
 
 
 @pytest.fixture

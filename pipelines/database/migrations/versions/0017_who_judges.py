@@ -6,7 +6,7 @@ from alembic import op
 from pipelines.database.times import UTCDateTime
 
 revision = "0017"
-down_revision = "0013"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 

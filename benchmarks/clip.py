@@ -45,7 +45,7 @@ from benchmarks.turns import Worker
 TURN = 64
 MIN_COSINE = 0.999
 ENLARGED = 5
-"""Every so manieth image is enlarged to ``LARGE`` pixels on its long side."""
+"""One image in so many is enlarged to ``LARGE`` pixels on its long side."""
 LARGE = 2000
 
 
@@ -114,7 +114,7 @@ def run(folder: Path, options: argparse.Namespace, say: Any) -> dict[str, Any]:
 
 
 def enlarge(file: Path) -> int:
-    """Replace a file by a JPEG of the same picture at ``LARGE`` pixels; how many pixels that are."""
+    """Replace a file by a JPEG of the same picture at ``LARGE`` pixels; return its number of pixels."""
     with Image.open(file) as opened:
         image = opened.convert("RGB")
     factor = LARGE / max(image.size)

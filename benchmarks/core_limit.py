@@ -54,7 +54,7 @@ class Recorder:
         self._lock = threading.Lock()
 
     def run(self, inputs: Inputs) -> list[Float32]:
-        """As the session; keeps a copy of the inputs while ``kept`` is a list."""
+        """Run the session, and keep a copy of the inputs while ``kept`` is a list."""
         if self.kept is not None:
             with self._lock:
                 self.kept.append({name: value.copy() for name, value in inputs.items()})

@@ -25,7 +25,7 @@ ROWS = {
 
 
 def run(module: str) -> tuple[Any, bool]:
-    """What a benchmark printed as JSON, None if it printed nothing, and whether it was content with it."""
+    """Run a benchmark; return what it printed as JSON, or None, and whether it exited with 0."""
     done = subprocess.run([sys.executable, "-m", module, "--json"], stdout=subprocess.PIPE, text=True, check=False)
     return (json.loads(done.stdout) if done.stdout.strip() else None), done.returncode == 0
 

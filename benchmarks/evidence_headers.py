@@ -114,7 +114,7 @@ def ours(path: Path) -> tuple[Mapping[str, str], int, set[str]]:
 
 
 def library(path: Path) -> tuple[Mapping[str, str], int]:
-    """What the format's own library says."""
+    """Metadata and number of tensors by the format's own library."""
     with safe_open(path, framework="np") as opened:
         return opened.metadata(), len(opened.keys())
 

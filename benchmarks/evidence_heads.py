@@ -92,7 +92,7 @@ class Vectors:
     dimension: int
 
     def shard(self, number: int) -> Float32:
-        """Those of one shard, unit float32 (n, dimension)."""
+        """The vectors of one shard, unit float32 (n, dimension)."""
         rows = min(SHARD_CONTENTS, self.count - number * SHARD_CONTENTS)
         random = np.random.default_rng([self.seed, number])
         return unit(random.standard_normal((rows, self.dimension), dtype=np.float32))
@@ -102,7 +102,7 @@ class Vectors:
         return range(-(-self.count // SHARD_CONTENTS))
 
     def everything(self) -> Float32:
-        """All of them in memory."""
+        """All vectors in memory."""
         return np.concatenate([self.shard(number) for number in self.shards()])
 
 
@@ -263,7 +263,7 @@ def nearest_in_memory(vectors: Float32, query: Float32) -> list[int]:
 
 
 def timed(work: Any) -> tuple[Any, float]:
-    """What a call gives, and its seconds."""
+    """Result and seconds of a call."""
     started = time.perf_counter()
     return work(), time.perf_counter() - started
 

@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def distances(scene: UInt8, face: UInt8, *, share: float) -> Iterator[int]:
-    """Of the scene to itself with the face in each of nine places, filling this share of its area."""
+    """Distances of the scene to itself with the face in each of nine places, filling this share of its area."""
     factor = (share * WIDTH * HEIGHT / (face.shape[0] * face.shape[1])) ** 0.5
     width, height = int(face.shape[1] * factor), int(face.shape[0] * factor)
     pasted = resize(face, width=width, height=height)

@@ -66,7 +66,7 @@ def copy_of(picture: UInt8) -> UInt8:
 
 
 def differing(left: bytes, right: bytes) -> int:
-    """Bits of 256."""
+    """Number of the 256 bits that differ."""
     return (int.from_bytes(left) ^ int.from_bytes(right)).bit_count()
 
 

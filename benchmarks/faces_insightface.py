@@ -143,6 +143,14 @@ def calibrated_detector(images: Sequence[UInt8]) -> bytes:
     return scrfd_like(DET_10G, seed=1, score_bias=float(bias), score_gain=scale)
 
 
+def centred_recogniser(images: Sequence[UInt8]) -> bytes:
+    """A recogniser whose embeddings of ``images`` are centred, so that different faces differ."""
+    features = onnxruntime.InferenceSession(arcface_like(R50, seed=2))
+    blobs = cv2.dnn.blobFromImages(list(images[:8]), 1 / 127.5, (112, 112), (127.5, 127.5, 127.5))
+    centre = features.run(None, {"input.1": blobs})[0].mean(axis=0)
+    return arcface_like(R50, seed=2, centre=centre)
+
+
 def giga_macs(file: bytes, shape: Sequence[int]) -> float:
     """Multiply-accumulates of the convolutions and products of a network for one input, in 10**9."""
     model = onnx.load_from_string(file)
@@ -200,11 +208,7 @@ def recognition_cosine(ours: Ours, reference: Ours, images: Sequence[UInt8]) -> 
 
 def measure(images: Sequence[UInt8], repeats: int, folder: Path) -> list[dict[str, Any]]:
     """Write the files, let both sides take turns, check, and describe."""
-    detector = calibrated_detector(images)
-    features = onnxruntime.InferenceSession(arcface_like(R50, seed=2))
-    blobs = cv2.dnn.blobFromImages(list(images[:8]), 1 / 127.5, (112, 112), (127.5, 127.5, 127.5))
-    centre = features.run(None, {"input.1": blobs})[0].mean(axis=0)
-    recogniser = arcface_like(R50, seed=2, centre=centre)
+    detector, recogniser = calibrated_detector(images), centred_recogniser(images)
     (folder / "det.onnx").write_bytes(detector)
     (folder / "rec.onnx").write_bytes(recogniser)
     machine, workers = inspect_machine(), len(os.sched_getaffinity(0))

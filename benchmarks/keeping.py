@@ -1,4 +1,4 @@
-"""What does it cost to keep what hits were found in? Beside the sweep that found them.
+"""How much does keeping the evidence of hits cost, beside the sweep that found them?
 
     python -m benchmarks.keeping [--images 300] [--seed 0] [--json]
 

@@ -141,12 +141,12 @@ def filled_home(home: Path, options: argparse.Namespace) -> Iterator[Store]:
     try:
         yield Store(workspace, vectors, targets, index)
     finally:
-        del workspace.__dict__["models"]  # there is nothing to close
+        del workspace.__dict__["models"]  # they have nothing to close
         workspace.close()
 
 
 def give_models(workspace: Workspace, population: Population) -> None:
-    """Vectors are made here, so there is nothing to detect or to recognise: only an id, a dimension and a canary."""
+    """Give the workspace models without networks: only an id, a dimension and a canary, since vectors are made here."""
     settings, dimension = workspace.config.embedding.faces(), population.dimension
     workspace.models = FaceModels("opencv-zoo", "benchmark", dimension, settings, None, None, 1)  # type: ignore
     planted, strangers = population.people(1, stream=3), population.people(3, stream=4)
@@ -154,7 +154,7 @@ def give_models(workspace: Workspace, population: Population) -> None:
 
 
 def fill(workspace: Workspace, vectors: Float32) -> None:
-    """Write and list the shards that sweeps would have left, compared with everybody there is: nobody yet."""
+    """Write and list the shards that sweeps would have left, compared with an empty registry."""
     dimension, now = vectors.shape[1], workspace.now()
     for number, start in enumerate(range(0, len(vectors), SHARD_ITEMS)):
         part, shard_id = vectors[start : start + SHARD_ITEMS], hashlib.sha256(str(number).encode()).hexdigest()[:32]
@@ -243,7 +243,8 @@ def requests_row(store: Store, work: str, first: int, last: int) -> Row:
 
 
 def one_request(workspace: Workspace, vector: Float32) -> tuple[str, float]:
-    """A request for the person of this vector; the subject, and seconds from its acceptance to its completion."""
+    """Serve a request for the person of this vector; return the subject and the seconds from acceptance to
+    completion."""
     crop = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
     reference = Reference(vector=vector, crop=crop, detector_score=1.0)
     request = open_request(

@@ -35,7 +35,7 @@ MAX_DIFFERENCE = 1.0
 
 
 def runtimes() -> list[Runtime]:
-    """Those of this machine, the peer first."""
+    """The runtimes of this machine, the peer first."""
     machine = inspect_machine()
     found = [PEER]
     if machine.openvino:

@@ -47,7 +47,7 @@ Row = dict[str, Any]
 Say = Callable[[str], None]
 COLUMNS = ("work", "corpus", "queries", "mode", "seconds", "peer", "peer_seconds", "ratio", "identical", "hits")
 MODES = {"warm": ("range", "top"), "sealed": ("from-sealed", "range"), "cold": ("from-sealed",)}
-"""How we search, and the peers that each way is beside."""
+"""Our modes of search, each with its peers."""
 PEERS = {
     "range": "IndexFlatIP range_search",
     "top": "IndexFlatIP search(k=100)",

@@ -192,7 +192,7 @@ def forget(path: Path) -> None:
 
 
 def digest(pairs: Pairs) -> str:
-    """Of rows, probes and scores in (row, probe) order."""
+    """Digest of rows, probes and scores in (row, probe) order."""
     order = np.lexsort((pairs.right, pairs.left))
     parts = (pairs.left[order].astype("<i8"), pairs.right[order].astype("<i8"), pairs.scores[order].astype("<f4"))
     return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()

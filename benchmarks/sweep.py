@@ -12,9 +12,9 @@ first. A peer only reads, decodes, detects and recognises; what a sweep does bey
 
 Method: each side is a process of its own, and they take turns, shard by shard (256 images): while one runs the others
 are stopped, so noise of the machine meets all alike. ``ratio`` is the median over the shards of the peer's seconds by
-ours, with what we spend outside of shards (listing, matching, judging) spread over them evenly. ``ratio_of_totals`` is
-what it says; ``cpu_ratio`` compares processor seconds, which a busy machine stretches less. Models are loaded before
-the clock starts, on all sides; ``peak_mb`` includes them.
+ours, with what we spend outside of shards (listing, matching, judging) spread over them evenly. ``ratio_of_totals``
+compares the sums; ``cpu_ratio`` compares processor seconds, which a busy machine stretches less. Models are loaded
+before the clock starts, on all sides; ``peak_mb`` includes them.
 
 Correct means: every item is settled; at least 0.99 of the faces that the peer finds at our detector's size are among
 ours, and ours are no fewer, with a median cosine of at least 0.95; and the hits are exactly those of brute force. The

@@ -109,7 +109,7 @@ def build(population: Population, threshold: float, work: str) -> Gallery:
 
 
 def matches(found: GalleryMatches) -> dict[tuple[int, int], float]:
-    """(face, reference) -> score."""
+    """Scores by (face, reference)."""
     pairs = zip(found.probe.tolist(), found.template.tolist(), strict=True)
     return dict(zip(pairs, found.scores.tolist(), strict=True))
 

@@ -63,15 +63,15 @@ class ShardEntry:
 
     @property
     def stored_bytes(self) -> int:
-        """Of all its files."""
+        """Size of all its files in bytes."""
         return self.bytes + self.vector_bytes if self.path else 0
 
     def without_files(self) -> ShardEntry:
-        """The same rows, of which nothing is kept."""
+        """This entry once none of the shard's files is kept."""
         return replace(self, path=None, sha256=None, bytes=0, vector_salt=None, vector_bytes=0)
 
     def sealed(self) -> SealedEntry:
-        """The file of the vectors, for :mod:`indexes.sealed`."""
+        """The entry of the file that holds the vectors, for :mod:`indexes.sealed`."""
         if self.vector_salt is None:
             raise StateError(f"shard {self.shard_id} has no file of vectors")
         return SealedEntry(
@@ -106,7 +106,7 @@ class Corpus:
     """The folder of shards."""
 
     def __init__(self, folder: Path, *, schema: Callable[[int], pa.Schema] = corpus_schema) -> None:
-        """``schema``: of a shard's rows for a dimension; it has a column ``vector``."""
+        """``schema`` gives the Arrow schema of a shard's rows for a dimension; it has a column ``vector``."""
         self.folder = folder
         self.schema = schema
 
@@ -210,7 +210,7 @@ class Corpus:
                     os.close(descriptor)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete files, durably, if they are there. What a file system, a snapshot or a backup keeps is not ours."""
+        """Delete files, durably, if they are there. Copies in snapshots and backups are out of reach."""
         names = list(names)
         for name in names:
             (self.folder / name).unlink(missing_ok=True)
@@ -218,7 +218,7 @@ class Corpus:
             fsync_folder(self.folder)
 
     def unlisted(self, listed: set[str]) -> list[Path]:
-        """Files in the folder that the manifest does not list: leavings of interrupted writes."""
+        """Files in the folder that the manifest does not list: remains of interrupted writes."""
         if not self.folder.exists():
             return []
         return sorted(path for path in self.folder.iterdir() if path.is_file() and path.name not in listed)

@@ -2,8 +2,8 @@
 
 Where a text repeats a name, the name is tried at every repeat, and a letter at a time that takes the length of the one
 times that of the other. So a place is judged by comparing slices of bytes and letters, which costs a thousandth; and a
-place that cannot be better than what is known is not judged at all. The definition stays where it is, and the tests
-hold this against it.
+place that cannot be better than what is known is not judged at all. :mod:`indexes.name_rules` stays the definition;
+the tests compare the two.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 WALL: Final = "\x1e"
-"""Between texts that are searched as one: no name goes across it."""
+"""The character between texts that are searched as one: no name goes across it."""
 NONE, SOFT, HARD, EDGE = range(4)
 """What lies between two letters: nothing; a change of case, kind or script; a separator; a wall or the text's end."""
 LEET: Final = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"}

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import ahocorasick
 
 _JOINTS = re.compile(r"'|a(?=A)|A(?=Aa)|x(?=[aA])|[aA](?=x)")
-"""In ``KINDS``: where a word falls into pieces."""
+"""The places in a word's letter kinds (:data:`indexes.name_text.KINDS`) where the word falls into pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class _Entry:
 
 
 def matcher_id(settings: NameSettings) -> str:
-    """What finds names, as coverage and hits state it: a text searched by another matcher is searched again."""
+    """Return the matcher's id, which coverage and hits record: a text searched by another matcher is searched again."""
     return f"{VERSION}-{settings.least_letters}-{settings.joined_letters}-{settings.inside_letters}"
 
 

@@ -115,7 +115,7 @@ def least_products(
 
 
 def least_product(worst: Worst, *, probe_scale: float, probe_residual: float, threshold: float) -> int:
-    """No row of a block with these worst values has a smaller one of :func:`least_products`."""
+    """Return a lower bound of :func:`least_products` for every row of a block with these worst values."""
     fixed, slope = _reach(probe_residual, threshold)
     reach = fixed - slope * worst.residual
     return math.floor(reach / (probe_scale * (worst.scale if reach >= 0 else worst.least_scale))) - 1

@@ -20,9 +20,9 @@ class Thresholds:
     calibration_id: str | None = None
 
 
-# They hold with several views too: of one place one face is compared, not the best of several comparisons, and the rate
-# of false matches per comparison stays (benchmarks.impostors: 4.9e-3 beside 4.6e-3 at 0.363, 0.9e-3 beside 1.0e-3 at
-# 0.50, both within each other's bounds). More faces are found, and each is compared.
+# Published thresholds hold with several views too. One face per place is compared, not the best of several views, so
+# the rate of false matches per comparison stays (benchmarks.impostors: 4.9e-3 beside 4.6e-3 at 0.363, 0.9e-3 beside
+# 1.0e-3 at 0.50, both within each other's bounds). More faces are found, and each is compared.
 _PUBLISHED = {
     "opencv-zoo": Thresholds(
         review=0.363,

@@ -77,7 +77,7 @@ class DecodedImage:
 
     format: str
     width: int
-    """Of the upright full-size frame, in pixels."""
+    """Width of the upright full-size frame, in pixels."""
     height: int
     frames_total: int
     """Frames in the file."""
@@ -88,8 +88,8 @@ class DecodedImage:
 def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
     """Check ``data`` and get ready to decode it; pixels are decoded as ``frames`` is consumed.
 
-    A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels. Animations are sampled
-    at ``limits.max_frames`` evenly spaced frames, first and last among them. Transparency is laid over white. Raises
+    A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels. Animations are sampled at
+    ``limits.max_frames`` evenly spaced frames, first and last among them. Transparency is laid over white. Raises
     :class:`UnscannableError` at once for what the header tells, and while iterating for what decoding tells.
     """
     if len(data) > limits.max_bytes:
@@ -222,7 +222,7 @@ def opaque(image: Image.Image) -> UInt8:
 def decoder_errors() -> Iterator[None]:
     """Turn what a decoder raises on hostile bytes into ``truncated`` or ``corrupt``. Nothing else is caught.
 
-    Too little memory is no such thing: it may be that of others. See :mod:`embeddings.faults`.
+    ``MemoryError`` is let through: other work may have taken the memory (:mod:`embeddings.faults`).
     """
     expected = (
         OSError,  # Pillow: stream ends early or is broken

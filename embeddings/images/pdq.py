@@ -38,5 +38,5 @@ def pdq(image: UInt8) -> bytes | None:
 
 
 def pdq_score(distance: int) -> float:
-    """How alike hashes are that differ in so many bits: 1 for equal ones, less by 1/256 for each bit."""
+    """Return the similarity of two hashes that differ in ``distance`` bits: 1 for equal ones, 1/256 less per bit."""
     return 1.0 - distance / PDQ_BITS

@@ -57,7 +57,7 @@ class WheelFile:
 
     @property
     def requirement(self) -> str:
-        """What pip would call the wheel."""
+        """The wheel as a pip requirement: ``name==version``."""
         return f"{self.distribution}=={self.version}"
 
 

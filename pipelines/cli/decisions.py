@@ -101,7 +101,7 @@ def _require_one_way(
     yes: bool,
     expect: str | None,
 ) -> None:
-    """Hits by name, hits by query, or something to undo; usage errors otherwise."""
+    """Raise a usage error unless hits are chosen by id or by query, or a decision is to be undone."""
     if undone is not None:
         if hit_ids or decision or not query.is_open():
             raise click.UsageError("--undo goes alone")

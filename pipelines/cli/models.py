@@ -18,10 +18,10 @@ from pipelines.runs.backfill import backfill as run_backfill
 from pipelines.settings.environment import Environment
 
 CLIP = "clip"
-"""In place of a pack's name: the CLIP weights that the settings name."""
+"""Stands in place of a pack's name for the CLIP weights that the settings name."""
 
 MOST_DAYS = 10
-"""That an error names; ``--json`` has all."""
+"""Most days that an error names; ``--json`` has all."""
 
 
 @click.group()
@@ -152,7 +152,7 @@ def backfill(environment: Environment, as_json: bool) -> None:
 
 
 def fail_if_incomplete(summary: BackfillSummary) -> None:
-    """Say which days a backfill has left behind, and end with 1."""
+    """If a backfill is incomplete, say which days it has left behind, and exit with 1."""
     if summary.outcome == "complete":
         return
     days = ", ".join(summary.days_failed[:MOST_DAYS]) or "no day"

@@ -92,7 +92,7 @@ def sweep(
 
 
 def warn_if_outgrown(workspace: Workspace) -> None:
-    """Say that more people may be taken for somebody than was asked for."""
+    """Warn that the gallery has outgrown its calibration, so that more false matches are to be expected."""
     from pipelines.calibration.fit import read_fit
 
     with workspace.database.read() as connection:
@@ -135,7 +135,7 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
 
 
 def _say_what_was_listed(summary: SweepSummary) -> None:
-    """What of the listing changed nothing, or could not be read."""
+    """Say which listed rows changed nothing, or could not be read."""
     words = {
         "older": "older than what is known",
         "deletion_stands": "of a deleted item, without saying that it is not",

@@ -1,4 +1,4 @@
-"""The table of calibrations, beside the others because of its length alone. See :mod:`pipelines.home.calibrations`."""
+"""The table of calibrations, which :mod:`pipelines.home.calibrations` writes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ calibrations = sa.Table(
     sa.Column("document", sa.Text, nullable=False),
     sa.Column("seal", sa.String(64), nullable=False),
 )
-"""What was measured, once and for all. The id is a digest of ``document``, from which the other columns are copied;
-null thresholds: the data could not support one. ``seal`` is a MAC over the row. Which one is in force is a fact in
-``state``, with a MAC of its own."""
+"""Calibrations, which are never changed. The id is a digest of ``document``, from which the other columns are copied;
+a null threshold is one that the data could not support. ``seal`` is a MAC over the row. The calibration in force is
+named by a fact in ``state``, with a MAC of its own."""

@@ -1,4 +1,4 @@
-"""The table of approved days. See :mod:`pipelines.runs.days`."""
+"""The table of approved days, which :mod:`pipelines.runs.days` writes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ day_approvals = sa.Table(
     sa.Column("withdrawn_at", UTCDateTime),
     sa.Column("withdrawn_by", sa.String),
 )
-"""Days that somebody let go on although checks had stopped them. ``checks``: JSON, check -> the figures that were
-approved, and no worse ones; ``digest``: of day, source and figures, as they were shown. One approval stands for a day:
-the one without ``withdrawn_at``."""
+"""Days that somebody approved although checks had stopped them. ``checks``: JSON, check -> the approved figures; worse
+ones stop the day again. ``digest``: digest of day, source and figures as they were shown. The approval in force is the
+one without ``withdrawn_at``."""

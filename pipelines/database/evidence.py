@@ -1,5 +1,5 @@
-"""The tables of what is no face: model files, coverage of names and fingerprints, seeds, decisions, model verdicts; and
-what is kept to look at.
+"""The tables of evidence other than faces (model files, coverage of names and fingerprints, seeds), of decisions and
+model verdicts, and of what is kept to look at.
 
 Part of the metadata in :mod:`pipelines.database.tables`, under the same rules.
 """
@@ -48,7 +48,7 @@ seeds = sa.Table(
     sa.Column("subject_id", sa.String, nullable=False, index=True),
     sa.Column("kind", sa.String, nullable=False),  # sha256, payload, pdq
     sa.Column("digest", sa.String(64), nullable=False),
-    sa.Column("model_id", sa.String, nullable=False),  # of the hash: seeds of another are not compared
+    sa.Column("model_id", sa.String, nullable=False),  # the kind of hash: seeds of another are not compared
     sa.Column("decision_id", sa.String, nullable=False, index=True),
     sa.Column("created_at", UTCDateTime, nullable=False),
     sa.Column("revoked_at", UTCDateTime),
@@ -125,7 +125,7 @@ kept_evidence = sa.Table(
     sa.Column("kept_at", UTCDateTime, nullable=False),
     sa.Column("lapsed_at", UTCDateTime),
 )
-"""What a hit was found in, kept to be looked at whatever becomes of the source, sealed under the subject's key.
+"""What each hit was found in, sealed under the subject's key, to be looked at when the source has it no more.
 
 ``sealed_picture``: a JPEG of the face with its margin, or of the whole picture; ``sealed_passage``: the text around a
 name. ``bytes``: of both as sealed. ``problem``: why there is no picture so far; null: there is, or the item is none.

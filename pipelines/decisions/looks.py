@@ -1,8 +1,8 @@
-"""Looking at what a hit is about: the face in its picture beside the reference, or the term in its text.
+"""Looks at what a hit is about: the face in its picture beside the reference, or the term in its text.
 
-Such a look is shown to a person and to nobody else, and it is an audit row before it is anything: the row is committed
-first, so that a look that fails afterwards is on record too. What is shown is fetched again; where the source cannot
-give it any more, it is what was kept when the hit was found (:mod:`pipelines.evidence.keeping`).
+A look is for one person, and its audit row is committed first, so that a look that fails afterwards is on record too.
+The content is fetched again; where the source no longer has it, what was kept when the hit was found is shown
+(:mod:`pipelines.evidence.keeping`).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class HitExplained:
     """Everything that explains a hit (I10), whether or not it is in force.
 
     ``facts``: the hit's own row; ``reasons``: of the verdict on its item and subject, if there is one; ``decisions``:
-    what people said of it, the newest first; ``has_term``: whether :func:`reveal` has words to show; ``kept``: what was
-    put aside of it; ``second_opinion``: what a second network says of it, if one was asked.
+    what people decided on it, the newest first; ``has_term``: whether :func:`reveal` has words to show; ``kept``: what
+    is kept of it; ``second_opinion``: what a second network says of it, if one was asked.
     """
 
     facts: dict[str, Any]
@@ -65,7 +65,7 @@ class HitExplained:
 
 
 def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
-    """One hit without anything personal. Raises :class:`StateError` if there is none of this id."""
+    """Explain one hit without anything personal. Raises :class:`StateError` if there is none of this id."""
     judged = verdict_of_hit()
     of_item = [items.c[name] for name in ("kind", "parent_model", "uploader", "received_at")]
     query = (
@@ -98,15 +98,15 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
 
 @dataclass(frozen=True, slots=True)
 class Revealed:
-    """The very words that were taken for a name, and the sentence in which they stand; None: the text has changed, and
-    the sentence was not kept."""
+    """The words that were taken for a name, and their sentence; None if the text has changed and the sentence was not
+    kept."""
 
     term: str = field(repr=False)
     passage: Passage | None = field(repr=False)
 
 
 def reveal(workspace: Workspace, hit_id: str, *, actor: str) -> Revealed:
-    """The words with the sentence around them. The look is an audit row. Raises :class:`StateError` without any."""
+    """Show the words of a hit and their sentence, with an audit row. Raises :class:`StateError` if it has no words."""
     row = _recorded(workspace, hit_id, action="term.view", actor=actor)
     if row.sealed_term is None:
         raise StateError("this hit has no term: it is not of a text")
@@ -120,8 +120,8 @@ def reveal(workspace: Workspace, hit_id: str, *, actor: str) -> Revealed:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look showed. ``kept_at``: when the picture was put aside, if it is not what the source gives now;
-    ``problem``: why it is not, in words. ``second_opinion``: what a second network says of the hit, if it was asked."""
+    """What a look showed. ``kept_at``: when the picture was kept, None if it is from the source; ``problem``: why it is
+    not from the source, in words; ``second_opinion``: what a second network says of the hit, if one was asked."""
 
     png: bytes = field(repr=False)
     kept_at: datetime | None = None
@@ -130,11 +130,11 @@ class Look:
 
 
 def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> Look:
-    """The hit's face with a margin, or the whole picture where the evidence is no face.
+    """Show the hit's face with a margin, or the whole picture where the evidence is no face.
 
-    From the source; where that cannot give it any more, as it was kept when the hit was found. ``reference``: with the
-    reference that matched on its right, as it was cropped when it was enrolled. Raises :class:`StateError` where there
-    is nothing (any more) to look at, :class:`ItemError` where the content cannot be had or decoded and none was kept.
+    The picture is from the source or, where the source no longer has it, what was kept when the hit was found.
+    ``reference``: add the crop of the matched reference on the right. Raises :class:`StateError` where there is nothing
+    (any more) to look at, :class:`ItemError` where the content cannot be had or decoded and none was kept.
     """
     from PIL import Image
 
@@ -160,7 +160,7 @@ def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = 
 
 
 def _kept(workspace: Workspace, row: Row[Any]) -> tuple[UInt8, datetime] | None:
-    """What was put aside of a hit, and when; None: nothing, or it has been let go of."""
+    """Return what is kept of a hit, and since when; None if nothing was kept, or it was deleted."""
     from PIL import Image
 
     with workspace.database.read() as connection:
@@ -172,7 +172,7 @@ def _kept(workspace: Workspace, row: Row[Any]) -> tuple[UInt8, datetime] | None:
 
 
 def _recorded(workspace: Workspace, hit_id: str, *, action: str, actor: str) -> Row[Any]:
-    """The hit joined with its item, once it is on record who looks at it."""
+    """Commit the audit row of a look, then return the hit joined with its item."""
     of_item = ("live", "sealed_record", "width", "height")
     columns = [*(items.c[name] for name in of_item), items.c.content_sha256.label("content_now")]
     query = (
@@ -190,7 +190,7 @@ def _recorded(workspace: Workspace, hit_id: str, *, action: str, actor: str) -> 
 
 
 def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
-    """The part of the item's picture that the hit is about, at most :data:`LONG_SIDE` pixels long."""
+    """Fetch and cut the part of the item's picture that the hit is about, at most :data:`LONG_SIDE` pixels long."""
     if not row.live or row.content_now is None:
         raise StateError("the item is gone, or has not been looked at since it changed")
     if row.width is None:

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from embeddings.images.decode import Frame
 
 MARGIN: Final = 0.5
-"""Of a face box's longer side, shown on each side of it: enough to see the situation."""
+"""Share of a face box's longer side that is shown around the box: enough to see the situation."""
 LONG_SIDE: Final = 768
 """Pixels of what is shown, at most."""
 _LEAST_SIDE: Final = 16
 _SMALLER: Final = 0.75
-"""What is too large as a JPEG is tried again at this share of its sides, and of its quality."""
+"""A JPEG that is too large is made again at this share of its sides and its quality."""
 
 
 def decoded(workspace: Workspace, data: bytes) -> dict[int, Frame]:
-    """The frames of a picture that are looked at, by their number. Raises :class:`ItemError`."""
+    """Decode the frames of a picture that are scanned, by their number. Raises :class:`ItemError`."""
     from embeddings.images.decode import decode
 
     image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
@@ -33,10 +33,10 @@ def decoded(workspace: Workspace, data: bytes) -> dict[int, Frame]:
 
 
 def cut_hit(frames: dict[int, Frame], row: Any, *, long_side: int) -> UInt8:
-    """What a hit is about, uint8 (h, w, 3) with neither side above ``long_side``.
+    """Cut out what a hit is about, uint8 (h, w, 3) with neither side above ``long_side``.
 
-    ``row``: ``frame`` and the box ``x1`` to ``y2`` of the hit, all None of what is no face; the item's ``width`` and
-    ``height``. Raises :class:`StateError` if there is no such frame.
+    ``row`` has ``frame`` and the box ``x1`` to ``y2`` of the hit, None where it is no face, and the item's ``width``
+    and ``height``. Raises :class:`StateError` if there is no such frame.
     """
     frame = frames.get(row.frame or 0)
     if frame is None:
@@ -62,7 +62,7 @@ def overlap(one: tuple[float, float, float, float], other: tuple[float, float, f
 
 
 def as_jpeg(pixels: UInt8, config: EvidenceConfig) -> tuple[bytes, int, int]:
-    """A JPEG of at most ``picture_bytes``, and its width and height. Carries nothing but pixels."""
+    """Encode a JPEG of at most ``picture_bytes``, without metadata; return it with its width and height."""
     from PIL import Image
 
     picture, quality = Image.fromarray(pixels).convert("RGB"), config.quality
@@ -85,7 +85,7 @@ def _widened(box: tuple[float, float, float, float], row: Any) -> tuple[float, f
 
 
 def _cut(frame: Frame, box: tuple[float, float, float, float], *, long_side: int) -> UInt8:
-    """``box``, in pixels of the full-size frame, as sharp as it can be shown."""
+    """Cut out ``box``, in pixels of the full-size frame, as sharp as possible."""
     from PIL import Image
 
     size = max(box[2] - box[0], box[3] - box[1])

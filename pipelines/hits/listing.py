@@ -1,4 +1,4 @@
-"""Reading hits: what an analyst or a script asks for, each with everything that explains it (I10)."""
+"""Lists hits for analysts and scripts, each with everything that explains it (I10)."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _STRENGTHS: Final = {
     ("text", "strong"): 0.1,
     ("text", "review"): 0.0,
 }
-"""Where the strengths of what is no face begin, by tier and band; each reaches a tenth higher at a score of 1."""
+"""Least strength of a hit that is no face, by tier and band; at a score of 1 it is a tenth higher."""
 
 
 def strength_of() -> sa.ColumnElement[float]:
-    """Of ``hits``: one scale for all tiers, 0 to 1, by which lists are ordered; the scores of two tiers say nothing of
-    each other.
+    """Return a column of ``hits``: one scale for all tiers, 0 to 1, to order lists by. Scores themselves cannot be
+    compared between tiers.
 
     A face has 0.5 at its threshold and 1 where it is the reference itself, in proportion. Below that stand copies of
     what was confirmed (0.4 to 0.5), names in headers (0.3 to 0.4 where they are strong, 0.2 to 0.3 otherwise) and names
@@ -53,7 +53,7 @@ def strength_of() -> sa.ColumnElement[float]:
 class Hit:
     """One hit in force. ``verdict`` None: not judged.
 
-    ``strength``: see :func:`strength_of`; ``decision``: what stands of what people said of it, None: nothing. Only a
+    ``strength``: by :func:`strength_of`; ``decision``: the decision of people that stands, None: none. Only a
     face has a reference, frame, face number, detector score and ``face_box``: (x1, y1, x2, y2) in pixels of the upright
     image. ``place``: where a name stands or which fingerprint matched; ``match``: by which rule; ``seed_id``: the
     confirmed content that an exact hit matches. The term itself stays sealed. ``second_opinion``: what the second
@@ -167,7 +167,7 @@ def second_columns() -> list[sa.Label[Any]]:
 
 
 def _decision() -> sa.Label[Any]:
-    """What stands of what people said of the hit. A confirmed name speaks for its own item alone."""
+    """Return the column with the decision that stands on a hit. A confirmed name counts for its own item alone."""
     words = ("confirm", "reject", "unsure")
     return sa.case(*((said(word), sa.literal(word)) for word in words), else_=None).label("decision")
 

@@ -1,7 +1,7 @@
 """Reading verdicts in force: on items, and on models as a whole, the most pressing first.
 
-A verdict is in force while hits stand that it can be about: the item is live with that content, the subject is active
-and their consent lasts, and nobody rejected the evidence. Opaque ids, numbers and fixed words only (I8).
+A verdict is in force while some hit behind it is: the item is live with the same content, the subject is active with a
+lasting consent, and nobody rejected the evidence. Opaque ids, numbers and fixed words only (I8).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which packs' terms the operator has accepted. A non-commercial pack is neither fetched nor loaded without that.
+"""Which packs' terms the operator has accepted. A non-commercial pack is neither fetched nor loaded before that.
 
-An acceptance names the terms it was given for by their digest: when the terms change, it has to be given again.
+An acceptance holds the digest of the terms: when the terms change, they have to be accepted again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STATE = "licence_accepted:"
 
 
 def terms_of(pack: Pack) -> dict[str, Any]:
-    """What an operator has to know: licences, origins, terms."""
+    """Return what an operator has to know of a pack: licences, origins, terms."""
     files = {"detector": pack.detector, "recognizer": pack.recognizer}
     return {
         "pack": pack.name,

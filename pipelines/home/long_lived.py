@@ -25,7 +25,7 @@ _TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A workspace, and what it was opened by."""
+    """A workspace, with the environment and the files that it was opened from."""
 
     workspace: Workspace
     environment: Environment
@@ -69,14 +69,14 @@ class KeptWorkspace:
 
 def _is_current(opened: _Opened, environment: Environment) -> bool:
     if environment != opened.environment or _identity(environment, opened.workspace.config) != opened.database:
-        return False  # another home: what the old one had is not missed
+        return False  # another home: files of the old one may be gone
     now = read_digests(tuple(opened.digests))
     require_present(opened.digests, now)
     return now == opened.digests
 
 
 def _open(environment: Environment, opener: Callable[[Environment], Workspace]) -> _Opened:
-    """Open by files that are the same before and after they were read."""
+    """Open a workspace; try again if a settings file changed while it was read."""
     for _ in range(_TRIES):
         config = load_config(environment)
         digests = read_digests(settings_files(environment, config))
@@ -95,7 +95,7 @@ def _open(environment: Environment, opener: Callable[[Environment], Workspace]) 
 
 
 def _identity(environment: Environment, config: Config) -> tuple[int, ...]:
-    """Which folder and which file home and SQLite database are. Their content and their times change all the time."""
+    """Device and inode of the home folder and the SQLite file, whose content and times change all the time."""
     found: list[int] = []
     for path in (environment.home, database_file(environment, config)):
         try:

@@ -65,7 +65,7 @@ class RayEngine:
         common: Common,
         arguments: Iterable[Argument],
     ) -> Iterator[Result]:
-        """See :class:`pipelines.home.engine.Engine`. At most twice as many tasks as there are workers are under way."""
+        """Yield the results in order, with at most twice as many tasks under way as there are workers."""
         task: Any = ray.remote(num_cpus=self._config.cpus, max_retries=self._config.max_retries)(_call)
         shared = ray.put(common)
         waiting: deque[Any] = deque()
@@ -86,10 +86,10 @@ class RayEngine:
 
 
 def _require_listening(address: str) -> None:
-    """Ray itself tries an address for minutes. Raises :class:`NotReadyError` when nobody listens there."""
+    """Raise :class:`NotReadyError` when nobody listens at ``address``, which Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
-        return  # empty, or "auto": what Ray finds by itself
+        return  # empty or "auto": Ray finds an address by itself
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
@@ -110,7 +110,7 @@ def _call(
     common: Common,
     argument: Argument,
 ) -> Result:
-    """One task, in a worker."""
+    """Run one task in a worker."""
     return function(_opened(place, cpus), common, argument)
 
 

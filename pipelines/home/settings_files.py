@@ -24,9 +24,9 @@ from pipelines.settings.config import Config
 from pipelines.settings.environment import Environment
 
 ABSENT: Final = "absent"
-"""In place of the digest of a file that is lacking: whoever needs it says so."""
+"""Stands for the digest of a file that is lacking; whoever needs the file says so."""
 _SMALL: Final = 1 << 20
-"""Bytes up to which a file is read at every look; a larger one, when the system says that it was touched."""
+"""Bytes up to which a file is read at every look; a larger one only when its inode, size or times differ."""
 _SETTLED_SECONDS: Final = 2.0
 """How long before its digest was taken a file must have been touched last, for the next touch to show in its times."""
 
@@ -84,7 +84,7 @@ def read_digests(files: tuple[SettingsFile, ...]) -> dict[SettingsFile, str]:
 
 
 def require_present(before: Mapping[SettingsFile, str], now: Mapping[SettingsFile, str]) -> None:
-    """Raise ``ConfigError`` for a file that was there and is gone: what was read of it is not in force for ever."""
+    """Raise ``ConfigError`` for a file that was there and is gone: its old content must not stay in force for ever."""
     for file, digest in before.items():
         if digest != ABSENT and now.get(file) == ABSENT:
             raise ConfigError(
@@ -99,7 +99,7 @@ def database_file(environment: Environment, config: Config) -> Path | None:
     try:
         url = sa.make_url(config.database.url)
     except (sa.exc.ArgumentError, ValueError):
-        return None  # opening it says what is wrong
+        return None  # opening the database says what is wrong with its URL
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
@@ -110,7 +110,7 @@ def _pack_files(setting: str, folder: Path) -> list[SettingsFile]:
     try:
         pack = read_local_pack(folder, reserved=frozenset())
     except WeightsError:
-        return listed  # opening it says what is wrong
+        return listed  # loading the pack says what is wrong
     sources = (pack.detector.source, pack.recognizer.source)
     return listed + [SettingsFile(setting, one.path) for one in sources if isinstance(one, LocalFile)]
 

@@ -190,7 +190,7 @@ class Workspace:
 
     @cached_property
     def engine(self) -> Engine:
-        """Where batches and shards are worked on. Raises :class:`NotReadyError` when Ray cannot be had."""
+        """The engine that batches and shards run on. Raises :class:`NotReadyError` when Ray cannot be had."""
         return open_engine(self.config, self.environment)
 
     @property
@@ -217,7 +217,7 @@ class Workspace:
         return stricter(calibrated, policy.thresholds(self.pack_name))
 
     def cover_at(self, connection: Connection, calibration: Calibration) -> Cover:
-        """The gallery as a transaction sees it, beside a calibration as it is in force or would be."""
+        """Compare the gallery that a transaction sees with a calibration, in force or not."""
         in_force = calibration_in_force(connection, self.sealer, model_id=self.model_id)
         same = in_force is not None and in_force.calibration_id == calibration.calibration_id
         return cover_of(
@@ -229,7 +229,7 @@ class Workspace:
 
     @property
     def pack_name(self) -> str:
-        """The configured pack, as thresholds are keyed."""
+        """The name of the configured pack, by which thresholds are stored."""
         return find_pack(self.config.embedding.pack).name
 
     def thresholds_of(self, connection: Connection, model_id: str) -> Thresholds | None:
@@ -283,7 +283,7 @@ def open_workspace(environment: Environment, *, now: Callable[[], datetime] = ut
 
 @contextmanager
 def open_unchecked(environment: Environment, *, now: Callable[[], datetime] = utc_now) -> Iterator[Workspace]:
-    """An existing home of any age, under the right key; what is written to it is not sealed. Closed after an error."""
+    """Open an existing home of any age under the right key; writes to it are not sealed. Closed after an error."""
     if not environment.home.is_dir():
         raise NotReadyError(f"{environment.home} does not exist: run `likeness init` first")
     with _connected(environment, now=now, create=False) as workspace:
@@ -292,7 +292,7 @@ def open_unchecked(environment: Environment, *, now: Callable[[], datetime] = ut
 
 @contextmanager
 def _connected(environment: Environment, *, now: Callable[[], datetime], create: bool) -> Iterator[Workspace]:
-    """The workspace with its own key, before anything is asked of its state. Closed after an error."""
+    """Connect a workspace under the right key, before its state is checked. Closed after an error."""
     require_private(environment.home, group=environment.group_access)
     config = load_config(environment)
     database = _open_database(environment.home, config, create=create)
@@ -322,7 +322,7 @@ def _open_database(home: Path, config: Config, *, create: bool) -> Database:
 
 
 def _sealed(workspace: Workspace) -> Workspace:
-    """The workspace with a database that is the newest there was, and whose writes are sealed from here on."""
+    """Require the workspace's database to be the newest there was, and seal its writes from here on."""
     workspace.seal.require_newest(workspace.database)
     workspace.database.seal = workspace.seal
     return workspace

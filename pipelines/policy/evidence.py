@@ -34,7 +34,7 @@ class SecondOpinion:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One hit. ``pdq``: of the item's picture, 64 hex digits or None; ``content_key``: what a verdict
+    """One hit. ``pdq``: hash of the item's picture, 64 hex digits or None; ``content_key``: what a verdict
     on the item is about. ``found_by_id``: the face pack, the matcher of names or the hash.
 
     ``band`` is today's: None for a face whose score is below the thresholds in force.
@@ -56,20 +56,20 @@ class Evidence:
     match: str | None = None
     seed_id: str | None = None
     confirmed: bool = False
-    """A person said that it is so."""
+    """Whether a person confirmed the hit."""
     uploader: str | None = None
-    """Of the item that it is in; None: unknown."""
+    """Uploader of the item that the hit is in; None: unknown."""
     by_owner: bool = True
-    """Whether that is the uploader of the model that the item belongs to or is; also true of what belongs to none."""
+    """Whether that uploader also uploaded the model that the item belongs to or is; true for an item without a
+    model."""
     seed_firm: bool = False
-    """Of tier ``exact``: the seed was taken of something in the confirmed bytes, see :mod:`pipelines.registry.seeds`.
-    """
+    """Tier ``exact``: whether the seed is of something in the confirmed bytes (:mod:`pipelines.registry.seeds`)."""
     seed_share: float | None = None
-    """Of tier ``exact``: what share of the confirmed picture the confirmed face fills; None: not known."""
+    """Tier ``exact``: share of the confirmed picture that the confirmed face fills; None: not known."""
     second: SecondOpinion | None = None
-    """Of a face: what the second network in force says of it; None: it was not asked."""
+    """Tier ``face``: what the second network in force says of the face; None: it was not asked."""
     acts: bool = True
-    """Whether a machine may act because of it, as far as the second network goes (:func:`may_act`)."""
+    """Whether the second network leaves it to a machine to act on the hit (:func:`may_act`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Context:
 
 
 def of_tier(evidence: Sequence[Evidence], *tiers: Tier, strong: bool = False) -> list[Evidence]:
-    """Those of some tiers; with ``strong``, of the strong band only."""
+    """Return the evidence of some tiers; with ``strong``, of the strong band only."""
     return [hit for hit in evidence if hit.tier in tiers and (hit.band == "strong" or not strong)]
 
 
@@ -101,15 +101,15 @@ def acting_faces(evidence: Sequence[Evidence]) -> list[Evidence]:
 
 
 def witnesses(evidence: Sequence[Evidence], *, uploader: str | None) -> list[Evidence]:
-    """The evidence that may speak of an item of this uploader: theirs, and that of the model's own uploader."""
+    """Return the evidence that counts for an item of ``uploader``: theirs, and that of the model's own uploader."""
     return [hit for hit in evidence if hit.by_owner or hit.uploader == uploader]
 
 
 def speaks_for_whole(hit: Evidence, settings: PolicyFile) -> bool:
-    """Whether what a person confirmed stands for all that this copy (tier ``exact``) shares with it.
+    """Whether what a person confirmed stands for the whole of this copy (a hit of tier ``exact``).
 
-    The same bytes or tensors do, where that is what was confirmed; a picture that looks alike, where the confirmed face
-    fills enough of it.
+    It does for the same bytes or tensors, where these were confirmed, and for a picture that looks alike, where the
+    confirmed face fills enough of it.
     """
     if hit.place == "pdq":
         return hit.seed_share is not None and hit.seed_share >= settings.copies.face_share
@@ -174,16 +174,16 @@ class Witnessed:
 
     @property
     def by_owner(self) -> int:
-        """For the model itself."""
+        """Count for the model itself."""
         return len(self._own)
 
     @property
     def by_anybody(self) -> int:
-        """Whoever posted them."""
+        """Count of pictures whoever posted them."""
         return self._with([hit for hits in self._by_others.values() for hit in hits])
 
     def by(self, uploader: str | None) -> int:
-        """For the items of this uploader."""
+        """Count for the items of ``uploader``."""
         if uploader not in self._counts:
             self._counts[uploader] = self._with(self._by_others.get(uploader, ()))
         return self._counts[uploader]

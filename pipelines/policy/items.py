@@ -43,7 +43,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What the rules look at. ``own``: of the item; ``known``: of everything of the same model that may speak of it."""
+    """What the rules look at. ``own``: the item's evidence; ``known``: all evidence of its model that counts for it."""
 
     own: Sequence[Evidence]
     known: Sequence[Evidence]
@@ -175,7 +175,7 @@ _ORDER: Final = ("face", "exact", "header", "text")
 
 
 def _weight(hit: Evidence, rule: str) -> tuple[bool, bool, int, bool, float, str]:
-    """By what the rule speaks of, then by band: between hits of two models, their scores alone decide nothing."""
+    """Sort key by relevance to the rule, then by band: scores of two models' hits cannot be compared alone."""
     speaks = hit.confirmed if rule == "confirmed_by_person" else hit.tier == _LEADING_TIER.get(rule, "face")
     return speaks, hit.band is not None, -_ORDER.index(hit.tier), hit.band == "strong", hit.score, hit.hit_id
 
@@ -183,7 +183,7 @@ def _weight(hit: Evidence, rule: str) -> tuple[bool, bool, int, bool, float, str
 def _statement(
     leading: Evidence, evidence: Sequence[Evidence], verdict: Verdict, rule: str, policy: Policy
 ) -> dict[str, Any]:
-    """The facts: opaque ids, numbers and fixed words only (I8)."""
+    """The statement of reasons: opaque ids, numbers and fixed words only (I8)."""
     return {
         "verdict": verdict,
         "rule": rule,

@@ -1,4 +1,4 @@
-"""The policy file: its schema, reading it, and what its sections say of bands.
+"""The policy file: its schema, its reader, and the bands that its sections give.
 
 Knows no database and no evidence.
 """
@@ -186,11 +186,11 @@ class Policy:
     settings: PolicyFile
 
     def has_bands(self, pack: str) -> bool:
-        """Whether it has bands of its own for a pack, which go before any calibration."""
+        """Whether the policy has bands of its own for a pack, which go before any calibration."""
         return pack in self.settings.bands
 
     def has_thresholds(self, pack: str) -> bool:
-        """Whether there are any for a pack that is not calibrated."""
+        """Whether the policy or the publisher has thresholds for a pack that is not calibrated."""
         try:
             self.thresholds(pack)
         except NotReadyError:
@@ -222,7 +222,7 @@ class Policy:
             ) from None
 
     def text_band(self, place: str, match: str) -> Band:
-        """Whether a name at this place, found in this way, is strong."""
+        """Return the band of a name found at ``place`` by the rule ``match``."""
         text = self.settings.text
         return "strong" if place in text.strong_places and match in text.strong_matches else "review"
 

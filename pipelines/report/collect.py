@@ -1,4 +1,4 @@
-"""Database -> facts. Plain queries on the caller's connection; knows nothing of pages and files."""
+"""Reads the facts of a report from the database, on the caller's connection. Knows nothing of pages and files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
 _NOT_SHOWN: Final = ("template_id", "sealed_term", "lapsed_at", "dropped_at")
 _OF_VERDICT: Final = ("verdict", "rule", "distinct_images", "tiers", "decided_by", "priority")
 UNFINISHED: Final = (PENDING, HELD, LEASED, DEAD)
-"""States in which a message has not had its effect."""
+"""States of a message that has had no effect yet."""
 
 
 def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *, max_runs: int) -> ReportFacts:
@@ -112,7 +112,7 @@ def _report_hit(row: dict[str, Any], standing: Mapping[tuple[str, str, str], dic
 
 
 def _standing_takedowns(connection: Connection, scope: Scope) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """(item, content, person) -> its takedown: the newest that was not withdrawn, else the newest."""
+    """Return the takedown for each (item, content, person): the newest not withdrawn, else the newest."""
     query = (
         sa.select(
             *(outbox.c[name] for name in ("item_id", "content_key", "subject_id", "message_id", "state", "due_at"))
@@ -132,7 +132,7 @@ def _standing_takedowns(connection: Connection, scope: Scope) -> dict[tuple[str,
 
 
 def read_coverage(connection: Connection, workspace: Workspace, scope: Scope) -> CoverageFacts:
-    """The pairs as every other command counts them, and where the missing ones are."""
+    """Count the settled pairs as every other command does, and say where the missing ones are."""
     measured = measure_coverage(connection, workspace, scope)
     versions = active_versions(connection, now=moment(connection))
     statuses = statuses_now(connection, scope)
@@ -186,7 +186,7 @@ def read_unscanned(connection: Connection, scope: Scope) -> tuple[UnscannedItem,
 
 
 def read_runs(connection: Connection, scope: Scope, *, limit: int) -> tuple[RunFacts, ...]:
-    """The last runs that looked at this day: its own, and those over all days that began on it or later."""
+    """Read the last runs that covered this day: its own, and those over all days that began on it or later."""
     query = sa.select(runs).order_by(runs.c.started_at.desc(), runs.c.run_id).limit(limit)
     if scope.day is not None:
         midnight = datetime.fromisoformat(f"{scope.day.isoformat()}T00:00:00+00:00")
@@ -203,7 +203,7 @@ def _run(row: sa.RowMapping) -> RunFacts:
 
 def count_messages(connection: Connection, scope: Scope, *, now: datetime) -> tuple[MessageCount, ...]:
     """Messages about the items received in scope, gone ones included, by action and state."""
-    # A withdrawal is due at once, so being late says nothing about it; what rests is not to be sent.
+    # A withdrawal is due at once, so it is always late; a resting message is not to be sent.
     late = sa.and_(outbox.c.action != WITHDRAWAL, outbox.c.state.in_(UNFINISHED), outbox.c.due_at < now)
     late = sa.and_(late, ~rests(outbox, now))
     query = sa.select(outbox.c.action, outbox.c.state, sa.func.count(), sa.func.sum(sa.case((late, 1), else_=0))).where(

@@ -1,4 +1,4 @@
-"""What is going on, in numbers: for ``likeness status``."""
+"""The present state in numbers, for ``likeness status``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from pipelines.takedown.outbox import count_resting, counts_by_state
 
 @dataclass(frozen=True, slots=True)
 class CorpusStatus:
-    """What is kept of faces. ``faces``: of live items, in files. ``dead_rows``: in files, until a compaction."""
+    """Stored faces. ``faces``: of live items, in files. ``dead_rows``: in files until the next compaction."""
 
     shards: int
     faces: int
@@ -51,7 +51,7 @@ class CorpusStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A picture of one moment, read in one transaction."""
+    """The state at one moment, read in one transaction."""
 
     home: str
     model_id: str
@@ -78,16 +78,16 @@ class Status:
     gallery_outgrown: bool
     watermark: str | None
     days_blocked: tuple[str, ...]
-    """Days that a check stopped in their last night, and nobody approved."""
+    """Days whose last night a check stopped and that nobody approved."""
     outbox: dict[str, int]
     requests: tuple[Standing, ...]
     """Unfinished removal requests, the most urgent first."""
     endings: tuple[Ending, ...]
     """Opt-outs that end within the longest of ``registry.warn_days``, the first to end first."""
     messages_resting: int
-    """Not sent because the consent of their subject is over, until it is renewed."""
+    """Messages that are not sent while the consent of their subject is over."""
     requests_today: dict[str, int]
-    """Opened, weighed against the platform, and refused for being too many, this UTC day."""
+    """Requests opened, previewed, and refused by the daily limits on this UTC day."""
     last_runs: tuple[dict[str, Any], ...]
 
 
@@ -156,7 +156,7 @@ def _corpus(connection: Connection, workspace: Workspace) -> CorpusStatus:
 
 
 def _runtime(workspace: Workspace) -> str:
-    """What the networks run on; or why they cannot, which stops a sweep but must not hide everything else."""
+    """Return the runtime of the networks, or the error: it stops a sweep but must not hide the rest of the status."""
     try:
         return str(choose_runtime(workspace.config.embedding.runtime_settings(), inspect_machine()))
     except WeightsError as error:

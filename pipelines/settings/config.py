@@ -79,7 +79,7 @@ Growing = Annotated[tuple[Hours, ...], Field(min_length=1, max_length=20), After
 @dataclass(frozen=True, slots=True)
 class SweepConfig:
     """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content. Texts are
-    searched ``examined_items`` at a time, each time in one transaction: of 256 at a time these took half of the work.
+    searched ``examined_items`` at a time, one transaction each: at 256 the transactions took half of the time.
 
     A day of which more than ``max_scanner_fault_rate`` of the items made the scanner itself fail is stopped as well.
     A day of which more than ``max_hit_rate`` are hits is stopped before its verdicts. Among fewer than
@@ -207,7 +207,7 @@ class MatchingConfig:
     centroid_margin: Unit = 0.1
 
     def margin(self) -> float | None:
-        """As the gallery takes it: None is exact."""
+        """The margin in the form that the gallery takes: None is exact."""
         return self.centroid_margin if self.references == "centroids" else None
 
 
@@ -377,7 +377,7 @@ def _by_present_names(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 @functools.cache
 def _adapter() -> TypeAdapter[Config]:
-    """Built once: that takes far longer than reading a file by it."""
+    """Build the schema once: building takes far longer than reading a file by it."""
     return TypeAdapter(Config)
 
 

@@ -1,6 +1,6 @@
-"""Settings of what becomes of bytes: ``[embedding]``, ``[content]``, ``[models]``, ``[images]`` and ``[model_files]``.
+"""Settings of scanning: ``[embedding]``, ``[content]``, ``[models]``, ``[images]`` and ``[model_files]``.
 
-See :mod:`pipelines.settings.config`, which reads them.
+:mod:`pipelines.settings.config` reads them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from embeddings.models.runtimes import RuntimeSettings
 from embeddings.settings import FaceSettings, ImageLimits, ViewSettings
 
 Positive = Annotated[int, Field(gt=0, le=2**53)]
-"""Of anything that is counted: what every database and every library takes, and a float holds exactly."""
+"""A count that every database and library takes and that a float holds exactly."""
 Threads = Annotated[int, Field(gt=0, le=1024)]
 Seconds = Annotated[float, Field(gt=0, le=20 * 86_400)]
 """A time-out: at most 20 days, because poll(2) takes milliseconds in 31 bits, less than 25 days."""
 WholeHours = Annotated[int, Field(gt=0, le=366 * 24)]
 Days = Annotated[int, Field(gt=0, le=36_525)]
-"""A hundred years at most: nothing that is added to today leaves the calendar."""
+"""A number of days, a hundred years at most, so that today plus it stays within the calendar."""
 Unit = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 FORBID = ConfigDict(extra="forbid")

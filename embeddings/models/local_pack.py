@@ -99,7 +99,7 @@ class PackFile:
 def read_local_pack(folder: Path, *, known: Mapping[str, Pack]) -> Pack:
     """Return the pack in ``folder``. Raises :class:`WeightsError` naming what is wrong.
 
-    ``known``: the packs whose names it may not have, and whose detector it may use.
+    ``known``: the packs whose names are refused, and whose detectors the pack may use.
     """
     try:
         stated = TypeAdapter(PackFile).validate_python(read_toml(folder / "pack.toml")[0])

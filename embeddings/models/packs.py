@@ -135,12 +135,12 @@ AURAFACE = Pack(
 
 
 def packs() -> dict[str, Pack]:
-    """The known packs by name."""
+    """Return the known packs by name."""
     return {pack.name: pack for pack in (OPENCV_ZOO, BUFFALO_L, BUFFALO_S, AURAFACE)}
 
 
 def find_pack(name: str) -> Pack:
-    """The pack called ``name``, or of the folder PATH for ``local:PATH``. Raises :class:`WeightsError`."""
+    """Return the pack called ``name``, or of the folder PATH for ``local:PATH``. Raises :class:`WeightsError`."""
     if name.startswith(LOCAL):
         from embeddings.models.local_pack import read_local_pack
 

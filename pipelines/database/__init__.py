@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import alembic.config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0016"
+HEAD = "0017"
 """The newest revision under ``migrations/versions``, so that opening a database need not load Alembic to learn it."""
 _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer takes
 

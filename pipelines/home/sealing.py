@@ -108,7 +108,19 @@ class Sealer:
     def __init__(self, master_key: bytes) -> None:
         self._keys = {
             label: _derive(master_key, label)
-            for label in ("items", "corpus", "manifest", "audit", "wrap", "text", "rows", "seal", "witness", "ended")
+            for label in (
+                "items",
+                "corpus",
+                "manifest",
+                "audit",
+                "wrap",
+                "text",
+                "rows",
+                "seal",
+                "witness",
+                "ended",
+                "accounts",
+            )
         }
         self.fingerprint = _derive(master_key, "fingerprint").hex()[:32]
 
@@ -130,6 +142,14 @@ class Sealer:
         plain = unseal(self._keys["items"], sealed, associated_data("header", content_sha256))
         header: dict[str, Any] = json.loads(plain)
         return header
+
+    def seal_factor(self, secret: bytes, account: str) -> bytes:
+        """Seal the secret of an account's second factor."""
+        return seal(self._keys["accounts"], secret, associated_data("factor", account))
+
+    def unseal_factor(self, sealed: bytes, account: str) -> bytes:
+        """What :meth:`seal_factor` sealed for this very account."""
+        return unseal(self._keys["accounts"], sealed, associated_data("factor", account))
 
     def shard_key(self, shard_id: str) -> bytes:
         """Return the key of one corpus shard; each shard has its own."""

@@ -25,6 +25,7 @@ from pipelines.exchange.limits import HeadLimits
 from pipelines.settings.config_clock import ClockConfig
 from pipelines.settings.config_dagster import DagsterConfig
 from pipelines.settings.config_evidence import EvidenceConfig
+from pipelines.settings.config_review import ReviewConfig
 from pipelines.settings.config_sources import FetchConfig, SourcesConfig
 from pipelines.settings.environment import Environment
 from pipelines.settings.scanning import (
@@ -54,6 +55,7 @@ __all__ = [
     "ImagesConfig",
     "ModelFilesConfig",
     "ModelsConfig",
+    "ReviewConfig",
     "SourcesConfig",
     "ViewsConfig",
     "explain",
@@ -333,6 +335,7 @@ class Config:
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
     clock: ClockConfig = field(default_factory=ClockConfig)
+    review: ReviewConfig = field(default_factory=ReviewConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
     ray: RayConfig = field(default_factory=RayConfig)
     dagster: DagsterConfig = field(default_factory=DagsterConfig)

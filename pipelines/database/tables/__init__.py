@@ -14,12 +14,15 @@ from pipelines.database.tables.ledger import contents, items, manifests, model_f
 from pipelines.database.tables.messages import outbox
 from pipelines.database.tables.record import audit, calibrations, day_approvals, runs, state
 from pipelines.database.tables.registry import requests, seeds, subject_keys, subjects, templates
+from pipelines.database.tables.review import accounts, claims, preferences, sessions
 from pipelines.database.times import UTCDateTime
 
 __all__ = [
     "UTCDateTime",
+    "accounts",
     "audit",
     "calibrations",
+    "claims",
     "content_shards",
     "contents",
     "coverage",
@@ -34,10 +37,12 @@ __all__ = [
     "model_files",
     "model_verdicts",
     "outbox",
+    "preferences",
     "requests",
     "runs",
     "second_opinions",
     "seeds",
+    "sessions",
     "shards",
     "state",
     "subject_keys",

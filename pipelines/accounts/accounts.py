@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import DeniedError, InputError, StateError
 from pipelines.accounts.factors import digest_of_code, hash_password, new_code, new_secret, step_of_code
 from pipelines.accounts.roles import Role, read_roles
-from pipelines.database.review import accounts, sessions
+from pipelines.database.tables import accounts, sessions
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 

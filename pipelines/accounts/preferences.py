@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError
-from pipelines.database.review import preferences
+from pipelines.database.tables import preferences
 from pipelines.home.workspace import Workspace
 from pipelines.settings.config_review import ReviewConfig
 

@@ -18,7 +18,7 @@ from embeddings.errors import DeniedError
 from pipelines.accounts.accounts import ENABLED
 from pipelines.accounts.factors import digest_of_code, is_password, step_of_code
 from pipelines.accounts.roles import Role, known_roles
-from pipelines.database.review import accounts, sessions
+from pipelines.database.tables import accounts, sessions
 from pipelines.home import audit
 from pipelines.home.actors import on_pages
 from pipelines.home.workspace import Workspace

@@ -19,9 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import InputError, StateError
-from pipelines.database.evidence import decisions
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, outbox
+from pipelines.database.tables import decisions, hits, items, outbox
 from pipelines.database.times import moment
 from pipelines.decisions.log import record_made, record_restored, record_reversed
 from pipelines.hits.counting import hits_in_force
@@ -272,7 +271,7 @@ def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple
 
 
 def _named(tx: Connection, hit_ids: Sequence[str]) -> list[Row[Any]]:
-    """These hits with the kind of their items, in the order given. Raises :class:`StateError`."""
+    """Read these hits with the kind of their items, in the order given. Raises :class:`StateError` for unknown ones."""
     columns = [*(hits.c[name] for name in ("hit_id", "item_id", *DecisionScope._fields)), items.c.kind]
     query = sa.select(*columns).select_from(hits.outerjoin(items, items.c.item_id == hits.c.item_id))
     found: dict[str, Row[Any]] = {}

@@ -20,8 +20,7 @@ from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import CorruptionError, StateError
 from pipelines.database import tables
-from pipelines.database.evidence import decisions, seeds
-from pipelines.database.tables import hits
+from pipelines.database.tables import decisions, hits, seeds
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, outside
 from pipelines.home import audit

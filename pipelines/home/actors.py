@@ -25,7 +25,7 @@ _ACCOUNT: Final = re.compile(r"uid:(?P<uid>[0-9]+)(?::.*)?")
 
 
 def account() -> str:
-    """The account that this process belongs to: ``uid:1000:alice``, or ``uid:1000`` without an entry for it."""
+    """Return the account that this process belongs to: ``uid:1000:alice``, or ``uid:1000`` without an entry for it."""
     uid = os.getuid()
     try:
         return f"uid:{uid}:{pwd.getpwuid(uid).pw_name}"

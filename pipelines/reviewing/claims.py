@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
-from pipelines.database.review import claims
+from pipelines.database.tables import claims
 from pipelines.home.actors import identity_of
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.reviewing.queue import CaseKey, Queue, WaitingCase, waiting_case

@@ -209,7 +209,7 @@ class MatchingConfig:
     centroid_margin: Unit = 0.1
 
     def margin(self) -> float | None:
-        """The margin in the form that the gallery takes: None is exact."""
+        """Return the margin in the form that the gallery takes: None is exact."""
         return self.centroid_margin if self.references == "centroids" else None
 
 
@@ -359,7 +359,7 @@ def load_config(environment: Environment) -> Config:
 
 
 def _by_present_names(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The same settings, those of earlier names by their present ones. Raises ``ConfigError`` for one under both."""
+    """Return the settings with earlier names replaced by present ones. Raises ``ConfigError`` for one under both."""
     named = dict(values)
     for (table, before), after in _RENAMED.items():
         section = named.get(table)

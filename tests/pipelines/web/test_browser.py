@@ -17,7 +17,7 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from pipelines.database.review import claims
+from pipelines.database.tables import claims
 from pipelines.decisions.log import list_decisions
 from pipelines.home.workspace import Workspace
 from pipelines.runs.sweep import sweep

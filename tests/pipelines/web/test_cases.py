@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from pipelines.database import tables
-from pipelines.database.review import claims
+from pipelines.database.tables import claims
 from pipelines.decisions.log import list_decisions
 from pipelines.hits.listing import list_hits
 from pipelines.home import audit

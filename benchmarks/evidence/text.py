@@ -1,6 +1,6 @@
 """Names in texts: how often a name is found where there is none, how many disguises are seen through, and how fast.
 
-    python -m benchmarks.evidence_text [--texts 100000] [--names 100000] [--repeats 3] [--json]
+    python -m benchmarks.evidence.text [--texts 100000] [--names 100000] [--repeats 3] [--json]
 
 Texts are titles, prompts and tags drawn from our own lists, a third each. No text holds a name on purpose, so each find
 is a false alarm; they are counted by rule, per 100,000 texts, for these lists of names: ``invented`` (syllables),
@@ -29,7 +29,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from benchmarks.evidence_words import GIVEN, common_word_names, invented_names, prompt, tags, title
+from benchmarks.evidence.words import GIVEN, common_word_names, invented_names, prompt, tags, title
 from benchmarks.machine import describe_machine
 from indexes.name_rules import NameSettings, SubjectNames, brute_force_names
 from indexes.name_text import join_texts

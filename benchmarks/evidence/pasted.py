@@ -1,6 +1,6 @@
 """How near a picture is to itself with a face pasted into it, by PDQ: from which share of its area on the two differ.
 
-The policy's ``[copies] face_share`` rests on it. Run: ``python -m benchmarks.evidence_pasted``.
+The policy's ``[copies] face_share`` rests on it. Run: ``python -m benchmarks.evidence.pasted``.
 """
 
 from __future__ import annotations

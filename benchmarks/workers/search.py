@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 
+from benchmarks.inputs.search_data import KEY, MODEL, Population, stored_shards, stored_vectors
 from benchmarks.machine import peak_mb
-from benchmarks.search_data import KEY, MODEL, Population, stored_shards, stored_vectors
-from benchmarks.turns import Seat
+from benchmarks.workers.turns import Seat
 from embeddings.types import Float32, vector_column, vectors_of
 from indexes.first_pass import choose_kernel, pack_probes
 from indexes.gallery import Gallery

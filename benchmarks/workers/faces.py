@@ -1,7 +1,8 @@
 """The measured side of :mod:`benchmarks.faces`: the embedding core in a process of its own, on files it is told.
 
-A worker of :mod:`benchmarks.turns`: ``{"files": [...]}`` -> seconds and faces; ``{"save": path}`` -> everything found
-goes into an ``.npz`` file (:func:`benchmarks.opencv_loop.load_found`), with processor seconds and peak memory.
+A worker of :mod:`benchmarks.workers.turns`: ``{"files": [...]}`` -> seconds and faces; ``{"save": path}`` -> everything
+found goes into an ``.npz`` file (:func:`benchmarks.workers.opencv_loop.load_found`), with processor seconds and peak
+memory.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.opencv_loop import FoundFaces, serve
-from benchmarks.turns import Seat
+from benchmarks.workers.opencv_loop import FoundFaces, serve
+from benchmarks.workers.turns import Seat
 from embeddings.models.load import load_models
 from embeddings.shard import embed_shard
 from embeddings.types import Content, ShardEmbeddings, vectors_of
@@ -40,7 +41,7 @@ def found_by_name(
 
 def main() -> None:
     """Serve turns until the parent is gone."""
-    parser = argparse.ArgumentParser(prog="benchmarks.faces_worker")
+    parser = argparse.ArgumentParser(prog="benchmarks.workers.faces")
     parser.add_argument("folder", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--runtime", required=True)

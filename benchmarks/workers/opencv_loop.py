@@ -4,8 +4,8 @@ OpenCV keeps its default threads. It gets the very files of our pack, which Open
 fast as their dequantised form. With ``--long-side`` larger images are shrunk first, as practitioners do, because at
 full size the detector is slow and misses large faces; crops are then cut from the shrunk image.
 
-As a program it is a worker of :mod:`benchmarks.turns`: ``{"files": [...]}`` -> seconds and faces; ``{"save": path}`` ->
-everything found goes into an ``.npz`` file (see :func:`load_found`).
+As a program it is a worker of :mod:`benchmarks.workers.turns`: ``{"files": [...]}`` -> seconds and faces; ``{"save":
+path}`` -> everything found goes into an ``.npz`` file (see :func:`load_found`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import peak_mb
-from benchmarks.turns import Message, Seat
+from benchmarks.workers.turns import Message, Seat
 
 Float32 = npt.NDArray[np.float32]
 
@@ -109,7 +109,7 @@ def serve(seat: Seat, message: Message, look: Callable[[Sequence[str]], Mapping[
 
 def main() -> None:
     """Serve turns until the parent is gone."""
-    parser = argparse.ArgumentParser(prog="benchmarks.opencv_loop")
+    parser = argparse.ArgumentParser(prog="benchmarks.workers.opencv_loop")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--min-score", type=float, required=True)
     parser.add_argument("--nms-iou", type=float, required=True)

@@ -1,14 +1,13 @@
 """The tables of the people who judge: accounts, sessions, what each prefers, and who has claimed which case.
 
-Part of the metadata in :mod:`pipelines.database.tables`, under the same rules. An account's name is a login, chosen by
-an operator, and stands in the audit chain as the actor.
+An account's name is a login, chosen by an operator, and stands in the audit chain as the actor.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from pipelines.database.tables import metadata
+from pipelines.database.tables.base import metadata
 from pipelines.database.times import UTCDateTime
 
 accounts = sa.Table(

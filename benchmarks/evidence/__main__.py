@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from typing import Any
 
 ROWS = {
-    "headers": "benchmarks.evidence_headers",
-    "heads": "benchmarks.evidence_heads",
-    "pdq": "benchmarks.evidence_pdq",
-    "text": "benchmarks.evidence_text",
+    "headers": "benchmarks.evidence.headers",
+    "heads": "benchmarks.evidence.heads",
+    "pdq": "benchmarks.evidence.pdq",
+    "text": "benchmarks.evidence.text",
 }
 
 

@@ -22,7 +22,7 @@ from pipelines.accounts.factors import hash_password, is_password, new_secret, s
 from pipelines.accounts.preferences import KEYS, Preferences, read_preferences, write_preferences
 from pipelines.accounts.sessions import log_in, session_of
 from pipelines.database import tables
-from pipelines.database.review import accounts, sessions
+from pipelines.database.tables import accounts, sessions
 from pipelines.home import audit
 from pipelines.home.actors import are_two_people, on_pages
 from pipelines.home.workspace import Workspace

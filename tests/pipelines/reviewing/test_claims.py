@@ -14,7 +14,7 @@ from pipelines.decisions.log import list_decisions
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.answering import answer_case, foresee, take_back
-from pipelines.reviewing.claims import Claim, claim_case, claim_next, open_claims, release
+from pipelines.reviewing.claims import CaseClaim, claim_case, claim_next, open_claims, release
 from pipelines.reviewing.queue import Queue, waiting_cases
 from pipelines.runs.sweep import sweep
 from tests.conftest import Clock
@@ -33,7 +33,7 @@ def waiting(workspace: Workspace, uploads: Path) -> Workspace:
 
 
 def test_many_at_once_never_get_one_case_twice(waiting: Workspace) -> None:
-    queue, found = Queue(), list[Claim | None]()
+    queue, found = Queue(), list[CaseClaim | None]()
 
     def work(name: str) -> None:
         found.append(claim_next(waiting, queue, actor=name))

@@ -128,7 +128,7 @@ def list_hits(
     of_item = (items.c.parent_model, items.c.uploader)
     query = (
         found.with_only_columns(hits, *of_item, verdicts.c.verdict, verdicts.c.rule, strength, _decision())
-        .select_from(found.get_final_froms()[0].outerjoin(verdicts, verdict_of_hit()))
+        .outerjoin(verdicts, verdict_of_hit())
         .where(*(column == value for column, value in wanted.items() if value is not None))
         .order_by(strength.desc(), hits.c.score.desc(), hits.c.hit_id)
         .limit(limit)

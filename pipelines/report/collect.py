@@ -96,7 +96,7 @@ def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
             *(items.c[name] for name in ("kind", "parent_model", "width", "height")),
             *(verdicts.c[name] for name in _OF_VERDICT),
         )
-        .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
+        .outerjoin(verdicts, judged)
         .order_by(hits.c.hit_id)
     )
     standing = _standing_takedowns(connection, scope)

@@ -17,6 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy: workers share the cores
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+import atexit
 import base64
 import contextlib
 import random
@@ -26,6 +27,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,17 @@ def migrated_template(postgresql_server: sa.URL) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def made_template(
+    postgresql_server: sa.URL, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """The name of a PostgreSQL database that a home was made with and nothing was done to, and that home."""
+    name, home = "made", tmp_path_factory.mktemp("made") / "home"
+    administer(postgresql_server, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    create_workspace(environment_for(home, url_of(postgresql_server, name)), now=lambda: START).close()
+    return name, home
+
+
 def url_of(server: sa.URL, name: str) -> str:
     """The URL of one database of the server, with its password."""
     return server.set(database=name).render_as_string(hide_password=False)
@@ -240,16 +253,26 @@ def empty_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> Iterator[str]:
-    """The URL of a migrated database without rows, once for each kind: a copy of one that was migrated."""
+    """The URL of a migrated database without rows, once for each kind: a copy of one that was migrated.
+
+    With a ``workspace`` it is a copy of one that a home was made with, and that home is there.
+    """
+    with_home = "workspace" in request.fixturenames
     if database_kind == "sqlite":
         file = tmp_path / "likeness.db"
-        shutil.copyfile(request.getfixturevalue("migrated_file"), file)
+        shutil.copyfile(made_home() / "likeness.db" if with_home else request.getfixturevalue("migrated_file"), file)
         file.chmod(0o600)
+        if with_home:
+            shutil.copytree(made_home(), tmp_path / "home", ignore=shutil.ignore_patterns(file.name))
         yield f"sqlite:///{file}"
         return
     server: sa.URL = request.getfixturevalue("postgresql_server")
+    template = request.getfixturevalue("migrated_template")
+    if with_home:
+        template, home = request.getfixturevalue("made_template")
+        shutil.copytree(home, tmp_path / "home")
     name = f"test_{secrets.token_hex(6)}"
-    administer(server, f"CREATE DATABASE {name} TEMPLATE {request.getfixturevalue('migrated_template')}")
+    administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield url_of(server, name)
     administer(server, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -303,6 +326,21 @@ def environment_for(home: Path, url: str | None = None, **more: str) -> Environm
     return read_environment(variables, home=home)
 
 
+@cache
+def made_home() -> Path:
+    """A home on SQLite that was made when tests begin, and in which nothing was done: made once for each process."""
+    folder = Path(tempfile.mkdtemp(prefix="made"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    create_workspace(environment_for(folder / "home"), now=lambda: START).close()
+    return folder / "home"
+
+
+def fresh_workspace(home: Path, *, now: Callable[[], datetime]) -> Workspace:
+    """A new home on SQLite as ``create_workspace`` makes it, by a copy: that takes milliseconds."""
+    shutil.copytree(made_home(), home)
+    return open_workspace(environment_for(home), now=now)
+
+
 @pytest.fixture
 def open_again(tmp_path: Path, database_url: str, clock: Clock) -> Iterator[Callable[[], Workspace]]:
     """Opens further workspaces on the same home, as another process would."""
@@ -322,7 +360,7 @@ def open_again(tmp_path: Path, database_url: str, clock: Clock) -> Iterator[Call
 @pytest.fixture
 def workspace(tmp_path: Path, database_url: str, clock: Clock) -> Iterator[Workspace]:
     """A fresh home with fake models, on each kind of database."""
-    with create_workspace(environment_for(tmp_path / "home", database_url), now=clock) as opened:
+    with open_workspace(environment_for(tmp_path / "home", database_url), now=clock) as opened:
         yield use_fakes(opened)
 
 

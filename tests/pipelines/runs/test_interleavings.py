@@ -32,7 +32,7 @@ from pipelines.cases.requests import get_request, reject_request
 from pipelines.corpus.manifest import list_shards, uncovered
 from pipelines.database import tables
 from pipelines.hits.listing import list_hits
-from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
 from pipelines.matching.comparison import FoundBy
@@ -45,7 +45,7 @@ from pipelines.runs.sweep import list_source, measure_coverage, sweep
 from pipelines.runs.verify import verify
 from pipelines.scan import again
 from pipelines.scan.faces import scan_pending
-from tests.conftest import Clock, environment_for, use_fakes
+from tests.conftest import Clock, environment_for, fresh_workspace, use_fakes
 from tests.examples import examples
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture, vectors_of_colours
 from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
@@ -389,12 +389,12 @@ def hurry(workspace: Workspace) -> Workspace:
 @contextlib.contextmanager
 def platform_in(folder: Path, *, shard_items: int = 2, **corpus: Any) -> Iterator[Platform]:
     """A platform of its own on SQLite. ``corpus``: settings of what is kept."""
-    clock, environment = Clock(), environment_for(folder / "home")
+    clock = Clock()
     uploads = folder / "uploads"
     uploads.mkdir()
     with (
-        create_workspace(environment, now=clock) as workspace,
-        open_workspace(environment, now=clock) as other,
+        fresh_workspace(folder / "home", now=clock) as workspace,
+        open_workspace(environment_for(folder / "home"), now=clock) as other,
     ):
         for one in (workspace, other):
             small_shards(hurry(use_fakes(one)), shard_items)

@@ -47,7 +47,7 @@ def ours(checkpoint: Path, device: str) -> tuple[Embed, dict[str, Any]]:
         raise SystemExit("the checkpoint is not there")
     encoder = load_clip(weights, device=device, compiled=False)
     describer = Describer(rater=None, encoder=encoder, max_frames=1)
-    limits, workers = ImagesConfig(max_frames=1).limits(), len(os.sched_getaffinity(0))
+    limits, workers = ImagesConfig(max_frames=1), len(os.sched_getaffinity(0))
 
     def embed(files: Sequence[Path]) -> Vectors:
         read = [file.read_bytes() for file in files]

@@ -89,7 +89,7 @@ def measure(contents: Sequence[Content], views: bool, cache: Path, rounds: int) 
     """One row: record the tensors once, then let pipeline and bare models take turns."""
     config = EmbeddingConfig(views=ViewsConfig(mode="uncertain" if views else "off"))
     models, detector, recognizer = recorded(config, cache)
-    workers, limits = config.worker_count(), ImagesConfig().limits()
+    workers, limits = config.worker_count(), ImagesConfig()
     detector.kept, recognizer.kept = [], []
     expected = embed_shard(contents, models, limits=limits, workers=workers)
     tensors = [(detector.session, one) for one in detector.kept] + [

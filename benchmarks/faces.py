@@ -38,7 +38,7 @@ from rich.table import Table
 
 from benchmarks.agreement import Agreement, agreement
 from benchmarks.machine import describe_machine
-from benchmarks.opencv_loop import Found, OpenCvLoop, load_found
+from benchmarks.opencv_loop import FoundFaces, OpenCvLoop, load_found
 from benchmarks.sweep import MIN_RECALL, PEERS
 from benchmarks.synthetic import write_variants
 from benchmarks.turns import Message, Worker
@@ -59,7 +59,7 @@ class Side:
     """What one process did: seconds of each turn, its faces by file, its last answer."""
 
     seconds: list[float]
-    found: dict[str, Found]
+    found: dict[str, FoundFaces]
     end: Message
 
 

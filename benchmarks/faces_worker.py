@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.opencv_loop import Found, serve
+from benchmarks.opencv_loop import FoundFaces, serve
 from benchmarks.turns import Seat
 from embeddings.models.load import load_models
 from embeddings.shard import embed_shard
@@ -23,7 +23,7 @@ from pipelines.settings.config import EmbeddingConfig, ImagesConfig, ViewsConfig
 
 def found_by_name(
     names: Sequence[str], contents: Sequence[Content], result: ShardEmbeddings, *, dimension: int
-) -> dict[str, Found]:
+) -> dict[str, FoundFaces]:
     """The faces of each file. Raises :class:`ValueError` when one of them could not be scanned."""
     failed = set(result.statuses["status"].to_pylist()) - {"faces", "no_face"}
     if failed:
@@ -35,7 +35,7 @@ def found_by_name(
     for row, digest in enumerate(faces["content_sha256"].to_pylist()):
         rows.setdefault(digest, []).append(row)
     own = {name: rows.get(content.sha256, []) for name, content in zip(names, contents, strict=True)}
-    return {name: Found(boxes[at], vectors[at]) for name, at in own.items()}
+    return {name: FoundFaces(boxes[at], vectors[at]) for name, at in own.items()}
 
 
 def main() -> None:
@@ -52,9 +52,9 @@ def main() -> None:
     )
     settings = config.faces()
     models = load_models(config.pack, cache_dir=options.cache, settings=settings, runtime=config.runtime_settings())
-    workers, limits = config.worker_count(), ImagesConfig().limits()
+    workers, limits = config.worker_count(), ImagesConfig()
 
-    def look(names: Sequence[str]) -> dict[str, Found]:
+    def look(names: Sequence[str]) -> dict[str, FoundFaces]:
         data = [(options.folder / name).read_bytes() for name in names]
         contents = [Content(hashlib.sha256(one).digest(), one) for one in data]
         result = embed_shard(contents, models, limits=limits, workers=workers)

@@ -34,7 +34,7 @@ TOP_K = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFaces:
     """The faces of one image: boxes (n, 4) as x1, y1, x2, y2 in its pixels, unit vectors (n, 128)."""
 
     boxes: Float32
@@ -53,11 +53,11 @@ class OpenCvLoop:
         self.crops: list[npt.NDArray[np.uint8]] = []
         """Of the image last looked at: the aligned crops (112, 112, 3), BGR."""
 
-    def faces(self, data: bytes) -> Found:
+    def faces(self, data: bytes) -> FoundFaces:
         """All faces of one encoded image. An image that OpenCV cannot decode has none."""
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
         if image is None:
-            return Found(np.empty((0, 4), dtype=np.float32), np.empty((0, 128), dtype=np.float32))
+            return FoundFaces(np.empty((0, 4), dtype=np.float32), np.empty((0, 128), dtype=np.float32))
         height, width = image.shape[:2]
         scale = min(1.0, self._long_side / max(height, width)) if self._long_side else 1.0
         if scale < 1:
@@ -70,10 +70,10 @@ class OpenCvLoop:
         self.crops = crops
         vectors = [self._recognizer.feature(crop).copy() for crop in crops]
         stacked = np.concatenate([np.empty((0, 128), dtype=np.float32), *vectors])
-        return Found(boxes.reshape(-1, 4) / scale, stacked / np.linalg.norm(stacked, axis=1, keepdims=True))
+        return FoundFaces(boxes.reshape(-1, 4) / scale, stacked / np.linalg.norm(stacked, axis=1, keepdims=True))
 
 
-def save_found(path: Path, found: Mapping[str, Found]) -> None:
+def save_found(path: Path, found: Mapping[str, FoundFaces]) -> None:
     """Write what was found, by file name, for :func:`load_found`."""
     np.savez(
         path,
@@ -84,17 +84,17 @@ def save_found(path: Path, found: Mapping[str, Found]) -> None:
     )
 
 
-def load_found(path: Path) -> dict[str, Found]:
+def load_found(path: Path) -> dict[str, FoundFaces]:
     """What a worker saved, by file name."""
     with np.load(path) as saved:
         ends = np.cumsum(saved["counts"])
         parts = zip(np.split(saved["boxes"], ends[:-1]), np.split(saved["vectors"], ends[:-1]), strict=True)
-        return {str(name): Found(*part) for name, part in zip(saved["names"], parts, strict=True)}
+        return {str(name): FoundFaces(*part) for name, part in zip(saved["names"], parts, strict=True)}
 
 
-def serve(seat: Seat, message: Message, look: Callable[[Sequence[str]], Mapping[str, Found]]) -> NoReturn:
+def serve(seat: Seat, message: Message, look: Callable[[Sequence[str]], Mapping[str, FoundFaces]]) -> NoReturn:
     """Answer turns from the first ``message`` on, until the parent is gone: ``look`` finds the faces of named files."""
-    found: dict[str, Found] = {}
+    found: dict[str, FoundFaces] = {}
     cpu_before = time.process_time()
     while True:
         if "save" in message:

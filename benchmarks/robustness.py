@@ -215,7 +215,7 @@ def measure_cost(passes: Mapping[str, FaceModels], people: Sequence[Portrait]) -
     """Milliseconds of detection and alignment per picture, and the ratio to the single view's."""
     ordinary, empty = [], []
     for _, data in generate_variants(40, seed=5):
-        image = decode(data, limits=ImagesConfig().limits(), long_side=640)
+        image = decode(data, limits=ImagesConfig(), long_side=640)
         frame = next(iter(image.frames))
         faces = faces_of_frame(frame, (image.width, image.height), passes["single"])
         (ordinary if len(faces.scores) else empty).append((frame, (image.width, image.height)))

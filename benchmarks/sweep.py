@@ -42,7 +42,7 @@ from rich.table import Table
 
 from benchmarks.agreement import Agreement, agreement, found_by_name, hits_are_exact, stored_faces
 from benchmarks.machine import describe_machine
-from benchmarks.opencv_loop import Found, load_found
+from benchmarks.opencv_loop import FoundFaces, load_found
 from benchmarks.synthetic import make_home, write_variants
 from benchmarks.turns import Message, Worker
 from pipelines.home.workspace import Workspace, open_workspace
@@ -67,7 +67,7 @@ class Measured:
     images: list[int]
     ours: list[float]
     peers: dict[str, list[float]]
-    found: dict[str, dict[str, Found]]
+    found: dict[str, dict[str, FoundFaces]]
     peer_ends: dict[str, Message]
     """Each peer's last answer: processor seconds and peak memory."""
 

@@ -15,7 +15,6 @@ from embeddings.types import Float32, check_unit
 from indexes.clusters import Clusters, Float64, subject_centroids, tight_clusters
 from indexes.gallery import Gallery
 from indexes.join import Pairs, recheck
-from indexes.ranges import spread
 from indexes.stored import Int64
 
 PROBES_AT_ONCE = 4096
@@ -80,7 +79,7 @@ class ClusteredGallery(Gallery):
         group = np.searchsorted(firsts, self.clusters.first[found.right[near]])
         probe, group = np.divmod(np.unique(found.left[near] * len(firsts) + group), len(firsts))
         counts = self.clusters.counts[place[group]]
-        return np.repeat(probe + start, counts), self.clusters.members[spread(firsts[group], counts)]
+        return np.repeat(probe + start, counts), self.clusters.members[_spread(firsts[group], counts)]
 
     def _part(self, vectors: Float32) -> Gallery:
         rows = [str(row) for row in range(len(vectors))]
@@ -126,3 +125,11 @@ def make_gallery(
         model_id=model_id,
         registry_version=registry_version,
     )
+
+
+def _spread(first: Int64, counts: Int64) -> Int64:
+    """``first[i], first[i] + 1, ...``, ``counts[i]`` of them, for each i in turn: (n,) twice -> (counts.sum(),)."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    places: Int64 = np.arange(total, dtype=np.int64) + np.repeat(first - (ends - counts), counts)
+    return places

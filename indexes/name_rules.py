@@ -21,7 +21,7 @@ from indexes.name_text import (
     LEET,
     NONE,
     SOFT,
-    Reading,
+    TextReading,
     continues_letter,
     end_as_written,
     is_without_spaces,
@@ -115,12 +115,12 @@ def require_usable(names: Sequence[str], exclusions: Sequence[str], *, settings:
             raise EnrolmentError("empty_exclusion", f"exclusion {position} has no letters")
 
 
-def read_name(name: str) -> Reading:
+def read_name(name: str) -> TextReading:
     """A name as it is looked for; the sign before somebody's handle is no part of it."""
     return read_text(name.strip().lstrip("@").rstrip("!"), figures=True)
 
 
-def is_usable(name: Reading, *, settings: NameSettings) -> bool:
+def is_usable(name: TextReading, *, settings: NameSettings) -> bool:
     """Whether a name has letters enough to be looked for."""
     letters = [letter for letter in name.letters if not continues_letter(letter)]
     spelled = sum(letter not in FIGURES for letter in letters)
@@ -128,7 +128,7 @@ def is_usable(name: Reading, *, settings: NameSettings) -> bool:
     return len(letters) >= (2 if without_spaces else settings.least_letters) and spelled > 0
 
 
-def forms_of(name: Reading, *, primary: bool) -> list[Form]:
+def forms_of(name: TextReading, *, primary: bool) -> list[Form]:
     """The forms of one name: as given, and with its words turned round or reversed."""
     words = _words(name)
     orders = [words]
@@ -151,7 +151,7 @@ def phrase_of(text: str) -> Form:
     return _form(_words(reading), "full_name", anywhere)
 
 
-def _words(reading: Reading) -> list[tuple[str, bytes]]:
+def _words(reading: TextReading) -> list[tuple[str, bytes]]:
     edges = [at for at, boundary in enumerate(reading.boundaries) if boundary >= HARD]
     return [(reading.letters[start:end], reading.worded[start:end]) for start, end in pairwise(edges)]
 
@@ -167,7 +167,7 @@ def _form(words: Sequence[tuple[str, bytes]], rule: Rule, anywhere: bool) -> For
     return Form(letters, worded, frozenset(cuts), rule, anywhere, apart)
 
 
-def fits(form: Form, reading: Reading, start: int, *, settings: NameSettings) -> Rule | None:
+def fits(form: Form, reading: TextReading, start: int, *, settings: NameSettings) -> Rule | None:
     """By which rule the letters from ``start`` on are this form of a name; None: they are not."""
     end = start + len(form.letters)
     if start < 0 or end > len(reading.letters) or not _spells(form, reading, start):
@@ -192,12 +192,12 @@ def fits(form: Form, reading: Reading, start: int, *, settings: NameSettings) ->
     return "joined" if visible or len(form.letters) >= settings.joined_letters else None
 
 
-def is_excluded(phrases: Sequence[Form], reading: Reading, start: int, end: int) -> bool:
+def is_excluded(phrases: Sequence[Form], reading: TextReading, start: int, end: int) -> bool:
     """Whether the letters from ``start`` to ``end`` lie within one of the phrases."""
     return any(_stands(phrase, reading, at) for phrase in phrases for at in range(end - len(phrase.letters), start + 1))
 
 
-def _stands(phrase: Form, reading: Reading, start: int) -> bool:
+def _stands(phrase: Form, reading: TextReading, start: int) -> bool:
     end = start + len(phrase.letters)
     if start < 0 or end > len(reading.letters) or not _spells(phrase, reading, start):
         return False
@@ -207,7 +207,7 @@ def _stands(phrase: Form, reading: Reading, start: int) -> bool:
     return (edges >= SOFT or phrase.anywhere) and apart <= phrase.cuts and EDGE not in inside
 
 
-def _spells(form: Form, reading: Reading, start: int) -> bool:
+def _spells(form: Form, reading: TextReading, start: int) -> bool:
     for here, wanted in enumerate(form.letters):
         found = reading.letters[start + here]
         if found == wanted or (reading.worded[start + here] and wanted in LEET.get(found, "")):
@@ -217,7 +217,7 @@ def _spells(form: Form, reading: Reading, start: int) -> bool:
     return True
 
 
-def spans_of_words(reading: Reading) -> Iterator[tuple[int, int]]:
+def spans_of_words(reading: TextReading) -> Iterator[tuple[int, int]]:
     """Where a name of one word may stand: whole words, and the pieces between all boundaries."""
     word = piece = 0
     for at in range(1, len(reading.letters) + 1):
@@ -231,7 +231,7 @@ def spans_of_words(reading: Reading) -> Iterator[tuple[int, int]]:
         word = at if boundary >= HARD else word
 
 
-def match_at(reading: Reading, subject_id: str, rule: Rule, start: int, end: int) -> NameMatch:
+def match_at(reading: TextReading, subject_id: str, rule: Rule, start: int, end: int) -> NameMatch:
     """A match of the letters from ``start`` to ``end``, as a place in the text."""
     return NameMatch(subject_id, rule, reading.sources[start], reading.sources[end - 1] + 1)
 

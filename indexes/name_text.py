@@ -158,7 +158,7 @@ KINDS: Final = Table(_kinds)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TextReading:
     """One way to read a text: n letters, and n + 1 boundaries around them.
 
     ``sources``: for each letter the index in the text of the character it comes from. ``worded``: whether its word has
@@ -171,7 +171,7 @@ class Reading:
     worded: bytes
 
 
-def read_text(text: str, *, figures: bool) -> Reading:
+def read_text(text: str, *, figures: bool) -> TextReading:
     """Read a text, ``figures`` as letters or else as separators."""
     letters: list[str] = []
     sources: list[int] = []
@@ -193,7 +193,7 @@ def read_text(text: str, *, figures: bool) -> Reading:
                 between = NONE
     boundaries.append(EDGE)
     _mark_soft("".join(kinds), boundaries)
-    return Reading("".join(letters), bytes(boundaries), sources, _worded(letters, boundaries))
+    return TextReading("".join(letters), bytes(boundaries), sources, _worded(letters, boundaries))
 
 
 def _mark_soft(kinds: str, boundaries: bytearray) -> None:

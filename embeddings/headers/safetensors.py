@@ -109,16 +109,6 @@ def parse_header(data: bytes, *, file_bytes: int | None, limits: HeaderLimits) -
     return header
 
 
-def read_header(data: bytes, *, limits: HeaderLimits) -> Header:
-    """The header of a whole file in memory. Raises as :func:`parse_header`, and ``format`` for another format."""
-    if not is_safetensors(data):
-        raise UnscannableError("format")
-    end = LENGTH_BYTES + header_length(data, limits=limits)
-    if end > len(data):
-        raise UnscannableError("truncated")
-    return parse_header(data[LENGTH_BYTES:end], file_bytes=len(data), limits=limits)
-
-
 def _length(first: bytes) -> int:
     (length,) = struct.unpack_from("<Q", first)
     return int(length)

@@ -196,7 +196,7 @@ def _still_there(
 
 def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress) -> dict[str, FoundItem]:
     """Item id -> an item whose texts or file header name the candidate, as :mod:`pipelines.matching.names` finds it."""
-    matcher = NameMatcher([names], settings=workspace.config.names.settings())
+    matcher = NameMatcher([names], settings=workspace.config.names)
     found: dict[str, FoundItem] = {}
     done, after = 0, ""
     following = sa.select(*_OF_ITEM, items.c.sealed_record).where(items.c.live).order_by(items.c.item_id)

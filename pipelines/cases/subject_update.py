@@ -208,7 +208,7 @@ def _plan(workspace: Workspace, connection: Connection, subject_id: str, change:
     key = open_subject_key(connection, workspace.sealer, subject_id)
     before = unseal_identity(key, row.sealed_identity, subject_id)
     after = _changed(before, change)
-    require_usable(after.names, after.exclusions, settings=workspace.config.names.settings())
+    require_usable(after.names, after.exclusions, settings=workspace.config.names)
     require_short_identity(after, most=workspace.config.registry.max_text)
     removed, kept = _references(workspace, connection, subject_id, change)
     _require_one_person(kept, change.add_references, agreement=workspace.thresholds_at(connection).review)

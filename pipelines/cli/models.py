@@ -83,7 +83,7 @@ def pull(environment: Environment, as_json: bool, pack: str) -> None:
                     min_bytes_per_second=limits.pull_min_bytes_per_second,
                     max_redirects=limits.pull_max_redirects,
                     max_bytes=limits.max_bytes,
-                    head=workspace.config.exchange.head(),
+                    head=workspace.config.exchange,
                 ),
                 proxy=environment.https_proxy,
                 progress=report,

@@ -110,7 +110,7 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
         (summary.fetch_failed, config.max_fetch_failed_rate, "could not be fetched"),
         (summary.unscannable, config.max_unscannable_rate, "could not be read"),
     ):
-        if summary.items >= config.hit_rate_items and count > share * summary.items:
+        if summary.items >= config.min_items_for_rates and count > share * summary.items:
             say(f"warning: {count} of {summary.items} items {what}: is the source in order?", err=True)
     if summary.unsettled:
         text = "gave nothing and will be asked for again by later sweeps: see sweep.retry_hours"

@@ -32,8 +32,9 @@ def check(environment: Environment, as_json: bool, place: str, limit: int) -> No
     from pipelines.sources.check import check_source
 
     config = load_config(environment)
-    settings = config.fetch.settings(config.exchange.head())
-    found = check_source(open_source(_uri(place), settings=settings, kinds=config.sources.kinds), most=limit)
+    found = check_source(
+        open_source(_uri(place), settings=config.fetch, head=config.exchange, kinds=config.sources.kinds), most=limit
+    )
     if as_json:
         emit(found, as_json=True)
     else:

@@ -55,7 +55,7 @@ def insert_content_shard(tx: Connection, sealer: Sealer, entry: ShardEntry, *, n
             path=entry.path,
             sha256=entry.sha256,
             bytes=entry.bytes,
-            vectors=entry.faces,
+            vectors=entry.rows,
             created_at=now,
             seal=_seal(sealer, entry),
         )
@@ -130,6 +130,6 @@ def _seal(sealer: Sealer, entry: ShardEntry) -> str:
         entry.path,
         entry.sha256,
         entry.bytes,
-        entry.faces,
+        entry.rows,
     ]
     return sealer.manifest_seal(fields)

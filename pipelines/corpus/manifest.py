@@ -58,7 +58,7 @@ def _listed(row: sa.Row[Any], sealer: Sealer) -> ListedShard:
         path=row.path,
         sha256=row.sha256,
         bytes=row.bytes,
-        faces=row.faces,
+        rows=row.faces,
         vector_salt=row.vector_salt,
         vector_bytes=row.vector_bytes or 0,
     )
@@ -82,7 +82,7 @@ def insert_shard(
             shard_id=entry.shard_id,
             model_id=entry.model_id,
             dimension=entry.dimension,
-            faces=entry.faces,
+            faces=entry.rows,
             created_at=now,
             covered_version=covered_version,
             covered_threshold=covered_threshold,
@@ -227,7 +227,7 @@ def _seal(sealer: Sealer, entry: ShardEntry, version: int, threshold: float | No
         entry.path,
         entry.sha256,
         entry.bytes,
-        entry.faces,
+        entry.rows,
         version,
         threshold,
     ]

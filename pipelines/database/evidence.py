@@ -32,7 +32,7 @@ examined = sa.Table(
     sa.Column("item_id", sa.String, primary_key=True),
     sa.Column("text_digest", sa.String(64)),
     sa.Column("content_sha256", sa.String(64)),
-    sa.Column("matcher_id", sa.String, nullable=False),
+    sa.Column("rules_id", sa.String, nullable=False),
     sa.Column("registry_version", sa.Integer, nullable=False),
     sa.Column("seed_version", sa.Integer, nullable=False),
     sa.Column("examined_at", UTCDateTime, nullable=False),
@@ -72,16 +72,16 @@ decisions = sa.Table(
     sa.Column("hit_id", sa.String, nullable=False, index=True),
     sa.Column("item_id", sa.String, nullable=False, index=True),
     sa.Column("subject_id", sa.String, nullable=False),
-    sa.Column("content_sha256", sa.String(64), nullable=False),
-    sa.Column("model_id", sa.String, nullable=False),
+    sa.Column("content_key", sa.String(64), nullable=False),
+    sa.Column("found_by_id", sa.String, nullable=False),
     sa.Column("actor", sa.String, nullable=False),
     sa.Column("decided_at", UTCDateTime, nullable=False),
     sa.Column("reversed_at", UTCDateTime),
     sa.Column("reversed_by", sa.String),
-    sa.Index("ix_decisions_scope", "subject_id", "content_sha256", "model_id"),
+    sa.Index("ix_decisions_scope", "subject_id", "content_key", "found_by_id"),
 )
-"""What people said about hits. It holds for the (subject, content, model) of the hit, whichever item has that content;
-a rejection that was not reversed is a remembered negative. ``reason`` is a fixed word."""
+"""What people said about hits. It holds for the (subject, content key, finder) of the hit, whichever item has that
+content; a rejection that was not reversed is a remembered negative. ``reason`` is a fixed word."""
 
 model_verdicts = sa.Table(
     "model_verdicts",

@@ -247,7 +247,7 @@ hits = sa.Table(
     metadata,
     sa.Column("hit_id", sa.String, primary_key=True),
     sa.Column("item_id", sa.String, nullable=False, index=True),
-    sa.Column("content_sha256", sa.String(64), nullable=False),
+    sa.Column("content_key", sa.String(64), nullable=False),
     sa.Column("subject_id", sa.String, nullable=False, index=True),
     sa.Column("template_id", sa.String),
     sa.Column("tier", sa.String, nullable=False),  # face, exact, header, text
@@ -256,7 +256,7 @@ hits = sa.Table(
     sa.Column("threshold", sa.Float, nullable=False),
     sa.Column("threshold_source", sa.String, nullable=False),
     sa.Column("calibration_id", sa.String),  # by which it was found; null: by none
-    sa.Column("model_id", sa.String, nullable=False),
+    sa.Column("found_by_id", sa.String, nullable=False),
     sa.Column("policy_version", sa.String, nullable=False),
     sa.Column("frame", sa.Integer),
     sa.Column("face", sa.Integer),
@@ -266,7 +266,6 @@ hits = sa.Table(
     sa.Column("y2", sa.Float),
     sa.Column("detector_score", sa.Float),
     sa.Column("view", sa.String),  # by which view the face was found, see embeddings.faces.views; null: not recorded
-    sa.Column("shard_id", sa.String),
     sa.Column("place", sa.String),
     sa.Column("match", sa.String),
     sa.Column("sealed_term", sa.LargeBinary),
@@ -280,18 +279,19 @@ hits = sa.Table(
 """Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do.
 ``lapsed_at``: when the thresholds in force came to be above its score, so that it does not count; null: they are not.
 
-``content_sha256``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``.
-Only a face has template, frame, box and shard. ``place``: where a name stands (``title``, ``header:ss_output_name``) or
+``content_key``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``.
+Only a face has template, frame and box. ``place``: where a name stands (``title``, ``header:ss_output_name``) or
 which fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the very words,
-sealed under the subject's key. ``model_id``: of the face pack, the matcher of names, or the hash. ``dropped_at``: since
-when the reference or the name that made it is not the subject's any more; it does not count until it is found again.
+sealed under the subject's key. ``found_by_id``: of the face pack, the matcher of names, or the hash. ``dropped_at``:
+since when the reference or the name that made it is not the subject's any more; it does not count until it is found
+again.
 """
 
 verdicts = sa.Table(
     "verdicts",
     metadata,
     sa.Column("item_id", sa.String, primary_key=True),
-    sa.Column("content_sha256", sa.String(64), primary_key=True),
+    sa.Column("content_key", sa.String(64), primary_key=True),
     sa.Column("subject_id", sa.String, primary_key=True),
     sa.Column("verdict", sa.String, nullable=False),  # takedown, review, clear
     sa.Column("rule", sa.String, nullable=False),
@@ -306,7 +306,7 @@ verdicts = sa.Table(
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Index("ix_verdicts_subject", "subject_id"),
 )
-"""What the policy makes of an item and a subject. ``content_sha256``: the item's content, or its ``text_digest`` if it
+"""What the policy makes of an item and a subject. ``content_key``: the item's content, or its ``text_digest`` if it
 has no content that could be read. ``best_score``: of its faces; null without. ``priority``: higher is sooner."""
 
 outbox = sa.Table(
@@ -317,7 +317,7 @@ outbox = sa.Table(
     sa.Column("action", sa.String, nullable=False),  # takedown, generator.block or withdrawal
     sa.Column("withdraws_key", sa.String(64)),
     sa.Column("item_id", sa.String, nullable=False, index=True),
-    sa.Column("content_sha256", sa.String(64), nullable=False),
+    sa.Column("content_key", sa.String(64), nullable=False),
     sa.Column("subject_id", sa.String, nullable=False, index=True),
     sa.Column("policy_version", sa.String, nullable=False),
     sa.Column("due_at", UTCDateTime, nullable=False),

@@ -84,7 +84,7 @@ def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
         verdicts.c.rule: query.rule,
     }
     found = hits_in_force(moment(connection))
-    named = ("hit_id", "item_id", "subject_id", "content_sha256", "model_id", "tier", "band")
+    named = ("hit_id", "item_id", "subject_id", "content_key", "found_by_id", "tier", "band")
     columns = (*(hits.c[name] for name in named), items.c.uploader, verdicts.c.verdict, verdicts.c.rule)
     chosen = (
         found.with_only_columns(*columns)

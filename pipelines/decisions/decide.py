@@ -52,12 +52,12 @@ MOST_NOTE: Final = 1000
 _HIT_ID: Final = re.compile(r"hit_[0-9a-f]{1,64}")
 
 
-class Scope(NamedTuple):
-    """What a decision is about. ``content_sha256`` and ``model_id``: of the hit."""
+class DecisionScope(NamedTuple):
+    """What a decision is about. ``content_key`` and ``found_by_id``: of the hit."""
 
     subject_id: str
-    content_sha256: str
-    model_id: str
+    content_key: str
+    found_by_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class DecisionSummary:
 class _Tally:
     """What adds up while a batch is worked on. ``touched``: every decision that began, ended or stands again."""
 
-    touched: list[tuple[str, Scope]] = field(default_factory=list)
+    touched: list[tuple[str, DecisionScope]] = field(default_factory=list)
     decisions: int = 0
     replaced: int = 0
     restored: int = 0
@@ -134,7 +134,7 @@ def decide_as(workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> D
 
 def decide_in(tx: Connection, workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> DecisionSummary:
     """As :func:`decide_as`, in the caller's writing transaction, which must not commit if this raises."""
-    named: dict[Scope, list[Row[Any]]] = {}
+    named: dict[DecisionScope, list[Row[Any]]] = {}
     for hit in _named(tx, hit_ids):
         named.setdefault(_scope(hit), []).append(hit)
     standing, tally = _standing(tx, named), _Tally()
@@ -254,7 +254,7 @@ def _restore_replaced(tx: Connection, workspace: Workspace, undone: Row[Any], *,
         tally.restored += 1
 
 
-def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple[str, Scope]]) -> int:
+def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple[str, DecisionScope]]) -> int:
     """Judge every item that these decisions speak for, and those that match what they seeded; how many."""
     pairs: set[tuple[str, str]] = set()
     for scopes in parts([scope for _, scope in touched]):
@@ -268,7 +268,7 @@ def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple
 
 def _named(tx: Connection, hit_ids: Sequence[str]) -> list[Row[Any]]:
     """These hits with the kind of their items, in the order given. Raises :class:`StateError`."""
-    columns = [*(hits.c[name] for name in ("hit_id", "item_id", *Scope._fields)), items.c.kind]
+    columns = [*(hits.c[name] for name in ("hit_id", "item_id", *DecisionScope._fields)), items.c.kind]
     query = sa.select(*columns).select_from(hits.outerjoin(items, items.c.item_id == hits.c.item_id))
     found: dict[str, Row[Any]] = {}
     for part in parts(hit_ids):
@@ -290,9 +290,9 @@ def _require_in_force(tx: Connection, hit_ids: Sequence[str]) -> None:
             raise StateError(f"hit {hit_id} is not in force: its item, content or subject is not what it was")
 
 
-def _standing(tx: Connection, scopes: Collection[Scope]) -> dict[Scope, Row[Any]]:
+def _standing(tx: Connection, scopes: Collection[DecisionScope]) -> dict[DecisionScope, Row[Any]]:
     """The decision that stands for each scope that has one."""
-    found: dict[Scope, Row[Any]] = {}
+    found: dict[DecisionScope, Row[Any]] = {}
     for part in parts(list(scopes)):
         query = _within(decisions, part).where(decisions.c.reversed_at.is_(None))
         found |= {_scope(row): row for row in tx.execute(query)}
@@ -304,7 +304,7 @@ def _says_the_same(decision: Row[Any], answer: Answer) -> bool:
     return answer.note is None and said == (answer.decision, answer.reason, identity_of(answer.actor))
 
 
-def _messages(tx: Connection, scopes: Iterable[Scope]) -> set[str]:
+def _messages(tx: Connection, scopes: Iterable[DecisionScope]) -> set[str]:
     """The takedowns of these subjects that stand."""
     found: set[str] = set()
     for part in parts(sorted({scope.subject_id for scope in scopes})):
@@ -313,10 +313,10 @@ def _messages(tx: Connection, scopes: Iterable[Scope]) -> set[str]:
     return found
 
 
-def _within(table: sa.Table, scopes: Sequence[Scope]) -> sa.Select[Any]:
+def _within(table: sa.Table, scopes: Sequence[DecisionScope]) -> sa.Select[Any]:
     """The rows of ``table`` in any of these scopes."""
-    return sa.select(table).where(sa.tuple_(*(table.c[name] for name in Scope._fields)).in_(scopes))
+    return sa.select(table).where(sa.tuple_(*(table.c[name] for name in DecisionScope._fields)).in_(scopes))
 
 
-def _scope(row: Row[Any]) -> Scope:
-    return Scope(row.subject_id, row.content_sha256, row.model_id)
+def _scope(row: Row[Any]) -> DecisionScope:
+    return DecisionScope(row.subject_id, row.content_key, row.found_by_id)

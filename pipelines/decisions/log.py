@@ -23,7 +23,7 @@ from pipelines.database import tables
 from pipelines.database.evidence import decisions, seeds
 from pipelines.database.tables import hits
 from pipelines.database.times import moment
-from pipelines.hits.counting import hits_in_force
+from pipelines.hits.counting import hits_in_force, outside
 from pipelines.home import audit
 from pipelines.home.sealing import associated_data, seal, unseal
 from pipelines.home.workspace import Workspace
@@ -82,20 +82,21 @@ def list_decisions(
         query = query.where(decisions.c.item_id == item_id)
     if standing:
         query = query.where(decisions.c.reversed_at.is_(None))
-    return [Decision(**row._mapping) for row in connection.execute(query)]
+    return [Decision(**outside(row._mapping)) for row in connection.execute(query)]
 
 
-def decisions_on(connection: Connection, *, subject_id: str, content_sha256: str, model_id: str) -> list[Decision]:
+def decisions_on(connection: Connection, *, subject_id: str, content_key: str, found_by_id: str) -> list[Decision]:
     """Everything that was ever said of this scope, the newest first."""
-    scope = {"subject_id": subject_id, "content_sha256": content_sha256, "model_id": model_id}
+    scope = {"subject_id": subject_id, "content_key": content_key, "found_by_id": found_by_id}
     query = sa.select(decisions).where(*(decisions.c[name] == value for name, value in scope.items()))
     ordered = query.order_by(decisions.c.decided_at.desc(), decisions.c.decision_id)
-    return [Decision(**row._mapping) for row in connection.execute(ordered)]
+    return [Decision(**outside(row._mapping)) for row in connection.execute(ordered)]
 
 
 def record_made(tx: Connection, workspace: Workspace, row: Mapping[str, Any], *, note: str | None) -> None:
     """Chain a new decision; the note is sealed under the subject's key, so that erasing the subject ends it."""
-    facts = {name: row[name] for name in ("decision_id", *_FACTS)}
+    told = outside(row)
+    facts = {name: told[name] for name in ("decision_id", *_FACTS)}
     if note is not None:
         key = open_subject_key(tx, workspace.sealer, row["subject_id"])
         facts["sealed_note"] = base64.b64encode(seal(key, note.encode(), _note_aad(row["decision_id"]))).decode()
@@ -181,7 +182,8 @@ def _told(connection: Connection) -> dict[str, tuple[Any, ...]]:
 
 
 def _story(row: Row[Any]) -> tuple[Any, ...]:
-    named = (getattr(row, name) for name in _FACTS)
+    told = outside(row._mapping)
+    named = (told[name] for name in _FACTS)
     return row.decision, row.actor, row.decided_at, *named, row.reversed_at, row.reversed_by
 
 

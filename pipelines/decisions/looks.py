@@ -27,7 +27,7 @@ from pipelines.evidence.cutting import LONG_SIDE, cut_hit, decoded
 from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_kept
 from pipelines.evidence.passages import Passage, find_passage
 from pipelines.evidence.terms import open_term
-from pipelines.hits.counting import hits_in_force, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, outside, verdict_of_hit
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
@@ -36,7 +36,7 @@ from pipelines.registry.templates import open_crops, require_kept
 _CROP_SIDE: Final = 112
 _GAP: Final = 8
 _GROUND: Final = 255
-_HIDDEN: Final = ("sealed_term", "shard_id", "judged_at")
+_HIDDEN: Final = ("sealed_term", "judged_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
     if row is None:
         raise StateError("there is no such hit")
     own = hits_in_force(moment(connection)).where(hits.c.hit_id == hit_id)
-    facts = {name: row._mapping[name] for name in hits.c.keys() if name not in _HIDDEN}  # noqa: SIM118
-    about = {name: getattr(row, name) for name in ("subject_id", "content_sha256", "model_id")}
+    facts = outside({name: row._mapping[name] for name in hits.c.keys() if name not in _HIDDEN})  # noqa: SIM118
+    about = {name: getattr(row, name) for name in ("subject_id", "content_key", "found_by_id")}
     return HitExplained(
         facts=facts,
         in_force=connection.execute(own).first() is not None,
@@ -192,7 +192,7 @@ def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
         raise StateError("the item is no picture: there is nothing to look at")
     content = found(workspace, open_item(workspace, row, {}), known=row.content_now).content
     same = content is not None and content.sha256.hex() == row.content_now
-    if content is None or not same or (row.tier != "text" and row.content_now != row.content_sha256):
+    if content is None or not same or (row.tier != "text" and row.content_now != row.content_key):
         raise StateError("the item's content is not the one that the hit was found in")
     return guarded(lambda: cut_hit(decoded(workspace, content.data), row, long_side=LONG_SIDE))
 

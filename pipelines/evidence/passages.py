@@ -63,11 +63,11 @@ def passage_around(text: str, term: str) -> Passage | None:
 def find_passage(connection: Connection, sealer: Sealer, row: Any, term: str) -> Passage | None:
     """The sentence that a name was found in, out of the sealed texts of its item or of its model file's header.
 
-    ``row``: ``tier``, ``place`` and ``content_sha256`` of the hit, ``item_id`` and ``sealed_record`` of the item. None
+    ``row``: ``tier``, ``place`` and ``content_key`` of the hit, ``item_id`` and ``sealed_record`` of the item. None
     where the text has changed since, or is not kept.
     """
     if row.tier == "header":
-        texts = by_place(header_texts(connection, sealer, [row.content_sha256]).get(row.content_sha256, ()))
+        texts = by_place(header_texts(connection, sealer, [row.content_key]).get(row.content_key, ()))
     elif row.sealed_record is not None:
         texts = texts_of(Item.from_record(sealer.unseal_record(row.sealed_record, row.item_id)["item"]))
     else:

@@ -74,7 +74,7 @@ class BoundedClient:
         Raises what httpcore raises, :class:`DeadlineError` and :class:`OversizeError` among it.
         """
         # Reads take up to 64 KiB at a time, so a head of this size is always read to its end.
-        self.allowance.expect(self._head.max_bytes)
+        self.allowance.expect(self._head.max_header_bytes)
         with self._pool.stream(method, url, headers=list(headers), content=content) as response:
             self._check_head(response)
             self.allowance.expect(float("inf"))
@@ -84,7 +84,7 @@ class BoundedClient:
         """The body as it was sent, at most ``max_bytes`` long. Raises :class:`OversizeError` for a longer one."""
         if (content_length(response) or 0) > max_bytes:
             raise OversizeError("the answer is too large")
-        self.allowance.expect(_FRAMING * max_bytes + self._head.max_bytes)
+        self.allowance.expect(_FRAMING * max_bytes + self._head.max_header_bytes)
         body = bytearray()
         for chunk in response.iter_stream():
             body += chunk
@@ -96,7 +96,7 @@ class BoundedClient:
     def _check_head(self, response: httpcore.Response) -> None:
         fields = response.headers
         size = sum(len(name) + len(value) for name, value in fields)
-        if len(fields) > self._head.max_fields or size > self._head.max_bytes:
+        if len(fields) > self._head.max_header_fields or size > self._head.max_header_bytes:
             raise OversizeError("the head of the answer is too large")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -14,12 +15,21 @@ from pipelines.database.tables import hits, items, outbox, subjects, verdicts
 from pipelines.policy import BOUNTIES
 from pipelines.takedown.outbox import not_taken_back
 
-KEY = ("item_id", "content_sha256", "subject_id")
+KEY = ("item_id", "content_key", "subject_id")
 """What a verdict and a takedown are about."""
 MODELS = ("model", *BOUNTIES)
 """Kinds of items that pictures may belong to."""
+_OUTSIDE: Final = {"content_key": "content_sha256", "found_by_id": "model_id"}
 SAME_FINGERPRINT: Final = ("subject_id", "kind", "digest", "model_id")
 """Columns in which seeds of one fingerprint agree, whichever confirmation left them."""
+
+
+def outside(row: Mapping[str, Any] | sa.RowMapping) -> dict[str, Any]:
+    """Name the columns of a hit or a decision as files, JSON output and the audit chain have named them from the first.
+
+    ``content_sha256`` and ``model_id`` there are ``content_key`` and ``found_by_id`` here.
+    """
+    return {_OUTSIDE.get(str(name), str(name)): value for name, value in row.items()}
 
 
 def hits_in_force(now: datetime) -> sa.Select[Any]:
@@ -37,7 +47,7 @@ def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_t
 
     A text counts while the item has it, everything else while the item has that content. Nothing that somebody rejected
     counts, nor what matches a seed that was revoked, nor what a reference or name made that is not the subject's any
-    more (``dropped_at``). ``content_key`` is what a verdict names: the content, or the text of an item without any;
+    more (``dropped_at``). ``item_key`` is what a verdict names: the content, or the text of an item without any;
     ``model`` is what the item belongs to.
 
     A face hit of earlier models no longer counts once the models of the item's present vectors have found the same
@@ -49,14 +59,14 @@ def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_t
     ``removed_too``: also what was in items that are gone because of a message that was sent.
     """
     digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
-    present = sa.and_(digest == hits.c.content_sha256, items.c.live)
-    key = content_key()
+    present = sa.and_(digest == hits.c.content_key, items.c.live)
+    key = key_of_item()
     if removed_too:
-        present, key = sa.or_(present, _is_removed_by_us()), sa.func.coalesce(key, hits.c.content_sha256)
+        present, key = sa.or_(present, _is_removed_by_us()), sa.func.coalesce(key, hits.c.content_key)
     same = sa.and_(items.c.item_id == hits.c.item_id, present)
     active = sa.and_(subjects.c.subject_id == _subject_of(hits), subjects.c.state == ACTIVE)
     of_item = (items.c.pdq, items.c.parent_model, items.c.kind)
-    counted = sa.select(hits, *of_item, key.label("content_key"), model_of_item().label("model"))
+    counted = sa.select(hits, *of_item, key.label("item_key"), model_of_item().label("model"))
     only = [] if rejected_too else [~is_rejected()]
     only += [] if lapsed_too else [sa.or_(hits.c.lapsed_at.is_(None), said("confirm"))]
     return counted.select_from(hits.join(items, same).join(subjects, active)).where(
@@ -76,7 +86,7 @@ def _is_removed_by_us() -> sa.ColumnElement[bool]:
     return sa.and_(~items.c.live, sent.correlate(hits, items).exists())
 
 
-def content_key() -> sa.ColumnElement[str]:
+def key_of_item() -> sa.ColumnElement[str]:
     """What a verdict or a takedown of an item is about: its content, or its text where no content could be read."""
     return sa.func.coalesce(items.c.content_sha256, items.c.text_digest)
 
@@ -84,7 +94,7 @@ def content_key() -> sa.ColumnElement[str]:
 def verdict_of_hit() -> sa.ColumnElement[bool]:
     """Condition on ``hits`` with their items and ``verdicts``: the verdict on the item as it is, and the subject."""
     same = (verdicts.c[name] == hits.c[name] for name in ("item_id", "subject_id"))
-    return sa.and_(*same, verdicts.c.content_sha256 == content_key())
+    return sa.and_(*same, verdicts.c.content_key == key_of_item())
 
 
 def model_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
@@ -106,11 +116,11 @@ def owner_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
 
 
 def said(decision: str) -> sa.ColumnElement[bool]:
-    """Condition on ``hits``: somebody decided so on this subject, content and model, and nobody reversed it.
+    """Condition on ``hits``: somebody decided so on this subject, content and finder, and nobody reversed it.
 
     That one item is rightly said to name somebody says nothing of others with the same words.
     """
-    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_sha256", "model_id")]
+    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
     if decision == "confirm":
         same.append(sa.or_(hits.c.tier != "text", decisions.c.item_id == hits.c.item_id))
     query = sa.select(decisions.c.decision_id).where(
@@ -136,14 +146,14 @@ def _taken_over() -> sa.ColumnElement[bool]:
     newer = hits.alias("newer")
     found = sa.select(newer.c.hit_id).where(
         newer.c.item_id == hits.c.item_id,
-        newer.c.content_sha256 == hits.c.content_sha256,
+        newer.c.content_key == hits.c.content_key,
         _subject_of(newer) == hits.c.subject_id,
         newer.c.tier == "face",
         newer.c.dropped_at.is_(None),
-        newer.c.model_id == items.c.model_id,
+        newer.c.found_by_id == items.c.model_id,
         sa.or_(newer.c.band == "strong", hits.c.band == "review"),
     )
-    return sa.and_(hits.c.tier == "face", hits.c.model_id != items.c.model_id, found.correlate(hits, items).exists())
+    return sa.and_(hits.c.tier == "face", hits.c.found_by_id != items.c.model_id, found.correlate(hits, items).exists())
 
 
 def is_revoked() -> sa.ColumnElement[bool]:

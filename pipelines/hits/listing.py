@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import InputError
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import hits_in_force, said, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, outside, said, verdict_of_hit
 
 TIERS = ("exact", "face", "header", "text")
 """Tiers of evidence, the weightiest first."""
@@ -145,6 +145,7 @@ def _decision() -> sa.Label[Any]:
 
 
 def _hit(row: sa.RowMapping) -> Hit:
-    same = {name: row[name] for name in Hit.__dataclass_fields__ if name not in ("face_box", "reference_id")}
+    told = outside(row)
+    same = {name: told[name] for name in Hit.__dataclass_fields__ if name not in ("face_box", "reference_id")}
     box = None if row["x1"] is None else (row["x1"], row["y1"], row["x2"], row["y2"])
     return Hit(**same, reference_id=row["template_id"], face_box=box)

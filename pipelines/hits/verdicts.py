@@ -17,7 +17,7 @@ from pipelines.database.evidence import model_verdicts
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items, subjects, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import content_key, hits_in_force
+from pipelines.hits.counting import hits_in_force, key_of_item
 from pipelines.intake.ledger import Scope
 
 EVERYTHING = Scope(None, None)
@@ -70,13 +70,13 @@ def verdicts_in_force(*columns: sa.ColumnElement[Any], now: datetime, scope: Sco
     standing = (
         hits_in_force(now)
         .where(*scope.where())
-        .with_only_columns(hits.c.item_id, content_key().label("content_key"), hits.c.subject_id)
+        .with_only_columns(hits.c.item_id, key_of_item().label("content_key"), hits.c.subject_id)
         .distinct()
         .subquery()
     )
     same = sa.and_(
         verdicts.c.item_id == standing.c.item_id,
-        verdicts.c.content_sha256 == standing.c.content_key,
+        verdicts.c.content_key == standing.c.content_key,
         verdicts.c.subject_id == standing.c.subject_id,
     )
     joined = verdicts.join(standing, same).join(items, items.c.item_id == verdicts.c.item_id)

@@ -14,7 +14,6 @@ import sys
 import warnings
 from typing import Final
 
-_PR_GET_DUMPABLE: Final = 3
 _PR_SET_DUMPABLE: Final = 4
 _OTHERS: Final = 0o007
 """What other accounts get of new files and folders: nothing. What this project writes itself is the owner's alone."""
@@ -37,11 +36,6 @@ def harden_process() -> None:
             DumpableWarning,
             stacklevel=2,
         )
-
-
-def is_dumpable() -> bool:
-    """Whether the system would dump this process's memory, or let its account attach to it. Linux only."""
-    return _prctl(_PR_GET_DUMPABLE, 0) != 0
 
 
 def _prctl(option: int, value: int) -> int:

@@ -213,7 +213,7 @@ class Workspace:
     @property
     def limits(self) -> ImageLimits:
         """What the decoder accepts."""
-        return self.config.images.limits()
+        return self.config.images
 
     def close(self) -> None:
         """Close the database connections, and release models and engine if they were used."""

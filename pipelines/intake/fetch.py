@@ -17,7 +17,7 @@ from embeddings.faults import guarded
 from embeddings.types import Content
 from pipelines.home.workspace import Workspace
 from pipelines.intake.model_files import known_file
-from pipelines.intake.model_reading import Found, ModelFile, read_again, read_bytes, read_model
+from pipelines.intake.model_reading import FoundContent, ReadModel, read_again, read_bytes, read_model
 from pipelines.intake.texts import texts_of
 from pipelines.policy import BOUNTIES
 from pipelines.sources import Item, ItemSource, open_source
@@ -33,7 +33,7 @@ class Fetched:
     problem: ItemError | None
     outdated: bool
     """Has a result of earlier models, which stands if the content cannot be had now."""
-    model_file: ModelFile | None = None
+    model_file: ReadModel | None = None
     remote: bool = False
     """The content is behind a URL."""
     failed: int = 0
@@ -96,8 +96,8 @@ def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) ->
     record = workspace.sealer.unseal_record(row.sealed_record, row.item_id)
     uri = record["source"]
     if uri not in sources:
-        settings = workspace.config.fetch.settings(workspace.config.exchange.head())
-        sources[uri] = open_source(uri, settings=settings, to_list=False)
+        config = workspace.config
+        sources[uri] = open_source(uri, settings=config.fetch, head=config.exchange, to_list=False)
     return Item.from_record(record["item"]), sources[uri]
 
 
@@ -106,7 +106,7 @@ def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) 
 
     ``row.attempts``: tries in a row that gave nothing.
     """
-    had, problem = Found(None), None
+    had, problem = FoundContent(None), None
     try:
         had = found(workspace, opened, known=row.content_sha256)
     except ItemError as error:
@@ -143,7 +143,7 @@ def refused(workspace: Workspace, row: Any, problem: ItemError) -> Fetched:
     return Fetched(*known, outdated=False, remote=remote, failed=row.attempts, before=row.content_sha256)
 
 
-def found(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:
+def found(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> FoundContent:
     """:func:`find_content`, of which any exception but those of the database is the item's (:mod:`embeddings.faults`).
 
     What the system raises is tried again: it may be short of files or of memory for a while.
@@ -154,7 +154,7 @@ def found(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str |
         raise FetchError("unreadable", type(error).__name__) from error
 
 
-def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:
+def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> FoundContent:
     """What an item's bytes are. ``known``: the content that it is thought to be, if any; of a model file that is still
     the same only the header is read then.
 

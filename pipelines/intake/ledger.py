@@ -111,7 +111,7 @@ def count_unsettled(connection: Connection, scope: Scope) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableCounts:
     """Live items, and of these the ones that should have been readable and were not, by reason."""
 
     items: int
@@ -119,7 +119,7 @@ class Unreadable:
     reasons: dict[str, int]
 
 
-def count_unreadable(connection: Connection, scope: Scope) -> Unreadable:
+def count_unreadable(connection: Connection, scope: Scope) -> UnreadableCounts:
     """Count what could not be read, without what has no content, and without known formats that are never read."""
     columns = (items.c.status, items.c.format, sa.func.count())
     query = sa.select(*columns).where(*scope.where()).group_by(items.c.status, items.c.format)
@@ -130,7 +130,7 @@ def count_unreadable(connection: Connection, scope: Scope) -> Unreadable:
         never = reason == "no_content" or (reason == "format" and kind is not None)
         reasons[reason] += 0 if family != "unscannable" or never else int(count)
     found = {reason: count for reason, count in sorted(reasons.items()) if count}
-    return Unreadable(items=int(total), unreadable=sum(found.values()), reasons=found)
+    return UnreadableCounts(items=int(total), unreadable=sum(found.values()), reasons=found)
 
 
 def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:

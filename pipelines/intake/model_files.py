@@ -17,12 +17,12 @@ from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
 from pipelines.database.tables import items
 from pipelines.home.sealing import Sealer
-from pipelines.intake.model_reading import READ, KnownFile, ModelFile
+from pipelines.intake.model_reading import READ, KnownFile, ReadModel
 
 __all__ = ["HeaderText", "enter_model_files", "forget_model_files", "header_texts", "known_file"]
 
 
-def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ModelFile], *, now: datetime) -> None:
+def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ReadModel], *, now: datetime) -> None:
     """Write what was read of these files; the latest reading of a content counts, but one of the header alone."""
     rows = {file.identity.hex(): _row(sealer, file, now) for file in files if not file.again}
     if rows:
@@ -68,7 +68,7 @@ def forget_model_files(tx: Connection) -> int:
     return tx.execute(sa.delete(model_files).where(~alive)).rowcount
 
 
-def _row(sealer: Sealer, file: ModelFile, now: datetime) -> dict[str, object]:
+def _row(sealer: Sealer, file: ReadModel, now: datetime) -> dict[str, object]:
     content_sha256, sealed = file.identity.hex(), None
     if file.header_sha256 is not None:
         texts = [[one.place, one.text] for one in file.texts]

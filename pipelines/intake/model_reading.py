@@ -35,7 +35,7 @@ _MAGIC: Final = {
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ModelFile:
+class ReadModel:
     """What one reading of a file gave. ``repr`` shows nothing of it."""
 
     identity: bytes
@@ -56,11 +56,11 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Found:
+class FoundContent:
     """What an item's bytes are: an image to look at, a model file, or a model file with an image in its header."""
 
     content: Content | None
-    model_file: ModelFile | None = None
+    model_file: ReadModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class KnownFile:
     header_sha256: bytes
 
 
-def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: int) -> Found:
+def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: int) -> FoundContent:
     """What ``reading`` is, whatever it claims to be. Holds an image, or a header and the piece being hashed.
 
     Raises :class:`FetchError`, and :class:`UnscannableError` for what cannot be read and has no identity either.
@@ -81,7 +81,7 @@ def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: i
         data = tape.read(max_image_bytes + 1)
         if len(data) > max_image_bytes:
             raise UnscannableError("too_large")
-        return Found(Content(tape.sha256.digest(), data))
+        return FoundContent(Content(tape.sha256.digest(), data))
     try:
         header, header_sha256 = _read_header(tape, reading, config)
     except UnscannableError as error:
@@ -97,7 +97,7 @@ def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: i
     return _readable(header, identity, header_sha256, payload, config=config)
 
 
-def read_again(reading: Reading, known: KnownFile, *, config: ModelFilesConfig) -> Found | None:
+def read_again(reading: Reading, known: KnownFile, *, config: ModelFilesConfig) -> FoundContent | None:
     """The file that was read before, by its header and size; None when it is another one."""
     try:
         header, header_sha256 = _read_header(_Tape(reading), reading, config)
@@ -108,10 +108,10 @@ def read_again(reading: Reading, known: KnownFile, *, config: ModelFilesConfig) 
     return _readable(header, known.identity, header_sha256, None, config=config, again=True)
 
 
-def read_bytes(data: bytes, *, config: ModelFilesConfig) -> Found:
+def read_bytes(data: bytes, *, config: ModelFilesConfig) -> FoundContent:
     """What bytes are that came as an image: the same file is the same content, whatever kind of item it came as."""
     if not is_safetensors(data):
-        return Found(Content(hashlib.sha256(data).digest(), data))
+        return FoundContent(Content(hashlib.sha256(data).digest(), data))
     whole = replace(config, payload="stream", max_payload_bytes=max(len(data), 1))
     return read_model(BytesReading(data), config=whole, max_image_bytes=len(data))
 
@@ -179,10 +179,10 @@ def _payload_sha256(
     return digest.digest()
 
 
-def _unreadable(tape: _Tape, problem: UnscannableError) -> Found:
+def _unreadable(tape: _Tape, problem: UnscannableError) -> FoundContent:
     known = (name for magic, name in _MAGIC.items() if tape.head.startswith(magic))
     name = SAFETENSORS if is_safetensors(tape.head) else next(known, None)
-    return Found(None, ModelFile(tape.sha256.digest(), problem.status, problem.status, name))
+    return FoundContent(None, ReadModel(tape.sha256.digest(), problem.status, problem.status, name))
 
 
 def _readable(
@@ -193,13 +193,13 @@ def _readable(
     *,
     config: ModelFilesConfig,
     again: bool = False,
-) -> Found:
+) -> FoundContent:
     item_status, image = "no_face", None
     try:
         image = thumbnail(header.metadata, max_bytes=config.thumbnail_max_bytes)
     except UnscannableError as error:
         item_status = error.status
-    model_file = ModelFile(
+    model_file = ReadModel(
         identity=identity,
         status=READ,
         item_status=item_status,
@@ -211,4 +211,4 @@ def _readable(
         texts=evident_texts(header.metadata, limits=config.text_limits()),
         again=again,
     )
-    return Found(None if image is None else Content(identity, image), model_file)
+    return FoundContent(None if image is None else Content(identity, image), model_file)

@@ -27,7 +27,7 @@ from pipelines.takedown.outbox import BLOCK
 def earlier_hits_count(connection: Connection, *, model_id: str, scope: Scope | None = None) -> int:
     """Face hits that count and were made by other models than ``model_id``, of everything or of a scope."""
     found = hits_in_force(moment(connection))
-    query = found.where(hits.c.tier == "face", hits.c.model_id != model_id, *(scope.where() if scope else ()))
+    query = found.where(hits.c.tier == "face", hits.c.found_by_id != model_id, *(scope.where() if scope else ()))
     return int(connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one())
 
 
@@ -125,7 +125,7 @@ def _band(row: Any, by: Weighing) -> Band | None:
     """
     if row.tier in ("header", "text"):
         return by.policy.text_band(row.place, row.match)
-    if row.tier == "face" and row.model_id == by.model_id:
+    if row.tier == "face" and row.found_by_id == by.model_id:
         return band_of(row.score, by.thresholds) if row.score >= by.thresholds.review else None
     if row.place == "pdq" and row.score < pdq_score(by.policy.settings.takedown.duplicate_distance):
         return None
@@ -134,11 +134,11 @@ def _band(row: Any, by: Weighing) -> Band | None:
 
 
 def _evidence(row: Any, band: Band | None) -> Evidence:
-    same = ("hit_id", "item_id", "kind", "tier", "score", "threshold", "threshold_source", "model_id", "pdq")
+    same = ("hit_id", "item_id", "kind", "tier", "score", "threshold", "threshold_source", "found_by_id", "pdq")
     more = ("template_id", "place", "match", "seed_id", "seed_share", "uploader")
     values = {name: row._mapping[name] for name in (*same, *more)}
     values |= {"confirmed": bool(row.confirmed), "by_owner": is_by_owner(row), "seed_firm": bool(row.seed_firm)}
-    return Evidence(**values, content_sha256=row.content_key, band=band)
+    return Evidence(**values, content_key=row.item_key, band=band)
 
 
 def is_by_owner(row: Any) -> bool:

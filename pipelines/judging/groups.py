@@ -30,7 +30,7 @@ from pipelines.judging.evidence import (
     most_mature,
     weighing,
 )
-from pipelines.judging.messages import Wanted, hand_back, is_discarded, send, stands, subjects_of_discarded
+from pipelines.judging.messages import hand_back, is_discarded, send, stands, subjects_of_discarded
 from pipelines.judging.request_progress import settle_requests
 from pipelines.judging.retractions import (
     clear_rejected,
@@ -41,7 +41,7 @@ from pipelines.judging.retractions import (
 )
 from pipelines.judging.withdrawn import Caused, caused_by_withdrawn, mark_lapsed, weighed_by, withdraw_uncalled
 from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Witnessed, judge, judge_model
-from pipelines.takedown.outbox import BLOCK, TAKEDOWN
+from pipelines.takedown.outbox import BLOCK, TAKEDOWN, Wanted
 
 GROUPS_PER_TRANSACTION = 100
 
@@ -71,14 +71,14 @@ class Judged:
 
     group: Group
     item_id: str
-    content_sha256: str
+    content_key: str
     hit_ids: tuple[str, ...]
     judgement: Judgement
 
     @property
     def key(self) -> dict[str, str]:
         """What the verdict is about."""
-        values = (self.item_id, self.content_sha256, self.group.subject_id)
+        values = (self.item_id, self.content_key, self.group.subject_id)
         return dict(zip(KEY, values, strict=True))
 
     @property
@@ -229,7 +229,7 @@ def judge_groups(
                 calibration_id=by.thresholds.calibration_id,
             )
             hit_ids = tuple(hit.hit_id for hit in own)
-            one = Judged(group, item_id, own[0].content_sha256, hit_ids, judgement)
+            one = Judged(group, item_id, own[0].content_key, hit_ids, judgement)
             judged.append(_for_people(tx, one) if group.subject_id in of_discarded else one)
     return judged, models
 
@@ -329,7 +329,7 @@ def _block(group: Group, said: ModelJudgement, judged: Sequence[Judged]) -> Want
     return Wanted(
         BLOCK,
         item_id=group.model or "",
-        content_sha256="",
+        content_key="",
         subject_id=group.subject_id,
         hours=said.hours,
         priority=said.priority,
@@ -373,7 +373,7 @@ def _store_models(tx: Connection, workspace: Workspace, models: dict[Group, Mode
     for group, one in models.items():
         key = {"model": group.model or "", "subject_id": group.subject_id}
         about = sa.and_(*(model_verdicts.c[name] == value for name, value in key.items()))
-        blocked = {"item_id": key["model"], "content_sha256": "", "subject_id": group.subject_id}
+        blocked = {"item_id": key["model"], "content_key": "", "subject_id": group.subject_id}
         if one.verdict != "likeness_model" and stands(tx, BLOCK, blocked):
             continue
         tx.execute(sa.delete(model_verdicts).where(about))

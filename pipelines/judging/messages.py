@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -23,33 +21,11 @@ from pipelines.takedown.outbox import (
     HELD,
     PENDING,
     WITHDRAWN,
+    Wanted,
     enqueue,
     not_taken_back,
     withdraw,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A message that a verdict calls for. A block names a model only, so its ``content_sha256`` is empty.
-
-    ``because_of``: the items that the evidence is in.
-    """
-
-    action: str
-    item_id: str
-    content_sha256: str
-    subject_id: str
-    hours: int
-    priority: int
-    decided_by: str
-    reasons: Mapping[str, Any]
-    because_of: tuple[str, ...]
-
-    @property
-    def key(self) -> dict[str, str]:
-        """What it is about."""
-        return {"item_id": self.item_id, "content_sha256": self.content_sha256, "subject_id": self.subject_id}
 
 
 def send(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
@@ -72,17 +48,13 @@ def send(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
         undoable = human or one.reasons["rule"] == "copy_of_confirmed"
         written += enqueue(
             tx,
-            action=one.action,
-            **one.key,
+            one,
             policy_version=workspace.policy.version,
             due_at=_due_at(tx, workspace, one),
-            reasons=one.reasons,
             now=now,
             not_before=now + undo if undoable else now,
             held="hit_rate" if not human and implausible.intersection(one.because_of) else None,
             occurrence=_earlier(tx, one),
-            priority=one.priority,
-            decided_by=one.decided_by,
         )
     return written
 
@@ -181,8 +153,8 @@ def _about(action: str, key: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
     same = [outbox.c[name] == key[name] for name in ("item_id", "subject_id")]
     if action != BLOCK:
         text = sa.select(items.c.text_digest).where(items.c.item_id == key["item_id"]).scalar_subquery()
-        own = outbox.c.content_sha256 == key["content_sha256"]
-        same.append(sa.or_(own, outbox.c.content_sha256 == text))
+        own = outbox.c.content_key == key["content_key"]
+        same.append(sa.or_(own, outbox.c.content_key == text))
     return [outbox.c.action == action, *same]
 
 
@@ -213,7 +185,7 @@ def _implausible(tx: Connection, workspace: Workspace, item_ids: Sequence[str]) 
             by_day.setdefault((source, day), set()).add(item_id)
     found: set[str] = set()
     for (source, day), of_day in by_day.items():
-        rate = hit_rate(count_statuses(tx, Scope(source, date.fromisoformat(day))), at_least=config.hit_rate_items)
+        rate = hit_rate(count_statuses(tx, Scope(source, date.fromisoformat(day))), at_least=config.min_items_for_rates)
         if rate is not None and rate > config.max_hit_rate:
             found |= of_day
     return found

@@ -19,11 +19,11 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, subjects, verdicts
-from pipelines.hits.counting import content_key, is_rejected, live_hits, model_of_item, owner_of_item, said
+from pipelines.hits.counting import is_rejected, key_of_item, live_hits, model_of_item, owner_of_item, said
 from pipelines.home.workspace import Workspace
 from pipelines.judging.evidence import Group, group_of_message
-from pipelines.judging.messages import Wanted, is_unsent, stands_by_person, take_back
-from pipelines.takedown.outbox import BLOCK, FELL, TAKEDOWN, WITHDRAWN, not_taken_back
+from pipelines.judging.messages import is_unsent, stands_by_person, take_back
+from pipelines.takedown.outbox import BLOCK, FELL, TAKEDOWN, WITHDRAWN, Wanted, not_taken_back
 
 Pair = tuple[str, str]
 """Item (or model) and subject."""
@@ -38,7 +38,7 @@ def clear_rejected(tx: Connection, workspace: Workspace, pairs: Collection[Pair]
             values = {"verdict": "clear", "rule": "rejected_by_person", "decided_by": "human", "priority": 0}
             reasons = {**values, "decided_by": "a person", "policy_version": workspace.policy.version}
             values |= {"reasons": json.dumps(reasons, sort_keys=True), "judged_at": workspace.now()}
-            own = (verdicts.c[name] == row._mapping[name] for name in ("item_id", "content_sha256", "subject_id"))
+            own = (verdicts.c[name] == row._mapping[name] for name in ("item_id", "content_key", "subject_id"))
             tx.execute(sa.update(verdicts).where(*own).values(**values))
         take_back(tx, workspace, {(row.item_id, row.subject_id) for row in gone}, action=TAKEDOWN)
 
@@ -62,15 +62,15 @@ def _unfounded(pairs: Sequence[Pair]) -> sa.Select[tuple[str, str, str]]:
     """
     of_pair = sa.select(hits.c.hit_id).where(
         *(hits.c[name] == verdicts.c[name] for name in ("item_id", "subject_id")),
-        sa.or_(hits.c.content_sha256 == verdicts.c.content_sha256, hits.c.tier == "text"),
+        sa.or_(hits.c.content_key == verdicts.c.content_key, hits.c.tier == "text"),
         hits.c.dropped_at.is_(None),
     )
     so = sa.or_(verdicts.c.decided_by != "human", said("confirm"))
     founded = of_pair.where(~is_rejected(), so).correlate(verdicts).exists()
     rejected = of_pair.where(is_rejected()).correlate(verdicts).exists()
-    current = sa.and_(items.c.live, content_key() == verdicts.c.content_sha256, subjects.c.state == "active")
+    current = sa.and_(items.c.live, key_of_item() == verdicts.c.content_key, subjects.c.state == "active")
     return (
-        sa.select(verdicts.c.item_id, verdicts.c.content_sha256, verdicts.c.subject_id)
+        sa.select(verdicts.c.item_id, verdicts.c.content_key, verdicts.c.subject_id)
         .join(items, items.c.item_id == verdicts.c.item_id)
         .join(subjects, subjects.c.subject_id == verdicts.c.subject_id)
         .where(
@@ -121,7 +121,7 @@ def let_fall(tx: Connection, groups: Collection[Group], wanted: Sequence[Wanted]
 
 def _is_outdated(row: Any) -> bool:
     """Whether a takedown is of content, or of a text, that its item has no more."""
-    return row.action == TAKEDOWN and row.content_sha256 not in (row.content_now, row.text_now)
+    return row.action == TAKEDOWN and row.content_key not in (row.content_now, row.text_now)
 
 
 def groups_without_evidence(connection: Connection) -> list[Group]:
@@ -144,7 +144,7 @@ _ABOUT: Final = items.alias("about")
 """The item that a message is about."""
 _MESSAGES: Final = (
     sa.select(
-        *(outbox.c[name] for name in ("message_id", "action", "item_id", "subject_id", "content_sha256")),
+        *(outbox.c[name] for name in ("message_id", "action", "item_id", "subject_id", "content_key")),
         _ABOUT.c.content_sha256.label("content_now"),
         _ABOUT.c.text_digest.label("text_now"),
         _ABOUT.c.uploader,

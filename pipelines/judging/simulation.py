@@ -25,7 +25,7 @@ from pipelines.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class VerdictChange:
     """One verdict that would be another. ``item_id`` names a model where ``of`` is ``model``; before "": none yet."""
 
     of: str
@@ -53,7 +53,7 @@ class Simulation:
     by_change: dict[str, int]
     by_rule: dict[str, int]
     unseen: tuple[float, float] | None
-    changes: tuple[Change, ...]
+    changes: tuple[VerdictChange, ...]
 
 
 def simulate(
@@ -65,7 +65,7 @@ def simulate(
     progress: Progress = silent,
 ) -> Simulation:
     """Judge every group that has a hit found at or after ``since`` by ``policy``, and compare with what is in force."""
-    found: list[Change] = []
+    found: list[VerdictChange] = []
     judged_items = judged_models = 0
     by_rule: Counter[str] = Counter()
     with workspace.database.read() as connection:
@@ -127,11 +127,11 @@ def _verdicts(
 
 def _changes(
     before: Mapping[_About, tuple[str, str]], after: Sequence[tuple[str, str, str, str, str]]
-) -> Iterator[Change]:
+) -> Iterator[VerdictChange]:
     for of, item_id, subject_id, verdict, rule in after:
         old, old_rule = before.get((of, item_id, subject_id), ("", ""))
         if old != verdict:
-            yield Change(of, item_id, subject_id, old, verdict, old_rule, rule)
+            yield VerdictChange(of, item_id, subject_id, old, verdict, old_rule, rule)
 
 
 def _unseen(connection: Connection, model_id: str, review: float) -> tuple[float, float] | None:

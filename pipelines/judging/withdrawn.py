@@ -54,7 +54,7 @@ def mark_lapsed(tx: Connection, workspace: Workspace) -> set[str]:
     Those of earlier models keep the band that they were found with (I4).
     """
     by, now = weighing(workspace, tx), workspace.now()
-    of_models = sa.and_(hits.c.tier == "face", hits.c.model_id == by.model_id)
+    of_models = sa.and_(hits.c.tier == "face", hits.c.found_by_id == by.model_id)
     below = hits.c.score < by.thresholds.review
     changed: set[str] = set()
     for condition, since in (

@@ -25,7 +25,7 @@ from pipelines.policy import band_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipelines.scan.again import Leaving
+    from pipelines.scan.again import LeavingItem
 
 FoundBy = Literal["sweep", "rescan"]
 
@@ -50,7 +50,7 @@ class Comparison:
     faces: int
     rows: tuple[dict[str, Any], ...]
     """Rows of the table of hits."""
-    leaving: tuple[Leaving, ...] = ()
+    leaving: tuple[LeavingItem, ...] = ()
     """Items that could not be compared: see :mod:`pipelines.scan.again`."""
     superseded: bool = False
     """The shard was compacted or let go of, and nothing was compared."""
@@ -70,7 +70,7 @@ def compare_shard(workspace: Workspace, side: Side, entry: ShardEntry) -> Compar
         if is_kept(workspace, entry):
             raise
         return Comparison(entry.shard_id, 0, (), superseded=True)
-    rows = _hit_rows(workspace, gallery, matched, matches, shard_id=entry.shard_id, side=side)
+    rows = _hit_rows(workspace, gallery, matched, matches, side=side)
     workspace.failpoints.pass_by("during_comparison")
     return Comparison(entry.shard_id, faces, tuple(rows))
 
@@ -110,7 +110,7 @@ def compare_kept(
         with workspace.corpus.open_vectors(entry, key=key) as stored:
             matches = gallery.match_stored(stored, model_id=entry.model_id, threshold=threshold)
         table = workspace.corpus.read_rows(entry, key=key) if len(matches) else _no_rows(entry.dimension)
-    return entry.faces, table.take(pa.array(np.asarray(matches.probe))), matches
+    return entry.rows, table.take(pa.array(np.asarray(matches.probe))), matches
 
 
 def _no_rows(dimension: int) -> pa.Table:
@@ -120,14 +120,14 @@ def _no_rows(dimension: int) -> pa.Table:
 def _compare_again(workspace: Workspace, gallery: Gallery, entry: ShardEntry, side: Side) -> Comparison:
     import pyarrow as pa
 
-    from pipelines.scan.again import Leaving, embed_again
+    from pipelines.scan.again import LeavingItem, embed_again
 
-    faces, rows, leaving = 0, list[dict[str, Any]](), list[Leaving]()
+    faces, rows, leaving = 0, list[dict[str, Any]](), list[LeavingItem]()
     for table, some in embed_again(workspace, entry.shard_id):
         vectors = vectors_of(table["vector"], entry.dimension)
         matches = gallery.match(vectors, model_id=entry.model_id, threshold=side.thresholds.review)
         matched = table.take(pa.array(np.asarray(matches.probe)))
-        rows += _hit_rows(workspace, gallery, matched, matches, shard_id=entry.shard_id, side=side)
+        rows += _hit_rows(workspace, gallery, matched, matches, side=side)
         faces += len(table)
         leaving += some
     return Comparison(entry.shard_id, faces, tuple(rows), tuple(leaving))
@@ -139,7 +139,6 @@ def _hit_rows(
     matched: pa.Table,
     matches: GalleryMatches,
     *,
-    shard_id: str,
     side: Side,
 ) -> list[dict[str, Any]]:
     """Hit rows of everything but the canary, ordered by face and subject; ``matched`` has a face for each match."""
@@ -150,9 +149,8 @@ def _hit_rows(
         "threshold": thresholds.review,
         "threshold_source": thresholds.source,
         "calibration_id": thresholds.calibration_id,
-        "model_id": gallery.model_id,
+        "found_by_id": gallery.model_id,
         "policy_version": workspace.policy.version,
-        "shard_id": shard_id,
         "found_by": side.found_by,
         "found_at": now,
     }
@@ -167,7 +165,7 @@ def _hit_rows(
         rows.append(
             {
                 "hit_id": f"hit_{hashlib.sha256(identity.encode()).hexdigest()[:32]}",
-                "content_sha256": content,
+                "content_key": content,
                 "subject_id": subject_id,
                 "template_id": gallery.template_ids[template],
                 "score": float(score),

@@ -28,7 +28,7 @@ from pipelines.registry.subjects import active_versions
 class Required:
     """What every live item has to be examined for: the newest of the active subjects, and of the seeds in force."""
 
-    matcher_id: str
+    rules_id: str
     registry_version: int
     seed_version: int
 
@@ -39,7 +39,7 @@ class Required:
         done = examined.c
         return sa.or_(
             done.item_id.is_(None),
-            done.matcher_id != self.matcher_id,
+            done.rules_id != self.rules_id,
             done.text_digest.is_distinct_from(items.c.text_digest),
             done.content_sha256.is_distinct_from(items.c.content_sha256),
             done.registry_version < self.registry_version,
@@ -49,19 +49,19 @@ class Required:
 
     def texts_since(self, row: Any) -> int:
         """The registry version up to which this item's texts, as they are, were searched for everybody."""
-        same = row.examined_matcher_id == self.matcher_id and row.examined_text_digest == row.text_digest
+        same = row.examined_rules_id == self.rules_id and row.examined_text_digest == row.text_digest
         return int(row.examined_registry_version) if same else 0
 
     def header_since(self, row: Any) -> int:
         """The registry version up to which the header of this item's content was searched for everybody."""
-        same = row.examined_matcher_id == self.matcher_id and row.examined_content_sha256 == row.content_sha256
+        same = row.examined_rules_id == self.rules_id and row.examined_content_sha256 == row.content_sha256
         late = row.read_at is not None and row.examined_at is not None and row.read_at > row.examined_at
         return int(row.examined_registry_version) if same and not late else 0
 
 
-def coverage_id(workspace: Workspace) -> str:
+def rules_id(workspace: Workspace) -> str:
     """By which rules items are examined: the matcher of names, and from which distance on pictures are the same."""
-    return f"{matcher_id(workspace.config.names.settings())}/{workspace.policy.settings.takedown.duplicate_distance}"
+    return f"{matcher_id(workspace.config.names)}/{workspace.policy.settings.takedown.duplicate_distance}"
 
 
 def required(connection: Connection, workspace: Workspace, *, subject_ids: Collection[str] | None = None) -> Required:
@@ -72,7 +72,7 @@ def required(connection: Connection, workspace: Workspace, *, subject_ids: Colle
     if subject_ids is not None:
         in_force = in_force.where(seeds.c.subject_id.in_(list(subject_ids)))
     return Required(
-        matcher_id=coverage_id(workspace),
+        rules_id=rules_id(workspace),
         registry_version=max(wanted, default=0),
         seed_version=int(connection.execute(in_force).scalar() or 0),
     )
@@ -97,7 +97,7 @@ def unexamined(need: Required, scope: Scope) -> sa.Select[Any]:
     )
 
 
-_BEFORE = ("item_id", "text_digest", "content_sha256", "matcher_id", "registry_version")
+_BEFORE = ("item_id", "text_digest", "content_sha256", "rules_id", "registry_version")
 
 
 def unexamined_count(

@@ -56,7 +56,7 @@ def drop_faces(tx: Connection, workspace: Workspace, subject_id: str, template_i
 
 def drop_names(tx: Connection, workspace: Workspace, names: SubjectNames) -> Dropped:
     """Drop the subject's hits in texts and headers that ``names`` do not find where they stand."""
-    matcher = NameMatcher([names], settings=workspace.config.names.settings())
+    matcher = NameMatcher([names], settings=workspace.config.names)
     of_names = sa.and_(hits.c.subject_id == names.subject_id, hits.c.tier.in_(("text", "header")))
     ids = list(tx.execute(sa.select(hits.c.hit_id).where(of_names, hits.c.dropped_at.is_(None))).scalars())
     gone: list[Row[Any]] = []
@@ -93,9 +93,9 @@ def _with_items() -> sa.Select[Any]:
 def _text_at(workspace: Workspace, row: Row[Any], headers: Mapping[str, Sequence[HeaderText]]) -> str | None:
     """The text that a hit was found in; None where the item has it no more, so that nobody can tell."""
     if row.tier == "header":
-        same = row.content_now == row.content_sha256
+        same = row.content_now == row.content_key
         return by_place(headers.get(row.content_now, ())).get(row.place) if same else None
-    if row.sealed_record is None or row.text_now != row.content_sha256:
+    if row.sealed_record is None or row.text_now != row.content_key:
         return None
     item = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"])
     return texts_of(item).get(row.place)
@@ -110,7 +110,7 @@ def _differs(tx: Connection, workspace: Workspace, row: Row[Any], text: str, mat
 
 def _enter_match(tx: Connection, workspace: Workspace, row: Row[Any], text: str, match: NameMatch) -> None:
     """Let a hit say by which of the names left it stands."""
-    found = name_hit(row.item_id, row.content_sha256, row.place, text, match, matcher_id=row.model_id)
+    found = name_hit(row.item_id, row.content_key, row.place, text, match, matcher_id=row.found_by_id)
     (values,) = hit_rows(tx, workspace, [found], row.found_by)
     own = sa.update(hits).where(hits.c.hit_id == row.hit_id)
     tx.execute(own.values(judged_at=None, **{name: values[name] for name in _OF_MATCH}))

@@ -132,7 +132,7 @@ def _compare_planned(
     if plan.gallery is None:
         progress("match", 0, 0)
         return MatchCounts(), False
-    pace = Pace("match", [shard.entry.faces for shard in plan.shards], progress)
+    pace = Pace("match", [shard.entry.rows for shard in plan.shards], progress)
     faces = found = superseded = 0
     side = plan.side(found_by, plan.gallery)
     workspace.galleries = {side: plan.gallery}
@@ -289,14 +289,14 @@ def _commit_hits(
     thresholds, raised meanwhile, would not find. What had been dropped with a reference is another finding now.
     """
     live = _live_items(tx, shard_id, {row["item_id"] for row in rows})
-    true = [row for row in rows if live.get(row["item_id"]) == row["content_sha256"] and row["subject_id"] in active]
+    true = [row for row in rows if live.get(row["item_id"]) == row["content_key"] and row["subject_id"] in active]
     # A hit found again belongs to an item that came back, perhaps with another parent: what corroborates it may be new.
     for some in parts(true):
         again = [row["hit_id"] for row in some]
         tx.execute(sa.delete(hits).where(hits.c.hit_id.in_(again), hits.c.dropped_at.is_not(None)))
         tx.execute(sa.update(hits).where(hits.c.hit_id.in_(again)).values(judged_at=None))
     review, now = workspace.thresholds_at(tx).review if true else 0.0, workspace.now()
-    below = [row["model_id"] == workspace.models.model_id and row["score"] < review for row in true]
+    below = [row["found_by_id"] == workspace.models.model_id and row["score"] < review for row in true]
     lapsed = [row | {"lapsed_at": now if late else None} for row, late in zip(true, below, strict=True)]
     new = insert_missing(tx, hits, lapsed)
     settle_statuses(tx, {row["item_id"] for row in true})

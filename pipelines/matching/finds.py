@@ -34,7 +34,7 @@ class FoundHit:
     subject_id: str
     tier: Literal["text", "header", "exact"]
     place: str
-    model_id: str
+    found_by_id: str
     score: float = 1.0
     threshold: float = 1.0
     match: str | None = None
@@ -45,7 +45,7 @@ class FoundHit:
     @property
     def hit_id(self) -> str:
         """The same for the same finding, however often it is found."""
-        named = [self.tier, self.item_id, self.digest, self.subject_id, self.place, self.model_id, self.seed_digest]
+        named = [self.tier, self.item_id, self.digest, self.subject_id, self.place, self.found_by_id, self.seed_digest]
         return f"hit_{hashlib.sha256(json.dumps(named).encode()).hexdigest()[:32]}"
 
 
@@ -57,7 +57,7 @@ def name_hit(item_id: str, digest: str, place: str, text: str, match: NameMatch,
         subject_id=match.subject_id,
         tier="header" if place.startswith("header:") else "text",
         place=place,
-        model_id=matcher_id,
+        found_by_id=matcher_id,
         match=match.rule,
         term=text[match.start : match.end],
     )
@@ -71,7 +71,7 @@ def seed_hit(item_id: str, content: str, match: SeedMatch, *, near: float) -> Fo
         subject_id=match.seed.subject_id,
         tier="exact",
         place=match.seed.kind,
-        model_id=match.seed.model_id,
+        found_by_id=match.seed.model_id,
         score=match.score,
         threshold=near if match.seed.kind == "pdq" else 1.0,
         seed_id=match.seed.seed_id,
@@ -94,14 +94,14 @@ def hit_rows(
         | {
             "hit_id": hit.hit_id,
             "item_id": hit.item_id,
-            "content_sha256": hit.digest,
+            "content_key": hit.digest,
             "subject_id": hit.subject_id,
             "tier": hit.tier,
             "band": workspace.policy.text_band(hit.place, hit.match) if hit.match else "strong",
             "score": hit.score,
             "threshold": hit.threshold,
             "threshold_source": "names" if hit.match else "seed",
-            "model_id": hit.model_id,
+            "found_by_id": hit.found_by_id,
             "policy_version": workspace.policy.version,
             "place": hit.place,
             "match": hit.match,

@@ -37,7 +37,7 @@ from pipelines.intake.ledger import Scope, text_digest
 from pipelines.intake.model_files import header_texts
 from pipelines.intake.texts import by_place, texts_of
 from pipelines.matching.comparison import FoundBy
-from pipelines.matching.coverage import coverage_id, required, unexamined, unexamined_count
+from pipelines.matching.coverage import required, rules_id, unexamined, unexamined_count
 from pipelines.matching.finds import FoundHit, hit_rows, name_hit, seed_hit
 from pipelines.matching.sought import Sought
 from pipelines.registry.subjects import active_versions, note_lapsed, take_up
@@ -280,13 +280,13 @@ def _enter_digests(tx: Connection, current: Sequence[Examination]) -> None:
 
 def _enter_coverage(tx: Connection, workspace: Workspace, current: Sequence[Examination], sought: Sought) -> None:
     tx.execute(sa.delete(examined).where(examined.c.item_id.in_([one.item_id for one in current])))
-    examined_by = coverage_id(workspace)  # a digest: not one for each row
+    rules = rules_id(workspace)  # a digest: not one for each row
     rows = [
         {
             "item_id": one.item_id,
             "text_digest": one.text_digest,
             "content_sha256": one.content_sha256,
-            "matcher_id": examined_by,
+            "rules_id": rules,
             "registry_version": sought.registry_version,
             "seed_version": sought.seed_version,
             "examined_at": one.examined_at,

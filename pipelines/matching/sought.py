@@ -127,7 +127,7 @@ class Sought:
             unknown = [subject_id for subject_id in wanted if subject_id not in self._names]
             opened = open_names(connection, workspace.sealer, unknown)
             self._names.update((names.subject_id, names) for names in opened)
-            settings = workspace.config.names.settings()
+            settings = workspace.config.names
             if len(self._matchers) > _MATCHERS_KEPT:
                 self._matchers = {}
             self._matchers[first] = NameMatcher([self._names[key] for key in wanted], settings=settings)

@@ -64,7 +64,7 @@ def _corpus(connection: Connection, workspace: Workspace) -> Observed:
     listed = [shard.entry for shard in list_shards(connection, workspace.sealer)]
     counts: dict[str, int | float | str] = {
         "shards": len(listed),
-        "faces": sum(entry.faces for entry in listed),
+        "faces": sum(entry.rows for entry in listed),
         "bytes": sum(entry.stored_bytes for entry in listed if entry.path),
     }
     return Observed("corpus", digest_of(sorted([entry.shard_id, entry.sha256] for entry in listed)), counts)

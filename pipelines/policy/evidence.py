@@ -24,7 +24,8 @@ BOUNTIES = ("bounty", "bounty_entry")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One hit. ``pdq``: of the item's picture, 64 hex digits or None; ``content_sha256``: of the item's content.
+    """One hit. ``pdq``: of the item's picture, 64 hex digits or None; ``content_key``: what a verdict
+    on the item is about. ``found_by_id``: the face pack, the matcher of names or the hash.
 
     ``band`` is today's: None for a face whose score is below the thresholds in force.
     """
@@ -32,13 +33,13 @@ class Evidence:
     hit_id: str
     item_id: str
     kind: str
-    content_sha256: str
+    content_key: str
     tier: Tier
     band: Band | None
     score: float
     threshold: float
     threshold_source: str
-    model_id: str
+    found_by_id: str
     pdq: str | None = None
     template_id: str | None = None
     place: str | None = None
@@ -109,7 +110,7 @@ def distinct_pictures(
     that the result does not depend on arrival. A picture without a hash counts as distinct from every other content.
     ``beside``: pictures that are kept, and that the others must differ from.
     """
-    pictures = {hit.content_sha256: hit.pdq for hit in evidence}
+    pictures = {hit.content_key: hit.pdq for hit in evidence}
     kept = dict(beside or {})
     for content, pdq in sorted(pictures.items()):
         bits = None if pdq is None else int(pdq, 16)

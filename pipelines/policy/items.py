@@ -196,6 +196,6 @@ def _statement(
         "threshold": leading.threshold,
         "threshold_source": leading.threshold_source,
         "band": leading.band,
-        "model_id": leading.model_id,
+        "model_id": leading.found_by_id,
         "policy_version": policy.version,
     }

@@ -19,14 +19,14 @@ from pipelines.policy.evidence import (
 from pipelines.policy.items import priority_of
 from pipelines.policy.schema import Policy
 
-ModelVerdict = Literal["likeness_model", "suspected", "clear"]
+ModelVerdictWord = Literal["likeness_model", "suspected", "clear"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelJudgement:
     """What the policy says of one model and one person."""
 
-    verdict: ModelVerdict
+    verdict: ModelVerdictWord
     rule: str
     images: int
     images_with_face: int
@@ -99,7 +99,7 @@ def judge_model(
     witnessed = witnessed or Witnessed(evidence, duplicate_distance=settings.takedown.duplicate_distance)
     images = max(images, len(best_by_item))
     own = [hit for hit in evidence if hit.item_id == model]
-    verdict: ModelVerdict = "likeness_model"
+    verdict: ModelVerdictWord = "likeness_model"
     if any(hit.confirmed for hit in own):
         rule = "confirmed_by_person"
     elif has_condemned_copy(own, settings):

@@ -35,7 +35,7 @@ def find_subjects(
     """
     if name is None and case_reference is None:
         raise InputError("a search needs a name or a case reference")
-    settings = workspace.config.names.settings()
+    settings = workspace.config.names
     try:
         require_usable((name,) if name is not None else (), (), settings=settings)
     except EnrolmentError as error:

@@ -157,7 +157,7 @@ def _face_shares(connection: Connection, confirmed: Sequence[Confirmed]) -> dict
     A decision is about all hits of its subject, content and model. Without a face in the first frame, no entry.
     """
     found: dict[str, float] = {}
-    same = [decisions.c[name] == hits.c[name] for name in ("item_id", "subject_id", "content_sha256", "model_id")]
+    same = [decisions.c[name] == hits.c[name] for name in ("item_id", "subject_id", "content_key", "found_by_id")]
     columns = [hits.c[name] for name in ("frame", "x1", "y1", "x2", "y2")]
     query = (
         sa.select(decisions.c.decision_id, *columns, items.c.width, items.c.height)

@@ -67,7 +67,7 @@ def insert_subject(
     the configured limit; :class:`InputError` for references of consent and contact that are too long.
     """
     now = workspace.now()
-    require_usable(identity.names, identity.exclusions, settings=workspace.config.names.settings())
+    require_usable(identity.names, identity.exclusions, settings=workspace.config.names)
     if expires_at <= now:
         raise EnrolmentError("expired", "the consent would have expired already")
     require_sensible_end(workspace, expires_at)

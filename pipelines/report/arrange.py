@@ -68,7 +68,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ReportCase:
     """What is decided together: the hits of one item and one person, the strongest evidence first."""
 
     subject_id: str
@@ -89,7 +89,7 @@ def arrange(hits: Iterable[ReportHit], *, limit: int) -> tuple[Person, ...]:
     Every person with a hit is returned, if need be with counts alone.
     """
     cases = sorted(_cases(hits), key=lambda case: case.place)
-    by_person: dict[str, list[Case]] = {}
+    by_person: dict[str, list[ReportCase]] = {}
     for case in cases:
         by_person.setdefault(case.subject_id, []).append(case)
     ordered = [hit.hit_id for case in cases for hit in case.hits]
@@ -103,11 +103,11 @@ def _place_of(person: Person) -> tuple[int, int, int, str]:
     return int(urgent), -person.items[urgent], -person.total, person.subject_id
 
 
-def _cases(hits: Iterable[ReportHit]) -> Iterable[Case]:
+def _cases(hits: Iterable[ReportHit]) -> Iterable[ReportCase]:
     together = sorted(hits, key=_case_key)
     for key, group in groupby(together, key=_case_key):
         own = tuple(sorted(group, key=_strength))
-        yield Case(subject_id=key[0], urgency=urgency_of(own), hits=own)
+        yield ReportCase(subject_id=key[0], urgency=urgency_of(own), hits=own)
 
 
 def _case_key(hit: ReportHit) -> tuple[str, str]:
@@ -130,7 +130,7 @@ def urgency_of(hits: Sequence[ReportHit]) -> Urgency:
     return Urgency.UNJUDGED if verdict is None else Urgency.CLEAR
 
 
-def _person(subject_id: str, cases: Sequence[Case], shown: frozenset[str]) -> Person:
+def _person(subject_id: str, cases: Sequence[ReportCase], shown: frozenset[str]) -> Person:
     sections = []
     for urgency, group in groupby(cases, key=lambda case: case.urgency):
         own = list(group)

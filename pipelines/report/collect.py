@@ -18,7 +18,7 @@ from pipelines.database.in_force import rests
 from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import content_key, hits_in_force, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, key_of_item, outside, verdict_of_hit
 from pipelines.hits.statuses import statuses_now
 from pipelines.hits.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.home.calibrations import calibration_in_force
@@ -43,7 +43,7 @@ from pipelines.runs.sweep import count_verdicts, measure_coverage
 from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN, count_resting
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
-_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term", "lapsed_at", "dropped_at")
+_NOT_SHOWN: Final = ("template_id", "sealed_term", "lapsed_at", "dropped_at")
 _OF_VERDICT: Final = ("verdict", "rule", "distinct_images", "tiers", "decided_by", "priority")
 UNFINISHED: Final = (PENDING, HELD, LEASED, DEAD)
 """States in which a message has not had its effect."""
@@ -90,7 +90,7 @@ def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
     found = hits_in_force(moment(connection)).where(*scope.where())
     query = (
         found.with_only_columns(
-            content_key().label("content_key"),
+            key_of_item().label("item_key"),
             *(column for column in hits.c if column.name not in _NOT_SHOWN),
             hits.c.template_id.label("reference_id"),
             *(items.c[name] for name in ("kind", "parent_model", "width", "height")),
@@ -105,22 +105,22 @@ def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
 
 def _report_hit(row: dict[str, Any], standing: Mapping[tuple[str, str, str], dict[str, Any]]) -> ReportHit:
     nothing = {"takedown_id": None, "takedown_state": None, "takedown_due_at": None}
-    key = (row["item_id"], row.pop("content_key"), row["subject_id"])
-    return ReportHit(**row, **standing.get(key, nothing))
+    key = (row["item_id"], row.pop("item_key"), row["subject_id"])
+    return ReportHit(**outside(row), **standing.get(key, nothing))
 
 
 def _standing_takedowns(connection: Connection, scope: Scope) -> dict[tuple[str, str, str], dict[str, Any]]:
     """(item, content, person) -> its takedown: the newest that was not withdrawn, else the newest."""
     query = (
         sa.select(
-            *(outbox.c[name] for name in ("item_id", "content_sha256", "subject_id", "message_id", "state", "due_at"))
+            *(outbox.c[name] for name in ("item_id", "content_key", "subject_id", "message_id", "state", "due_at"))
         )
         .select_from(outbox.join(items, items.c.item_id == outbox.c.item_id))
         .where(outbox.c.action == TAKEDOWN, *scope.where())
         .order_by(sa.case((outbox.c.state == WITHDRAWN, 0), else_=1), outbox.c.created_at, outbox.c.message_id)
     )
     return {
-        (row.item_id, row.content_sha256, row.subject_id): {
+        (row.item_id, row.content_key, row.subject_id): {
             "takedown_id": row.message_id,
             "takedown_state": row.state,
             "takedown_due_at": row.due_at,

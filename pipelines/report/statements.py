@@ -82,7 +82,7 @@ def statements_of(connection: Connection, workspace: Workspace, about: str) -> l
     """The statement on a message, or those on an item, the newest first. Raises :class:`StateError` without any."""
     withdrawal = outbox.alias("withdrawal")
     judged = sa.and_(
-        *(verdicts.c[name] == outbox.c[name] for name in ("item_id", "content_sha256", "subject_id")),
+        *(verdicts.c[name] == outbox.c[name] for name in ("item_id", "content_key", "subject_id")),
         outbox.c.action == TAKEDOWN,
         verdicts.c.verdict == "takedown",
     )

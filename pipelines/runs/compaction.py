@@ -43,7 +43,7 @@ from pipelines.corpus.manifest import (
 )
 from pipelines.corpus.turns import remove_leavings, turn
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, shards, subjects
+from pipelines.database.tables import items, shards, subjects
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
@@ -83,12 +83,12 @@ class Held:
     @property
     def dead(self) -> int:
         """Rows on disk that nothing names."""
-        return self.shard.entry.faces - self.live if self.shard.entry.path else 0
+        return self.shard.entry.rows - self.live if self.shard.entry.path else 0
 
     @property
     def live_bytes(self) -> int:
         """What its live rows take, about."""
-        return self.shard.entry.stored_bytes * self.live // max(self.shard.entry.faces, 1)
+        return self.shard.entry.stored_bytes * self.live // max(self.shard.entry.rows, 1)
 
 
 @acts
@@ -185,7 +185,7 @@ def _is_due(workspace: Workspace, one: Held) -> bool:
     config, limit = workspace.config.corpus, expiry(workspace)
     noticed = one.shard.dead_since
     return (
-        one.dead >= config.dead_ratio * one.shard.entry.faces
+        one.dead >= config.dead_ratio * one.shard.entry.rows
         or (noticed is not None and not noticed <= workspace.now() < noticed + timedelta(days=config.grace_days))
         or (limit is not None and one.shard.created_at <= limit)
     )
@@ -209,7 +209,7 @@ def _remove_empty(workspace: Workspace, empty: Sequence[ListedShard]) -> int:
             workspace.failpoints.pass_by("before_compaction_commit")
         workspace.failpoints.pass_by("after_compaction_commit")
         workspace.corpus.delete(name for shard in some for name in shard.entry.files)
-    return sum(shard.entry.faces for shard in empty if shard.entry.path)
+    return sum(shard.entry.rows for shard in empty if shard.entry.path)
 
 
 def merge_shards(workspace: Workspace, sources: Sequence[ListedShard]) -> int | None:
@@ -244,7 +244,7 @@ def merge_shards(workspace: Workspace, sources: Sequence[ListedShard]) -> int | 
         return None
     workspace.failpoints.pass_by("after_compaction_commit")
     workspace.corpus.delete(name for source in sources for name in source.entry.files)
-    return sum(source.entry.faces for source in sources) - len(faces)
+    return sum(source.entry.rows for source in sources) - len(faces)
 
 
 def _merge_unkept(workspace: Workspace, sources: Sequence[ListedShard]) -> int | None:
@@ -254,7 +254,7 @@ def _merge_unkept(workspace: Workspace, sources: Sequence[ListedShard]) -> int |
         if not (listed := _unchanged(tx, workspace, sources)):
             return None
         faces = tx.execute(sa.select(sa.func.sum(items.c.faces)).where(here, items.c.live)).scalar_one() or 0
-        entry = replace(sources[0].entry, shard_id=secrets.token_hex(16), faces=int(faces))
+        entry = replace(sources[0].entry, shard_id=secrets.token_hex(16), rows=int(faces))
         _put_in_place(tx, workspace, listed, entry, oldest=min(source.created_at for source in sources))
         workspace.failpoints.pass_by("before_compaction_commit")
     return 0
@@ -316,14 +316,11 @@ def _put_in_place(
 
 
 def _release(tx: Connection, shard_ids: Sequence[str], *, new_id: str | None) -> None:
-    """Let the items that still name these shards, all of them copied before, name the new one; and their hits."""
+    """Let the items that still name these shards, all of them copied before, name the new one."""
     here = items.c.shard_id.in_(shard_ids)
     if new_id is None:
         if tx.execute(sa.select(items.c.item_id).where(here, items.c.live).limit(1)).first():
             raise CorruptionError("an item names a shard that none named: nothing names an old shard anew")
     else:
-        # By item, for which there is an index: a platform has many hits, and this is done for each shard written.
-        theirs = hits.c.item_id.in_(sa.select(items.c.item_id).where(here))
-        tx.execute(sa.update(hits).where(theirs, hits.c.shard_id.in_(shard_ids)).values(shard_id=new_id))
         tx.execute(sa.update(items).where(here, items.c.live).values(shard_id=new_id))
     tx.execute(sa.update(items).where(here).values(shard_id=None))

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from pipelines.home.workspace import Workspace
-from pipelines.intake.ledger import Scope, Unreadable, count_statuses, count_unreadable, scanner_faults
+from pipelines.intake.ledger import Scope, UnreadableCounts, count_statuses, count_unreadable, scanner_faults
 from pipelines.judging import hit_rate
 from pipelines.settings.config import SweepConfig
 
@@ -77,7 +77,7 @@ def _fetched(statuses: Mapping[str, int], config: SweepConfig) -> DayCheck:
     return _weighed(FETCHED, failed, total, config.max_fetch_failed_rate, words, config)
 
 
-def _read(found: Unreadable, config: SweepConfig) -> DayCheck:
+def _read(found: UnreadableCounts, config: SweepConfig) -> DayCheck:
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons.items())
     words = f"{found.unreadable} of {found.items} items could not be read" + (f": {reasons}" if reasons else "")
     return _weighed(READ, found.unreadable, found.items, config.max_unscannable_rate, words, config)
@@ -89,7 +89,7 @@ def _scanner(statuses: Mapping[str, int], config: SweepConfig) -> DayCheck:
     return DayCheck(
         name=SCANNER,
         passed=not failed,
-        blocking=total >= config.hit_rate_items and failed > config.max_scanner_fault_rate * total,
+        blocking=total >= config.min_items_for_rates and failed > config.max_scanner_fault_rate * total,
         failing=failed,
         total=total,
         limit=config.max_scanner_fault_rate,
@@ -110,7 +110,7 @@ def _weighed(name: str, failing: int, total: int, limit: float, words: str, conf
     return DayCheck(
         name=name,
         passed=failing <= limit * total,
-        blocking=total >= config.hit_rate_items,
+        blocking=total >= config.min_items_for_rates,
         failing=failing,
         total=total,
         limit=limit,

@@ -69,7 +69,7 @@ def compare_with_service(workspace: Workspace) -> Reconciliation:
     url = workspace.environment.takedown_cases_url
     if not url:
         raise ConfigError("set LIKENESS_TAKEDOWN_CASES_URL to the service's list of open cases")
-    opened = fetch_open_keys(url, config=workspace.config.takedown, head=workspace.config.exchange.head())
+    opened = fetch_open_keys(url, config=workspace.config.takedown, head=workspace.config.exchange)
     with workspace.database.read() as connection:
         return reconcile(connection, opened)
 
@@ -84,6 +84,6 @@ def open_client(workspace: Workspace) -> HttpTakedownClient:
         environment.takedown_secrets,
         timeout_seconds=workspace.config.takedown.timeout_seconds,
         max_answer_bytes=workspace.config.takedown.max_answer_bytes,
-        head=workspace.config.exchange.head(),
+        head=workspace.config.exchange,
         now=workspace.now,
     )

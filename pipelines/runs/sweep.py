@@ -171,8 +171,7 @@ def list_source(
     from pipelines.sources import open_source
 
     config = workspace.config
-    settings = config.fetch.settings(config.exchange.head())
-    source = open_source(source_uri, settings=settings, kinds=config.sources.kinds)
+    source = open_source(source_uri, settings=config.fetch, head=config.exchange, kinds=config.sources.kinds)
     digest = source.digest()
     with workspace.database.read() as connection:
         again = was_listed(connection, digest)

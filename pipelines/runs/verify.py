@@ -20,7 +20,7 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import contents, hits, items, outbox, subject_keys, subjects, templates, verdicts
 from pipelines.database.times import moment
 from pipelines.decisions.log import verify_decisions
-from pipelines.hits.counting import content_key, hits_in_force, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, key_of_item, verdict_of_hit
 from pipelines.home import audit
 from pipelines.home.calibrations import verify_calibrations
 from pipelines.home.progress import Progress, silent
@@ -214,7 +214,7 @@ def _content_shards(workspace: Workspace) -> str:
             named = sa.select(contents.c.content_sha256).where(contents.c.clip_shard_id == entry.shard_id)
             if not held.issuperset(connection.execute(named).scalars()):
                 raise CorruptionError(f"shard {entry.shard_id} lacks vectors that the database counts")
-    return f"{len(listed)} shards, {sum(entry.faces for entry in listed)} vectors, digests and seals match"
+    return f"{len(listed)} shards, {sum(entry.rows for entry in listed)} vectors, digests and seals match"
 
 
 def _verdicts(workspace: Workspace) -> str:
@@ -237,13 +237,13 @@ def _outbox(workspace: Workspace) -> str:
     """Every takedown verdict on a live item and an active subject has a message that was not withdrawn."""
     message = sa.and_(
         outbox.c.item_id == verdicts.c.item_id,
-        outbox.c.content_sha256 == verdicts.c.content_sha256,
+        outbox.c.content_key == verdicts.c.content_key,
         outbox.c.subject_id == verdicts.c.subject_id,
         outbox.c.action == "takedown",
         not_taken_back(),
     )
     same = subjects.c.subject_id == verdicts.c.subject_id
-    present = sa.and_(items.c.item_id == verdicts.c.item_id, verdicts.c.content_sha256 == content_key(), items.c.live)
+    present = sa.and_(items.c.item_id == verdicts.c.item_id, verdicts.c.content_key == key_of_item(), items.c.live)
     query = sa.select(sa.func.count()).select_from(verdicts.join(subjects, same).join(items, present))
     with workspace.database.read() as connection:
         wanted = query.where(verdicts.c.verdict == "takedown", is_in_force(moment(connection)))

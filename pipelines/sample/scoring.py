@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import items, subjects, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import content_key
+from pipelines.hits.counting import key_of_item
 from pipelines.hits.listing import TIERS, list_hits
 from pipelines.hits.verdicts import list_model_verdicts
 from pipelines.home.workspace import Workspace
@@ -108,7 +108,7 @@ def _read(connection: Connection, labels: Mapping[str, str]) -> _Found:
     # Not only the verdicts in force: that everything was rejected is a verdict as well.
     query = (
         sa.select(verdicts)
-        .join(items, sa.and_(items.c.item_id == verdicts.c.item_id, content_key() == verdicts.c.content_sha256))
+        .join(items, sa.and_(items.c.item_id == verdicts.c.item_id, key_of_item() == verdicts.c.content_key))
         .join(subjects, sa.and_(subjects.c.subject_id == verdicts.c.subject_id, is_in_force(moment(connection))))
         .where(items.c.live)
     )

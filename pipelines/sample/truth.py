@@ -46,7 +46,7 @@ VERDICTS: Final[Mapping[str, Verdict]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ItemFinding:
     """What is to be said of one upload and one subject. ``tiers``: of the evidence in force, none once rejected."""
 
     rule: str
@@ -75,7 +75,7 @@ class Expected:
 
     status: str
     """The ledger's status, in full."""
-    findings: Mapping[str, Finding]
+    findings: Mapping[str, ItemFinding]
     """By label; whoever is not in it has no verdict."""
 
     @property

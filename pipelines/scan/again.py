@@ -33,7 +33,7 @@ STAGE: Final = "match"
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
+class LeavingItem:
     """An item that goes out of its shard. ``status`` None: to be scanned anew; else what keeps its content away."""
 
     item_id: str
@@ -42,7 +42,7 @@ class Leaving:
     tries: Tries
 
 
-def embed_again(workspace: Workspace, shard_id: str) -> Iterator[tuple[pa.Table, list[Leaving]]]:
+def embed_again(workspace: Workspace, shard_id: str) -> Iterator[tuple[pa.Table, list[LeavingItem]]]:
     """The faces of the shard's live items (corpus schema), a batch at a time, and the items that leave it.
 
     Raises :class:`NotReadyError` when no content of a whole shard can be had: that is an outage, and says nothing of
@@ -54,11 +54,11 @@ def embed_again(workspace: Workspace, shard_id: str) -> Iterator[tuple[pa.Table,
         faces, leaving = _embed(workspace, batch)
         failed += sum(one.status is not None for one in leaving)
         yield faces, leaving
-    if failed == len(rows) >= workspace.config.sweep.hit_rate_items:
+    if failed == len(rows) >= workspace.config.sweep.min_items_for_rates:
         raise NotReadyError(f"none of the {failed} items of shard {shard_id} could be fetched: is the source down?")
 
 
-def leave(tx: Connection, shard_id: str, leaving: Sequence[Leaving]) -> None:
+def leave(tx: Connection, shard_id: str, leaving: Sequence[LeavingItem]) -> None:
     """Take items out of a shard, unless they changed meanwhile."""
     for one in leaving:
         values: Mapping[str, Any] = unscanned_values()
@@ -114,7 +114,7 @@ def _batches(workspace: Workspace, rows: Sequence[Row]) -> Iterator[list[tuple[F
             done += len(batch)
 
 
-def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[pa.Table, list[Leaving]]:
+def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[pa.Table, list[LeavingItem]]:
     contents = {fetched.content.sha256: fetched.content for fetched, _ in batch if fetched.content}
     workers = workspace.config.embedding.worker_count()
     with attempting(workspace, STAGE, [fetched.item_id for fetched, _ in batch]):
@@ -131,15 +131,15 @@ def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[
     return corpus_rows(same, scanned, workspace.models.dimension), leaving
 
 
-def _leaving(workspace: Workspace, fetched: Fetched, scanned: Scanned) -> Leaving:
+def _leaving(workspace: Workspace, fetched: Fetched, scanned: Scanned) -> LeavingItem:
     problem = fetched.problem
     if fetched.remote and _is_unreadable(fetched, scanned):
         problem = FetchError("changed", "what came cannot be read, and something that could was there before")
     if problem is None:
-        return Leaving(fetched.item_id, fetched.source_digest, None, Tries(0, None))
+        return LeavingItem(fetched.item_id, fetched.source_digest, None, Tries(0, None))
     status, now, config = problem.status, workspace.now(), workspace.config.sweep
     tries = after_try(status, failed=fetched.failed, remote=fetched.remote, same_bytes=False, now=now, config=config)
-    return Leaving(fetched.item_id, fetched.source_digest, status, tries)
+    return LeavingItem(fetched.item_id, fetched.source_digest, status, tries)
 
 
 def _is_unreadable(fetched: Fetched, scanned: Scanned) -> bool:

@@ -34,7 +34,7 @@ from pipelines.scan.rating import ratings_of
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RankedItem:
     """One live item that shows it. ``score``: cosine, of an animation's best frame. ``rating``: its level."""
 
     item_id: str
@@ -52,7 +52,7 @@ class SearchResult:
 
     contents_searched: int
     contents_missing: int
-    found: tuple[Found, ...]
+    found: tuple[RankedItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _shards(workspace: Workspace, model_id: str, progress: Progress) -> Iterator
     while moved:
         moved = False
         entries = [entry for entry in _listed(workspace) if entry.model_id == model_id and entry.shard_id not in seen]
-        pace = Pace("search", [entry.faces for entry in entries], progress, unit="vectors")
+        pace = Pace("search", [entry.rows for entry in entries], progress, unit="vectors")
         for entry in entries:
             seen.add(entry.shard_id)
             try:
@@ -187,7 +187,7 @@ def _keep_best(workspace: Workspace, best: _Best, shard: _Shard, queries: Float3
         del best[digest]
 
 
-def _items_with(workspace: Workspace, best: _Best) -> list[Found]:
+def _items_with(workspace: Workspace, best: _Best) -> list[RankedItem]:
     """The live items that have these contents, best first."""
     columns = (items.c[name] for name in ("item_id", "content_sha256", "kind", "parent_model"))
     query = sa.select(*columns).where(items.c.live, items.c.content_sha256.in_(list(best)))
@@ -196,7 +196,7 @@ def _items_with(workspace: Workspace, best: _Best) -> list[Found]:
         ratings = ratings_of(connection, workspace, [row.item_id for row in rows])
     rows = sorted(rows, key=lambda row: (-best[row.content_sha256][0], row.content_sha256, row.item_id))
     return [
-        Found(row.item_id, score, frame, row.kind, row.parent_model, ratings[row.item_id].level)
+        RankedItem(row.item_id, score, frame, row.kind, row.parent_model, ratings[row.item_id].level)
         for row in rows
         for score, frame in [best[row.content_sha256]]
     ]

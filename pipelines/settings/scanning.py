@@ -154,7 +154,7 @@ class ModelsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ImagesConfig:
+class ImagesConfig(ImageLimits):
     """What the decoder accepts. ``max_decode_bytes``: of memory that decoding one image takes by its header; as many
     images are decoded at once as there are workers, so that workers x ``max_decode_bytes`` bound the decoding.
     """
@@ -165,16 +165,6 @@ class ImagesConfig:
     max_frames: Positive = 64
     max_animation_pixels: Positive = 400_000_000
     max_decode_bytes: Positive = 1280 * 2**20
-
-    def limits(self) -> ImageLimits:
-        """As the embeddings package takes it."""
-        return ImageLimits(
-            max_bytes=self.max_bytes,
-            max_pixels=self.max_pixels,
-            max_frames=self.max_frames,
-            max_animation_pixels=self.max_animation_pixels,
-            max_decode_bytes=self.max_decode_bytes,
-        )
 
 
 @dataclass(frozen=True, slots=True)

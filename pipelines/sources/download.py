@@ -14,6 +14,7 @@ import httpx
 from embeddings.errors import ConfigError, FetchError, UnscannableError
 from pipelines.exchange.allowance import OversizeError
 from pipelines.exchange.client import USUAL_HEADERS, BoundedClient
+from pipelines.exchange.limits import HeadLimits
 from pipelines.exchange.urls import PORTS, VALID_PORTS, as_connected, parse_url
 from pipelines.sources.addresses import is_public
 from pipelines.sources.item import FetchSettings
@@ -28,11 +29,11 @@ class Downloader:
     Connections are closed when the downloader is garbage collected, or by :meth:`close`.
     """
 
-    def __init__(self, settings: FetchSettings) -> None:
+    def __init__(self, settings: FetchSettings, head: HeadLimits) -> None:
         self._timeout = settings.timeout_seconds
         self._allowed = frozenset(_allowed_host(entry) for entry in settings.allowed_hosts)
         self._client = BoundedClient(
-            head=settings.head, permitted=lambda address: settings.allow_private_addresses or is_public(address)
+            head=head, permitted=lambda address: settings.allow_private_addresses or is_public(address)
         )
         self.close = self._client.close
 

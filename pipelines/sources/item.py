@@ -12,7 +12,6 @@ from datetime import date, datetime, timedelta
 from typing import Final, Literal, Protocol, cast, get_args
 
 from embeddings.errors import ConfigError, CorruptionError
-from pipelines.exchange.limits import HeadLimits
 from pipelines.sources.reading import Reading
 
 Kind = Literal["model", "image", "bounty", "bounty_entry"]
@@ -30,16 +29,10 @@ class FetchSettings:
     another port. Exact names, no wildcards. Empty: no URL is fetched at all."""
     allow_private_addresses: bool
     """Whether a host may resolve to a private, loopback, link-local or reserved address."""
-    head: HeadLimits = field(default_factory=lambda: HeadLimits(max_fields=100, max_bytes=65536))
-    """How large the head of a server's answer may be."""
-    max_redirects: int = 0
-    """Redirects are never followed: 0 is the only value. Named so that a config file can say it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_seconds < float("inf"):
             raise ConfigError("timeout_seconds must be a positive number of seconds")
-        if self.max_redirects != 0:
-            raise ConfigError("max_redirects must be 0: redirects are never followed")
 
 
 @dataclass(frozen=True, slots=True)

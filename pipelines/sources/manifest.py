@@ -14,14 +14,18 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embeddings.errors import ConfigError, CorruptionError, FetchError
 from pipelines.sources.contained import path_text, read_file, reading_file, trouble_with
-from pipelines.sources.item import FetchSettings, Item, Kind, Listed
+from pipelines.sources.item import Item, Kind, Listed
 from pipelines.sources.metadata import MAX_LOCATOR, UNREADABLE_OBJECT, Reader, default_kind, read_generation
 from pipelines.sources.reading import Reading
 from pipelines.sources.rows import Row, other_fields, read_json_lines
 from pipelines.sources.values import MAX_ID, Value, is_storable
+
+if TYPE_CHECKING:
+    from pipelines.sources.download import Downloader
 
 _JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _PARQUET = (".parquet",)
@@ -35,10 +39,8 @@ class ManifestSource:
     """
 
     def __init__(
-        self, uri: str, manifest: Path, settings: FetchSettings, reader: Reader, *, to_list: bool = True
+        self, uri: str, manifest: Path, downloader: Downloader, reader: Reader, *, to_list: bool = True
     ) -> None:
-        from pipelines.sources.download import Downloader
-
         self._uri = uri
         self._reader = reader
         self._manifest = manifest
@@ -49,7 +51,7 @@ class ManifestSource:
         self._root = os.path.realpath(os.fsencode(manifest.parent))
         self._label = path_text(os.fsencode(manifest.name))
         self._is_parquet = manifest.name.lower().endswith(_PARQUET)
-        self._downloader = Downloader(settings)
+        self._downloader = downloader
 
     @property
     def uri(self) -> str:

@@ -20,7 +20,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -69,15 +69,39 @@ class WithdrawCounts:
     """acknowledged by the service"""
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A message that a verdict calls for. A block names a model only, so its ``content_key`` is empty.
+
+    ``hours``: until it is due; ``priority``: higher is sent sooner; ``reasons``: JSON facts (rule, scores, thresholds,
+    model ids), sent as they are; ``because_of``: the items that the evidence is in.
+    """
+
+    action: str
+    item_id: str
+    content_key: str
+    subject_id: str
+    hours: int
+    priority: int
+    decided_by: str
+    reasons: Mapping[str, Any]
+    because_of: tuple[str, ...]
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What it is about."""
+        return {"item_id": self.item_id, "content_key": self.content_key, "subject_id": self.subject_id}
+
+
 def takedown_key(
-    *, action: str, item_id: str, content_sha256: str, subject_id: str, policy_version: str, occurrence: int = 0
+    *, action: str, item_id: str, content_key: str, subject_id: str, policy_version: str, occurrence: int = 0
 ) -> str:
     """SHA-256 (hex) of the values, each with its length before it, so that no two sets of values read the same.
 
     ``occurrence`` is 0 but for an item that was taken down, deleted and uploaded again: that is another case.
     """
     again = (str(occurrence),) if occurrence else ()
-    return _digest(action, item_id, content_sha256, subject_id, policy_version, *again)
+    return _digest(action, item_id, content_key, subject_id, policy_version, *again)
 
 
 def withdrawal_key(key: str) -> str:
@@ -87,43 +111,25 @@ def withdrawal_key(key: str) -> str:
 
 def enqueue(
     tx: Connection,
+    wanted: Wanted,
     *,
-    action: str,
-    item_id: str,
-    content_sha256: str,
-    subject_id: str,
     policy_version: str,
     due_at: datetime,
-    reasons: Mapping[str, Any] | Sequence[Any],
     now: datetime,
     not_before: datetime | None = None,
     held: str | None = None,
     occurrence: int = 0,
-    priority: int = 0,
-    decided_by: str = "automated",
 ) -> bool:
     """Write one takedown or block, or return False when its key was ever written before (even if withdrawn since).
 
-    ``reasons`` are JSON facts (rule, scores, thresholds, model ids), opaque here and sent as they are. ``held`` is the
-    fixed word of the circuit breaker that wants a second pair of eyes: the row then waits for :func:`release_held`.
-    ``not_before``: when the first attempt may be made; ``priority``: higher is sent sooner.
+    ``held`` is the fixed word of the circuit breaker that wants a second pair of eyes: the row then waits for
+    :func:`release_held`. ``not_before``: when the first attempt may be made.
     Raises ``ValueError`` for times without a zone, reasons that are not JSON, or a ``held`` that is not a fixed word.
     """
-    ids = {
-        "item_id": item_id,
-        "content_sha256": content_sha256,
-        "subject_id": subject_id,
-        "policy_version": policy_version,
-    }
-    row = _row(
-        action,
-        takedown_key(action=action, **ids, occurrence=occurrence),
-        ids,
-        due_at=due_at,
-        reasons=reasons,
-        now=now,
-    )
-    row |= {"next_attempt_at": not_before or now, "priority": priority, "decided_by": decided_by}
+    ids = wanted.key | {"policy_version": policy_version}
+    key = takedown_key(action=wanted.action, **ids, occurrence=occurrence)
+    row = _row(wanted.action, key, ids, due_at=due_at, reasons=wanted.reasons, now=now)
+    row |= {"next_attempt_at": not_before or now, "priority": wanted.priority, "decided_by": wanted.decided_by}
     if held is not None:
         row |= {"state": HELD, "last_result": f"held:{_fixed_word(held)}"}
     return _insert_once(tx, row)
@@ -189,7 +195,7 @@ def retire_moot(tx: Connection, message_id: str, *, now: datetime) -> bool:
     service's to know, and a withdrawal could bring back what it has removed.
     """
     row = tx.execute(
-        sa.select(items.c.live, items.c.content_sha256, items.c.text_digest, outbox.c.content_sha256.label("about"))
+        sa.select(items.c.live, items.c.content_sha256, items.c.text_digest, outbox.c.content_key.label("about"))
         .join(items, items.c.item_id == outbox.c.item_id)
         .where(
             outbox.c.message_id == message_id,
@@ -260,7 +266,7 @@ def _move(tx: Connection, message_id: str, state: str, values: dict[str, Any]) -
 
 
 def _withdrawal_row(row: Row[Any], facts: dict[str, str], now: datetime) -> dict[str, Any]:
-    ids = {name: getattr(row, name) for name in ("item_id", "content_sha256", "subject_id", "policy_version")}
+    ids = {name: getattr(row, name) for name in ("item_id", "content_key", "subject_id", "policy_version")}
     return _row(WITHDRAWAL, withdrawal_key(row.key), ids, due_at=now, reasons=facts, now=now, withdraws=row)
 
 
@@ -270,12 +276,13 @@ def _row(
     ids: dict[str, str],
     *,
     due_at: datetime,
-    reasons: Mapping[str, Any] | Sequence[Any],
+    reasons: Mapping[str, Any],
     now: datetime,
     withdraws: Row[Any] | None = None,
 ) -> dict[str, Any]:
     message_id = f"msg_{secrets.token_hex(16)}"
-    data: dict[str, Any] = {**ids, "message_id": message_id, "key": key, "action": action, "due_at": _iso(due_at)}
+    named = {"content_sha256" if name == "content_key" else name: value for name, value in ids.items()}  # as ever
+    data: dict[str, Any] = {**named, "message_id": message_id, "key": key, "action": action, "due_at": _iso(due_at)}
     data["reasons"] = reasons
     data["withdraws"] = withdraws and {"key": withdraws.key, "message_id": withdraws.message_id}
     # A withdrawal comes as soon as what it withdraws would have: whoever was wronged waits no longer than others.

@@ -600,7 +600,7 @@ def test_erasing_the_subject_makes_its_notes_unreadable(workspace: Workspace, on
 TAMPERED: dict[str, Callable[[sa.Connection], object]] = {
     "another word": lambda tx: tx.execute(sa.update(evidence.decisions).values(decision="confirm")),
     "another actor": lambda tx: tx.execute(sa.update(evidence.decisions).values(actor="mallory")),
-    "another content": lambda tx: tx.execute(sa.update(evidence.decisions).values(content_sha256="0" * 64)),
+    "another content": lambda tx: tx.execute(sa.update(evidence.decisions).values(content_key="0" * 64)),
     "a reversal that nobody made": lambda tx: tx.execute(
         sa.update(evidence.decisions).values(reversed_at=sa.func.now(), reversed_by="x")
     ),

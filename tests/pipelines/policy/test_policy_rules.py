@@ -18,19 +18,19 @@ FACE = Evidence(
     hit_id="hit-face",
     item_id="one",
     kind="image",
-    content_sha256="one",
+    content_key="one",
     tier="face",
     band="strong",
     score=0.8,
     threshold=0.363,
     threshold_source="test",
-    model_id="faces",
+    found_by_id="faces",
     pdq="00" * 32,
     template_id="ref",
 )
 WEAK_FACE = replace(FACE, band="review", score=0.4)
 FAINT_FACE = replace(FACE, band=None, score=0.2)
-OTHER_PICTURE = replace(FACE, hit_id="hit-other", item_id="two", content_sha256="two", pdq="ff" * 32)
+OTHER_PICTURE = replace(FACE, hit_id="hit-other", item_id="two", content_key="two", pdq="ff" * 32)
 NAME = replace(FACE, hit_id="hit-name", tier="text", place="prompt", match="full_name", score=1.0, template_id=None)
 FIRST_NAME = replace(NAME, match="alias", band="review")
 HEADER = replace(NAME, tier="header", place="header:ss_output_name", item_id="model", kind="model")
@@ -200,7 +200,7 @@ def of_a_model(draw: st.DrawFn, *, by_owner: bool) -> Evidence:
         hit_id=f"{item_id}-{tier.hit_id}",
         item_id=item_id,
         kind="model" if of_itself else "image",
-        content_sha256=item_id,
+        content_key=item_id,
         pdq=draw(st.sampled_from(PDQS)),
         place=draw(st.sampled_from(["sha256", "payload", "pdq"])) if tier is COPY else tier.place,
         seed_firm=draw(st.booleans()),
@@ -246,7 +246,7 @@ def test_nothing_that_strangers_add_changes_what_is_automatic_about_the_owner(
 
 def test_three_hundred_portraits_by_strangers_make_no_likeness_model() -> None:
     theirs = [
-        replace(FACE, hit_id=f"h{n}", item_id=f"i{n}", content_sha256=f"c{n}", pdq=None, uploader="x", by_owner=False)
+        replace(FACE, hit_id=f"h{n}", item_id=f"i{n}", content_key=f"c{n}", pdq=None, uploader="x", by_owner=False)
         for n in range(300)
     ]
     judged = judge_model("model", theirs, images=302, own_images=2, context=Context(), bounty=False, policy=POLICY)

@@ -66,13 +66,13 @@ def add_hit(workspace: Workspace, item_id: str, subject_id: str, *, tier: str, *
         "hit_id": hit_id,
         "item_id": item_id,
         "subject_id": subject_id,
-        "content_sha256": content_of(workspace, item_id),
+        "content_key": content_of(workspace, item_id),
         "tier": tier,
         "band": "strong",
         "score": 1.0,
         "threshold": 1.0,
         "threshold_source": "test",
-        "model_id": "names-1",
+        "found_by_id": "names-1",
         "policy_version": workspace.policy.version,
         "found_by": "sweep",
         "found_at": workspace.now(),
@@ -87,7 +87,7 @@ def add_hit(workspace: Workspace, item_id: str, subject_id: str, *, tier: str, *
 def match_seed(workspace: Workspace, subject_id: str) -> str:
     """``copy.png`` turns out to be a copy of what was confirmed."""
     seed = next(row for row in all_seeds(workspace) if row.kind == "sha256")
-    exact = {"place": "sha256", "seed_id": seed.seed_id, "model_id": seed.model_id}
+    exact = {"place": "sha256", "seed_id": seed.seed_id, "found_by_id": seed.model_id}
     return add_hit(workspace, "copy.png", subject_id, tier="exact", **exact)
 
 
@@ -192,7 +192,7 @@ def test_confirming_again_seeds_nothing_more(workspace: Workspace, subject: str)
 def test_confirming_a_text_seeds_the_content_that_came_with_it(workspace: Workspace, subject: str) -> None:
     with workspace.database.write() as tx:
         tx.execute(sa.update(tables.items).where(tables.items.c.item_id == "copy.png").values(text_digest="7e" * 32))
-    text = {"place": "title", "match": "full_name", "content_sha256": "7e" * 32}
+    text = {"place": "title", "match": "full_name", "content_key": "7e" * 32}
     add_hit(workspace, "copy.png", subject, tier="text", **text)
     assert say(workspace, "confirm", item_id="copy.png", tier="text").seeds == 1
     assert [row.digest for row in all_seeds(workspace)] == [content_of(workspace, "copy.png")]

@@ -65,7 +65,7 @@ def findings(platform: SamplePlatform, tmp_path_factory: pytest.TempPathFactory)
     files = [read(platform, upload) for upload in platform.planted]
     files += [reference.read_bytes() for subject in subjects for reference in subject.references]
     contents = [Content(sha256=hashlib.sha256(data).digest(), data=seen_of(data)) for data in files]
-    found = embed_shard(contents, models, limits=ImagesConfig().limits(), workers=2)
+    found = embed_shard(contents, models, limits=ImagesConfig(), workers=2)
     matrix = vectors_of(found.faces["vector"], models.dimension)
     owners = found.faces["content_sha256"].to_pylist()
     statuses = {row["content_sha256"]: row["status"] for row in found.statuses.to_pylist()}

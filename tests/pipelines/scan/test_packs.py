@@ -37,7 +37,7 @@ LIMITS = PullLimits(
     min_bytes_per_second=1,
     max_redirects=2,
     max_bytes=1 << 24,
-    head=ExchangeConfig().head(),
+    head=ExchangeConfig(),
 )
 
 

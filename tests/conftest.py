@@ -3,7 +3,8 @@
 A test that asks for ``database_url``, or for anything made of it, runs on SQLite and on PostgreSQL. That is the rule
 for whatever joins, upserts, orders, locks, compares times or keeps JSON. A file whose subject is something else (what
 a service answers, what a command says, what is drawn, what a photograph is worth) and whose statements are run on both
-by other files says ``pytestmark = pytest.mark.any_database`` and runs on SQLite alone.
+by other files says ``pytestmark = pytest.mark.any_database`` and runs on SQLite alone. A test with many values of one
+parameter, which all run the same statements, says ``pytest.mark.fewer_on_postgresql(parameter=count)``.
 
 ``--shuffle SEED`` runs files, and tests in each file, in another order. ``--ahead DAYS`` sets the clock of this process
 forward, though not that of the file system. ``--quick`` leaves out what needs a database, a model or seconds.
@@ -40,7 +41,7 @@ from pipelines.database import Database
 from pipelines.home.clock import accept
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.settings.environment import Environment, read_environment
-from tests import examples as examples  # loads the profile of Hypothesis
+from tests.examples import THOROUGH  # and the profile of Hypothesis
 from tests.fakes import FakeContentModels, fake_canary, fake_models
 
 os.environ["LIKENESS_HOME"] = str(Path(tempfile.gettempdir()) / "no-home-of-likeness")
@@ -50,6 +51,7 @@ SLOW_FIXTURES = frozenset({"database_kind", "postgresql_server", "models", "plat
 """What costs a tenth of a second or more to make."""
 SLOW_FILES = (
     *("benchmarks/", "dagster", "sample/", "report/", "test_cli.py", "clip", "calibration/test_command"),
+    *("test_command_tree", "machine"),
     *("durability", "interleavings", "metamorphic", "corruption", "privacy", "compaction", "test_content.py", "ray"),
     *("insightface", "recognition", "runtimes", "test_ratings", "simulation", "packs", "forking"),
 )
@@ -129,16 +131,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out and reorder, as the options say."""
-    if config.getoption("--quick"):
-        out = [item for item in items if not is_quick(item)]
+    """Leave out and reorder, as the options and ``fewer_on_postgresql`` say."""
+    quick = config.getoption("--quick")
+    out = [item for item in items if is_one_too_many(item) or (quick and not is_quick(item))]
+    if out:
         config.hook.pytest_deselected(items=out)
-        items[:] = [item for item in items if is_quick(item)]
+        left_out = set(out)
+        items[:] = [item for item in items if item not in left_out]
     if (seed := config.getoption("--shuffle")) is not None:
         drawn = random.Random(seed)
         of_file = {item.path: drawn.random() for item in items}
         within = {item.nodeid: drawn.random() for item in items}
         items.sort(key=lambda item: (of_file[item.path], within[item.nodeid]))
+
+
+def is_one_too_many(item: pytest.Item) -> bool:
+    """Whether a test on PostgreSQL has a value beyond the first ones that are run there; SQLite runs all, and so does a
+    thorough run."""
+    marker, call = item.get_closest_marker("fewer_on_postgresql"), getattr(item, "callspec", None)
+    if marker is None or call is None or call.params.get("database_kind") != "postgresql" or THOROUGH > 1:
+        return False
+    return any(call.indices[name] >= count for name, count in marker.kwargs.items() if name in call.indices)
 
 
 def is_quick(item: pytest.Item) -> bool:

@@ -55,7 +55,7 @@ class ClusteredGallery(Gallery):
         return len(self.clusters.centroids) + len(self.clusters.loose)
 
     def pairs(self, probes: Float32, *, model_id: str, threshold: float) -> Pairs:
-        """As :meth:`Gallery.pairs`. Below the threshold that the clusters were made for they are left aside."""
+        """Find the pairs of :meth:`Gallery.pairs`; below the threshold of the clusters by comparing every reference."""
         if threshold < self.clusters.threshold:
             return super().pairs(probes, model_id=model_id, threshold=threshold)
         self._require(model_id, probes)
@@ -69,7 +69,7 @@ class ClusteredGallery(Gallery):
         return Pairs(left=left[order], right=right[order], scores=scores[order])
 
     def _near_members(self, probes: Float32, start: int, threshold: float) -> tuple[Int64, Int64]:
-        """(probe, reference) of every centroid that a face of this block comes near."""
+        """Pairs (probe, reference) for every centroid that a face of this block comes near, as row numbers."""
         lowered = self.clusters.lowered(threshold)
         block = probes[start : start + PROBES_AT_ONCE]
         found = self._centroids.pairs(block, model_id=self.model_id, threshold=float(lowered.min()))
@@ -103,7 +103,7 @@ def make_gallery(
     threshold: float,
     margin: float | None,
 ) -> Gallery:
-    """A gallery for matching at ``threshold``, with centroids in front where they save comparisons.
+    """Return a gallery for matching at ``threshold``, with centroids in front where they save comparisons.
 
     ``weights``: the quality of each reference, above 0. ``margin`` None: exact, by :func:`tight_clusters`; otherwise
     by :func:`subject_centroids`, with its recall. Raises what :class:`Gallery` raises.

@@ -63,15 +63,15 @@ class ShardEntry:
 
     @property
     def stored_bytes(self) -> int:
-        """Of all its files."""
+        """Size of all its files in bytes."""
         return self.bytes + self.vector_bytes if self.path else 0
 
     def without_files(self) -> ShardEntry:
-        """The same rows, of which nothing is kept."""
+        """This entry once none of the shard's files is kept."""
         return replace(self, path=None, sha256=None, bytes=0, vector_salt=None, vector_bytes=0)
 
     def sealed(self) -> SealedEntry:
-        """The file of the vectors, for :mod:`indexes.sealed`."""
+        """Return the entry of the file that holds the vectors, for :mod:`indexes.sealed`."""
         if self.vector_salt is None:
             raise StateError(f"shard {self.shard_id} has no file of vectors")
         return SealedEntry(
@@ -94,7 +94,7 @@ def corpus_schema(dimension: int) -> pa.Schema:
 
 
 def with_view(table: pa.Table) -> pa.Table:
-    """``table`` with the column ``view``, which shards from before there were views lack: null in all rows."""
+    """Add the column ``view``, null in all rows, to a ``table`` of an older shard, which lacks it."""
     import pyarrow as pa
 
     if "view" in table.column_names:
@@ -106,7 +106,7 @@ class Corpus:
     """The folder of shards."""
 
     def __init__(self, folder: Path, *, schema: Callable[[int], pa.Schema] = corpus_schema) -> None:
-        """``schema``: of a shard's rows for a dimension; it has a column ``vector``."""
+        """``schema`` gives the Arrow schema of a shard's rows for a dimension; it has a column ``vector``."""
         self.folder = folder
         self.schema = schema
 
@@ -151,7 +151,7 @@ class Corpus:
         return ShardEntry(shard_id, model_id, dimension, name, digest, size, len(faces), salt, vector_bytes)
 
     def read(self, entry: ShardEntry, *, key: bytes) -> pa.Table:
-        """The shard's rows, or :class:`CorruptionError` unless they are exactly what the manifest lists."""
+        """Return the shard's rows, or :class:`CorruptionError` unless they are exactly what the manifest lists."""
         table = self.read_rows(entry, key=key)
         schema = self.schema(entry.dimension)
         if entry.vector_salt is not None:
@@ -195,7 +195,7 @@ class Corpus:
         return table
 
     def open_vectors(self, entry: ShardEntry, *, key: bytes) -> SealedVectors:
-        """The vectors that lie apart, row for row those of :meth:`read_rows`, as a side of a join. Close it."""
+        """Return the vectors that lie apart, row for row those of :meth:`read_rows`, as a side of a join. Close it."""
         return SealedVectors(self.folder, entry.sealed(), key=key)
 
     def prefetch(self, entry: ShardEntry) -> None:
@@ -210,7 +210,7 @@ class Corpus:
                     os.close(descriptor)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete files, durably, if they are there. What a file system, a snapshot or a backup keeps is not ours."""
+        """Delete files, durably, if they are there. Copies in snapshots and backups are out of reach."""
         names = list(names)
         for name in names:
             (self.folder / name).unlink(missing_ok=True)
@@ -218,7 +218,7 @@ class Corpus:
             fsync_folder(self.folder)
 
     def unlisted(self, listed: set[str]) -> list[Path]:
-        """Files in the folder that the manifest does not list: leavings of interrupted writes."""
+        """Files in the folder that the manifest does not list: remains of interrupted writes."""
         if not self.folder.exists():
             return []
         return sorted(path for path in self.folder.iterdir() if path.is_file() and path.name not in listed)

@@ -1,4 +1,4 @@
-"""Fingerprints: which stored pictures a picture repeats, or nearly.
+"""Fingerprints: which stored pictures a picture repeats or nearly repeats.
 
 :class:`Fingerprints` holds PDQ hashes in FAISS's flat binary index and answers with every pair at or below a Hamming
 distance: exact, by threshold and not by rank, of one model of hash only (I3, I4). It knows row numbers and opaque ids;
@@ -67,11 +67,12 @@ class Fingerprints:
         return len(self.ids)
 
     def pairs(self, probes: UInt8, *, model_id: str, distance: int) -> NearPairs:
-        """All (probe, stored hash) pairs that differ in at most ``distance`` bits: :meth:`stream` in one piece."""
+        """Return all (probe, stored hash) pairs that differ in at most ``distance`` bits: :meth:`stream` in one
+        piece."""
         return _joined(list(self.stream(probes, model_id=model_id, distance=distance)))
 
     def stream(self, probes: UInt8, *, model_id: str, distance: int) -> Iterator[NearPairs]:
-        """The same pairs in parts that follow each other in (probe, row) order, one part for each block of probes.
+        """Yield the pairs of :meth:`pairs` in (probe, row) order, one part for each block of probes.
 
         ``probes``: uint8 (n, 32) made by ``model_id``. Raises :class:`ModelMismatchError` for another model of hash
         (I4) and :class:`VectorError` for other shapes or a distance outside 0 to 256.

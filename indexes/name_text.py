@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 WALL: Final = "\x1e"
-"""Between texts that are searched as one: no name goes across it."""
+"""The character between texts that are searched as one: no name goes across it."""
 NONE, SOFT, HARD, EDGE = range(4)
 """What lies between two letters: nothing; a change of case, kind or script; a separator; a wall or the text's end."""
 LEET: Final = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"}
@@ -228,7 +228,7 @@ def join_texts(texts: Sequence[str]) -> str:
 
 
 def end_as_written(text: str, end: int) -> int:
-    """The end moved past what belongs to the last letter and is not seen by itself, such as its accent."""
+    """Return the end moved past what belongs to the last letter and is not seen by itself, such as its accent."""
     while end < len(text) and not FOLDED[ord(text[end])]:
         end += 1
     return end

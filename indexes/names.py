@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import ahocorasick
 
 _JOINTS = re.compile(r"'|a(?=A)|A(?=Aa)|x(?=[aA])|[aA](?=x)")
-"""In ``KINDS``: where a word falls into pieces."""
+"""The places in a word's letter kinds (:data:`indexes.name_text.KINDS`) where the word falls into pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class _Entry:
 
 
 def matcher_id(settings: NameSettings) -> str:
-    """What finds names, as coverage and hits state it: a text searched by another matcher is searched again."""
+    """Return the matcher's id, which coverage and hits record: a text searched by another matcher is searched again."""
     return f"{VERSION}-{settings.least_letters}-{settings.joined_letters}-{settings.inside_letters}"
 
 
@@ -82,7 +82,7 @@ class NameMatcher:
         return len(self._subject_ids)
 
     def find(self, text: str) -> tuple[NameMatch, ...]:
-        """The best match of each subject that the text names, ordered by subject id."""
+        """Return the best match of each subject that the text names, ordered by subject id."""
         with_figures = text.translate(LETTERS_AND_FIGURES)
         alone = text.translate(LETTERS_ALONE)
         streams = [(True, with_figures), (False, alone)] if with_figures != alone else [(False, alone)]
@@ -115,7 +115,7 @@ class NameMatcher:
         return not names.isdisjoint(cut.split())
 
     def _decide(self, text: str, found: Sequence[tuple[bool, int, list[_Entry]]], named: bool) -> tuple[NameMatch, ...]:
-        """Which of the places are matches, by the rules."""
+        """Decide by the rules which of the places are matches."""
         places = {figures: place_of(read_text(text, figures=figures)) for figures in (True, False)}
         best: dict[str, NameMatch] = {}
         for figures, end, entries in found:

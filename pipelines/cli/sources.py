@@ -50,7 +50,7 @@ def check(environment: Environment, as_json: bool, place: str, limit: int) -> No
 
 
 def _uri(place: str) -> str:
-    """A source's address; of a path that exists, by what it is."""
+    """Return a source's URI; a path becomes one by what it is, a file or a folder."""
     if place.startswith(("directory:", "manifest:")) or not Path(place).exists():
         return place if ":" in place else f"manifest:{place}"
     return f"{'directory' if Path(place).is_dir() else 'manifest'}:{place}"

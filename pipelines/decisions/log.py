@@ -20,8 +20,7 @@ from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import CorruptionError, StateError
 from pipelines.database import tables
-from pipelines.database.evidence import decisions, seeds
-from pipelines.database.tables import hits
+from pipelines.database.tables import decisions, hits, seeds
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, outside
 from pipelines.home import audit
@@ -86,11 +85,18 @@ def list_decisions(
 
 
 def decisions_on(connection: Connection, *, subject_id: str, content_key: str, found_by_id: str) -> list[Decision]:
-    """Everything that was ever said of this scope, the newest first."""
+    """Return every decision ever made on this scope, the newest first."""
     scope = {"subject_id": subject_id, "content_key": content_key, "found_by_id": found_by_id}
     query = sa.select(decisions).where(*(decisions.c[name] == value for name, value in scope.items()))
     ordered = query.order_by(decisions.c.decided_at.desc(), decisions.c.decision_id)
     return [Decision(**outside(row._mapping)) for row in connection.execute(ordered)]
+
+
+def word_of_batch(connection: Connection, batch_id: str) -> str | None:
+    """What a batch said: confirm, reject or unsure; None: there is no such batch."""
+    query = sa.select(decisions.c.decision).where(decisions.c.batch_id == batch_id).limit(1)
+    word: str | None = connection.execute(query).scalar()
+    return word
 
 
 def record_made(tx: Connection, workspace: Workspace, row: Mapping[str, Any], *, note: str | None) -> None:
@@ -116,7 +122,7 @@ def record_restored(tx: Connection, workspace: Workspace, decision_id: str, *, a
 
 
 def open_note(workspace: Workspace, decision_id: str, *, actor: str) -> str | None:
-    """The note of a decision, or None. The look is an audit row.
+    """Open the note of a decision; None without one. The look leaves an audit row.
 
     Raises :class:`StateError` for an unknown decision, or when its subject was erased.
     """
@@ -139,9 +145,9 @@ def open_note(workspace: Workspace, decision_id: str, *, actor: str) -> str | No
 
 
 def verify_decisions(connection: Connection) -> str:
-    """What agrees, in words. Raises :class:`CorruptionError` where table and chain tell different stories.
+    """Compare table and chain; return what agrees, in words. Raises :class:`CorruptionError` where they differ.
 
-    Whether the chain itself is whole is :func:`pipelines.home.audit.verify`'s affair.
+    :func:`pipelines.home.audit.verify` checks the chain itself.
     """
     told = _told(connection)
     count = standing = 0
@@ -164,7 +170,7 @@ def verify_decisions(connection: Connection) -> str:
 
 
 def _told(connection: Connection) -> dict[str, tuple[Any, ...]]:
-    """Decision id -> what the chain says of it by now, in the terms of :func:`_story`."""
+    """Return, by decision, what the chain says of it by now, in the form of :func:`_story`."""
     told: dict[str, tuple[Any, ...]] = {}
     query = sa.select(tables.audit).where(tables.audit.c.action.in_((*_MADE, _REVERSED, _RESTORED)))
     for row in connection.execute(query.order_by(tables.audit.c.seq)):

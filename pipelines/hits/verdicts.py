@@ -1,7 +1,7 @@
 """Reading verdicts in force: on items, and on models as a whole, the most pressing first.
 
-A verdict is in force while hits stand that it can be about: the item is live with that content, the subject is active
-and their consent lasts, and nobody rejected the evidence. Opaque ids, numbers and fixed words only (I8).
+A verdict is in force while some hit behind it is: the item is live with the same content, the subject is active with a
+lasting consent, and nobody rejected the evidence. Opaque ids, numbers and fixed words only (I8).
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import model_verdicts
 from pipelines.database.in_force import is_in_force
-from pipelines.database.tables import hits, items, subjects, verdicts
+from pipelines.database.tables import hits, items, model_verdicts, subjects, verdicts
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, key_of_item
 from pipelines.intake.ledger import Scope

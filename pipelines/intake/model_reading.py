@@ -1,4 +1,4 @@
-"""Reading a model file without holding it: what it is, what its header says, and digests of what follows.
+"""Reads a model file piece by piece: its format, its header, and digests of the file and of the tensors.
 
 A content's identity is the SHA-256 of the whole file where that was streamed, else one of its header and size. The
 image in a header stands for the file wherever a picture is looked for: its bytes, under the file's identity. Nothing is
@@ -41,23 +41,23 @@ class ReadModel:
     identity: bytes
     """The content's digest."""
     status: str
-    """Of the header: ``read`` or ``unscannable:<reason>``."""
+    """Status of the header: ``read`` or ``unscannable:<reason>``."""
     item_status: str
-    """What an item is whose file has no image to look at: ``no_face`` or ``unscannable:<reason>``."""
+    """Status of an item whose file has no image to look at: ``no_face`` or ``unscannable:<reason>``."""
     format: str | None
     header_sha256: bytes | None = None
-    """By which a later reading of the header alone knows the file again; None without a header."""
+    """Digest by which a later reading of the header alone recognises the file; None without a header."""
     header_bytes: int | None = None
     tensors: int | None = None
     payload_sha256: bytes | None = None
     texts: tuple[HeaderText, ...] = ()
     again: bool = False
-    """What was stored of this content stands: its tensors were not read this time."""
+    """Whether what was stored of this content stands, because its tensors were not read this time."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class FoundContent:
-    """What an item's bytes are: an image to look at, a model file, or a model file with an image in its header."""
+    """What was found in an item's bytes: an image, a model file, or a model file with an image in its header."""
 
     content: Content | None
     model_file: ReadModel | None = None
@@ -72,7 +72,7 @@ class KnownFile:
 
 
 def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: int) -> FoundContent:
-    """What ``reading`` is, whatever it claims to be. Holds an image, or a header and the piece being hashed.
+    """Read content whatever kind it claims to be. Holds an image, or a header and the piece being hashed, in memory.
 
     Raises :class:`FetchError`, and :class:`UnscannableError` for what cannot be read and has no identity either.
     """
@@ -98,7 +98,7 @@ def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: i
 
 
 def read_again(reading: Reading, known: KnownFile, *, config: ModelFilesConfig) -> FoundContent | None:
-    """The file that was read before, by its header and size; None when it is another one."""
+    """Recognise a file that was read before by its header and size; None when it is another file."""
     try:
         header, header_sha256 = _read_header(_Tape(reading), reading, config)
     except UnscannableError:
@@ -109,7 +109,7 @@ def read_again(reading: Reading, known: KnownFile, *, config: ModelFilesConfig) 
 
 
 def read_bytes(data: bytes, *, config: ModelFilesConfig) -> FoundContent:
-    """What bytes are that came as an image: the same file is the same content, whatever kind of item it came as."""
+    """Read bytes that came as an image: the same file is the same content, whatever kind of item it came as."""
     if not is_safetensors(data):
         return FoundContent(Content(hashlib.sha256(data).digest(), data))
     whole = replace(config, payload="stream", max_payload_bytes=max(len(data), 1))
@@ -117,7 +117,7 @@ def read_bytes(data: bytes, *, config: ModelFilesConfig) -> FoundContent:
 
 
 class _Tape:
-    """Everything that is read, hashed on the way."""
+    """Reads from a :class:`Reading` and hashes everything that it has read."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -128,7 +128,7 @@ class _Tape:
             raise UnscannableError("empty")
 
     def read(self, count: int) -> bytes:
-        """The next ``count`` bytes, fewer at the end."""
+        """Return the next ``count`` bytes, fewer at the end."""
         data, self._ahead = self._ahead[:count], self._ahead[count:]
         if count > len(data):
             data += self._reading.read(count - len(data))

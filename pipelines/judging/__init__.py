@@ -1,4 +1,4 @@
-"""The judging stage: hits that no verdict has weighed yet -> verdicts on items and models, and messages in the outbox.
+"""The judging stage: from hits without a verdict to verdicts on items and models, and messages in the outbox.
 
 ::
 

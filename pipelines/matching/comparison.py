@@ -1,6 +1,6 @@
-"""Comparing one shard with a gallery: from stored vectors, streamed, or from content that is embedded again.
+"""Compares one shard with a gallery: from stored vectors, streamed, or from content that is embedded again.
 
-Reads only, and knows nothing of coverage; what it found is committed by :mod:`pipelines.matching.faces`.
+Reads only, and knows nothing of coverage; :mod:`pipelines.matching.faces` commits the results.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FoundBy = Literal["sweep", "rescan"]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What every shard of a plan is compared with, in terms that any process can make a gallery of."""
+    """What the shards of a plan are compared with: enough for any process to load the gallery."""
 
     found_by: FoundBy
     model_id: str
@@ -44,16 +44,16 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What comparing one shard with a gallery found, not yet committed: opaque ids, boxes and scores, no vectors."""
+    """Result of comparing one shard with a gallery, not yet committed: opaque ids, boxes and scores, no vectors."""
 
     shard_id: str
     faces: int
     rows: tuple[dict[str, Any], ...]
     """Rows of the table of hits."""
     leaving: tuple[LeavingItem, ...] = ()
-    """Items that could not be compared: see :mod:`pipelines.scan.again`."""
+    """Items that could not be compared and leave the shard (:mod:`pipelines.scan.again`)."""
     superseded: bool = False
-    """The shard was compacted or let go of, and nothing was compared."""
+    """Whether nothing was compared, because the shard was compacted or lost its files."""
 
 
 def compare_shard(workspace: Workspace, side: Side, entry: ShardEntry) -> Comparison:
@@ -76,9 +76,9 @@ def compare_shard(workspace: Workspace, side: Side, entry: ShardEntry) -> Compar
 
 
 def _gallery_of(workspace: Workspace, side: Side) -> Gallery:
-    """The plan's gallery, made anew (and kept for the next shard) where this process did not make the plan.
+    """Return the plan's gallery; a process that did not make the plan loads it and keeps it for the next shard.
 
-    A newer registry serves as well: whoever changed has a newer version than the plan's coverage will claim.
+    A newer registry serves as well: a subject that changed has a version above the one that coverage will state.
     """
     if side not in workspace.galleries:
         with workspace.database.read() as connection:
@@ -94,7 +94,7 @@ def _gallery_of(workspace: Workspace, side: Side) -> Gallery:
 def compare_kept(
     workspace: Workspace, gallery: Gallery, entry: ShardEntry, *, threshold: float
 ) -> tuple[int, pa.Table, GalleryMatches]:
-    """Faces compared, the faces that matched, and what they matched, row for row. Those of dead items are among them.
+    """Return the number of faces compared, the faces that matched, and their matches, row for row, dead items included.
 
     Vectors that lie apart are streamed, read and opened ahead of the comparison; their other columns are read only
     if something was found.
@@ -141,7 +141,7 @@ def _hit_rows(
     *,
     side: Side,
 ) -> list[dict[str, Any]]:
-    """Hit rows of everything but the canary, ordered by face and subject; ``matched`` has a face for each match."""
+    """Make the hit rows, without the canary's, ordered by face and subject; ``matched`` has a face for each match."""
     thresholds = side.thresholds
     now = workspace.now()
     common = {

@@ -1,4 +1,4 @@
-"""Hits of the examining stage: a name in a text, or content that has (nearly) the fingerprint of a seed.
+"""Hits of the examining stage: names in texts, and contents with (nearly) the fingerprint of a seed.
 
 The words found are sealed under their subject's key, bound to the hit; erasing the subject makes them unreadable.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FoundHit:
-    """One reason to suspect an item. ``digest``: of the text for tier ``text``, else of the content."""
+    """One hit on an item. ``digest``: of the text for tier ``text``, else of the content."""
 
     item_id: str
     digest: str
@@ -44,13 +44,13 @@ class FoundHit:
 
     @property
     def hit_id(self) -> str:
-        """The same for the same finding, however often it is found."""
+        """The hit's id, which is the same however often the same thing is found."""
         named = [self.tier, self.item_id, self.digest, self.subject_id, self.place, self.found_by_id, self.seed_digest]
         return f"hit_{hashlib.sha256(json.dumps(named).encode()).hexdigest()[:32]}"
 
 
 def name_hit(item_id: str, digest: str, place: str, text: str, match: NameMatch, *, matcher_id: str) -> FoundHit:
-    """A name at a place of an item."""
+    """Make the hit of a name at a place of an item."""
     return FoundHit(
         item_id=item_id,
         digest=digest,
@@ -64,7 +64,7 @@ def name_hit(item_id: str, digest: str, place: str, text: str, match: NameMatch,
 
 
 def seed_hit(item_id: str, content: str, match: SeedMatch, *, near: float) -> FoundHit:
-    """A fingerprint of an item; ``near``: from which score on pictures are the same."""
+    """Make the hit of a seed on an item; ``near``: score from which pictures count as the same."""
     return FoundHit(
         item_id=item_id,
         digest=content,
@@ -82,7 +82,7 @@ def seed_hit(item_id: str, content: str, match: SeedMatch, *, near: float) -> Fo
 def hit_rows(
     tx: Connection, workspace: Workspace, found: Sequence[FoundHit], found_by: FoundBy
 ) -> list[dict[str, Any]]:
-    """Rows of the table of hits, their words sealed. The subjects' keys must still be there."""
+    """Make rows of the table of hits, with sealed words. The subjects' keys must still exist."""
     keys = {
         subject_id: open_subject_key(tx, workspace.sealer, subject_id)
         for subject_id in sorted({hit.subject_id for hit in found if hit.term is not None})

@@ -114,7 +114,7 @@ def day_check(*, asset: AssetsDefinition, blocking: bool) -> Callable[..., Asset
 def _result(
     context: Context, workspace: Workspace, name: str, found: CheckOutcome, *, blocking: bool
 ) -> AssetCheckResult:
-    """The result for Dagster; a day that it stops is recorded, and gets its report."""
+    """Make the result for Dagster; record a day that the check stops, and write its report."""
     stopped = blocking and found.stops and not found.passed
     metadata: dict[str, Any] = dict(found.figures)
     if blocking:
@@ -130,7 +130,7 @@ def _result(
 
 
 def _report_stopped(context: Context, workspace: Workspace, name: str) -> MetadataValue[Any]:
-    """Write the report of a day that stops here, since its own asset is not reached; and let that asset say so."""
+    """Write the report of a stopped day, whose own asset is not reached, and report it as that asset's."""
     scope = day_scope(workspace, context.partition_key)
     try:
         files = write_report(workspace, day=scope.day, folder=workspace.home / "reports", source_id=scope.source_id)
@@ -149,7 +149,7 @@ def _report_stopped(context: Context, workspace: Workspace, name: str) -> Metada
 
 
 def _figure(context: Context, home: LikenessHome, name: str) -> CheckOutcome:
-    """Weigh one of the figures of the day; an approval of it, or of worse, makes it a warning."""
+    """Run one check of the day's figures; an approval of these or worse figures turns a failure into a warning."""
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
     with workspace.database.read() as connection:
@@ -302,7 +302,7 @@ def approve_blocked_day(context: OpExecutionContext, config: ApprovalConfig, hom
     "names the account of Dagster.",
 )
 def approve_day() -> None:
-    """What somebody launches who has looked at the day."""
+    """The job that a person launches after looking at a blocked day."""
     approve_blocked_day()
 
 

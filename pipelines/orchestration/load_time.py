@@ -29,10 +29,9 @@ _NIGHTS_BACK: Final = timedelta(days=2)
 
 
 def read_load_time() -> DagsterConfig:
-    """The settings, with the first day of the partitions by what the home that the environment names holds.
+    """Read ``[dagster]`` of the home that the environment names, with the first day of its partitions.
 
-    Items before that day are outside of all partitions, and taken by every night. Raises nothing that a missing or
-    broken home causes.
+    Items before that day are in no partition, and every night takes them. A missing or broken home raises nothing.
     """
     settings = DagsterConfig()
     try:

@@ -1,9 +1,9 @@
-"""Comparing a shard of which nothing is kept: its items are fetched and embedded again, in memory, and forgotten.
+"""Embeds the items of a shard without files again, in memory, so that the shard can be compared with more people.
 
 The same bytes and the same models give the same vectors, so the hits are those that stored vectors would give. An item
-that does not give what it gave before leaves the shard, so that it holds up nobody: when its content cannot be had, or
-a server sends what nobody can read, it says so in its status, keeps what is known of it, and is tried again like any
-other; when its content is another one, it waits for the scan.
+whose bytes are no longer the same leaves the shard, so that it does not block the others: if its content cannot be had
+or read, its status says so, what is known of it stays, and it is tried again like any other; if its content is another
+one, it waits for the scan.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from pipelines.scan.rows import Scanned, corpus_rows, merge
 from pipelines.sources import ItemSource
 
 STAGE: Final = "match"
-"""What batches that are embedded again are known by, should a process end over one."""
+"""Name of the stage in the record of batches that a process works on (:mod:`pipelines.home.attempts`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeavingItem:
-    """An item that goes out of its shard. ``status`` None: to be scanned anew; else what keeps its content away."""
+    """An item that leaves its shard. ``status`` None: to be scanned anew; else why its content cannot be had."""
 
     item_id: str
     source_digest: str
@@ -43,10 +43,9 @@ class LeavingItem:
 
 
 def embed_again(workspace: Workspace, shard_id: str) -> Iterator[tuple[pa.Table, list[LeavingItem]]]:
-    """The faces of the shard's live items (corpus schema), a batch at a time, and the items that leave it.
+    """Yield the faces of the shard's live items (corpus schema), a batch at a time, and the items that leave it.
 
-    Raises :class:`NotReadyError` when no content of a whole shard can be had: that is an outage, and says nothing of
-    the items.
+    Raises :class:`NotReadyError` when no content of a whole shard can be had: that is an outage, not the items' fault.
     """
     rows = _items(workspace, shard_id)
     failed = 0
@@ -78,7 +77,7 @@ def embed_alone(workspace: Workspace, item_ids: Sequence[str]) -> None:
 def refuse_item(workspace: Workspace, item_id: str, reason: str) -> None:
     """Take an item that ends every process which embeds it out of its shard, unscannable. Hits on it stand.
 
-    Behind a URL it is tried again as whatever else gave nothing (:mod:`pipelines.intake.retries`).
+    An item behind a URL is tried again (:mod:`pipelines.intake.retries`).
     """
     for row in _rows(workspace, items.c.item_id == item_id):
         one = _leaving(workspace, refused(workspace, row, UnscannableError(reason)), Scanned({}, {}))

@@ -25,6 +25,7 @@ from pipelines.exchange.limits import HeadLimits
 from pipelines.settings.config_clock import ClockConfig
 from pipelines.settings.config_dagster import DagsterConfig
 from pipelines.settings.config_evidence import EvidenceConfig
+from pipelines.settings.config_review import ReviewConfig
 from pipelines.settings.config_sources import FetchConfig, SourcesConfig
 from pipelines.settings.environment import Environment
 from pipelines.settings.scanning import (
@@ -54,6 +55,7 @@ __all__ = [
     "ImagesConfig",
     "ModelFilesConfig",
     "ModelsConfig",
+    "ReviewConfig",
     "SourcesConfig",
     "ViewsConfig",
     "explain",
@@ -79,7 +81,7 @@ Growing = Annotated[tuple[Hours, ...], Field(min_length=1, max_length=20), After
 @dataclass(frozen=True, slots=True)
 class SweepConfig:
     """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content. Texts are
-    searched ``examined_items`` at a time, each time in one transaction: of 256 at a time these took half of the work.
+    searched ``examined_items`` at a time, one transaction each: at 256 the transactions took half of the time.
 
     A day of which more than ``max_scanner_fault_rate`` of the items made the scanner itself fail is stopped as well.
     A day of which more than ``max_hit_rate`` are hits is stopped before its verdicts. Among fewer than
@@ -207,7 +209,7 @@ class MatchingConfig:
     centroid_margin: Unit = 0.1
 
     def margin(self) -> float | None:
-        """As the gallery takes it: None is exact."""
+        """Return the margin in the form that the gallery takes: None is exact."""
         return self.centroid_margin if self.references == "centroids" else None
 
 
@@ -312,6 +314,9 @@ class Config:
     source: str = ""
     policy: str = ""
     engine: Literal["local", "ray"] = "local"
+    second_opinion: Annotated[str, Field(min_length=1)] = "off"
+    """Another network that is asked about each face that was found (:mod:`pipelines.evidence.second_opinions`):
+    ``dlib``, a pack, or ``off``."""
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     content: ContentConfig = field(default_factory=ContentConfig)
@@ -330,6 +335,7 @@ class Config:
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
     clock: ClockConfig = field(default_factory=ClockConfig)
+    review: ReviewConfig = field(default_factory=ReviewConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
     ray: RayConfig = field(default_factory=RayConfig)
     dagster: DagsterConfig = field(default_factory=DagsterConfig)
@@ -353,7 +359,7 @@ def load_config(environment: Environment) -> Config:
 
 
 def _by_present_names(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The same settings, those of earlier names by their present ones. Raises ``ConfigError`` for one under both."""
+    """Return the settings with earlier names replaced by present ones. Raises ``ConfigError`` for one under both."""
     named = dict(values)
     for (table, before), after in _RENAMED.items():
         section = named.get(table)
@@ -374,7 +380,7 @@ def _by_present_names(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 @functools.cache
 def _adapter() -> TypeAdapter[Config]:
-    """Built once: that takes far longer than reading a file by it."""
+    """Build the schema once: building takes far longer than reading a file by it."""
     return TypeAdapter(Config)
 
 

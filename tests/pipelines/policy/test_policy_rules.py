@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.policy import RULES, Context, Evidence, Policy, judge, judge_model, load_policy
+from pipelines.policy import (
+    RULES,
+    Context,
+    Evidence,
+    Policy,
+    SecondOpinion,
+    judge,
+    judge_model,
+    load_policy,
+    may_act,
+)
 
 POLICY = load_policy(None)
 MATURE = Context("mature", mature=True)
@@ -52,6 +62,7 @@ CASES: list[tuple[str, list[Evidence], list[Evidence], Context, str]] = [
     ("strong_face_with_name", [FACE, NAME], [], Context(), "takedown"),
     ("strong_face_with_name", [FACE], [HEADER], Context(), "takedown"),
     ("bounty_names_person", [replace(NAME, kind="bounty", place="title")], [], Context(), "review"),
+    ("strong_face_not_agreed", [replace(FACE, acts=False), NAME], [OTHER_PICTURE], Context(), "review"),
     ("strong_face_uncorroborated", [FACE], [], Context(), "review"),
     ("strong_face_uncorroborated", [FACE, FIRST_NAME], [], Context(), "review"),
     ("strong_face_uncorroborated", [FACE], [], MATURE, "review"),
@@ -69,6 +80,28 @@ def test_each_rule_fires_on_its_case_and_names_itself(
 ) -> None:
     judgement = judge(own, known=[*own, *others], policy=POLICY, context=context)
     assert (judgement.rule, judgement.verdict, judgement.reasons["rule"]) == (rule, verdict, rule)
+
+
+@given(
+    corroboration=st.sampled_from(["none", "not_denied", "agreed"]),
+    opinion=st.sampled_from(["agrees", "denies", "none:no_face", None]),
+)
+def test_no_opinion_neither_agrees_nor_denies(corroboration: str, opinion: str | None) -> None:
+    second = None if opinion is None else SecondOpinion("dlib-1", opinion, None, 0.4)
+    policy = with_settings("second_opinion", corroboration=corroboration)
+    expected = {
+        "none": True,
+        "not_denied": opinion != "denies",
+        "agreed": opinion == "agrees",
+    }
+    assert may_act(second, policy.settings) is expected[corroboration]
+
+
+def test_a_copy_that_shows_a_denied_face_is_reviewed() -> None:
+    part = replace(COPY, seed_firm=False)
+    for acts, verdict in ((True, "takedown"), (False, "review")):
+        face = replace(FACE, acts=acts)
+        assert judge([part, face], known=[part, face], policy=POLICY).verdict == verdict
 
 
 @pytest.mark.parametrize(

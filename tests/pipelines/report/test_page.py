@@ -123,7 +123,7 @@ def test_a_hit_shows_the_view_its_face_was_found_in_and_whether_earlier_models_m
         add_shard(tx, workspace, covered_version=1)
         for name in ("now", "before"):
             add_item(tx, name, status="hit")
-        add_hit(tx, workspace, "now", "sub_a", view="turned 90", model_id=workspace.model_id)
+        add_hit(tx, workspace, "now", "sub_a", view="turned 90", found_by_id=workspace.model_id)
         add_hit(tx, workspace, "before", "sub_a", found_by_id="old-pack-1")
     files = write_report(workspace, day=DAY, folder=folder)
     page = read_page(files.html)

@@ -39,6 +39,7 @@ from tests.pipelines.home.pills import (
     time_passes_by_spinning,
 )
 from tests.platform_actions import enrol, source_of, upload
+from tests.platform_facts import statuses
 
 EVERYTHING = Scope(None, None)
 REASON = {"memory": "scanner_memory", "spin": "scanner_timeout", "signal": "scanner_killed", "raise": "scanner_error"}
@@ -75,11 +76,6 @@ def database_url(tmp_path: Path, migrated_file: Path) -> str:
     file = tmp_path / "likeness.db"
     file.write_bytes(migrated_file.read_bytes())
     return f"sqlite:///{file}"
-
-
-def statuses(workspace: Workspace) -> dict[str, str]:
-    with workspace.database.read() as connection:
-        return {row.item_id: row.status for row in connection.execute(sa.select(items.c.item_id, items.c.status))}
 
 
 def described(workspace: Workspace) -> dict[str, str]:

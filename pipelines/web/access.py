@@ -11,6 +11,7 @@ import secrets
 from typing import Final
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from embeddings.errors import DeniedError, InputError
 from pipelines.accounts.accounts import require_name
@@ -84,3 +85,9 @@ def _vouched_for(request: Request, config: ReviewConfig) -> Person:
         raise DeniedError("the proxy names an account that cannot be one") from None
     words = "".join(listed).replace(",", " ").split()
     return Person(name, on_pages(name), known_roles(words))
+
+
+def set_cookie(response: Response, name: str, value: str, workspace: Workspace) -> None:
+    """Set a cookie that no script reads and no other site sends; until the browser is closed."""
+    secure = workspace.config.review.https
+    response.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")

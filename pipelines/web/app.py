@@ -139,13 +139,7 @@ def _browser(request: Request) -> str:
 def _remember_browser(request: Request, response: Response, workspace: Workspace) -> None:
     fresh = getattr(request.state, "browser", None)
     if fresh is not None and response.media_type == "text/html":
-        set_cookie(response, access.PAGE_COOKIE, fresh, workspace)
-
-
-def set_cookie(response: Response, name: str, value: str, workspace: Workspace) -> None:
-    """Set a cookie that no script reads and no other site sends; until the browser is closed."""
-    secure = workspace.config.review.https
-    response.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")
+        access.set_cookie(response, access.PAGE_COOKIE, fresh, workspace)
 
 
 def _turned_away(visit: Visit) -> Response:

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError, StateError
 from pipelines.database import tables
-from pipelines.database.accounting import Account, listen
+from pipelines.database.accounting import RowAccount, listen
 from pipelines.database.parts import parts
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer t
 class Seal(Protocol):
     """Keeps account of all rows (:mod:`pipelines.home.state_seal`)."""
 
-    def open_account(self) -> Account:
+    def open_account(self) -> RowAccount:
         """Begin the account of one transaction."""
 
-    def enter(self, tx: Connection, account: Account) -> None:
+    def enter(self, tx: Connection, account: RowAccount) -> None:
         """Record in ``tx``, before its commit, what the transaction has changed."""
 
-    def committed(self, account: Account) -> None:
+    def committed(self, account: RowAccount) -> None:
         """Take note of a commit, outside of any transaction."""
 
 

@@ -5,8 +5,8 @@ modulo 2^256 of a keyed BLAKE2b over each of its rows (an incremental multiset h
 says which rows there are, whatever their order, and changing some rows costs time for these rows alone. Sums are worth
 nothing by themselves: :mod:`pipelines.home.state_seal` keeps them under a MAC with a counter.
 
-A transaction's :class:`Account` looks at each statement on a known table: the rows that it may touch are subtracted as
-they were and added as they are afterwards. What cannot be accounted for (an insert from a query) is refused.
+A transaction's :class:`RowAccount` looks at each statement on a known table: the rows that it may touch are subtracted
+as they were and added as they are afterwards. What cannot be accounted for (an insert from a query) is refused.
 
 Half of all statements are the account's own reads, so theirs are built once, and rows whose primary keys a statement
 names are not looked for.
@@ -100,7 +100,7 @@ def _parts_of(table: sa.Table) -> tuple[Part, ...]:
 
 
 @dataclass
-class Account:
+class RowAccount:
     """What one transaction has changed so far. ``key`` keys the digests; ``told`` is for the seal's own use."""
 
     key: bytes = field(repr=False)
@@ -260,7 +260,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def listen(engine: Engine) -> None:
-    """Let the :class:`Account` in a connection's execution option ``account`` see each statement on known tables."""
+    """Let the :class:`RowAccount` in a connection's execution option ``account`` see each statement on known tables."""
 
     @event.listens_for(engine, "before_execute")
     def before(connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> None:
@@ -288,10 +288,10 @@ def listen(engine: Engine) -> None:
             account.end_savepoint(roll_back=False)
 
 
-def _account(connection: Connection, statement: Any) -> Account | None:
+def _account(connection: Connection, statement: Any) -> RowAccount | None:
     if not isinstance(statement, Insert | Update | Delete) or not isinstance(statement.table, sa.Table):
         return None
     if statement.table.metadata is not tables.metadata:
         return None
-    account: Account | None = connection.get_execution_options().get("account")
+    account: RowAccount | None = connection.get_execution_options().get("account")
     return account

@@ -39,6 +39,7 @@ from tests.pipelines.home.pills import (
     time_passes_by_spinning,
 )
 from tests.platform_actions import enrol, source_of, upload
+from tests.platform_facts import statuses
 
 pytestmark = pytest.mark.any_database  # and starts processes
 
@@ -69,11 +70,6 @@ WORK: dict[str, Callable[[Workspace], None]] = {
     "examine": examine,
     "match": match,
 }
-
-
-def statuses(workspace: Workspace) -> dict[str, str]:
-    with workspace.database.read() as connection:
-        return {row.item_id: row.status for row in connection.execute(sa.select(items.c.item_id, items.c.status))}
 
 
 def described(workspace: Workspace) -> dict[str, str]:

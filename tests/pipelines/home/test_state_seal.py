@@ -21,9 +21,9 @@ from pipelines.decisions.decide import decide
 from pipelines.home.workspace import Workspace
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import sweep
-from pipelines.runs.verify import verify
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, source_of, upload
+from tests.platform_facts import failing
 
 TABLES = [table.name for table in metadata.sorted_tables]
 
@@ -39,10 +39,6 @@ def behind_the_back(workspace: Workspace, *, keep: bool = True) -> Iterator[Conn
         if keep:
             connection.commit()
     engine.dispose()
-
-
-def failing(workspace: Workspace) -> set[str]:
-    return {finding.check for finding in verify(workspace) if not finding.ok} - {"model files"}
 
 
 # Every table, row by row

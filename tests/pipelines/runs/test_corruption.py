@@ -34,6 +34,7 @@ from tests.conftest import KEY, Clock, environment_for, fresh_workspace, use_fak
 from tests.examples import examples
 from tests.fakes import person, picture
 from tests.platform_actions import DAY, enrol, source_of, upload
+from tests.platform_facts import failing
 
 EXAMPLES = examples(30)
 OLD = {f"{number}.png": (number % 3, 10 + number) for number in range(6)}
@@ -98,11 +99,6 @@ def new_rescan(workspace: Workspace, store: Store) -> None:
     """For somebody who is in every shard."""
     enrol(workspace, person(2))
     rescan(workspace)
-
-
-def failing(workspace: Workspace) -> set[str]:
-    """The checks that do not hold."""
-    return {finding.check for finding in verify(workspace) if not finding.ok} - {"model files"}
 
 
 Act = Callable[[Workspace, Store], None]

@@ -5,8 +5,8 @@ modulo 2^256 of a keyed BLAKE2b over each of its rows (an incremental multiset h
 says which rows there are, whatever their order, and changing some rows costs time for these rows alone. Sums are worth
 nothing by themselves: :mod:`pipelines.home.state_seal` keeps them under a MAC with a counter.
 
-A transaction's :class:`RowAccount` looks at each statement on a known table: the rows that it may touch are subtracted as
-they were and added as they are afterwards. What cannot be accounted for (an insert from a query) is refused.
+A transaction's :class:`RowAccount` looks at each statement on a known table: the rows that it may touch are subtracted
+as they were and added as they are afterwards. What cannot be accounted for (an insert from a query) is refused.
 """
 
 from __future__ import annotations

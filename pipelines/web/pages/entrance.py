@@ -33,7 +33,7 @@ def first_page(visit: Visit) -> Response:
 def login_page(visit: Visit) -> Response:
     """The form of a login."""
     _require_local(visit)
-    if visit.person is not None:
+    if visit.user is not None:
         return visit.go("/")
     return visit.page("login.html.j2", next=_next(visit.query.get("next", "/")), name="", problem=None)
 

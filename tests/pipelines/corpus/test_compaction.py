@@ -17,7 +17,7 @@ from embeddings.errors import CorruptionError
 from pipelines.cases.requests import accept_request, get_request
 from pipelines.database import tables
 from pipelines.hits.listing import list_hits
-from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.matching.faces import match_pending
 from pipelines.policy import BandSettings
 from pipelines.runs.backfill import backfill, backfill_templates
@@ -26,7 +26,7 @@ from pipelines.runs.rescan import rescan
 from pipelines.runs.status import read_status
 from pipelines.runs.sweep import sweep
 from pipelines.runs.verify import verify
-from tests.conftest import KEY, START, Clock, environment_for, use_fakes
+from tests.conftest import KEY, START, Clock, environment_for, fresh_workspace, use_fakes
 from tests.fakes import fake_canary, fake_models, person, picture, vectors_of_colours
 from tests.pipelines.runs.durability_process import run_compaction
 from tests.pipelines.runs.test_privacy import forms_of_vector
@@ -308,7 +308,7 @@ def test_i8_a_deleted_face_lies_on_disk_before_the_compaction_and_in_no_form_aft
 def test_i7_a_damaged_file_of_a_compacted_shard_stops_the_rescan_and_is_found_by_verify(
     tmp_path: Path, uploads: Path, clock: Clock, suffix: str, damage: str
 ) -> None:
-    with use_fakes(create_workspace(environment_for(tmp_path / "home"), now=clock)) as workspace:
+    with use_fakes(fresh_workspace(tmp_path / "home", now=clock)) as workspace:
         cut(workspace)
         enrol(workspace, person(0))
         fill(workspace, uploads)
@@ -381,7 +381,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with shards to merge, dead rows, and one shard that nobody names."""
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "uploads").mkdir()
-    with use_fakes(create_workspace(environment_for(folder / "home"), now=lambda: START)) as workspace:
+    with use_fakes(fresh_workspace(folder / "home", now=lambda: START)) as workspace:
         cut(workspace)
         enrol(workspace, person(0))
         fill(workspace, folder / "uploads", items=8)

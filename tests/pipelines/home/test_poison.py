@@ -41,6 +41,8 @@ from tests.pipelines.home.pills import (
 from tests.platform_actions import enrol, source_of, upload
 from tests.platform_facts import statuses
 
+pytestmark = pytest.mark.any_database  # and starts processes
+
 EVERYTHING = Scope(None, None)
 REASON = {"memory": "scanner_memory", "spin": "scanner_timeout", "signal": "scanner_killed", "raise": "scanner_error"}
 
@@ -68,14 +70,6 @@ WORK: dict[str, Callable[[Workspace], None]] = {
     "examine": examine,
     "match": match,
 }
-
-
-@pytest.fixture
-def database_url(tmp_path: Path, migrated_file: Path) -> str:
-    """SQLite alone: what is tried does not depend on the database, and starts processes."""
-    file = tmp_path / "likeness.db"
-    file.write_bytes(migrated_file.read_bytes())
-    return f"sqlite:///{file}"
 
 
 def described(workspace: Workspace) -> dict[str, str]:

@@ -22,7 +22,7 @@ from pipelines.database import set_state
 from pipelines.database.tables import audit, decisions, examined, hits, items, model_files, seeds
 from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import live_hits
-from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.intake import texts
 from pipelines.intake.ledger import Scope
 from pipelines.matching import names
@@ -32,7 +32,7 @@ from pipelines.registry.identities import open_names
 from pipelines.registry.subjects import Identity, insert_subject, show_identity
 from pipelines.runs.rescan import FinishedRequests, finish_searches, rescan
 from pipelines.runs.sweep import list_source, require_complete
-from tests.conftest import KEY, Clock, environment_for, use_fakes
+from tests.conftest import KEY, Clock, environment_for, fresh_workspace, use_fakes
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.runs.durability_process import run_night
 from tests.pipelines.runs.test_interleavings import CutAt, CutOffError
@@ -444,7 +444,7 @@ def test_i6_a_killed_process_leaves_nothing_that_the_next_run_does_not_put_right
     uploads.mkdir()
     for number in range(7):
         upload(uploads, f"{number}.png", picture(WHITE), title="jane doe", tags=["doe jane"])
-    with create_workspace(environment_for(tmp_path / "home"), now=Clock()) as opened:
+    with fresh_workspace(tmp_path / "home", now=Clock()) as opened:
         jane = join(use_fakes(opened), "Jane Doe")
     killed = run_night(tmp_path / "home", uploads, {"LIKENESS_KEY": KEY, "LIKENESS_FAILPOINT": name})
     assert killed.returncode == -9, killed.stderr[-2000:]

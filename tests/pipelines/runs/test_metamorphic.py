@@ -22,14 +22,14 @@ from pipelines.cases.requests import accept_request
 from pipelines.database import tables
 from pipelines.hits.listing import list_hits
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
-from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.runs.backfill import backfill
 from pipelines.runs.compaction import compact
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import list_source, sweep
 from pipelines.runs.verify import verify
-from tests.conftest import Clock, environment_for, use_fakes
+from tests.conftest import Clock, fresh_workspace, use_fakes
 from tests.embeddings.model_files import data_url, model_file
 from tests.examples import examples
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
@@ -89,7 +89,7 @@ def home(*, shard_items: int = 256) -> Iterator[tuple[Workspace, Path]]:
     with tempfile.TemporaryDirectory() as folder:
         uploads = Path(folder, "uploads")
         uploads.mkdir()
-        with create_workspace(environment_for(Path(folder, "home")), now=Clock()) as workspace:
+        with fresh_workspace(Path(folder, "home"), now=Clock()) as workspace:
             config = workspace.config
             workspace.config = replace(
                 config, sweep=replace(config.sweep, shard_items=shard_items, examined_items=shard_items)

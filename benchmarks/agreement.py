@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import sqlalchemy as sa
 
-from benchmarks.opencv_loop import FoundFaces
+from benchmarks.workers.opencv_loop import FoundFaces
 from embeddings.types import vectors_of
 from pipelines.corpus.manifest import list_shards
 from pipelines.database.tables import hits

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import statistics
 import sys
 import tempfile
@@ -30,10 +29,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.machine import describe_machine
+from benchmarks.finish import finish
 from embeddings.faces.detection import YuNetDetector
 from embeddings.faces.recognition import SessionRecognizer
 from embeddings.models.load import FaceModels, load_models
@@ -74,15 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     with tempfile.TemporaryDirectory(prefix="likeness-limit-") as cache:
         rows = [measure(contents, views, Path(cache), options.rounds) for views in (False, True)]
-    table = Table("views", "images/s", "bare models, images/s", "ratio", "correct")
-    for row in rows:
-        table.add_row(
-            *(str(row[name]) for name in ("views", "images_per_second", "bare_per_second", "ratio", "correct"))
-        )
-    Console().print(table)
-    if options.json:
-        print(json.dumps({"rows": rows, "machine": describe_machine()}))
-    return 0 if all(row["correct"] for row in rows) else 1
+    columns = ("views", "images_per_second", "bare_per_second", "ratio", "correct")
+    return finish(rows, as_json=options.json, columns=columns)
 
 
 def measure(contents: Sequence[Content], views: bool, cache: Path, rounds: int) -> dict[str, Any]:

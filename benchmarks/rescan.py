@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import statistics
 import sys
 import tempfile
@@ -39,11 +38,11 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.machine import describe_machine, peak_mb
-from benchmarks.search_data import Population
-from benchmarks.synthetic import make_home, synthetic_references, write_variants
+from benchmarks.finish import finish
+from benchmarks.inputs.search_data import Population
+from benchmarks.inputs.synthetic import make_home, synthetic_references, write_variants
+from benchmarks.machine import peak_mb
 from embeddings.models.load import FaceModels
 from embeddings.types import Float32, vector_column
 from indexes.corpus import corpus_schema
@@ -97,13 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = list(measure_store(Path(folder), options, say))
         if options.images:
             rows.append(measure_none(Path(folder), options, say))
-    print_table(rows)
-    if options.json:
-        print(json.dumps({"rows": rows, "machine": describe_machine(), "peak_mb": peak_mb()}))
-    wrong = [row["work"] for row in rows if row.get("identical") is False]
-    for work in wrong:
-        say(f"not identical: {work}")
-    return 1 if wrong else 0
+    return finish(rows, as_json=options.json, columns=(*COLUMNS, "times_one"), peak_mb=peak_mb())
 
 
 def measure_store(folder: Path, options: argparse.Namespace, say: Say) -> Iterator[Row]:
@@ -326,14 +319,6 @@ def measure_none(folder: Path, options: argparse.Namespace, say: Say) -> Row:
         "seconds_per_image": round(each, 5),
         "hours_for_as_many_images_as_faces": round(each * options.faces / 3600, 3),
     }
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    """The rows for people."""
-    table = Table(*COLUMNS, "times one")
-    for row in rows:
-        table.add_row(*(str(row.get(name, "-")) for name in COLUMNS), str(row.get("times_one", "-")))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ import numpy as np
 from embeddings.errors import WeightsError
 from embeddings.faces.alignment import CROP_SIDE
 from embeddings.faces.recognition import SessionRecognizer
+from embeddings.models.packs import find_pack
 from embeddings.models.runtimes import REFERENCE, RuntimeSettings, choose_runtime, inspect_machine, open_session
 from embeddings.models.second_weights import DLIB, DLIB_LANDMARKS, DLIB_RESNET, network_id
-from embeddings.models.weights import ModelFile, Pack, find_pack, prepared_graph
+from embeddings.models.weights import ModelFile, Pack, prepared_graph
 from embeddings.types import Float32, UInt8
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from embeddings.errors import WeightsError
+from embeddings.models.packs import find_pack
 from embeddings.models.preparation import PREPARATION_VERSION
-from embeddings.models.weights import ModelFile, WheelFile, find_pack
+from embeddings.models.weights import ModelFile, WheelFile
 
 OFF: Final = "off"
 DLIB: Final = "dlib"
@@ -43,7 +44,8 @@ DLIB_LANDMARKS: Final = ModelFile(
 
 
 def network_id(name: str) -> str:
-    """The id of a second network: its name and 12 hex digits of everything that decides its scores. Loads nothing.
+    """Return the id of a second network: its name and 12 hex digits of everything that decides its scores. Loads
+    nothing.
 
     ``name``: ``dlib``, or that of a pack. Raises :class:`WeightsError` for a pack that there is not.
     """

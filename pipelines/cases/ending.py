@@ -5,9 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import seeds
 from pipelines.database.registry_version import raise_version
-from pipelines.database.tables import requests, subject_keys, subjects, templates
+from pipelines.database.tables import requests, seeds, subject_keys, subjects, templates
 from pipelines.evidence.kept import forget_evidence
 from pipelines.evidence.second_opinions import forget_second_opinions
 from pipelines.hits.statuses import settle_subject

@@ -26,9 +26,8 @@ from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
 from pipelines.corpus.manifest import list_shards
 from pipelines.corpus.retention import expiry, is_kept
-from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
-from pipelines.database.tables import items, shards
+from pipelines.database.tables import items, model_files, shards
 from pipelines.hits.counting import model_of_item
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace

@@ -8,9 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
-from pipelines.database.evidence import seeds
 from pipelines.database.in_force import state_at
-from pipelines.database.tables import hits, outbox, requests, subjects, templates
+from pipelines.database.tables import hits, outbox, requests, seeds, subjects, templates
 from pipelines.database.times import moment
 from pipelines.hits.counting import live_hits
 from pipelines.takedown.outbox import not_taken_back

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from embeddings.models.weights import LOCAL, find_pack, packs
+from embeddings.models.packs import LOCAL, find_pack, packs
 from pipelines.cli.console import actor, command_options, emit, opened, progress, say
 from pipelines.home.downloads import PullLimits, downloads, missing
 from pipelines.home.downloads import pull as pull_files
@@ -107,7 +107,8 @@ def licence(environment: Environment, as_json: bool, pack: str, accept: bool) ->
     wanted = find_pack(pack)
     with opened(environment) as workspace:
         if accept:
-            accept_terms(workspace, wanted, actor=actor())
+            with workspace.database.write() as tx:
+                accept_terms(tx, workspace.sealer, wanted, actor=actor(), now=workspace.now())
         with workspace.database.read() as connection:
             facts = terms_of(wanted) | {"accepted": is_accepted(connection, wanted)}
     emit(facts, as_json=as_json)

@@ -21,10 +21,6 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError, StateError
-from pipelines.database import calibrations as calibrations  # completes the metadata
-from pipelines.database import days as days  # completes the metadata
-from pipelines.database import evidence as evidence  # completes the metadata
-from pipelines.database import second_opinions as second_opinions  # completes the metadata
 from pipelines.database import tables
 from pipelines.database.accounting import Account, listen
 from pipelines.database.parts import parts
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
     import alembic.config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0016"
+HEAD = "0017"
 """The newest revision under ``migrations/versions``, so that opening a database need not load Alembic to learn it."""
 _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer takes
 
@@ -196,7 +192,7 @@ class Database:
             raise NotReadyError(f"the database is at revision {found}, this version needs {HEAD}: run `likeness init`")
 
     def revision(self) -> str | None:
-        """The revision of the schema as Alembic recorded it; None for a database without tables."""
+        """Return the revision of the schema as Alembic recorded it; None for a database without tables."""
         with self.read() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None
@@ -216,8 +212,8 @@ class Database:
                     tables.subject_keys,
                     tables.templates,
                     tables.subjects,
-                    evidence.seeds,
-                    evidence.kept_evidence,
+                    tables.seeds,
+                    tables.kept_evidence,
                 )
                 for table in personal:
                     connection.execute(sa.text(f"VACUUM {table.name}"))

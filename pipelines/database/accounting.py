@@ -60,7 +60,7 @@ class Part:
 
 @lru_cache(maxsize=1)
 def all_parts() -> dict[str, Part]:
-    """Every part of every table of the metadata, by name."""
+    """Return every part of every table of the metadata, by name."""
     parts = {}
     for table in tables.metadata.sorted_tables:
         apart = _APART.get(table.name, ())

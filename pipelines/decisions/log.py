@@ -20,8 +20,7 @@ from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import CorruptionError, StateError
 from pipelines.database import tables
-from pipelines.database.evidence import decisions, seeds
-from pipelines.database.tables import hits
+from pipelines.database.tables import decisions, hits, seeds
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, outside
 from pipelines.home import audit
@@ -91,6 +90,13 @@ def decisions_on(connection: Connection, *, subject_id: str, content_key: str, f
     query = sa.select(decisions).where(*(decisions.c[name] == value for name, value in scope.items()))
     ordered = query.order_by(decisions.c.decided_at.desc(), decisions.c.decision_id)
     return [Decision(**outside(row._mapping)) for row in connection.execute(ordered)]
+
+
+def word_of_batch(connection: Connection, batch_id: str) -> str | None:
+    """What a batch said: confirm, reject or unsure; None: there is no such batch."""
+    query = sa.select(decisions.c.decision).where(decisions.c.batch_id == batch_id).limit(1)
+    word: str | None = connection.execute(query).scalar()
+    return word
 
 
 def record_made(tx: Connection, workspace: Workspace, row: Mapping[str, Any], *, note: str | None) -> None:

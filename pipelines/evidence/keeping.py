@@ -22,9 +22,8 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import FetchError, ItemError, StateError, UnscannableError
 from embeddings.faults import guarded
 from embeddings.types import Content
-from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, subject_keys
+from pipelines.database.tables import hits, items, kept_evidence, subject_keys
 from pipelines.evidence.kept import count_kept, let_go_of_evidence, sealed
 from pipelines.evidence.passages import find_passage
 from pipelines.evidence.terms import open_term

@@ -27,10 +27,8 @@ from embeddings.errors import ItemError, NotReadyError, WeightsError
 from embeddings.faults import guarded
 from embeddings.models.second_weights import require_second_weights
 from embeddings.types import Float32, UInt8
-from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
-from pipelines.database.second_opinions import second_opinions
-from pipelines.database.tables import hits, items, subject_keys, subjects, templates
+from pipelines.database.tables import hits, items, kept_evidence, second_opinions, subject_keys, subjects, templates
 from pipelines.evidence.kept import evidence_aad
 from pipelines.hits.counting import hits_in_force
 from pipelines.home.clock import acts
@@ -57,7 +55,7 @@ it was at least 0.79 (docs/models.md); a neighbour's has next to none."""
 
 @dataclass(frozen=True, slots=True)
 class OpinionCounts:
-    """What one run of the stage did, in hits. ``waiting``: not asked, because the network cannot be had here."""
+    """Numbers of hits in one run of the stage. ``waiting``: not asked, because the network cannot be had here."""
 
     agrees: int = 0
     denies: int = 0
@@ -102,7 +100,7 @@ def ask_second_network(
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """Which network is asked, and about whom."""
+    """The network to ask, and the subjects to ask about."""
 
     network_id: str
     threshold: float
@@ -136,7 +134,7 @@ def _due(workspace: Workspace, asking: _Asking) -> sa.Select[Any]:
 
 
 def _batches(workspace: Workspace, asking: _Asking) -> Iterator[list[_Due]]:
-    """What is due, in order of subject, each hit once in this run."""
+    """Yield the due hits in batches, in order of subject, each hit once in this run."""
     after: tuple[str, str] = ("", "")
     key = sa.tuple_(hits.c.subject_id, hits.c.hit_id)
     columns = (
@@ -264,7 +262,7 @@ def _commit(workspace: Workspace, rows: Sequence[dict[str, Any]], *, before: dic
 
 
 def read_second_opinion(connection: Connection, hit_id: str) -> dict[str, Any] | None:
-    """What a second network says of a hit, as it stands in the table; None: none was asked."""
+    """Read the stored opinion of a second network on a hit; None if none was asked."""
     columns = [column for column in second_opinions.c if column.name not in ("hit_id", "subject_id")]
     row = connection.execute(sa.select(*columns).where(second_opinions.c.hit_id == hit_id)).first()
     return None if row is None else dict(row._mapping)

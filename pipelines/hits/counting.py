@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from pipelines.database.evidence import decisions, seeds
 from pipelines.database.in_force import ACTIVE, is_in_force
-from pipelines.database.tables import hits, items, outbox, subjects, verdicts
+from pipelines.database.tables import decisions, hits, items, outbox, seeds, subjects, verdicts
 from pipelines.policy import BOUNTIES
 from pipelines.takedown.outbox import not_taken_back
 

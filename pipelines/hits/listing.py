@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError
-from pipelines.database.second_opinions import second_opinions
-from pipelines.database.tables import hits, items, verdicts
+from pipelines.database.tables import hits, items, second_opinions, verdicts
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, outside, said, verdict_of_hit
 
@@ -151,12 +150,12 @@ def list_hits(
 
 
 def with_second_opinions(source: sa.FromClause) -> sa.FromClause:
-    """``hits``, joined or not, with what a second network says of them, if one was asked."""
+    """Join ``hits``, joined already or not, with the opinions of a second network, if it was asked."""
     return source.outerjoin(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
 
 
 def second_columns() -> list[sa.Label[Any]]:
-    """What is shown of a second network's opinion: ``second_opinion``, its score, threshold and network."""
+    """Return the columns that show a second network's opinion: ``second_opinion``, its score, threshold and network."""
     given = second_opinions.c
     return [
         given.opinion.label("second_opinion"),

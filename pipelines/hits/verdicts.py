@@ -13,9 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import model_verdicts
 from pipelines.database.in_force import is_in_force
-from pipelines.database.tables import hits, items, subjects, verdicts
+from pipelines.database.tables import hits, items, model_verdicts, subjects, verdicts
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, key_of_item
 from pipelines.intake.ledger import Scope

@@ -79,7 +79,7 @@ def verify(connection: Connection, sealer: Sealer, *, plain_end: bool = False) -
 
 
 def mac_of(sealer: Sealer, row: dict[str, Any]) -> str:
-    """The MAC of a row that has every other field."""
+    """Return the MAC of a row that has every other field."""
     return sealer.audit_mac(_canonical(row))
 
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from pipelines.home.workspace import Workspace
-    from pipelines.settings.config import Config
-    from pipelines.settings.environment import Environment
 
 Common = TypeVar("Common")
 Argument = TypeVar("Argument")
@@ -61,12 +59,3 @@ class LocalEngine:
 
     def close(self) -> None:
         """Do nothing: nothing was started."""
-
-
-def open_engine(config: Config, environment: Environment) -> Engine:
-    """The engine that the settings name. Raises :class:`NotReadyError` when Ray is missing or cannot be reached."""
-    if config.engine == "local":
-        return LocalEngine()
-    from pipelines.home.ray_engine import RayEngine  # an extra: imported only where it was chosen
-
-    return RayEngine(config.ray, environment)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -15,7 +16,7 @@ from embeddings.errors import WeightsError
 from embeddings.models.weights import Pack
 from pipelines.database import get_state, set_state
 from pipelines.home import audit
-from pipelines.home.workspace import Workspace
+from pipelines.home.sealing import Sealer
 
 _STATE = "licence_accepted:"
 
@@ -31,15 +32,11 @@ def terms_of(pack: Pack) -> dict[str, Any]:
     }
 
 
-def accept(workspace: Workspace, pack: Pack, *, actor: str) -> None:
+def accept(tx: Connection, sealer: Sealer, pack: Pack, *, actor: str, now: datetime) -> None:
     """Record that the operator accepts the pack's terms, with an audit row. Safe to repeat."""
-    with workspace.database.write() as tx:
-        if is_accepted(tx, pack):
-            return
+    if not is_accepted(tx, pack):
         set_state(tx, _STATE + pack.name, _digest(pack))
-        audit.append(
-            tx, workspace.sealer, actor=actor, action="licence.accept", now=workspace.now(), terms=_digest(pack)
-        )
+        audit.append(tx, sealer, actor=actor, action="licence.accept", now=now, terms=_digest(pack))
 
 
 def is_accepted(connection: Connection, pack: Pack) -> bool:

@@ -12,13 +12,15 @@ import atexit
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from embeddings.errors import ConfigError
 from pipelines.home.settings_files import SettingsFile, database_file, read_digests, require_present, settings_files
-from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.settings.config import Config, load_config
 from pipelines.settings.environment import Environment
+
+if TYPE_CHECKING:
+    from pipelines.home.workspace import Workspace
 
 _TRIES: Final = 3
 
@@ -36,15 +38,15 @@ class _Opened:
 class KeptWorkspace:
     """One workspace at a time, opened by ``opener``. Safe to share between threads."""
 
-    def __init__(self, opener: Callable[[Environment], Workspace] = open_workspace) -> None:
+    def __init__(self, opener: Callable[[Environment], Workspace]) -> None:
         self._lock = threading.Lock()
         self._opener = opener
         self._opened: _Opened | None = None
 
     def workspace(self, environment: Environment) -> Workspace:
-        """The workspace of this environment, by the settings and the database file that are there now.
+        """Return the workspace of this environment, by the settings and the database file that are there now.
 
-        Raises ``NotReadyError`` and ``ConfigError`` as :func:`open_workspace` does, and ``ConfigError`` for a file of
+        Raises ``NotReadyError`` and ``ConfigError`` as its opener does, and ``ConfigError`` for a file of
         the settings that is gone.
         """
         with self._lock:

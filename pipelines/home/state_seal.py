@@ -83,7 +83,7 @@ class StateSeal:
         self._failpoints.pass_by("after_witness_write")
 
     def read(self, connection: Connection) -> Head | None:
-        """The seal as this transaction sees it. Raises :class:`CorruptionError` for one that was altered."""
+        """Return the seal as this transaction sees it. Raises :class:`CorruptionError` for one that was altered."""
         text = get_state(connection, SEAL)
         if text is None:
             return None
@@ -147,7 +147,8 @@ class StateSeal:
 
 
 def require_not_older(path: Path, known: Known | None, head: Head | None) -> Head:
-    """The seal, if it is at least as new as what the witness at ``path`` knows. Raises :class:`CorruptionError`."""
+    """Return the seal, if it is at least as new as what the witness at ``path`` knows. Raises
+    :class:`CorruptionError`."""
     if known is None:
         raise CorruptionError(f"{path} is gone, which remembers how far this home had come: {_SEE}")
     if head is None or known.counter > head.counter:

@@ -19,8 +19,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
+from embeddings.models.packs import find_pack
 from embeddings.models.second_weights import DLIB, OFF, network_id
-from embeddings.models.weights import find_pack, model_id
+from embeddings.models.weights import model_id
 from embeddings.settings import ImageLimits
 from indexes.thresholds import Thresholds
 from pipelines.database import Database, get_state
@@ -29,7 +30,7 @@ from pipelines.home.attempts import WATCHDOG
 from pipelines.home.calibration_cover import Cover, count_templates, cover_of, stricter
 from pipelines.home.calibrations import Calibration, accepted_templates, calibration_in_force
 from pipelines.home.clock import WatchedClock, believed
-from pipelines.home.engine import Engine, open_engine
+from pipelines.home.engine import Engine, LocalEngine
 from pipelines.home.failpoints import Failpoints
 from pipelines.home.recent import RecentContents
 from pipelines.home.sealing import Sealer, load_master_key
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 
 def new_id(prefix: str) -> str:
-    """An opaque random identifier such as ``sub_3f2a...``."""
+    """Return an opaque random identifier such as ``sub_3f2a...``."""
     return f"{prefix}_{secrets.token_hex(10)}"
 
 
@@ -127,7 +128,7 @@ class Workspace:
     def models(self) -> FaceModels:
         """Detector and recogniser, loaded on first use. Raises :class:`WeightsError` before terms are accepted."""
         from embeddings.models.load import load_models
-        from pipelines.home.licences import require_accepted  # it works on workspaces
+        from pipelines.home.licences import require_accepted
 
         with self.database.read() as connection:
             require_accepted(connection, find_pack(self.config.embedding.pack))
@@ -191,7 +192,11 @@ class Workspace:
     @cached_property
     def engine(self) -> Engine:
         """The engine that batches and shards run on. Raises :class:`NotReadyError` when Ray cannot be had."""
-        return open_engine(self.config, self.environment)
+        if self.config.engine == "local":
+            return LocalEngine()
+        from pipelines.home.ray_engine import RayEngine  # an extra: imported only where it was chosen
+
+        return RayEngine(self.config.ray, self.environment)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -200,7 +205,7 @@ class Workspace:
             return self.thresholds_at(connection)
 
     def thresholds_at(self, connection: Connection, *, policy: Policy | None = None) -> Thresholds:
-        """The bands as a transaction sees them, by the policy in force or another one.
+        """Return the bands as a transaction sees them, by the policy in force or another one.
 
         Raises :class:`CorruptionError` for an altered calibration, and :class:`NotReadyError` where the gallery has
         outgrown it by far and nothing is published for the pack.
@@ -233,7 +238,7 @@ class Workspace:
         return find_pack(self.config.embedding.pack).name
 
     def thresholds_of(self, connection: Connection, model_id: str) -> Thresholds | None:
-        """The bands for vectors of these models, in force or earlier ones; None for a pack without any."""
+        """Return the bands for vectors of these models, in force or earlier ones; None for a pack without any."""
         if model_id == self.model_id:
             return self.thresholds_at(connection)
         try:
@@ -329,7 +334,7 @@ def _sealed(workspace: Workspace) -> Workspace:
 
 
 def key_file(home: Path) -> Path:
-    """Where the sealing key lies when ``LIKENESS_KEY`` is not set."""
+    """Return the file that holds the sealing key when ``LIKENESS_KEY`` is not set."""
     return home / "likeness.key"
 
 

@@ -13,9 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.headers.evidence import HeaderText
-from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
-from pipelines.database.tables import items
+from pipelines.database.tables import items, model_files
 from pipelines.home.sealing import Sealer
 from pipelines.intake.model_reading import READ, KnownFile, ReadModel
 
@@ -33,7 +32,7 @@ def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ReadModel]
 def header_texts(
     connection: Connection, sealer: Sealer, contents: Collection[str]
 ) -> dict[str, tuple[HeaderText, ...]]:
-    """The texts in the headers of these contents, as far as they are model files whose header was read."""
+    """Return the texts in the headers of these contents, as far as they are model files whose header was read."""
     wanted, texts = sorted(contents), {}
     for part in parts(wanted):
         query = sa.select(model_files.c.content_sha256, model_files.c.sealed_header).where(

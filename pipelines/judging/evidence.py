@@ -12,8 +12,7 @@ from sqlalchemy.engine import Connection
 from embeddings.images.pdq import pdq_score
 from indexes.thresholds import Thresholds
 from pipelines.database.in_force import is_in_force
-from pipelines.database.second_opinions import second_opinions
-from pipelines.database.tables import hits, items
+from pipelines.database.tables import hits, items, second_opinions
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, is_rejected, live_hits, model_of_item, owner_of_item, said
 from pipelines.home.workspace import Workspace
@@ -145,7 +144,8 @@ _SECOND: Final = [
 
 
 def _second_of(row: Any, policy: Policy) -> SecondOpinion | None:
-    """What the second network in force says of a row, by the threshold of the policy; None: it was not asked."""
+    """Return the opinion of the second network in force on a row, by the policy's threshold; None if it was not
+    asked."""
     if row.second_network_id is None or row.second_score is None:
         asked = row.second_network_id is not None
         return SecondOpinion(row.second_network_id, row.second_opinion, None, row.second_threshold) if asked else None

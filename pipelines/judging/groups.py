@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database import get_state, set_state
-from pipelines.database.evidence import model_verdicts
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, verdicts
+from pipelines.database.tables import hits, items, model_verdicts, verdicts
 from pipelines.hits.counting import KEY, model_of_item, verdict_of_hit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent

@@ -14,9 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import model_verdicts
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, shards, verdicts
+from pipelines.database.tables import hits, model_verdicts, shards, verdicts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.judging.evidence import Group, groups_with, weighing

@@ -15,9 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from indexes.names import matcher_id
-from pipelines.database.evidence import examined, model_files, seeds
 from pipelines.database.in_force import is_in_force
-from pipelines.database.tables import items, subjects
+from pipelines.database.tables import examined, items, model_files, seeds, subjects
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope

@@ -21,9 +21,8 @@ from embeddings.faults import guarded
 from embeddings.images.pdq import pdq_score
 from indexes.names import NameMatcher
 from pipelines.database import insert_missing
-from pipelines.database.evidence import examined
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items
+from pipelines.database.tables import examined, hits, items
 from pipelines.database.times import moment
 from pipelines.evidence.keeping import keep_evidence
 from pipelines.hits.counting import hits_in_force

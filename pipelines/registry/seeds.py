@@ -40,9 +40,8 @@ from sqlalchemy.engine import Connection
 
 from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.database import get_state, set_state
-from pipelines.database.evidence import decisions, model_files, seeds
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items
+from pipelines.database.tables import decisions, hits, items, model_files, seeds
 from pipelines.hits.counting import SAME_FINGERPRINT
 from pipelines.home.workspace import new_id
 
@@ -73,7 +72,7 @@ _VERSION: Final = "seed_version"
 
 
 def seed_version(connection: Connection) -> int:
-    """The version of the newest seed there ever was, 0 before the first. It never falls, whatever is deleted."""
+    """Return the version of the newest seed there ever was, 0 before the first. It never falls, whatever is deleted."""
     return int(get_state(connection, _VERSION) or 0)
 
 

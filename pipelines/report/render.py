@@ -68,7 +68,7 @@ class Miniature:
 
 
 def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> str:
-    """The whole page as text."""
+    """Return the whole page as text."""
     persons = arrange(facts.hits, limit=limits.hits)
     style = resources.files("pipelines.report").joinpath("templates/report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
@@ -187,7 +187,7 @@ def score(value: float) -> str:
 
 
 def spaced(word: str) -> str:
-    """A fixed word as it is read: ``fetch_failed`` -> ``fetch failed``."""
+    """Return a fixed word as it is read: ``fetch_failed`` -> ``fetch failed``."""
     return word.replace("_", " ")
 
 

@@ -19,8 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
-from pipelines.database.evidence import decisions
-from pipelines.database.tables import hits, items, outbox, requests
+from pipelines.database.tables import decisions, hits, items, outbox, requests
 from pipelines.takedown.effects import EFFECT_WORDS, effect
 from pipelines.takedown.outbox import BLOCK, DONE, EFFECTS, TAKEDOWN, WITHDRAWAL, WITHDRAWN
 
@@ -67,7 +66,7 @@ class Transparency:
 
 
 def summarise_period(connection: Connection, *, first_day: date, last_day: date) -> Transparency:
-    """The figures of these days. Raises :class:`StateError` for a period that ends before it begins."""
+    """Return the figures of these days. Raises :class:`StateError` for a period that ends before it begins."""
     if last_day < first_day:
         raise StateError("the period ends before it begins")
     period = _Period(

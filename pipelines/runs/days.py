@@ -21,8 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, InputError, StateError
-from pipelines.database.days import day_approvals
-from pipelines.database.tables import items
+from pipelines.database.tables import day_approvals, items
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
@@ -254,7 +253,7 @@ def open_reason(workspace: Workspace, day: date, *, actor: str) -> str:
 
 
 def standing_approval(connection: Connection, day: date, source: str) -> Approval | None:
-    """The approval that stands for a day of a source."""
+    """Return the approval that stands for a day of a source."""
     query = sa.select(day_approvals).where(*_standing(day.isoformat(), source))
     row = connection.execute(query.order_by(day_approvals.c.approved_at.desc(), day_approvals.c.approval_id)).first()
     if row is None:

@@ -14,8 +14,7 @@ from embeddings.errors import StateError
 from pipelines.cases.requests import finish_search, get_request, list_requests, retry_request
 from pipelines.corpus.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.database import get_state, set_state
-from pipelines.database.evidence import examined
-from pipelines.database.tables import hits, items
+from pipelines.database.tables import examined, hits, items
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force
 from pipelines.home import audit

@@ -9,15 +9,25 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, LikenessError
-from embeddings.models.weights import find_pack
+from embeddings.models.packs import find_pack
 from pipelines.cases.subject_record import verify_subjects
 from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.corpus.manifest import list_shards, require_not_ahead
 from pipelines.corpus.retention import read_kept
-from pipelines.database.evidence import kept_evidence, seeds
 from pipelines.database.in_force import is_in_force
 from pipelines.database.registry_version import registry_version
-from pipelines.database.tables import contents, hits, items, outbox, subject_keys, subjects, templates, verdicts
+from pipelines.database.tables import (
+    contents,
+    hits,
+    items,
+    kept_evidence,
+    outbox,
+    seeds,
+    subject_keys,
+    subjects,
+    templates,
+    verdicts,
+)
 from pipelines.database.times import moment
 from pipelines.decisions.log import verify_decisions
 from pipelines.hits.counting import hits_in_force, key_of_item, verdict_of_hit

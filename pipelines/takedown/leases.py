@@ -35,7 +35,7 @@ class Caps:
 
 
 def caps_of(config: TakedownConfig) -> Caps:
-    """The caps that follow from the settings."""
+    """Return the caps that follow from the settings."""
     skew = timedelta(seconds=config.skew_seconds)
     wait = timedelta(seconds=max(config.longest_wait_seconds, config.backoff_cap_seconds))
     return Caps(wait=wait + skew, lease=timedelta(seconds=config.lease_seconds) + skew)

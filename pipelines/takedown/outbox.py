@@ -89,7 +89,7 @@ class Wanted:
 
     @property
     def key(self) -> dict[str, str]:
-        """What it is about."""
+        """The columns that name what the message is about."""
         return {"item_id": self.item_id, "content_key": self.content_key, "subject_id": self.subject_id}
 
 
@@ -105,7 +105,7 @@ def takedown_key(
 
 
 def withdrawal_key(key: str) -> str:
-    """The key of the event that withdraws ``key``: one takedown can be withdrawn once."""
+    """Return the key of the event that withdraws ``key``: one takedown can be withdrawn once."""
     return _digest(WITHDRAWAL, key)
 
 

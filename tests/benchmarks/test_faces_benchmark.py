@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.agreement import Agreement
 from benchmarks.faces import Side, good, main
-from benchmarks.faces_worker import found_by_name
-from benchmarks.opencv_loop import FoundFaces
+from benchmarks.workers.faces import found_by_name
+from benchmarks.workers.opencv_loop import FoundFaces
 from embeddings.types import Content, ShardEmbeddings, face_schema, status_schema, vector_column
 
 ENDS_IN_ZERO = b"\1" * 31 + b"\0"

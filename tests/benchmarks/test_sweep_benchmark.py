@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.agreement import agreement, hits_are_exact, iou, stored_faces
-from benchmarks.opencv_loop import FoundFaces
+from benchmarks.inputs.synthetic import make_home, write_variants
 from benchmarks.sweep import Measured, main
-from benchmarks.synthetic import make_home, write_variants
+from benchmarks.workers.opencv_loop import FoundFaces
 from pipelines.database.tables import hits
 from pipelines.home.workspace import open_workspace
 from pipelines.runs.sweep import sweep

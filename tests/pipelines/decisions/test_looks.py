@@ -15,7 +15,7 @@ from PIL import Image
 from embeddings.errors import FetchError, StateError
 from pipelines.cases.ending import erase
 from pipelines.database import tables
-from pipelines.database.evidence import kept_evidence
+from pipelines.database.tables import kept_evidence
 from pipelines.decisions.decide import decide
 from pipelines.decisions.looks import LONG_SIDE, explain_hit, look_at, reveal
 from pipelines.hits.listing import Hit, list_hits

@@ -16,8 +16,7 @@ from embeddings.errors import ConfigError, NotReadyError, UnscannableError, Weig
 from embeddings.types import Float32, UInt8
 from pipelines.cases.ending import erase
 from pipelines.database.registry_version import raise_version
-from pipelines.database.second_opinions import second_opinions
-from pipelines.database.tables import outbox, subjects
+from pipelines.database.tables import outbox, second_opinions, subjects
 from pipelines.decisions.looks import explain_hit, look_at
 from pipelines.evidence.second_opinions import ask_second_network, read_second_status
 from pipelines.hits.listing import Hit, list_hits

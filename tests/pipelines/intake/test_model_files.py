@@ -19,7 +19,7 @@ from skimage import data
 from embeddings.errors import CorruptionError
 from embeddings.models.load import load_models
 from pipelines.database import tables
-from pipelines.database.evidence import model_files
+from pipelines.database.tables import model_files
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.intake.model_files import HeaderText, header_texts

@@ -14,8 +14,7 @@ from PIL import Image
 
 from embeddings.images.pdq import pdq
 from pipelines.database import tables
-from pipelines.database.evidence import model_verdicts, seeds
-from pipelines.database.tables import outbox
+from pipelines.database.tables import model_verdicts, outbox, seeds
 from pipelines.decisions.decide import Word, decide
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace

@@ -12,8 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.cases.ending import withdraw
-from pipelines.database.evidence import decisions, model_verdicts
-from pipelines.database.tables import contents, hits, items, outbox, verdicts
+from pipelines.database.tables import contents, decisions, hits, items, model_verdicts, outbox, verdicts
 from pipelines.hits.counting import live_hits
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.judging import judge_pending, rejudge

@@ -19,8 +19,7 @@ from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import accept_request, get_request, open_request
 from pipelines.database import set_state
-from pipelines.database.evidence import decisions, examined, model_files, seeds
-from pipelines.database.tables import audit, hits, items
+from pipelines.database.tables import audit, decisions, examined, hits, items, model_files, seeds
 from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import live_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace

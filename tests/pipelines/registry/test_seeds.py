@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.cases.ending import erase
-from pipelines.database import evidence, tables
+from pipelines.database import tables
 from pipelines.decisions.decide import REASONS, DecisionSummary, decide, undo
 from pipelines.hits.counting import live_hits
 from pipelines.hits.listing import list_hits
@@ -49,7 +49,7 @@ def say(workspace: Workspace, decision: Any, *, item_id: str = "a.png", tier: st
 
 def all_seeds(workspace: Workspace, *, standing: bool = True) -> list[Any]:
     with workspace.database.read() as connection:
-        query = sa.select(evidence.seeds).order_by(evidence.seeds.c.version)
+        query = sa.select(tables.seeds).order_by(tables.seeds.c.version)
         return [row for row in connection.execute(query) if not standing or row.revoked_at is None]
 
 
@@ -157,7 +157,7 @@ def test_a_face_in_a_later_frame_seeds_no_hash_of_the_first(workspace: Workspace
 def test_a_seed_of_an_older_home_sends_what_looks_alike_to_review(workspace: Workspace, subject: str) -> None:
     say(workspace, "confirm")
     with workspace.database.write() as tx:
-        tx.execute(sa.update(evidence.seeds).values(ground=None, share=None))
+        tx.execute(sa.update(tables.seeds).values(ground=None, share=None))
     match_seed(workspace, subject)
     assert verdict_of(workspace, "copy.png") == ("review", "resembles_confirmed")
 
@@ -259,7 +259,7 @@ def test_versions_never_fall_even_when_seeds_are_deleted(workspace: Workspace, s
     summary = say(workspace, "confirm")
     undo(workspace, str(summary.batch_id), actor="ann")
     with workspace.database.write() as tx:
-        tx.execute(sa.delete(evidence.seeds))
+        tx.execute(sa.delete(tables.seeds))
     say(workspace, "confirm")
     assert [row.version for row in all_seeds(workspace)] == [3, 4]
 

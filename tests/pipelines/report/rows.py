@@ -9,12 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.models.weights import find_pack, model_id
+from embeddings.models.packs import find_pack
+from embeddings.models.weights import model_id
 from indexes.corpus import ShardEntry
 from pipelines.corpus.manifest import insert_shard, mark_covered
 from pipelines.database import set_state
-from pipelines.database.evidence import model_verdicts, seeds
-from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
+from pipelines.database.tables import hits, items, model_verdicts, outbox, requests, runs, seeds, subjects, verdicts
 from pipelines.hits.counting import key_of_item
 from pipelines.home.workspace import Workspace
 from pipelines.settings.config import EmbeddingConfig

@@ -93,7 +93,7 @@ def test_a_file_that_is_no_sane_toml_is_one_kind_of_error(data: bytes, tmp_path:
         with pytest.raises(ConfigError, match="not valid TOML"):
             read(tmp_path / "policy.toml")
     with pytest.raises(WeightsError, match="not valid TOML"):
-        read_local_pack(tmp_path, reserved=frozenset())
+        read_local_pack(tmp_path, known={})
 
 
 def test_a_fifo_or_a_device_is_no_settings_file(tmp_path: Path) -> None:

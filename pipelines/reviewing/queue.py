@@ -22,8 +22,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import decisions
-from pipelines.database.tables import hits, items, requests, verdicts
+from pipelines.database.tables import decisions, hits, items, requests, verdicts
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, said, verdict_of_hit
 from pipelines.home.actors import identity_of

@@ -211,6 +211,7 @@ def use_command(environment: Environment, as_json: bool, calibration_id: str, an
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True), required=False)
 @click.option("--fpir", type=_SHARE, help="Target at the review threshold [calibration.fpir].")
 @click.option("--strong-fpir", type=_SHARE, help="Target at the strong threshold [calibration.strong_fpir].")
+@click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), help="Of the bounds [0.95].")
 @click.option("--gallery", type=COUNT, help="Templates it is for [twice those in the registry now].")
 @click.option("--forget", is_flag=True, help="Delete the stored vectors instead.")
 @command_options
@@ -220,6 +221,7 @@ def background_command(
     folder: Path | None,
     fpir: float | None,
     strong_fpir: float | None,
+    confidence: float | None,
     gallery: int | None,
     forget: bool,
 ) -> None:
@@ -239,7 +241,7 @@ def background_command(
             emit({"forgotten": cohorts.forget_cohort(workspace)}, as_json=as_json)
             return
         given = workspace.config.calibration
-        aim = Aim(fpir or given.fpir, strong_fpir or given.strong_fpir, given.confidence, gallery)
+        aim = Aim(fpir or given.fpir, strong_fpir or given.strong_fpir, confidence or given.confidence, gallery)
         found = (
             cohorts.calibrate_background(workspace, labels, aim, actor=actor(), progress=report)
             if labels

@@ -26,10 +26,11 @@ from pipelines.settings.environment import Environment
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.calibration.stored import in_force
+from tests.pipelines.orchestration.conftest import instance_on_disk
 from tests.pipelines.orchestration.test_dagster_nightly import MONDAY, TUESDAY, instance
 from tests.platform_actions import enrol, source_of, upload
 
-__all__ = ["instance"]  # a fixture
+__all__ = ["instance", "instance_on_disk"]  # fixtures
 
 pytestmark = [
     pytest.mark.any_database,

@@ -20,6 +20,8 @@ from pipelines.database.tables import decisions, hits, items, requests, subjects
 MOST_ROWS: Final = 5000
 """Of each kind, the newest, that a history is made of."""
 
+_BY_DAY: Final = ("uploaded", "deleted")
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryEvent:
@@ -46,10 +48,11 @@ def read_history(connection: Connection, about: About, *, limit: int) -> list[Hi
 
 
 def _together(events: Iterable[HistoryEvent]) -> list[HistoryEvent]:
-    """Merge what one person, or a machine, did of one kind within one minute."""
+    """Merge what one person, or a machine, did of one kind within one minute; of uploads and deletions, on one day."""
     merged: dict[tuple[Any, ...], HistoryEvent] = {}
     for event in events:
-        key = (event.at.replace(second=0, microsecond=0), event.what, event.actor)
+        start = event.at.replace(second=0, microsecond=0)
+        key = (start.date() if event.what in _BY_DAY else start, event.what, event.actor)
         known = merged.get(key)
         if known is None:
             merged[key] = event

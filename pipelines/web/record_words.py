@@ -116,7 +116,7 @@ def left_words(left: dict[str, int]) -> str:
 def verdict_words(verdict: str | None) -> str:
     """What the policy makes of something."""
     known = {"takedown": "takedown", "review": "waits for a person", "clear": "left alone"}
-    return known[verdict] if verdict else "not weighed yet"
+    return known.get(verdict, verdict.replace("_", " ")) if verdict else "not weighed yet"
 
 
 def age(moment: datetime | None, now: datetime) -> str:

@@ -24,7 +24,7 @@ from dataclasses import replace
 from embeddings.faces.viewing import Viewer
 from embeddings.faces.views import Face, View, close_up, glances, holds, merged, overlaps, whole_views
 from embeddings.images.decode import Frame
-from embeddings.types import FaceDetector, FaceSettings
+from embeddings.types import FaceDetector, FaceSettings, ViewSettings
 
 TURNS = 16
 """Directions in which a face is sought: 22.5 degrees apart, so that one is within 11 degrees of upright."""
@@ -52,7 +52,7 @@ def look_again(
     views = settings.views
     if views is None:
         return sure
-    search = Search(Viewer(frame, detector, megapixels=views.megapixels), settings)
+    search = Search(Viewer(frame, detector, megapixels=views.megapixels), views, settings)
     faces = search.upright(sure[: settings.max_faces], free=True) + sure[settings.max_faces :]
     places = search.upright([face for face in fast if face.score < settings.min_score][:PLACES])
     faces += [face for face in places if face.settled]
@@ -67,18 +67,17 @@ def look_again(
 class Search:
     """What is looked at in one frame, and why. Lives as long as one call of :func:`look_again`."""
 
-    def __init__(self, viewer: Viewer, settings: FaceSettings) -> None:
-        assert settings.views is not None
+    def __init__(self, viewer: Viewer, views: ViewSettings, settings: FaceSettings) -> None:
         self._viewer = viewer
-        self._views = settings.views
-        self._nms_iou = settings.nms_iou
+        self._views = views
+        self._settings = settings
 
     def upright(self, faces: Sequence[Face], *, free: bool = False) -> list[Face]:
         """``faces``, each as the close-ups of its place show it best; *settled* when that is a face in any view.
 
         ``free``: outside of the budget.
         """
-        looks = [Look(face) for face in faces]
+        looks = [Look(face, still=self._settings.min_score) for face in faces]
         while True:
             asked = [(look, way) for look in looks for way in look.wanted()]
             if not asked:
@@ -104,14 +103,16 @@ class Search:
         return new
 
     def _same(self, one: Face, other: Face) -> bool:
-        return holds(one, other) or bool(overlaps(one.box, other.box[None])[0] > self._nms_iou)
+        return holds(one, other) or bool(overlaps(one.box, other.box[None])[0] > self._settings.nms_iou)
 
 
 class Look:
     """What close-ups of one place have shown so far."""
 
-    def __init__(self, face: Face) -> None:
+    def __init__(self, face: Face, *, still: float) -> None:
+        """``still``: detector score from which something is a face."""
         self._face = face
+        self._still = still
         self._seen: dict[Way, Face | None] = {}
         self._size = 0
 
@@ -139,19 +140,25 @@ class Look:
         ways = [(_turn(best + turn), changed) for turn in turns] + [(best, not changed)]
         return [way for way in ways if way not in self._seen]
 
-    def best(self, settled_score: float) -> Face:
-        """The face as it is seen best: as it was found unless a close-up shows it turned, or larger and better."""
+    def best(self, search_score: float) -> Face:
+        """The face as it is seen best: as it was found unless a close-up shows it turned, or larger and better.
+
+        *Settled* when some view gives it ``search_score``, and turned a little more to one side it still is a face.
+        """
         way = self._best_way()
         shown = self._seen.get(way)
         face = self._face
         if shown is None or self._blind():
-            return replace(face, settled=face.score >= settled_score)
-        settled = max(shown.score, face.score) >= settled_score
+            return replace(face, settled=face.score >= search_score)
+        sides = (_score(self._seen.get((_turn(way[0] + side), way[1]))) for side in (1, -1))
+        settled = max(shown.score, face.score) >= search_score and max(sides) >= self._still
         better = shown.score > face.score and shown.pixels > face.pixels
         return replace(shown if way != (0, False) or better else face, settled=settled)
 
     def _blind(self) -> bool:
-        """Whether close-ups do not show what was found, and nothing that is better."""
+        """Whether close-ups show neither the face that was found nor a better one."""
+        if self._face.score < self._still:
+            return False
         return self._seen.get((0, False)) is None and _score(self._seen[self._best_way()]) < self._face.score
 
     def _best_way(self) -> Way:

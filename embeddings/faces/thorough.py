@@ -77,7 +77,7 @@ class Search:
 
         ``free``: outside of the budget.
         """
-        looks = [Look(face, still=self._settings.min_score) for face in faces]
+        looks = [Orientation(face, still=self._settings.min_score) for face in faces]
         while True:
             asked = [(look, way) for look in looks for way in look.wanted()]
             if not asked:
@@ -106,7 +106,7 @@ class Search:
         return holds(one, other) or bool(overlaps(one.box, other.box[None])[0] > self._settings.nms_iou)
 
 
-class Look:
+class Orientation:
     """What close-ups of one place have shown so far."""
 
     def __init__(self, face: Face, *, still: float) -> None:

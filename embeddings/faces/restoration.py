@@ -1,8 +1,8 @@
 """Degraded crops made readable before they are recognised: which crops are, and a cheap remedy.
 
-Owns three measured properties of an aligned crop, which ordinary photographs hardly reach, and one remedy, a Gaussian. A
-crop is restored, not joined by a restored one: the vector of what is noisy only pulls a mean away. A restored crop is a
-function of the crop, so that a template embeds to the same vector again from what is kept of it. Knows nothing of
+Owns three measured properties of an aligned crop, which ordinary photographs hardly reach, and one remedy, a Gaussian.
+A crop is restored, not joined by a restored one: the vector of what is noisy only pulls a mean away. A restored crop is
+a function of the crop, so that a template embeds to the same vector again from what is kept of it. Knows nothing of
 detection.
 
 *Noise*: the median absolute value of the finest diagonal detail (the HH band of a Haar wavelet) over 0.6745, which

@@ -42,8 +42,8 @@ class GalleryMatches:
 class Gallery:
     """The templates of one model, their codes beside them. Read-only once built; safe to share between threads.
 
-    It took the place of FAISS's flat index, which keeps a second copy of the vectors where the codes are a quarter, and
-    is slower at every size of gallery and batch (benchmarks.search, work "gallery").
+    FAISS's flat index would keep a second copy of the vectors, where the codes are a quarter of that, and is slower at
+    every size of gallery and batch (benchmarks.search, work "gallery").
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Gallery:
         return len(self.template_ids)
 
     def pairs(self, probes: Float32, *, model_id: str, threshold: float) -> Pairs:
-        """All (probe, template) pairs at or above ``threshold``, exactly as brute force gives them.
+        """Return all (probe, template) pairs at or above ``threshold``, exactly as brute force gives them.
 
         ``probes``: unit float32 (n, dimension) made by ``model_id``. Raises :class:`ModelMismatchError` for another
         model or dimension.

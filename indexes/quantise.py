@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings.errors import VectorError
-from embeddings.types import UNIT_TOLERANCE, Float32, check_unit
+from embeddings.types import UNIT_TOLERANCE, Float32
 
 Int8 = npt.NDArray[np.int8]
 Float64 = npt.NDArray[np.float64]
@@ -75,21 +75,16 @@ class Codes:
         return Codes(self.codes[start:stop], self.scales[start:stop], self.residuals[start:stop])
 
     def worst(self) -> Worst:
-        """The weakest values among these rows, of which there is at least one."""
+        """Return the weakest values among these rows, of which there is at least one."""
         return Worst(float(self.scales.min()), float(self.scales.max()), float(self.residuals.max()))
 
 
-def quantise(vectors: Float32) -> Codes:
-    """Codes of unit vectors float32 (n, d), all with the scale that the largest component needs.
-
-    Raises :class:`VectorError` for vectors that are not unit (I4) or longer than ``MAX_DIMENSION``.
-    """
-    check_unit(vectors)
-    return quantise_unit(vectors)
-
-
 def quantise_unit(vectors: Float32) -> Codes:
-    """:func:`quantise` for vectors that :func:`check_unit` has passed already."""
+    """Codes of vectors float32 (n, d) that :func:`check_unit` has passed, all with the scale that the largest component
+    needs.
+
+    Raises :class:`VectorError` for vectors longer than ``MAX_DIMENSION``.
+    """
     rows, dimension = vectors.shape
     if dimension > MAX_DIMENSION:
         raise VectorError(f"vectors of dimension {dimension} are longer than the bound is proven for")
@@ -120,14 +115,14 @@ def least_products(
 
 
 def least_product(worst: Worst, *, probe_scale: float, probe_residual: float, threshold: float) -> int:
-    """No row of a block with these worst values has a smaller one of :func:`least_products`."""
+    """Return a lower bound of :func:`least_products` for every row of a block with these worst values."""
     fixed, slope = _reach(probe_residual, threshold)
     reach = fixed - slope * worst.residual
     return math.floor(reach / (probe_scale * (worst.scale if reach >= 0 else worst.least_scale))) - 1
 
 
 def _reach(probe_residual: float, threshold: float) -> tuple[float, float]:
-    """What a product times both scales must reach is the first value less the second times the row's residual."""
+    """Return (a, b): a pair reaches the threshold only if product * scales >= a - b * residual of the row."""
     slope = LONGEST + probe_residual
     return float(np.float32(threshold)) - MARGIN - probe_residual * LONGEST, slope
 

@@ -44,10 +44,10 @@ HEADER = struct.Struct("<8s32sQIIII")
 """Magic, salt, rows, dimension, rows per block, vectors per chunk, bytes per component."""
 TAG = 16
 ROWS_PER_BLOCK = 2048
-"""Of what is written now; a file says itself what it has. At 512 dimensions 1 MB. Half of that would stay nearer to a
-core, and costs more by the calls; twice that is slower where cores share a small last cache (benchmarks.search)."""
+"""Rows per block of a new file; a stored file states its own. 1 MB at 512 dimensions: half of that costs more by its
+calls, twice that is slower where cores share a small last cache (benchmarks.search)."""
 MOST_ROWS_PER_BLOCK = 1 << 16
-"""A file that says more is not one of ours."""
+"""A file that states more is refused."""
 VECTORS_PER_CHUNK = 4
 """Vectors opened together: one page of 4 kB at 512 float16. Candidates are few and far apart."""
 CHUNKS_AT_ONCE = 1024
@@ -157,7 +157,7 @@ class SealedVectors:
         return Block(Codes(codes, numbers[3 : 3 + rows], numbers[3 + rows :]), worst)
 
     def vectors(self, rows: Int64) -> Float32:
-        """The stored vectors of ascending ``rows``, float32 (len(rows), dimension)."""
+        """Return the stored vectors of ascending ``rows``, float32 (len(rows), dimension)."""
         out = np.empty((len(rows), self.dimension), dtype=np.float32)
         chunks = rows // VECTORS_PER_CHUNK
         numbers = np.unique(chunks)
@@ -174,7 +174,7 @@ class SealedVectors:
         return out
 
     def codes(self) -> Codes:
-        """All codes in memory, for a corpus that is searched often: d + 8 bytes a row."""
+        """Return all codes in memory, for a corpus that is searched often: d + 8 bytes a row."""
         out = Codes(
             np.empty((self.rows, self.dimension), dtype=np.int8),
             np.empty(self.rows, dtype=np.float32),

@@ -45,7 +45,9 @@ class ColourDetector:
 
     def detect(self, image: UInt8, *, as_is: bool = False) -> Detections:
         """One face in the middle of each stripe."""
-        starts = [x for x in range(0, image.shape[1], SIDE) if not (image[SIDE // 2, x + SIDE // 2] == 255).all()]
+        starts = [
+            x for x in range(0, image.shape[1] - SIDE // 2, SIDE) if not (image[SIDE // 2, x + SIDE // 2] == 255).all()
+        ]
         boxes = np.array([[x, 0, x + SIDE, SIDE] for x in starts], dtype=np.float32).reshape(-1, 4)
         inside = template() * (SIDE / 224.0) + SIDE / 4
         marks = np.array([inside + np.array([x, 0]) for x in starts], dtype=np.float32).reshape(-1, 5, 2)

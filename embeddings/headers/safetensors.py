@@ -25,8 +25,7 @@ MAX_NAME: Final = 1_024
 """Characters of a tensor's name or of a key of the metadata."""
 MAX_RANK: Final = 32
 MAX_NUMBER: Final = (1 << 63) - 1
-"""Of a side or an offset: what the loaders and every file system hold. A product of larger ones has a million digits.
-"""
+"""Largest side or offset: what loaders and file systems hold. A product of larger ones may have a million digits."""
 _LOADABLE: Final = 100_000_000
 """Longer headers are taken by no loader: what claims one is another format."""
 _PARTS_PER_TENSOR: Final = 12
@@ -52,7 +51,7 @@ class HeaderLimits:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Header:
-    """A header that holds. ``repr`` shows nothing of the metadata, which may name people."""
+    """A header that passed every check. ``repr`` shows nothing of the metadata, which may name people."""
 
     metadata: Mapping[str, str]
     tensors: int
@@ -68,7 +67,7 @@ class Header:
 
 
 def is_safetensors(first: bytes) -> bool:
-    """Whether a file that begins with ``first`` (``SNIFFED_BYTES`` or more) claims to be one."""
+    """Whether a file that begins with ``first`` (``SNIFFED_BYTES`` or more) claims to be a safetensors file."""
     if len(first) < SNIFFED_BYTES or first[LENGTH_BYTES] not in b"{ \t\r\n":
         return False
     return 0 < _length(first) <= _LOADABLE
@@ -85,7 +84,8 @@ def header_length(first: bytes, *, limits: HeaderLimits) -> int:
 
 
 def parse_header(data: bytes, *, file_bytes: int | None, limits: HeaderLimits) -> Header:
-    """The header whose JSON is ``data``, in a file of ``file_bytes`` in all; None: not known, and then not checked.
+    """Return the header whose JSON is ``data``, in a file of ``file_bytes`` in all; None: not known, and then not
+    checked.
 
     Raises :class:`UnscannableError`: ``too_large``; ``too_complex`` (tensors, nesting, dimensions, names);
     ``truncated`` where tensors are missing; ``corrupt`` for anything else that is not as the format says.
@@ -109,16 +109,6 @@ def parse_header(data: bytes, *, file_bytes: int | None, limits: HeaderLimits) -
     return header
 
 
-def read_header(data: bytes, *, limits: HeaderLimits) -> Header:
-    """The header of a whole file in memory. Raises as :func:`parse_header`, and ``format`` for another format."""
-    if not is_safetensors(data):
-        raise UnscannableError("format")
-    end = LENGTH_BYTES + header_length(data, limits=limits)
-    if end > len(data):
-        raise UnscannableError("truncated")
-    return parse_header(data[LENGTH_BYTES:end], file_bytes=len(data), limits=limits)
-
-
 def _length(first: bytes) -> int:
     (length,) = struct.unpack_from("<Q", first)
     return int(length)
@@ -136,7 +126,7 @@ def _metadata(value: object) -> dict[str, str]:
 
 
 def _payload_bytes(tensors: Mapping[str, object]) -> int:
-    """Where the last tensor ends. Raises ``corrupt`` unless they lie one after the other from 0 on."""
+    """Return where the last tensor ends. Raises ``corrupt`` unless tensors lie one after the other from 0 on."""
     end = 0
     for start, stop in sorted(_extent(tensor) for tensor in tensors.values()):
         if start != end:
@@ -164,5 +154,5 @@ def _extent(tensor: object) -> tuple[int, int]:
 
 
 def _are_numbers(value: object) -> TypeGuard[list[int]]:
-    """Whether it is a list of integers from 0 to ``MAX_NUMBER``; true and false are none."""
+    """Whether ``value`` is a list of integers from 0 to ``MAX_NUMBER``; true and false are no integers."""
     return isinstance(value, list) and all(type(entry) is int and 0 <= entry <= MAX_NUMBER for entry in value)

@@ -29,13 +29,13 @@ class Container:
     format: str
     """``jpeg``, ``png``, ``webp`` or ``gif``."""
     width: int
-    """As stored, before orientation, in pixels. 0 for JPEG, whose decoder reads it."""
+    """Width in pixels as stored, before the orientation is applied; 0 for JPEG, whose decoder reads the size."""
     height: int
     frames: int
     orientation: int
     """Exif orientation, 1 to 8; 1 when there is none or it makes no sense."""
     pixels: bytes
-    """What the decoder is given."""
+    """The bytes that the decoder is given."""
     inverted: bool = False
     """JPEG in four colours only: stored as Adobe does, 255 meaning no ink."""
     chunks: tuple[png.Chunk, ...] = ()
@@ -43,7 +43,8 @@ class Container:
 
 
 def sniff(data: bytes) -> str:
-    """The format by magic bytes. Raises ``empty`` or ``format``; a file's name and declared type play no part."""
+    """Return the format by magic bytes. Raises ``empty`` or ``format``; a file's name and declared type play no
+    part."""
     if not data:
         raise UnscannableError("empty")
     if data[:3] == b"\xff\xd8\xff":
@@ -77,7 +78,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def exif_orientation(tiff: bytes) -> int:
-    """The orientation in an Exif block (TIFF header first), or 1 when it has none or is damaged."""
+    """Return the orientation in an Exif block (TIFF header first), or 1 when it has none or is damaged."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
         return 1
@@ -94,7 +95,7 @@ def exif_orientation(tiff: bytes) -> int:
 
 
 def _walk_jpeg(data: bytes, max_pixels: int) -> Container:
-    """Reads the segments before the first scan. The size is left to the decoder, so that both mean the same one."""
+    """Reads the segments before the first scan. The size is left to the decoder, so that the two cannot differ."""
     orientation, inverted, at = 1, False, 2
     for _ in range(MAX_BLOCKS):
         if data[at] != 0xFF:

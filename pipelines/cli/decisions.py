@@ -101,7 +101,7 @@ def _require_one_way(
     yes: bool,
     expect: str | None,
 ) -> None:
-    """Hits by name, hits by query, or something to undo; usage errors otherwise."""
+    """Raise a usage error unless hits are chosen by id or by query, or a decision is to be undone."""
     if undone is not None:
         if hit_ids or decision or not query.is_open():
             raise click.UsageError("--undo goes alone")
@@ -181,6 +181,8 @@ def look(environment: Environment, as_json: bool, hit_id: str, target: Path, ove
     if shown.kept_at is not None:
         facts |= {"kept_at": shown.kept_at, "source": shown.problem}
         say(f"this is what was kept when the hit was found; the source does not give it: {shown.problem}", err=True)
+    if shown.second_opinion is not None:
+        facts |= {"second_opinion": to_plain(shown.second_opinion)}
     emit(facts, as_json=as_json)
 
 
@@ -191,14 +193,20 @@ def look(environment: Environment, as_json: bool, hit_id: str, target: Path, ove
 )
 @command_options
 def show_hit(environment: Environment, as_json: bool, hit_id: str, revealing: bool) -> None:
-    """Show everything that explains one hit, in force or not."""
+    """Show everything that explains one hit, in force or not.
+
+    `margin`: of a face what its score would be without the reference that carried it, and who of the registry comes
+    second, by the references in force now.
+    """
     from pipelines.decisions.looks import explain_hit, reveal
+    from pipelines.matching.margins import measure_margin
 
     with opened(environment) as workspace:
         with workspace.database.read() as connection:
             explained = explain_hit(connection, hit_id)
+        margin = measure_margin(workspace, hit_id)
         revealed = reveal(workspace, hit_id, actor=actor()) if revealing else None
-    facts = to_plain(explained)
+    facts = to_plain(explained) | {"margin": to_plain(margin)}
     if revealed is not None:
         sentence = revealed.passage.marked if revealed.passage else None
         facts |= {"term": revealed.term, "sentence": sentence}

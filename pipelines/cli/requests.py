@@ -1,4 +1,4 @@
-"""``likeness request``: who asks for removal, how far that is, and what is left to do."""
+"""``likeness request``: removal requests, their progress, and what is left to do."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from pipelines.cases.requests import (
 from pipelines.cli.console import FIRST_DAY, LAST_DAY, actor, command_options, emit, opened, progress, say, to_plain
 from pipelines.cli.persons import (
     ReferenceFiles,
+    advice_facts,
     person_options,
     read_files,
     resemblances_in_registry,
@@ -42,7 +43,7 @@ _REVEAL = "With contact and case reference. Each look is recorded."
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    """A date, whose first moment in UTC counts, or a time; without a zone it is UTC. Else a usage error."""
+    """Parse a date (its first moment in UTC) or a time (UTC without a zone), or raise a usage error."""
     if value is None:
         return None
     try:
@@ -79,6 +80,7 @@ def open_command(
     aliases: tuple[str, ...],
     exclusions: tuple[str, ...],
     references: tuple[Path, ...],
+    keep_all: bool,
     contact: str,
     consent: str | None,
     case_reference: str | None,
@@ -87,13 +89,13 @@ def open_command(
     """Open a removal request. Nothing is matched until it is accepted."""
     with opened(environment) as workspace:
         require_room(workspace, contact=contact)
-        read = read_files(workspace, references)
-        resembling = resemblances_in_registry(workspace, read)
+        read = read_files(workspace, references, keep_all=keep_all)
+        resembling = resemblances_in_registry(workspace, read.references)
         opened_request = open_request(
             workspace,
             names=(name, *aliases),
             exclusions=exclusions,
-            references=read,
+            references=read.references,
             contact=contact,
             consent=consent,
             case_reference=case_reference,
@@ -101,7 +103,7 @@ def open_command(
             actor=actor(),
         )
     warn_of(resembling)
-    emit(to_plain(opened_request) | resembling_facts(resembling), as_json=as_json)
+    emit(to_plain(opened_request) | resembling_facts(resembling) | advice_facts(read), as_json=as_json)
 
 
 @request.command("list")
@@ -181,7 +183,7 @@ def reject_command(environment: Environment, as_json: bool, request_id: str, rea
 
 
 def _facts(one: RemovalRequest, now: datetime, contacts: dict[str, Contact] | None) -> dict[str, Any]:
-    """Everything of a request, for a script or for one alone."""
+    """Return all fields of a request, for ``show`` and for scripts."""
     standing = standing_of(one, now=now)
     facts: dict[str, Any] = to_plain(one)
     facts |= {"overdue": standing.overdue, "late": standing.late, "hours_left": standing.hours_left}
@@ -189,7 +191,7 @@ def _facts(one: RemovalRequest, now: datetime, contacts: dict[str, Contact] | No
 
 
 def _row(one: RemovalRequest, now: datetime, contacts: dict[str, Contact] | None) -> dict[str, Any]:
-    """A request as a line of a table."""
+    """Return a request as a row of the list."""
     standing = standing_of(one, now=now)
     left = {name: count for name, count in asdict(one.open).items() if count} if one.open else {}
     late = "overdue" if standing.overdue else "late" if standing.late else ""

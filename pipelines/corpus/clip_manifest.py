@@ -27,7 +27,7 @@ from pipelines.home.workspace import Workspace
 
 
 def list_content_shards(connection: Connection, sealer: Sealer) -> list[ShardEntry]:
-    """All listed shards, oldest first. Raises :class:`CorruptionError` for an altered or lost row."""
+    """Return all listed shards, oldest first. Raises :class:`CorruptionError` for an altered or lost row."""
     lost = connection.execute(
         sa.select(sa.func.count())
         .select_from(contents.outerjoin(content_shards, content_shards.c.shard_id == contents.c.clip_shard_id))
@@ -55,7 +55,7 @@ def insert_content_shard(tx: Connection, sealer: Sealer, entry: ShardEntry, *, n
             path=entry.path,
             sha256=entry.sha256,
             bytes=entry.bytes,
-            vectors=entry.faces,
+            vectors=entry.rows,
             created_at=now,
             seal=_seal(sealer, entry),
         )
@@ -96,12 +96,13 @@ def write_content_shard(workspace: Workspace, described: Sequence[Description], 
 
 
 def clip_vectors(workspace: Workspace, entry: ShardEntry) -> pa.Table:
-    """The rows of one listed shard (``content_schema``), checked against the manifest."""
+    """Return the rows of one listed shard (``content_schema``), checked against the manifest."""
     return workspace.content_corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
 
 
 def remove_superseded(workspace: Workspace) -> None:
-    """Unlist shards that no content names any more, then delete unlisted files: also what interrupted writes left."""
+    """Unlist shards that no content names any more, then delete unlisted files, remains of interrupted writes
+    included."""
     named = sa.select(contents.c.clip_shard_id).where(contents.c.clip_shard_id.is_not(None))
     with workspace.database.write() as tx:
         tx.execute(sa.delete(content_shards).where(content_shards.c.shard_id.not_in(named)))
@@ -113,7 +114,7 @@ def remove_superseded(workspace: Workspace) -> None:
 
 
 def _shard_id(workspace: Workspace, model_id: str, digests: list[str]) -> str:
-    """The first id of these contents that is not listed: they may come back to a model that they had before."""
+    """The first id of these contents that is not listed: a model that was used before may come back."""
     with workspace.database.read() as connection:
         listed = set(connection.execute(sa.select(content_shards.c.shard_id)).scalars())
     names = (json.dumps(["content", model_id, digests, repeat]) for repeat in itertools.count())
@@ -130,6 +131,6 @@ def _seal(sealer: Sealer, entry: ShardEntry) -> str:
         entry.path,
         entry.sha256,
         entry.bytes,
-        entry.faces,
+        entry.rows,
     ]
     return sealer.manifest_seal(fields)

@@ -1,4 +1,4 @@
-"""The version of the registry: raised by each change of what must be compared, so that coverage is read off it (I2)."""
+"""The version of the registry, which each change of what must be compared raises; coverage is stated by it (I2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.database import get_state, set_state
 
 
 def registry_version(connection: Connection) -> int:
-    """The version of the registry as this transaction sees it."""
+    """Return the version of the registry as this transaction sees it."""
     value = get_state(connection, "registry_version")
     if value is None:
         raise NotReadyError("the registry has no version: run `likeness init`")

@@ -1,8 +1,7 @@
-"""Deciding many hits at once: which hits a query chooses, what deciding them would do, and doing exactly that.
+"""Decides many hits at once: which hits a query chooses, what deciding them would do, and the decision itself.
 
-A preview is the decision itself, rolled back: what it counts is what would happen. The act is bound to a digest of
-everything that the preview was made from and said: the answer, each hit with its content and verdict, and what follows.
-So nobody decides what came in, or became something else, unseen.
+A preview runs the decision and rolls it back, so its counts are what would happen. The decision is bound to a digest of
+the preview: the answer, each hit with its content and verdict, and the consequences. So nobody decides unseen hits.
 """
 
 from __future__ import annotations
@@ -12,9 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import InputError, StateError
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.database.times import moment
 from pipelines.decisions.decide import Answer, DecisionSummary, decide_in
@@ -27,7 +28,10 @@ from pipelines.text.shown import counts_of, digest_of
 
 @dataclass(frozen=True, slots=True)
 class HitQuery:
-    """Which hits: in force, not confirmed yet, and all that is said here; at most ``most``, the strongest first."""
+    """A choice of hits in force and not yet confirmed that meet every filter; at most ``most``, the strongest first.
+
+    ``hit_ids``: none but these, however many.
+    """
 
     subject_id: str | None = None
     item_id: str | None = None
@@ -39,6 +43,7 @@ class HitQuery:
     verdict: str | None = None
     rule: str | None = None
     most: int | None = None
+    hit_ids: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for an empty value, which would choose nothing or, read as absent, everything."""
@@ -49,13 +54,13 @@ class HitQuery:
             raise InputError("most is a number from 1 to 2147483647")
 
     def is_open(self) -> bool:
-        """Whether it says nothing of which hits, and so would choose all there are."""
+        """Whether the query has no filter and so would choose all hits."""
         return all(getattr(self, name) is None for name in self.__dataclass_fields__ if name != "most")
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What deciding these hits would do. ``digest``: what the act has to be told to expect, 32 hex digits."""
+    """What deciding these hits would do. ``digest``: the ``expect`` of :func:`decide_chosen`, 32 hex digits."""
 
     digest: str
     hits: int
@@ -70,7 +75,14 @@ class Preview:
 
 
 def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
-    """The chosen hits with what an analyst sees of them, the strongest first."""
+    """Return the chosen hits with what an analyst sees of them, the strongest first."""
+    if query.hit_ids is not None:
+        alone = replace(query, hit_ids=None)
+        return [row for some in parts(query.hit_ids) for row in _choose(connection, alone, hits.c.hit_id.in_(some))]
+    return _choose(connection, query)
+
+
+def _choose(connection: Connection, query: HitQuery, *only: sa.ColumnElement[bool]) -> list[Row[Any]]:
     judged = verdict_of_hit()
     wanted = {
         hits.c.subject_id: query.subject_id,
@@ -84,12 +96,12 @@ def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
         verdicts.c.rule: query.rule,
     }
     found = hits_in_force(moment(connection))
-    named = ("hit_id", "item_id", "subject_id", "content_sha256", "model_id", "tier", "band")
+    named = ("hit_id", "item_id", "subject_id", "content_key", "found_by_id", "tier", "band")
     columns = (*(hits.c[name] for name in named), items.c.uploader, verdicts.c.verdict, verdicts.c.rule)
     chosen = (
         found.with_only_columns(*columns)
         .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
-        .where(~said("confirm"), *(column == value for column, value in wanted.items() if value is not None))
+        .where(*only, ~said("confirm"), *(column == value for column, value in wanted.items() if value is not None))
         .order_by(strength_of().desc(), hits.c.score.desc(), hits.c.hit_id)
         .limit(query.most)
     )
@@ -97,27 +109,27 @@ def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
 
 
 def preview(workspace: Workspace, query: HitQuery, answer: Answer) -> Preview:
-    """What :func:`decide_chosen` would do now. Changes nothing."""
+    """Tell what :func:`decide_chosen` would do now. Changes nothing."""
     with workspace.database.write() as tx:
         chosen = choose(tx, query)
         rehearsal = tx.begin_nested()
         told = decide_in(tx, workspace, _ids(chosen), answer) if chosen else None
         rehearsal.rollback()
-    return _preview(chosen, answer, told)
+    return preview_of(chosen, answer, told)
 
 
 @acts
 def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expect: str) -> DecisionSummary:
-    """Decide what a query chooses, all or none.
+    """Decide the hits that a query chooses, all or none.
 
-    ``expect``: the digest of the preview. Raises :class:`StateError` if a preview would say anything else now.
+    ``expect``: the digest of the preview. Raises :class:`StateError` if a preview would differ now.
     """
     with workspace.database.write() as tx:
         chosen = choose(tx, query)
         if not chosen:
             raise StateError("no hit is chosen (any more): there is nothing to decide")
         summary = decide_in(tx, workspace, _ids(chosen), answer)
-        if _preview(chosen, answer, summary).digest != expect:
+        if preview_of(chosen, answer, summary).digest != expect:
             raise StateError(
                 f"what these options choose, {len(chosen)} hits now, is not what the preview of this answer showed: "
                 "nothing is decided, look at the preview again"
@@ -127,8 +139,8 @@ def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expe
     return summary
 
 
-def _preview(chosen: Sequence[Row[Any]], answer: Answer, told: DecisionSummary | None) -> Preview:
-    """What is said of the chosen hits, when deciding them came to ``told``."""
+def preview_of(chosen: Sequence[Row[Any]], answer: Answer, told: DecisionSummary | None) -> Preview:
+    """Make the preview of the chosen hits; ``told``: the summary of deciding them."""
     preview = Preview(
         digest="",
         hits=len(chosen),

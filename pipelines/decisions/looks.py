@@ -1,14 +1,15 @@
-"""Looking at what a hit is about: the face in its picture beside the reference, or the term in its text.
+"""Looks at what a hit is about: the face in its picture beside the reference, or the term in its text.
 
-Such a look is shown to a person and to nobody else, and it is an audit row before it is anything: the row is committed
-first, so that a look that fails afterwards is on record too. What is shown is fetched again; where the source cannot
-give it any more, it is what was kept when the hit was found (:mod:`pipelines.evidence.keeping`).
+A look is for one person, and its audit row is committed first, so that a look that fails afterwards is on record too.
+The content is fetched again; where the source no longer has it, what was kept when the hit was found is shown
+(:mod:`pipelines.evidence.keeping`).
 """
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -26,8 +27,9 @@ from pipelines.decisions.log import Decision, decisions_on
 from pipelines.evidence.cutting import LONG_SIDE, cut_hit, decoded
 from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_kept
 from pipelines.evidence.passages import Passage, find_passage
+from pipelines.evidence.second_opinions import read_second_opinion
 from pipelines.evidence.terms import open_term
-from pipelines.hits.counting import hits_in_force, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, outside, verdict_of_hit
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
@@ -36,7 +38,7 @@ from pipelines.registry.templates import open_crops, require_kept
 _CROP_SIDE: Final = 112
 _GAP: Final = 8
 _GROUND: Final = 255
-_HIDDEN: Final = ("sealed_term", "shard_id", "judged_at")
+_HIDDEN: Final = ("sealed_term", "judged_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ class HitExplained:
     """Everything that explains a hit (I10), whether or not it is in force.
 
     ``facts``: the hit's own row; ``reasons``: of the verdict on its item and subject, if there is one; ``decisions``:
-    what people said of it, the newest first; ``has_term``: whether :func:`reveal` has words to show; ``kept``: what was
-    put aside of it.
+    what people decided on it, the newest first; ``has_term``: whether :func:`reveal` has words to show; ``kept``: what
+    is kept of it; ``second_opinion``: what a second network says of it, if one was asked.
     """
 
     facts: dict[str, Any]
@@ -60,10 +62,11 @@ class HitExplained:
     decisions: tuple[Decision, ...]
     has_term: bool
     kept: KeptFacts | None = None
+    second_opinion: dict[str, Any] | None = None
 
 
 def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
-    """One hit without anything personal. Raises :class:`StateError` if there is none of this id."""
+    """Explain one hit without anything personal. Raises :class:`StateError` if there is none of this id."""
     judged = verdict_of_hit()
     of_item = [items.c[name] for name in ("kind", "parent_model", "uploader", "received_at")]
     query = (
@@ -75,8 +78,8 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
     if row is None:
         raise StateError("there is no such hit")
     own = hits_in_force(moment(connection)).where(hits.c.hit_id == hit_id)
-    facts = {name: row._mapping[name] for name in hits.c.keys() if name not in _HIDDEN}  # noqa: SIM118
-    about = {name: getattr(row, name) for name in ("subject_id", "content_sha256", "model_id")}
+    facts = outside({name: row._mapping[name] for name in hits.c.keys() if name not in _HIDDEN})  # noqa: SIM118
+    about = {name: getattr(row, name) for name in ("subject_id", "content_key", "found_by_id")}
     return HitExplained(
         facts=facts,
         in_force=connection.execute(own).first() is not None,
@@ -90,84 +93,110 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
         decisions=tuple(decisions_on(connection, **about)),
         has_term=row.sealed_term is not None,
         kept=read_kept(connection, hit_id),
+        second_opinion=read_second_opinion(connection, hit_id),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Revealed:
-    """The very words that were taken for a name, and the sentence in which they stand; None: the text has changed, and
-    the sentence was not kept."""
+    """The words that were taken for a name, and their sentence; None if the text has changed and the sentence was not
+    kept."""
 
     term: str = field(repr=False)
     passage: Passage | None = field(repr=False)
 
 
 def reveal(workspace: Workspace, hit_id: str, *, actor: str) -> Revealed:
-    """The words with the sentence around them. The look is an audit row. Raises :class:`StateError` without any."""
-    row = _recorded(workspace, hit_id, action="term.view", actor=actor)
+    """Show the words of a hit and their sentence, with an audit row. Raises :class:`StateError` if it has no words."""
+    row = record_look(workspace, hit_id, action="term.view", actor=actor)
     if row.sealed_term is None:
         raise StateError("this hit has no term: it is not of a text")
     with workspace.database.read() as connection:
-        require_kept(connection, row.subject_id)
-        named = {"hit_id": row.hit_id, "subject_id": row.subject_id, "sealed_term": row.sealed_term}
-        term = open_term(connection, workspace.sealer, **named)
-        passage = open_passage(connection, workspace.sealer, hit_id)
-        return Revealed(term, passage or find_passage(connection, workspace.sealer, row, term))
+        return _opened(connection, workspace, row)
+
+
+def reveal_all(workspace: Workspace, hit_ids: Sequence[str], *, actor: str, **facts: str) -> dict[str, Revealed]:
+    """As :func:`reveal`, of those of these hits that have a term; the looks are recorded together.
+
+    ``facts``: what else the audit rows say of the looks.
+    """
+    with workspace.database.write() as tx:
+        rows = [_recorded(tx, workspace, hit_id, action="term.view", actor=actor, **facts) for hit_id in hit_ids]
+    with workspace.database.read() as connection:
+        return {row.hit_id: _opened(connection, workspace, row) for row in rows if row.sealed_term is not None}
+
+
+def _opened(connection: Connection, workspace: Workspace, row: Row[Any]) -> Revealed:
+    require_kept(connection, row.subject_id)
+    named = {"hit_id": row.hit_id, "subject_id": row.subject_id, "sealed_term": row.sealed_term}
+    term = open_term(connection, workspace.sealer, **named)
+    passage = open_passage(connection, workspace.sealer, row.hit_id)
+    return Revealed(term, passage or find_passage(connection, workspace.sealer, row, term))
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look showed. ``kept_at``: when the picture was put aside, if it is not what the source gives now;
-    ``problem``: why it is not, in words."""
+    """What a look showed. ``kept_at``: when the picture was kept, None if it is from the source; ``problem``: why it is
+    not from the source, in words; ``second_opinion``: what a second network says of the hit, if one was asked."""
 
     png: bytes = field(repr=False)
     kept_at: datetime | None = None
     problem: str | None = None
+    second_opinion: dict[str, Any] | None = None
 
 
 def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> Look:
-    """The hit's face with a margin, or the whole picture where the evidence is no face.
+    """Show the hit's face with a margin, or the whole picture where the evidence is no face.
 
-    From the source; where that cannot give it any more, as it was kept when the hit was found. ``reference``: with the
-    reference that matched on its right, as it was cropped when it was enrolled. Raises :class:`StateError` where there
-    is nothing (any more) to look at, :class:`ItemError` where the content cannot be had or decoded and none was kept.
+    The picture is from the source or, where the source no longer has it, what was kept when the hit was found.
+    ``reference``: add the crop of the matched reference on the right. Raises :class:`StateError` where there is nothing
+    (any more) to look at, :class:`ItemError` where the content cannot be had or decoded and none was kept.
     """
     from PIL import Image
 
-    row = _recorded(workspace, hit_id, action="crop.view", actor=actor)
+    row = record_look(workspace, hit_id, action="crop.view", actor=actor)
     if reference and row.template_id is None:
         raise StateError("this hit is no face: there is no reference to show beside it")
     kept_at, problem = None, None
     try:
-        shown = _picture(workspace, row)
+        shown = picture_now(workspace, row)
     except (ItemError, StateError, ConfigError) as error:
-        kept = _kept(workspace, row)
+        kept = kept_picture(workspace, row.hit_id)
         if kept is None:
             raise
         shown, kept_at = kept
         problem = str(error)
-    if reference:
-        with workspace.database.read() as connection:
-            shown = _beside(shown, _reference(connection, workspace, row.template_id))
+    with workspace.database.read() as connection:
+        second = read_second_opinion(connection, hit_id)
+        if reference:
+            shown = _beside(shown, reference_crop(connection, workspace, row.template_id))
     buffer = io.BytesIO()
     Image.fromarray(shown).save(buffer, format="PNG")
-    return Look(buffer.getvalue(), kept_at, problem)
+    return Look(buffer.getvalue(), kept_at, problem, second)
 
 
-def _kept(workspace: Workspace, row: Row[Any]) -> tuple[UInt8, datetime] | None:
-    """What was put aside of a hit, and when; None: nothing, or it has been let go of."""
+def kept_picture(workspace: Workspace, hit_id: str) -> tuple[UInt8, datetime] | None:
+    """Return what is kept of a hit, and since when; None if nothing was kept, or it was deleted."""
     from PIL import Image
 
     with workspace.database.read() as connection:
-        facts = read_kept(connection, row.hit_id)
-        data = open_picture(connection, workspace.sealer, row.hit_id) if facts and facts.picture else None
+        facts = read_kept(connection, hit_id)
+        data = open_picture(connection, workspace.sealer, hit_id) if facts and facts.picture else None
     if facts is None or data is None:
         return None
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), facts.kept_at
 
 
-def _recorded(workspace: Workspace, hit_id: str, *, action: str, actor: str) -> Row[Any]:
-    """The hit joined with its item, once it is on record who looks at it."""
+def record_look(workspace: Workspace, hit_id: str, *, action: str, actor: str, **facts: str) -> Row[Any]:
+    """Commit the audit row of a look, then return the hit joined with its item. ``facts``: what else the row says.
+
+    Raises :class:`StateError` if there is no such hit.
+    """
+    with workspace.database.write() as tx:
+        return _recorded(tx, workspace, hit_id, action=action, actor=actor, **facts)
+
+
+def _recorded(tx: Connection, workspace: Workspace, hit_id: str, *, action: str, actor: str, **facts: str) -> Row[Any]:
     of_item = ("live", "sealed_record", "width", "height")
     columns = [*(items.c[name] for name in of_item), items.c.content_sha256.label("content_now")]
     query = (
@@ -175,29 +204,37 @@ def _recorded(workspace: Workspace, hit_id: str, *, action: str, actor: str) -> 
         .select_from(hits.outerjoin(items, items.c.item_id == hits.c.item_id))
         .where(hits.c.hit_id == hit_id)
     )
-    with workspace.database.write() as tx:
-        row = tx.execute(query).first()
-        if row is None:
-            raise StateError("there is no such hit")
-        named = {"hit_id": row.hit_id, "item_id": row.item_id, "subject_id": row.subject_id}
-        audit.append(tx, workspace.sealer, actor=actor, action=action, now=workspace.now(), **named)
+    row = tx.execute(query).first()
+    if row is None:
+        raise StateError("there is no such hit")
+    named = {"hit_id": row.hit_id, "item_id": row.item_id, "subject_id": row.subject_id}
+    audit.append(tx, workspace.sealer, actor=actor, action=action, now=workspace.now(), **named, **facts)
     return row
 
 
-def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
-    """The part of the item's picture that the hit is about, at most :data:`LONG_SIDE` pixels long."""
+def picture_now(workspace: Workspace, row: Row[Any]) -> UInt8:
+    """Fetch and cut the part of the item's picture that the hit is about, at most :data:`LONG_SIDE` pixels long.
+
+    Raises :class:`StateError` and :class:`ItemError` as :func:`look_at` does.
+    """
+    data = content_now(workspace, row)
+    return guarded(lambda: cut_hit(decoded(workspace, data), row, long_side=LONG_SIDE))
+
+
+def content_now(workspace: Workspace, row: Row[Any]) -> bytes:
+    """Fetch the bytes that the hit was found in, from the source. ``row``: as of :func:`record_look`."""
     if not row.live or row.content_now is None:
         raise StateError("the item is gone, or has not been looked at since it changed")
     if row.width is None:
         raise StateError("the item is no picture: there is nothing to look at")
     content = found(workspace, open_item(workspace, row, {}), known=row.content_now).content
     same = content is not None and content.sha256.hex() == row.content_now
-    if content is None or not same or (row.tier != "text" and row.content_now != row.content_sha256):
+    if content is None or not same or (row.tier != "text" and row.content_now != row.content_key):
         raise StateError("the item's content is not the one that the hit was found in")
-    return guarded(lambda: cut_hit(decoded(workspace, content.data), row, long_side=LONG_SIDE))
+    return content.data
 
 
-def _reference(connection: Connection, workspace: Workspace, template_id: str) -> UInt8:
+def reference_crop(connection: Connection, workspace: Workspace, template_id: str) -> UInt8:
     """The sealed crop of a template, uint8 (112, 112, 3)."""
     row = connection.execute(sa.select(templates).where(templates.c.template_id == template_id)).first()
     if row is None:

@@ -18,7 +18,7 @@ from pipelines.home.sealing import Sealer, associated_data, seal, unseal
 from pipelines.home.workspace import Workspace, new_id
 
 LEAST_WEIGHT = 1e-3
-"""Of a reference in a centroid, however poor its photograph."""
+"""Least weight of a reference in a centroid, however poor its photograph."""
 
 
 def subjects_without(connection: Connection, *, model_id: str, states: Collection[str]) -> list[str]:
@@ -42,14 +42,14 @@ def require_templates(subjects_missing: int, *, model_id: str) -> None:
 
 
 def reference_weights(connection: Connection, template_ids: Sequence[str], *, model_id: str) -> list[float]:
-    """How much each of these templates of one model counts in a centroid: its photograph's detector score."""
+    """Return each template's weight in a centroid: the detector score of its photograph."""
     query = sa.select(templates.c.template_id, templates.c.detector_score).where(templates.c.model_id == model_id)
     scores = {str(row.template_id): float(row.detector_score) for row in connection.execute(query)}
     return [max(scores[template_id], LEAST_WEIGHT) for template_id in template_ids]
 
 
 def open_crops(connection: Connection, sealer: Sealer, rows: Sequence[sa.Row[Any]]) -> list[bytes]:
-    """The unsealed crops of template rows of one subject, raw RGB bytes. Raises :class:`CorruptionError`."""
+    """Return the unsealed crops of template rows of one subject, raw RGB bytes. Raises :class:`CorruptionError`."""
     key = open_subject_key(connection, sealer, rows[0].subject_id)
     return [unseal(key, row.sealed_crop, crop_aad(row.subject_id, row.template_id)) for row in rows]
 
@@ -96,17 +96,17 @@ def insert_template(
 
 
 def crop_aad(subject_id: str, template_id: str) -> bytes:
-    """What a sealed crop is bound to."""
+    """Return the associated data that binds a sealed crop to its subject and template."""
     return associated_data("crop", subject_id, template_id, "1")
 
 
 def template_aad(subject_id: str, template_id: str, model_id: str) -> bytes:
-    """What a sealed vector is bound to."""
+    """Return the associated data that binds a sealed vector to its subject, template and model."""
     return associated_data("template", subject_id, template_id, model_id, "1")
 
 
 def open_subject_key(connection: Connection, sealer: Sealer, subject_id: str) -> bytes:
-    """The unwrapped key of one subject. Raises :class:`CorruptionError` when it is missing."""
+    """Return the unwrapped key of one subject. Raises :class:`CorruptionError` when it is missing."""
     wrapped = connection.execute(
         sa.select(subject_keys.c.wrapped_key).where(subject_keys.c.subject_id == subject_id)
     ).scalar()
@@ -116,7 +116,7 @@ def open_subject_key(connection: Connection, sealer: Sealer, subject_id: str) ->
 
 
 def require_kept(connection: Connection, subject_id: str) -> None:
-    """Raise :class:`StateError` when what was personal of a subject has been destroyed."""
+    """Raise :class:`StateError` when the personal data of a subject has been destroyed."""
     state = connection.execute(sa.select(subjects.c.state).where(subjects.c.subject_id == subject_id)).scalar()
     if state in ("erased", "rejected"):
         raise StateError(f"this subject is {state}: nothing personal is kept")
@@ -133,7 +133,7 @@ class ReferenceRow:
 
 
 def list_references(connection: Connection, subject_id: str) -> list[ReferenceRow]:
-    """A subject's references, the oldest first. After a change of pack there is one for each set of models."""
+    """Return a subject's references, the oldest first. After a change of pack there is one for each set of models."""
     columns = [templates.c[name] for name in ("template_id", "model_id", "detector_score", "created_at")]
     query = sa.select(*columns).where(templates.c.subject_id == subject_id)
     rows = connection.execute(query.order_by(templates.c.created_at, templates.c.template_id))

@@ -17,7 +17,7 @@ _STYLE = {"ss_output_name": "portrait-style", "ss_tag_frequency": '{"1_style": {
 
 
 def model_file_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """Every model file in the safetensors format, and the sample picture of one that says whom it shows."""
+    """Yield every model file in the safetensors format, and the sample picture of one that says whom it shows."""
     for model, day in ((LIKENESS, 0), (SECOND, 1), (SPLIT, 0), (STYLE, 1), (INNOCENT, 0)):
         yield model_file(f"weights-{model}", {**_STYLE, "modelspec.title": model}, day, item_id=model)
     yield from _named()
@@ -31,7 +31,7 @@ def model_file_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
 
 
 def model_file(name: str, metadata: Mapping[str, str], day: int, *, weights: str = "", **more: Any) -> Case:
-    """A model file whose tensors differ from those of every other, unless ``weights`` says otherwise."""
+    """Return a model file whose tensors differ from those of every other, unless ``weights`` says otherwise."""
     tensors = hashlib.sha512((weights or name).encode()).digest()
     data = safetensors(metadata, weights=tensors)
     values: dict[str, Any] = {"status": "no_face", "faces": 0} | more
@@ -39,7 +39,7 @@ def model_file(name: str, metadata: Mapping[str, str], day: int, *, weights: str
 
 
 def _named() -> Iterator[Case]:
-    """The name in each entry where a trainer or an uploader puts it, and where it says little."""
+    """Headers with the name in each entry where a trainer or an uploader puts it, and in entries of little weight."""
     header: dict[str, Any] = {"names": {ALPHA: "header"}}
     tags = {"10_photos": {"sample subject alpha": 24, "smiling": 9, "outdoors": 4}}
     folders = {"10_sample subject alpha": {"n_repeats": 10, "img_count": 24}}
@@ -58,7 +58,7 @@ def _named() -> Iterator[Case]:
 
 
 def _thumbnails(portrait: UInt8) -> Iterator[Case]:
-    """An image in the header is looked at like any other; with a name beside it nobody has to."""
+    """Headers with an image, which is scanned like any other; with a name beside it the takedown is automatic."""
     shown = {"modelspec.thumbnail": data_url(jpeg(hue(portrait, degrees=12), quality=85))}
     named = {
         "modelspec.thumbnail": data_url(jpeg(flip(portrait), quality=80)),
@@ -77,7 +77,7 @@ def _copies() -> Iterator[Case]:
 
 
 def _hostile() -> Iterator[Case]:
-    """A count that no float holds; two readers would see two headers; one would exhaust a reader's stack."""
+    """Headers with a count that no float holds, with two readings, and with nesting that exhausts a reader's stack."""
     corrupt, bomb = "unscannable:corrupt", "unscannable:too_complex"
     twice = b'{"__metadata__": {"ss_output_name": "style", "ss_output_name": "sample subject alpha"}}'
     deep = b'{"__metadata__": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"

@@ -11,12 +11,12 @@ from pipelines.sample.encoding import jpeg
 from pipelines.sample.variants import crop, flip, paste, resize, scale
 
 PICTURES: Final = 27
-"""More than ``[breakers] subject`` of the sample's policy allows."""
+"""Number of pictures: more than ``[breakers] subject`` of the sample's policy allows."""
 _BACKGROUNDS: Final = ("coffee", "rocket", "brick", "gravel", "hubble", "moon", "chelsea", "motorcycle", "coins")
 
 
 def third_subject_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """The pictures of one model by one uploader."""
+    """Yield the pictures of one model by one uploader."""
     head = scale(crop(pictures["group"], GAMMA_HEAD), factor=0.7)
     for number in range(PICTURES):
         place, background = divmod(number, len(_BACKGROUNDS))

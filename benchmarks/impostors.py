@@ -22,14 +22,9 @@ import numpy.typing as npt
 from scipy.stats import beta
 from skimage.data import lfw_subset
 
-<<<<<<< HEAD
-from benchmarks.transforms import Transform, transforms, turned
-from embeddings.faces.find import faces_of_frame, vectors_of_frame
-=======
 from benchmarks.inputs.portraits import Portrait
 from benchmarks.inputs.transforms import Transform, transforms, turned
-from embeddings.faces.find import faces_of_frame
->>>>>>> main
+from embeddings.faces.find import faces_of_frame, vectors_of_frame
 from embeddings.images.decode import Frame
 from embeddings.models.load import FaceModels
 from embeddings.types import UInt8

@@ -8,8 +8,8 @@ faces of installed packages serve, each compared with its own plain picture, so 
 costs and nothing about other photographs of a person. Nothing was chosen on the pictures you give: docs/recall.md says
 what was chosen on whom.
 
-*Transforms*: those of :mod:`benchmarks.degradations`, and the turns, mirrors and negatives of
-:mod:`benchmarks.transforms` that ``--only`` names. *Recall*: a person is enrolled by so many plain
+*Transforms*: those of :mod:`benchmarks.inputs.degradations`, and the turns, mirrors and negatives of
+:mod:`benchmarks.inputs.transforms` that ``--only`` names. *Recall*: a person is enrolled by so many plain
 pictures, and a model shows so many others; it is found when its score reaches the threshold. With one of each all pairs
 count, else ``DRAWS`` draws per person. *False-match rate*: among draws of the same kind with the references of
 somebody else. Intervals are Clopper and Pearson's for as many trials as there are pictures, because draws repeat them;
@@ -42,11 +42,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.degradations import Degradation, degradations
 from benchmarks.impostors import bounds
+from benchmarks.inputs.degradations import Degradation, degradations
+from benchmarks.inputs.transforms import transforms
 from benchmarks.machine import describe_machine
 from benchmarks.recall_plots import write_plots
-from benchmarks.transforms import transforms
 from embeddings.faces.find import faces_of_frame, vectors_of_frame
 from embeddings.images.decode import Frame
 from embeddings.models.load import FaceModels, load_models

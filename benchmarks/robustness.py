@@ -38,15 +38,9 @@ import numpy.typing as npt
 
 from benchmarks.finish import finish, print_rows
 from benchmarks.impostors import LFW_FACES, bounds, measure_impostors
-<<<<<<< HEAD
-from benchmarks.machine import describe_machine
-from benchmarks.transforms import CERTAIN, Transform, inverted, transforms, turned
-from embeddings.faces.find import faces_of_frame, vectors_of_frame
-=======
 from benchmarks.inputs.portraits import Portrait, fresh, portraits
 from benchmarks.inputs.transforms import CERTAIN, Transform, inverted, transforms, turned
-from embeddings.faces.find import faces_of_frame
->>>>>>> main
+from embeddings.faces.find import faces_of_frame, vectors_of_frame
 from embeddings.images.decode import Frame, decode
 from embeddings.models.load import FaceModels, load_models
 from embeddings.types import UInt8

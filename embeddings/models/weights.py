@@ -18,13 +18,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from embeddings.errors import WeightsError
-<<<<<<< HEAD
-from embeddings.models.preparation import PREPARATION_VERSION, prepare_sface, prepare_yunet
-from embeddings.settings import CROPS_VERSION, VIEWS_VERSION, FaceSettings
-=======
 from embeddings.models.preparation import PREPARATION_VERSION
-from embeddings.settings import VIEWS_VERSION, FaceSettings
->>>>>>> main
+from embeddings.settings import CROPS_VERSION, VIEWS_VERSION, FaceSettings
 
 DetectorKind = Literal["yunet", "scrfd"]
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from benchmarks.degradations import degradations
+from benchmarks.inputs.degradations import degradations
 from benchmarks.recall import Sitting, by_references, chosen_transforms, is_correct, row_of, simulated
 from benchmarks.recall_plots import write_plots
 from embeddings.types import Float32, UInt8

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.degradations import noisy, posterised, resized, scan_lines
+from benchmarks.inputs.degradations import noisy, posterised, resized, scan_lines
 from embeddings.faces.alignment import align, cut, fit
 from embeddings.faces.find import FrameFaces, faces_of_frame, vectors_of_crops, vectors_of_frame
 from embeddings.faces.proportions import SIDE, STRETCHES, TAKEN, is_unusual, stretched

@@ -1,7 +1,7 @@
 """What becomes of a picture on its way: squeezed, sheared, noisy, compressed, drawn; named functions of its pixels.
 
 Pictures are uint8 RGB (h, w, 3). *Small* ones are brought to 150 pixels first, as thumbnails are; there a grey level of
-noise or a stroke of a filter weighs more. What hides a face by turning it is in :mod:`benchmarks.transforms`.
+noise or a stroke of a filter weighs more. What hides a face by turning it is in :mod:`benchmarks.inputs.transforms`.
 """
 
 from __future__ import annotations

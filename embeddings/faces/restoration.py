@@ -40,7 +40,7 @@ LINE_BLUR = (0.8, 2.2)
 DETECTION_BLUR = 2.0
 """Standard deviation, in pixels of what the detector looks at, of the Gaussian under which it looks once more."""
 MIDDLE = slice(20, 92)
-"""Rows and columns of a crop that are face, whatever lies around it."""
+"""Rows and columns of a crop that are measured: face, whatever lies around it."""
 
 
 def restored(crops: UInt8) -> UInt8:
@@ -55,11 +55,11 @@ def restored(crops: UInt8) -> UInt8:
 
 def remedy(crop: UInt8) -> tuple[float, float] | None:
     """Standard deviations across and down that ``crop``, RGB uint8 (112, 112, 3), is to be smoothed with, or None."""
-    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = cv2.cvtColor(np.ascontiguousarray(crop[MIDDLE, MIDDLE]), cv2.COLOR_RGB2GRAY).astype(np.float32)
     lined = lines(grey)
     if abs(lined) >= LINED:
         return LINE_BLUR if lined > 0 else LINE_BLUR[::-1]
-    return (BLUR, BLUR) if noise(grey) >= NOISY or flatness(grey[MIDDLE, MIDDLE]) >= FLAT else None
+    return (BLUR, BLUR) if noise(grey) >= NOISY or flatness(grey) >= FLAT else None
 
 
 def smooth(picture: UInt8) -> UInt8:

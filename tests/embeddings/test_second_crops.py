@@ -18,7 +18,8 @@ from embeddings.faces.restoration import flatness, lines, noise, remedy, restore
 from embeddings.faces.views import SMOOTHED, Face
 from embeddings.images.decode import Frame
 from embeddings.models.load import FaceModels, load_models
-from embeddings.models.weights import OPENCV_ZOO, model_id
+from embeddings.models.packs import OPENCV_ZOO
+from embeddings.models.weights import model_id
 from embeddings.shard import embed_shard
 from embeddings.types import Content, FaceSettings, Float32, ImageLimits, UInt8, vectors_of
 from pipelines.settings.config import ViewsConfig

@@ -39,6 +39,11 @@ class Rate:
     """Independent comparisons that would say as much."""
 
 
+def lower_of(rate: Rate, *, confidence: float) -> float:
+    """Return the one-sided lower bound of a rate, from as many independent comparisons as its upper one."""
+    return lower_bound(rate.rate * rate.effective, rate.effective, confidence=confidence)
+
+
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """The lowest threshold whose FMR is bounded by ``target_fmr``; None where the data cannot support one.

@@ -152,6 +152,7 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
         for version in range(2):
             (people / str(number) / f"{version}.png").write_bytes(picture(person(10 + number)))
     (folder / "pairs.csv").write_text("a,b,same\npeople/0/0.png,people/0/1.png,1\npeople/0/0.png,people/1/0.png,0\n")
+    (folder / "groups.csv").write_text("person,group\n0,a\n1,a\n2,b\n3,b\n")
     (folder / "reference.png").write_bytes(picture(person(3)))
     (folder / "same.png").write_bytes(picture(person(1)))
     (folder / "text.txt").write_text("somebody else\n", encoding="utf-8")
@@ -282,6 +283,9 @@ def valid_values(place: Place) -> dict[str, str]:
         "remove_exclusions": "testina street",
         "pairs": str(folder / "pairs.csv"),
         "impostors": str(folder / "people"),
+        "calibration background folder": str(folder / "people"),
+        "groups": str(folder / "groups.csv"),
+        "worst_pairs": str(folder / "worst.csv"),
         "fpir": "0.2",
         "strong_fpir": "0.1",
         "confidence": "0.51",

@@ -17,7 +17,7 @@ from PIL import Image
 from embeddings.content.clip import ClipTransform
 from embeddings.faces.alignment import template
 from embeddings.models.load import FaceModels
-from embeddings.types import Detections, FaceSettings, Float32, UInt8
+from embeddings.types import Content, Detections, FaceSettings, Float32, UInt8
 from indexes.gallery import Gallery
 from pipelines.home.canary import Canary
 
@@ -38,6 +38,11 @@ def picture(*colours: Colour) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(stripes, axis=1)).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def content_of(data: bytes) -> Content:
+    """These bytes with their digest."""
+    return Content(hashlib.sha256(data).digest(), data)
 
 
 class ColourDetector:

@@ -29,7 +29,7 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class UserAccount:
     """A local account without anything secret. ``state``: invited, active or disabled."""
 
     name: str
@@ -64,7 +64,7 @@ def require_name(name: str) -> str:
     return name
 
 
-def list_accounts(connection: Connection) -> list[Account]:
+def list_accounts(connection: Connection) -> list[UserAccount]:
     """All accounts by name."""
     own = sa.select(sa.func.count()).where(sessions.c.account == accounts.c.name).scalar_subquery()
     rows = connection.execute(sa.select(accounts, own.label("sessions")).order_by(accounts.c.name))
@@ -97,7 +97,7 @@ def reset_account(workspace: Workspace, name: str, *, actor: str, roles: Collect
     return invitation
 
 
-def disable_account(workspace: Workspace, name: str, *, actor: str) -> Account:
+def disable_account(workspace: Workspace, name: str, *, actor: str) -> UserAccount:
     """Let somebody in no more, and end their sessions."""
     with workspace.database.write() as tx:
         _known(tx, name)
@@ -162,10 +162,10 @@ def _known(connection: Connection, name: str) -> Any:
     return row
 
 
-def _account(row: Any, **more: int) -> Account:
+def _account(row: Any, **more: int) -> UserAccount:
     values = {**row._mapping, **more}
-    chosen = {name: values[name] for name in Account.__dataclass_fields__}
-    return Account(**chosen | {"roles": tuple(row.roles.split())})
+    chosen = {name: values[name] for name in UserAccount.__dataclass_fields__}
+    return UserAccount(**chosen | {"roles": tuple(row.roles.split())})
 
 
 def _written(roles: Collection[str]) -> str:

@@ -117,11 +117,23 @@ def _say_advice(read: ReadReferences) -> None:
         )
 
 
-def advice_facts(read: ReadReferences | None) -> dict[str, Any]:
-    """The same for the output."""
+def advice_facts(workspace: Workspace, read: ReadReferences | None) -> dict[str, Any]:
+    """Return the same for the output, and how many strangers of the background cohort the references would be taken
+    for, which is said where it is any."""
+    from pipelines.calibration.background import expected_false_hits
+
     if read is None:
         return {}
-    return {"advice": to_plain(read.advice), "set_aside": read.set_aside}
+    vectors = [reference.vector for reference in read.references]
+    expected = expected_false_hits(workspace, vectors, threshold=workspace.thresholds.review)
+    if expected is not None and expected.taken:
+        by = ", ".join(f"reference {at} {count}" for at, count in enumerate(expected.by_reference, start=1) if count)
+        say(
+            f"warning: {expected.taken} of {expected.strangers} strangers of the background cohort would be taken for "
+            f"this person ({by}): a rate of {expected.rate:.2g}, at most {expected.rate_at_most:.2g}",
+            err=True,
+        )
+    return {"expected_false_hits": to_plain(expected), "advice": to_plain(read.advice), "set_aside": read.set_aside}
 
 
 def resemblances_in_registry(

@@ -102,8 +102,9 @@ def open_command(
             received_at=received,
             actor=actor(),
         )
+        advice = advice_facts(workspace, read)
     warn_of(resembling)
-    emit(to_plain(opened_request) | resembling_facts(resembling) | advice_facts(read), as_json=as_json)
+    emit(to_plain(opened_request) | resembling_facts(resembling) | advice, as_json=as_json)
 
 
 @request.command("list")

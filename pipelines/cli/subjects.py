@@ -77,9 +77,10 @@ def add_subject(
                 actor=actor(),
                 progress=report,
             )
+        advice = advice_facts(workspace, read)
     warn_of(resembling)
     added = {"subject_id": subject_id, "reference_ids": template_ids, "impact": impact}
-    emit(added | resembling_facts(resembling) | advice_facts(read), as_json=as_json)
+    emit(added | resembling_facts(resembling) | advice, as_json=as_json)
 
 
 @subject.command("preview", cls=ReferenceFiles)
@@ -101,8 +102,9 @@ def preview_command(
         impact = preview_subject(workspace, read.references, names=names, actor=actor(), progress=report)
         approvals = approvals_needed(impact, workspace.policy.settings.enrolment)
         resembling = resemblances_in_registry(workspace, read.references)
+        advice = advice_facts(workspace, read)
     warn_of(resembling)
-    facts = to_plain(impact) | {"approvals": approvals} | resembling_facts(resembling) | advice_facts(read)
+    facts = to_plain(impact) | {"approvals": approvals} | resembling_facts(resembling) | advice
     emit(facts, as_json=as_json)
 
 
@@ -224,8 +226,9 @@ def update_command(
             done = preview_update(workspace, subject_id, change, actor=actor(), progress=report)
         else:
             done = update_subject(workspace, subject_id, change, actor=actor(), seen=expect, progress=report)
+        advice = advice_facts(workspace, read)
     warn_of(resembling)
-    emit(to_plain(done) | resembling_facts(resembling) | advice_facts(read), as_json=as_json)
+    emit(to_plain(done) | resembling_facts(resembling) | advice, as_json=as_json)
     if isinstance(done, Updated) and not done.in_force:
         say("not in force yet: another person has to give the same change too", err=True)
 

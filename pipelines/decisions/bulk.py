@@ -100,7 +100,7 @@ def _choose(connection: Connection, query: HitQuery, *only: sa.ColumnElement[boo
     columns = (*(hits.c[name] for name in named), items.c.uploader, verdicts.c.verdict, verdicts.c.rule)
     chosen = (
         found.with_only_columns(*columns)
-        .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
+        .outerjoin(verdicts, judged)
         .where(*only, ~said("confirm"), *(column == value for column, value in wanted.items() if value is not None))
         .order_by(strength_of().desc(), hits.c.score.desc(), hits.c.hit_id)
         .limit(query.most)

@@ -42,12 +42,12 @@ def cut_hit(frames: dict[int, Frame], row: Any, *, long_side: int) -> UInt8:
     if frame is None:
         raise StateError("the picture has this frame no more among those that are looked at")
     box = (0.0, 0.0, float(row.width), float(row.height)) if row.x1 is None else (row.x1, row.y1, row.x2, row.y2)
-    return _cut(frame, widened(box, row), long_side=long_side)
+    return _cut(frame, _widened(box, row), long_side=long_side)
 
 
 def place_in_cut(row: Any, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """Where a hit's own box lies in what :func:`cut_hit` made of it: x1, y1, x2, y2 in pixels of a cut of ``size``."""
-    left, top, right, bottom = widened((row.x1, row.y1, row.x2, row.y2), row)
+    left, top, right, bottom = _widened((row.x1, row.y1, row.x2, row.y2), row)
     across, down = size[0] / max(right - left, 1.0), size[1] / max(bottom - top, 1.0)
     return (row.x1 - left) * across, (row.y1 - top) * down, (row.x2 - left) * across, (row.y2 - top) * down
 
@@ -77,8 +77,8 @@ def as_jpeg(pixels: UInt8, config: EvidenceConfig) -> tuple[bytes, int, int]:
         picture, quality = picture.resize(sides), max(10, int(quality * _SMALLER))
 
 
-def widened(box: tuple[float, float, float, float], row: Any) -> tuple[float, float, float, float]:
-    """The box with its margin, within the picture: what is cut out of a hit's picture."""
+def _widened(box: tuple[float, float, float, float], row: Any) -> tuple[float, float, float, float]:
+    """The box with its margin, within the picture."""
     margin = MARGIN * max(box[2] - box[0], box[3] - box[1])
     x1, y1, x2, y2 = box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
     return max(x1, 0.0), max(y1, 0.0), min(x2, float(row.width)), min(y2, float(row.height))

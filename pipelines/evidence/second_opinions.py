@@ -121,7 +121,7 @@ def _due(workspace: Workspace, asking: _Asking) -> sa.Select[Any]:
     """Faces in force of which this network, at this threshold, has said nothing by the subject's present references."""
     given = second_opinions.c
     live = hits_in_force(workspace.now()).where(hits.c.tier == "face")
-    joined = live.get_final_froms()[0].outerjoin(second_opinions, given.hit_id == hits.c.hit_id)
+    joined = live.outerjoin(second_opinions, given.hit_id == hits.c.hit_id)
     joined = joined.outerjoin(kept_evidence, kept_evidence.c.hit_id == hits.c.hit_id)
     other = sa.or_(
         given.network_id != asking.network_id,
@@ -129,7 +129,7 @@ def _due(workspace: Workspace, asking: _Asking) -> sa.Select[Any]:
         given.subject_version != subjects.c.version,
         sa.and_(given.opinion == NO_PICTURE, kept_evidence.c.sealed_picture.is_not(None)),
     )
-    query = live.select_from(joined).where(sa.or_(given.hit_id.is_(None), other))
+    query = joined.where(sa.or_(given.hit_id.is_(None), other))
     return query if asking.subject_ids is None else query.where(hits.c.subject_id.in_(sorted(asking.subject_ids)))
 
 
@@ -286,8 +286,8 @@ def read_second_status(workspace: Workspace, connection: Connection) -> SecondSt
     if network_id is None:
         return SecondStatus(None, {}, 0, None)
     live = hits_in_force(workspace.now()).where(hits.c.tier == "face")
-    joined = live.get_final_froms()[0].join(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
-    counts = live.with_only_columns(second_opinions.c.opinion, sa.func.count()).select_from(joined)
+    counts = live.with_only_columns(second_opinions.c.opinion, sa.func.count())
+    counts = counts.join(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
     counts = counts.where(second_opinions.c.network_id == network_id).group_by(second_opinions.c.opinion)
     opinions = {str(opinion): int(count) for opinion, count in connection.execute(counts)}
     try:

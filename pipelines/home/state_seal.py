@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError, NotReadyError
 from pipelines.database import Database, get_state, set_state
-from pipelines.database.accounting import SEAL, Account, Sums, add_up, added, all_parts
+from pipelines.database.accounting import SEAL, RowAccount, Sums, add_up, added, all_parts
 from pipelines.database.tables import metadata, subjects
 from pipelines.home import audit
 from pipelines.home.failpoints import Failpoints
@@ -59,11 +59,11 @@ class StateSeal:
         self._failpoints = failpoints
         self._seen = 0
 
-    def open_account(self) -> Account:
+    def open_account(self) -> RowAccount:
         """Begin an empty account."""
-        return Account(self._sealer.row_key)
+        return RowAccount(self._sealer.row_key)
 
-    def enter(self, tx: Connection, account: Account) -> None:
+    def enter(self, tx: Connection, account: RowAccount) -> None:
         """Renew the seal. Raises :class:`CorruptionError` if the database went back while this process was working."""
         head = self.read(tx)
         if head is None:
@@ -74,7 +74,7 @@ class StateSeal:
         ended = _ended(tx, self._sealer) if any(account.sums.get(subjects.name, ())) else frozenset()
         account.told = (_known(tx, renewed), ended)
 
-    def committed(self, account: Account) -> None:
+    def committed(self, account: RowAccount) -> None:
         """Let the witness know of the transaction."""
         known, ended = account.told
         self._seen = max(self._seen, known.counter)

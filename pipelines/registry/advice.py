@@ -15,7 +15,6 @@ from typing import Final
 
 import numpy as np
 
-from embeddings.faces.alignment import CROP_SIDE
 from embeddings.types import FaceDetector, Float32, UInt8
 
 LEAST_DETAIL: Final = 0.06
@@ -29,7 +28,9 @@ SAME_PICTURE: Final = 0.9
 0.883."""
 ENOUGH: Final = 3
 """References from which on one can stand apart: of two that disagree nobody knows which."""
-_WHOLE: Final = slice(CROP_SIDE // 7, CROP_SIDE - CROP_SIDE // 14)
+_SIDE: Final = 112
+"""Of a crop, in pixels. Not from where crops are made: that loads OpenCV, which most commands do without."""
+_WHOLE: Final = slice(_SIDE // 7, _SIDE - _SIDE // 14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def advise(
     for at, (crop, side) in enumerate(zip(crops, pixels, strict=True)):
         detail, turn = detail_of(crop), turn_of(crop, detector)
         others = np.delete(scores[at], at)
-        remarks = ["small"] if side is not None and side < CROP_SIDE else []
+        remarks = ["small"] if side is not None and side < _SIDE else []
         remarks += ["blurred"] if detail < LEAST_DETAIL else []
         remarks += ["turned"] if turn is not None and turn > LARGEST_TURN else []
         remarks += [f"same_as:{before + 1}" for before in range(at) if scores[at, before] >= SAME_PICTURE]
@@ -82,7 +83,7 @@ def detail_of(crop: UInt8) -> float:
 def turn_of(crop: UInt8, detector: FaceDetector) -> float | None:
     """How far the tip of the nose is beside the middle of the eyes, in distances of the eyes: 0 from the front, 0.3
     about half turned. None where the detector finds no face in the crop."""
-    margin = CROP_SIDE // 2
+    margin = _SIDE // 2
     found = detector.detect(np.pad(crop, ((margin, margin), (margin, margin), (0, 0))), as_is=True)
     if not len(found):
         return None

@@ -23,7 +23,7 @@ from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.registry.seeds import REPRODUCES
 from pipelines.reviewing.case import MOST_HITS
-from pipelines.reviewing.claims import Claim, claim_case, claim_of_batch, end_claim, require_claim
+from pipelines.reviewing.claims import CaseClaim, claim_case, claim_of_batch, end_claim, require_claim
 from pipelines.reviewing.queue import CaseKey, hits_that_wait
 from pipelines.takedown.outbox import BLOCK, not_taken_back
 from pipelines.text.shown import digest_of
@@ -67,7 +67,7 @@ def foresee(workspace: Workspace, key: CaseKey, answer: Answer, *, only: Sequenc
 @acts
 def answer_case(
     workspace: Workspace, case_id: str, answer: Answer, *, expect: str, only: Sequence[str] = ()
-) -> tuple[Claim, DecisionSummary]:
+) -> tuple[CaseClaim, DecisionSummary]:
     """Answer a case that the actor has claimed, all or nothing, and end the claim unless hits of it are left.
 
     ``expect``: the digest of :func:`foresee`. Raises :class:`StateError` without a claim, or if it would do something
@@ -85,7 +85,7 @@ def answer_case(
     return replace(claim, ended_at=now, outcome="decided", batch_id=summary.batch_id), summary
 
 
-def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool) -> Claim | None:
+def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool) -> CaseClaim | None:
     """Undo a decision on a case, and claim the case again if it is free; the new claim.
 
     Somebody's own decision, within the time for it; ``anybodys``: also another's, at any time. Raises

@@ -16,9 +16,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import decisions, kept_evidence
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, verdicts
+from pipelines.database.tables import decisions, hits, items, kept_evidence, verdicts
 from pipelines.policy.levels import LEVELS
 from pipelines.registry.templates import list_references
 from pipelines.reviewing.queue import CaseKey, belongs_to, hits_that_wait

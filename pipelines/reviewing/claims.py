@@ -27,7 +27,7 @@ _SKIP_HOURS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class CaseClaim:
     """Somebody's work on a case. ``looked_at``, ``answered_at``: first shown to them, first answered by them."""
 
     claim_id: str
@@ -48,7 +48,7 @@ class Claim:
         return self.key.case_id
 
 
-def claim_next(workspace: Workspace, queue: Queue, *, actor: str, besides: str | None = None) -> Claim | None:
+def claim_next(workspace: Workspace, queue: Queue, *, actor: str, besides: str | None = None) -> CaseClaim | None:
     """The case that this person has claimed already, else the first that waits for them; None: nothing waits.
 
     ``besides``: the case on their screen, to which this one is the next.
@@ -64,20 +64,20 @@ def claim_next(workspace: Workspace, queue: Queue, *, actor: str, besides: str |
     return None
 
 
-def claim_case(workspace: Workspace, key: CaseKey, *, actor: str) -> Claim:
+def claim_case(workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
     """Claim one case, or go on with it. Raises :class:`StateError` if somebody else has it, or nothing of it waits."""
     with workspace.database.write() as tx:
         return _claim(tx, workspace, key, actor=actor)
 
 
-def open_claim(connection: Connection, case_id: str, *, now: datetime) -> Claim | None:
+def open_claim(connection: Connection, case_id: str, *, now: datetime) -> CaseClaim | None:
     """Who works on the case at this moment."""
     query = sa.select(claims).where(claims.c.case_id == case_id, *_is_open(now))
     row = connection.execute(query).first()
     return None if row is None else _as_claim(row)
 
 
-def open_claims(connection: Connection, *, now: datetime, actor: str | None = None) -> list[Claim]:
+def open_claims(connection: Connection, *, now: datetime, actor: str | None = None) -> list[CaseClaim]:
     """Claims that are open, the oldest first; of this person, or of all."""
     query = sa.select(claims).where(*_is_open(now)).order_by(claims.c.claimed_at, claims.c.claim_id)
     if actor is not None:
@@ -85,7 +85,7 @@ def open_claims(connection: Connection, *, now: datetime, actor: str | None = No
     return [_as_claim(row) for row in connection.execute(query)]
 
 
-def require_claim(connection: Connection, case_id: str, *, actor: str, now: datetime) -> Claim:
+def require_claim(connection: Connection, case_id: str, *, actor: str, now: datetime) -> CaseClaim:
     """This person's open claim on the case. Raises :class:`StateError` without one."""
     claim = open_claim(connection, case_id, now=now)
     if claim is None or claim.actor != actor:
@@ -94,7 +94,7 @@ def require_claim(connection: Connection, case_id: str, *, actor: str, now: date
     return claim
 
 
-def release(workspace: Workspace, case_id: str, *, actor: str, outcome: Outcome) -> Claim:
+def release(workspace: Workspace, case_id: str, *, actor: str, outcome: Outcome) -> CaseClaim:
     """End this person's claim without a decision. Raises :class:`StateError` without one."""
     with workspace.database.write() as tx:
         claim = require_claim(tx, case_id, actor=actor, now=workspace.now())
@@ -102,19 +102,21 @@ def release(workspace: Workspace, case_id: str, *, actor: str, outcome: Outcome)
     return claim
 
 
-def end_claim(tx: Connection, claim: Claim, *, now: datetime, outcome: Outcome, batch_id: str | None = None) -> None:
+def end_claim(
+    tx: Connection, claim: CaseClaim, *, now: datetime, outcome: Outcome, batch_id: str | None = None
+) -> None:
     """End a claim, in the caller's writing transaction."""
     own = sa.update(claims).where(claims.c.claim_id == claim.claim_id)
     tx.execute(own.values(ended_at=now, outcome=outcome, batch_id=batch_id))
 
 
-def note_look(workspace: Workspace, claim: Claim) -> None:
+def note_look(workspace: Workspace, claim: CaseClaim) -> None:
     """Note when the case first was on the person's screen."""
     if claim.looked_at is None:
         _note(workspace, claim, claims.c.looked_at, looked_at=workspace.now())
 
 
-def note_answer(workspace: Workspace, claim: Claim, word: str) -> None:
+def note_answer(workspace: Workspace, claim: CaseClaim, word: str) -> None:
     """Note the first answer, which was given without the score."""
     if claim.answered_at is None:
         now = workspace.now()
@@ -122,14 +124,14 @@ def note_answer(workspace: Workspace, claim: Claim, word: str) -> None:
         _note(workspace, claim, claims.c.answered_at, answered_at=now, first_answer=word, **looked)
 
 
-def last_decided(connection: Connection, *, actor: str, since: datetime) -> Claim | None:
+def last_decided(connection: Connection, *, actor: str, since: datetime) -> CaseClaim | None:
     """The last case that this person decided since then: what undoing would take back."""
     mine = (claims.c.actor == actor, claims.c.outcome == "decided", claims.c.ended_at >= since)
     row = connection.execute(sa.select(claims).where(*mine).order_by(claims.c.ended_at.desc()).limit(1)).first()
     return None if row is None else _as_claim(row)
 
 
-def claim_of_batch(connection: Connection, batch_id: str) -> Claim | None:
+def claim_of_batch(connection: Connection, batch_id: str) -> CaseClaim | None:
     """The claim that ended with this decision."""
     row = connection.execute(sa.select(claims).where(claims.c.batch_id == batch_id)).first()
     return None if row is None else _as_claim(row)
@@ -143,7 +145,7 @@ def judged_since(connection: Connection, *, actor: str, since: datetime) -> list
 
 def _claim_first(
     workspace: Workspace, cases: Sequence[WaitingCase], *, actor: str, besides: str | None
-) -> Claim | None:
+) -> CaseClaim | None:
     """Claim the first of these cases that is free, is for this person, and still waits."""
     with workspace.database.read() as connection:
         now = workspace.now()
@@ -168,7 +170,7 @@ def _for(cases: Sequence[WaitingCase], actor: str, skipped: Sequence[str]) -> It
     )
 
 
-def _claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> Claim:
+def _claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
     now = workspace.now()
     standing = open_claim(tx, key.case_id, now=now)
     if standing is not None and standing.actor == actor:
@@ -179,13 +181,13 @@ def _claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) ->
         raise StateError("nothing of this case waits (any more)")
     over = sa.update(claims).where(claims.c.case_id == key.case_id, claims.c.ended_at.is_(None))
     tx.execute(over.values(ended_at=claims.c.until, outcome="expired"))
-    made = Claim(new_id("claim"), key, actor, claimed_at=now, until=now + workspace.config.review.lease)
+    made = CaseClaim(new_id("claim"), key, actor, claimed_at=now, until=now + workspace.config.review.lease)
     own = {name: getattr(made, name) for name in ("claim_id", "actor", "claimed_at", "until")}
     tx.execute(sa.insert(claims).values(case_id=key.case_id, **key._asdict(), **own))
     return made
 
 
-def _note(workspace: Workspace, claim: Claim, once: sa.Column[Any], **values: Any) -> None:
+def _note(workspace: Workspace, claim: CaseClaim, once: sa.Column[Any], **values: Any) -> None:
     with workspace.database.write() as tx:
         own = sa.update(claims).where(claims.c.claim_id == claim.claim_id, once.is_(None))
         tx.execute(own.values(**values))
@@ -201,6 +203,6 @@ def _is_open(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     return claims.c.ended_at.is_(None), claims.c.until > now
 
 
-def _as_claim(row: Any) -> Claim:
-    same = {name: getattr(row, name) for name in Claim.__dataclass_fields__ if name != "key"}
-    return Claim(key=CaseKey(row.subject_id, row.about), **same)
+def _as_claim(row: Any) -> CaseClaim:
+    same = {name: getattr(row, name) for name in CaseClaim.__dataclass_fields__ if name != "key"}
+    return CaseClaim(key=CaseKey(row.subject_id, row.about), **same)

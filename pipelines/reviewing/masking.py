@@ -8,7 +8,7 @@ from typing import Final
 from pipelines.evidence.passages import Passage
 
 _DOT: Final = "\u2022"
-_WORD: Final = re.compile(r"\w+")
+_WORD: Final = re.compile(r"[^\W_]+")
 
 
 def masked(text: str) -> str:
@@ -24,6 +24,8 @@ def masked_passage(passage: Passage) -> Passage:
 
 
 def _mask(word: str) -> str:
+    if word.isdecimal():
+        return word
     if len(word) <= 2:
         return _DOT * len(word)
     shown = 2 if len(word) > 5 else 1

@@ -19,7 +19,7 @@ from embeddings.faults import guarded
 from embeddings.types import UInt8
 from pipelines.database.tables import items, templates
 from pipelines.decisions.looks import content_now, kept_picture, picture_now, record_look, reference_crop
-from pipelines.evidence.cutting import decoded, widened
+from pipelines.evidence.cutting import decoded, place_in_cut
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.registry.templates import require_kept
@@ -130,11 +130,8 @@ def _closer(pixels: UInt8, row: Any) -> UInt8:
     if row.x1 is None:
         return pixels
     height, width = pixels.shape[:2]
-    box = (row.x1, row.y1, row.x2, row.y2)
-    left, top, right, bottom = widened(box, row)
-    scale = min(width / max(right - left, 1.0), height / max(bottom - top, 1.0))
-    reach = _CLOSE * max(box[2] - box[0], box[3] - box[1]) * scale
-    across, down = ((box[0] + box[2]) / 2 - left) * scale, ((box[1] + box[3]) / 2 - top) * scale
+    left, top, right, bottom = place_in_cut(row, (width, height))
+    reach, across, down = _CLOSE * max(right - left, bottom - top), (left + right) / 2, (top + bottom) / 2
     x1, y1 = max(0, round(across - reach)), max(0, round(down - reach))
     x2, y2 = min(width, round(across + reach)), min(height, round(down + reach))
     return pixels[y1:y2, x1:x2] if x2 > x1 and y2 > y1 else pixels

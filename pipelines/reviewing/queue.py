@@ -22,8 +22,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import decisions
-from pipelines.database.tables import hits, items, requests, verdicts
+from pipelines.database.tables import decisions, hits, items, requests, verdicts
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force, said, verdict_of_hit
 from pipelines.home.actors import identity_of
@@ -93,8 +92,7 @@ def hits_that_wait(connection: Connection, key: CaseKey | None) -> sa.Select[Any
     ``key``: of one case; None: of all.
     """
     found = hits_in_force(moment(connection))
-    joined = found.get_final_froms()[0].join(verdicts, verdict_of_hit())
-    query = found.select_from(joined).where(verdicts.c.verdict == "review", ~said("confirm"))
+    query = found.join(verdicts, verdict_of_hit()).where(verdicts.c.verdict == "review", ~said("confirm"))
     return query if key is None else query.where(hits.c.subject_id == key.subject_id, belongs_to(key.about))
 
 
@@ -163,7 +161,7 @@ def _unsure(connection: Connection, key: CaseKey | None) -> dict[CaseKey, dict[s
     same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
     stands = sa.and_(*same, decisions.c.decision == "unsure", decisions.c.reversed_at.is_(None))
     waiting = hits_that_wait(connection, key)
-    query = waiting.select_from(waiting.get_final_froms()[0].join(decisions, stands)).with_only_columns(
+    query = waiting.join(decisions, stands).with_only_columns(
         hits.c.subject_id, about_of().label("about"), decisions.c.actor
     )
     found: dict[CaseKey, dict[str, int]] = {}

@@ -279,7 +279,8 @@ def _row(
     withdraws: Row[Any] | None = None,
 ) -> dict[str, Any]:
     message_id = f"msg_{secrets.token_hex(16)}"
-    named = {"content_sha256" if name == "content_key" else name: value for name, value in ids.items()}  # as ever
+    # Receivers know the key of the content by its first name.
+    named = {"content_sha256" if name == "content_key" else name: value for name, value in ids.items()}
     data: dict[str, Any] = {**named, "message_id": message_id, "key": key, "action": action, "due_at": _iso(due_at)}
     data["reasons"] = reasons
     data["withdraws"] = withdraws and {"key": withdraws.key, "message_id": withdraws.message_id}

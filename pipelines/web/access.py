@@ -11,6 +11,7 @@ import secrets
 from typing import Final
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from embeddings.errors import DeniedError, InputError
 from pipelines.accounts.accounts import require_name
@@ -19,7 +20,7 @@ from pipelines.accounts.sessions import session_of
 from pipelines.home.actors import on_pages
 from pipelines.home.workspace import Workspace
 from pipelines.settings.config_review import ReviewConfig
-from pipelines.web.routes import Person, Route
+from pipelines.web.routes import Route, User
 
 SESSION_COOKIE: Final = "likeness_session"
 PAGE_COOKIE: Final = "likeness_page"
@@ -28,7 +29,7 @@ FORM_FIELD: Final = "csrf"
 OWN_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
-def identify(request: Request, workspace: Workspace) -> tuple[Person | None, str | None]:
+def identify(request: Request, workspace: Workspace) -> tuple[User | None, str | None]:
     """Who asks, and the token of their session. (None, None): nobody who is known.
 
     Raises :class:`DeniedError` for a request that has to come through a proxy and does not.
@@ -40,7 +41,7 @@ def identify(request: Request, workspace: Workspace) -> tuple[Person | None, str
     session = session_of(workspace, token) if token else None
     if session is None:
         return None, None
-    return Person(session.account, session.actor, session.roles, session.session_id), token
+    return User(session.account, session.actor, session.roles, session.session_id), token
 
 
 def form_secret(token: str | None, page_cookie: str | None) -> str:
@@ -48,11 +49,11 @@ def form_secret(token: str | None, page_cookie: str | None) -> str:
     return hashlib.sha256(f"form:{token or page_cookie or secrets.token_hex(16)}".encode()).hexdigest()
 
 
-def may(person: Person | None, route: Route) -> bool:
+def may(user: User | None, route: Route) -> bool:
     """Whether this person may ask for the route at all; what it shows of which object, the page decides."""
     if None in route.roles:
         return True
-    return person is not None and bool(person.roles & route.roles)
+    return user is not None and bool(user.roles & route.roles)
 
 
 def require_own_form(request: Request, config: ReviewConfig, *, given: str, expected: str) -> None:
@@ -64,13 +65,19 @@ def require_own_form(request: Request, config: ReviewConfig, *, given: str, expe
         raise DeniedError("the form is not from this session: go back, load the page again, and repeat it")
 
 
+def set_cookie(response: Response, name: str, value: str, workspace: Workspace) -> None:
+    """Set a cookie that no script reads and no other site sends; until the browser is closed."""
+    secure = workspace.config.review.https
+    response.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")
+
+
 def is_known_host(host: str, config: ReviewConfig) -> bool:
     """Whether a ``Host`` header names these pages. Another name may be one that somebody pointed at this machine."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
     return name.lower() in (*OWN_HOSTS, *(own.lower() for own in config.hosts))
 
 
-def _vouched_for(request: Request, config: ReviewConfig) -> Person:
+def _vouched_for(request: Request, config: ReviewConfig) -> User:
     address = request.client.host if request.client else ""
     if address not in config.proxy_addresses:
         raise DeniedError("these pages are reached through the proxy alone")
@@ -83,4 +90,4 @@ def _vouched_for(request: Request, config: ReviewConfig) -> Person:
     except InputError:
         raise DeniedError("the proxy names an account that cannot be one") from None
     words = "".join(listed).replace(",", " ").split()
-    return Person(name, on_pages(name), known_roles(words))
+    return User(name, on_pages(name), known_roles(words))

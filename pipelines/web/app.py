@@ -11,7 +11,6 @@ import logging
 import secrets
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl, quote
@@ -30,7 +29,7 @@ from pipelines.web import access
 from pipelines.web.headers import Guarded
 from pipelines.web.pages import ALL_ROUTES
 from pipelines.web.render import Templates
-from pipelines.web.routes import Desk, MissingError, Person, Route, Visit
+from pipelines.web.routes import Desk, MissingError, Route, Visit
 
 LOGGER: Final = logging.getLogger(__name__)
 MOST_FORM: Final = 1 << 16
@@ -99,7 +98,7 @@ def _serve(
     try:
         workspace = opener()
         visit = _visit(desk, workspace, request, form)
-        if not access.may(visit.person, route):
+        if not access.may(visit.user, route):
             return _turned_away(visit)
         if request.method == "POST":
             given = form.get(access.FORM_FIELD, "")
@@ -112,11 +111,11 @@ def _serve(
 
 
 def _visit(desk: Desk, workspace: Workspace, request: Request, form: ImmutableMultiDict[str, str]) -> Visit:
-    person, token = access.identify(request, workspace)
+    user, token = access.identify(request, workspace)
     return Visit(
         desk=desk,
         workspace=workspace,
-        person=person,
+        user=user,
         method=request.method,
         path=request.url.path,
         query=ImmutableMultiDict(request.query_params.multi_items()),
@@ -139,20 +138,14 @@ def _browser(request: Request) -> str:
 def _remember_browser(request: Request, response: Response, workspace: Workspace) -> None:
     fresh = getattr(request.state, "browser", None)
     if fresh is not None and response.media_type == "text/html":
-        set_cookie(response, access.PAGE_COOKIE, fresh, workspace)
-
-
-def set_cookie(response: Response, name: str, value: str, workspace: Workspace) -> None:
-    """Set a cookie that no script reads and no other site sends; until the browser is closed."""
-    secure = workspace.config.review.https
-    response.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")
+        access.set_cookie(response, access.PAGE_COOKIE, fresh, workspace)
 
 
 def _turned_away(visit: Visit) -> Response:
     """For somebody who may not: to the entrance if they have not come in and only read."""
-    if visit.person is None and visit.method == "GET" and not visit.wants_json:
+    if visit.user is None and visit.method == "GET" and not visit.wants_json:
         return visit.go(f"/login?next={quote(visit.path, safe='/')}")
-    status = 401 if visit.person is None else 403
+    status = 401 if visit.user is None else 403
     return _error_page(
         visit, status, "You have to come in first." if status == 401 else "Your roles do not allow this."
     )
@@ -186,7 +179,4 @@ def _failed(desk: Desk, opener: Callable[[], Workspace], request: Request, error
 def _error_page(visit: Visit, status: int, words: str) -> Response:
     if visit.wants_json:
         return JSONResponse({"error": words}, status_code=status)
-    shown: Person | None = visit.person
-    return replace(visit, person=shown).page(
-        "error.html.j2", status=status, phrase=HTTPStatus(status).phrase, problem=words
-    )
+    return visit.page("error.html.j2", status=status, phrase=HTTPStatus(status).phrase, problem=words)

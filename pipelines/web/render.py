@@ -82,9 +82,9 @@ class Templates:
 
     def render(self, template: str, visit: Visit, facts: dict[str, Any]) -> str:
         """The whole page as text."""
-        nav = [route for route in visit.desk.nav if visit.person and visit.person.roles & route.roles]
+        nav = [route for route in visit.desk.nav if visit.user and visit.user.roles & route.roles]
         now: datetime = visit.workspace.now()
-        common = {"visit": visit, "person": visit.person, "csrf": visit.csrf, "nav": nav, "now": now}
+        common = {"visit": visit, "user": visit.user, "csrf": visit.csrf, "nav": nav, "now": now}
         return self._environment.get_template(template).render(**common, **facts)
 
 

@@ -44,7 +44,7 @@ class MissingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class User:
     """Who asks. ``actor``: as decisions and the audit chain have it; ``session_id`` None: a proxy vouches for them."""
 
     name: str
@@ -111,7 +111,7 @@ class Visit:
 
     desk: Desk
     workspace: Workspace
-    person: Person | None
+    user: User | None
     method: str
     path: str
     query: ImmutableMultiDict[str, str]
@@ -126,24 +126,24 @@ class Visit:
         return self.who.actor
 
     @property
-    def who(self) -> Person:
+    def who(self) -> User:
         """Who asks, on routes that are not for anybody."""
-        if self.person is None:
+        if self.user is None:
             raise MissingError("nobody has come in")
-        return self.person
+        return self.user
 
     def has(self, *roles: Role) -> bool:
         """Whether the person has any of these roles."""
-        return self.person is not None and bool(self.person.roles & set(roles))
+        return self.user is not None and bool(self.user.roles & set(roles))
 
     @cached_property
     def preferences(self) -> Preferences:
         """How the person likes the pages."""
         config = self.workspace.config.review
-        if self.person is None:
+        if self.user is None:
             return Preferences(blur=config.blur, grey=config.grey, keys_on=False)
         with self.workspace.database.read() as connection:
-            return read_preferences(connection, self.person.actor, config)
+            return read_preferences(connection, self.user.actor, config)
 
     def page(self, template: str, *, status: int = 200, **facts: Any) -> Response:
         """A page of a template."""

@@ -30,9 +30,11 @@ def serve(environment: Environment, *, host: str, port: int, ready: Callable[[st
         import uvicorn
 
         from pipelines.web.app import create_app
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("pipelines"):
+            raise
         raise NotReadyError(
-            f"the pages need the extra `review` (pip install 'likeness[review]'): {error.name}"
+            f"the pages need the extra `review` (pip install 'likeness[review]'): no {error.name}"
         ) from None
     kept = KeptWorkspace(open_workspace)
     app = create_app(lambda: kept.workspace(environment))

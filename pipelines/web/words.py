@@ -122,7 +122,7 @@ def scope(hits: int, marked: int) -> str:
 
 
 def person_short(subject_id: str) -> str:
-    """A subject's id, short enough to tell people on a screen apart: ``Person 95d9``."""
+    """A subject's id, short enough to tell people on a screen apart: ``User 95d9``."""
     return f"Person {subject_id.rpartition('_')[2][:4]}"
 
 

@@ -19,7 +19,7 @@ from pipelines.evidence.passages import Passage
 from pipelines.reviewing.answering import Foreseen, foresee
 from pipelines.reviewing.case import CaseFacts, CaseHit, HitScore, read_case, read_scores
 from pipelines.reviewing.claims import (
-    Claim,
+    CaseClaim,
     claim_case,
     claim_next,
     judged_since,
@@ -120,7 +120,7 @@ def case_shown(visit: Visit, case_id: str) -> Response:
     return Response(status_code=204)
 
 
-def own_claim(visit: Visit, case_id: str) -> Claim:
+def own_claim(visit: Visit, case_id: str) -> CaseClaim:
     """The person's open claim on a case. Whoever has none learns nothing of the case."""
     with visit.workspace.database.read() as connection:
         claim = open_claim(connection, case_id, now=visit.workspace.now())
@@ -147,7 +147,7 @@ class CaseView:
     hits: tuple[CaseHit, ...]
 
     @classmethod
-    def of(cls, visit: Visit, claim: Claim, facts: CaseFacts) -> CaseView:
+    def of(cls, visit: Visit, claim: CaseClaim, facts: CaseFacts) -> CaseView:
         """Read the address; what makes no sense there is as if it were not said."""
         by_id = {hit.hit_id: hit for hit in facts.hits}
         hit = by_id.get(visit.query.get("hit", ""), facts.hits[0])
@@ -260,7 +260,7 @@ def _hides(visit: Visit) -> bool:
     return visit.workspace.config.review.hide_scores
 
 
-def _scores(visit: Visit, claim: Claim, facts: CaseFacts) -> dict[str, HitScore]:
+def _scores(visit: Visit, claim: CaseClaim, facts: CaseFacts) -> dict[str, HitScore]:
     """How strong the hits are, once the person has answered without knowing; else nothing."""
     if _hides(visit) and claim.first_answer is None:
         return {}

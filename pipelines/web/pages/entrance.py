@@ -33,7 +33,7 @@ def first_page(visit: Visit) -> Response:
 def login_page(visit: Visit) -> Response:
     """The form of a login."""
     _require_local(visit)
-    if visit.person is not None:
+    if visit.user is not None:
         return visit.go("/")
     return visit.page("login.html.j2", next=_next(visit.query.get("next", "/")), name="", problem=None)
 
@@ -41,8 +41,6 @@ def login_page(visit: Visit) -> Response:
 @ROUTES.route("POST", "/login", roles=ANYBODY)
 def login(visit: Visit) -> Response:
     """Begin a session, or say that something was wrong, and not what."""
-    from pipelines.web.app import set_cookie  # it knows the pages
-
     _require_local(visit)
     name = visit.form.get("name", "").strip().lower()
     try:
@@ -51,7 +49,7 @@ def login(visit: Visit) -> Response:
         again = {"next": _next(visit.form.get("next", "/")), "name": name[:128], "problem": str(error)}
         return visit.page("login.html.j2", status=403, **again)
     response = visit.go(_next(visit.form.get("next", "/")))
-    set_cookie(response, access.SESSION_COOKIE, token, visit.workspace)
+    access.set_cookie(response, access.SESSION_COOKIE, token, visit.workspace)
     response.delete_cookie(access.PAGE_COOKIE, path="/")
     return response
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from pipelines.decisions.looks import reveal_all
 from pipelines.reviewing.case import CaseHit, read_case
-from pipelines.reviewing.claims import Claim
+from pipelines.reviewing.claims import CaseClaim
 from pipelines.reviewing.masking import masked_passage
 from pipelines.reviewing.pictures import NOT_SHOWN, Shown, Veil, show_face, show_other, show_reference, show_whole
 from pipelines.text.visible import visible
@@ -77,7 +77,7 @@ def sentence(visit: Visit, case_id: str, hit_id: str) -> Response:
     return JSONResponse([visible(part) for part in (passage.before, passage.term, passage.after)])
 
 
-def _own_hit(visit: Visit, case_id: str, hit_id: str) -> tuple[Claim, CaseHit]:
+def _own_hit(visit: Visit, case_id: str, hit_id: str) -> tuple[CaseClaim, CaseHit]:
     """A hit of the person's own case."""
     claim = own_claim(visit, case_id)
     with visit.workspace.database.read() as connection:

@@ -113,6 +113,7 @@ def press(page: Page, key: str, *, then: str) -> None:
 
 def begin(page: Page) -> str:
     page.goto("/cases")
+    page.wait_for_selector("form[action='/cases/next'] button:focus")
     with page.expect_navigation():
         page.keyboard.press("Enter")
     return judging(page)

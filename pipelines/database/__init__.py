@@ -24,6 +24,7 @@ from embeddings.errors import ConfigError, CorruptionError, NotReadyError, State
 from pipelines.database import calibrations as calibrations  # completes the metadata
 from pipelines.database import days as days  # completes the metadata
 from pipelines.database import evidence as evidence  # completes the metadata
+from pipelines.database import pooling as pooling  # completes the metadata
 from pipelines.database import tables
 from pipelines.database.accounting import Account, listen
 from pipelines.database.parts import parts
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import alembic.config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0013"
+HEAD = "0015"
 """The newest revision under ``migrations/versions``, so that opening a database need not load Alembic to learn it."""
 _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer takes
 

@@ -27,7 +27,7 @@ state = sa.Table(
 )
 """Single facts: ``registry_version``, ``seed_version``, ``key_check``, ``watermark``, ``endpoint_stopped``,
 ``audit_head``, ``last_seen_time``, ``weighed_by``, ``calibration:<model>``, ``licence_accepted:<pack>``,
-``registry_rescan``, ``evidence_rescan``, ``request_counts``, ``seal``, ``sealed_columns``."""
+``registry_rescan``, ``evidence_rescan``, ``request_counts``, ``pool_number``, ``seal``, ``sealed_columns``."""
 
 items = sa.Table(
     "items",
@@ -250,7 +250,7 @@ hits = sa.Table(
     sa.Column("content_sha256", sa.String(64), nullable=False),
     sa.Column("subject_id", sa.String, nullable=False, index=True),
     sa.Column("template_id", sa.String),
-    sa.Column("tier", sa.String, nullable=False),  # face, exact, header, text
+    sa.Column("tier", sa.String, nullable=False),  # face, pooled_face, exact, header, text
     sa.Column("band", sa.String, nullable=False),
     sa.Column("score", sa.Float, nullable=False),
     sa.Column("threshold", sa.Float, nullable=False),
@@ -276,6 +276,8 @@ hits = sa.Table(
     sa.Column("judged_at", UTCDateTime),
     sa.Column("lapsed_at", UTCDateTime),
     sa.Column("dropped_at", UTCDateTime),
+    sa.Column("alone_score", sa.Float),
+    sa.Column("pictures", sa.Integer),
 )
 """Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do.
 ``lapsed_at``: when the thresholds in force came to be above its score, so that it does not count; null: they are not.
@@ -285,6 +287,9 @@ Only a face has template, frame, box and shard. ``place``: where a name stands (
 which fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the very words,
 sealed under the subject's key. ``model_id``: of the face pack, the matcher of names, or the hash. ``dropped_at``: since
 when the reference or the name that made it is not the subject's any more; it does not count until it is found again.
+
+A ``pooled_face`` is on each of the ``pictures`` whose faces were pooled: ``content_sha256`` is the digest of the pool,
+``place`` the model that they belong to, ``score`` the pool's, ``alone_score`` that of this picture's own face.
 """
 
 verdicts = sa.Table(

@@ -62,7 +62,7 @@ def pool_faces(
         vector = pooled_vector(left[chosen], weighed[chosen])
         if vector is not None:
             pools.append(Pool(tuple(int(row) for row in places[chosen]), vector))
-        places, left, weighed, numbers = (side[~near] for side in (places, left, weighed, numbers))
+        places, left, weighed, numbers = places[~near], left[~near], weighed[~near], numbers[~near]
     return pools
 
 
@@ -72,7 +72,8 @@ def pooled_vector(vectors: Float32, weights: npt.NDArray[np.float64]) -> Float32
     One vector is its own mean. None where the vectors cancel each other out.
     """
     if len(vectors) == 1:
-        return vectors[0]
+        only: Float32 = vectors[0]
+        return only
     total = np.zeros(vectors.shape[1], dtype=np.float64)
     for vector, weight in zip(vectors, weights, strict=True):
         total += weight * vector.astype(np.float64)
@@ -94,8 +95,8 @@ def distinct_pictures(hashes: Mapping[str, str | None], *, distance: int) -> dic
         if pdq is None:
             continue
         bits = np.frombuffer(bytes.fromhex(pdq), dtype=np.uint8)
-        near = np.flatnonzero(np.bitwise_count(np.stack(kept) ^ bits).sum(axis=1) <= distance) if kept else ()
-        if len(near):
+        near = np.flatnonzero(np.bitwise_count(np.stack(kept) ^ bits).sum(axis=1) <= distance).tolist() if kept else []
+        if near:
             numbers[content] = owners[near[0]]
         else:
             kept.append(bits)

@@ -40,9 +40,9 @@ pools = sa.Table(
 )
 """Faces of one person in two or more distinct pictures of a model by one uploader. ``number`` rises and is given once.
 
-``digest``: of the pooled faces; what a hit and a decision name. ``sealed_vector``: null: not kept, and pooled again from
-its pictures when it is needed. ``oldest_at``: when the oldest of its faces was embedded. ``covered_version``: every
-subject that was active at this registry version was compared when it was pooled, at ``covered_threshold``."""
+``digest``: of the pooled faces; what a hit and a decision name. ``sealed_vector``: null: not kept, and pooled again
+from its pictures when it is needed. ``oldest_at``: when the oldest of its faces was embedded. ``covered_version``:
+every subject that was active at this registry version was compared when it was pooled, at ``covered_threshold``."""
 
 pool_faces = sa.Table(
     "pool_faces",

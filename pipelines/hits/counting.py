@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from pipelines.database.evidence import decisions, seeds
 from pipelines.database.in_force import ACTIVE, is_in_force
+from pipelines.database.pooling import pool_faces, pools
 from pipelines.database.tables import hits, items, outbox, subjects, verdicts
 from pipelines.policy import BOUNTIES
 from pipelines.takedown.outbox import not_taken_back
@@ -18,6 +19,10 @@ KEY = ("item_id", "content_sha256", "subject_id")
 """What a verdict and a takedown are about."""
 MODELS = ("model", *BOUNTIES)
 """Kinds of items that pictures may belong to."""
+POOLED: Final = "pooled_face"
+"""The tier of what faces of several pictures show together."""
+FACES: Final = ("face", POOLED)
+"""Tiers whose scores are similarities of faces."""
 SAME_FINGERPRINT: Final = ("subject_id", "kind", "digest", "model_id")
 """Columns in which seeds of one fingerprint agree, whichever confirmation left them."""
 
@@ -35,13 +40,14 @@ def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_t
     For what is judged and stored, which no end of a consent may undo. Whoever shows hits or acts on them asks for
     :func:`hits_in_force`.
 
-    A text counts while the item has it, everything else while the item has that content. Nothing that somebody rejected
+    A text counts while the item has it, a pooled face while every picture of its pool is what it was, everything else
+    while the item has that content. Nothing that somebody rejected
     counts, nor what matches a seed that was revoked, nor what a reference or name made that is not the subject's any
     more (``dropped_at``). ``content_key`` is what a verdict names: the content, or the text of an item without any;
     ``model`` is what the item belongs to.
 
     A face hit of earlier models no longer counts once the models of the item's present vectors have found the same
-    person in the same content, no less strongly. See :mod:`pipelines.runs.backfill`.
+    person in the same content, no less strongly, and so with pools. See :mod:`pipelines.runs.backfill`.
 
     Nor does a face that scores below the thresholds in force, unless a person confirmed it.
 
@@ -49,7 +55,8 @@ def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_t
     ``removed_too``: also what was in items that are gone because of a message that was sent.
     """
     digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
-    present = sa.and_(digest == hits.c.content_sha256, items.c.live)
+    same_content = sa.and_(hits.c.tier != POOLED, digest == hits.c.content_sha256)
+    present = sa.and_(items.c.live, sa.or_(same_content, sa.and_(hits.c.tier == POOLED, _is_in_whole_pool())))
     key = content_key()
     if removed_too:
         present, key = sa.or_(present, _is_removed_by_us()), sa.func.coalesce(key, hits.c.content_sha256)
@@ -62,6 +69,37 @@ def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_t
     return counted.select_from(hits.join(items, same).join(subjects, active)).where(
         hits.c.dropped_at.is_(None), ~_taken_over(), *only
     )
+
+
+def _is_in_whole_pool() -> sa.ColumnElement[bool]:
+    """Condition on ``hits``: the pool that it is of is stored, its item is in it, and all of its pictures are there."""
+    own, any_of = pool_faces.alias("own_face"), pool_faces.alias("any_face")
+    broken = sa.select(any_of.c.number).where(any_of.c.number == pools.c.number, is_gone_from_pool(any_of, pools))
+    return (
+        sa.select(pools.c.number)
+        .select_from(pools.join(own, own.c.number == pools.c.number))
+        .where(
+            own.c.item_id == hits.c.item_id,
+            pools.c.digest == hits.c.content_sha256,
+            pools.c.model_id == hits.c.model_id,
+        )
+        .where(~broken.correlate(pools).exists())
+        .correlate(hits)
+        .exists()
+    )
+
+
+def is_gone_from_pool(of: sa.FromClause, pool: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Condition on faces of pools: the item is gone, has other content, or belongs to another model or uploader."""
+    there = items.alias("pooled_item")
+    same = sa.and_(
+        there.c.item_id == of.c.item_id,
+        there.c.live,
+        there.c.content_sha256 == of.c.content_sha256,
+        model_of_item(there) == pool.c.model,
+        there.c.uploader.is_not_distinct_from(pool.c.uploader),
+    )
+    return sa.and_(of.c.number == pool.c.number, ~sa.select(there.c.item_id).where(same).correlate(of, pool).exists())
 
 
 def _is_removed_by_us() -> sa.ColumnElement[bool]:
@@ -134,16 +172,18 @@ def is_rejected() -> sa.ColumnElement[bool]:
 def _taken_over() -> sa.ColumnElement[bool]:
     """Condition on ``hits`` joined with ``items``: a hit of the item's present models, no weaker, says the same."""
     newer = hits.alias("newer")
+    by_face = sa.and_(newer.c.tier == "face", newer.c.content_sha256 == items.c.content_sha256)
+    of_newer = (pools.c.digest == newer.c.content_sha256, pools.c.model_id == newer.c.model_id)
+    stored = sa.select(pools.c.number).where(*of_newer).correlate(newer).exists()
     found = sa.select(newer.c.hit_id).where(
         newer.c.item_id == hits.c.item_id,
-        newer.c.content_sha256 == hits.c.content_sha256,
+        sa.or_(by_face, sa.and_(hits.c.tier == POOLED, newer.c.tier == POOLED, stored)),
         _subject_of(newer) == hits.c.subject_id,
-        newer.c.tier == "face",
         newer.c.dropped_at.is_(None),
         newer.c.model_id == items.c.model_id,
         sa.or_(newer.c.band == "strong", hits.c.band == "review"),
     )
-    return sa.and_(hits.c.tier == "face", hits.c.model_id != items.c.model_id, found.correlate(hits, items).exists())
+    return sa.and_(hits.c.tier.in_(FACES), hits.c.model_id != items.c.model_id, found.correlate(hits, items).exists())
 
 
 def is_revoked() -> sa.ColumnElement[bool]:

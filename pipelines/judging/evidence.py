@@ -14,7 +14,16 @@ from indexes.thresholds import Thresholds
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
-from pipelines.hits.counting import hits_in_force, is_rejected, live_hits, model_of_item, owner_of_item, said
+from pipelines.hits.counting import (
+    FACES,
+    POOLED,
+    hits_in_force,
+    is_rejected,
+    live_hits,
+    model_of_item,
+    owner_of_item,
+    said,
+)
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.policy import Band, Context, Evidence, Policy, band_of
@@ -83,13 +92,16 @@ class Weighing:
 
     policy: Policy
     thresholds: Thresholds
+    pooled: Thresholds
+    """Those of pooled faces."""
     model_id: str
 
 
 def weighing(workspace: Workspace, connection: Connection, policy: Policy | None = None) -> Weighing:
     """By the policy in force, or by another one."""
     policy = policy or workspace.policy
-    return Weighing(policy, workspace.thresholds_at(connection, policy=policy), workspace.model_id)
+    single = workspace.thresholds_at(connection, policy=policy)
+    return Weighing(policy, single, workspace.pooled_thresholds_at(connection, policy=policy), workspace.model_id)
 
 
 def evidence_of(
@@ -125,19 +137,29 @@ def _band(row: Any, by: Weighing) -> Band | None:
     """
     if row.tier in ("header", "text"):
         return by.policy.text_band(row.place, row.match)
-    if row.tier == "face" and row.model_id == by.model_id:
-        return band_of(row.score, by.thresholds) if row.score >= by.thresholds.review else None
-    if row.place == "pdq" and row.score < pdq_score(by.policy.settings.takedown.duplicate_distance):
+    if row.tier in FACES and row.model_id == by.model_id:
+        thresholds = by.pooled if row.tier == POOLED else by.thresholds
+        return band_of(row.score, thresholds) if row.score >= thresholds.review else None
+    if (
+        row.tier == "exact"
+        and row.place == "pdq"
+        and row.score < pdq_score(by.policy.settings.takedown.duplicate_distance)
+    ):
         return None
     band: Band = row.band
     return band
 
 
 def _evidence(row: Any, band: Band | None) -> Evidence:
+    of_pool = {"pool": row.content_sha256 if row.tier == POOLED else None, "pictures": row.pictures}
     same = ("hit_id", "item_id", "kind", "tier", "score", "threshold", "threshold_source", "model_id", "pdq")
     more = ("template_id", "place", "match", "seed_id", "seed_share", "uploader")
     values = {name: row._mapping[name] for name in (*same, *more)}
-    values |= {"confirmed": bool(row.confirmed), "by_owner": is_by_owner(row), "seed_firm": bool(row.seed_firm)}
+    values |= of_pool | {
+        "confirmed": bool(row.confirmed),
+        "by_owner": is_by_owner(row),
+        "seed_firm": bool(row.seed_firm),
+    }
     return Evidence(**values, content_sha256=row.content_key, band=band)
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 from pipelines.policy.schema import Band, PolicyFile
 
-Tier = Literal["exact", "face", "header", "text"]
+Tier = Literal["exact", "face", "pooled_face", "header", "text"]
 BOUNTIES = ("bounty", "bounty_entry")
 
 
@@ -55,6 +55,10 @@ class Evidence:
     """
     seed_share: float | None = None
     """Of tier ``exact``: what share of the confirmed picture the confirmed face fills; None: not known."""
+    pool: str | None = None
+    """Of tier ``pooled_face``: the digest of the faces that were pooled, the same in each picture of the pool."""
+    pictures: int | None = None
+    """Of tier ``pooled_face``: how many different pictures were pooled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,13 +45,17 @@ class ModelJudgement:
 class _Found:
     """What the model's own uploader posted. ``strong``: pictures with a strong face; ``model_named`` and
     ``picture_named``: a strong name stands in the model's own texts or header, or in a picture's; ``fills_share``:
-    strong faces are in enough of the ``images``."""
+    strong faces are in enough of the ``images``. ``pooled``: different pictures that together show a strong face;
+    ``pool_fills_share``: those are enough of them; ``pool_confirmed``: somebody confirmed what they show together."""
 
     images: int
     strong: int
     model_named: bool
     picture_named: bool
     fills_share: bool
+    pooled: int
+    pool_fills_share: bool
+    pool_confirmed: bool
 
     @classmethod
     def of(cls, model: str, evidence: Sequence[Evidence], *, images: int, share: float) -> _Found:
@@ -59,12 +63,16 @@ class _Found:
         names = of_tier(own, "header", "text", strong=True)
         strong = len({hit.item_id for hit in of_tier(own, "face", strong=True)})
         images = max(images, strong)
+        pooled = max((hit.pictures or 0 for hit in of_tier(own, "pooled_face", strong=True)), default=0)
         return cls(
             images=images,
             strong=strong,
             model_named=any(hit.item_id == model for hit in names),
             picture_named=any(hit.item_id != model for hit in names),
             fills_share=strong >= share * images,
+            pooled=pooled,
+            pool_fills_share=pooled >= share * images,
+            pool_confirmed=any(hit.confirmed for hit in of_tier(own, "pooled_face")),
         )
 
 
@@ -100,7 +108,7 @@ def judge_model(
     images = max(images, len(best_by_item))
     own = [hit for hit in evidence if hit.item_id == model]
     verdict: ModelVerdict = "likeness_model"
-    if any(hit.confirmed for hit in own):
+    if found.pool_confirmed or any(hit.confirmed for hit in own):
         rule = "confirmed_by_person"
     elif has_condemned_copy(own, settings):
         rule = "copy_of_confirmed"
@@ -108,6 +116,13 @@ def judge_model(
         rule = "strong_face_in_distinct_images"
     elif found.strong and settings.model.named and (found.model_named or (found.picture_named and found.fills_share)):
         rule = "strong_face_with_name"
+    elif (
+        settings.pooled.corroborates
+        and found.pooled >= settings.model.distinct_images
+        and found.pool_fills_share
+        and (found.strong or (found.model_named and settings.model.named))
+    ):
+        rule = "pooled_face_corroborated"
     elif any(hit.kind in BOUNTIES for hit in of_tier(own, "text", strong=True)):
         verdict, rule = "suspected", "bounty_names_person"
     elif any(hit.band is not None for hit in evidence):
@@ -152,6 +167,7 @@ def _facts(
         "own_images": found.images,
         "own_images_with_strong_face": found.strong,
         "own_distinct_images": own_distinct,
+        "own_images_pooled": found.pooled,
         "images_with_face": judgement.images_with_face,
         "distinct_images": judgement.distinct_images,
         "distinct_images_needed": needed.distinct_images,

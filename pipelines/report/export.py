@@ -53,6 +53,8 @@ HIT_SCHEMA: Final = pa.schema(
         pa.field("y2", pa.float64()),
         pa.field("detector_score", pa.float64()),
         pa.field("view", pa.string()),
+        pa.field("pictures", pa.int32()),
+        pa.field("alone_score", pa.float64()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("model_id", pa.string(), nullable=False),

@@ -120,6 +120,7 @@ def _environment(facts: ReportFacts) -> jinja2.Environment:
         "model_rule_words": words.model_rule_words,
         "evidence_words": words.evidence_words,
         "match_words": words.match_words,
+        "pool_words": words.pool_words,
         "request_words": words.request_words,
         "miniature": miniature,
         "time_left": lambda due_at: words.time_left(due_at, facts.written_at),

@@ -10,7 +10,8 @@ A dead row is never found, from the transaction that made it dead on. Compaction
 - small shards of one model are merged up to ``shard_bytes``, those compared with everybody apart from the others;
 - of those that keep nothing only the rows in the database, up to as many faces as a batch has items.
 
-What the headers of model files said goes with the last live item that has them.
+What the headers of model files said goes with the last live item that has them. So do the vectors of pools that a
+picture is missing of.
 
 One transaction lists the new shard, moves the items that are still there, and unlists the old shards; then their files
 are deleted. A process that dies before it leaves new files that nobody lists, one that dies after it old ones: the next
@@ -100,10 +101,13 @@ def compact(
     A sweep that waits has its turn after each shard that is written.
     """
     from pipelines.corpus.retention import let_go
+    from pipelines.matching.pool_ends import forget_broken, let_go_of_vectors
 
     started = time.monotonic()
     run_id = begin_run(workspace, kind="compaction", day=None, run_id=run_id)
     let_go(workspace)
+    let_go_of_vectors(workspace)
+    forget_broken(workspace)
     with turn(workspace):
         leavings = remove_leavings(workspace)
         before = hold(workspace)

@@ -28,6 +28,7 @@ from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_
 from pipelines.evidence.passages import Passage, find_passage
 from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import hits_in_force, verdict_of_hit
+from pipelines.hits.pooled import PooledPicture, pictures_of_pool
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
@@ -44,7 +45,8 @@ class HitExplained:
     """Everything that explains a hit (I10), whether or not it is in force.
 
     ``facts``: the hit's own row; ``reasons``: of the verdict on its item and subject, if there is one; ``decisions``:
-    what people said of it, the newest first; ``has_term``: whether :func:`reveal` has words to show; ``kept``: what was
+    what people said of it, the newest first; ``pool``: of a pooled face, the pictures that were compared together;
+    ``has_term``: whether :func:`reveal` has words to show; ``kept``: what was
     put aside of it.
     """
 
@@ -60,6 +62,7 @@ class HitExplained:
     decisions: tuple[Decision, ...]
     has_term: bool
     kept: KeptFacts | None = None
+    pool: tuple[PooledPicture, ...] = ()
 
 
 def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
@@ -90,6 +93,7 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
         decisions=tuple(decisions_on(connection, **about)),
         has_term=row.sealed_term is not None,
         kept=read_kept(connection, hit_id),
+        pool=pictures_of_pool(connection, hit_id),
     )
 
 

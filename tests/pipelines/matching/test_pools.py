@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from pipelines.database.pooling import pool_faces, pooled_items, pools
 from pipelines.database.tables import items
 from pipelines.decisions.decide import decide
+from pipelines.decisions.looks import explain_hit
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 from pipelines.home.workspace import Workspace
@@ -22,9 +23,11 @@ from pipelines.runs.compaction import compact
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import require_complete, sweep
 from tests.conftest import Clock, believe_the_clock
+from tests.embeddings.model_files import model_file
 from tests.fakes import WHITE, person
+from tests.pipelines.calibration.stored import in_force
 from tests.pipelines.matching.pooling_scene import drawn, post, see_drawings
-from tests.platform_actions import agree, ask_for_removal, enrol, source_of
+from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
 
 
 @pytest.fixture
@@ -257,3 +260,40 @@ def test_a_dropped_reference_takes_its_pools_with_it(scene: Workspace, uploads: 
         settle_dropped(tx, scene, dropped.pairs)
     assert pooled(scene) == []
     assert len(dropped.hits) == 3
+
+
+def test_the_thresholds_of_pools_are_those_of_faces_until_a_calibration_measured_pools(
+    scene: Workspace, uploads: Path
+) -> None:
+    enrol(scene, person(1))
+    for number in range(3):
+        post(uploads, f"a{number}", drawn(1, number))
+    (hit, *_) = night(scene, uploads)
+    assert hit.threshold == pytest.approx(0.363)
+    assert "as for one face" in hit.threshold_source
+    in_force(scene, review=0.363, strong=0.5, pooled=(0.38, 0.5))
+    assert night(scene, uploads) == [], "0.374 is below the threshold of pools now"
+    post(uploads, "a3", drawn(1, 3))
+    (hit, *_) = night(scene, uploads)
+    assert (hit.threshold, hit.pictures) == (pytest.approx(0.38), 4)
+    assert "of pools of 3" in hit.threshold_source
+
+
+def test_a_pool_says_which_pictures_it_is_of_and_what_each_scores_alone(scene: Workspace, uploads: Path) -> None:
+    enrol(scene, person(1))
+    for number in range(3):
+        post(uploads, f"a{number}", drawn(1, number))
+    (hit, *_) = night(scene, uploads)
+    with scene.database.read() as connection:
+        explained = explain_hit(connection, hit.hit_id)
+    assert [picture.item_id for picture in explained.pool] == ["a0.png", "a1.png", "a2.png"]
+    for picture in explained.pool:
+        assert picture.alone_score == pytest.approx(0.305, abs=1e-3)
+        assert picture.hit_id is not None
+        assert picture.weight == pytest.approx(0.9 * 64 / 112)
+    _delete(uploads, "a1")
+    night(scene, uploads)
+    with scene.database.read() as connection:
+        later = explain_hit(connection, hit.hit_id)
+    assert not later.in_force
+    assert [picture.item_id for picture in later.pool] == ["a0.png", "a1.png", "a2.png"], "it still explains itself"

@@ -66,6 +66,14 @@ def see_drawings(workspace: Workspace, *, likeness: float = LIKENESS, model_id: 
     workspace.models = models  # type: ignore[misc]
 
 
-def post(folder: Path, name: str, *colours: Colour, model: str | None = "m", uploader: str | None = "u") -> str:
-    """Put a picture of these people with a model on the platform."""
-    return upload(folder, f"{name}.png", picture(*colours), parent_model=model, uploader=uploader)
+def post(
+    folder: Path,
+    name: str,
+    *colours: Colour,
+    model: str | None = "m",
+    uploader: str | None = "u",
+    deleted: bool = False,
+) -> str:
+    """Put a picture of these people with a model on the platform; ``deleted``: take it off."""
+    sidecar: dict[str, object] = {"parent_model": model, "uploader": uploader} | ({"deleted": True} if deleted else {})
+    return upload(folder, f"{name}.png", picture(*colours), **sidecar)  # type: ignore[arg-type]

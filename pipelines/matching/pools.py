@@ -20,7 +20,6 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy.engine import Connection
 
-from embeddings.faces.alignment import CROP_SIDE
 from embeddings.types import Float32
 from indexes.gallery import Gallery
 from indexes.pooling import distinct_pictures, face_weight, pool_faces, pooled_vector
@@ -195,6 +194,8 @@ def _pools(
 
 def weight_of(face: Mapping[str, Any]) -> float:
     """What a face of the corpus weighs in a pool."""
+    from embeddings.faces.alignment import CROP_SIDE  # loads OpenCV, which whoever only reads coverage need not
+
     width, height = face["x2"] - face["x1"], face["y2"] - face["y1"]
     return face_weight(face["score"], width, height, side=CROP_SIDE)
 

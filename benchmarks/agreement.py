@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import sqlalchemy as sa
 
-from benchmarks.opencv_loop import Found
+from benchmarks.workers.opencv_loop import FoundFaces
 from embeddings.types import vectors_of
 from pipelines.corpus.manifest import list_shards
 from pipelines.database.tables import hits
@@ -48,7 +48,7 @@ def stored_faces(workspace: Workspace) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
-def found_by_name(faces: pa.Table, folder: Path, names: Sequence[str], *, dimension: int) -> dict[str, Found]:
+def found_by_name(faces: pa.Table, folder: Path, names: Sequence[str], *, dimension: int) -> dict[str, FoundFaces]:
     """The stored faces of each file."""
     boxes = np.stack([faces[column].to_numpy() for column in ("x1", "y1", "x2", "y2")], axis=1)
     vectors = vectors_of(faces["vector"], dimension)
@@ -56,10 +56,10 @@ def found_by_name(faces: pa.Table, folder: Path, names: Sequence[str], *, dimens
     for row, digest in enumerate(faces["content_sha256"].to_pylist()):
         rows.setdefault(digest, []).append(row)
     own = {name: rows.get(hashlib.sha256((folder / name).read_bytes()).digest(), []) for name in names}
-    return {name: Found(boxes[at], vectors[at]) for name, at in own.items()}
+    return {name: FoundFaces(boxes[at], vectors[at]) for name, at in own.items()}
 
 
-def agreement(ours: Mapping[str, Found], peer: Mapping[str, Found]) -> Agreement:
+def agreement(ours: Mapping[str, FoundFaces], peer: Mapping[str, FoundFaces]) -> Agreement:
     """Compare image by image: each of the peer's faces with the one of ours that overlaps it most."""
     cosines: list[float] = []
     total = 0

@@ -7,7 +7,7 @@ to sizes that people upload) through the image tower of ViT-B/32. The weights ar
 architecture, the same file on both sides: speed does not depend on their values. How far trained weights agree is not
 shown by them.
 
-Peer: :mod:`benchmarks.clip_worker`, Pillow + ``preprocess`` + ``encode_image`` in fp32, batch 32, default threads.
+Peer: :mod:`benchmarks.workers.clip`, Pillow + ``preprocess`` + ``encode_image`` in fp32, batch 32, default threads.
 
 Method: each side is a process of its own and they take turns, 64 images each, one stopped while the other runs; the
 first turn of each warms up and is not counted. ``ratio`` is the median over the turns of the peer's seconds by ours.
@@ -22,12 +22,11 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import statistics
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,18 +34,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.clip_worker import MODEL
-from benchmarks.machine import describe_machine
-from benchmarks.synthetic import write_variants
-from benchmarks.turns import Worker
+from benchmarks.finish import finish
+from benchmarks.inputs.synthetic import write_variants
+from benchmarks.workers.clip import MODEL
+from benchmarks.workers.turns import Worker
 
 TURN = 64
 MIN_COSINE = 0.999
 ENLARGED = 5
-"""Every so manieth image is enlarged to ``LARGE`` pixels on its long side."""
+"""One image in so many is enlarged to ``LARGE`` pixels on its long side."""
 LARGE = 2000
+
+COLUMNS = (
+    *("work", "images_per_second", "peer", "peer_images_per_second", "ratio", "cpu_ratio", "min_cosine", "peak_mb"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,10 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="likeness-clip-") as folder:
         row = run(Path(folder), options, partial(Console(stderr=True).print, highlight=False))
-    print_row(row, Console())
-    if options.json:
-        print(json.dumps({"rows": [row], "machine": describe_machine()}))
-    return 0 if row["correct"] else 1
+    return finish([row], as_json=options.json, columns=COLUMNS)
 
 
 def run(folder: Path, options: argparse.Namespace, say: Any) -> dict[str, Any]:
@@ -73,8 +72,8 @@ def run(folder: Path, options: argparse.Namespace, say: Any) -> dict[str, Any]:
     arguments = [str(folder / "images"), str(checkpoint), "--device", options.device]
     seconds: dict[str, list[float]] = {"ours": [], "open_clip": []}
     with (
-        Worker("benchmarks.clip_worker", "ours", *arguments) as ours,
-        Worker("benchmarks.clip_worker", "open_clip", *arguments) as peer,
+        Worker("benchmarks.workers.clip", "ours", *arguments) as ours,
+        Worker("benchmarks.workers.clip", "open_clip", *arguments) as peer,
     ):
         sides = {"ours": ours, "open_clip": peer}
         for worker in sides.values():
@@ -114,7 +113,7 @@ def run(folder: Path, options: argparse.Namespace, say: Any) -> dict[str, Any]:
 
 
 def enlarge(file: Path) -> int:
-    """Replace a file by a JPEG of the same picture at ``LARGE`` pixels; how many pixels that are."""
+    """Replace a file by a JPEG of the same picture at ``LARGE`` pixels; return its number of pixels."""
     with Image.open(file) as opened:
         image = opened.convert("RGB")
     factor = LARGE / max(image.size)
@@ -143,14 +142,6 @@ def compare(ours: Path, theirs: Path, names: Sequence[str]) -> Any:
     """The cosine of both sides' vectors of each image."""
     with np.load(ours) as left, np.load(theirs) as right:
         return np.array([float(left[name] @ right[name]) for name in names])
-
-
-def print_row(row: Mapping[str, Any], console: Console) -> None:
-    """The row for people."""
-    table = Table("work", "images/s", "peer", "its images/s", "ratio", "cpu ratio", "min cosine", "peak MB")
-    shown = ("images_per_second", "peer", "peer_images_per_second", "ratio", "cpu_ratio", "min_cosine", "peak_mb")
-    table.add_row(row["work"], *(str(row[name]) for name in shown))
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import statistics
 import sys
 import tempfile
@@ -30,10 +29,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.machine import describe_machine
+from benchmarks.finish import finish
 from embeddings.faces.detection import YuNetDetector
 from embeddings.faces.recognition import SessionRecognizer
 from embeddings.models.load import FaceModels, load_models
@@ -54,7 +51,7 @@ class Recorder:
         self._lock = threading.Lock()
 
     def run(self, inputs: Inputs) -> list[Float32]:
-        """As the session; keeps a copy of the inputs while ``kept`` is a list."""
+        """Run the session, and keep a copy of the inputs while ``kept`` is a list."""
         if self.kept is not None:
             with self._lock:
                 self.kept.append({name: value.copy() for name, value in inputs.items()})
@@ -74,22 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     with tempfile.TemporaryDirectory(prefix="likeness-limit-") as cache:
         rows = [measure(contents, views, Path(cache), options.rounds) for views in (False, True)]
-    table = Table("views", "images/s", "bare models, images/s", "ratio", "correct")
-    for row in rows:
-        table.add_row(
-            *(str(row[name]) for name in ("views", "images_per_second", "bare_per_second", "ratio", "correct"))
-        )
-    Console().print(table)
-    if options.json:
-        print(json.dumps({"rows": rows, "machine": describe_machine()}))
-    return 0 if all(row["correct"] for row in rows) else 1
+    columns = ("views", "images_per_second", "bare_per_second", "ratio", "correct")
+    return finish(rows, as_json=options.json, columns=columns)
 
 
 def measure(contents: Sequence[Content], views: bool, cache: Path, rounds: int) -> dict[str, Any]:
     """One row: record the tensors once, then let pipeline and bare models take turns."""
     config = EmbeddingConfig(views=ViewsConfig(mode="uncertain" if views else "off"))
     models, detector, recognizer = recorded(config, cache)
-    workers, limits = config.worker_count(), ImagesConfig().limits()
+    workers, limits = config.worker_count(), ImagesConfig()
     detector.kept, recognizer.kept = [], []
     expected = embed_shard(contents, models, limits=limits, workers=workers)
     tensors = [(detector.session, one) for one in detector.kept] + [

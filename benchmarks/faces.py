@@ -5,8 +5,8 @@
 Work: files of 0.3 to 4 Mpx with 0 to 6 faces, mostly JPEG (``pipelines.sample.variants``), to boxes and unit vectors.
 Ours: :func:`embeddings.shard.embed_shard` with one thread a core and the plain pass, which does what the peers do, once
 on ONNX Runtime in float32 and once on what ``--runtime`` gives where that is something else; and, ``with views``, as it
-runs by default, looking again for hidden faces, which no peer does. Peers: :mod:`benchmarks.opencv_loop` with the same
-weights and OpenCV's default threads, at full size, and with images shrunk to 640 first.
+runs by default, looking again for hidden faces, which no peer does. Peers: :mod:`benchmarks.workers.opencv_loop` with
+the same weights and OpenCV's default threads, at full size, and with images shrunk to 640 first.
 
 Method: each side is a process of its own, and they take turns, ``--turn`` images at a time, so that noise of the
 machine meets all alike. ``ratio`` is the median over the turns of the peer's seconds by ours; ``cpu_ratio`` compares
@@ -22,7 +22,6 @@ that they found at different sizes, and views set a tilted face upright first. S
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -33,15 +32,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.agreement import Agreement, agreement
-from benchmarks.machine import describe_machine
-from benchmarks.opencv_loop import Found, OpenCvLoop, load_found
+from benchmarks.finish import finish
+from benchmarks.inputs.synthetic import write_variants
 from benchmarks.sweep import MIN_RECALL, PEERS
-from benchmarks.synthetic import write_variants
-from benchmarks.turns import Message, Worker
+from benchmarks.workers.opencv_loop import FoundFaces, OpenCvLoop, load_found
+from benchmarks.workers.turns import Message, Worker
 from embeddings.models.load import load_models
 from embeddings.models.runtimes import MIN_COSINE, RuntimeSettings
 from pipelines.settings.config import EmbeddingConfig
@@ -59,8 +56,14 @@ class Side:
     """What one process did: seconds of each turn, its faces by file, its last answer."""
 
     seconds: list[float]
-    found: dict[str, Found]
+    found: dict[str, FoundFaces]
     end: Message
+
+
+COLUMNS = (
+    *("runtime", "images_per_second", "peer", "peer_images_per_second", "ratio", "cpu_ratio", "faces", "peer_faces"),
+    *("recall", "median_cosine", "cosine_same_crop", "cosine_to_fp32", "correct"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,10 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sides = take_turns(Path(folder), names, turn=options.turn, runtime=options.runtime)
         on_their_crops = crops_cosine(Path(folder), names, options.runtime)
     rows = rows_of(sides, len(names), on_their_crops)
-    print_table(rows, Console(width=None if sys.stdout.isatty() else 150))
-    if options.json:
-        print(json.dumps({"rows": rows, "machine": describe_machine()}))
-    return 0 if all(row["correct"] for row in rows) else 1
+    return finish(rows, as_json=options.json, columns=COLUMNS)
 
 
 def take_turns(folder: Path, names: Sequence[str], *, turn: int, runtime: str) -> dict[str, Side]:
@@ -90,14 +90,14 @@ def take_turns(folder: Path, names: Sequence[str], *, turn: int, runtime: str) -
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for name, precision, views in OURS:
-            own = ["benchmarks.faces_worker", str(folder / "images"), str(folder / "cache"), "--views", views]
+            own = ["benchmarks.workers.faces", str(folder / "images"), str(folder / "cache"), "--views", views]
             own += ["--runtime", name or runtime, "--precision", precision]
             worker = stack.enter_context(Worker(*own))
             workers.setdefault(worker.ready["runtime"] + (WITH_VIEWS if views != "off" else ""), worker)
         for peer, long_side in PEERS.items():
             more = ["--long-side", str(long_side)] if long_side else []
             workers[peer] = stack.enter_context(
-                Worker("benchmarks.opencv_loop", str(folder / "images"), *limits, *more)
+                Worker("benchmarks.workers.opencv_loop", str(folder / "images"), *limits, *more)
             )
         seconds: dict[str, list[float]] = {name: [] for name in workers}
         for start in range(0, len(names), turn):
@@ -187,16 +187,6 @@ def row_of(runtime: str, own: Side, peer: str, side: Side, images: int, compared
 def count(side: Side) -> int:
     """Faces of all its images."""
     return sum(len(found.boxes) for found in side.found.values())
-
-
-def print_table(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """The rows for people."""
-    columns = ("runtime", "images_per_second", "peer", "peer_images_per_second", "ratio", "cpu_ratio", "faces")
-    columns += ("peer_faces", "recall", "median_cosine", "cosine_same_crop", "cosine_to_fp32", "correct")
-    table = Table(*(name.replace("_", " ") for name in columns))
-    for row in rows:
-        table.add_row(*(str(row[name]) for name in columns))
-    console.print(table)
 
 
 if __name__ == "__main__":

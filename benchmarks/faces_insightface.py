@@ -3,8 +3,8 @@
     python -m benchmarks.faces_insightface [--images 24] [--repeats 3] [--json]
 
 Work: decoded photographs of 640x480 to embeddings, detection and recognition only. The files have the architecture of
-``det_10g`` and ``w600k_r50`` with random weights (:mod:`benchmarks.insightface_networks`), the detector's score set so
-that a handful of boxes an image pass. The peer is used as its documentation shows, one image a call, with ONNX
+``det_10g`` and ``w600k_r50`` with random weights (:mod:`benchmarks.inputs.insightface_networks`), the detector's score
+set so that a handful of boxes an image pass. The peer is used as its documentation shows, one image a call, with ONNX
 Runtime's default threads on all cores, at a detection size of the image's own, so that both look at the same pixels;
 its default pads to a square, which costs it more. Ours runs one thread a core.
 
@@ -16,7 +16,6 @@ cosine at least 0.998; faces nearer the threshold fall either way, and ``recall`
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -33,8 +32,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from benchmarks.insightface_networks import DET_10G, R50, arcface_like, scrfd_like
-from benchmarks.machine import describe_machine
+from benchmarks.finish import finish
+from benchmarks.inputs.insightface_networks import DET_10G, R50, arcface_like, scrfd_like
 from embeddings.faces.alignment import align
 from embeddings.faces.recognition import CPU_BATCH, SessionRecognizer
 from embeddings.faces.scrfd import ScrfdDetector
@@ -143,6 +142,14 @@ def calibrated_detector(images: Sequence[UInt8]) -> bytes:
     return scrfd_like(DET_10G, seed=1, score_bias=float(bias), score_gain=scale)
 
 
+def centred_recogniser(images: Sequence[UInt8]) -> bytes:
+    """A recogniser whose embeddings of ``images`` are centred, so that different faces differ."""
+    features = onnxruntime.InferenceSession(arcface_like(R50, seed=2))
+    blobs = cv2.dnn.blobFromImages(list(images[:8]), 1 / 127.5, (112, 112), (127.5, 127.5, 127.5))
+    centre = features.run(None, {"input.1": blobs})[0].mean(axis=0)
+    return arcface_like(R50, seed=2, centre=centre)
+
+
 def giga_macs(file: bytes, shape: Sequence[int]) -> float:
     """Multiply-accumulates of the convolutions and products of a network for one input, in 10**9."""
     model = onnx.load_from_string(file)
@@ -200,11 +207,7 @@ def recognition_cosine(ours: Ours, reference: Ours, images: Sequence[UInt8]) -> 
 
 def measure(images: Sequence[UInt8], repeats: int, folder: Path) -> list[dict[str, Any]]:
     """Write the files, let both sides take turns, check, and describe."""
-    detector = calibrated_detector(images)
-    features = onnxruntime.InferenceSession(arcface_like(R50, seed=2))
-    blobs = cv2.dnn.blobFromImages(list(images[:8]), 1 / 127.5, (112, 112), (127.5, 127.5, 127.5))
-    centre = features.run(None, {"input.1": blobs})[0].mean(axis=0)
-    recogniser = arcface_like(R50, seed=2, centre=centre)
+    detector, recogniser = calibrated_detector(images), centred_recogniser(images)
     (folder / "det.onnx").write_bytes(detector)
     (folder / "rec.onnx").write_bytes(recogniser)
     machine, workers = inspect_machine(), len(os.sched_getaffinity(0))
@@ -263,11 +266,7 @@ def main() -> int:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(photographs(options.images), options.repeats, Path(folder))
-    for row in rows:
-        print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
-    if options.json:
-        print(json.dumps({"machine": describe_machine(), "rows": rows}))
-    return 0 if all(row["correct"] for row in rows) else 1
+    return finish(rows, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ probes 24 to 31 bits away. HNSW answers by rank only; its recall is that of the 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -25,7 +24,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from benchmarks.machine import describe_machine
+from benchmarks.finish import finish
 from embeddings.images.pdq import PDQ_MODEL_ID
 from embeddings.types import UInt8
 from indexes.fingerprints import Fingerprints, NearPairs, brute_force_near
@@ -137,12 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     faiss.omp_set_num_threads(1)
     rows = [measure(options.stored, probes, options.repeats) for probes in options.probes]
-    peers = approximate(options.stored, min(options.probes))
-    for row in [*rows, *peers]:
-        print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
-    if options.json:
-        print(json.dumps({"machine": describe_machine(), "rows": rows, "approximate": peers}))
-    return 0 if all(row["correct"] for row in rows) else 1
+    return finish([*rows, *approximate(options.stored, min(options.probes))], as_json=options.json)
 
 
 if __name__ == "__main__":

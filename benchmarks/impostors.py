@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 from skimage.data import lfw_subset
 
-from benchmarks.transforms import Transform, transforms, turned
+from benchmarks.inputs.portraits import Portrait
+from benchmarks.inputs.transforms import Transform, transforms, turned
 from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame
 from embeddings.models.load import FaceModels
@@ -30,9 +31,6 @@ from embeddings.types import UInt8
 from indexes.thresholds import published_thresholds
 from pipelines.sample.photographs import Box
 from pipelines.sample.variants import resize
-
-if TYPE_CHECKING:
-    from benchmarks.robustness import Portrait
 
 LFW_FACES = 100
 """The first hundred of the 200 patches are faces, of different people."""

@@ -1,4 +1,4 @@
-"""What does it cost to keep what hits were found in? Beside the sweep that found them.
+"""How much does keeping the evidence of hits cost, beside the sweep that found them?
 
     python -m benchmarks.keeping [--images 300] [--seed 0] [--json]
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 import tempfile
 import time
@@ -24,8 +23,8 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.machine import describe_machine
-from benchmarks.synthetic import make_home, write_variants
+from benchmarks.finish import finish
+from benchmarks.inputs.synthetic import make_home, write_variants
 from pipelines.evidence.keeping import keep_evidence
 from pipelines.evidence.kept import count_kept, open_picture
 from pipelines.hits.listing import list_hits
@@ -34,8 +33,8 @@ from pipelines.runs.sweep import sweep
 from pipelines.settings.environment import read_environment
 
 
-def run(folder: Path, *, images: int, seed: int) -> tuple[dict[str, Any], bool]:
-    """The row of figures, and whether everything is right."""
+def run(folder: Path, *, images: int, seed: int) -> dict[str, Any]:
+    """The row of figures."""
     make_home(folder / "home", subjects=0, seed=seed)
     write_variants(folder / "images", images, seed=seed)
     with open_workspace(read_environment({}, home=folder / "home")) as workspace:
@@ -50,7 +49,7 @@ def run(folder: Path, *, images: int, seed: int) -> tuple[dict[str, Any], bool]:
             kept, found = count_kept(connection), list_hits(connection)
             opened = [open_picture(connection, workspace.sealer, hit.hit_id) for hit in found]
     right = counts.missing == 0 and len(opened) == counts.kept > 0 and all(_is_jpeg(data) for data in opened)
-    row = {
+    return {
         "images": images,
         "hits": len(found),
         "sweep_seconds": round(summary.seconds, 2),
@@ -58,8 +57,8 @@ def run(folder: Path, *, images: int, seed: int) -> tuple[dict[str, Any], bool]:
         "share": round(seconds / summary.seconds, 3),
         "per_hit_ms": round(1000 * seconds / max(1, len(found)), 1),
         "bytes_per_hit": kept.bytes // max(1, kept.pictures),
+        "correct": right,
     }
-    return row, right
 
 
 def _is_jpeg(data: bytes | None) -> bool:
@@ -74,12 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        row, right = run(Path(folder), images=given.images, seed=given.seed)
-    if given.json:
-        print(json.dumps({"machine": describe_machine(), "rows": [row], "correct": right}))
-    else:
-        print(*(f"{name} {value}" for name, value in row.items()), sep="\n")
-    return 0 if right else 1
+        row = run(Path(folder), images=given.images, seed=given.seed)
+    return finish([row], as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,12 @@ of several runs, and ratios within each run.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.machine import describe_machine
+from benchmarks.finish import finish
 from embeddings.faces.alignment import CROP_SIDE
 from embeddings.models.load import load_models
 from embeddings.shard import embed_shard
@@ -200,7 +199,7 @@ def measure_cost(items: int) -> dict[str, Any]:
         "items": items,
         "models": models,
         "templates": TEMPLATES,
-        "processor_seconds": {name: round(value, 3) for name, value in times.items()},
+        **{f"{name}_seconds": round(value, 3) for name, value in times.items()},
         "pooling_per_100_000_items": round(more * 100_000 / items, 3),
         "pooling_over_comparing_faces": round(statistics.median(ratios), 2),
     }
@@ -235,20 +234,21 @@ def _cost_once(faces: Float32, gallery: Gallery, threshold: float) -> dict[str, 
     return took
 
 
-def main() -> None:
-    """Print one JSON object."""
+def main() -> int:
+    """Measure what is asked for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=Path)
     parser.add_argument("--items", type=int)
+    parser.add_argument("--json", action="store_true")
     given: SimpleNamespace = parser.parse_args(namespace=SimpleNamespace())
-    found: dict[str, Any] = {"machine": describe_machine(), "at": datetime.now(UTC).isoformat(timespec="minutes")}
+    rows: list[dict[str, Any]] = []
     if given.people:
         people = read_people(given.people)
-        found["people"] = [row for even in (False, True) for row in measure_people(people, even=even)]
+        rows += [row for even in (False, True) for row in measure_people(people, even=even)]
     if given.items:
-        found["cost"] = measure_cost(given.items)
-    print(json.dumps(found, indent=2))
+        rows.append(measure_cost(given.items))
+    return finish(rows, as_json=given.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

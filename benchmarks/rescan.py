@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import statistics
 import sys
 import tempfile
@@ -39,11 +38,11 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.machine import describe_machine, peak_mb
-from benchmarks.search_data import Population
-from benchmarks.synthetic import make_home, synthetic_references, write_variants
+from benchmarks.finish import finish
+from benchmarks.inputs.search_data import Population
+from benchmarks.inputs.synthetic import make_home, synthetic_references, write_variants
+from benchmarks.machine import peak_mb
 from embeddings.models.load import FaceModels
 from embeddings.types import Float32, vector_column
 from indexes.corpus import corpus_schema
@@ -97,13 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = list(measure_store(Path(folder), options, say))
         if options.images:
             rows.append(measure_none(Path(folder), options, say))
-    print_table(rows)
-    if options.json:
-        print(json.dumps({"rows": rows, "machine": describe_machine(), "peak_mb": peak_mb()}))
-    wrong = [row["work"] for row in rows if row.get("identical") is False]
-    for work in wrong:
-        say(f"not identical: {work}")
-    return 1 if wrong else 0
+    return finish(rows, as_json=options.json, columns=(*COLUMNS, "times_one"), peak_mb=peak_mb())
 
 
 def measure_store(folder: Path, options: argparse.Namespace, say: Say) -> Iterator[Row]:
@@ -141,12 +134,12 @@ def filled_home(home: Path, options: argparse.Namespace) -> Iterator[Store]:
     try:
         yield Store(workspace, vectors, targets, index)
     finally:
-        del workspace.__dict__["models"]  # there is nothing to close
+        del workspace.__dict__["models"]  # they have nothing to close
         workspace.close()
 
 
 def give_models(workspace: Workspace, population: Population) -> None:
-    """Vectors are made here, so there is nothing to detect or to recognise: only an id, a dimension and a canary."""
+    """Give the workspace models without networks: only an id, a dimension and a canary, since vectors are made here."""
     settings, dimension = workspace.config.embedding.faces(), population.dimension
     workspace.models = FaceModels("opencv-zoo", "benchmark", dimension, settings, None, None, 1)  # type: ignore
     planted, strangers = population.people(1, stream=3), population.people(3, stream=4)
@@ -154,7 +147,7 @@ def give_models(workspace: Workspace, population: Population) -> None:
 
 
 def fill(workspace: Workspace, vectors: Float32) -> None:
-    """Write and list the shards that sweeps would have left, compared with everybody there is: nobody yet."""
+    """Write and list the shards that sweeps would have left, compared with an empty registry."""
     dimension, now = vectors.shape[1], workspace.now()
     for number, start in enumerate(range(0, len(vectors), SHARD_ITEMS)):
         part, shard_id = vectors[start : start + SHARD_ITEMS], hashlib.sha256(str(number).encode()).hexdigest()[:32]
@@ -243,7 +236,8 @@ def requests_row(store: Store, work: str, first: int, last: int) -> Row:
 
 
 def one_request(workspace: Workspace, vector: Float32) -> tuple[str, float]:
-    """A request for the person of this vector; the subject, and seconds from its acceptance to its completion."""
+    """Serve a request for the person of this vector; return the subject and the seconds from acceptance to
+    completion."""
     crop = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
     reference = Reference(vector=vector, crop=crop, detector_score=1.0)
     request = open_request(
@@ -325,14 +319,6 @@ def measure_none(folder: Path, options: argparse.Namespace, say: Say) -> Row:
         "seconds_per_image": round(each, 5),
         "hours_for_as_many_images_as_faces": round(each * options.faces / 3600, 3),
     }
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    """The rows for people."""
-    table = Table(*COLUMNS, "times one")
-    for row in rows:
-        table.add_row(*(str(row.get(name, "-")) for name in COLUMNS), str(row.get("times_one", "-")))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ result reaches the review threshold (0.363) with the untouched portrait; ``other
 person's other photographs as references, which only that folder offers. The peer is the plain single-view pass, on the
 same pixels in the same run; ``always`` is the third pass, searching every frame in full.
 
-1. Every transform of :mod:`benchmarks.transforms`, on every portrait.
+1. Every transform of :mod:`benchmarks.inputs.transforms`, on every portrait.
 2. Held out: the settings were first chosen on the faces of the group photograph (*tuned*). Misses of the portraits of
    part 1 that were *held out*, at other angles than these, led to changes of code and of settings, so they are not
    clean either. Nothing was chosen on the *fresh* ones: the cameraman, and the folder's pictures of several people (in
@@ -26,32 +26,27 @@ transforms that say so. The exit status is 1 when that fails.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.finish import finish, print_rows
 from benchmarks.impostors import LFW_FACES, bounds, measure_impostors
-from benchmarks.machine import describe_machine
-from benchmarks.transforms import CERTAIN, Transform, inverted, transforms, turned
+from benchmarks.inputs.portraits import Portrait, fresh, portraits
+from benchmarks.inputs.transforms import CERTAIN, Transform, inverted, transforms, turned
 from embeddings.faces.find import faces_of_frame
 from embeddings.images.decode import Frame, decode
 from embeddings.models.load import FaceModels, load_models
 from embeddings.types import UInt8
 from indexes.thresholds import published_thresholds
-from pipelines.sample.photographs import GROUP_FACES, Box, load_photographs
-from pipelines.sample.variants import around, crop, generate_variants, resize
+from pipelines.sample.photographs import Box, load_photographs
+from pipelines.sample.variants import generate_variants, resize
 from pipelines.settings.config import EmbeddingConfig, ImagesConfig, ViewsConfig
 
 FACELESS = ("coffee", "chelsea", "rocket", "coins", "motorcycle", "hubble", "brick", "page")
@@ -62,17 +57,6 @@ ROUNDS = 3
 """Times that a cost is measured; the least counts."""
 Float32 = npt.NDArray[np.float32]
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Portrait:
-    """A picture, the box of its face, whose it is, and what part it had in choosing the settings."""
-
-    person: str
-    picture: UInt8
-    box: Box
-    role: str
-    """``tuned``: chosen on it; ``held out``: misses on it were looked into; ``fresh``: none."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,7 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         passes = load_passes(Path(cache), always=options.always)
     people, unseen = list(portraits(passes["single"])), list(fresh(passes["single"]))
     references = np.stack([vectors_in(one.picture, passes["single"])[0] for one in people])
-    console = Console(width=None if sys.stdout.isatty() else 150)
     results: dict[str, list[Row]] = {}
     for title, made in (
         ("transforms", lambda: measure_transforms(passes, people, references, chosen)),
@@ -102,10 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("cost", lambda: measure_cost(passes, people)),
     ):
         results[title] = made()
-        print_table(title, results[title], console)
-    if options.json:
-        print(json.dumps(results | {"machine": describe_machine()}))
-    return 0 if all(row["correct"] for row in results["transforms"]) else 1
+        print_rows(results[title], list(results[title][0]), title=title, err=options.json)
+    return finish(results.pop("transforms"), as_json=options.json, **results)
 
 
 def load_passes(cache: Path, *, always: bool) -> dict[str, FaceModels]:
@@ -215,7 +196,7 @@ def measure_cost(passes: Mapping[str, FaceModels], people: Sequence[Portrait]) -
     """Milliseconds of detection and alignment per picture, and the ratio to the single view's."""
     ordinary, empty = [], []
     for _, data in generate_variants(40, seed=5):
-        image = decode(data, limits=ImagesConfig().limits(), long_side=640)
+        image = decode(data, limits=ImagesConfig(), long_side=640)
         frame = next(iter(image.frames))
         faces = faces_of_frame(frame, (image.width, image.height), passes["single"])
         (ordinary if len(faces.scores) else empty).append((frame, (image.width, image.height)))
@@ -238,46 +219,6 @@ def measure_cost(passes: Mapping[str, FaceModels], people: Sequence[Portrait]) -
         row |= {f"{label}_most_ms": round(max(times), 1) for label, times in least.items()}
         rows.append(row | {"ratio": round(float(np.mean(least["views"]) / np.mean(least["single"])), 2)})
     return rows
-
-
-def portraits(models: FaceModels) -> Iterator[Portrait]:
-    """Everybody in the packaged photographs and in the folder of ``LIKENESS_PHOTOGRAPHS``."""
-    pictures = load_photographs(("astronaut", "stranger", "group"))
-    heads = [("astronaut", pictures["astronaut"]), ("stranger", pictures["stranger"])]
-    heads += [(f"group {at}", crop(pictures["group"], around(box, margin=0.5))) for at, box in enumerate(GROUP_FACES)]
-    folder = os.environ.get("LIKENESS_PHOTOGRAPHS")
-    for file in sorted(Path(folder).glob("?/*.jpg")) if folder else []:
-        heads.append((f"photographs {file.parent.name}", np.array(Image.open(file).convert("RGB"))))
-    for person, picture in heads:
-        head = crop(picture, around(largest_face(picture, models), margin=1.0))
-        yield Portrait(person, head, largest_face(head, models), "tuned" if person.startswith("group") else "held out")
-
-
-def fresh(models: FaceModels) -> Iterator[Portrait]:
-    """Faces on which nothing was chosen: the cameraman, and those in pictures of several people in that folder."""
-    folder = os.environ.get("LIKENESS_PHOTOGRAPHS")
-    shared = (
-        [np.array(Image.open(file).convert("RGB")) for file in sorted(Path(folder).glob("??/*.jpg"))] if folder else []
-    )
-    for picture in (*load_photographs(("camera",)).values(), *shared):
-        for x1, y1, x2, y2 in models.detector.detect(picture).boxes.tolist():
-            head = crop(picture, around((int(x1), int(y1), int(x2), int(y2)), margin=1.0))
-            yield Portrait("fresh", head, largest_face(head, models), "fresh")
-
-
-def largest_face(picture: UInt8, models: FaceModels) -> Box:
-    """The box of the largest face. Raises :class:`ValueError` when there is none."""
-    boxes = models.detector.detect(picture).boxes
-    x1, y1, x2, y2 = max(boxes.tolist(), key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-    return int(x1), int(y1), int(x2), int(y2)
-
-
-def print_table(title: str, rows: Sequence[Row], console: Console) -> None:
-    """The rows for people."""
-    table = Table(*(name.replace("_", " ") for name in rows[0]), title=title)
-    for row in rows:
-        table.add_row(*("-" if value is None else str(value) for value in row.values()))
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ logits and cells.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -24,10 +23,11 @@ import cv2
 import numpy as np
 
 from benchmarks.faces_insightface import photographs
-from benchmarks.machine import describe_machine
+from benchmarks.finish import finish
 from embeddings.faces.recognition import normalise
+from embeddings.models.packs import OPENCV_ZOO
 from embeddings.models.runtimes import MIN_COSINE, Runtime, inspect_machine, open_session
-from embeddings.models.weights import OPENCV_ZOO, ModelFile, prepared_graph
+from embeddings.models.weights import ModelFile, prepared_graph
 from embeddings.types import ModelSession, UInt8
 
 PEER = Runtime("onnxruntime", "fp32")
@@ -35,7 +35,7 @@ MAX_DIFFERENCE = 1.0
 
 
 def runtimes() -> list[Runtime]:
-    """Those of this machine, the peer first."""
+    """The runtimes of this machine, the peer first."""
     machine = inspect_machine()
     found = [PEER]
     if machine.openvino:
@@ -105,11 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as cache:
         rows = measure(options.repeats, Path(cache))
-    for row in rows:
-        print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
-    if options.json:
-        print(json.dumps({"machine": describe_machine(), "rows": rows}))
-    return 0 if all(row["correct"] for row in rows) else 1
+    return finish(rows, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ to build.
 ``limit_share``, in the warm rescans: the time that reading the codes or multiplying them must take, whichever is
 longer, as a share of ours. Both limits are measured in the same run.
 
-Method: each side is a process and they take turns (:mod:`benchmarks.turns`); ``seconds`` are medians over
+Method: each side is a process and they take turns (:mod:`benchmarks.workers.turns`); ``seconds`` are medians over
 ``--repeats`` turns, ``ratio`` is the median over the turns of the peer's seconds by ours. ``peak_mb`` is the highest
 resident memory of our process, ``peer_peak_mb`` of the peer's. ``identical`` says that pairs and scores are the same,
 FAISS's candidates held to the defined score; a run in which they are not exits with 1. Speed never fails a run.
@@ -24,7 +24,6 @@ FAISS's candidates held to the defined score; a run in which they are not exits 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -36,18 +35,17 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.machine import describe_machine
-from benchmarks.search_data import Population, stored_shards
-from benchmarks.turns import Worker
+from benchmarks.finish import finish
+from benchmarks.inputs.search_data import Population, stored_shards
+from benchmarks.workers.turns import Worker
 from indexes.first_pass import Scratch, available_cores, choose_kernel
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
 COLUMNS = ("work", "corpus", "queries", "mode", "seconds", "peer", "peer_seconds", "ratio", "identical", "hits")
 MODES = {"warm": ("range", "top"), "sealed": ("from-sealed", "range"), "cold": ("from-sealed",)}
-"""How we search, and the peers that each way is beside."""
+"""Our modes of search, each with its peers."""
 PEERS = {
     "range": "IndexFlatIP range_search",
     "top": "IndexFlatIP search(k=100)",
@@ -179,7 +177,7 @@ def worker(side: str, rows: int, arguments: argparse.Namespace, folder: Path) ->
     values = {"rows": rows, "folder": folder}
     values |= {name: getattr(arguments, name) for name in ("dimension", "threshold", "seed", "faces")}
     flags = [text for name, value in values.items() for text in (f"--{name}", str(value))]
-    return Worker("benchmarks.search_worker", side, *flags)
+    return Worker("benchmarks.workers.search", side, *flags)
 
 
 def machine_limits(dimension: int) -> tuple[float, float]:
@@ -228,13 +226,8 @@ def main() -> None:
     console = Console(stderr=arguments.json, width=None if sys.stdout.isatty() else 200)
     with tempfile.TemporaryDirectory() as temporary:
         rows = measure(arguments, arguments.folder or Path(temporary), console.print)
-    table = Table(*COLUMNS, *MEMORY)
-    for row in rows:
-        table.add_row(*("" if row.get(name) is None else str(row[name]) for name in (*COLUMNS, *MEMORY)))
-    console.print(table)
-    if arguments.json:
-        print(json.dumps({"machine": describe_machine(), "kernel": choose_kernel().name, "rows": rows}))
-    sys.exit(0 if all(row["identical"] is not False for row in rows) else 1)
+    columns = (*COLUMNS, *MEMORY)
+    sys.exit(finish(rows, as_json=arguments.json, columns=columns, kernel=choose_kernel().name))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 import os
 import statistics
 import subprocess
@@ -27,10 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.machine import describe_machine
+from benchmarks.finish import finish
 
 ROOT = Path(__file__).parent.parent
 CLICK = "import click"
@@ -57,9 +53,9 @@ def measure(code: str, arguments: Sequence[str], environment: dict[str, str]) ->
     return time.perf_counter() - begun, usage.ru_maxrss * 1024 / 1e6, process.returncode, said
 
 
-def run(rounds: int) -> tuple[dict[str, Any], bool]:
-    """All rows, and whether every command did what it has to."""
-    correct, rows = True, []
+def run(rounds: int) -> list[dict[str, Any]]:
+    """All rows."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         key = base64.b64encode(bytes(range(32))).decode()
         environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "LIKENESS_KEY": key}
@@ -71,7 +67,6 @@ def run(rounds: int) -> tuple[dict[str, Any], bool]:
             for _ in range(rounds):
                 ours.append(measure(command, arguments, environment))
                 theirs.append(measure(peer, (), environment))
-            correct &= all(status == expected and said for _, _, status, said in ours)
             seconds, bare = (statistics.median(one[0] for one in each) for each in (ours, theirs))
             rows.append(
                 {
@@ -81,9 +76,10 @@ def run(rounds: int) -> tuple[dict[str, Any], bool]:
                     "ratio": round(seconds / bare, 2),
                     "mb": round(max(one[1] for one in ours), 1),
                     "peer_mb": round(max(one[1] for one in theirs), 1),
+                    "correct": all(status == expected and said for _, _, status, said in ours),
                 }
             )
-    return {"machine": describe_machine(), "rounds": rounds, "rows": rows, "correct": correct}, correct
+    return rows
 
 
 def main() -> None:
@@ -92,15 +88,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    result, correct = run(options.rounds)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        table = Table(*result["rows"][0])
-        for row in result["rows"]:
-            table.add_row(*map(str, row.values()))
-        Console().print(table)
-    sys.exit(0 if correct else 1)
+    rows = run(options.rounds)
+    sys.exit(finish(rows, as_json=options.json, columns=tuple(rows[0]), rounds=options.rounds))
 
 
 if __name__ == "__main__":

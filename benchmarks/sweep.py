@@ -7,14 +7,14 @@ synthetic subjects and three real ones: list, read, embed, store sealed, match, 
 too, to show that memory does not grow with their number. Each sweep has a fresh home. Half of the images are hits, far
 more than on a real day, so judging weighs more here than there. Dagster is not in the path.
 
-Peers, on the same files in the same run: :mod:`benchmarks.opencv_loop` at full size, and with images shrunk to 640
-first. A peer only reads, decodes, detects and recognises; what a sweep does beyond that is the sweep's own cost.
+Peers, on the same files in the same run: :mod:`benchmarks.workers.opencv_loop` at full size, and with images shrunk to
+640 first. A peer only reads, decodes, detects and recognises; what a sweep does beyond that is the sweep's own cost.
 
 Method: each side is a process of its own, and they take turns, shard by shard (256 images): while one runs the others
 are stopped, so noise of the machine meets all alike. ``ratio`` is the median over the shards of the peer's seconds by
-ours, with what we spend outside of shards (listing, matching, judging) spread over them evenly. ``ratio_of_totals`` is
-what it says; ``cpu_ratio`` compares processor seconds, which a busy machine stretches less. Models are loaded before
-the clock starts, on all sides; ``peak_mb`` includes them.
+ours, with what we spend outside of shards (listing, matching, judging) spread over them evenly. ``ratio_of_totals``
+compares the sums; ``cpu_ratio`` compares processor seconds, which a busy machine stretches less. Models are loaded
+before the clock starts, on all sides; ``peak_mb`` includes them.
 
 Correct means: every item is settled; at least 0.99 of the faces that the peer finds at our detector's size are among
 ours, and ours are no fewer, with a median cosine of at least 0.95; and the hits are exactly those of brute force. The
@@ -24,7 +24,6 @@ exit status is 1 when that fails. Speed and memory never fail a run.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import sys
@@ -38,13 +37,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.agreement import Agreement, agreement, found_by_name, hits_are_exact, stored_faces
-from benchmarks.machine import describe_machine
-from benchmarks.opencv_loop import Found, load_found
-from benchmarks.synthetic import make_home, write_variants
-from benchmarks.turns import Message, Worker
+from benchmarks.finish import finish
+from benchmarks.inputs.synthetic import make_home, write_variants
+from benchmarks.workers.opencv_loop import FoundFaces, load_found
+from benchmarks.workers.turns import Message, Worker
 from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.settings.environment import read_environment
 
@@ -67,7 +65,7 @@ class Measured:
     images: list[int]
     ours: list[float]
     peers: dict[str, list[float]]
-    found: dict[str, dict[str, Found]]
+    found: dict[str, dict[str, FoundFaces]]
     peer_ends: dict[str, Message]
     """Each peer's last answer: processor seconds and peak memory."""
 
@@ -76,6 +74,12 @@ class Measured:
         beside = (self.final["seconds"] - sum(self.ours)) / sum(self.images)
         turns = zip(self.peers[peer], self.ours, self.images, strict=True)
         return [theirs / (own + beside * images) for theirs, own, images in turns]
+
+
+COLUMNS = (
+    *("work", "images_per_second", "peer", "peer_images_per_second", "ratio", "faces", "peer_faces", "face_recall"),
+    *("median_cosine", "identical", "peak_mb", "outside_embedding_share"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,13 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say: Say = partial(errors.print, highlight=False)
     with tempfile.TemporaryDirectory(prefix="likeness-sweep-") as folder:
         rows = run(Path(folder), options, say)
-    print_table(rows, Console(width=None if sys.stdout.isatty() else WIDTH))
-    if options.json:
-        print(json.dumps({"rows": rows, "machine": describe_machine()}))
-    wrong = [row["work"] for row in rows if not row["correct"]]
-    for work in wrong:
-        say(f"not correct: {work}")
-    return 1 if wrong else 0
+    status = finish(rows, as_json=options.json, columns=COLUMNS)
+    say("seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in rows[-1]["stages"].items()))
+    return status
 
 
 def run(folder: Path, options: argparse.Namespace, say: Say) -> list[dict[str, Any]]:
@@ -143,8 +143,8 @@ def take_turns(
         for peer, long_side in peers.items():
             settings = ["--min-score", str(faces.min_score), "--nms-iou", str(faces.nms_iou)]
             settings += ["--long-side", str(long_side)] if long_side else []
-            workers[peer] = stack.enter_context(Worker("benchmarks.opencv_loop", str(images), *settings))
-        sweep = stack.enter_context(Worker("benchmarks.sweep_worker", str(workspace.home), f"directory:{images}"))
+            workers[peer] = stack.enter_context(Worker("benchmarks.workers.opencv_loop", str(images), *settings))
+        sweep = stack.enter_context(Worker("benchmarks.workers.sweep", str(workspace.home), f"directory:{images}"))
         while (answer := sweep.turn())["done"] is not None:
             part = names[sum(counts) : answer["done"]]
             ours.append(answer["seconds"])
@@ -212,30 +212,6 @@ def peer_columns(measured: Measured, peer: str, compared: Agreement) -> dict[str
         "face_recall": round(compared.recall, 4),
         "median_cosine": round(compared.median_cosine, 4),
     }
-
-
-def print_table(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """The rows for people."""
-    table = Table("work", "images/s", "peer", "its images/s", "ratio", "faces", "its faces", "recall", "cosine")
-    for name in ("identical", "peak MB", "outside embedding"):
-        table.add_column(name)
-    for row in rows:
-        peer = [str(row.get(name, "-")) for name in ("peer_faces", "face_recall", "median_cosine")]
-        table.add_row(
-            row["work"],
-            str(row["images_per_second"]),
-            row["peer"] or "-",
-            str(row.get("peer_images_per_second", "-")),
-            str(row.get("ratio", "-")),
-            str(row["faces"]),
-            *peer,
-            "true" if row["identical"] else "FALSE",
-            str(round(row["peak_mb"])),
-            f"{row['outside_embedding_share']:.1%}",
-        )
-    console.print(table)
-    stages = rows[-1]["stages"]
-    console.print("seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in stages.items()), highlight=False)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import sys
@@ -34,7 +33,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from benchmarks.machine import describe_machine
+from benchmarks.finish import finish
 from embeddings.types import Float32
 from indexes.clustered import WORTHWHILE, ClusteredGallery
 from indexes.clusters import MOST_CENTROIDS, lowered_threshold, spherical_kmeans, subject_centroids, tight_clusters
@@ -109,7 +108,7 @@ def build(population: Population, threshold: float, work: str) -> Gallery:
 
 
 def matches(found: GalleryMatches) -> dict[tuple[int, int], float]:
-    """(face, reference) -> score."""
+    """Scores by (face, reference)."""
     pairs = zip(found.probe.tolist(), found.template.tolist(), strict=True)
     return dict(zip(pairs, found.scores.tolist(), strict=True))
 
@@ -186,17 +185,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     faiss.omp_set_num_threads(1)
-    results = []
+    results: list[dict[str, Any]] = []
     for (dimension, threshold), repeated in itertools.product(MODELS, REPEATED_SHARES):
         population = draw(options.subjects, options.faces, dimension, repeated, seed=1)
         registry = {"dimension": dimension, "repeated": repeated, **describe(population, threshold)}
-        rows = measure(population, threshold, options.repeats)
-        results.append({**registry, "rows": rows})
-        for row in (registry, *rows):
-            print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
-    if options.json:
-        print(json.dumps({"machine": describe_machine(), "results": results}))
-    return 0 if all(row["correct"] for result in results for row in result["rows"]) else 1
+        results += [registry | row for row in measure(population, threshold, options.repeats)]
+    return finish(results, as_json=options.json)
 
 
 if __name__ == "__main__":

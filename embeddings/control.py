@@ -1,4 +1,4 @@
-"""A picture and crops that are known to be good: what they make fail is the models' or the machine's fault."""
+"""A picture and crops known to be good: work that fails on them shows a fault of the models or the machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def control_content() -> Content:
 
 
 def control_crops() -> UInt8:
-    """The same as aligned crops (1, 112, 112, 3)."""
+    """Return the two ramps as one aligned crop, RGB uint8 (1, 112, 112, 3)."""
     return _ramps(CROP_SIDE)[None]
 
 

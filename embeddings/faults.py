@@ -17,11 +17,11 @@ from embeddings.errors import ItemError, LikenessError, UnscannableError, Vector
 SCANNER_ERROR: Final = "scanner_error"
 """The work on an item's bytes raised something unforeseen."""
 SCANNER_MEMORY: Final = "scanner_memory"
-"""It asked for more memory than there is."""
+"""The work on an item's bytes asked for more memory than there is."""
 SCANNER_KILLED: Final = "scanner_killed"
-"""It ended the process that did it, alone in which it was tried again."""
+"""The work ended its process, also when the item was tried again alone in a process."""
 SCANNER_TIMEOUT: Final = "scanner_timeout"
-"""It took longer than an item may take."""
+"""The work took longer than an item may take."""
 SCANNER_REASONS: Final = (SCANNER_ERROR, SCANNER_MEMORY, SCANNER_KILLED, SCANNER_TIMEOUT)
 """Reasons that say more of the scanner than of the item: another version of it may well read the item."""
 
@@ -41,9 +41,9 @@ def scanner_fault(error: Exception) -> UnscannableError:
 
 
 def is_unforeseen(error: Exception) -> bool:
-    """Whether it may be the fault of an item's bytes without being raised as such.
+    """Whether ``error`` may be the fault of an item's bytes although no :class:`ItemError` says so.
 
-    Errors raised on purpose are not, but for vectors that are not unit: those come of pixels.
+    Errors raised on purpose are excluded, except :class:`VectorError`: pixels can make a network answer NaN.
     """
     return isinstance(error, VectorError) or not isinstance(error, LikenessError)
 
@@ -55,10 +55,12 @@ def bisected(
     faulty: Callable[[T, UnscannableError], R],
     control: Callable[[], object],
 ) -> list[R]:
-    """``work(things)``, or what it gives for parts of them, in order; ``faulty`` of a thing that raises alone.
+    """Return the results of ``work`` on all ``things`` or, after an exception, on ever smaller parts of them, in order.
 
-    ``control`` does the same work on something that is known to be good: what it raises shows that the fault is not
-    the thing's.
+    A thing on which ``work`` raises even alone gives ``faulty(thing, its status)``.
+
+    ``control`` does the same work on a thing known to be good. If it raises, the fault is not the thing's, and the
+    first exception is raised again.
     """
     try:
         return [work(things)]
@@ -76,14 +78,14 @@ def bisected(
 def _require_control(control: Callable[[], object], error: Exception) -> None:
     try:
         control()
-    except Exception:  # noqa: BLE001 - whatever it is, what is raised is what the work raised
+    except Exception:  # noqa: BLE001 - whatever the control raises, the caller sees the work's exception
         raise error from None
 
 
 def guarded(work: Callable[[], R], *, but: tuple[type[Exception], ...] = ()) -> R:
     """``work()`` on one item's bytes; what nobody foresaw is raised as the item's :class:`UnscannableError`.
 
-    ``but``: what such work raises for other reasons, such as a database that is gone.
+    ``but``: exceptions that ``work`` raises for other reasons, such as a database that is gone; raised as they are.
     """
     try:
         return work()

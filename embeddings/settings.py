@@ -81,5 +81,5 @@ class FaceSettings:
 
     @property
     def detection_score(self) -> float:
-        """From which score a detector has to answer: what is below ``min_score`` is only a place to look again."""
+        """Score from which a detector has to answer. A detection below ``min_score`` is only a place to look again."""
         return self.min_score if self.views is None else min(self.min_score, self.views.candidate_score)

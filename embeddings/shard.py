@@ -49,9 +49,9 @@ def embed_shard(
     """Embed every face of every distinct content, and describe those that can be scanned if there is a ``describer``.
 
     ``workers`` threads (one per core) change the speed and nothing else. An image that cannot be scanned, for whatever
-    reason, gets a status row and costs nobody else (:mod:`embeddings.faults`). What is raised is not an image's fault.
-    An image that only the ``describer`` chokes on has its faces and no description.
-    ``beat`` is called whenever a content is done with.
+    reason, gets a status row and affects no other (:mod:`embeddings.faults`); what this raises is no image's fault. An
+    image that only the ``describer`` fails on has its faces and no description. ``beat`` is called whenever a content
+    is done with.
     """
 
     def work(some: Sequence[Content]) -> ShardEmbeddings:
@@ -60,7 +60,7 @@ def embed_shard(
         except Exception as error:
             if len(some) != 1 or describer is None or not is_unforeseen(error):
                 raise
-            # A rater or encoder that chokes must hide no face: what the image shows stays open for whoever asks later.
+            # A rater or encoder that fails must hide no face: the description stays open for a later run.
             return _embed(some, models, limits=limits, workers=workers, describer=None, beat=beat)
 
     def faulty(content: Content, error: UnscannableError) -> ShardEmbeddings:
@@ -90,7 +90,7 @@ def _embed(
     describer: Describer | None,
     beat: Callable[[], None],
 ) -> ShardEmbeddings:
-    """The same for distinct contents, all or none: raises what one of them makes the scanner raise."""
+    """Embed distinct contents together; an exception that one of them causes ends the call."""
     outcomes: list[Outcome] = []
     with threads(workers) as pool:
         crops = Batches(pool, models.recognizer.embed, size=models.batch, dimension=models.dimension)

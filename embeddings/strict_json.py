@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 from embeddings.errors import UnscannableError
 
 _STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-"""Possessive, and content without a closing quote: in time linear in the text, whatever it is."""
+"""Possessive quantifiers, and an optional closing quote, keep the time linear in the text."""
 _SEPARATORS: Final = (",", "[", "{")
 
 

@@ -1,7 +1,7 @@
-"""A TOML file that a person wrote, read within bounds: whatever is wrong with it is one kind of error.
+"""A TOML file that a person wrote, read within bounds: whatever is wrong with its text is a ``ValueError``.
 
-The reader of the standard library has several more for the same fault: too deep a nesting is its caller's recursion
-limit, and a number of five thousand digits the interpreter's. Knows nothing of what the file means.
+``tomllib`` raises other errors too: ``RecursionError`` where values are nested too deeply. Knows nothing of what the
+file means.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MOST_BYTES: Final = 1 << 20
 
 
 def read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The entries of a file, and its bytes. Raises ``OSError``, and ``ValueError`` as :func:`parse_toml` does."""
+    """Return a file's entries and its bytes. Raises ``OSError``, and ``ValueError`` as :func:`parse_toml` does."""
     if not path.is_file() and path.exists() and not path.is_dir():
         raise ValueError("it is no regular file")
     with path.open("rb") as file:
@@ -26,8 +26,8 @@ def read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def parse_toml(data: bytes) -> dict[str, Any]:
-    """The entries. Raises ``ValueError`` saying where the fault is: encoding, syntax, depth, digits, or a NUL in a
-    text, which no path and no database takes."""
+    """Return the entries of a TOML file. Raises ``ValueError`` that says where the fault is: encoding, syntax, depth,
+    digits, or a NUL in a text, which no path and no database takes."""
     try:
         values = tomllib.loads(data.decode("utf-8"))
         _refuse_nul(values)

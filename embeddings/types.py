@@ -1,4 +1,4 @@
-"""The types that cross module borders: limits, faces, the Arrow schemas and the protocols.
+"""The types that cross module borders: faces, descriptions, the Arrow schemas and the protocols.
 
 Vectors are float32, C-contiguous, of unit length (L2 norm within ``UNIT_TOLERANCE`` of 1). Boxes and landmarks are in
 pixels of the upright image (EXIF orientation applied), x to the right, y down, boxes as (x1, y1, x2, y2). Images are
@@ -58,11 +58,11 @@ class ModelSession(Protocol):
     """A loaded network on some runtime. Safe to call from several threads."""
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Float32]:
-        """Outputs in the order of the graph's outputs."""
+        """Run the network on ``inputs`` by name, and return its outputs in the order of the graph."""
         ...
 
     def close(self) -> None:
-        """Release the network and its memory. It is not run again."""
+        """Release the network and its memory. It must not be run again."""
         ...
 
 
@@ -70,9 +70,9 @@ class FaceDetector(Protocol):
     """Finds faces in one image. Safe to call from several threads."""
 
     def detect(self, image: UInt8, *, as_is: bool = False) -> Detections:
-        """``image`` is RGB uint8 (h, w, 3) of any size; the answer is in its pixels.
+        """Find the faces of RGB uint8 (h, w, 3) of any size; boxes and landmarks are in pixels of ``image``.
 
-        ``as_is``: looked at in its own size alone, not in the scales of the settings.
+        ``as_is``: look at ``image`` in its own size alone, not in the scales of the settings.
         """
         ...
 
@@ -83,7 +83,7 @@ class FaceRecognizer(Protocol):
     dimension: int
 
     def embed(self, crops: UInt8) -> Float32:
-        """``crops`` RGB uint8 (n, 112, 112, 3) -> unit vectors float32 (n, dimension)."""
+        """Embed ``crops``, RGB uint8 (n, 112, 112, 3), as unit vectors float32 (n, dimension)."""
         ...
 
 
@@ -136,7 +136,7 @@ DESCRIBED = "described"
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What is known of one content afterwards."""
+    """What describing one content gave."""
 
     sha256: bytes
     status: str

@@ -26,12 +26,12 @@ R = TypeVar("R")
 
 
 def nothing() -> None:
-    """What is called where nobody wants to be told of progress."""
+    """Do nothing: the default where a caller may ask to be told of progress."""
 
 
 @contextmanager
 def threads(workers: int) -> Iterator[Executor]:
-    """``workers`` threads, which begin nothing more once the block is left by an error."""
+    """Open a pool of ``workers`` threads; work that has not begun when the block is left is cancelled."""
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="embed")
     try:
         yield pool
@@ -40,7 +40,7 @@ def threads(workers: int) -> Iterator[Executor]:
 
 
 def in_order(pool: Executor, work: Callable[[T], R], values: Iterable[T], *, workers: int) -> Iterator[R]:
-    """``work`` of each of ``values``, in their order, with at most a window of them begun and not yet taken."""
+    """Yield ``work(value)`` for each value in order, with a bounded number begun and not yet taken."""
     window = workers * WINDOW_PER_WORKER
     begun: deque[Future[R]] = deque()
     for value in values:
@@ -55,7 +55,7 @@ class Batches:
     """Rows of pixels gathered into whole batches, each of which becomes vectors in one task on ``pool``."""
 
     def __init__(self, pool: Executor, work: Callable[[UInt8], Float32], *, size: int, dimension: int) -> None:
-        """``work``: pixels (n, ...) to vectors (n, ``dimension``); ``size``: rows of a whole batch."""
+        """``work`` turns pixels (n, ...) into vectors (n, ``dimension``); ``size`` is the rows of a whole batch."""
         self._pool = pool
         self._work = work
         self._size = size

@@ -61,14 +61,14 @@ class Clusters:
     threshold: float
 
     def lowered(self, threshold: float) -> Float64:
-        """The score (m,) that a face reaches with centroid i if it reaches ``threshold`` with one of its members."""
+        """The least score (m,) with each centroid of a face that reaches ``threshold`` with one of its members."""
         if self.margin is not None:
             return np.full(len(self.centroids), threshold - self.margin)
         return lowered_threshold(threshold, self.radius)
 
 
 def lowered_threshold(threshold: float, radius: Float64) -> Float64:
-    """What q.c is at least, for q.r >= ``threshold`` and an angle of at most ``radius`` radians between r and c.
+    """Bound q.c from below, for q.r >= ``threshold`` and an angle of at most ``radius`` radians between r and c.
 
     By the triangle inequality of angles. Norms of q and r may be ``UNIT_TOLERANCE`` from 1, that of c is 1.
     """
@@ -102,7 +102,7 @@ def tight_clusters(
 def subject_centroids(
     vectors: Float32, subject_ids: Sequence[str], *, weights: Float64, threshold: float, margin: float
 ) -> Clusters | None:
-    """Four centroids for each subject with more than four references; None if there is none.
+    """Four centroids for each subject with more than four references; None if no subject has so many.
 
     Near any of a subject's centroids all its references are scored, so that the best one is named.
     """
@@ -154,14 +154,14 @@ def _tight_groups(vectors: Float32, rows: Int64, weights: Float64, limit: float)
             if len(members) >= 2:
                 groups.append((centroid[None, :], members))
                 free &= ~np.isin(rows, members)
-        free[seed] = False  # grouped, or the middle of nothing
+        free[seed] = False  # grouped, or no group forms around it
     return groups
 
 
 def _clusters(
     vectors: Float32, groups: Sequence[tuple[Float32, Int64]], *, margin: float | None, threshold: float
 ) -> Clusters | None:
-    """``groups``: centroids (k, d) and the rows that all k of them stand for."""
+    """Assemble ``groups``: centroids (k, d) and the rows that all k of them stand for."""
     if not groups:
         return None
     sizes = np.array([len(rows) for _, rows in groups], dtype=np.int64)

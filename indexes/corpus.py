@@ -39,6 +39,7 @@ PREFETCHED = 1 << 25
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
     """What the manifest says about one shard. ``path`` is relative to the corpus folder, None if nothing is kept.
+    ``rows``: faces, or CLIP vectors of frames.
 
     ``vector_salt``, in hex, names the writing of the file that holds the vectors apart; None if they are in ``path``.
     """
@@ -49,7 +50,7 @@ class ShardEntry:
     path: str | None
     sha256: str | None
     bytes: int
-    faces: int
+    rows: int
     vector_salt: str | None = None
     vector_bytes: int = 0
 
@@ -62,22 +63,22 @@ class ShardEntry:
 
     @property
     def stored_bytes(self) -> int:
-        """Of all its files."""
+        """Size of all its files in bytes."""
         return self.bytes + self.vector_bytes if self.path else 0
 
     def without_files(self) -> ShardEntry:
-        """The same faces, of which nothing is kept."""
+        """This entry once none of the shard's files is kept."""
         return replace(self, path=None, sha256=None, bytes=0, vector_salt=None, vector_bytes=0)
 
     def sealed(self) -> SealedEntry:
-        """The file of the vectors, for :mod:`indexes.sealed`."""
+        """The entry of the file that holds the vectors, for :mod:`indexes.sealed`."""
         if self.vector_salt is None:
             raise StateError(f"shard {self.shard_id} has no file of vectors")
         return SealedEntry(
             shard_id=self.shard_id,
             model_id=self.model_id,
             dimension=self.dimension,
-            rows=self.faces,
+            rows=self.rows,
             path=f"{self.shard_id}.vectors",
             salt=bytes.fromhex(self.vector_salt),
             bytes=self.vector_bytes,
@@ -105,7 +106,7 @@ class Corpus:
     """The folder of shards."""
 
     def __init__(self, folder: Path, *, schema: Callable[[int], pa.Schema] = corpus_schema) -> None:
-        """``schema``: of a shard's rows for a dimension; it has a column ``vector``."""
+        """``schema`` gives the Arrow schema of a shard's rows for a dimension; it has a column ``vector``."""
         self.folder = folder
         self.schema = schema
 
@@ -155,7 +156,7 @@ class Corpus:
         schema = self.schema(entry.dimension)
         if entry.vector_salt is not None:
             with self.open_vectors(entry, key=key) as sealed:
-                vectors = sealed.vectors(np.arange(entry.faces, dtype=np.int64))
+                vectors = sealed.vectors(np.arange(entry.rows, dtype=np.int64))
             table = table.append_column("vector", vector_column(vectors)).select(schema.names).cast(schema)
         check_unit(vectors_of(table["vector"], entry.dimension))
         return table
@@ -177,7 +178,7 @@ class Corpus:
             raise CorruptionError(f"shard {entry.shard_id} is listed and cannot be read") from error
         if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
             raise CorruptionError(f"shard {entry.shard_id} is not what was written: its digest differs")
-        identity = _identity(entry.shard_id, entry.model_id, entry.dimension, entry.faces)
+        identity = _identity(entry.shard_id, entry.model_id, entry.dimension, entry.rows)
         properties = pe.create_decryption_properties(footer_key=key, aad_prefix=identity)
         try:
             table = pq.read_table(pa.BufferReader(data), decryption_properties=properties)
@@ -189,7 +190,7 @@ class Corpus:
             schema = schema.remove(schema.get_field_index("vector"))
         elif "view" in schema.names:
             table = with_view(table)
-        if table.schema != schema or len(table) != entry.faces:
+        if table.schema != schema or len(table) != entry.rows:
             raise CorruptionError(f"shard {entry.shard_id} does not hold the rows the manifest lists")
         return table
 
@@ -209,7 +210,7 @@ class Corpus:
                     os.close(descriptor)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete files, durably, if they are there. What a file system, a snapshot or a backup keeps is not ours."""
+        """Delete files, durably, if they are there. Copies in snapshots and backups are out of reach."""
         names = list(names)
         for name in names:
             (self.folder / name).unlink(missing_ok=True)
@@ -217,7 +218,7 @@ class Corpus:
             fsync_folder(self.folder)
 
     def unlisted(self, listed: set[str]) -> list[Path]:
-        """Files in the folder that the manifest does not list: leavings of interrupted writes."""
+        """Files in the folder that the manifest does not list: remains of interrupted writes."""
         if not self.folder.exists():
             return []
         return sorted(path for path in self.folder.iterdir() if path.is_file() and path.name not in listed)

@@ -16,4 +16,4 @@ DAMAGE: Final = (
     MemoryError,  # a size that is larger than all there is
     RuntimeError,
 )
-"""To be caught around nothing but the reading itself."""
+"""Exceptions that mean damage where nothing but the reading itself is in the ``try``."""

@@ -112,7 +112,7 @@ class Sample:
         few = (ndtri(confidence) / stdtrit(self.persons - 1, confidence)) ** 2
         half = len(self) // 2
         enough = min(max(errors, ENOUGH_ERRORS), max(errors, half))
-        # Also at more errors: what is measured where the threshold was chosen is too kind to it.
+        # The effect is also taken at more errors: at the very threshold that the data chose, it comes out too small.
         effect = max(self.design_effect(min(enough * times, max(enough, half))) for times in (1, 2, 4))
         return float(min(1.0, few) / max(1.0, effect))
 
@@ -215,12 +215,12 @@ def det_points(mated: Sample, impostors: Sample, *, most: int, confidence: float
 
 
 def fpir(fmr: float, *, templates: int) -> float:
-    """1 - (1 - FMR)^N."""
+    """Return the FPIR of N templates: 1 - (1 - FMR)^N."""
     return 1.0 if fmr >= 1 else -math.expm1(templates * math.log1p(-fmr))
 
 
 def fmr_for_fpir(target: float, *, templates: int) -> float:
-    """The FMR at which N templates give that FPIR."""
+    """Return the FMR at which N templates give the FPIR ``target``."""
     return -math.expm1(math.log1p(-target) / templates)
 
 

@@ -1,8 +1,8 @@
-"""Fingerprints: which stored pictures a picture repeats, bit for bit or nearly.
+"""Fingerprints: which stored pictures a picture repeats or nearly repeats.
 
 :class:`Fingerprints` holds PDQ hashes in FAISS's flat binary index and answers with every pair at or below a Hamming
-distance: exact, by threshold and not by rank, of one model of hash only (I3, I4). :class:`Digests` beside it finds
-equal SHA-256 digests. Both know row numbers and opaque ids; :mod:`embeddings.images.pdq` knows how hashes are made.
+distance: exact, by threshold and not by rank, of one model of hash only (I3, I4). It knows row numbers and opaque ids;
+:mod:`embeddings.images.pdq` knows how hashes are made.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy.typing as npt
 from embeddings.errors import ModelMismatchError, NotReadyError, VectorError
 from embeddings.images.pdq import PDQ_BITS, PDQ_BYTES
 from embeddings.types import UInt8
-from indexes.ranges import spread
 from indexes.stored import Int64
 
 Int32 = npt.NDArray[np.int32]
@@ -72,7 +71,7 @@ class Fingerprints:
         return _joined(list(self.stream(probes, model_id=model_id, distance=distance)))
 
     def stream(self, probes: UInt8, *, model_id: str, distance: int) -> Iterator[NearPairs]:
-        """The same pairs in parts that follow each other in (probe, row) order, one part for each block of probes.
+        """Yield the pairs of :meth:`pairs` in (probe, row) order, one part for each block of probes.
 
         ``probes``: uint8 (n, 32) made by ``model_id``. Raises :class:`ModelMismatchError` for another model of hash
         (I4) and :class:`VectorError` for other shapes or a distance outside 0 to 256.
@@ -96,32 +95,6 @@ class Fingerprints:
         found = _joined(parts)
         order = np.lexsort((found.row, found.probe))
         return NearPairs(found.probe[order], found.row[order], found.distances[order])
-
-
-class Digests:
-    """SHA-256 digests and which rows have them, in 40 bytes a row. Read-only once built."""
-
-    def __init__(self, digests: UInt8) -> None:
-        """``digests``: uint8 (n, 32). No rows are an honest answer here: nothing is equal to nothing."""
-        _require_hashes(digests, what="digests")
-        prefixes = _prefixes(digests)
-        self._rows: Int64 = np.argsort(prefixes, kind="stable").astype(np.int64)
-        self._prefixes = prefixes[self._rows]
-        self._digests = digests[self._rows]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def pairs(self, probes: UInt8) -> tuple[Int64, Int64]:
-        """All (probe, row) with equal digests, ordered so. ``probes``: uint8 (n, 32)."""
-        _require_hashes(probes, what="digests")
-        prefixes = _prefixes(probes)
-        first = np.searchsorted(self._prefixes, prefixes, side="left")
-        counts = np.searchsorted(self._prefixes, prefixes, side="right") - first
-        probe = np.repeat(np.arange(len(probes), dtype=np.int64), counts)
-        place = spread(first, counts)
-        equal = (self._digests[place] == probes[probe]).all(axis=1)
-        return probe[equal], self._rows[place[equal]]
 
 
 def hash_matrix(hashes: Sequence[bytes]) -> UInt8:
@@ -157,13 +130,9 @@ def _joined(parts: Sequence[NearPairs]) -> NearPairs:
     return NearPairs(np.concatenate(probe), np.concatenate(row), np.concatenate(distances))
 
 
-def _prefixes(digests: UInt8) -> npt.NDArray[np.uint64]:
-    return np.ascontiguousarray(digests[:, :8]).view(np.uint64).ravel()
-
-
-def _require_hashes(hashes: UInt8, what: str = "hashes") -> None:
+def _require_hashes(hashes: UInt8) -> None:
     if hashes.dtype != np.uint8 or hashes.ndim != 2 or hashes.shape[1] != PDQ_BYTES:
-        raise VectorError(f"expected {what} as uint8 of shape (n, {PDQ_BYTES})")
+        raise VectorError(f"expected hashes as uint8 of shape (n, {PDQ_BYTES})")
 
 
 def _require_distance(distance: int) -> None:

@@ -42,8 +42,8 @@ class GalleryMatches:
 class Gallery:
     """The templates of one model, their codes beside them. Read-only once built; safe to share between threads.
 
-    It took the place of FAISS's flat index, which keeps a second copy of the vectors where the codes are a quarter, and
-    is slower at every size of gallery and batch (benchmarks.search, work "gallery").
+    FAISS's flat index would keep a second copy of the vectors, where the codes are a quarter of that, and is slower at
+    every size of gallery and batch (benchmarks.search, work "gallery").
     """
 
     def __init__(

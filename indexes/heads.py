@@ -32,7 +32,7 @@ class Heads:
     directions: Float32
     """Unit vectors float32 (m, d)."""
     against: Bool
-    """(k, m): what each concept's margin is taken to; a row without any means no margin."""
+    """(k, m): the directions that each concept stands against; a row without any leaves the plain cosine."""
     weights: Float32
     """(k,), greater than 0."""
     every_frame: Bool

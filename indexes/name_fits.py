@@ -2,8 +2,8 @@
 
 Where a text repeats a name, the name is tried at every repeat, and a letter at a time that takes the length of the one
 times that of the other. So a place is judged by comparing slices of bytes and letters, which costs a thousandth; and a
-place that cannot be better than what is known is not judged at all. The definition stays where it is, and the tests
-hold this against it.
+place that cannot be better than what is known is not judged at all. :mod:`indexes.name_rules` stays the definition;
+the tests compare the two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from indexes.name_rules import RULES, Form, NameSettings, Rule
-from indexes.name_text import EDGE, HARD, LEET, SOFT, Reading, continues_letter, skeleton
+from indexes.name_text import EDGE, HARD, LEET, SOFT, TextReading, continues_letter, skeleton
 
 _HARD: Final = bytes(int(boundary >= HARD) for boundary in range(256))
 _SOFT: Final = bytes(int(boundary >= SOFT) for boundary in range(256))
@@ -21,16 +21,16 @@ _JOINED: Final = RULES.index("joined")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PreparedReading:
     """A reading, ready to be judged at many places."""
 
-    reading: Reading
+    reading: TextReading
     skeleton: str
 
 
-def place_of(reading: Reading) -> Place:
+def place_of(reading: TextReading) -> PreparedReading:
     """Prepare a reading."""
-    return Place(reading, skeleton(reading.letters))
+    return PreparedReading(reading, skeleton(reading.letters))
 
 
 def best_rank(form: Form) -> int:
@@ -38,7 +38,7 @@ def best_rank(form: Form) -> int:
     return min(RULES.index(form.rule), _JOINED)
 
 
-def fits_fast(form: Form, place: Place, start: int, *, settings: NameSettings) -> Rule | None:
+def fits_fast(form: Form, place: PreparedReading, start: int, *, settings: NameSettings) -> Rule | None:
     """As :func:`indexes.name_rules.fits`, where the skeletons of form and text agree from ``start`` on."""
     reading, end = place.reading, start + len(form.letters)
     if start < 0 or end > len(reading.letters):
@@ -47,7 +47,7 @@ def fits_fast(form: Form, place: Place, start: int, *, settings: NameSettings) -
     return rule if rule is not None and _spells(form, reading, start, end) else None
 
 
-def _rule(form: Form, reading: Reading, start: int, end: int, settings: NameSettings) -> Rule | None:
+def _rule(form: Form, reading: TextReading, start: int, end: int, settings: NameSettings) -> Rule | None:
     inside = reading.boundaries[start + 1 : end]
     first, last = reading.boundaries[start], reading.boundaries[end]
     hard, soft = inside.translate(_HARD), inside.translate(_SOFT)
@@ -73,7 +73,7 @@ def _within(flags: bytes, others: bytes) -> bool:
     return int.from_bytes(flags, "big") & ~int.from_bytes(others, "big") == 0
 
 
-def _spells(form: Form, reading: Reading, start: int, end: int) -> bool:
+def _spells(form: Form, reading: TextReading, start: int, end: int) -> bool:
     found = reading.letters[start:end]
     if found == form.letters:
         return True
@@ -84,7 +84,7 @@ def _spells(form: Form, reading: Reading, start: int, end: int) -> bool:
     return True
 
 
-def is_excluded_fast(phrases: Sequence[Form], place: Place, start: int, end: int) -> bool:
+def is_excluded_fast(phrases: Sequence[Form], place: PreparedReading, start: int, end: int) -> bool:
     """As :func:`indexes.name_rules.is_excluded`: looks only where a phrase's skeleton is."""
     for phrase in phrases:
         sought, length = skeleton(phrase.letters), len(phrase.letters)
@@ -96,7 +96,7 @@ def is_excluded_fast(phrases: Sequence[Form], place: Place, start: int, end: int
     return False
 
 
-def _stands(phrase: Form, reading: Reading, start: int, end: int) -> bool:
+def _stands(phrase: Form, reading: TextReading, start: int, end: int) -> bool:
     edges = min(reading.boundaries[start], reading.boundaries[end])
     inside = reading.boundaries[start + 1 : end]
     if EDGE in inside or not (edges >= SOFT or phrase.anywhere):

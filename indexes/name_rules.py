@@ -21,7 +21,7 @@ from indexes.name_text import (
     LEET,
     NONE,
     SOFT,
-    Reading,
+    TextReading,
     continues_letter,
     end_as_written,
     is_without_spaces,
@@ -34,14 +34,14 @@ RULES: Final[tuple[Rule, ...]] = ("full_name", "alias", "reordered", "joined", "
 """The strongest first: where a text holds a person's names several times, that is the one reported."""
 MOST_TURNED = 5  # words up to which a name is looked for in other orders
 VERSION = "names-1"
-"""Changes with whatever changes what is found."""
+"""Part of the matcher's id. Raise it whenever other names are found in the same text."""
 
 
 @dataclass(frozen=True, slots=True)
 class NameSettings:
-    """How short a name may be, in letters: at all, joined without a visible joint, and inside a longer word.
+    """Fewest letters of a name that is looked for at all, joined without a visible joint, and inside a longer word.
 
-    ``most_letters``: how long a name or an exclusion may be that is taken on. It changes nothing of what is found.
+    ``most_letters``: most letters of a name or an exclusion that enrolment accepts; it changes no search.
     """
 
     least_letters: int
@@ -52,7 +52,7 @@ class NameSettings:
 
 @dataclass(frozen=True, slots=True)
 class SubjectNames:
-    """What a subject is looked for by: the full name first, then aliases; phrases in which a name does not count."""
+    """The names of a subject, the full one first, then aliases; and phrases in which a name does not count."""
 
     subject_id: str
     names: tuple[str, ...] = field(repr=False)
@@ -70,7 +70,7 @@ class NameMatch:
 
     @property
     def order(self) -> tuple[int, int, int]:
-        """The best match is the least."""
+        """Sort key: the best match has the least."""
         return RULES.index(self.rule), self.start, self.end
 
 
@@ -82,15 +82,15 @@ class Form:
     worded: bytes = field(repr=False)
     cuts: frozenset[int] = field(repr=False)
     rule: Rule
-    """By which it is found when its words are apart."""
+    """The rule by which the form is found when its words are apart."""
     anywhere: bool
-    """Of a script without spaces."""
+    """Whether the script has no spaces, so that the name is found inside longer runs of letters."""
     apart: bytes = field(repr=False)
     """``cuts`` as a flag for each place between two letters."""
 
     @property
     def is_mononym(self) -> bool:
-        """Of one word in a script with spaces."""
+        """Whether the name is one word in a script with spaces."""
         return not self.cuts and not self.anywhere
 
 
@@ -115,12 +115,12 @@ def require_usable(names: Sequence[str], exclusions: Sequence[str], *, settings:
             raise EnrolmentError("empty_exclusion", f"exclusion {position} has no letters")
 
 
-def read_name(name: str) -> Reading:
-    """A name as it is looked for; the sign before somebody's handle is no part of it."""
+def read_name(name: str) -> TextReading:
+    """Read a name as it is looked for: without the ``@`` before a handle, figures as letters."""
     return read_text(name.strip().lstrip("@").rstrip("!"), figures=True)
 
 
-def is_usable(name: Reading, *, settings: NameSettings) -> bool:
+def is_usable(name: TextReading, *, settings: NameSettings) -> bool:
     """Whether a name has letters enough to be looked for."""
     letters = [letter for letter in name.letters if not continues_letter(letter)]
     spelled = sum(letter not in FIGURES for letter in letters)
@@ -128,7 +128,7 @@ def is_usable(name: Reading, *, settings: NameSettings) -> bool:
     return len(letters) >= (2 if without_spaces else settings.least_letters) and spelled > 0
 
 
-def forms_of(name: Reading, *, primary: bool) -> list[Form]:
+def forms_of(name: TextReading, *, primary: bool) -> list[Form]:
     """The forms of one name: as given, and with its words turned round or reversed."""
     words = _words(name)
     orders = [words]
@@ -145,13 +145,13 @@ def forms_of(name: Reading, *, primary: bool) -> list[Form]:
 
 
 def phrase_of(text: str) -> Form:
-    """An excluded phrase, as written."""
+    """Return the form of an excluded phrase, as written."""
     reading = read_text(text, figures=True)
     anywhere = all(is_without_spaces(letter) for letter in reading.letters)
     return _form(_words(reading), "full_name", anywhere)
 
 
-def _words(reading: Reading) -> list[tuple[str, bytes]]:
+def _words(reading: TextReading) -> list[tuple[str, bytes]]:
     edges = [at for at, boundary in enumerate(reading.boundaries) if boundary >= HARD]
     return [(reading.letters[start:end], reading.worded[start:end]) for start, end in pairwise(edges)]
 
@@ -167,8 +167,8 @@ def _form(words: Sequence[tuple[str, bytes]], rule: Rule, anywhere: bool) -> For
     return Form(letters, worded, frozenset(cuts), rule, anywhere, apart)
 
 
-def fits(form: Form, reading: Reading, start: int, *, settings: NameSettings) -> Rule | None:
-    """By which rule the letters from ``start`` on are this form of a name; None: they are not."""
+def fits(form: Form, reading: TextReading, start: int, *, settings: NameSettings) -> Rule | None:
+    """Return the rule by which the letters from ``start`` on are this form of a name, or None."""
     end = start + len(form.letters)
     if start < 0 or end > len(reading.letters) or not _spells(form, reading, start):
         return None
@@ -192,12 +192,12 @@ def fits(form: Form, reading: Reading, start: int, *, settings: NameSettings) ->
     return "joined" if visible or len(form.letters) >= settings.joined_letters else None
 
 
-def is_excluded(phrases: Sequence[Form], reading: Reading, start: int, end: int) -> bool:
+def is_excluded(phrases: Sequence[Form], reading: TextReading, start: int, end: int) -> bool:
     """Whether the letters from ``start`` to ``end`` lie within one of the phrases."""
     return any(_stands(phrase, reading, at) for phrase in phrases for at in range(end - len(phrase.letters), start + 1))
 
 
-def _stands(phrase: Form, reading: Reading, start: int) -> bool:
+def _stands(phrase: Form, reading: TextReading, start: int) -> bool:
     end = start + len(phrase.letters)
     if start < 0 or end > len(reading.letters) or not _spells(phrase, reading, start):
         return False
@@ -207,7 +207,7 @@ def _stands(phrase: Form, reading: Reading, start: int) -> bool:
     return (edges >= SOFT or phrase.anywhere) and apart <= phrase.cuts and EDGE not in inside
 
 
-def _spells(form: Form, reading: Reading, start: int) -> bool:
+def _spells(form: Form, reading: TextReading, start: int) -> bool:
     for here, wanted in enumerate(form.letters):
         found = reading.letters[start + here]
         if found == wanted or (reading.worded[start + here] and wanted in LEET.get(found, "")):
@@ -217,7 +217,7 @@ def _spells(form: Form, reading: Reading, start: int) -> bool:
     return True
 
 
-def spans_of_words(reading: Reading) -> Iterator[tuple[int, int]]:
+def spans_of_words(reading: TextReading) -> Iterator[tuple[int, int]]:
     """Where a name of one word may stand: whole words, and the pieces between all boundaries."""
     word = piece = 0
     for at in range(1, len(reading.letters) + 1):
@@ -231,7 +231,7 @@ def spans_of_words(reading: Reading) -> Iterator[tuple[int, int]]:
         word = at if boundary >= HARD else word
 
 
-def match_at(reading: Reading, subject_id: str, rule: Rule, start: int, end: int) -> NameMatch:
+def match_at(reading: TextReading, subject_id: str, rule: Rule, start: int, end: int) -> NameMatch:
     """A match of the letters from ``start`` to ``end``, as a place in the text."""
     return NameMatch(subject_id, rule, reading.sources[start], reading.sources[end - 1] + 1)
 
@@ -262,5 +262,5 @@ def brute_force_names(subjects: Sequence[SubjectNames], text: str, *, settings: 
 
 
 def skeleton_of(form: Form) -> str:
-    """What the form is looked up by."""
+    """Return the skeleton by which a form is looked up."""
     return skeleton(form.letters)

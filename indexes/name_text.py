@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 WALL: Final = "\x1e"
-"""Between texts that are searched as one: no name goes across it."""
+"""The character between texts that are searched as one: no name goes across it."""
 NONE, SOFT, HARD, EDGE = range(4)
 """What lies between two letters: nothing; a change of case, kind or script; a separator; a wall or the text's end."""
 LEET: Final = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"}
@@ -158,7 +158,7 @@ KINDS: Final = Table(_kinds)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TextReading:
     """One way to read a text: n letters, and n + 1 boundaries around them.
 
     ``sources``: for each letter the index in the text of the character it comes from. ``worded``: whether its word has
@@ -171,7 +171,7 @@ class Reading:
     worded: bytes
 
 
-def read_text(text: str, *, figures: bool) -> Reading:
+def read_text(text: str, *, figures: bool) -> TextReading:
     """Read a text, ``figures`` as letters or else as separators."""
     letters: list[str] = []
     sources: list[int] = []
@@ -193,7 +193,7 @@ def read_text(text: str, *, figures: bool) -> Reading:
                 between = NONE
     boundaries.append(EDGE)
     _mark_soft("".join(kinds), boundaries)
-    return Reading("".join(letters), bytes(boundaries), sources, _worded(letters, boundaries))
+    return TextReading("".join(letters), bytes(boundaries), sources, _worded(letters, boundaries))
 
 
 def _mark_soft(kinds: str, boundaries: bytearray) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from indexes.name_fits import Place, best_rank, fits_fast, is_excluded_fast, place_of
+from indexes.name_fits import PreparedReading, best_rank, fits_fast, is_excluded_fast, place_of
 from indexes.name_rules import (
     VERSION,
     Form,
@@ -34,7 +34,7 @@ from indexes.name_text import (
     PIECES,
     WORDS_ALONE,
     WORDS_AND_FIGURES,
-    Reading,
+    TextReading,
     end_as_written,
     read_text,
 )
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import ahocorasick
 
 _JOINTS = re.compile(r"'|a(?=A)|A(?=Aa)|x(?=[aA])|[aA](?=x)")
-"""In ``KINDS``: where a word falls into pieces."""
+"""The places in a word's letter kinds (:data:`indexes.name_text.KINDS`) where the word falls into pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class _Entry:
 
 
 def matcher_id(settings: NameSettings) -> str:
-    """What finds names, as coverage and hits state it: a text searched by another matcher is searched again."""
+    """Return the matcher's id, which coverage and hits record: a text searched by another matcher is searched again."""
     return f"{VERSION}-{settings.least_letters}-{settings.joined_letters}-{settings.inside_letters}"
 
 
@@ -93,7 +93,7 @@ class NameMatcher:
         named = bool(self._mononyms) and self._has_mononym(text)
         return self._decide(text, found, named) if found or named else ()
 
-    def _add(self, number: int, name: Reading, *, primary: bool) -> None:
+    def _add(self, number: int, name: TextReading, *, primary: bool) -> None:
         if not is_usable(name, settings=self.settings):
             self.unusable += 1
             return
@@ -127,12 +127,12 @@ class NameMatcher:
                 self._try(best, place, entry, start)
         return tuple(replace(match, end=end_as_written(text, match.end)) for _, match in sorted(best.items()))
 
-    def _mononyms_in(self, place: Place) -> Iterator[tuple[_Entry, int]]:
+    def _mononyms_in(self, place: PreparedReading) -> Iterator[tuple[_Entry, int]]:
         for start, end in spans_of_words(place.reading):
             for entry in self._mononyms.get(place.skeleton[start:end], ()):
                 yield entry, start
 
-    def _try(self, best: dict[str, NameMatch], place: Place, entry: _Entry, start: int) -> None:
+    def _try(self, best: dict[str, NameMatch], place: PreparedReading, entry: _Entry, start: int) -> None:
         """Enter a match if it is one, and better than what the text is known to hold of the subject."""
         subject_id, reading = self._subject_ids[entry.subject], place.reading
         known = best.get(subject_id)

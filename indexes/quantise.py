@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings.errors import VectorError
-from embeddings.types import UNIT_TOLERANCE, Float32, check_unit
+from embeddings.types import UNIT_TOLERANCE, Float32
 
 Int8 = npt.NDArray[np.int8]
 Float64 = npt.NDArray[np.float64]
@@ -79,17 +79,12 @@ class Codes:
         return Worst(float(self.scales.min()), float(self.scales.max()), float(self.residuals.max()))
 
 
-def quantise(vectors: Float32) -> Codes:
-    """Codes of unit vectors float32 (n, d), all with the scale that the largest component needs.
-
-    Raises :class:`VectorError` for vectors that are not unit (I4) or longer than ``MAX_DIMENSION``.
-    """
-    check_unit(vectors)
-    return quantise_unit(vectors)
-
-
 def quantise_unit(vectors: Float32) -> Codes:
-    """:func:`quantise` for vectors that :func:`check_unit` has passed already."""
+    """Codes of vectors float32 (n, d) that :func:`check_unit` has passed, all with the scale that the largest component
+    needs.
+
+    Raises :class:`VectorError` for vectors longer than ``MAX_DIMENSION``.
+    """
     rows, dimension = vectors.shape
     if dimension > MAX_DIMENSION:
         raise VectorError(f"vectors of dimension {dimension} are longer than the bound is proven for")
@@ -120,7 +115,7 @@ def least_products(
 
 
 def least_product(worst: Worst, *, probe_scale: float, probe_residual: float, threshold: float) -> int:
-    """No row of a block with these worst values has a smaller one of :func:`least_products`."""
+    """Return a lower bound of :func:`least_products` for every row of a block with these worst values."""
     fixed, slope = _reach(probe_residual, threshold)
     reach = fixed - slope * worst.residual
     return math.floor(reach / (probe_scale * (worst.scale if reach >= 0 else worst.least_scale))) - 1

@@ -44,10 +44,10 @@ HEADER = struct.Struct("<8s32sQIIII")
 """Magic, salt, rows, dimension, rows per block, vectors per chunk, bytes per component."""
 TAG = 16
 ROWS_PER_BLOCK = 2048
-"""Of what is written now; a file says itself what it has. At 512 dimensions 1 MB. Half of that would stay nearer to a
-core, and costs more by the calls; twice that is slower where cores share a small last cache (benchmarks.search)."""
+"""Rows per block of a new file; a stored file states its own. 1 MB at 512 dimensions: half of that costs more by its
+calls, twice that is slower where cores share a small last cache (benchmarks.search)."""
 MOST_ROWS_PER_BLOCK = 1 << 16
-"""A file that says more is not one of ours."""
+"""A file that states more is refused."""
 VECTORS_PER_CHUNK = 4
 """Vectors opened together: one page of 4 kB at 512 float16. Candidates are few and far apart."""
 CHUNKS_AT_ONCE = 1024

@@ -60,12 +60,12 @@ class ResidentCodes:
         self._blocks = [Block(part, part.worst()) for part in parts]
 
     def block(self, number: int) -> Block:
-        """See :class:`Stored`."""
+        """Return the codes of one block, which no later call overwrites."""
         return self._blocks[number]
 
 
 class FreshVectors:
-    """Vectors float32 (n, d) that are quantised block by block as they are compared: for a side that is used once.
+    """Vectors float32 (n, d) that are quantised block by block while they are compared: for a side that is used once.
 
     Raises :class:`VectorError` for vectors that are not unit (I4).
     """
@@ -76,11 +76,11 @@ class FreshVectors:
         self.block_rows = block_rows
 
     def block(self, number: int) -> Block:
-        """See :class:`Stored`."""
+        """Quantise one block."""
         part = self._vectors[number * self.block_rows : (number + 1) * self.block_rows]
         codes = quantise_unit(part)
         return Block(codes, codes.worst())
 
     def vectors(self, rows: Int64) -> Float32:
-        """See :class:`Stored`."""
+        """Return the vectors of ``rows`` as they were given, float32 (len(rows), dimension)."""
         return self._vectors[rows]

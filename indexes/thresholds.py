@@ -20,9 +20,9 @@ class Thresholds:
     calibration_id: str | None = None
 
 
-# They hold with several views too: of one place one face is compared, not the best of several comparisons, and the rate
-# of false matches per comparison stays (benchmarks.impostors: 4.9e-3 beside 4.6e-3 at 0.363, 0.9e-3 beside 1.0e-3 at
-# 0.50, both within each other's bounds). More faces are found, and each is compared.
+# Published thresholds hold with several views too. One face per place is compared, not the best of several views, so
+# the rate of false matches per comparison stays (benchmarks.impostors: 4.9e-3 beside 4.6e-3 at 0.363, 0.9e-3 beside
+# 1.0e-3 at 0.50, both within each other's bounds). More faces are found, and each is compared.
 _PUBLISHED = {
     "opencv-zoo": Thresholds(
         review=0.363,
@@ -30,6 +30,20 @@ _PUBLISHED = {
         source="published: OpenCV's LFW threshold for SFace (0.363); strong at 0.50 by design, not calibrated here",
     ),
 }
+
+
+_PUBLISHED_AGREEMENT = {"dlib": (0.40, "published: dlib's distance of 0.6 for its ResNet, as 1 - distance")}
+
+
+def published_agreement(network: str) -> tuple[float, str]:
+    """From which score on a second network takes two faces for one person, and where that is said.
+
+    ``network``: ``dlib``, or a pack, whose review threshold it is. Raises :class:`NotReadyError` for one without any.
+    """
+    if network in _PUBLISHED_AGREEMENT:
+        return _PUBLISHED_AGREEMENT[network]
+    found = published_thresholds(network)
+    return found.review, found.source
 
 
 def published_thresholds(pack: str) -> Thresholds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -50,3 +50,21 @@ def imported(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative import"
             yield node.module
+
+
+def imported_at_run_time(path: Path, known: Collection[str]) -> set[str]:
+    """Those of the ``known`` modules that a module imports, wherever in it, but for what only a type checker reads."""
+    found: set[str] = set()
+    left: list[ast.AST] = [tree_of(path)]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = (f"{node.module}.{alias.name}" for alias in node.names)
+            found.update(name if name in known else node.module for name in whole)
+        elif isinstance(node, ast.If) and name_of(node.test) == "TYPE_CHECKING":
+            left.extend(node.orelse)
+        else:
+            left.extend(ast.iter_child_nodes(node))
+    return found & set(known)

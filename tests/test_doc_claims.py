@@ -87,7 +87,7 @@ def test_i11_the_schedules_that_are_documented_are_those_that_there_are() -> Non
 
 
 def test_i11_every_fact_of_the_state_table_is_listed_beside_it() -> None:
-    text = (PACKAGE / "database/tables.py").read_text(encoding="utf-8")
+    text = (PACKAGE / "database/tables/record.py").read_text(encoding="utf-8")
     listed = set(re.findall(r"``([a-z_]+:?)", text.split('"""Single facts:', 1)[1].split('"""', 1)[0]))
     assert written_facts() <= listed
     assert listed <= written_facts()
@@ -117,7 +117,7 @@ def test_i11_the_states_of_a_request_and_the_causes_of_alarms_are_those_that_the
 
 
 def test_i11_the_states_of_a_message_are_those_that_the_table_of_them_names() -> None:
-    text = (PACKAGE / "database/tables.py").read_text(encoding="utf-8")
+    text = (PACKAGE / "database/tables/messages.py").read_text(encoding="utf-8")
     column = text.split("outbox = sa.Table(", 1)[1].split('sa.Column("state"', 1)[1].split("\n", 1)[0]
     assert tuple(re.findall(r"[a-z]+", column.split("#", 1)[1])) == MESSAGE_STATES
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from tests.source_code import dotted, imported, tree_of
+from tests.source_code import dotted, imported, imported_at_run_time, tree_of
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("embeddings", "indexes", "pipelines")
@@ -46,6 +48,34 @@ def test_imports_between_the_folders_of_pipelines_only_go_down_the_list_of_the_d
         asked = {name.split(".")[1] for name in imported(path) if name.startswith("pipelines.")}
         wrong = {folder for folder in asked if own in order and order.index(folder) < order.index(own)}
         assert not wrong, f"{path} imports from {wrong}, which lie above {own}"
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    """Imports in functions count: they hide a circle and do not open it. What a type checker alone reads does not:
+    :class:`Workspace` holds clock, engine and attempts, which work on workspaces."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in (*PACKAGES, "benchmarks")
+        for path in modules(package)
+        if "versions" not in path.parts  # Alembic's, named by numbers
+    }
+    graph = {name: imported_at_run_time(path, files) - {name} for name, path in files.items()}
+    assert sum(map(len, graph.values())) > 1000
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_no_two_classes_share_a_name() -> None:
+    named = Counter(
+        node.name
+        for package in PACKAGES
+        for path in modules(package)
+        for node in tree_of(path).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, times in named.items() if times > 1] == []
 
 
 def test_what_belongs_to_pipelines_lies_in_its_folders() -> None:

@@ -50,7 +50,7 @@ class ClipTransform:
 
     @property
     def short_side(self) -> int:
-        """What the shorter side of a decoded frame should be at least, in pixels."""
+        """Least length in pixels of a decoded frame's shorter side."""
         return MARGIN * max(self.size)
 
     def pixels(self, frame: Frame, *, full: tuple[int, int]) -> UInt8:
@@ -89,7 +89,7 @@ class ImageEncoder(Protocol):
     transform: ClipTransform
 
     def encode_images(self, pixels: UInt8) -> Float32:
-        """Pixels of :meth:`ClipTransform.pixels`, (n, h, w, 3), to unit vectors float32 (n, dimension)."""
+        """Encode RGB uint8 (n, h, w, 3) of :meth:`ClipTransform.pixels` as unit vectors float32 (n, dimension)."""
         ...
 
 

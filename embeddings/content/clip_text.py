@@ -16,12 +16,11 @@ from embeddings.errors import VectorError
 from embeddings.types import Float32
 
 BLANK = "{}"
-"""What stands in a template for the description."""
+"""The placeholder that a template has for the description."""
 
 
 class TextEncoder(Protocol):
-    """Turns texts into vectors of the space that an :class:`embeddings.content.clip.ImageEncoder` of the same weights
-    has."""
+    """Turns texts into vectors comparable with those of an ``ImageEncoder`` of the same weights."""
 
     dimension: int
 
@@ -31,7 +30,7 @@ class TextEncoder(Protocol):
 
 
 def fill(templates: Sequence[str], prompts: Sequence[str]) -> tuple[str, ...]:
-    """Every prompt in every template. Only :data:`BLANK` is replaced; other braces mean nothing."""
+    """Put every prompt into every template. Only :data:`BLANK` is replaced; other braces stay as they are."""
     return tuple(template.replace(BLANK, prompt) for prompt in prompts for template in templates)
 
 

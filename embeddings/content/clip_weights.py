@@ -1,7 +1,7 @@
 """CLIP weights: which checkpoint the settings mean, whether this machine has it, and the model id of its vectors.
 
 Owns files and digests. Loads neither torch nor open_clip, except in :func:`pull_weights`, so that a run without CLIP
-weights finds that out in no time. Checkpoints are the operator's files and are never unpickled: safetensors, or
+weights finds that out at once. Checkpoints are the operator's files and are never unpickled: safetensors, or
 torch's own format read with ``weights_only=True``.
 """
 
@@ -58,14 +58,14 @@ class ClipWeights:
 
 @dataclass(frozen=True, slots=True)
 class ClipTerms:
-    """Under which licence weights are published, and by whom."""
+    """The licence under which weights are published, and who published them."""
 
     licence: str
     origin: str
 
 
 def clip_terms(settings: ClipSettings) -> ClipTerms:
-    """What is known of the terms of ``settings``. Loads nothing."""
+    """Return licence and publisher of the weights that ``settings`` name, without loading anything."""
     if settings.checkpoint is not None:
         return ClipTerms("not known: a local checkpoint", "local")
     unknown = "as its publisher states: read it first", "open_clip's list of models"
@@ -75,7 +75,7 @@ def clip_terms(settings: ClipSettings) -> ClipTerms:
 def find_weights(settings: ClipSettings, *, folder: Path) -> ClipWeights | None:
     """The weights that ``settings`` mean: the given checkpoint, else what was pulled into ``folder``, else None.
 
-    Raises :class:`WeightsError` for a checkpoint of a format that is not read.
+    Raises :class:`WeightsError` for a checkpoint of an unsupported format.
     """
     if settings.checkpoint is None:
         pulled = _pulled(settings, folder)
@@ -146,7 +146,7 @@ def _pulled(settings: ClipSettings, folder: Path) -> Path | None:
 
 
 def _record(settings: ClipSettings, folder: Path) -> Path:
-    """Where it is written down which file a download gave."""
+    """The file that records which weights file a download gave."""
     return folder / f"{_slug(settings.model)}--{_slug(settings.pretrained)}.json"
 
 

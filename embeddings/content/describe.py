@@ -37,7 +37,7 @@ class Glimpse:
 
 @dataclass(frozen=True, slots=True)
 class Describer:
-    """The models that contents are to be described by, and what they are shown."""
+    """The models that describe contents, and which frames they see."""
 
     rater: Rater | None
     encoder: ImageEncoder | None
@@ -47,13 +47,13 @@ class Describer:
     """Digests of contents that need no description."""
 
     def positions(self, frames: int) -> frozenset[int]:
-        """Which of so many sampled frames are looked at, by their position among them."""
+        """Choose which of ``frames`` sampled frames are looked at: positions from 0."""
         return frozenset(sample(frames, at_most=self.max_frames))
 
     def look(self, frame: Frame, size: tuple[int, int]) -> Glimpse:
         """Rate one frame of an image of ``size`` (width, height) at full size, and prepare it for the encoder.
 
-        What is too small of a reduced frame is decoded again. Raises :class:`UnscannableError`.
+        A reduced frame that is too small for a model is decoded again, larger. Raises :class:`UnscannableError`.
         """
         score, pixels = None, None
         if self.rater:
@@ -78,7 +78,7 @@ class Descriptions:
         )
 
     def add(self, sha256: bytes, seen: Glimpses | ItemError) -> None:
-        """What was seen of one content, or what is wrong with it."""
+        """Add what was seen of one content, or the error that kept it from being seen."""
         if not isinstance(seen, ItemError):
             if self._batches:
                 self._batches.add(one.pixels for one in seen if one.pixels is not None)
@@ -114,7 +114,7 @@ def describe_contents(
 
     ``long_side`` is what images are decoded for when they are scanned for faces (the largest detection scale): with it
     results are the same, to the bit, as those of a scan. An image that cannot be looked at, for whatever reason, gets a
-    status and costs nobody else (:mod:`embeddings.faults`). ``beat`` is called whenever a content is done with.
+    status and affects no other (:mod:`embeddings.faults`). ``beat`` is called whenever a content is done with.
     """
 
     def work(some: Sequence[Content]) -> tuple[Description, ...]:

@@ -30,7 +30,7 @@ _CROPPED = 224
 _MEAN_BGR = np.array([104.0, 117.0, 123.0], dtype=np.float32)
 
 SHORT_SIDE = 2 * _RESIZED
-"""What the shorter side of a decoded frame should be at least. Scores of reduced JPEGs then move by less than 0.02."""
+"""Least length in pixels of a decoded frame's shorter side. Scores of reduced JPEGs then move by less than 0.02."""
 
 
 class Rater(Protocol):
@@ -58,7 +58,7 @@ class OpenNsfwRater:
 def prepare(image: UInt8) -> Float32:
     """The network's input, float32 (224, 224, 3), of RGB uint8 (h, w, 3).
 
-    The JPEG in the middle belongs to it: the network was trained on what it leaves.
+    The JPEG round trip is part of the input: the network was trained on images compressed so.
     """
     squashed = Image.fromarray(image).resize((_RESIZED, _RESIZED), Image.Resampling.BILINEAR)
     buffer = BytesIO()
@@ -70,7 +70,7 @@ def prepare(image: UInt8) -> Float32:
 
 
 def rating_model_id() -> str:
-    """A short name for everything that decides a score."""
+    """Return the model id of ratings: a short name for everything that decides a score."""
     return f"open-nsfw-{SHA256[:12]}-{RATING_PREPARATION_VERSION}"
 
 

@@ -33,14 +33,14 @@ _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]{1,32};base64,", re.ASCII 
 
 @dataclass(frozen=True, slots=True)
 class TextLimits:
-    """How much is taken of a header, and from when on a tag is an identity token."""
+    """Limits on what is read of a header, and the share from which a tag is an identity token."""
 
     max_chars: int
     """Characters from one place; what is beyond is cut off."""
     top_tags: int
     """Tags of ``ss_tag_frequency``, the most frequent first."""
     identity_share: float
-    """A tag on this share of a folder's images, or more, is what the folder shows: its identity token. In (0, 1]."""
+    """Share of a folder's images, in (0, 1], from which a tag is the folder's identity token: what the folder shows."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -73,7 +73,7 @@ def thumbnail(metadata: Mapping[str, str], *, max_bytes: int) -> bytes | None:
     """The image file in ``modelspec.thumbnail``; None without one. Not decoded: only its first bytes were looked at.
 
     Raises :class:`UnscannableError` ``thumbnail`` for anything but a data URL, strict base64, of an image of a known
-    format and at most ``max_bytes``: what somebody else's viewer may show must not pass for nothing.
+    format and at most ``max_bytes``: another viewer may show it, so it must not count as no thumbnail.
     """
     value = metadata.get(THUMBNAIL, "")
     if not value:
@@ -176,7 +176,7 @@ def _most_frequent(counts: Mapping[str, int], most: int) -> list[str]:
 
 
 def _within(texts: list[str], max_chars: int) -> Iterator[str]:
-    """Each distinct text that says something, of ``max_chars`` in all."""
+    """Yield each distinct text that is not blank, ``max_chars`` characters in all."""
     left = max_chars
     for text in dict.fromkeys(_UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text[:max_chars]).strip() for text in texts):
         if text and left > 0:

@@ -25,8 +25,7 @@ MAX_NAME: Final = 1_024
 """Characters of a tensor's name or of a key of the metadata."""
 MAX_RANK: Final = 32
 MAX_NUMBER: Final = (1 << 63) - 1
-"""Of a side or an offset: what the loaders and every file system hold. A product of larger ones has a million digits.
-"""
+"""Largest side or offset: what loaders and file systems hold. A product of larger ones may have a million digits."""
 _LOADABLE: Final = 100_000_000
 """Longer headers are taken by no loader: what claims one is another format."""
 _PARTS_PER_TENSOR: Final = 12
@@ -52,7 +51,7 @@ class HeaderLimits:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Header:
-    """A header that holds. ``repr`` shows nothing of the metadata, which may name people."""
+    """A header that passed every check. ``repr`` shows nothing of the metadata, which may name people."""
 
     metadata: Mapping[str, str]
     tensors: int
@@ -68,7 +67,7 @@ class Header:
 
 
 def is_safetensors(first: bytes) -> bool:
-    """Whether a file that begins with ``first`` (``SNIFFED_BYTES`` or more) claims to be one."""
+    """Whether a file that begins with ``first`` (``SNIFFED_BYTES`` or more) claims to be a safetensors file."""
     if len(first) < SNIFFED_BYTES or first[LENGTH_BYTES] not in b"{ \t\r\n":
         return False
     return 0 < _length(first) <= _LOADABLE
@@ -107,16 +106,6 @@ def parse_header(data: bytes, *, file_bytes: int | None, limits: HeaderLimits) -
     if file_bytes is not None and file_bytes != header.file_bytes:
         raise UnscannableError("truncated" if file_bytes < header.file_bytes else "corrupt")
     return header
-
-
-def read_header(data: bytes, *, limits: HeaderLimits) -> Header:
-    """The header of a whole file in memory. Raises as :func:`parse_header`, and ``format`` for another format."""
-    if not is_safetensors(data):
-        raise UnscannableError("format")
-    end = LENGTH_BYTES + header_length(data, limits=limits)
-    if end > len(data):
-        raise UnscannableError("truncated")
-    return parse_header(data[LENGTH_BYTES:end], file_bytes=len(data), limits=limits)
 
 
 def _length(first: bytes) -> int:

@@ -29,13 +29,13 @@ class Container:
     format: str
     """``jpeg``, ``png``, ``webp`` or ``gif``."""
     width: int
-    """As stored, before orientation, in pixels. 0 for JPEG, whose decoder reads it."""
+    """Width in pixels as stored, before the orientation is applied; 0 for JPEG, whose decoder reads the size."""
     height: int
     frames: int
     orientation: int
     """Exif orientation, 1 to 8; 1 when there is none or it makes no sense."""
     pixels: bytes
-    """What the decoder is given."""
+    """The bytes that the decoder is given."""
     inverted: bool = False
     """JPEG in four colours only: stored as Adobe does, 255 meaning no ink."""
     chunks: tuple[png.Chunk, ...] = ()
@@ -94,7 +94,7 @@ def exif_orientation(tiff: bytes) -> int:
 
 
 def _walk_jpeg(data: bytes, max_pixels: int) -> Container:
-    """Reads the segments before the first scan. The size is left to the decoder, so that both mean the same one."""
+    """Reads the segments before the first scan. The size is left to the decoder, so that the two cannot differ."""
     orientation, inverted, at = 1, False, 2
     for _ in range(MAX_BLOCKS):
         if data[at] != 0xFF:

@@ -77,7 +77,7 @@ class DecodedImage:
 
     format: str
     width: int
-    """Of the upright full-size frame, in pixels."""
+    """Width of the upright full-size frame, in pixels."""
     height: int
     frames_total: int
     """Frames in the file."""
@@ -85,11 +85,10 @@ class DecodedImage:
     """The sampled frames. Each is decoded when asked for, and none is kept: hold one at a time."""
 
 
-def decode(data: bytes, *, limits: ImageLimits, long_side: int, short_side: int = 0) -> DecodedImage:
+def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
     """Check ``data`` and get ready to decode it; pixels are decoded as ``frames`` is consumed.
 
-    A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels, and the other at least
-    ``short_side``. Animations are sampled at
+    A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels. Animations are sampled at
     ``limits.max_frames`` evenly spaced frames, first and last among them. Transparency is laid over white. Raises
     :class:`UnscannableError` at once for what the header tells, and while iterating for what decoding tells.
     """
@@ -97,7 +96,7 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int, short_side: int 
         raise UnscannableError("too_large")
     container = inspect(data, max_pixels=limits.max_pixels)
     if container.format == "jpeg":
-        return _decode_jpeg(container, limits, long_side, short_side)
+        return _decode_jpeg(container, limits, long_side)
     require_memory(container, limits.max_decode_bytes)
     indices = sample(container.frames, at_most=limits.max_frames)
     touched = container.width * container.height * (indices[-1] + 1)
@@ -138,7 +137,7 @@ def _turned(width: int, height: int, orientation: int) -> tuple[int, int]:
     return (height, width) if orientation >= 5 else (width, height)
 
 
-def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int, short_side: int) -> DecodedImage:
+def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int) -> DecodedImage:
     with decoder_errors():
         height, width, colourspace, _ = simplejpeg.decode_jpeg_header(container.pixels, strict=True)
     check_size(width, height, limits.max_pixels)
@@ -154,8 +153,7 @@ def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int, shor
         spare = [side - reduced / scale for side, reduced in zip(turned, image.shape[1::-1], strict=True)]
         return Frame(0, image, scale, (spare[0] * far_x, spare[1] * far_y), at_scale)
 
-    smallest = max(long_side / max(width, height), short_side / min(width, height))
-    return DecodedImage("jpeg", *turned, 1, (at_scale(wanted) for wanted in [smallest]))
+    return DecodedImage("jpeg", *turned, 1, (at_scale(wanted) for wanted in [long_side / max(width, height)]))
 
 
 def _jpeg_pixels(container: Container, colourspace: str, scale: float, size: tuple[int, int]) -> UInt8:
@@ -224,7 +222,7 @@ def opaque(image: Image.Image) -> UInt8:
 def decoder_errors() -> Iterator[None]:
     """Turn what a decoder raises on hostile bytes into ``truncated`` or ``corrupt``. Nothing else is caught.
 
-    Too little memory is no such thing: it may be that of others. See :mod:`embeddings.faults`.
+    ``MemoryError`` is let through: other work may have taken the memory (:mod:`embeddings.faults`).
     """
     expected = (
         OSError,  # Pillow: stream ends early or is broken

@@ -12,7 +12,7 @@ from embeddings.types import UInt8
 
 _LONG_SIDE = 384
 """PDQ works on 64x64. Halving an image to about this first moves a hash by 7 bits of 256 on average (up to 22 on
-photographs, 36 on drawn patterns: benchmarks.evidence_pdq) and costs 1.4 ms instead of 9; at 256, where PDQ's own
+photographs, 36 on drawn patterns: benchmarks.evidence.pdq) and costs 1.4 ms instead of 9; at 256, where PDQ's own
 filter changes its width, it would move 18 (30 at most)."""
 
 PDQ_BYTES = 32
@@ -38,5 +38,5 @@ def pdq(image: UInt8) -> bytes | None:
 
 
 def pdq_score(distance: int) -> float:
-    """How alike hashes are that differ in so many bits: 1 for equal ones, less by 1/256 for each bit."""
+    """Return the similarity of two hashes that differ in ``distance`` bits: 1 for equal ones, 1/256 less per bit."""
     return 1.0 - distance / PDQ_BITS

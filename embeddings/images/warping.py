@@ -1,7 +1,7 @@
-"""Affine pictures of an image, whatever its shape. Owns what OpenCV's warp asks of its source.
+"""Affine warps of an image of any shape. Owns what OpenCV's warp requires of its source.
 
 ``cv2.warpAffine`` keeps coordinates in 16 bits and refuses an image with a side of 32,767 pixels or more, which a file
-of a hundred bytes can have. Such a side is shrunk by averaging first. What is shown is smaller by far, so that nothing
+of a hundred bytes can have. Such a side is shrunk by averaging first; the warped picture is smaller by far, so nothing
 is lost.
 """
 
@@ -25,7 +25,7 @@ def warped(image: UInt8, matrix: Float32 | Float64, size: tuple[int, int], *, gr
 
 
 def _shortened(image: UInt8, matrix: Float32 | Float64) -> tuple[UInt8, Float64]:
-    """``image`` with both sides at most ``LARGEST_SIDE``, each by its own factor, and the matrix of that."""
+    """``image`` with both sides at most ``LARGEST_SIDE``, each by its own factor, and the matrix that fits it."""
     height, width = image.shape[:2]
     size = min(width, LARGEST_SIDE), min(height, LARGEST_SIDE)
     small: UInt8 = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -10,8 +10,9 @@ import cv2
 from embeddings.faces.detection import YuNetDetector
 from embeddings.faces.recognition import CPU_BATCH, CUDA_BATCH, SessionRecognizer
 from embeddings.faces.scrfd import ScrfdDetector
+from embeddings.models.packs import find_pack
 from embeddings.models.runtimes import REFERENCE, RuntimeSettings, choose_runtime, inspect_machine, open_session
-from embeddings.models.weights import find_pack, model_id, prepared_graph
+from embeddings.models.weights import model_id, prepared_graph
 from embeddings.types import FaceDetector, FaceRecognizer, FaceSettings, ModelSession
 
 

@@ -23,8 +23,7 @@ The model id is made of the files' digests, stated or computed, so another file 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -35,7 +34,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from embeddings.errors import WeightsError
 from embeddings.models.preparation import prepare_sface, prepare_yunet
 from embeddings.models.preparation_insightface import prepare_arcface, prepare_scrfd
-from embeddings.models.weights import OPENCV_ZOO, DetectorKind, ModelFile, Pack
+from embeddings.models.weights import DetectorKind, ModelFile, Pack
 from embeddings.strict_toml import read_toml
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -97,8 +96,11 @@ class PackFile:
     terms: str = ""
 
 
-def read_local_pack(folder: Path, *, reserved: AbstractSet[str]) -> Pack:
-    """The pack in ``folder``. Raises :class:`WeightsError` naming what is wrong; ``reserved`` names are refused."""
+def read_local_pack(folder: Path, *, known: Mapping[str, Pack]) -> Pack:
+    """The pack in ``folder``. Raises :class:`WeightsError` naming what is wrong.
+
+    ``known``: the packs whose names it may not have, and whose detector it may use.
+    """
     try:
         stated = TypeAdapter(PackFile).validate_python(read_toml(folder / "pack.toml")[0])
     except OSError as error:
@@ -108,7 +110,7 @@ def read_local_pack(folder: Path, *, reserved: AbstractSet[str]) -> Pack:
         raise WeightsError(f"pack.toml of the local pack: {where}") from None
     except ValueError as error:
         raise WeightsError(f"pack.toml of the local pack is not valid TOML: {error}") from error
-    if stated.name in reserved:
+    if stated.name in known:
         raise WeightsError(f"a local pack cannot be called {stated.name}: that name has published thresholds and files")
     detector, recognizer = stated.detector, stated.recognizer
     if detector.file is None and detector.kind != "yunet":
@@ -117,7 +119,7 @@ def read_local_pack(folder: Path, *, reserved: AbstractSet[str]) -> Pack:
         name=stated.name,
         detector=_file(folder, detector.kind, detector.file, detector.sha256, stated.licence)
         if detector.file
-        else OPENCV_ZOO.detector,
+        else known["opencv-zoo"].detector,
         recognizer=_file(folder, recognizer.kind, recognizer.file, recognizer.sha256, stated.licence),
         dimension=stated.dimension,
         detector_kind=detector.kind,

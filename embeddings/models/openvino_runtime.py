@@ -47,7 +47,7 @@ class OpenVinoSession:
         return self._core.compile_model(self._model, "CPU", self._options).create_infer_request()
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Float32]:
-        """Outputs in the order of the graph's outputs, copied out of the runtime's memory."""
+        """Run the network and return its outputs in the order of the graph, copied out of the runtime's memory."""
         with self._lock:
             request = self._idle.pop() if self._idle else None
         if request is None:

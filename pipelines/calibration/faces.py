@@ -41,7 +41,7 @@ class Faces:
     pictures: Int64
     row: Int64
     problems: tuple[str | None, ...]
-    """For each path why it has no row."""
+    """For each path why it has no row; None where it has one."""
     several: int
     """Distinct contents with more than one face."""
     second_look: int
@@ -58,7 +58,7 @@ class _Photograph:
 
 
 def embed_photographs(workspace: Workspace, paths: Sequence[Path], *, progress: Progress) -> Faces:
-    """Embed the largest face of every photograph. Raises only what is not a photograph's own fault."""
+    """Embed the largest face of every photograph. A photograph's own fault is not raised."""
     vectors = [np.empty((0, workspace.models.dimension), dtype=np.float32)]
     outcome: dict[bytes, int | str] = {}
     kept: list[_Photograph] = []
@@ -91,7 +91,8 @@ def _embed(
     counts: Counter[str],
     kept: list[_Photograph],
 ) -> Float32:
-    """Embed new contents, enter what came of each into ``outcome`` and ``kept``, and return their vectors."""
+    """Embed new contents, enter the row or problem of each into ``outcome``, and return the vectors kept, beside
+    ``kept``."""
     workers = workspace.config.embedding.worker_count()
     result = embed_shard(contents, workspace.models, limits=workspace.limits, workers=workers)
     statuses = {row["content_sha256"]: row for row in result.statuses.to_pylist()}
@@ -126,7 +127,7 @@ def _area(face: dict[str, float]) -> float:
 
 
 def _read(path: Path, max_bytes: int) -> Content | str:
-    """The content, or in a fixed word why it cannot be had."""
+    """Read a photograph; return a fixed word if it cannot be had."""
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)

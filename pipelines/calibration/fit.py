@@ -38,12 +38,12 @@ class GalleryFit:
 
     @property
     def outgrown(self) -> bool:
-        """More false positives than were asked for have to be expected."""
+        """Whether more false positives than were asked for have to be expected."""
         return self.lapsed or (self.most_templates is not None and self.templates > self.most_templates)
 
     @property
     def remark(self) -> str:
-        """In a sentence."""
+        """The fit in a sentence."""
         if self.most_templates is None:
             return f"thresholds are not calibrated for these models and this gallery ({self.threshold_source})"
         if self.lapsed:

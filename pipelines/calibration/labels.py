@@ -17,7 +17,7 @@ from embeddings.errors import ConfigError
 SAME = frozenset({"1", "true", "yes", "same"})
 DIFFERENT = frozenset({"0", "false", "no", "different"})
 MAX_GROUPS = 32
-"""More values than this are names of people, not of groups, and names are never stored in clear (I8)."""
+"""Most groups. More values are probably names of people, which are never stored in clear (I8)."""
 MAX_GROUP_LENGTH = 40
 
 
@@ -33,14 +33,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What is to be compared. ``pairs`` None: everything with everything, by ``persons`` (one number per path)."""
+    """The comparisons wanted. ``pairs`` None: everything with everything, by ``persons`` (one number per path)."""
 
     kind: str
     paths: tuple[Path, ...]
     pairs: tuple[Pair, ...] | None = None
     persons: tuple[int, ...] = ()
     unusable: Counter[str] = field(default_factory=Counter)
-    """Rows that say nothing, by reason."""
+    """Number of unusable rows by reason."""
 
 
 def read_pairs(file: Path) -> Labels:

@@ -1,4 +1,4 @@
-"""Labelled photographs -> a calibration: embed, compare, and let :mod:`indexes.det` say what follows."""
+"""From labelled photographs to a calibration: embed, compare, and compute thresholds by :mod:`indexes.det`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from pipelines.judging.withdrawn import withdraw_unsent
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What is asked of the thresholds. ``templates``: in the gallery that they are for; None: those there are now."""
+    """What the thresholds are to achieve. ``templates``: size of the gallery; None: the registry's present size."""
 
     fpir: float
     strong_fpir: float
@@ -53,7 +53,7 @@ def calibrate(
     """Measure, store and return a calibration of the models in force; it is not put in force.
 
     Raises ``ConfigError`` for an aim that makes no sense, :class:`CalibrationError` when nothing can be measured. A
-    threshold that the data cannot support is not stated: see :class:`indexes.det.OperatingPoint`.
+    threshold that the data cannot support is None (:class:`indexes.det.OperatingPoint`).
     """
     if aim.strong_fpir > aim.fpir:
         raise ConfigError(f"the strong FPIR ({aim.strong_fpir:g}) has to be at most that of review ({aim.fpir:g})")
@@ -93,7 +93,7 @@ def calibrate(
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What :func:`use_anyway` came to. ``in_force`` False: the first of two people said so."""
+    """Result of :func:`use_anyway`. ``in_force`` False: only the first of two people has approved so far."""
 
     calibration: Calibration
     in_force: bool
@@ -102,19 +102,19 @@ class Used:
 def use(workspace: Workspace, calibration_id: str, *, actor: str, anyway: bool = False) -> Calibration:
     """Put a calibration in force. Raises :class:`StateError` if it cannot be.
 
-    It has to be of the models in force, have both thresholds and bear the gallery there is now, and the canary must be
-    found with them, or every run would stop. ``anyway``: as :func:`use_anyway`. What only the calibration before it
-    caused is withdrawn.
+    The calibration has to be of the models in force, have both thresholds and support the present gallery, and the
+    canary must be found with it, or every run would stop. ``anyway``: as in :func:`use_anyway`. What only the
+    calibration before it caused is withdrawn.
     """
     return use_anyway(workspace, calibration_id, actor=actor, anyway=anyway).calibration
 
 
 @acts
 def use_anyway(workspace: Workspace, calibration_id: str, *, actor: str, anyway: bool = True) -> Used:
-    """As :func:`use`, also for a gallery that its data do not bear, once two people have said so.
+    """Put a calibration in force as :func:`use` does, or for a gallery beyond its data once two people have approved.
 
-    The first is put on record, and nothing is in force by it. A first approval does not count any more once the gallery
-    has grown by more than ``registry.approval_growth``.
+    The first approval is recorded and changes nothing in force. It lapses once the gallery has grown by more than
+    ``registry.approval_growth``.
     """
     with workspace.database.read() as connection:
         calibration = read_calibration(connection, workspace.sealer, calibration_id)
@@ -139,8 +139,8 @@ def use_anyway(workspace: Workspace, calibration_id: str, *, actor: str, anyway:
 def stop_using(workspace: Workspace, *, actor: str) -> str:
     """Go back to the thresholds that the pack's publisher states; returns the id of the calibration that was in force.
 
-    What only that one caused is withdrawn: its hits below those thresholds count no more, and messages that rest on
-    them alone are taken back, unsent and delivered ones. What people decided stands.
+    What only that calibration caused is withdrawn: hits below the published thresholds no longer count, and messages
+    that rest on them alone are withdrawn, delivered ones included. What people decided stands.
     """
     if not workspace.policy.has_thresholds(workspace.pack_name):
         raise StateError("this pack has no published thresholds: every run would stop")
@@ -154,7 +154,7 @@ def stop_using(workspace: Workspace, *, actor: str) -> str:
 def _may_be_used(
     workspace: Workspace, tx: Connection, calibration: Calibration, cover: Cover, *, actor: str, anyway: bool
 ) -> bool:
-    """Whether this is the second of two people to say that a gallery too large may be. Raises :class:`StateError`."""
+    """Whether ``actor`` is the second of two people to approve too large a gallery. Raises :class:`StateError`."""
     bound = max(fpir(own.point.fmr.upper, templates=cover.templates) for own in _points(calibration))
     words = (
         f"this calibration bears a gallery of {cover.borne} templates and there are {cover.templates}: a stranger's "
@@ -179,9 +179,10 @@ def _points(calibration: Calibration) -> list[Any]:
 
 
 def in_order(review: OperatingPoint, strong: OperatingPoint) -> tuple[OperatingPoint, OperatingPoint]:
-    """The two with review at or below strong: what holds the stricter target holds the other as well.
+    """Return both points with review at or below strong: a threshold that holds the stricter target holds the other
+    too.
 
-    The dependence measured at more errors can be so much larger that the laxer target alone would give the higher one.
+    The laxer target alone can give the higher threshold, because the dependence measured at more errors can be larger.
     """
     if strong.threshold is not None and (review.threshold is None or review.threshold > strong.threshold):
         return replace(strong, target_fmr=review.target_fmr, needed=review.needed), strong
@@ -241,7 +242,7 @@ def _rated(
 
 
 def _groups(compared: Compared, review: Operating, confidence: float) -> tuple[GroupRates, ...]:
-    """Each group at the review threshold of all, if there is one: one threshold may treat groups differently."""
+    """Rate each group at the common review threshold, if there is one: one threshold may treat groups differently."""
     threshold = review.point.threshold
     if threshold is None:
         return ()

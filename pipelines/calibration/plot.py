@@ -32,7 +32,7 @@ INK, SOFT, GRID, CURVE, BOUND, TARGET, MARK = (
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """From values to pixels. ``low`` and ``high`` are decimal logarithms where the axis is logarithmic."""
+    """Maps values to pixels. ``low`` and ``high`` are decimal logarithms where the axis is logarithmic."""
 
     low: float
     high: float
@@ -154,7 +154,7 @@ def _draw_operating(
     x, y = (across.at(fmr.upper), up.at(fnmr)) if curve else (across.at(threshold), up.at(fmr.upper))
     draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=MARK, outline="white")
     text = f"{name} {threshold:.3f}"
-    # Strong lies left of review on a DET curve, so each gets its own side, unless that is outside.
+    # Strong lies left of review on a DET curve, so each label gets its own side, unless that is outside the frame.
     length = draw.textlength(text, font=_font(15)) + 12
     inward = x + length > right or (curve and name == "strong" and x - length > left)
     draw.text((x - 10 if inward else x + 10, y - 8), text, fill=MARK, font=_font(15), anchor="rb" if inward else "lb")

@@ -1,1 +1,1 @@
-"""People who ask: removal requests, previews and approvals, changes of an opt-out, its end."""
+"""Removal requests, previews and approvals, and changes and ends of opt-outs."""

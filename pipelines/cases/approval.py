@@ -1,8 +1,8 @@
-"""How many people must agree before somebody is enrolled: one, two, or none may.
+"""How many people must agree before somebody is enrolled: one, two, or none can.
 
-A preview (:mod:`pipelines.cases.impact`) is weighed by the policy's ``[enrolment]``. A candidate that would be found in
-``refuse_share`` of the platform is no person but a wrong template, or a poisoned one. What cannot be previewed
-is not waved through: it needs a second person. Every preview is an audit row, with counts and no names.
+The policy's ``[enrolment]`` judges a preview (:mod:`pipelines.cases.impact`). A candidate found in ``refuse_share`` of
+the platform is a wrong template, or a poisoned one, and is refused. A candidate that cannot be previewed needs a second
+person. Every preview leaves an audit row, with counts and no names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _COUNTS = ("items", "faces", "uploaders", "models", "scannable", "unseen", "expe
 
 
 def approvals_needed(impact: Impact, settings: EnrolmentSettings) -> Approvals:
-    """What the policy asks for. A share of fewer than ``min_items`` things says nothing."""
+    """Return the approvals that the policy asks for. A share of fewer than ``min_items`` things counts for nothing."""
     share = impact.share if impact.compared >= settings.min_items else 0.0
     if impact.items and share >= settings.refuse_share:
         return "refused"
@@ -39,7 +39,7 @@ def approvals_needed(impact: Impact, settings: EnrolmentSettings) -> Approvals:
 
 
 def names_of_candidate(names: Sequence[str], exclusions: Sequence[str] = ()) -> SubjectNames:
-    """The names of somebody who is not in the registry, as the matcher takes them."""
+    """Return the names of a person who is not in the registry in the form that the matcher takes."""
     return SubjectNames(CANDIDATE, tuple(names), tuple(exclusions))
 
 
@@ -51,7 +51,7 @@ def preview_subject(
     actor: str,
     progress: Progress = silent,
 ) -> Impact:
-    """What a person with these references and names would hit. Stores nothing of them."""
+    """Measure what a person with these references and names would hit, without storing them."""
     with workspace.database.read() as connection:
         gallery = candidate_gallery(workspace, connection, references)
     impact = measure_impact(workspace, gallery, names=names, progress=progress)
@@ -68,7 +68,7 @@ def preview_change(
     actor: str,
     progress: Progress = silent,
 ) -> Impact:
-    """What a registered subject would hit with these references and names instead of its own."""
+    """Measure what a registered subject would hit with these references and names instead of its own."""
     with workspace.database.read() as connection:
         gallery = candidate_gallery(workspace, connection, references)
     impact = measure_impact(workspace, gallery, names=names, progress=progress)
@@ -79,7 +79,7 @@ def preview_change(
 def preview_pending(
     workspace: Workspace, subject_id: str, *, request_id: str, actor: str, progress: Progress = silent
 ) -> Impact:
-    """What the subject of a request, pending so far, would hit.
+    """Measure what the pending subject of a request would hit.
 
     Raises :class:`NotReadyError` if it has no template of the models in force.
     """
@@ -101,10 +101,10 @@ def enrol_subject(
     actor: str,
     progress: Progress = silent,
 ) -> tuple[str, tuple[str, ...], Impact]:
-    """Add an active subject that one person may add; returns its id, its templates' ids and what it was seen to hit.
+    """Add an active subject that needs one approval; return its id, its templates' ids and the previewed impact.
 
-    Raises :class:`EnrolmentError`, ``refused`` or ``second_approval``, and :class:`InputError` for a consent that has
-    ended; it stores nothing then.
+    Raises, storing nothing, :class:`EnrolmentError` (``refused`` or ``second_approval``), and :class:`InputError` for a
+    consent that has ended.
     """
     if expires_at <= workspace.now():
         raise InputError("the consent has ended already: give a day to come")
@@ -132,14 +132,14 @@ def enrol_subject(
 
 
 def refusal(impact: Impact) -> EnrolmentError:
-    """Why nobody may enrol this candidate."""
+    """Return the error that says why nobody may enrol this candidate."""
     return EnrolmentError(
         "refused", f"{in_words(impact)}; that is no one person: check the references for mixed or generated faces"
     )
 
 
 def covers(seen: Impact | None, now: Impact, *, growth: float) -> bool:
-    """Whether an approval of what was seen then speaks for what would be hit now."""
+    """Whether an approval of the impact ``seen`` still covers the impact ``now``."""
     if seen is None:
         return False
     pairs = ((seen.expected_items, now.expected_items), (seen.unseen, now.unseen))
@@ -147,7 +147,7 @@ def covers(seen: Impact | None, now: Impact, *, growth: float) -> bool:
 
 
 def in_words(impact: Impact) -> str:
-    """The preview in one clause, for people who decide by it."""
+    """Describe the preview in one clause, for people who decide by it."""
     if not impact.measured:
         return f"of {impact.scannable} items {impact.unseen} cannot be searched, so nobody knows how many would be hit"
     found = f"{impact.items} items, {100 * impact.share:.3g} % of the {impact.compared} that are compared alike,"

@@ -1,14 +1,14 @@
-"""Ends an opt-out: what was asked for in the name of the person is taken back; on erasure their key is destroyed."""
+"""Ends an opt-out: withdraws the messages sent on the person's behalf and, on erasure, destroys their key."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import seeds
 from pipelines.database.registry_version import raise_version
-from pipelines.database.tables import requests, subject_keys, subjects, templates
+from pipelines.database.tables import requests, seeds, subject_keys, subjects, templates
 from pipelines.evidence.kept import forget_evidence
+from pipelines.evidence.second_opinions import forget_second_opinions
 from pipelines.hits.statuses import settle_subject
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
@@ -27,8 +27,8 @@ def withdraw(workspace: Workspace, subject_id: str, *, actor: str) -> None:
 def erase(workspace: Workspace, subject_id: str, *, actor: str) -> None:
     """Withdraw if need be, then destroy the subject's key, templates and identity, physically and at once.
 
-    Raises :class:`StateError` when the bytes could not leave the disk yet (:meth:`Database.scrub`). Erasing again what
-    is erased or rejected tries that once more.
+    Raises :class:`StateError` when the bytes could not be removed from the disk yet (:meth:`Database.scrub`). Erasing
+    an erased or rejected subject tries that again.
     """
     with workspace.database.write() as tx:
         state = require_state(tx, subject_id, ("active", "pending", "withdrawn", "expired", "erased", "rejected"))
@@ -40,9 +40,9 @@ def erase(workspace: Workspace, subject_id: str, *, actor: str) -> None:
 
 
 def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
-    """Stop matching a subject and take back what was asked for in its name."""
+    """Stop matching a subject and withdraw the messages about it."""
     now = workspace.now()
-    settle_requests(tx, now=now)  # one of which nothing was left to do stays completed
+    settle_requests(tx, now=now)  # first, so that a finished request stays completed
     tx.execute(
         sa.update(subjects)
         .where(subjects.c.subject_id == subject_id)
@@ -59,8 +59,9 @@ def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state:
 
 
 def destroy(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
-    """Delete key, templates, identity, seeds and kept evidence. The opaque id stays, so that the history adds up."""
+    """Delete key, templates, identity, seeds and kept evidence. The opaque id stays, for the history."""
     forget_evidence(tx, subject_id)
+    forget_second_opinions(tx, subject_id)
     tx.execute(sa.delete(seeds).where(seeds.c.subject_id == subject_id))
     tx.execute(sa.delete(templates).where(templates.c.subject_id == subject_id))
     tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))

@@ -1,12 +1,11 @@
-"""What of today's platform a person who is not enrolled yet would be found in. Reads only.
+"""Measures in which items of the platform a person who is not enrolled yet would be found. Reads only.
 
 A wrong template accuses strangers: an average of many faces, a poster with a crowd, a name that is also a word. So the
-stored corpus is searched for a candidate as a rescan would search it, at the thresholds in force, before anything is
-compared in earnest. What the store does not have (:mod:`pipelines.corpus.retention`, vectors of earlier models) cannot
-be looked at here; a rescan fetches and embeds it again, which is no preview. It is counted as unseen, and what was seen
-speaks for it only where that is enough to speak for anything.
+stored corpus is searched for a candidate as a rescan would search it, at the thresholds in force, before the candidate
+is enrolled. Items without stored vectors (:mod:`pipelines.corpus.retention`, earlier models) are not embedded again for
+a preview; they are counted as unseen, and estimated from the items seen if these are enough.
 
-Knows nothing of approvals: :mod:`pipelines.cases.approval` weighs the answer.
+Knows nothing of approvals: :mod:`pipelines.cases.approval` judges the result.
 """
 
 from __future__ import annotations
@@ -27,9 +26,8 @@ from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
 from pipelines.corpus.manifest import list_shards
 from pipelines.corpus.retention import expiry, is_kept
-from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
-from pipelines.database.tables import items, shards
+from pipelines.database.tables import items, model_files, shards
 from pipelines.hits.counting import model_of_item
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
@@ -47,13 +45,13 @@ class Impact:
     """What a candidate would hit, of the live items that have been scanned (``scannable``).
 
     ``items``: found, by ``faces`` or by a name; ``models``: models and bounties that they belong to, or are.
-    ``unseen``: items with faces whose vectors are not stored; ``expected_items``: those found, and as many of the
-    unseen as of the seen; ``largest_uploader_share``: of the items found. ``measured`` false: too little of the
-    platform could be looked at to say anything. ``found``: a digest of which items are found; empty if none is.
+    ``unseen``: items with faces whose vectors are not stored; ``expected_items``: those found, plus the same share of
+    the unseen; ``largest_uploader_share``: of the items found. ``measured`` false: too little of the platform could be
+    searched. ``found``: a digest of the ids of the items found; empty if there are none.
 
-    ``share``, 0 to 1: the largest of the shares of whatever the candidate is compared with. By face, of the scannable
-    items; by name, of the items that have a text, and of the model files that have a header; by either, of all of
-    these together. ``share_of``: how many things that share is of.
+    ``share``, 0 to 1: the largest of four shares of items found: by face, of scannable items; by text, of items with a
+    text; by header, of model files with a header; by any of these, of all of these. ``share_of``: the number of things
+    that this share is of.
     """
 
     items: int
@@ -68,11 +66,11 @@ class Impact:
     measured: bool
     found: str = ""
     share_of: int | None = None
-    """None: measured before it was recorded, of the scannable items."""
+    """None for impacts stored by versions that took the share of scannable items only."""
 
     @property
     def compared(self) -> int:
-        """Of how many things ``share`` is a share."""
+        """Number of things that ``share`` is a share of."""
         return self.scannable if self.share_of is None else self.share_of
 
 
@@ -91,7 +89,7 @@ class FoundItem:
 def measure_impact(
     workspace: Workspace, gallery: Gallery, *, names: SubjectNames | None = None, progress: Progress = silent
 ) -> Impact:
-    """Search everything that is stored for the one person in ``gallery`` (beside the canary), and for their names.
+    """Search all stored faces for the one person in ``gallery`` (beside the canary), and all texts for their names.
 
     Raises :class:`CorruptionError` when a shard or the manifest is not what was written (I7).
     """
@@ -136,20 +134,20 @@ def measure_impact(
 
 
 def _largest(hit: Sequence[int], compared: Sequence[int], *, at_least: int) -> tuple[float, int]:
-    """The largest share ``hit / compared``, and of how many; of fewer than ``at_least`` only where there are no more,
-    because a share of them says nothing."""
+    """Return the largest share ``hit / compared``, and of how many things. Shares of fewer than ``at_least`` things are
+    used only if there are no others."""
     shares = [(min(1.0, found / many), many) for found, many in zip(hit, compared, strict=True) if many]
     return max(((many >= at_least, share, many) for share, many in shares), default=(False, 0.0, 0))[1:]
 
 
 def _found_by_face(workspace: Workspace, gallery: Gallery, progress: Progress) -> dict[str, FoundItem]:
-    """Item id -> what was found in it, over every stored vector of the gallery's models."""
+    """Search every stored vector of the gallery's models; return what was found by item."""
     with workspace.database.read() as connection:
         threshold = workspace.thresholds_at(connection).review
     found: dict[str, FoundItem] = {}
     done: set[ShardEntry] = set()
     while todo := [entry for entry in _searchable(workspace, gallery.model_id) if entry not in done]:
-        for entry in todo:  # a compaction meanwhile lists others, with the same items
+        for entry in todo:  # until none is new: a compaction may list others meanwhile
             found |= _found_in(workspace, gallery, entry, threshold=threshold)
             done.add(entry)
             progress("preview", len(done), max(len(todo), len(done)))
@@ -157,7 +155,7 @@ def _found_by_face(workspace: Workspace, gallery: Gallery, progress: Progress) -
 
 
 def _searchable(workspace: Workspace, model_id: str) -> list[ShardEntry]:
-    """The shards of these models that the store may still have."""
+    """List the shards of these models with files that may still be used."""
     keeps_none = workspace.config.corpus.mode == "none"
     with workspace.database.read() as connection:
         listed = list_shards(connection, workspace.sealer, model_id=model_id)
@@ -185,7 +183,7 @@ def _found_in(workspace: Workspace, gallery: Gallery, entry: ShardEntry, *, thre
 def _still_there(
     connection: Connection, workspace: Workspace, entry: ShardEntry, faces: Mapping[tuple[str, str], int]
 ) -> Iterator[tuple[str, FoundItem]]:
-    """Those of the items that are live with that content, and whose faces this shard holds and may hold now."""
+    """Yield the items that are live with the same content and whose faces this shard still holds and may hold."""
     wanted = sorted({item_id for item_id, _ in faces})
     here = sa.select(*_OF_ITEM).where(items.c.shard_id == entry.shard_id, items.c.live, *_not_expired(workspace))
     for some in parts(wanted):
@@ -195,8 +193,8 @@ def _still_there(
 
 
 def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress) -> dict[str, FoundItem]:
-    """Item id -> an item whose texts or file header name the candidate, as :mod:`pipelines.matching.names` finds it."""
-    matcher = NameMatcher([names], settings=workspace.config.names.settings())
+    """Search texts and headers as :mod:`pipelines.matching.names` does; return the items that name the candidate."""
+    matcher = NameMatcher([names], settings=workspace.config.names)
     found: dict[str, FoundItem] = {}
     done, after = 0, ""
     following = sa.select(*_OF_ITEM, items.c.sealed_record).where(items.c.live).order_by(items.c.item_id)
@@ -240,7 +238,7 @@ def _not_expired(workspace: Workspace) -> list[sa.ColumnElement[bool]]:
 
 
 def _unseen(workspace: Workspace) -> sa.ColumnElement[bool]:
-    """Condition on ``items`` with faces: their vectors are gone, must not be used any more, or are of other models."""
+    """Condition on ``items`` with faces: the vectors are gone, are past their age, or are of other models."""
     away = [shards.c.path.is_(None), shards.c.model_id != workspace.models.model_id]
     if workspace.config.corpus.mode == "none":
         away.append(shards.c.covered_threshold.is_not(None))

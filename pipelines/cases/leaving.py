@@ -1,4 +1,4 @@
-"""What withdrawing or erasing a subject would take away, counted before anybody does it. Reads only."""
+"""Counts what withdrawing or erasing a subject would take away, before anybody does it. Reads only."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
-from pipelines.database.evidence import seeds
 from pipelines.database.in_force import state_at
-from pipelines.database.tables import hits, outbox, requests, subjects, templates
+from pipelines.database.tables import hits, outbox, requests, seeds, subjects, templates
 from pipelines.database.times import moment
 from pipelines.hits.counting import live_hits
 from pipelines.takedown.outbox import not_taken_back
@@ -18,8 +17,8 @@ from pipelines.takedown.outbox import not_taken_back
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """What there is of a subject. ``messages_unsent``: would never be sent; ``messages_sent``: would get a withdrawal
-    event each; ``requests``: unfinished ones, would be withdrawn. Erasing also destroys ``templates`` and ``seeds``."""
+    """What is stored about a subject. ``messages_unsent`` would never be sent; ``messages_sent`` would get a withdrawal
+    event each; ``requests``, the unfinished ones, would be withdrawn. Erasing destroys ``templates`` and ``seeds``."""
 
     subject_id: str
     state: str
@@ -31,7 +30,7 @@ class Leaving:
     seeds: int
 
     def in_words(self, *, erasing: bool) -> str:
-        """One sentence for whoever is asked."""
+        """Describe the counts in one sentence, to ask for a confirmation."""
         kept = self.state in ("withdrawn", "erased", "rejected")
         taken = (
             f"{self.hits} hits stop counting, {self.messages_unsent} messages will never be sent, "
@@ -43,7 +42,7 @@ class Leaving:
 
 
 def foresee_end(connection: Connection, subject_id: str) -> Leaving:
-    """What ending this subject would take away. Raises :class:`StateError` if there is none of this id."""
+    """Count what ending this subject would take away. Raises :class:`StateError` if there is none of this id."""
     state = connection.execute(
         sa.select(state_at(moment(connection))).where(subjects.c.subject_id == subject_id)
     ).scalar()

@@ -1,9 +1,9 @@
-"""How many removal requests a day may bring, and how often they may be weighed against the whole platform.
+"""Daily limits on removal requests and on the searches of the whole platform that they cause.
 
-Everybody may ask for removal, and each request costs the embedding of its references and, when it is looked at, a
-search of everything. So what one contact and what all of them may ask for in a UTC day is limited. One fact counts it:
-by contact under a MAC, so that nobody's reference is stored in clear, and of the present day alone. What is refused is
-counted as well, and ``likeness status`` shows it. A clock that jumps begins a new count and undoes nothing.
+Everybody may ask for removal, and each request costs the embedding of its references and, when it is previewed, a
+search of everything. So the requests of one contact and of all contacts in a UTC day are limited. One fact in ``state``
+counts those of the present day, by a MAC of the contact, so that no contact is stored in clear. Refusals are counted
+too, and ``likeness status`` shows them. A clock that jumps begins a new count and undoes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FACT = "request_counts"
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
-    """What was asked for on one UTC day, and what of it was refused for being too much."""
+    """Numbers of requests, previews and refusals on one UTC day."""
 
     day: str
     opened: int = 0
@@ -40,8 +40,9 @@ def requests_today(connection: Connection, workspace: Workspace) -> RequestCount
 
 
 def require_room(workspace: Workspace, *, contact: str) -> None:
-    """Raise :class:`LimitError`, and count the refusal, if this contact may open no request now. Costs nothing else:
-    to be asked before references are read.
+    """Raise :class:`LimitError`, and count the refusal, if this contact may open no request now.
+
+    To be called before references are read, because reading them is expensive.
     """
     with workspace.database.read() as connection:
         problem = _no_room(requests_today(connection, workspace), workspace, contact)

@@ -1,7 +1,4 @@
-"""Removal requests as they are read: what is on record of each, and what it is now.
-
-Nothing here changes one: :mod:`pipelines.cases.requests` does.
-"""
+"""Reads removal requests: the record of each, and its present state. :mod:`pipelines.cases.requests` changes them."""
 
 from __future__ import annotations
 
@@ -23,12 +20,12 @@ from pipelines.judging.request_progress import UNFINISHED, OpenWork, RequestStat
 
 @dataclass(frozen=True, slots=True)
 class RemovalRequest:
-    """A request without anything personal. ``state``: what it is now, one of :data:`STATES`; ``open``: what is left to
-    do once its search is finished, None before and after.
+    """A request without anything personal. ``state``: its present state, one of :data:`STATES`; ``open``: the work left
+    once its search is finished, None before that and after completion.
 
-    ``received_at``: when it reached the platform, from which ``due_at`` counts; ``completed_at``: None also where the
-    next run has yet to record it; ``ended_at``: when it was rejected or withdrawn. ``first_approval``: who accepted one
-    that needs two; ``impact``: what that one saw, else what the last preview measured.
+    ``received_at``: when it reached the platform, from which ``due_at`` counts; ``completed_at``: None until a run has
+    recorded the completion; ``ended_at``: when it was rejected or withdrawn. ``first_approval``: the first of two
+    people to accept it; ``impact``: what that person saw, else what the last preview measured.
     """
 
     request_id: str
@@ -54,11 +51,11 @@ class RemovalRequest:
 
     @property
     def is_finished(self) -> bool:
-        """Whether its clock stands."""
+        """Whether it is completed, rejected or withdrawn, so that no deadline runs."""
         return self.state not in UNFINISHED
 
     def is_overdue(self, now: datetime) -> bool:
-        """Whether the deadline is over and something is left to do."""
+        """Whether the deadline is past and the request is not finished."""
         return not self.is_finished and self.due_at < now
 
     @property
@@ -85,7 +82,7 @@ class Standing:
 
 
 def standing_of(request: RemovalRequest, *, now: datetime) -> Standing:
-    """A request beside the clock."""
+    """Return a request with the time left until its deadline."""
     same = ("request_id", "subject_id", "state", "received_at", "due_at", "completed_at", "open")
     left = None if request.is_finished else round((request.due_at - now).total_seconds() / 3600, 2)
     values = {name: getattr(request, name) for name in same}
@@ -101,13 +98,13 @@ def get_request(connection: Connection, request_id: str) -> RemovalRequest:
 
 
 def list_requests(connection: Connection, *, state: str | None = None) -> list[RemovalRequest]:
-    """Requests, the most urgent first; ``state``: only those that are it now."""
+    """List requests, the most urgent first; ``state``: only those in this state now."""
     rows = connection.execute(sa.select(requests).order_by(requests.c.due_at, requests.c.request_id)).all()
     return [one for one in _from_rows(connection, rows) if state in (None, one.state)]
 
 
 def unfinished_requests(connection: Connection) -> list[RemovalRequest]:
-    """Requests whose clock runs, the most urgent first."""
+    """List the unfinished requests, the most urgent first."""
     query = sa.select(requests).where(requests.c.state.in_(("open", "accepted")))
     rows = connection.execute(query.order_by(requests.c.due_at, requests.c.request_id)).all()
     return [one for one in _from_rows(connection, rows) if not one.is_finished]

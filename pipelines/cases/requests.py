@@ -1,9 +1,9 @@
 """Removal requests: opened with references, accepted or rejected, searched for, and completed by what follows.
 
-Accepting activates the subject; coverage then shows which shards have not been compared with it, and the rescan works
-those off. The deadline counts from the receipt to the completion: every hit decided, every message acknowledged
-(:mod:`pipelines.judging.request_progress`). What the subject would hit of today's platform is measured first: above the
-policy's limits a second person has to accept as well, or nobody may (:mod:`pipelines.cases.approval`).
+Accepting activates the subject; coverage then shows which shards have not been compared with it, and the rescan
+compares them. The deadline counts from the receipt to the completion: every hit decided, every message acknowledged
+(:mod:`pipelines.judging.request_progress`). Before an acceptance the subject's impact is measured: above the policy's
+limits a second person has to accept as well, or nobody may (:mod:`pipelines.cases.approval`).
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from pipelines.registry.subjects import Identity, activate, insert_subject
 from pipelines.text.shown import digest_of
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Of the receipt of a request."""
+"""Earliest time of receipt of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """By what the asker is answered: the operator's own references. Sealed in storage; never logged."""
+    """The operator's own references for answering the asker. Sealed in storage; never logged."""
 
     contact: str | None = field(repr=False)
     case_reference: str | None = field(repr=False)
@@ -67,7 +67,7 @@ def open_request(
     """Record a request and its pending subject. Without a consent record of its own, the request is the record.
 
     ``received_at``: when it reached the platform, from which its deadline counts [now]. Raises :class:`InputError` for
-    one to come, or before :data:`EARLIEST`, and :class:`LimitError` for more than the settings allow in a day.
+    a time in the future or before :data:`EARLIEST`, and :class:`LimitError` beyond the settings' limits of a day.
     """
     require_room(workspace, contact=contact)
     now = workspace.now()
@@ -124,7 +124,7 @@ def _require_receipt(received_at: datetime | None, *, now: datetime) -> datetime
 def preview_request(
     workspace: Workspace, request_id: str, *, actor: str, progress: Progress = silent
 ) -> tuple[Impact, Approvals]:
-    """What the subject of an open request would hit now, and how many people have to accept it.
+    """Measure what the subject of an open request would hit now, and return how many people have to accept it.
 
     Raises :class:`LimitError` where the day's searches for requests are used up.
     """
@@ -140,7 +140,7 @@ def preview_request(
 
 
 def seen_digest(request_id: str, impact: Impact) -> str:
-    """What an acceptance names to say which preview of this request was looked at."""
+    """Return the digest by which an acceptance names the preview that its author saw."""
     return digest_of([request_id, asdict(impact)])
 
 
@@ -150,11 +150,10 @@ def accept_request(
 ) -> RemovalRequest:
     """Accept: the subject becomes active, and everything on the platform is due for comparison with it.
 
-    ``seen``: the :func:`seen_digest` of the preview that ``actor`` looked at. Where two people have to agree, each must
-    have looked; the first is put on record and the request stays open. A first approval does not count any more once
-    the request would hit ``registry.approval_growth`` more, nor beside one that may be of the same person. Raises
-    :class:`StateError` when the impact is not the one seen, or the same person accepts again;
-    :class:`EnrolmentError` (``refused``) where nobody may.
+    ``seen``: the :func:`seen_digest` of the preview that ``actor`` saw. Where two people have to agree, each must give
+    it; the first approval is recorded and the request stays open. A first approval lapses once the request would hit
+    ``registry.approval_growth`` more. Raises :class:`StateError` when the impact differs from the one seen, or both
+    approvals may be of one person; :class:`EnrolmentError` (``refused``) where nobody may accept.
     """
     impact, needed = preview_request(workspace, request_id, actor=actor, progress=progress)
     growth = workspace.config.registry.approval_growth
@@ -177,7 +176,7 @@ def accept_request(
 def _answer(
     request: RemovalRequest, impact: Impact, needed: Approvals, *, actor: str, seen: str | None, growth: float
 ) -> Literal["accept", "first_approval"] | LikenessError:
-    """What accepting comes to, or why it cannot be."""
+    """Return what an acceptance does, or the error that refuses it."""
     digest = seen_digest(request.request_id, impact)
     if needed == "refused":
         return refusal(impact)
@@ -241,10 +240,10 @@ def finish_search(tx: Connection, request_id: str, *, now: datetime) -> None:
 
 
 def reveal_contacts(workspace: Workspace, request_ids: Sequence[str], *, actor: str) -> dict[str, Contact]:
-    """Open what is known of how to answer these requests. Each look is an audit row.
+    """Open the contacts of these requests. Each look leaves an audit row.
 
-    A request whose person was erased or rejected is left out: nothing is kept. Raises :class:`StateError` for an
-    unknown request.
+    A request whose subject was erased or rejected is left out, because nothing is kept. Raises :class:`StateError` for
+    an unknown request.
     """
     found: dict[str, Contact] = {}
     with workspace.database.write() as tx:

@@ -1,6 +1,6 @@
-"""Whether the registry is what the audit chain tells: each subject's and request's state, told row by row.
+"""Compares the state of each subject and request with the audit chain.
 
-The seal says that a table was altered; this says whose row, and what it was, to whoever has to mend it.
+The seal shows that a table was altered; this names the row, and its right state, for whoever repairs it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _REQUEST: Final = {
     "request.reject": "rejected",
 }
 _LATER: Final = {"open": ("withdrawn",), "accepted": ("completed", "withdrawn")}
-"""What a request becomes without a row of its own: by a rescan, and when its subject ends."""
+"""States that a request reaches without an audit row of its own: by a rescan, and when its subject ends."""
 
 
 def verify_subjects(connection: Connection) -> str:
-    """What agrees, in words. Raises :class:`CorruptionError` where tables and chain tell different stories.
+    """Compare tables and chain; return what agrees, in words. Raises :class:`CorruptionError` where they differ.
 
-    Whether the chain itself is whole is :func:`pipelines.home.audit.verify`'s affair.
+    :func:`pipelines.home.audit.verify` checks the chain itself.
     """
     told, asked = _told(connection)
     people = {row.subject_id: row.state for row in connection.execute(sa.select(subjects))}
@@ -54,7 +54,7 @@ def verify_subjects(connection: Connection) -> str:
 
 
 def _told(connection: Connection) -> tuple[dict[str, str], dict[str, str]]:
-    """Subject id -> state and request id -> state, as the chain tells them by now."""
+    """Return the states of subjects and of requests, by id, as the chain tells them."""
     people: dict[str, str] = {}
     asked: dict[str, str] = {}
     actions = ("subject.add", "subject.renew", "subject.erase", *_SUBJECT, *_REQUEST)

@@ -1,8 +1,8 @@
-"""Changing an opt-out: references, aliases, exclusions, and the references of case, contact and consent.
+"""Changes an opt-out: references, aliases, exclusions, and the references of case, contact and consent.
 
-What would find more (a reference, an alias, an exclusion less) is weighed as an enrolment is, for the person as it
-would be then: above the policy's limits it takes two people, or nobody may. Whatever changes what must be compared
-gives the subject a new version, so that a rescan is due; what finds less drops its evidence at once
+A change that finds more (a reference or alias added, an exclusion removed) is judged like an enrolment of the changed
+person: above the policy's limits it takes two people, or is refused. Every change of what must be compared gives the
+subject a new version, so that a rescan is due; a change that finds less drops its evidence at once
 (:mod:`pipelines.matching.dropping`).
 """
 
@@ -40,7 +40,7 @@ from pipelines.text.shown import digest_of
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to be another than it is. ``remove_references``: ids of templates; the texts as they were given."""
+    """The changes wanted. ``remove_references``: ids of templates; texts as they were entered."""
 
     add_references: tuple[Reference, ...] = field(default=(), repr=False)
     remove_references: tuple[str, ...] = ()
@@ -55,8 +55,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class UpdatePreview:
-    """What a change would do. ``impact``: of the whole person after it, None where it can only find less; ``digest``:
-    names this very change and impact."""
+    """What a change would do. ``impact``: of the person after the change, None where it can only find less; ``digest``:
+    identifies the change and its impact."""
 
     subject_id: str
     approvals: Approvals
@@ -66,8 +66,8 @@ class UpdatePreview:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """What was done. ``in_force`` false: a second person has to give the same change; ``rescan``: one is due;
-    ``hits_dropped``: evidence by what was taken away; ``reference_ids``: of the references that were added."""
+    """What was done. ``in_force`` false: a second person has to enter the same change; ``rescan``: one is due;
+    ``hits_dropped``: hits by what was removed; ``reference_ids``: ids of the references added."""
 
     subject_id: str
     in_force: bool
@@ -80,7 +80,7 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A change, worked out against what there is."""
+    """A change, applied to the subject's present data."""
 
     row: Row[Any]
     before: Identity = field(repr=False)
@@ -88,40 +88,40 @@ class _Plan:
     removed: tuple[str, ...]
     """Template ids, with those that other models made of the same photographs."""
     kept: tuple[Reference, ...] = field(repr=False)
-    """The references that stay, as far as the models in force know them."""
+    """The references that stay, as far as they have templates of the models in force."""
     added: tuple[Reference, ...] = field(repr=False)
 
     @property
     def finds_more(self) -> bool:
-        """Whether something may be found that is not found now."""
+        """Whether the change may find more than now."""
         names, phrases = set(self.after.names) - set(self.before.names), set(self.before.exclusions)
         return bool(self.added or names or phrases - set(self.after.exclusions))
 
     @property
     def finds_less_by_name(self) -> bool:
-        """Whether a name that stands somewhere may not count any more."""
+        """Whether a hit by name may stop counting."""
         names, phrases = set(self.before.names) - set(self.after.names), set(self.after.exclusions)
         return bool(names or phrases - set(self.before.exclusions))
 
     @property
     def compares(self) -> bool:
-        """Whether it changes what must be compared."""
+        """Whether the change concerns what must be compared."""
         return self.finds_more or self.finds_less_by_name or bool(self.removed)
 
     @property
     def names(self) -> SubjectNames:
-        """What is looked for afterwards."""
+        """The names after the change."""
         return SubjectNames(self.row.subject_id, self.after.names, self.after.exclusions)
 
 
 def preview_update(
     workspace: Workspace, subject_id: str, change: Change, *, actor: str, progress: Progress = silent
 ) -> UpdatePreview:
-    """What :func:`update_subject` would do now. Stores nothing but an audit row of the counts of its impact.
+    """Tell what :func:`update_subject` would do now. Stores only an audit row with the counts of the impact.
 
-    Raises :class:`InputError` for a change of nothing, one that names what is not there, or leaves no reference;
-    :class:`EnrolmentError` for names and references that cannot be; :class:`StateError` for a subject that somebody
-    ended, or a request that is not accepted yet.
+    Raises :class:`InputError` for an empty change, one that removes what is not there, or one that leaves no reference;
+    :class:`EnrolmentError` for unusable names and references; :class:`StateError` for a subject that was ended or whose
+    request is not accepted yet.
     """
     with workspace.database.read() as connection:
         plan = _plan(workspace, connection, subject_id, change)
@@ -146,11 +146,11 @@ def update_subject(
     seen: str | None = None,
     progress: Progress = silent,
 ) -> Updated:
-    """Change a subject, or put the first of two approvals on record.
+    """Change a subject, or record the first of two approvals.
 
-    ``seen``: the digest of the preview that ``actor`` looked at; needed where two people have to agree, each giving the
-    same change. Raises what :func:`preview_update` raises, :class:`EnrolmentError` (``refused``) where nobody may, and
-    :class:`StateError` when it is not what was seen, or the same person approves again.
+    ``seen``: the digest of the preview that ``actor`` saw; needed where two people have to agree, each entering the
+    same change. Raises what :func:`preview_update` raises, :class:`EnrolmentError` (``refused``) where nobody may make
+    the change, and :class:`StateError` when a preview would differ now, or the same person approves again.
     """
     shown = preview_update(workspace, subject_id, change, actor=actor, progress=progress)
     growth = workspace.config.registry.approval_growth
@@ -179,7 +179,7 @@ _NOTHING = Impact(0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, measured=True)
 def _answer(
     plan: _Plan, shown: UpdatePreview, change: str, *, actor: str, seen: str | None, growth: float
 ) -> Literal["apply", "first_approval"] | LikenessError:
-    """What giving this change comes to, or why it cannot be."""
+    """Return what entering this change does, or the error that refuses it."""
     impact, approval = shown.impact, json.loads(plan.row.update_approval or "{}")
     if impact is not None and shown.approvals == "refused":
         return refusal(impact)
@@ -208,7 +208,7 @@ def _plan(workspace: Workspace, connection: Connection, subject_id: str, change:
     key = open_subject_key(connection, workspace.sealer, subject_id)
     before = unseal_identity(key, row.sealed_identity, subject_id)
     after = _changed(before, change)
-    require_usable(after.names, after.exclusions, settings=workspace.config.names.settings())
+    require_usable(after.names, after.exclusions, settings=workspace.config.names)
     require_short_identity(after, most=workspace.config.registry.max_text)
     removed, kept = _references(workspace, connection, subject_id, change)
     _require_one_person(kept, change.add_references, agreement=workspace.thresholds_at(connection).review)
@@ -248,7 +248,7 @@ def _same(text: str) -> str:
 def _references(
     workspace: Workspace, connection: Connection, subject_id: str, change: Change
 ) -> tuple[tuple[str, ...], tuple[Reference, ...]]:
-    """The templates to remove, with the copies that other models made of their photographs; and those that stay."""
+    """Return the templates to remove, with those of other models of the same photographs; and the ones that stay."""
     own = sa.select(templates).where(templates.c.subject_id == subject_id).order_by(templates.c.template_id)
     rows = connection.execute(own).all()
     if unknown := set(change.remove_references) - {row.template_id for row in rows}:
@@ -291,7 +291,7 @@ def _require_one_person(kept: Sequence[Reference], added: Sequence[Reference], *
 
 
 def _mac(workspace: Workspace, plan: _Plan) -> str:
-    """Stands for the change without saying it: names could be guessed from a digest."""
+    """Return a MAC of the change; names could be guessed from a digest."""
     vectors = [hashlib.sha256(one.vector.tobytes()).hexdigest() for one in plan.added]
     return workspace.sealer.text_mac(json.dumps([plan.row.subject_id, asdict(plan.after), plan.removed, vectors]))
 

@@ -103,7 +103,7 @@ def calibrate(
 
 
 def _use(workspace: Workspace, found: Calibration) -> StateError | None:
-    """Put it in force, or say why not once what was measured is printed."""
+    """Put a calibration in force, or return the error, to be shown after the measurements."""
     try:
         put_in_force(workspace, found.calibration_id, actor=actor())
     except StateError as error:
@@ -198,7 +198,7 @@ def stop_command(environment: Environment, as_json: bool) -> None:
 
 
 def write_plot(workspace: Workspace, found: Calibration, path: Path | None, *, overwrite: bool) -> Path:
-    """Draw a calibration into a file; where it is. The one in the home is ours and is drawn again."""
+    """Draw a calibration into a file and return its path; the plot in the home folder is always replaced."""
     target = path or workspace.home / "calibrations" / f"{found.calibration_id}.png"
     picture = draw_det(found)
     if path is None:
@@ -208,7 +208,7 @@ def write_plot(workspace: Workspace, found: Calibration, path: Path | None, *, o
 
 
 def _change(environment: Environment, as_json: bool, change: Callable[[Workspace], None]) -> None:
-    """Change what is in force, and say what is then."""
+    """Make a change of what is in force, and show the result."""
     with opened(environment) as workspace:
         change(workspace)
         with workspace.database.read() as connection:
@@ -222,7 +222,7 @@ def _warn_of_bands(workspace: Workspace, found: Calibration) -> None:
 
 
 def _print(found: Calibration, picture: Path) -> None:
-    """For people: what was measured, the thresholds, the groups, and some points of the curve."""
+    """Print what was measured for people: the thresholds, the groups, and some points of the curve."""
     facts = to_plain(found)
     print_facts(
         {name: facts[name] for name in ("calibration_id", "model_id", "views", "templates", "photographs", "persons")}

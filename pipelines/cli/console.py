@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 FIRST_DAY = date(1970, 1, 1)
 LAST_DAY = date(2999, 12, 31)
-"""Dates that the command line takes: the years beyond, up to 1 and 9999, overflow in other time zones."""
+"""Last date that the command line takes: years near 1 and 9999 overflow in other time zones."""
 COUNT = click.IntRange(1, 2**31 - 1)
 """A number of things to list or to expect: what every database can count."""
 LINE_SECONDS = 5.0
 _UNICODE = ("utf8", "utf16", "utf32")
-"""Encodings of standard output that have every letter; for another one, JSON escapes whatever is not ASCII."""
+"""Encodings of standard output that have every letter; for any other, JSON escapes what is not ASCII."""
 PIPE_COLUMNS = 200
 """Width of tables that go into a pipe or a file, where a terminal's 80 would fold ids."""
 
@@ -71,7 +71,7 @@ def _fail(error: LikenessError | str, code: int) -> None:
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Print lines for people, whatever stands in them: characters that a terminal obeys or hides are spelt out.
+    """Print lines for people, with characters that a terminal obeys or hides spelt out.
 
     Every string that a command shows passes through here or through :func:`emit`; a test keeps it so.
     """
@@ -80,7 +80,7 @@ def say(*lines: str, err: bool = False) -> None:
 
 @contextmanager
 def opened(environment: Environment) -> Iterator[Workspace]:
-    """The workspace, closed at the end. Warns of a clock that has jumped."""
+    """Open the workspace for the block, warning of a clock that has jumped."""
     with open_workspace(environment) as workspace:
         if text := doubt(workspace):
             say(f"warning: {text}", err=True)
@@ -99,8 +99,8 @@ def shown_warnings() -> Iterator[None]:
 
 @contextmanager
 def progress(as_json: bool) -> Iterator[Progress]:
-    """A bar on a terminal, a line every few seconds elsewhere; nothing on standard output, nothing with ``--json``
-    unless standard error is a terminal."""
+    """Show progress on standard error: a bar on a terminal, else a line every few seconds, or nothing with
+    ``--json``."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -160,7 +160,7 @@ def emit(value: Any, *, as_json: bool) -> None:
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses, tuples and times as what JSON knows."""
+    """Convert dataclasses, tuples and times to values that JSON has."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -173,7 +173,7 @@ def to_plain(value: Any) -> Any:
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Name and value, a line each; nested mappings inline."""
+    """Print name and value, a line each; nested mappings inline."""
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -183,7 +183,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table; says so when there is nothing to show."""
+    """Print a table, or a line that says that there are no rows."""
     from rich.table import Table
 
     if not rows:
@@ -217,12 +217,12 @@ def _cell(value: Any) -> str:
 
 
 def actor() -> str:
-    """Who is at the keyboard, for the audit chain and for four eyes: the account of the process's real uid."""
+    """Return the actor for the audit chain and for approvals by two people: the account of the process's real uid."""
     return actors.account()
 
 
 def parse_day(_context: click.Context, _parameter: click.Parameter, value: str | None) -> date | None:
-    """An ISO date between :data:`FIRST_DAY` and :data:`LAST_DAY`, or a usage error."""
+    """Parse an ISO date between :data:`FIRST_DAY` and :data:`LAST_DAY`, or raise a usage error."""
     if value is None:
         return None
     try:

@@ -102,7 +102,7 @@ def _require_one_way(
     yes: bool,
     expect: str | None,
 ) -> None:
-    """Hits by name, hits by query, or something to undo; usage errors otherwise."""
+    """Raise a usage error unless hits are chosen by id or by query, or a decision is to be undone."""
     if undone is not None:
         if hit_ids or decision or not query.is_open():
             raise click.UsageError("--undo goes alone")
@@ -182,6 +182,8 @@ def look(environment: Environment, as_json: bool, hit_id: str, target: Path, ove
     if shown.kept_at is not None:
         facts |= {"kept_at": shown.kept_at, "source": shown.problem}
         say(f"this is what was kept when the hit was found; the source does not give it: {shown.problem}", err=True)
+    if shown.second_opinion is not None:
+        facts |= {"second_opinion": to_plain(shown.second_opinion)}
     emit(facts, as_json=as_json)
 
 

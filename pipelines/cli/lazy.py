@@ -1,7 +1,7 @@
 """Groups whose commands are imported when they are called, so that `likeness --help` loads no models and no database.
 
-A :class:`Place` says where a command is and what it does in a line; the help of a group needs no more. Whoever walks
-``group.commands`` gets every command, each imported when it is looked at.
+A :class:`Place` says where a command is and what it does in a line, which is all that the help of a group needs.
+Iterating over ``group.commands`` gives every command, imported when it is reached.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The module below ``pipelines.cli`` and the name in it; and the line that a group's help shows."""
+    """Where a command is (module below ``pipelines.cli``, name in it), and the line that a group's help shows."""
 
     module: str
     name: str
@@ -29,7 +29,7 @@ class Place:
 
 
 class _Commands(MutableMapping[str, click.Command]):
-    """Commands by name: those that were added, and those that are imported when they are asked for."""
+    """Commands by name: added ones, and those that are imported when they are asked for."""
 
     def __init__(self, places: Mapping[str, Place]) -> None:
         self._places = dict(places)
@@ -56,7 +56,7 @@ class _Commands(MutableMapping[str, click.Command]):
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by their places."""
+    """A group that knows where its commands are."""
 
     def __init__(self, name: str | None = None, *, places: Mapping[str, Place], **options: Any) -> None:
         super().__init__(name, **options)

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from embeddings.models.weights import LOCAL, find_pack, packs
+from embeddings.models.packs import LOCAL, find_pack, packs
 from pipelines.cli.console import actor, command_options, emit, opened, progress, say
 from pipelines.home.downloads import PullLimits, downloads, missing
 from pipelines.home.downloads import pull as pull_files
@@ -18,10 +18,10 @@ from pipelines.runs.backfill import backfill as run_backfill
 from pipelines.settings.environment import Environment
 
 CLIP = "clip"
-"""In place of a pack's name: the CLIP weights that the settings name."""
+"""Stands in place of a pack's name for the CLIP weights that the settings name."""
 
 MOST_DAYS = 10
-"""That an error names; ``--json`` has all."""
+"""Most days that an error names; ``--json`` has all."""
 
 
 @click.group()
@@ -83,7 +83,7 @@ def pull(environment: Environment, as_json: bool, pack: str) -> None:
                     min_bytes_per_second=limits.pull_min_bytes_per_second,
                     max_redirects=limits.pull_max_redirects,
                     max_bytes=limits.max_bytes,
-                    head=workspace.config.exchange.head(),
+                    head=workspace.config.exchange,
                 ),
                 proxy=environment.https_proxy,
                 progress=report,
@@ -107,7 +107,8 @@ def licence(environment: Environment, as_json: bool, pack: str, accept: bool) ->
     wanted = find_pack(pack)
     with opened(environment) as workspace:
         if accept:
-            accept_terms(workspace, wanted, actor=actor())
+            with workspace.database.write() as tx:
+                accept_terms(tx, workspace.sealer, wanted, actor=actor(), now=workspace.now())
         with workspace.database.read() as connection:
             facts = terms_of(wanted) | {"accepted": is_accepted(connection, wanted)}
     emit(facts, as_json=as_json)
@@ -152,7 +153,7 @@ def backfill(environment: Environment, as_json: bool) -> None:
 
 
 def fail_if_incomplete(summary: BackfillSummary) -> None:
-    """Say which days a backfill has left behind, and end with 1."""
+    """If a backfill is incomplete, say which days it has left behind, and exit with 1."""
     if summary.outcome == "complete":
         return
     days = ", ".join(summary.days_failed[:MOST_DAYS]) or "no day"

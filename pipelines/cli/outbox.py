@@ -133,7 +133,7 @@ def _act(
     expect: str | None,
     reason: str | None = None,
 ) -> None:
-    """By ids, or by a query: its preview first."""
+    """Act on messages by id; or by a query, after showing its preview."""
     if message_ids and not query.is_open():
         raise click.UsageError("name messages, or choose them by options: not both")
     if not message_ids and query.is_open():

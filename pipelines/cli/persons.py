@@ -64,8 +64,8 @@ def person_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def read_files(workspace: Workspace, files: Sequence[Path]) -> list[Reference]:
-    """The references that these photographs show. The error names those at fault by their files: it is raised to be
-    shown to whoever typed them, and nothing logs it (I8)."""
+    """Read references from photographs. An error names the files at fault, for the person who typed them; it is never
+    logged (I8)."""
     from pipelines.registry.references import read_references
 
     limit = workspace.limits.max_bytes + 1
@@ -90,7 +90,7 @@ def read_files(workspace: Workspace, files: Sequence[Path]) -> list[Reference]:
 def resemblances_in_registry(
     workspace: Workspace, references: Sequence[Reference], *, but_for: str | None = None
 ) -> dict[str, float]:
-    """Who is registered and looks like these references, with the best score; ``but_for``: the person themselves."""
+    """Return the best score of each registered subject, except ``but_for``, that looks like these references."""
     from pipelines.database.times import moment
     from pipelines.matching.galleries import load_gallery
     from pipelines.registry.references import resemblances
@@ -114,13 +114,13 @@ def warn_of(resembling: Mapping[str, float]) -> None:
 
 
 def resembling_facts(resembling: Mapping[str, float]) -> dict[str, Any]:
-    """The same for the output: ids, and the score of each."""
+    """Return the resembling ids, with the score of each, for the output."""
     scores = {subject_id: round(score, 4) for subject_id, score in resembling.items()}
     return {"resembles": tuple(resembling), "resemblance": scores}
 
 
 def require_yes(yes: bool, *what_follows: str) -> None:
-    """Say what cannot be undone and ask whether to do it; with ``yes`` nobody is asked.
+    """Say what cannot be undone and ask for a confirmation, unless ``yes`` gives it.
 
     Raises a usage error where nobody can be asked, because standard input is no terminal.
     """

@@ -1,6 +1,6 @@
-"""Options whose text may be personal: given in words, or kept out of the command line.
+"""Options whose text may be personal, which can therefore be kept out of the command line.
 
-Arguments are seen by every account of the machine (``ps``) and stay in the shell's history. So each such option takes
+Every account of the machine sees arguments (``ps``), and they stay in the shell's history. So each such option takes
 ``-`` for standard input, and has a sibling that reads a file. Knows nothing of what the texts mean.
 """
 
@@ -15,7 +15,7 @@ import click
 
 STDIN: Final = "-"
 MOST_BYTES: Final = 1 << 16
-"""Read of a file or of standard input: many times what any of these texts may be."""
+"""Most bytes read of a file or of standard input: many times the longest of these texts."""
 _FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True, path_type=Path)
 _READ: Final = "likeness.private_text.stdin_read_by"
 
@@ -58,8 +58,8 @@ def text_option(
 
 
 def read_text(origin: str, path: str) -> str:
-    """The text of a file, or of standard input for ``-``, without white space around it. Raises usage errors that name
-    ``origin``, the option or argument that asked for it."""
+    """Read the text of a file, or of standard input for ``-``, without white space around it. Usage errors name
+    ``origin``, the option or argument that asked for the text."""
     if path == STDIN:
         _claim_stdin(origin)
     try:
@@ -90,7 +90,7 @@ def _one_line(origin: str, path: str) -> str:
 
 
 def _claim_stdin(origin: str) -> None:
-    """Standard input ends once: a second option that reads it would silently get nothing."""
+    """Refuse a second option that reads standard input: it would silently get nothing."""
     read_by = click.get_current_context().meta.setdefault(_READ, origin)
     if read_by != origin:
         raise click.UsageError(f"{read_by} and {origin} cannot both read standard input: give one of them a file")

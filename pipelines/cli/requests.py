@@ -1,4 +1,4 @@
-"""``likeness request``: who asks for removal, how far that is, and what is left to do."""
+"""``likeness request``: removal requests, their progress, and what is left to do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REVEAL = "With contact and case reference. Each look is recorded."
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    """A date, whose first moment in UTC counts, or a time; without a zone it is UTC. Else a usage error."""
+    """Parse a date (its first moment in UTC) or a time (UTC without a zone), or raise a usage error."""
     if value is None:
         return None
     try:
@@ -181,7 +181,7 @@ def reject_command(environment: Environment, as_json: bool, request_id: str, rea
 
 
 def _facts(one: RemovalRequest, now: datetime, contacts: dict[str, Contact] | None) -> dict[str, Any]:
-    """Everything of a request, for a script or for one alone."""
+    """Return all fields of a request, for ``show`` and for scripts."""
     standing = standing_of(one, now=now)
     facts: dict[str, Any] = to_plain(one)
     facts |= {"overdue": standing.overdue, "late": standing.late, "hours_left": standing.hours_left}
@@ -189,7 +189,7 @@ def _facts(one: RemovalRequest, now: datetime, contacts: dict[str, Contact] | No
 
 
 def _row(one: RemovalRequest, now: datetime, contacts: dict[str, Contact] | None) -> dict[str, Any]:
-    """A request as a line of a table."""
+    """Return a request as a row of the list."""
     standing = standing_of(one, now=now)
     left = {name: count for name, count in asdict(one.open).items() if count} if one.open else {}
     late = "overdue" if standing.overdue else "late" if standing.late else ""

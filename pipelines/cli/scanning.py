@@ -26,6 +26,7 @@ _SHOWN = (
     "strength",
     "score",
     "threshold",
+    "second_opinion",
     "view",
     "model_id",
     "verdict",
@@ -91,7 +92,7 @@ def sweep(
 
 
 def warn_if_outgrown(workspace: Workspace) -> None:
-    """Say that more people may be taken for somebody than was asked for."""
+    """Warn that the gallery has outgrown its calibration, so that more false matches are to be expected."""
     from pipelines.calibration.fit import read_fit
 
     with workspace.database.read() as connection:
@@ -110,7 +111,7 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
         (summary.fetch_failed, config.max_fetch_failed_rate, "could not be fetched"),
         (summary.unscannable, config.max_unscannable_rate, "could not be read"),
     ):
-        if summary.items >= config.hit_rate_items and count > share * summary.items:
+        if summary.items >= config.min_items_for_rates and count > share * summary.items:
             say(f"warning: {count} of {summary.items} items {what}: is the source in order?", err=True)
     if summary.unsettled:
         text = "gave nothing and will be asked for again by later sweeps: see sweep.retry_hours"
@@ -134,7 +135,7 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
 
 
 def _say_what_was_listed(summary: SweepSummary) -> None:
-    """What of the listing changed nothing, or could not be read."""
+    """Say which listed rows changed nothing, or could not be read."""
     words = {
         "older": "older than what is known",
         "deletion_stands": "of a deleted item, without saying that it is not",
@@ -194,14 +195,16 @@ def hits(environment: Environment, as_json: bool, **chosen: Any) -> None:
     """List hits in force, faces first, the strongest first. --json gives every field that explains them.
 
     `strength` is one scale for all tiers, 0 to 1: a face from 0.5 at its threshold to 1, below that copies of what was
-    confirmed, names in headers, names in texts. `likeness hits show HIT` explains one.
+    confirmed, names in headers, names in texts. What a second network denies comes last, unless the policy says
+    otherwise. `likeness hits show HIT` explains one.
     """
     from pipelines.hits.listing import list_hits
 
     if click.get_current_context().invoked_subcommand is not None:
         return
     with opened(environment) as workspace, workspace.database.read() as connection:
-        found = list_hits(connection, **chosen)
+        rank = workspace.policy.settings.second_opinion.rank
+        found = list_hits(connection, **chosen, denied_last=rank)
     if as_json:
         emit(found, as_json=True)
     else:

@@ -32,8 +32,9 @@ def check(environment: Environment, as_json: bool, place: str, limit: int) -> No
     from pipelines.sources.check import check_source
 
     config = load_config(environment)
-    settings = config.fetch.settings(config.exchange.head())
-    found = check_source(open_source(_uri(place), settings=settings, kinds=config.sources.kinds), most=limit)
+    found = check_source(
+        open_source(_uri(place), settings=config.fetch, head=config.exchange, kinds=config.sources.kinds), most=limit
+    )
     if as_json:
         emit(found, as_json=True)
     else:
@@ -49,7 +50,7 @@ def check(environment: Environment, as_json: bool, place: str, limit: int) -> No
 
 
 def _uri(place: str) -> str:
-    """A source's address; of a path that exists, by what it is."""
+    """Return a source's URI; a path becomes one by what it is, a file or a folder."""
     if place.startswith(("directory:", "manifest:")) or not Path(place).exists():
         return place if ":" in place else f"manifest:{place}"
     return f"{'directory' if Path(place).is_dir() else 'manifest'}:{place}"

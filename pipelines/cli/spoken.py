@@ -1,7 +1,7 @@
-"""What click and the interpreter themselves say to people: errors that quote arguments, and unforeseen ones.
+"""Makes safe what click and the interpreter print: errors that quote arguments, and unforeseen errors.
 
 A file name in an argument may be an uploader's, for example after ``--reference *``, and an unforeseen error's message
-may hold whatever was being worked on (I8). Knows the library's errors no more than it knows its commands.
+may hold whatever was being worked on (I8). Knows neither the library's errors nor its commands.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class PlainSpokenGroup(click.Group):
     """A group whose usage errors, and its commands', quote arguments with every hidden character spelt out."""
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
-        """See click; for the group's own options."""
+        """Parse the group's own options, spelling out hidden characters in errors."""
         try:
             return super().make_context(*args, **options)
         except click.ClickException as error:
             raise _plain(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        """See click; for its commands, whose options are read in here as well."""
+        """Parse and run a command of the group, spelling out hidden characters in errors."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
@@ -46,8 +46,8 @@ def _plain(error: click.ClickException) -> click.ClickException:
 
 
 def prepare_streams() -> None:
-    """Make sure that everything can be said: what the streams' encoding lacks is spelt out instead of an error, and an
-    unforeseen error is reported by :func:`report_unforeseen`."""
+    """Make the standard streams spell out characters that their encoding lacks, instead of raising, and install
+    :func:`report_unforeseen`."""
     sys.excepthook = report_unforeseen
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -55,7 +55,7 @@ def prepare_streams() -> None:
 
 
 def report_unforeseen(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
-    """A ``sys.excepthook`` that says what kind of error happened and where, never its message nor any value: both may
+    """Print the kind and place of an unforeseen error, as ``sys.excepthook``; never its message or a value, which may
     hold a name, an uploaded text or a key."""
     lines = [f"error: unforeseen, please report it: {kind.__name__}"]
     lines += [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(frames)]

@@ -1,4 +1,4 @@
-"""What is typed at the command line: what no option or argument may be, and commands that are printed to be typed."""
+"""Values typed at the command line: which are refused everywhere, and how commands are printed to be typed again."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _DIGEST: Final = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
 
 
 class CheckedGroup(PlainSpokenGroup):
-    """The whole command tree, which takes no value that is empty, is no text, or holds a NUL.
+    """A command tree that refuses values that are empty, are no text, or hold a NUL.
 
-    An empty value is a variable that was not set: ``--uploader "$WHO"`` would choose everything, ``--to "$FILE"`` would
-    be the working folder. Checked here, before anything is parsed, so that no command can forget it.
+    An empty value is often an unset variable: ``--uploader "$WHO"`` would choose everything, ``--to "$FILE"`` would be
+    the working folder. Checked before anything is parsed, so that no command can forget it.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Raise ``UsageError`` for such a value, naming the option before it."""
+        """Raise ``UsageError`` for a refused value, naming the option before it."""
         before = None
         for arg in args:
             if arg == "" or _VALUELESS.fullmatch(arg):
@@ -45,7 +45,7 @@ class Digest(click.ParamType[str]):
     name = "digest"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The digest, or a usage error that says where to get one."""
+        """Return the digest, or raise a usage error that says where to get one."""
         if _DIGEST.fullmatch(str(value)):
             return str(value)
         what = "a number does not say which ones" if str(value).isdecimal() else "this is no digest"
@@ -55,7 +55,7 @@ class Digest(click.ParamType[str]):
 
 
 def typed_again(context: click.Context, **added: str | bool) -> str:
-    """The command of ``context`` as it was typed, with some options ``added``, for a shell to read."""
+    """Return the command line of ``context`` as it was typed, with options ``added``, quoted for a shell."""
     words = [context.command_path.partition(" ")[2]]
     arguments: list[str] = []
     for parameter in context.command.params:
@@ -74,13 +74,13 @@ def typed_again(context: click.Context, **added: str | bool) -> str:
 
 
 def where_again(context: click.Context) -> str:
-    """The ``--home`` and ``--config`` of ``context`` as they were typed, to go with another command; or nothing."""
+    """Return ``--home`` and ``--config`` of ``context`` as typed, to print with another command."""
     given = {name: context.params.get(name) for name in ("home", "config")}
     return "".join(f" --{name} {quoted(str(value))}" for name, value in given.items() if value is not None)
 
 
 def quoted(word: str) -> str:
-    """A word for a shell, in which nothing can act on a terminal that shows it."""
+    """Quote a word for a shell, spelling out what could act on a terminal that shows it."""
     if word.isprintable():
         return shlex.quote(word)
     escaped = "".join(letter if letter.isprintable() and letter not in "\\'" else _escaped(letter) for letter in word)

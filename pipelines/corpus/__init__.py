@@ -1,1 +1,1 @@
-"""The manifest of sealed files, and whose turn it is to change them. Readers open what is listed here, nothing else."""
+"""The manifest of sealed files, and the turns in which they are written. Readers open only files that are listed."""

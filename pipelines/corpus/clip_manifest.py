@@ -55,7 +55,7 @@ def insert_content_shard(tx: Connection, sealer: Sealer, entry: ShardEntry, *, n
             path=entry.path,
             sha256=entry.sha256,
             bytes=entry.bytes,
-            vectors=entry.faces,
+            vectors=entry.rows,
             created_at=now,
             seal=_seal(sealer, entry),
         )
@@ -101,7 +101,8 @@ def clip_vectors(workspace: Workspace, entry: ShardEntry) -> pa.Table:
 
 
 def remove_superseded(workspace: Workspace) -> None:
-    """Unlist shards that no content names any more, then delete unlisted files: also what interrupted writes left."""
+    """Unlist shards that no content names any more, then delete unlisted files, remains of interrupted writes
+    included."""
     named = sa.select(contents.c.clip_shard_id).where(contents.c.clip_shard_id.is_not(None))
     with workspace.database.write() as tx:
         tx.execute(sa.delete(content_shards).where(content_shards.c.shard_id.not_in(named)))
@@ -113,7 +114,7 @@ def remove_superseded(workspace: Workspace) -> None:
 
 
 def _shard_id(workspace: Workspace, model_id: str, digests: list[str]) -> str:
-    """The first id of these contents that is not listed: they may come back to a model that they had before."""
+    """The first id of these contents that is not listed: a model that was used before may come back."""
     with workspace.database.read() as connection:
         listed = set(connection.execute(sa.select(content_shards.c.shard_id)).scalars())
     names = (json.dumps(["content", model_id, digests, repeat]) for repeat in itertools.count())
@@ -130,6 +131,6 @@ def _seal(sealer: Sealer, entry: ShardEntry) -> str:
         entry.path,
         entry.sha256,
         entry.bytes,
-        entry.faces,
+        entry.rows,
     ]
     return sealer.manifest_seal(fields)

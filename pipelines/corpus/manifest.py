@@ -31,7 +31,7 @@ class ListedShard:
     dead_since: datetime | None = None
 
     def is_again(self, other: ListedShard | None) -> bool:
-        """Whether ``other`` is this shard, now. Ids come back: an item may change back to what it was."""
+        """Whether ``other`` lists the same files. Equal ids do not tell: an item may change back to what it was."""
         mine = (self.entry.shard_id, self.created_at)
         return other is not None and mine == (other.entry.shard_id, other.created_at)
 
@@ -45,7 +45,7 @@ def list_shards(connection: Connection, sealer: Sealer, *, model_id: str | None 
 
 
 def find_shard(connection: Connection, sealer: Sealer, shard_id: str) -> ListedShard | None:
-    """The shard as it is listed now. Raises :class:`CorruptionError` for an altered row."""
+    """Return the shard as listed now, or None. Raises :class:`CorruptionError` for an altered row."""
     row = connection.execute(sa.select(shards).where(shards.c.shard_id == shard_id)).first()
     return _listed(row, sealer) if row else None
 
@@ -58,7 +58,7 @@ def _listed(row: sa.Row[Any], sealer: Sealer) -> ListedShard:
         path=row.path,
         sha256=row.sha256,
         bytes=row.bytes,
-        faces=row.faces,
+        rows=row.faces,
         vector_salt=row.vector_salt,
         vector_bytes=row.vector_bytes or 0,
     )
@@ -76,13 +76,13 @@ def insert_shard(
     covered_version: int = 0,
     covered_threshold: float | None = None,
 ) -> None:
-    """List a shard that has been written, with what has been compared with it: by default nothing yet."""
+    """List a shard that has been written, with its coverage: by default compared with nobody."""
     tx.execute(
         sa.insert(shards).values(
             shard_id=entry.shard_id,
             model_id=entry.model_id,
             dimension=entry.dimension,
-            faces=entry.faces,
+            faces=entry.rows,
             created_at=now,
             covered_version=covered_version,
             covered_threshold=covered_threshold,
@@ -92,7 +92,8 @@ def insert_shard(
 
 
 def keep_nothing(tx: Connection, sealer: Sealer, shard: ListedShard) -> tuple[str, ...]:
-    """Let a shard name no file any more; its coverage stays. Returns the files, to be deleted after the commit."""
+    """Take the files of a shard off the manifest, keeping its coverage. Returns them, to be deleted after the
+    commit."""
     values = _files(sealer, shard.entry.without_files(), shard.covered_version, shard.covered_threshold)
     tx.execute(sa.update(shards).where(shards.c.shard_id == shard.entry.shard_id).values(**values, dead_since=None))
     return shard.entry.files
@@ -116,9 +117,9 @@ def _files(sealer: Sealer, entry: ShardEntry, version: int, threshold: float | N
 
 
 def mark_covered(tx: Connection, sealer: Sealer, entry: ShardEntry, *, version: int, threshold: float) -> None:
-    """Every subject active at ``version`` has been compared with this shard; single records become superfluous.
+    """Record that every subject active at ``version`` was compared with this shard, and drop records of single ones.
 
-    Another process may have entered more meanwhile; that stands.
+    More coverage that another process has recorded meanwhile stands.
     """
     less = sa.or_(
         shards.c.covered_threshold.is_(None),
@@ -199,14 +200,15 @@ def uncovered(
 def require_not_ahead(registry_version: int, listed: Sequence[ListedShard]) -> None:
     """Raise :class:`CorruptionError` if a shard was compared with a newer registry than this one.
 
-    A registry that went back would give its next subjects versions that look compared already (I7).
+    An older registry put back would give its next subjects versions that look compared already (I7).
     """
     if any(shard.covered_version > registry_version for shard in listed):
         raise CorruptionError("the registry is older than what was compared with it: restore the database backup")
 
 
 def named_shards(connection: Connection) -> set[str]:
-    """Ids of the shards that items name, found by one step in the index for each, however many items there are."""
+    """Return the ids of the shards that items name, by one step in the index per shard, however many items there
+    are."""
     first = sa.select(sa.func.min(items.c.shard_id).label("shard_id")).cte("named", recursive=True)
     following = sa.select(sa.func.min(items.c.shard_id)).where(items.c.shard_id > first.c.shard_id).scalar_subquery()
     named = first.union_all(sa.select(following).where(first.c.shard_id.is_not(None)))
@@ -227,10 +229,10 @@ def _seal(sealer: Sealer, entry: ShardEntry, version: int, threshold: float | No
         entry.path,
         entry.sha256,
         entry.bytes,
-        entry.faces,
+        entry.rows,
         version,
         threshold,
     ]
-    if entry.vector_salt is not None:  # seals from before there were such files stay
+    if entry.vector_salt is not None:  # left out where None, so that older seals stay valid
         fields += [entry.vector_salt, entry.vector_bytes]
     return sealer.manifest_seal(fields)

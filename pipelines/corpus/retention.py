@@ -1,12 +1,12 @@
-"""How long vectors are kept: by age, or not at all. What goes, goes from the manifest first and from the disk next.
+"""How long vectors are kept: up to an age, or not at all. Files leave the manifest first and the disk afterwards.
 
-Both limits end in the same thing, a shard that is listed and names no file. Its items keep their results and its
-coverage stays; for a person that it lacks, its items are fetched and embedded again (:mod:`pipelines.scan.again`).
+Both limits lead to a shard that is listed and names no file. Its items keep their results and its coverage stays; to
+compare one more person, its items are fetched and embedded again (:mod:`pipelines.scan.again`).
 
-- ``mode = "none"``: a shard lets go of its files in the transaction that has it compared with everybody. Until then
+- ``mode = "none"``: a shard loses its files in the transaction that records it as compared with everybody. Until then
   they are needed: a crash between embedding and comparing must lose nothing (I6).
 - ``max_age_days``: items embedded longer ago move to shards without files, in one transaction, before anything is
-  searched: from then on the store does not have them. Their rows are dead; the next compaction leaves no trace of them.
+  searched. Their rows in the old files are dead, and the next compaction drops them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def read_kept(workspace: Workspace, entry: ShardEntry) -> pa.Table | None:
-    """A listed shard's rows; None when it was compacted or let go of while this was reading.
+    """Read a listed shard's rows; None when it was compacted or lost its files meanwhile.
 
-    Raises :class:`CorruptionError` when it is still listed like this and is not what was written.
+    Raises :class:`CorruptionError` when the same files are still listed and are not what was written.
     """
     try:
         return workspace.corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
@@ -51,14 +51,14 @@ def is_kept(workspace: Workspace, entry: ShardEntry) -> bool:
 
 
 def expiry(workspace: Workspace) -> datetime | None:
-    """Faces embedded at this moment or earlier are not kept; None without a limit."""
+    """Return the moment up to which embedded faces are no longer kept; None without a limit."""
     days = workspace.config.corpus.max_age_days
     return workspace.now() - timedelta(days=days) if days else None
 
 
 @acts
 def let_go(workspace: Workspace) -> int:
-    """Take everything off the manifest that must not be kept, and delete the files that no item needs. Returns items.
+    """Take off the manifest what must not be kept, and delete files that no item needs; return the number of items.
 
     Cheap when there is nothing to do; safe to repeat, and to run twice at once.
     """
@@ -79,9 +79,9 @@ def let_go(workspace: Workspace) -> int:
 
 
 def _move(workspace: Workspace, shard_id: str, *, until: datetime | None) -> int:
-    """Let go of the shard's items embedded ``until`` then, a shard's worth at once; how many went.
+    """Move the shard's items embedded by ``until`` to a shard without files, a shard's worth at once; return how many.
 
-    Where the shard is small and all of it goes, it is its own row that lets go.
+    A small shard of which all items go keeps its row and loses its files.
     """
     most = workspace.config.sweep.shard_items
     files: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
-"""Who may write to the corpus: one process at a time, in turns; and what interrupted writes left behind.
+"""Turns of writing to the corpus, one process at a time, and the removal of what interrupted writes left behind.
 
-The scan and the compaction write here, each holding its turn from the first byte of a file to the transaction that
-lists it. So a file that is not listed, seen by whoever has the turn, is a leaving, unless the turn was lost while a
-worker of its holder goes on: who writes a file says so (:func:`writing`) until it is listed.
+The scan and the compaction write to the corpus, each holding its turn from the first byte of a file to the transaction
+that lists it. So whoever has the turn may delete a file that is not listed, unless the turn was lost while a worker of
+its holder goes on: writers therefore also hold :func:`writing` until the file is listed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ SUFFIXES = (".parquet", ".vectors", ".tmp")
 
 @contextmanager
 def turn(workspace: Workspace) -> Iterator[None]:
-    """Write alone. Who waits holds the second lock, so that who gives the first one back cannot be there before."""
+    """Hold the turn. A waiting process holds a second lock, so that the one that gives its turn back must queue
+    anew."""
     with ExitStack() as held:
         with workspace.database.exclusive("scan-next"):
             held.enter_context(workspace.database.exclusive("scan"))
@@ -30,16 +31,16 @@ def turn(workspace: Workspace) -> Iterator[None]:
 
 @contextmanager
 def writing(workspace: Workspace) -> Iterator[None]:
-    """From the first byte of a file to the commit that lists it, in whichever process that is."""
+    """Mark, from the first byte of a file to the commit that lists it, that a process is writing."""
     with workspace.database.shared(_WRITING):
         yield
 
 
 def remove_leavings(workspace: Workspace) -> int:
-    """Delete files of ours that the manifest does not list; how many. Only in a turn.
+    """Delete files of ours that the manifest does not list; return how many. To be called in a turn.
 
-    While anybody may still be writing, only files older than :data:`LEAVINGS_SECONDS`: a process that is killed loses
-    its turn before its Ray workers have ended, and a lost connection frees PostgreSQL's lock.
+    While anybody may still be writing, only files older than :data:`LEAVINGS_SECONDS` go: a process that is killed
+    loses its turn before its Ray workers have ended, and a lost connection frees PostgreSQL's lock.
     """
     with workspace.database.alone(_WRITING) as alone:
         with workspace.database.read() as connection:

@@ -21,10 +21,6 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError, StateError
-from pipelines.database import calibrations as calibrations  # completes the metadata
-from pipelines.database import days as days  # completes the metadata
-from pipelines.database import evidence as evidence  # completes the metadata
-from pipelines.database import pooling as pooling  # completes the metadata
 from pipelines.database import tables
 from pipelines.database.accounting import Account, listen
 from pipelines.database.parts import parts
@@ -39,16 +35,16 @@ _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer t
 
 
 class Seal(Protocol):
-    """What keeps account of all rows (:mod:`pipelines.home.state_seal`)."""
+    """Keeps account of all rows (:mod:`pipelines.home.state_seal`)."""
 
     def open_account(self) -> Account:
-        """For one transaction."""
+        """Begin the account of one transaction."""
 
     def enter(self, tx: Connection, account: Account) -> None:
-        """Before the commit: write down in the transaction itself what it has changed."""
+        """Record in ``tx``, before its commit, what the transaction has changed."""
 
     def committed(self, account: Account) -> None:
-        """After the commit, and outside of any transaction."""
+        """Take note of a commit, outside of any transaction."""
 
 
 class Database:
@@ -77,7 +73,7 @@ class Database:
         """Set by whoever has the key; without it nothing is accounted for."""
 
     def go_by(self, clock: Callable[[Connection], datetime]) -> None:
-        """Let every later connection know by which clock it reads (:func:`pipelines.database.times.moment`)."""
+        """Set the clock that every later connection reads (:func:`pipelines.database.times.moment`)."""
         self.engine.update_execution_options(clock=clock)
 
     @property
@@ -87,7 +83,7 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent reading transaction."""
+        """Open a consistent reading transaction."""
         with _typed_errors(), self.engine.connect() as connection, connection.begin():
             if not self.is_sqlite:
                 connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
@@ -95,7 +91,7 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """A writing transaction, alone among writers. Commits at the end, rolls back on any exception."""
+        """Open a writing transaction, alone among writers. Commits at the end, rolls back on any exception."""
         account = self.seal.open_account() if self.seal else None
         with _typed_errors(), self.engine.connect() as connection:
             connection = connection.execution_options(writing=True, account=account)
@@ -125,13 +121,15 @@ class Database:
 
     @contextlib.contextmanager
     def shared(self, name: str) -> Iterator[None]:
-        """Be seen by :meth:`alone`, beside others who are. On SQLite only, whose processes are all on one machine."""
+        """Hold the named lock together with other holders, so that :meth:`alone` sees them. SQLite only, whose
+        processes are all on one machine."""
         with self._locked_file(name, fcntl.LOCK_SH) if self.is_sqlite else contextlib.nullcontext():
             yield
 
     @contextlib.contextmanager
     def alone(self, name: str) -> Iterator[bool]:
-        """Whether nobody is in :meth:`shared`; if so, nobody comes to be before this ends. Never sure on PostgreSQL."""
+        """Yield whether nobody is in :meth:`shared`; if so, newcomers wait until the block ends. False on
+        PostgreSQL."""
         if not self.is_sqlite:
             yield False
             return
@@ -205,8 +203,8 @@ class Database:
         """Make deletions physical now: empty the write-ahead log into the (secure_delete) database file.
 
         On PostgreSQL the tables are vacuumed; its write-ahead log and its backups keep what they hold until they are
-        recycled.
-        Raises :class:`StateError` when a reader keeps the log from being emptied for longer than the busy timeout.
+        recycled. Raises :class:`StateError` when a reader keeps the log from being emptied for longer than the busy
+        timeout.
         """
         if not self.is_sqlite:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -214,8 +212,8 @@ class Database:
                     tables.subject_keys,
                     tables.templates,
                     tables.subjects,
-                    evidence.seeds,
-                    evidence.kept_evidence,
+                    tables.seeds,
+                    tables.kept_evidence,
                 )
                 for table in personal:
                     connection.execute(sa.text(f"VACUUM {table.name}"))
@@ -252,20 +250,20 @@ def _lock_key(name: str) -> int:
 
 
 def get_state(connection: Connection, name: str) -> str | None:
-    """The value of a single fact, or None."""
+    """Return the value of a single fact in ``state``, or None."""
     value = connection.execute(sa.select(tables.state.c.value).where(tables.state.c.name == name)).scalar()
     return None if value is None else str(value)
 
 
 def set_state(connection: Connection, name: str, value: str) -> None:
-    """Write a single fact."""
+    """Write a single fact to ``state``."""
     found = connection.execute(sa.update(tables.state).where(tables.state.c.name == name).values(value=value))
     if not found.rowcount:
         connection.execute(sa.insert(tables.state).values(name=name, value=value))
 
 
 def insert_missing(tx: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Insert the rows whose primary key is not there yet; how many. Exact, because writers are serialised."""
+    """Insert the rows whose primary key is new and return their number. Exact, because writers are serialised."""
     (key,) = table.primary_key.columns
     new = {row[key.name]: row for row in rows}
     for some in parts(rows):

@@ -54,7 +54,7 @@ class Part:
 
     @property
     def names(self) -> frozenset[str]:
-        """Of its columns."""
+        """Names of the part's columns."""
         return frozenset(column.name for column in self.columns)
 
 
@@ -74,7 +74,7 @@ def all_parts() -> dict[str, Part]:
 
 @dataclass
 class Account:
-    """What one transaction has changed so far. ``key``: of the digests; ``told``: whatever the seal passes on."""
+    """What one transaction has changed so far. ``key`` keys the digests; ``told`` is for the seal's own use."""
 
     key: bytes = field(repr=False)
     sums: Sums = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Account:
 
     @property
     def changed(self) -> bool:
-        """Whether any row is another one than before."""
+        """Whether the transaction has changed any row."""
         return any(rows or digest for rows, digest in self.sums.values())
 
     def before(self, connection: Connection, statement: Insert | Update | Delete, given: Sequence[Values]) -> None:
@@ -92,7 +92,7 @@ class Account:
         parts = _touched_parts(statement, given)
         keys = _touched_keys(connection, statement, given) if parts else []
         if not isinstance(statement, Insert) or statement._post_values_clause is not None:
-            self._enter(connection, parts, keys, -1)  # what is plainly inserted was not there
+            self._enter(connection, parts, keys, -1)  # a plain insert touches no old row
         self._open.append((parts, keys))
 
     def after(self, connection: Connection) -> None:
@@ -120,7 +120,7 @@ class Account:
 
 
 def added(sums: Sums, more: Sums) -> Sums:
-    """Both together, part by part."""
+    """Return the sum of ``sums`` and ``more``, part by part."""
     parts = dict.fromkeys((*sums, *more), (0, 0)) | sums
     for name, (rows, digest) in more.items():
         parts[name] = (parts[name][0] + rows, (parts[name][1] + digest) % _MODULUS)
@@ -133,11 +133,11 @@ def add_up(
     key: bytes,
     condition: sa.ColumnElement[bool] | None = None,
 ) -> tuple[int, int]:
-    """Number of rows (that fulfil the condition), and the sum of their digests over these columns."""
+    """Return the number of rows (that fulfil ``condition``) and the sum of their digests over ``columns``."""
     query = sa.select(*columns)
     if condition is not None:
         query = query.where(condition)
-    table: Any = columns[0].table  # not the query's: to find it there, a query is compiled
+    table: Any = columns[0].table  # taken off the column: a query would be compiled to find it
     if table.name == tables.state.name:
         query = query.where(table.c.name != SEAL)
     lead = hashlib.blake2b(ascii([column.name for column in columns]).encode(), key=key, digest_size=32)

@@ -1,4 +1,4 @@
-"""The version of the registry: raised by each change of what must be compared, so that coverage is read off it (I2)."""
+"""The version of the registry, which each change of what must be compared raises; coverage is stated by it (I2)."""
 
 from __future__ import annotations
 

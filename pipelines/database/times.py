@@ -1,4 +1,4 @@
-"""Times in the database: the column type, aware UTC datetimes everywhere; and what time a connection goes by."""
+"""Times in the database: the column type, aware UTC datetimes everywhere, and the clock of a connection."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def utc_now() -> datetime:
 def moment(connection: Connection) -> datetime:
     """The present moment by the clock that the connection's database goes by: a workspace's, else this machine's.
 
-    For whatever depends on whether a consent is over. A workspace's clock that has jumped is not believed
-    (:func:`pipelines.home.clock.believed`): then it is the latest time that a run recorded.
+    Code that asks whether a consent is over uses this. Where a workspace's clock has jumped, it is the latest time that
+    a run recorded (:func:`pipelines.home.clock.believed`).
     """
     clock: Callable[[Connection], datetime] | None = connection.get_execution_options().get("clock")
     return clock(connection) if clock else utc_now()
@@ -53,7 +53,7 @@ class UTCDateTime(sa.types.TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
-        """Refuse what is no time: SQLite would hand a damaged page's bytes to the parser."""
+        """Refuse values that are no time: SQLite would hand a damaged page's bytes to the parser."""
         process = super().result_processor(dialect, coltype)
 
         def checked(value: Any) -> Any:

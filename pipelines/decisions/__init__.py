@@ -1,1 +1,1 @@
-"""What people say: of hits, singly or in bulk, and undone again; of messages that are held; and looks at pictures."""
+"""What people decide: on hits, singly or in bulk, and undone again; on held messages; and looks at pictures."""

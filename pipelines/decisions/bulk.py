@@ -1,8 +1,7 @@
-"""Deciding many hits at once: which hits a query chooses, what deciding them would do, and doing exactly that.
+"""Decides many hits at once: which hits a query chooses, what deciding them would do, and the decision itself.
 
-A preview is the decision itself, rolled back: what it counts is what would happen. The act is bound to a digest of
-everything that the preview was made from and said: the answer, each hit with its content and verdict, and what follows.
-So nobody decides what came in, or became something else, unseen.
+A preview runs the decision and rolls it back, so its counts are what would happen. The decision is bound to a digest of
+the preview: the answer, each hit with its content and verdict, and the consequences. So nobody decides unseen hits.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from pipelines.text.shown import counts_of, digest_of
 
 @dataclass(frozen=True, slots=True)
 class HitQuery:
-    """Which hits: in force, not confirmed yet, and all that is said here; at most ``most``, the strongest first."""
+    """A choice of hits in force and not yet confirmed that meet every filter; at most ``most``, the strongest first."""
 
     subject_id: str | None = None
     item_id: str | None = None
@@ -49,13 +48,13 @@ class HitQuery:
             raise InputError("most is a number from 1 to 2147483647")
 
     def is_open(self) -> bool:
-        """Whether it says nothing of which hits, and so would choose all there are."""
+        """Whether the query has no filter and so would choose all hits."""
         return all(getattr(self, name) is None for name in self.__dataclass_fields__ if name != "most")
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What deciding these hits would do. ``digest``: what the act has to be told to expect, 32 hex digits."""
+    """What deciding these hits would do. ``digest``: the ``expect`` of :func:`decide_chosen`, 32 hex digits."""
 
     digest: str
     hits: int
@@ -70,7 +69,7 @@ class Preview:
 
 
 def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
-    """The chosen hits with what an analyst sees of them, the strongest first."""
+    """Return the chosen hits with what an analyst sees of them, the strongest first."""
     judged = verdict_of_hit()
     wanted = {
         hits.c.subject_id: query.subject_id,
@@ -84,7 +83,7 @@ def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
         verdicts.c.rule: query.rule,
     }
     found = hits_in_force(moment(connection))
-    named = ("hit_id", "item_id", "subject_id", "content_sha256", "model_id", "tier", "band")
+    named = ("hit_id", "item_id", "subject_id", "content_key", "found_by_id", "tier", "band")
     columns = (*(hits.c[name] for name in named), items.c.uploader, verdicts.c.verdict, verdicts.c.rule)
     chosen = (
         found.with_only_columns(*columns)
@@ -97,7 +96,7 @@ def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
 
 
 def preview(workspace: Workspace, query: HitQuery, answer: Answer) -> Preview:
-    """What :func:`decide_chosen` would do now. Changes nothing."""
+    """Tell what :func:`decide_chosen` would do now. Changes nothing."""
     with workspace.database.write() as tx:
         chosen = choose(tx, query)
         rehearsal = tx.begin_nested()
@@ -108,9 +107,9 @@ def preview(workspace: Workspace, query: HitQuery, answer: Answer) -> Preview:
 
 @acts
 def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expect: str) -> DecisionSummary:
-    """Decide what a query chooses, all or none.
+    """Decide the hits that a query chooses, all or none.
 
-    ``expect``: the digest of the preview. Raises :class:`StateError` if a preview would say anything else now.
+    ``expect``: the digest of the preview. Raises :class:`StateError` if a preview would differ now.
     """
     with workspace.database.write() as tx:
         chosen = choose(tx, query)
@@ -128,7 +127,7 @@ def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expe
 
 
 def _preview(chosen: Sequence[Row[Any]], answer: Answer, told: DecisionSummary | None) -> Preview:
-    """What is said of the chosen hits, when deciding them came to ``told``."""
+    """Make the preview of the chosen hits; ``told``: the summary of deciding them."""
     preview = Preview(
         digest="",
         hits=len(chosen),

@@ -1,10 +1,10 @@
-"""Decisions: what a person says about hits, with everything that follows from it in one transaction.
+"""Decisions: a person's answers about hits, with all consequences in one transaction.
 
-A decision is about a subject, a content and the models that linked them, and so speaks for every item with that
-content: a confirmation makes a takedown and seeds its fingerprints, a rejection is remembered and the hit does not come
-back until content or models change, ``unsure`` leaves it in review. One decision stands for each such scope. A later
-one replaces it; undoing the later one puts the earlier one in force again. A takedown that a person caused waits until
-``decisions.undo_minutes`` are over, so that undoing within them is seen by nobody.
+A decision is about a subject, a content and the models that linked them, and so holds for every item with that content:
+a confirmation makes a takedown and seeds of the fingerprints; a rejection is remembered, and the hit does not come back
+until content or models change; ``unsure`` leaves it in review. One decision stands for each such scope. A later one
+replaces it; undoing the later one puts the earlier one in force again. A takedown that a person caused waits until
+``decisions.undo_minutes`` are over, so that a decision undone within them is never sent.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import InputError, StateError
-from pipelines.database.evidence import decisions
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, outbox
+from pipelines.database.tables import decisions, hits, items, outbox
 from pipelines.database.times import moment
 from pipelines.decisions.log import record_made, record_restored, record_reversed
 from pipelines.hits.counting import hits_in_force
@@ -52,18 +51,18 @@ MOST_NOTE: Final = 1000
 _HIT_ID: Final = re.compile(r"hit_[0-9a-f]{1,64}")
 
 
-class Scope(NamedTuple):
-    """What a decision is about. ``content_sha256`` and ``model_id``: of the hit."""
+class DecisionScope(NamedTuple):
+    """What a decision is about. ``content_key`` and ``found_by_id``: of the hit."""
 
     subject_id: str
-    content_sha256: str
-    model_id: str
+    content_key: str
+    found_by_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a person says, and why. ``note``: free text, kept sealed. Raises :class:`InputError` for another reason
-    or a note that is too long."""
+    """A person's answer and its reason. ``note``: free text, kept sealed. Raises :class:`InputError` for a reason that
+    is not in :data:`REASONS` or a note that is too long."""
 
     decision: Word
     reason: str
@@ -79,11 +78,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class DecisionSummary:
-    """What deciding, or undoing it, changed. ``batch_id`` None: nothing, it was all said before.
+    """What deciding, or undoing a decision, changed. ``batch_id`` None: nothing, because all was decided so before.
 
-    ``decisions``: made or undone; ``unchanged``: said before by the same person; ``replaced`` and ``restored``: earlier
-    decisions that do not stand any more, and that do again. ``items``: judged again. ``seeds`` and ``seeds_revoked``:
-    fingerprints in force since, and those that are not any more. ``takedowns`` and ``withdrawn``: likewise of messages.
+    ``decisions``: made or undone; ``unchanged``: made before by the same person; ``replaced`` and ``restored``: earlier
+    decisions that no longer stand, and that stand again; ``items``: judged again; ``seeds`` and ``seeds_revoked``:
+    fingerprints newly in force, and no longer in force; ``takedowns`` and ``withdrawn``: messages likewise.
     """
 
     batch_id: str | None
@@ -102,9 +101,9 @@ class DecisionSummary:
 
 @dataclass(slots=True)
 class _Tally:
-    """What adds up while a batch is worked on. ``touched``: every decision that began, ended or stands again."""
+    """Counts while a batch is worked on. ``touched``: every decision that began, ended or stands again."""
 
-    touched: list[tuple[str, Scope]] = field(default_factory=list)
+    touched: list[tuple[str, DecisionScope]] = field(default_factory=list)
     decisions: int = 0
     replaced: int = 0
     restored: int = 0
@@ -117,14 +116,14 @@ def decide(
 ) -> DecisionSummary:
     """Decide hits, all or none. Raises :class:`StateError` naming the first that is not in force.
 
-    A hit that was rejected may be decided anew, if it would count but for that.
+    A rejected hit may be decided anew, if the rejection alone keeps it from counting.
     """
     return decide_as(workspace, hit_ids, Answer(decision, reason, actor, note))
 
 
 @acts
 def decide_as(workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> DecisionSummary:
-    """As :func:`decide`."""
+    """Decide hits with a ready :class:`Answer`, all or none, as :func:`decide` does."""
     with workspace.database.write() as tx:
         summary = decide_in(tx, workspace, hit_ids, answer)
         workspace.failpoints.pass_by("before_decision_commit")
@@ -133,8 +132,8 @@ def decide_as(workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> D
 
 
 def decide_in(tx: Connection, workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> DecisionSummary:
-    """As :func:`decide_as`, in the caller's writing transaction, which must not commit if this raises."""
-    named: dict[Scope, list[Row[Any]]] = {}
+    """Decide hits in the caller's writing transaction, which must not commit if this raises."""
+    named: dict[DecisionScope, list[Row[Any]]] = {}
     for hit in _named(tx, hit_ids):
         named.setdefault(_scope(hit), []).append(hit)
     standing, tally = _standing(tx, named), _Tally()
@@ -169,9 +168,9 @@ def decide_in(tx: Connection, workspace: Workspace, hit_ids: Sequence[str], answ
 
 @acts
 def undo(workspace: Workspace, which: str, *, actor: str) -> DecisionSummary:
-    """Take back a batch or one decision; what it replaced stands again. Raises :class:`StateError` if none stands.
+    """Undo a batch or one decision; decisions that it replaced stand again. Raises :class:`StateError` if none stands.
 
-    Within the window nothing was sent and nothing will be; after it, the takedowns get withdrawal events.
+    Within the undo window its takedowns are never sent; after it, they get withdrawal events.
     """
     chosen = sa.or_(decisions.c.batch_id == which, decisions.c.decision_id == which)
     with workspace.database.write() as tx:
@@ -208,7 +207,7 @@ def undo(workspace: Workspace, which: str, *, actor: str) -> DecisionSummary:
 def _make(
     tx: Connection, workspace: Workspace, new: dict[str, Row[Any]], answer: Answer, *, batch_id: str, tally: _Tally
 ) -> None:
-    """Write decisions with their audit rows and seeds; ``new``: the hit that each is made on."""
+    """Write decisions with their audit rows and seeds; ``new``: the hit decided on, by decision id."""
     now = workspace.now()
     said = {"batch_id": batch_id, "decision": answer.decision, "reason": answer.reason, "actor": answer.actor}
     rows = [
@@ -234,7 +233,7 @@ def _make(
 def _reverse(
     tx: Connection, workspace: Workspace, decision: Row[Any], *, by: str | None, actor: str, tally: _Tally
 ) -> None:
-    """End a decision and its seeds; ``by``: the one that replaces it, None if it is undone."""
+    """End a decision and its seeds; ``by``: the decision that replaces it, None if it is undone."""
     now, decision_id = workspace.now(), decision.decision_id
     own = sa.update(decisions).where(decisions.c.decision_id == decision_id)
     tx.execute(own.values(reversed_at=now, reversed_by=by or actor))
@@ -254,8 +253,8 @@ def _restore_replaced(tx: Connection, workspace: Workspace, undone: Row[Any], *,
         tally.restored += 1
 
 
-def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple[str, Scope]]) -> int:
-    """Judge every item that these decisions speak for, and those that match what they seeded; how many."""
+def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple[str, DecisionScope]]) -> int:
+    """Judge again every item that these decisions hold for, and those that match their seeds; return how many."""
     pairs: set[tuple[str, str]] = set()
     for scopes in parts([scope for _, scope in touched]):
         pairs.update((row.item_id, row.subject_id) for row in tx.execute(_within(hits, scopes)))
@@ -268,7 +267,7 @@ def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple
 
 def _named(tx: Connection, hit_ids: Sequence[str]) -> list[Row[Any]]:
     """These hits with the kind of their items, in the order given. Raises :class:`StateError`."""
-    columns = [*(hits.c[name] for name in ("hit_id", "item_id", *Scope._fields)), items.c.kind]
+    columns = [*(hits.c[name] for name in ("hit_id", "item_id", *DecisionScope._fields)), items.c.kind]
     query = sa.select(*columns).select_from(hits.outerjoin(items, items.c.item_id == hits.c.item_id))
     found: dict[str, Row[Any]] = {}
     for part in parts(hit_ids):
@@ -290,9 +289,9 @@ def _require_in_force(tx: Connection, hit_ids: Sequence[str]) -> None:
             raise StateError(f"hit {hit_id} is not in force: its item, content or subject is not what it was")
 
 
-def _standing(tx: Connection, scopes: Collection[Scope]) -> dict[Scope, Row[Any]]:
+def _standing(tx: Connection, scopes: Collection[DecisionScope]) -> dict[DecisionScope, Row[Any]]:
     """The decision that stands for each scope that has one."""
-    found: dict[Scope, Row[Any]] = {}
+    found: dict[DecisionScope, Row[Any]] = {}
     for part in parts(list(scopes)):
         query = _within(decisions, part).where(decisions.c.reversed_at.is_(None))
         found |= {_scope(row): row for row in tx.execute(query)}
@@ -304,7 +303,7 @@ def _says_the_same(decision: Row[Any], answer: Answer) -> bool:
     return answer.note is None and said == (answer.decision, answer.reason, identity_of(answer.actor))
 
 
-def _messages(tx: Connection, scopes: Iterable[Scope]) -> set[str]:
+def _messages(tx: Connection, scopes: Iterable[DecisionScope]) -> set[str]:
     """The takedowns of these subjects that stand."""
     found: set[str] = set()
     for part in parts(sorted({scope.subject_id for scope in scopes})):
@@ -313,10 +312,10 @@ def _messages(tx: Connection, scopes: Iterable[Scope]) -> set[str]:
     return found
 
 
-def _within(table: sa.Table, scopes: Sequence[Scope]) -> sa.Select[Any]:
+def _within(table: sa.Table, scopes: Sequence[DecisionScope]) -> sa.Select[Any]:
     """The rows of ``table`` in any of these scopes."""
-    return sa.select(table).where(sa.tuple_(*(table.c[name] for name in Scope._fields)).in_(scopes))
+    return sa.select(table).where(sa.tuple_(*(table.c[name] for name in DecisionScope._fields)).in_(scopes))
 
 
-def _scope(row: Row[Any]) -> Scope:
-    return Scope(row.subject_id, row.content_sha256, row.model_id)
+def _scope(row: Row[Any]) -> DecisionScope:
+    return DecisionScope(row.subject_id, row.content_key, row.found_by_id)

@@ -20,10 +20,9 @@ from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import CorruptionError, StateError
 from pipelines.database import tables
-from pipelines.database.evidence import decisions, seeds
-from pipelines.database.tables import hits
+from pipelines.database.tables import decisions, hits, seeds
 from pipelines.database.times import moment
-from pipelines.hits.counting import hits_in_force
+from pipelines.hits.counting import hits_in_force, outside
 from pipelines.home import audit
 from pipelines.home.sealing import associated_data, seal, unseal
 from pipelines.home.workspace import Workspace
@@ -82,20 +81,21 @@ def list_decisions(
         query = query.where(decisions.c.item_id == item_id)
     if standing:
         query = query.where(decisions.c.reversed_at.is_(None))
-    return [Decision(**row._mapping) for row in connection.execute(query)]
+    return [Decision(**outside(row._mapping)) for row in connection.execute(query)]
 
 
-def decisions_on(connection: Connection, *, subject_id: str, content_sha256: str, model_id: str) -> list[Decision]:
-    """Everything that was ever said of this scope, the newest first."""
-    scope = {"subject_id": subject_id, "content_sha256": content_sha256, "model_id": model_id}
+def decisions_on(connection: Connection, *, subject_id: str, content_key: str, found_by_id: str) -> list[Decision]:
+    """Return every decision ever made on this scope, the newest first."""
+    scope = {"subject_id": subject_id, "content_key": content_key, "found_by_id": found_by_id}
     query = sa.select(decisions).where(*(decisions.c[name] == value for name, value in scope.items()))
     ordered = query.order_by(decisions.c.decided_at.desc(), decisions.c.decision_id)
-    return [Decision(**row._mapping) for row in connection.execute(ordered)]
+    return [Decision(**outside(row._mapping)) for row in connection.execute(ordered)]
 
 
 def record_made(tx: Connection, workspace: Workspace, row: Mapping[str, Any], *, note: str | None) -> None:
     """Chain a new decision; the note is sealed under the subject's key, so that erasing the subject ends it."""
-    facts = {name: row[name] for name in ("decision_id", *_FACTS)}
+    told = outside(row)
+    facts = {name: told[name] for name in ("decision_id", *_FACTS)}
     if note is not None:
         key = open_subject_key(tx, workspace.sealer, row["subject_id"])
         facts["sealed_note"] = base64.b64encode(seal(key, note.encode(), _note_aad(row["decision_id"]))).decode()
@@ -115,7 +115,7 @@ def record_restored(tx: Connection, workspace: Workspace, decision_id: str, *, a
 
 
 def open_note(workspace: Workspace, decision_id: str, *, actor: str) -> str | None:
-    """The note of a decision, or None. The look is an audit row.
+    """Open the note of a decision; None without one. The look leaves an audit row.
 
     Raises :class:`StateError` for an unknown decision, or when its subject was erased.
     """
@@ -138,9 +138,9 @@ def open_note(workspace: Workspace, decision_id: str, *, actor: str) -> str | No
 
 
 def verify_decisions(connection: Connection) -> str:
-    """What agrees, in words. Raises :class:`CorruptionError` where table and chain tell different stories.
+    """Compare table and chain; return what agrees, in words. Raises :class:`CorruptionError` where they differ.
 
-    Whether the chain itself is whole is :func:`pipelines.home.audit.verify`'s affair.
+    :func:`pipelines.home.audit.verify` checks the chain itself.
     """
     told = _told(connection)
     count = standing = 0
@@ -163,7 +163,7 @@ def verify_decisions(connection: Connection) -> str:
 
 
 def _told(connection: Connection) -> dict[str, tuple[Any, ...]]:
-    """Decision id -> what the chain says of it by now, in the terms of :func:`_story`."""
+    """Return, by decision, what the chain says of it by now, in the form of :func:`_story`."""
     told: dict[str, tuple[Any, ...]] = {}
     query = sa.select(tables.audit).where(tables.audit.c.action.in_((*_MADE, _REVERSED, _RESTORED)))
     for row in connection.execute(query.order_by(tables.audit.c.seq)):
@@ -181,7 +181,8 @@ def _told(connection: Connection) -> dict[str, tuple[Any, ...]]:
 
 
 def _story(row: Row[Any]) -> tuple[Any, ...]:
-    named = (getattr(row, name) for name in _FACTS)
+    told = outside(row._mapping)
+    named = (told[name] for name in _FACTS)
     return row.decision, row.actor, row.decided_at, *named, row.reversed_at, row.reversed_by
 
 

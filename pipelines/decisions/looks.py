@@ -1,8 +1,8 @@
-"""Looking at what a hit is about: the face in its picture beside the reference, or the term in its text.
+"""Looks at what a hit is about: the face in its picture beside the reference, or the term in its text.
 
-Such a look is shown to a person and to nobody else, and it is an audit row before it is anything: the row is committed
-first, so that a look that fails afterwards is on record too. What is shown is fetched again; where the source cannot
-give it any more, it is what was kept when the hit was found (:mod:`pipelines.evidence.keeping`).
+A look is for one person, and its audit row is committed first, so that a look that fails afterwards is on record too.
+The content is fetched again; where the source no longer has it, what was kept when the hit was found is shown
+(:mod:`pipelines.evidence.keeping`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from pipelines.decisions.log import Decision, decisions_on
 from pipelines.evidence.cutting import LONG_SIDE, cut_hit, decoded
 from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_kept
 from pipelines.evidence.passages import Passage, find_passage
+from pipelines.evidence.second_opinions import read_second_opinion
 from pipelines.evidence.terms import open_term
-from pipelines.hits.counting import hits_in_force, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, outside, verdict_of_hit
 from pipelines.hits.pooled import PooledPicture, pictures_of_pool
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
@@ -37,7 +38,7 @@ from pipelines.registry.templates import open_crops, require_kept
 _CROP_SIDE: Final = 112
 _GAP: Final = 8
 _GROUND: Final = 255
-_HIDDEN: Final = ("sealed_term", "shard_id", "judged_at")
+_HIDDEN: Final = ("sealed_term", "judged_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class HitExplained:
     """Everything that explains a hit (I10), whether or not it is in force.
 
     ``facts``: the hit's own row; ``reasons``: of the verdict on its item and subject, if there is one; ``decisions``:
-    what people said of it, the newest first; ``pool``: of a pooled face, the pictures that were compared together;
-    ``has_term``: whether :func:`reveal` has words to show; ``kept``: what was
-    put aside of it.
+    what people decided on it, the newest first; ``has_term``: whether :func:`reveal` has words to show; ``kept``: what
+    is kept of it; ``pool``: of a pooled face, the pictures that were compared together; ``second_opinion``: what a
+    second network says of it, if one was asked.
     """
 
     facts: dict[str, Any]
@@ -63,10 +64,11 @@ class HitExplained:
     has_term: bool
     kept: KeptFacts | None = None
     pool: tuple[PooledPicture, ...] = ()
+    second_opinion: dict[str, Any] | None = None
 
 
 def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
-    """One hit without anything personal. Raises :class:`StateError` if there is none of this id."""
+    """Explain one hit without anything personal. Raises :class:`StateError` if there is none of this id."""
     judged = verdict_of_hit()
     of_item = [items.c[name] for name in ("kind", "parent_model", "uploader", "received_at")]
     query = (
@@ -78,8 +80,8 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
     if row is None:
         raise StateError("there is no such hit")
     own = hits_in_force(moment(connection)).where(hits.c.hit_id == hit_id)
-    facts = {name: row._mapping[name] for name in hits.c.keys() if name not in _HIDDEN}  # noqa: SIM118
-    about = {name: getattr(row, name) for name in ("subject_id", "content_sha256", "model_id")}
+    facts = outside({name: row._mapping[name] for name in hits.c.keys() if name not in _HIDDEN})  # noqa: SIM118
+    about = {name: getattr(row, name) for name in ("subject_id", "content_key", "found_by_id")}
     return HitExplained(
         facts=facts,
         in_force=connection.execute(own).first() is not None,
@@ -94,20 +96,21 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
         has_term=row.sealed_term is not None,
         kept=read_kept(connection, hit_id),
         pool=pictures_of_pool(connection, hit_id),
+        second_opinion=read_second_opinion(connection, hit_id),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Revealed:
-    """The very words that were taken for a name, and the sentence in which they stand; None: the text has changed, and
-    the sentence was not kept."""
+    """The words that were taken for a name, and their sentence; None if the text has changed and the sentence was not
+    kept."""
 
     term: str = field(repr=False)
     passage: Passage | None = field(repr=False)
 
 
 def reveal(workspace: Workspace, hit_id: str, *, actor: str) -> Revealed:
-    """The words with the sentence around them. The look is an audit row. Raises :class:`StateError` without any."""
+    """Show the words of a hit and their sentence, with an audit row. Raises :class:`StateError` if it has no words."""
     row = _recorded(workspace, hit_id, action="term.view", actor=actor)
     if row.sealed_term is None:
         raise StateError("this hit has no term: it is not of a text")
@@ -121,20 +124,21 @@ def reveal(workspace: Workspace, hit_id: str, *, actor: str) -> Revealed:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look showed. ``kept_at``: when the picture was put aside, if it is not what the source gives now;
-    ``problem``: why it is not, in words."""
+    """What a look showed. ``kept_at``: when the picture was kept, None if it is from the source; ``problem``: why it is
+    not from the source, in words; ``second_opinion``: what a second network says of the hit, if one was asked."""
 
     png: bytes = field(repr=False)
     kept_at: datetime | None = None
     problem: str | None = None
+    second_opinion: dict[str, Any] | None = None
 
 
 def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> Look:
-    """The hit's face with a margin, or the whole picture where the evidence is no face.
+    """Show the hit's face with a margin, or the whole picture where the evidence is no face.
 
-    From the source; where that cannot give it any more, as it was kept when the hit was found. ``reference``: with the
-    reference that matched on its right, as it was cropped when it was enrolled. Raises :class:`StateError` where there
-    is nothing (any more) to look at, :class:`ItemError` where the content cannot be had or decoded and none was kept.
+    The picture is from the source or, where the source no longer has it, what was kept when the hit was found.
+    ``reference``: add the crop of the matched reference on the right. Raises :class:`StateError` where there is nothing
+    (any more) to look at, :class:`ItemError` where the content cannot be had or decoded and none was kept.
     """
     from PIL import Image
 
@@ -150,16 +154,17 @@ def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = 
             raise
         shown, kept_at = kept
         problem = str(error)
-    if reference:
-        with workspace.database.read() as connection:
+    with workspace.database.read() as connection:
+        second = read_second_opinion(connection, hit_id)
+        if reference:
             shown = _beside(shown, _reference(connection, workspace, row.template_id))
     buffer = io.BytesIO()
     Image.fromarray(shown).save(buffer, format="PNG")
-    return Look(buffer.getvalue(), kept_at, problem)
+    return Look(buffer.getvalue(), kept_at, problem, second)
 
 
 def _kept(workspace: Workspace, row: Row[Any]) -> tuple[UInt8, datetime] | None:
-    """What was put aside of a hit, and when; None: nothing, or it has been let go of."""
+    """Return what is kept of a hit, and since when; None if nothing was kept, or it was deleted."""
     from PIL import Image
 
     with workspace.database.read() as connection:
@@ -171,7 +176,7 @@ def _kept(workspace: Workspace, row: Row[Any]) -> tuple[UInt8, datetime] | None:
 
 
 def _recorded(workspace: Workspace, hit_id: str, *, action: str, actor: str) -> Row[Any]:
-    """The hit joined with its item, once it is on record who looks at it."""
+    """Commit the audit row of a look, then return the hit joined with its item."""
     of_item = ("live", "sealed_record", "width", "height")
     columns = [*(items.c[name] for name in of_item), items.c.content_sha256.label("content_now")]
     query = (
@@ -189,14 +194,14 @@ def _recorded(workspace: Workspace, hit_id: str, *, action: str, actor: str) -> 
 
 
 def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
-    """The part of the item's picture that the hit is about, at most :data:`LONG_SIDE` pixels long."""
+    """Fetch and cut the part of the item's picture that the hit is about, at most :data:`LONG_SIDE` pixels long."""
     if not row.live or row.content_now is None:
         raise StateError("the item is gone, or has not been looked at since it changed")
     if row.width is None:
         raise StateError("the item is no picture: there is nothing to look at")
     content = found(workspace, open_item(workspace, row, {}), known=row.content_now).content
     same = content is not None and content.sha256.hex() == row.content_now
-    if content is None or not same or (row.tier != "text" and row.content_now != row.content_sha256):
+    if content is None or not same or (row.tier != "text" and row.content_now != row.content_key):
         raise StateError("the item's content is not the one that the hit was found in")
     return guarded(lambda: cut_hit(decoded(workspace, content.data), row, long_side=LONG_SIDE))
 

@@ -1,11 +1,11 @@
-"""The messages as an operator sees them: listed, and those that are stuck released or discarded, by id or by a query.
+"""Lists messages for operators, and releases or discards stuck ones, by id or by a query.
 
-What a query chooses is shown first, and the act is bound to a digest of that (:mod:`pipelines.text.shown`), as in
-:mod:`pipelines.decisions.bulk`. Each act is an audit row for each message.
+The choice of a query is shown first, and the act is bound to a digest of it (:mod:`pipelines.text.shown`), as in
+:mod:`pipelines.decisions.bulk`. Each act leaves an audit row for each message.
 
-Discarding says that a message shall not be sent, and nothing of its evidence: the verdict on its item goes back to
-people (``message_discarded``), and no machine asks for the message again while the item is what it was. A block that is
-discarded is decided by that.
+Discarding a message keeps it from being sent and leaves its evidence alone: the verdict on its item becomes a review
+(``message_discarded``), and no machine asks for the message again while the item stays as it is. Discarding a block
+leaves nothing to review.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipelines.text.shown import counts_of, digest_of
 
 Act = Literal["release", "discard"]
 DISCARD_REASONS: Final = ("wrong_person", "false_alarm", "settled_otherwise")
-"""Why a message shall not be sent, in fixed words."""
+"""Fixed words for the reason why a message shall not be sent."""
 UNFINISHED: Final = (HELD, DEAD, PENDING, LEASED)
 """States of a message that is not done with, those that wait for a person first."""
 _REACH: Final[dict[Act, tuple[str, ...]]] = {"release": (HELD,), "discard": (HELD, DEAD)}
@@ -40,10 +40,10 @@ _MOST: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class MessageQuery:
-    """Which messages: all that is said here; at most ``most``, those first that are due first.
+    """A choice of messages that meet every filter; at most ``most``, those first that are due first.
 
-    ``held_by``: the fixed word of what holds it; ``older_than``: hours since it was written; ``overdue``: unfinished
-    and past the deadline.
+    ``held_by``: the fixed word of the breaker that holds it; ``older_than``: hours since it was written; ``overdue``:
+    unfinished and past the deadline.
     """
 
     state: str | None = None
@@ -66,7 +66,7 @@ class MessageQuery:
             raise InputError("older_than is a number of hours from 0 to 876600")
 
     def is_open(self) -> bool:
-        """Whether it says nothing of which messages, and so would choose all there are."""
+        """Whether the query has no filter and so would choose all messages."""
         return not self.overdue and all(
             getattr(self, name) is None for name in self.__dataclass_fields__ if name not in ("most", "overdue")
         )
@@ -74,8 +74,8 @@ class MessageQuery:
 
 @dataclass(frozen=True, slots=True)
 class ListedMessage:
-    """One message, opaque ids and fixed words only. ``held_by``: what holds it, None where nothing does; ``answer``:
-    the last one, or what else became of it; ``decided_by``: automated or human."""
+    """One message, in opaque ids and fixed words. ``held_by``: the breaker that holds it, or None; ``answer``: its last
+    result; ``decided_by``: automated or human."""
 
     message_id: str
     action: str
@@ -93,8 +93,8 @@ class ListedMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessagePreview:
-    """What an act would be done to. ``digest``: what it has to be told to expect; ``left_out``: messages that the same
-    options choose beyond the most that were asked for."""
+    """The messages that an act would change. ``digest``: the ``expect`` of :func:`act_on_chosen`; ``left_out``: number
+    of chosen messages beyond ``most``."""
 
     digest: str
     messages: int
@@ -110,8 +110,8 @@ class MessagePreview:
 
 @dataclass(frozen=True, slots=True)
 class DeskSummary:
-    """What was done: ``messages`` moved; ``withdrawals``: events for what may have arrived; ``review``: verdicts that
-    wait for people by it."""
+    """What was done. ``messages``: released or discarded; ``withdrawals``: events for messages that may have arrived;
+    ``review``: verdicts that now wait for people."""
 
     act: str
     messages: int
@@ -120,12 +120,12 @@ class DeskSummary:
 
 
 def list_messages(connection: Connection, query: MessageQuery, *, now: datetime) -> list[ListedMessage]:
-    """The messages that a query chooses, unfinished ones first, then by deadline."""
+    """Return the messages that a query chooses, unfinished ones first, then by deadline."""
     return [_listed(row, now) for row in _choose(connection, query, now=now)]
 
 
 def preview(workspace: Workspace, query: MessageQuery, act: Act) -> MessagePreview:
-    """What :func:`act_on_chosen` would be done to now. Changes nothing."""
+    """Return the messages that :func:`act_on_chosen` would change now. Changes nothing."""
     with workspace.database.read() as connection:
         now = workspace.now()
         every = _within_reach(connection, replace(query, most=None), act, now=now)
@@ -137,9 +137,9 @@ def preview(workspace: Workspace, query: MessageQuery, act: Act) -> MessagePrevi
 def act_on_chosen(
     workspace: Workspace, query: MessageQuery, act: Act, *, expect: str, actor: str, reason: str | None = None
 ) -> DeskSummary:
-    """Release or discard what a query chooses, all or none.
+    """Release or discard the messages that a query chooses, all or none.
 
-    ``expect``: the digest of the preview. Raises :class:`StateError` if a preview would say anything else now.
+    ``expect``: the digest of the preview. Raises :class:`StateError` if a preview would differ now.
     """
     with workspace.database.write() as tx:
         now = workspace.now()
@@ -158,7 +158,7 @@ def act_on_chosen(
 def act_on(
     workspace: Workspace, message_ids: Sequence[str], act: Act, *, actor: str, reason: str | None = None
 ) -> DeskSummary:
-    """Release or discard these messages, all or none. Raises :class:`StateError` for one that it cannot be done to."""
+    """Release or discard these messages, all or none. Raises :class:`StateError` for one in another state."""
     wanted = list(dict.fromkeys(message_ids))
     with workspace.database.write() as tx:
         found: dict[str, Row[Any]] = {}
@@ -216,7 +216,7 @@ def _within_reach(connection: Connection, query: MessageQuery, act: Act, *, now:
 
 
 def _reachable(act: Act) -> sa.ColumnElement[bool]:
-    """Condition on ``outbox``: the act can be done to it. What a person decided is theirs to undo, not to discard."""
+    """Condition on ``outbox``: the act is possible. A message that a person decided is undone there, not discarded."""
     reach = sa.and_(outbox.c.state.in_(_REACH[act]), outbox.c.action.in_(EFFECTS))
     return sa.and_(reach, outbox.c.decided_by == "automated") if act == "discard" else reach
 

@@ -1,1 +1,1 @@
-"""What is kept of hits, so that looks, appeals and statements need no source: sealed under the person's key."""
+"""Pictures and sentences of hits, sealed under the person's key, so that looks and appeals need no source."""

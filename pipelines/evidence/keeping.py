@@ -1,10 +1,10 @@
-"""The keeping stage: for every hit in force the picture or the sentence it was found in, sealed, before it is acted on.
+"""The keeping stage: seals, for every hit in force, the picture or sentence it was found in, before any action.
 
-What is found may be gone tomorrow: the day's export is rotated away, the uploader deletes it, our own takedown removes
-it. So right after a comparison the items with new hits are looked at once more, in what the scan has just read
-(:mod:`pipelines.home.recent`) or else fetched again under the limits of every fetch. The part that each hit is about is
-cut out, made small and sealed under the subject's key. What cannot be had is recorded as missing and tried again by
-later runs. A batch ends in one transaction; work cut off anywhere is found missing (I6).
+The content of a hit may be gone tomorrow: the day's export is rotated away, the uploader deletes it, our own takedown
+removes it. So right after a comparison the contents of items with new hits are read once more, from memory where the
+scan has just read them (:mod:`pipelines.home.recent`), or else fetched again under the limits of every fetch. The part
+that each hit is about is cut out, made small and sealed under the subject's key. Content that cannot be had is recorded
+as missing and tried again by later runs. A batch ends in one transaction; work cut off anywhere is done again (I6).
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import FetchError, ItemError, StateError, UnscannableError
 from embeddings.faults import guarded
 from embeddings.types import Content
-from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, subject_keys
+from pipelines.database.tables import hits, items, kept_evidence, subject_keys
 from pipelines.evidence.kept import count_kept, let_go_of_evidence, sealed
 from pipelines.evidence.passages import find_passage
 from pipelines.evidence.terms import open_term
@@ -48,8 +47,8 @@ _OF_ITEM: Final = ("sealed_record", "width", "height")
 
 @dataclass(frozen=True, slots=True)
 class KeepCounts:
-    """What one run of the stage did, in hits. ``missing``: whose picture could not be had; ``left``: beyond
-    ``evidence.total_bytes``."""
+    """Numbers of hits in one run of the stage. ``missing``: whose picture could not be had; ``left``: left out because
+    of ``evidence.total_bytes``."""
 
     kept: int = 0
     missing: int = 0
@@ -60,7 +59,7 @@ class KeepCounts:
 def keep_evidence(
     workspace: Workspace, *, subject_ids: Collection[str] | None = None, progress: Progress = silent
 ) -> KeepCounts:
-    """Keep what every hit in force that has nothing kept was found in; of these subjects, or of all.
+    """Keep the picture or sentence of every hit in force that has none yet, of these subjects or of all.
 
     One process at a time, others wait. Raises nothing for an item that cannot be had or decoded.
     """
@@ -85,19 +84,19 @@ def keep_evidence(
 
 @acts
 def tend_evidence(workspace: Workspace, *, progress: Progress = silent) -> KeepCounts:
-    """Let go of what was kept for long enough, then keep what is new: what a night does."""
+    """Delete evidence that was kept for long enough, then keep that of new hits: the work of a night."""
     let_go_of_evidence(workspace)
     return keep_evidence(workspace, progress=progress)
 
 
 def keep_alone(workspace: Workspace, item_ids: Sequence[str]) -> None:
-    """Keep what hits on these items were found in, in a process of their own."""
+    """Keep the evidence of hits on these items in a process of their own."""
     for batch in _batches(workspace, None, among=item_ids):
         _keep_batch(workspace, batch)
 
 
 def refuse_item(workspace: Workspace, item_id: str, reason: str) -> None:
-    """Enter that the picture of an item ends every process that decodes it."""
+    """Record that an item's picture ends every process that decodes it, so that it has no evidence."""
     for row in _rows(workspace, None, after="", among=[item_id]):
         _keep_batch(workspace, [_Fetched(row.item_id, row, None, UnscannableError(reason))])
 
@@ -119,7 +118,7 @@ class _Fetched:
 
 
 def _waiting(workspace: Workspace, subject_ids: Collection[str] | None) -> sa.Select[Any]:
-    """Hits in force of which nothing is kept, or no picture although there may be one by now."""
+    """Select hits in force of which nothing is kept, or no picture although one may be had by now."""
     again = retry_is_due(kept_evidence.c.retry_at, now=workspace.now(), config=workspace.config)
     since = sa.and_(
         kept_evidence.c.sealed_picture.is_(None), kept_evidence.c.problem.is_(None), items.c.width.is_not(None)
@@ -184,7 +183,7 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """What there is to keep of one hit, in clear and for a moment."""
+    """The picture and sentence of one hit in clear, before they are sealed."""
 
     hit: Any = field(repr=False)
     picture: tuple[bytes, int, int] | None = field(repr=False)
@@ -235,7 +234,7 @@ def _cuts(workspace: Workspace, one: _Fetched, waiting: Sequence[Any]) -> Iterat
 
 
 def _commit(workspace: Workspace, cuts: Sequence[_Cut]) -> KeepCounts:
-    """Seal and enter everything of a batch, but of subjects that were erased meanwhile."""
+    """Seal and store the cuts of a batch, except for subjects that were erased meanwhile."""
     with workspace.database.write() as tx:
         kept = sa.select(subject_keys.c.subject_id).where(
             subject_keys.c.subject_id.in_(sorted({cut.hit.subject_id for cut in cuts}))
@@ -284,7 +283,8 @@ def _passage(tx: Connection, workspace: Workspace, hit: Any) -> bytes | None:
 
 
 def _tries(workspace: Workspace, cut: _Cut) -> tuple[int, Any]:
-    """Failed tries in a row, and when the next is due: at the next run, and of a server later and later."""
+    """Return the failed tries in a row, and when the next is due: at the next run, but at growing pauses for a
+    server."""
     if cut.problem is None:
         return 0, None
     now, failed = workspace.now(), cut.hit.attempts or 0

@@ -1,8 +1,8 @@
-"""What is kept to be looked at: sealed under the subject's key, opened for a look, let go of when its time is over.
+"""The kept evidence: sealed under the subject's key, opened for a look, deleted when its time is over.
 
-A row is kept while its hit is in force; after that as long as somebody may still ask about it (``[evidence]``). A
-takedown that was delivered removes its item, so the evidence has to outlive what it is evidence of. Erasing the subject
-deletes the rows with the key that opened them (:func:`forget_evidence`). Knows no sources and no pixels.
+A row is kept while its hit is in force, and afterwards as long as somebody may still ask about it (``[evidence]``): a
+delivered takedown removes its item, so the evidence has to outlive the item. Erasing the subject deletes the rows with
+the key that opened them (:func:`forget_evidence`). Knows no sources and no pixels.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import kept_evidence
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, outbox
+from pipelines.database.tables import hits, items, kept_evidence, outbox
 from pipelines.hits.counting import is_rejected, live_hits
 from pipelines.home.clock import acts
 from pipelines.home.sealing import Sealer, associated_data, seal, unseal
@@ -47,7 +46,8 @@ class KeptFacts:
 
 @dataclass(frozen=True, slots=True)
 class KeptCounts:
-    """How much is kept. ``pictures``: of how many hits; ``missing``: hits in force whose picture could not be had."""
+    """How much is kept. ``pictures``: hits with a picture; ``missing``: hits in force whose picture could not be
+    had."""
 
     pictures: int
     missing: int
@@ -55,7 +55,7 @@ class KeptCounts:
 
 
 def read_kept(connection: Connection, hit_id: str) -> KeptFacts | None:
-    """What is kept of a hit; None: nothing was, or it has been let go of."""
+    """Return what is kept of a hit; None if nothing was, or it was deleted."""
     has = [kept_evidence.c[f"sealed_{name}"].is_not(None).label(name) for name in ("picture", "passage")]
     query = sa.select(*(kept_evidence.c[name] for name in _FACTS), *has).where(kept_evidence.c.hit_id == hit_id)
     row = connection.execute(query).first()
@@ -96,12 +96,12 @@ def _open(connection: Connection, sealer: Sealer, hit_id: str, what: str) -> byt
 
 
 def sealed(key: bytes, hit_id: str, subject_id: str, what: str, plain: bytes | None) -> bytes | None:
-    """A picture or a passage as it is stored."""
+    """Seal a picture or a passage for storing; None stays None."""
     return None if plain is None else seal(key, plain, evidence_aad(hit_id, subject_id, what))
 
 
 def evidence_aad(hit_id: str, subject_id: str, what: str) -> bytes:
-    """What sealed evidence is bound to."""
+    """Return the associated data that binds sealed evidence to its hit, subject and kind."""
     return associated_data("evidence", hit_id, subject_id, what)
 
 
@@ -112,12 +112,12 @@ def forget_evidence(tx: Connection, subject_id: str) -> None:
 
 @acts
 def let_go_of_evidence(workspace: Workspace) -> int:
-    """Note which hits are in force no more, or again, and delete what has been kept for long enough. Returns how many.
+    """Record which hits are no longer in force, or are again, and delete evidence past its time; return how many.
 
     Safe to repeat, and to run twice at once.
     """
     now = workspace.now()
-    in_force = live_hits().with_only_columns(hits.c.hit_id)  # whatever the time: no clock loses evidence (I12)
+    in_force = live_hits().with_only_columns(hits.c.hit_id)  # whatever the clock says (I12)
     lapsed = kept_evidence.c.lapsed_at
     with workspace.database.read() as connection:
         ids = sa.select(kept_evidence.c.hit_id)
@@ -137,7 +137,7 @@ def let_go_of_evidence(workspace: Workspace) -> int:
 
 
 def _over(connection: Connection, workspace: Workspace, now: datetime, *, without: frozenset[str]) -> Sequence[str]:
-    """The hits whose evidence has been kept for long enough."""
+    """Return the ids of hits whose evidence is past its time."""
     config = workspace.config.evidence
     undo = timedelta(minutes=workspace.policy.settings.decisions.undo_minutes)
     query = (
@@ -160,7 +160,7 @@ def _over(connection: Connection, workspace: Workspace, now: datetime, *, withou
 
 
 def _ends(row: Any, undo: timedelta, config: Any) -> datetime:
-    """When what is kept of a hit has been kept for long enough."""
+    """Return when the evidence of a hit is past its time."""
     if row.last_message is not None:
         ends: datetime = max(row.last_message, row.lapsed_at) + config.after_message
         return ends
@@ -169,7 +169,7 @@ def _ends(row: Any, undo: timedelta, config: Any) -> datetime:
 
 
 def _last_message() -> sa.ScalarSelect[Any]:
-    """Of a hit's item, or of the model that it belongs to, and its subject: when the last message was sent."""
+    """Select when the last message about a hit's item, or its model, and its subject was sent."""
     about = sa.or_(outbox.c.item_id == hits.c.item_id, outbox.c.item_id == items.c.parent_model)
     sent = sa.select(sa.func.max(sa.func.coalesce(outbox.c.finished_at, outbox.c.created_at))).where(
         outbox.c.subject_id == hits.c.subject_id, about, outbox.c.attempts > 0

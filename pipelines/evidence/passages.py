@@ -1,6 +1,6 @@
-"""The sentence in which a name stands: cut out of a text, at most :data:`MOST` characters on either side of the name.
+"""The sentence around a name, cut out of a text, with at most :data:`MOST` characters on either side of the name.
 
-Such a passage is personal. It is there for as long as somebody looks at it, or sealed under the subject's key.
+A passage is personal: it is shown to one person at a time, and stored only under the subject's key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _END: Final = re.compile(rf"[.!?\u2026\u3002\uff01\uff1f\n\r{re.escape(WALL)}]")
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A term as it was written, with what stands before and after it."""
+    """A term as written, with the text before and after it."""
 
     before: str = field(repr=False)
     term: str = field(repr=False)
@@ -37,17 +37,17 @@ class Passage:
         return f"{self.before}[[{self.term}]]{self.after}"
 
     def to_bytes(self) -> bytes:
-        """For sealing; :meth:`from_bytes` gives the same passage back."""
+        """Encode the passage for sealing; :meth:`from_bytes` reads it back."""
         return json.dumps([self.before, self.term, self.after]).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Passage:
-        """What :meth:`to_bytes` gave."""
+        """Read a passage that :meth:`to_bytes` encoded."""
         return cls(*json.loads(data))
 
 
 def passage_around(text: str, term: str) -> Passage | None:
-    """The sentence around the first place where ``term`` stands in ``text``; None where it does not."""
+    """Return the sentence around the first ``term`` in ``text``; None if the text does not have it."""
     start = text.find(term) if term else -1
     if start < 0:
         return None
@@ -61,13 +61,13 @@ def passage_around(text: str, term: str) -> Passage | None:
 
 
 def find_passage(connection: Connection, sealer: Sealer, row: Any, term: str) -> Passage | None:
-    """The sentence that a name was found in, out of the sealed texts of its item or of its model file's header.
+    """Find the sentence of a name in the sealed texts of its item or of its model file's header.
 
-    ``row``: ``tier``, ``place`` and ``content_sha256`` of the hit, ``item_id`` and ``sealed_record`` of the item. None
+    ``row``: ``tier``, ``place`` and ``content_key`` of the hit, ``item_id`` and ``sealed_record`` of the item. None
     where the text has changed since, or is not kept.
     """
     if row.tier == "header":
-        texts = by_place(header_texts(connection, sealer, [row.content_sha256]).get(row.content_sha256, ()))
+        texts = by_place(header_texts(connection, sealer, [row.content_key]).get(row.content_key, ()))
     elif row.sealed_record is not None:
         texts = texts_of(Item.from_record(sealer.unseal_record(row.sealed_record, row.item_id)["item"]))
     else:

@@ -15,5 +15,5 @@ def open_term(connection: Connection, sealer: Sealer, *, hit_id: str, subject_id
 
 
 def term_aad(hit_id: str, subject_id: str) -> bytes:
-    """What a sealed term is bound to."""
+    """Return the associated data that binds a sealed term to its hit and subject."""
     return associated_data("term", hit_id, subject_id)

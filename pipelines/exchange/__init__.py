@@ -8,5 +8,5 @@
     urls        which addresses may be configured
 
 Everything that leaves this project goes through here: takedowns, the list of open cases, content behind URLs, model
-files. Knows no item, no message and no setting; what a failure means is the caller's to say.
+files. Knows no item, no message and no setting; the caller decides what a failure means.
 """

@@ -1,8 +1,8 @@
 """What one exchange may still take: time on the monotonic clock, and bytes before the body of the answer.
 
-A time-out of a socket bounds one read. A server that sends one byte in each, or ``103 Early Hints`` for ever, holds a
-client by such time-outs alone as long as it likes. So each operation on a connection asks for what is left of the
-whole exchange, and an operation that begins after the end fails.
+A socket's time-out bounds one read, so a server that sends one byte per read, or ``103 Early Hints`` for ever, could
+hold a client as long as it likes. Therefore each operation on a connection gets what is left of the whole exchange,
+and an operation that begins after the end fails.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Allowance(threading.local):
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Everything that this thread does in the block is over in ``seconds`` from now, unless :meth:`renew` adds."""
+        """Bound everything that this thread does in the block by ``seconds`` from now, unless :meth:`renew` adds
+        some."""
         self.renew(seconds)
         try:
             yield
@@ -44,7 +45,7 @@ class Allowance(threading.local):
             self._ends = self._bytes_left = float("inf")
 
     def renew(self, seconds: float) -> None:
-        """It may take ``seconds`` from now, instead of what was left."""
+        """Let the exchange take ``seconds`` from now, instead of what was left."""
         self._ends = self._clock() + seconds
 
     def remaining(self) -> float:
@@ -55,7 +56,7 @@ class Allowance(threading.local):
         return left
 
     def expect(self, most: float) -> None:
-        """From now on at most about ``most`` bytes may arrive: a read that begins after as many fails."""
+        """Let about ``most`` bytes arrive from now on; a read that begins after that many fails."""
         self._bytes_left = most
 
     def require_bytes(self) -> None:
@@ -64,5 +65,5 @@ class Allowance(threading.local):
             raise OversizeError("the answer is too large")
 
     def count(self, arrived: int) -> None:
-        """So many bytes have arrived."""
+        """Count ``arrived`` more bytes."""
         self._bytes_left -= arrived

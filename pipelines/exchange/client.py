@@ -36,7 +36,7 @@ class BoundedClient:
     """A pool of connections. Safe to use from several threads; each exchange belongs to the thread that began it.
 
     ``permitted`` decides to which addresses names may lead. ``proxy``: the URL of a proxy for all exchanges.
-    ``tls``: what vouches for servers; by default the certificate authorities of ``certifi``. Connections are closed
+    ``tls``: the context that verifies servers; by default by the authorities of ``certifi``. Connections are closed
     by :meth:`close`, or when the client is garbage collected.
     """
 
@@ -69,12 +69,13 @@ class BoundedClient:
     def exchange(
         self, method: str, url: httpcore.URL, headers: Headers, content: bytes | None = None
     ) -> Iterator[httpcore.Response]:
-        """The answer, its head read and checked, its body still to come. Within ``allowance.within``.
+        """Send a request and yield the answer, its head read and checked, its body unread. Use within
+        ``allowance.within``.
 
         Raises what httpcore raises, :class:`DeadlineError` and :class:`OversizeError` among it.
         """
         # Reads take up to 64 KiB at a time, so a head of this size is always read to its end.
-        self.allowance.expect(self._head.max_bytes)
+        self.allowance.expect(self._head.max_header_bytes)
         with self._pool.stream(method, url, headers=list(headers), content=content) as response:
             self._check_head(response)
             self.allowance.expect(float("inf"))
@@ -84,7 +85,7 @@ class BoundedClient:
         """The body as it was sent, at most ``max_bytes`` long. Raises :class:`OversizeError` for a longer one."""
         if (content_length(response) or 0) > max_bytes:
             raise OversizeError("the answer is too large")
-        self.allowance.expect(_FRAMING * max_bytes + self._head.max_bytes)
+        self.allowance.expect(_FRAMING * max_bytes + self._head.max_header_bytes)
         body = bytearray()
         for chunk in response.iter_stream():
             body += chunk
@@ -96,7 +97,7 @@ class BoundedClient:
     def _check_head(self, response: httpcore.Response) -> None:
         fields = response.headers
         size = sum(len(name) + len(value) for name, value in fields)
-        if len(fields) > self._head.max_fields or size > self._head.max_bytes:
+        if len(fields) > self._head.max_header_fields or size > self._head.max_header_bytes:
             raise OversizeError("the head of the answer is too large")
 
 
@@ -119,12 +120,12 @@ def _through(proxy: str, context: ssl.SSLContext, backend: httpcore.NetworkBacke
 
 @functools.cache
 def _authorities() -> ssl.SSLContext:
-    """Loaded once: reading some 140 certificates takes as long as many exchanges."""
+    """Load the authorities once: reading some 140 certificates takes as long as many exchanges."""
     return httpcore.default_ssl_context()
 
 
 def header(response: httpcore.Response, wanted: bytes) -> list[bytes]:
-    """The values of a header, whose ``wanted`` name is in lower case."""
+    """Return the values of the header ``wanted``, a name in lower case."""
     return [value.strip() for name, value in response.headers if name.lower() == wanted]
 
 
@@ -135,5 +136,5 @@ def content_length(response: httpcore.Response) -> int | None:
 
 
 def is_encoded(response: httpcore.Response) -> bool:
-    """Whether the body is compressed, although no request asks for that: nothing here inflates one."""
+    """Whether the body is compressed, which no request asks for and nothing here inflates."""
     return any(value.lower() not in (b"", b"identity") for value in header(response, b"content-encoding"))

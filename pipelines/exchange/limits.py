@@ -9,5 +9,5 @@ from dataclasses import dataclass
 class HeadLimits:
     """The largest head of an answer: header fields, and bytes of all of them and of interim answers before it."""
 
-    max_fields: int
-    max_bytes: int
+    max_header_fields: int = 100
+    max_header_bytes: int = 65536

@@ -88,7 +88,7 @@ class _BoundedStream(httpcore.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """By the socket itself: httpcore would grant each part that the server takes the whole time again."""
+        """Write to the socket itself: httpcore would grant the whole time anew to each part that the server takes."""
         connection: socket.socket = self._stream.get_extra_info("socket")
         left = memoryview(buffer)
         while left:

@@ -1,4 +1,4 @@
-"""Which addresses of services may be configured. What is wrong with one is said without repeating it."""
+"""Which addresses of services may be configured. Errors say what is wrong with one without repeating it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parse_url(url: str) -> httpx.URL | None:
 
 
 def as_connected(parsed: httpx.URL) -> httpcore.URL:
-    """The same address as it is connected to: what was checked is what is used."""
+    """Convert a checked address for httpcore, so that the address used is the one checked."""
     port = PORTS[parsed.scheme] if parsed.port is None else parsed.port
     return httpcore.URL(scheme=parsed.raw_scheme, host=parsed.raw_host, port=port, target=parsed.raw_path)
 

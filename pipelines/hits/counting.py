@@ -2,68 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from pipelines.database.evidence import decisions, seeds
 from pipelines.database.in_force import ACTIVE, is_in_force
-from pipelines.database.pooling import pool_faces, pools
-from pipelines.database.tables import hits, items, outbox, subjects, verdicts
+from pipelines.database.tables import (
+    decisions,
+    hits,
+    items,
+    outbox,
+    pool_faces,
+    pools,
+    seeds,
+    subjects,
+    verdicts,
+)
 from pipelines.policy import BOUNTIES
 from pipelines.takedown.outbox import not_taken_back
 
-KEY = ("item_id", "content_sha256", "subject_id")
-"""What a verdict and a takedown are about."""
+KEY = ("item_id", "content_key", "subject_id")
+"""Columns that name what a verdict or a takedown is about."""
 MODELS = ("model", *BOUNTIES)
 """Kinds of items that pictures may belong to."""
 POOLED: Final = "pooled_face"
 """The tier of what faces of several pictures show together."""
 FACES: Final = ("face", POOLED)
 """Tiers whose scores are similarities of faces."""
+_OUTSIDE: Final = {"content_key": "content_sha256", "found_by_id": "model_id"}
 SAME_FINGERPRINT: Final = ("subject_id", "kind", "digest", "model_id")
 """Columns in which seeds of one fingerprint agree, whichever confirmation left them."""
 
 
+def outside(row: Mapping[str, Any] | sa.RowMapping) -> dict[str, Any]:
+    """Name the columns of a hit or a decision as files, JSON output and the audit chain have named them from the first.
+
+    ``content_sha256`` and ``model_id`` there are ``content_key`` and ``found_by_id`` here.
+    """
+    return {_OUTSIDE.get(str(name), str(name)): value for name, value in row.items()}
+
+
 def hits_in_force(now: datetime) -> sa.Select[Any]:
-    """Hits that count and are shown and acted on now: those of :func:`live_hits` of subjects whose consent lasts."""
+    """Select the hits that are shown and acted on at ``now``: :func:`live_hits` of subjects whose consent lasts."""
     return live_hits().where(is_in_force(now))
 
 
 @cache  # building it takes milliseconds, and every judgement asks for it several times
 def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_too: bool = False) -> sa.Select[Any]:
-    """Hits that count, whatever the time: the item is live with that very content, and the subject is active. Joined
-    with the item and the subject.
+    """Select the hits that count whatever the time, joined with item and subject: the item is live with the same
+    content, and the subject is active.
 
-    For what is judged and stored, which no end of a consent may undo. Whoever shows hits or acts on them asks for
-    :func:`hits_in_force`.
+    Judging and storing use this selection, because the end of a consent must undo neither. Code that shows hits or acts
+    on them uses :func:`hits_in_force`.
 
-    A text counts while the item has it, a pooled face while every picture of its pool is what it was, everything else
-    while the item has that content. Nothing that somebody rejected
-    counts, nor what matches a seed that was revoked, nor what a reference or name made that is not the subject's any
-    more (``dropped_at``). ``content_key`` is what a verdict names: the content, or the text of an item without any;
-    ``model`` is what the item belongs to.
+    A text hit counts while the item has the text, a pooled face while each picture of its pool is unchanged, every
+    other hit while the item has the content. These do not count: rejected hits; hits on a revoked seed; hits by a
+    reference or name that the subject has lost (``dropped_at``); faces that score below the thresholds in force, unless
+    a person confirmed them; and a face hit of earlier models, once the models of the item's present vectors have found
+    the same person in the same content no less strongly (:mod:`pipelines.runs.backfill`), likewise for pools.
+    ``item_key`` is what a verdict names: the content, or the text of an item without content; ``model`` is what the
+    item belongs to.
 
-    A face hit of earlier models no longer counts once the models of the item's present vectors have found the same
-    person in the same content, no less strongly, and so with pools. See :mod:`pipelines.runs.backfill`.
-
-    Nor does a face that scores below the thresholds in force, unless a person confirmed it.
-
-    ``rejected_too``: also what would count if nobody had rejected it. ``lapsed_too``: also what is below thresholds.
-    ``removed_too``: also what was in items that are gone because of a message that was sent.
+    ``rejected_too``: also hits that would count if nobody had rejected them. ``lapsed_too``: also faces below the
+    thresholds. ``removed_too``: also hits in items that are gone because of a message that was sent.
     """
     digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
-    same_content = sa.and_(hits.c.tier != POOLED, digest == hits.c.content_sha256)
+    same_content = sa.and_(hits.c.tier != POOLED, digest == hits.c.content_key)
     present = sa.and_(items.c.live, sa.or_(same_content, sa.and_(hits.c.tier == POOLED, _is_in_whole_pool())))
-    key = content_key()
+    key = key_of_item()
     if removed_too:
-        present, key = sa.or_(present, _is_removed_by_us()), sa.func.coalesce(key, hits.c.content_sha256)
+        present, key = sa.or_(present, _is_removed_by_us()), sa.func.coalesce(key, hits.c.content_key)
     same = sa.and_(items.c.item_id == hits.c.item_id, present)
     active = sa.and_(subjects.c.subject_id == _subject_of(hits), subjects.c.state == ACTIVE)
     of_item = (items.c.pdq, items.c.parent_model, items.c.kind)
-    counted = sa.select(hits, *of_item, key.label("content_key"), model_of_item().label("model"))
+    counted = sa.select(hits, *of_item, key.label("item_key"), model_of_item().label("model"))
     only = [] if rejected_too else [~is_rejected()]
     only += [] if lapsed_too else [sa.or_(hits.c.lapsed_at.is_(None), said("confirm"))]
     return counted.select_from(hits.join(items, same).join(subjects, active)).where(
@@ -80,8 +95,8 @@ def _is_in_whole_pool() -> sa.ColumnElement[bool]:
         .select_from(pools.join(own, own.c.number == pools.c.number))
         .where(
             own.c.item_id == hits.c.item_id,
-            pools.c.digest == hits.c.content_sha256,
-            pools.c.model_id == hits.c.model_id,
+            pools.c.digest == hits.c.content_key,
+            pools.c.model_id == hits.c.found_by_id,
         )
         .where(~broken.correlate(pools).exists())
         .correlate(hits)
@@ -114,19 +129,19 @@ def _is_removed_by_us() -> sa.ColumnElement[bool]:
     return sa.and_(~items.c.live, sent.correlate(hits, items).exists())
 
 
-def content_key() -> sa.ColumnElement[str]:
-    """What a verdict or a takedown of an item is about: its content, or its text where no content could be read."""
+def key_of_item() -> sa.ColumnElement[str]:
+    """Return the column that a verdict or takedown of an item names: its content, or its text without any content."""
     return sa.func.coalesce(items.c.content_sha256, items.c.text_digest)
 
 
 def verdict_of_hit() -> sa.ColumnElement[bool]:
-    """Condition on ``hits`` with their items and ``verdicts``: the verdict on the item as it is, and the subject."""
+    """Condition that joins ``hits`` and their items with ``verdicts``: on the item as it is now, and the subject."""
     same = (verdicts.c[name] == hits.c[name] for name in ("item_id", "subject_id"))
-    return sa.and_(*same, verdicts.c.content_sha256 == content_key())
+    return sa.and_(*same, verdicts.c.content_key == key_of_item())
 
 
 def model_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
-    """What an item is judged with: the model or bounty it belongs to, or that it is; null for a picture by itself.
+    """Return the column with the model or bounty that an item belongs to or is; null for a picture by itself.
 
     ``of``: the table of items, or an alias of it.
     """
@@ -134,9 +149,9 @@ def model_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
 
 
 def owner_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
-    """Of ``items``: who uploaded the model or bounty that an item belongs to or is; null: unknown, or not listed.
+    """Return a column of ``items``: who uploaded the model or bounty that an item belongs to or is; null: unknown.
 
-    Also of one that was deleted: its pictures are not somebody else's for that.
+    The uploader of a deleted model counts too: its pictures do not become a stranger's by the deletion.
     """
     owner = items.alias("owner")
     query = sa.select(owner.c.uploader).where(owner.c.item_id == model_of_item(of))
@@ -144,11 +159,11 @@ def owner_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
 
 
 def said(decision: str) -> sa.ColumnElement[bool]:
-    """Condition on ``hits``: somebody decided so on this subject, content and model, and nobody reversed it.
+    """Condition on ``hits``: a person made this ``decision`` on the same subject, content and finder, and it stands.
 
-    That one item is rightly said to name somebody says nothing of others with the same words.
+    A confirmed text hit confirms its own item alone, not other items with the same words.
     """
-    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_sha256", "model_id")]
+    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
     if decision == "confirm":
         same.append(sa.or_(hits.c.tier != "text", decisions.c.item_id == hits.c.item_id))
     query = sa.select(decisions.c.decision_id).where(
@@ -158,36 +173,38 @@ def said(decision: str) -> sa.ColumnElement[bool]:
 
 
 def _subject_of(some: sa.FromClause) -> sa.ColumnElement[str]:
-    """The subject of hits, not by its index: without statistics SQLite takes a subject's for a few rows, and would go
-    through all hits of one who has a hundred thousand, again and again."""
+    """Return the column ``subject_id`` with its index disabled: without ANALYZE, SQLite prefers that index although one
+    subject may have 100,000 hits, and would go through all of them again and again."""
     subject: sa.ColumnElement[str] = some.c.subject_id.concat("")
     return subject
 
 
 def is_rejected() -> sa.ColumnElement[bool]:
-    """Condition on ``hits``: a person said that it is not so, or no more that what it matches is."""
+    """Condition on ``hits``: a person rejected the hit, or the confirmation behind the seed that it matches."""
     return sa.or_(said("reject"), is_revoked())
 
 
 def _taken_over() -> sa.ColumnElement[bool]:
-    """Condition on ``hits`` joined with ``items``: a hit of the item's present models, no weaker, says the same."""
+    """Condition on ``hits`` joined with ``items``: the item's present models made an equal hit that is no weaker."""
     newer = hits.alias("newer")
-    by_face = sa.and_(newer.c.tier == "face", newer.c.content_sha256 == items.c.content_sha256)
-    of_newer = (pools.c.digest == newer.c.content_sha256, pools.c.model_id == newer.c.model_id)
+    by_face = sa.and_(newer.c.tier == "face", newer.c.content_key == items.c.content_sha256)
+    of_newer = (pools.c.digest == newer.c.content_key, pools.c.model_id == newer.c.found_by_id)
     stored = sa.select(pools.c.number).where(*of_newer).correlate(newer).exists()
     found = sa.select(newer.c.hit_id).where(
         newer.c.item_id == hits.c.item_id,
         sa.or_(by_face, sa.and_(hits.c.tier == POOLED, newer.c.tier == POOLED, stored)),
         _subject_of(newer) == hits.c.subject_id,
         newer.c.dropped_at.is_(None),
-        newer.c.model_id == items.c.model_id,
+        newer.c.found_by_id == items.c.model_id,
         sa.or_(newer.c.band == "strong", hits.c.band == "review"),
     )
-    return sa.and_(hits.c.tier.in_(FACES), hits.c.model_id != items.c.model_id, found.correlate(hits, items).exists())
+    return sa.and_(
+        hits.c.tier.in_(FACES), hits.c.found_by_id != items.c.model_id, found.correlate(hits, items).exists()
+    )
 
 
 def is_revoked() -> sa.ColumnElement[bool]:
-    """Condition on ``hits``: it matches a seed that is not in force, and no other confirmation stands for the same."""
+    """Condition on ``hits``: the hit matches only seeds that are not in force."""
     own, other = seeds.alias("own_seed"), seeds.alias("other_seed")
     standing = (
         sa.select(own.c.seed_id)

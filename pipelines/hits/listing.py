@@ -1,4 +1,4 @@
-"""Reading hits: what an analyst or a script asks for, each with everything that explains it (I10)."""
+"""Lists hits for analysts and scripts, each with everything that explains it (I10)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError
-from pipelines.database.tables import hits, items, verdicts
+from pipelines.database.tables import hits, items, second_opinions, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import FACES, POOLED, hits_in_force, said, verdict_of_hit
+from pipelines.hits.counting import FACES, POOLED, hits_in_force, outside, said, verdict_of_hit
 
 TIERS = ("exact", "face", "pooled_face", "header", "text")
 """Tiers of evidence, the weightiest first."""
@@ -26,12 +26,12 @@ _STRENGTHS: Final = {
     ("text", "strong"): 0.1,
     ("text", "review"): 0.0,
 }
-"""Where the strengths of what is no face begin, by tier and band; each reaches a tenth higher at a score of 1."""
+"""Least strength of a hit that is no face, by tier and band; at a score of 1 it is a tenth higher."""
 
 
 def strength_of() -> sa.ColumnElement[float]:
-    """Of ``hits``: one scale for all tiers, 0 to 1, by which lists are ordered; the scores of two tiers say nothing of
-    each other.
+    """Return a column of ``hits``: one scale for all tiers, 0 to 1, to order lists by. Scores themselves cannot be
+    compared between tiers.
 
     A face, and likewise a pool of faces, has 0.5 at its threshold and 1 where it is the reference itself, in
     proportion. Below that stand copies of what was confirmed (0.4 to 0.5), names in headers (0.3 to 0.4 where they are
@@ -52,11 +52,13 @@ def strength_of() -> sa.ColumnElement[float]:
 class Hit:
     """One hit in force. ``verdict`` None: not judged.
 
-    ``strength``: see :func:`strength_of`; ``decision``: what stands of what people said of it, None: nothing. Only a
+    ``strength``: by :func:`strength_of`; ``decision``: the decision of people that stands, None: none. Only a
     face has a reference, frame, face number, detector score and ``face_box``: (x1, y1, x2, y2) in pixels of the upright
     image. ``place``: where a name stands or which fingerprint matched; ``match``: by which rule; ``seed_id``: the
     confirmed content that an exact hit matches. The term itself stays sealed. A pooled face stands for ``pictures`` of
     the model ``place``, all with the same ``pool``; ``alone_score`` is what this picture's own face scores.
+    ``second_opinion``: what the second network that was asked last says of a face, ``agrees``, ``denies`` or
+    ``none:<reason>``; None: none was asked.
     """
 
     hit_id: str
@@ -83,6 +85,10 @@ class Hit:
     pool: str | None
     pictures: int | None
     alone_score: float | None
+    second_opinion: str | None
+    second_score: float | None
+    second_threshold: float | None
+    second_network: str | None
     model_id: str
     policy_version: str
     verdict: str | None
@@ -106,12 +112,15 @@ def list_hits(
     rule: str | None = None,
     undecided: bool = False,
     limit: int | None = None,
+    denied_last: bool = False,
 ) -> list[Hit]:
     """Hits in force (live item, active subject, lasting consent), faces first, the strongest first.
 
     Every filter is optional. ``day`` and ``uploader`` are the item's; ``undecided``: nobody has confirmed it, and it
-    was not rejected either, or it would not be in force; ``limit``: at most so many. Raises :class:`InputError` for a
-    filter that is empty, which would choose nothing or, read as absent, everything.
+    was not rejected either, or it would not be in force; ``limit``: at most so many; ``denied_last``: what a second
+    network denies comes after everything else, as ``second_opinion.rank`` of the policy wants it.
+
+    Raises :class:`InputError` for a filter that is empty, which would choose nothing or, read as absent, everything.
     """
     wanted: dict[sa.ColumnElement[Any], str | None] = {
         hits.c.subject_id: subject_id,
@@ -130,11 +139,14 @@ def list_hits(
         raise InputError(f"a limit is a number from 1 to {MOST}")
     strength, found = strength_of().label("strength"), hits_in_force(moment(connection))
     of_item = (items.c.parent_model, items.c.uploader)
+    denied = sa.case((second_opinions.c.opinion == "denies", 1), else_=0)
     query = (
-        found.with_only_columns(hits, *of_item, verdicts.c.verdict, verdicts.c.rule, strength, _decision())
-        .select_from(found.get_final_froms()[0].outerjoin(verdicts, verdict_of_hit()))
+        found.with_only_columns(
+            hits, *of_item, verdicts.c.verdict, verdicts.c.rule, strength, _decision(), *second_columns()
+        )
+        .select_from(with_second_opinions(found.get_final_froms()[0].outerjoin(verdicts, verdict_of_hit())))
         .where(*(column == value for column, value in wanted.items() if value is not None))
-        .order_by(strength.desc(), hits.c.score.desc(), hits.c.hit_id)
+        .order_by(*([denied] if denied_last else []), strength.desc(), hits.c.score.desc(), hits.c.hit_id)
         .limit(limit)
     )
     if undecided:
@@ -142,14 +154,31 @@ def list_hits(
     return [_hit(row) for row in connection.execute(query).mappings()]
 
 
+def with_second_opinions(source: sa.FromClause) -> sa.FromClause:
+    """``hits``, joined or not, with what a second network says of them, if one was asked."""
+    return source.outerjoin(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
+
+
+def second_columns() -> list[sa.Label[Any]]:
+    """What is shown of a second network's opinion: ``second_opinion``, its score, threshold and network."""
+    given = second_opinions.c
+    return [
+        given.opinion.label("second_opinion"),
+        given.score.label("second_score"),
+        given.threshold.label("second_threshold"),
+        given.network_id.label("second_network"),
+    ]
+
+
 def _decision() -> sa.Label[Any]:
-    """What stands of what people said of the hit. A confirmed name speaks for its own item alone."""
+    """Return the column with the decision that stands on a hit. A confirmed name counts for its own item alone."""
     words = ("confirm", "reject", "unsure")
     return sa.case(*((said(word), sa.literal(word)) for word in words), else_=None).label("decision")
 
 
 def _hit(row: sa.RowMapping) -> Hit:
-    same = {name: row[name] for name in Hit.__dataclass_fields__ if name not in ("face_box", "reference_id", "pool")}
-    pool = row["content_sha256"] if row["tier"] == POOLED else None
+    told = outside(row)
+    same = {name: told[name] for name in Hit.__dataclass_fields__ if name not in ("face_box", "reference_id", "pool")}
+    pool = row["content_key"] if row["tier"] == POOLED else None
     box = None if row["x1"] is None else (row["x1"], row["y1"], row["x2"], row["y2"])
     return Hit(**same, reference_id=row["template_id"], face_box=box, pool=pool)

@@ -8,8 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.pooling import pool_faces, pools
-from pipelines.database.tables import hits
+from pipelines.database.tables import hits, pool_faces, pools
 from pipelines.hits.counting import POOLED
 
 
@@ -31,7 +30,7 @@ def pictures_of_pool(connection: Connection, hit_id: str) -> tuple[PooledPicture
     own = connection.execute(sa.select(hits).where(hits.c.hit_id == hit_id, hits.c.tier == POOLED)).first()
     if own is None:
         return ()
-    of_pool = (pools.c.digest == own.content_sha256, pools.c.model_id == own.model_id, pools.c.model == own.place)
+    of_pool = (pools.c.digest == own.content_key, pools.c.model_id == own.found_by_id, pools.c.model == own.place)
     joined = pool_faces.join(pools, pools.c.number == pool_faces.c.number)
     query = sa.select(pool_faces.c.number, pool_faces.c.item_id, pool_faces.c.content_sha256, pool_faces.c.weight)
     faces = connection.execute(query.select_from(joined).where(*of_pool).order_by(pools.c.number.desc())).all()
@@ -56,19 +55,19 @@ def _number_with(faces: Any, item_id: str) -> int | None:
 
 
 def _of_pool(own: Any) -> sa.Select[Any]:
-    same = (hits.c[name] == getattr(own, name) for name in ("content_sha256", "subject_id", "model_id", "place"))
+    same = (hits.c[name] == getattr(own, name) for name in ("content_key", "subject_id", "found_by_id", "place"))
     columns = (hits.c.item_id, hits.c.hit_id, hits.c.alone_score)
     return sa.select(*columns).where(hits.c.tier == POOLED, *same).order_by(hits.c.item_id)
 
 
 def _alone(connection: Connection, own: Any, contents: dict[str, str]) -> dict[str, tuple[str, float]]:
     """Item -> hit and score of its best face for the same subject: pictures that speak for themselves."""
-    same = (hits.c.subject_id == own.subject_id, hits.c.model_id == own.model_id, hits.c.tier == "face")
-    query = sa.select(hits.c.item_id, hits.c.hit_id, hits.c.score, hits.c.content_sha256).where(
+    same = (hits.c.subject_id == own.subject_id, hits.c.found_by_id == own.found_by_id, hits.c.tier == "face")
+    query = sa.select(hits.c.item_id, hits.c.hit_id, hits.c.score, hits.c.content_key).where(
         *same, hits.c.item_id.in_(sorted(contents))
     )
     found: dict[str, tuple[str, float]] = {}
     for row in connection.execute(query.order_by(hits.c.score)):
-        if row.content_sha256 == contents[row.item_id]:
+        if row.content_key == contents[row.item_id]:
             found[row.item_id] = (row.hit_id, row.score)
     return found

@@ -1,8 +1,8 @@
 """Which items are called ``hit``: those that could be scanned and have evidence that is in force.
 
-The ledger keeps it as it was when hits, decisions or subjects last came or went, and runs begin by settling it for the
-subjects whose consent is over since, or runs again. Until then whoever shows statuses reads them off the clock
-(:func:`statuses_now`), so that they say what the list of hits says.
+The ledger stores the status as it was when hits, decisions or subjects last changed. Runs begin by updating it for
+subjects whose consent has ended or been renewed since. Until then pages and commands compute statuses by the clock
+(:func:`statuses_now`), so that they agree with the list of hits.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pipelines.policy import BOUNTIES
 
 
 def settle_statuses(tx: Connection, item_ids: Collection[str]) -> None:
-    """Make the status of these items say what counts now, after hits, decisions or subjects came or went.
+    """Update the status of these items after hits, decisions or subjects changed.
 
-    Without any hit left an item is ``clean`` or ``no_face``, as it was scanned (``clean`` if it is text alone); or
+    An item without a hit becomes ``clean`` or ``no_face``, as it was scanned (``clean`` if it is text alone); or
     ``pending``, where a rescan found the hit in a shard that no sweep has compared with everybody yet.
     """
     in_force = hits_in_force(moment(tx))
@@ -38,13 +38,13 @@ def settle_statuses(tx: Connection, item_ids: Collection[str]) -> None:
 
 
 def settle_subject(tx: Connection, subject_id: str) -> None:
-    """The same for every item with a hit of this subject: it has ended, or is in force again."""
+    """Update the status of every item with a hit of this subject, which has ended or is in force again."""
     of_subject = sa.select(hits.c.item_id).where(hits.c.subject_id == subject_id).distinct()
     settle_statuses(tx, tx.execute(of_subject).scalars().all())
 
 
 def statuses_now(connection: Connection, scope: Scope) -> dict[str, int]:
-    """Live items in scope by status, by the present time: also before a run has settled what an end changes."""
+    """Count live items in scope by their status at the present time, even before a run has stored it."""
     now, counts = moment(connection), count_statuses(connection, scope)
     lapsed = subjects.c.lapsed_at.is_not(None)
     drifted = sa.or_(sa.and_(is_in_force(now), lapsed), sa.and_(subjects.c.expires_at <= now, ~lapsed))
@@ -67,7 +67,7 @@ def statuses_now(connection: Connection, scope: Scope) -> dict[str, int]:
 
 
 def _without_hits() -> sa.ColumnElement[str]:
-    """The status of an item that has no hit (any more)."""
+    """Return the column with the status of an item that has no hit (any more)."""
     compared = (
         sa.select(shards.c.shard_id)
         .where(shards.c.shard_id == items.c.shard_id, shards.c.covered_threshold.is_not(None))
@@ -80,6 +80,6 @@ def _without_hits() -> sa.ColumnElement[str]:
 
 
 def _is_hit(counted: sa.ColumnElement[bool], by_face: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    """Condition on ``items``: is to be called a hit, and is not. One that was not compared yet only for a face."""
+    """Condition on ``items``: not called a hit, but has one that counts; of a ``pending`` item only a face."""
     scanned = sa.and_(items.c.status.in_(("clean", "no_face")), counted)
     return sa.or_(scanned, sa.and_(items.c.status == "pending", by_face))

@@ -1,7 +1,7 @@
 """Reading verdicts in force: on items, and on models as a whole, the most pressing first.
 
-A verdict is in force while hits stand that it can be about: the item is live with that content, the subject is active
-and their consent lasts, and nobody rejected the evidence. Opaque ids, numbers and fixed words only (I8).
+A verdict is in force while some hit behind it is: the item is live with the same content, the subject is active with a
+lasting consent, and nobody rejected the evidence. Opaque ids, numbers and fixed words only (I8).
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import model_verdicts
 from pipelines.database.in_force import is_in_force
-from pipelines.database.tables import hits, items, subjects, verdicts
+from pipelines.database.tables import hits, items, model_verdicts, subjects, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import content_key, hits_in_force
+from pipelines.hits.counting import hits_in_force, key_of_item
 from pipelines.intake.ledger import Scope
 
 EVERYTHING = Scope(None, None)
@@ -70,13 +69,13 @@ def verdicts_in_force(*columns: sa.ColumnElement[Any], now: datetime, scope: Sco
     standing = (
         hits_in_force(now)
         .where(*scope.where())
-        .with_only_columns(hits.c.item_id, content_key().label("content_key"), hits.c.subject_id)
+        .with_only_columns(hits.c.item_id, key_of_item().label("content_key"), hits.c.subject_id)
         .distinct()
         .subquery()
     )
     same = sa.and_(
         verdicts.c.item_id == standing.c.item_id,
-        verdicts.c.content_sha256 == standing.c.content_key,
+        verdicts.c.content_key == standing.c.content_key,
         verdicts.c.subject_id == standing.c.subject_id,
     )
     joined = verdicts.join(standing, same).join(items, items.c.item_id == verdicts.c.item_id)

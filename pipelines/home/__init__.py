@@ -1,1 +1,1 @@
-"""The home folder opened: workspace, key, seal over the state, audit chain, clock, engines, processes of their own."""
+"""The opened home folder: workspace, key, seal over the state, audit chain, clock, engines, isolated processes."""

@@ -1,9 +1,9 @@
-"""Who acted, as the audit chain has it: an account of this machine, a service on it, or whom a library caller names.
+"""Who acted, as the audit chain records it: an account of this machine, a service on it, or a name that a caller gives.
 
 An account is known by the kernel's real uid. ``LOGNAME``, ``USER``, ``SUDO_UID`` and every other variable or option are
 the caller's to choose, so nothing here reads them. An actor is one string, because it is stored, sealed in the chain
-and listed: ``uid:1000:alice`` for an account, ``uid:999:dagster`` for a service that runs under one, anything else for
-whom a library caller answers for. Two people are compared by :func:`are_two_people` and never by their strings.
+and listed: ``uid:1000:alice`` for an account, ``uid:999:dagster`` for a service that runs under one, any other text for
+a person whom a caller of the library vouches for. :func:`are_two_people` compares actors; equal strings do not decide.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 from embeddings.errors import InputError
 
 MOST_CHARACTERS: Final = 256
-"""Of an actor; a POSIX account's name has 32."""
+"""Most characters of an actor; a POSIX account's name has 32."""
 _ACCOUNT: Final = re.compile(r"uid:(?P<uid>[0-9]+)(?::.*)?")
 
 
@@ -31,12 +31,13 @@ def account() -> str:
 
 
 def service(name: str) -> str:
-    """A program that acts by itself under the account of this process: ``uid:999:dagster``."""
+    """Return the actor for a program that acts by itself under this process's account: ``uid:999:dagster``."""
     return f"uid:{os.getuid()}:{name}"
 
 
 def identity_of(actor: str) -> str:
-    """What stands for the person: the uid alone of an account, since one may have several names; else the name."""
+    """Return what identifies the person: an account's uid alone, since one uid may have several names; else the
+    name."""
     known = _ACCOUNT.fullmatch(actor)
     return f"uid:{int(known['uid'])}" if known else unicodedata.normalize("NFKC", actor).strip().casefold()
 

@@ -1,9 +1,10 @@
-"""What is being worked on at this moment, written down: so that a batch which ends its process is known for it.
+"""A record of the batch that a process works on, so that a batch which ends its process is known afterwards.
 
 Before a batch of items is worked on its ids go into a small file in the home folder, locked for as long as the process
 lives, and gone when the batch is done. A file that nobody holds was left by a process that died, and names the batch
 that it died over (:mod:`pipelines.home.isolation` works through that one). The kernel frees the lock whatever a process
-dies of. It dies of itself where no item is done with for too long: in code that never returns nothing else helps.
+dies of. A process ends itself when no item is done with for too long: against code that never returns nothing else
+helps.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watching(self, seconds: float) -> Iterator[None]:
-        """Watch what is done within; of several at once the most patient counts."""
+        """End the process if the block goes ``seconds`` without a :meth:`beat`; of several at once the longest
+        counts."""
         with self._lock:
             self._limits.append(seconds)
         self.beat()
@@ -46,7 +48,8 @@ class Watchdog:
             self.beat()
 
     def beat(self) -> None:
-        """Something was done: wait anew. The waiting is C code without the interpreter's lock, as the work may be."""
+        """Wait anew, because something was done. The timer runs in C without the interpreter's lock, which the work may
+        hold."""
         with self._lock:
             if self._limits:
                 faulthandler.dump_traceback_later(max(self._limits), exit=True, file=_STDERR)
@@ -65,7 +68,7 @@ def patience(workspace: Workspace) -> float:
 
 @contextlib.contextmanager
 def attempting(workspace: Workspace, stage: str, ids: Sequence[str]) -> Iterator[None]:
-    """Keep on record that ``stage`` works on ``ids``, until it is done with them or raises. Killed, it stays."""
+    """Record that ``stage`` works on ``ids`` until the block ends or raises; a killed process leaves the record."""
     if workspace.isolated or not ids:
         yield
         return
@@ -78,7 +81,7 @@ def attempting(workspace: Workspace, stage: str, ids: Sequence[str]) -> Iterator
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with open(descriptor, "w", encoding="utf-8", closefd=False) as written:
             json.dump(list(ids), written)
-        hidden.rename(file)  # only now is it seen, locked and whole
+        hidden.rename(file)  # only now do other processes see it, locked and whole
         with WATCHDOG.watching(patience(workspace)):
             yield
     finally:
@@ -88,13 +91,13 @@ def attempting(workspace: Workspace, stage: str, ids: Sequence[str]) -> Iterator
 
 
 def abandoned(workspace: Workspace, stage: str) -> Iterator[list[str]]:
-    """The ids of each batch that a process died over. It is forgotten once the caller comes back for the next."""
+    """Yield the ids of each batch that a process died over; a batch is forgotten once the caller asks for the next."""
     folder = _folder(workspace)
     for file in sorted(folder.glob(f"{stage}-*.json")) if folder.is_dir() else ():
         try:
             descriptor = os.open(file, os.O_RDWR)
         except FileNotFoundError:
-            continue  # done with meanwhile
+            continue  # its batch was done meanwhile
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ids = _read(file)
@@ -108,7 +111,7 @@ def abandoned(workspace: Workspace, stage: str) -> Iterator[list[str]]:
 
 
 def _read(file: Path) -> list[str]:
-    """The ids; none of a file that is gone, or that a machine's crash left empty."""
+    """The ids in a file; none of a file that is gone, or that a machine's crash left empty."""
     try:
         return [str(one) for one in json.loads(file.read_text(encoding="utf-8"))]
     except (FileNotFoundError, ValueError):

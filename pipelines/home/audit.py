@@ -21,7 +21,7 @@ from pipelines.home.actors import require_truthful
 from pipelines.home.sealing import Sealer
 
 START = "0" * 64
-"""What the first row has in the place of a MAC before it."""
+"""The first row's entry for the MAC of the row before it."""
 _HEAD = "audit_head"
 
 
@@ -49,7 +49,7 @@ def append(
 
 
 def length(connection: Connection) -> int:
-    """Number of the last row; 0 without any."""
+    """Return the number of the last row of the chain, 0 without any."""
     return connection.execute(sa.select(sa.func.max(audit.c.seq))).scalar() or 0
 
 
@@ -59,9 +59,10 @@ def was_written(connection: Connection, action: str) -> bool:
 
 
 def verify(connection: Connection, sealer: Sealer, *, plain_end: bool = False) -> int:
-    """Number of rows in an unbroken chain; :class:`CorruptionError` names the first row that does not fit.
+    """Return the number of rows of an unbroken chain. Raises :class:`CorruptionError` naming the first row that is
+    wrong.
 
-    ``plain_end``: take the end as it was recorded before it had a MAC of its own, too.
+    ``plain_end``: also accept an end without a MAC of its own, as older versions recorded it.
     """
     seq, previous = 0, START
     for row in connection.execute(sa.select(audit).order_by(audit.c.seq)):

@@ -1,4 +1,4 @@
-"""The audit chain for whoever audits: rows by who, what and when, and the whole chain as a file that can be checked.
+"""The audit chain for auditors: rows by actor, action and day, and the whole chain as a file that can be checked.
 
 A file has every row with its MAC and the MAC before it, and as its last line the MAC of where the chain ended, so that
 neither a changed row nor a missing one, nor a shortened file passes (:func:`check_export`). Opaque ids, counts and
@@ -57,8 +57,8 @@ def list_audit(
 ) -> list[AuditRow]:
     """Rows of the chain, the newest first. Every filter is optional.
 
-    ``since`` and ``until``: UTC days, both included; ``actor``: as it stands there, or an account by its uid or name;
-    ``action``: ``subject.view``, or ``subject`` for all of these. Raises :class:`InputError` for an empty filter.
+    ``since`` and ``until``: UTC days, both included; ``actor``: the recorded string, or an account's uid or name;
+    ``action``: ``subject.view``, or ``subject`` for all ``subject.*``. Raises :class:`InputError` for an empty filter.
     """
     if "" in (actor, action, subject_id):
         raise InputError("a filter is empty: leave it out, or say which")
@@ -93,9 +93,9 @@ def _is_by(actor: str, wanted: str) -> bool:
 
 
 def export_audit(workspace: Workspace, path: Path, *, actor: str, overwrite: bool = False) -> int:
-    """Write the whole chain to a new private file, JSON Lines or CSV by its name; how many rows.
+    """Write the whole chain to a new private file, JSON Lines or CSV by its name; return the number of rows.
 
-    That it was exported is the last of these rows. Raises :class:`InputError` for another kind of file, and
+    The last row says that the chain was exported. Raises :class:`InputError` for another kind of file, and
     :class:`CorruptionError` for a chain that is broken.
     """
     require_format(path)
@@ -116,7 +116,8 @@ def require_format(path: Path) -> None:
 
 
 def check_export(workspace: Workspace, path: Path) -> str:
-    """Say what holds of an exported file. Raises :class:`CorruptionError` where it is not what this home wrote."""
+    """Check an exported file and say what it holds. Raises :class:`CorruptionError` where this home did not write
+    it."""
     require_format(path)
     read = _read_csv if path.suffix.lower() == ".csv" else _read_json
     try:

@@ -1,9 +1,10 @@
-"""How large a gallery a calibration is for, and when it has grown so far beyond that the calibration is not in force.
+"""The gallery size that a calibration is for, and from which size on the calibration is no longer in force.
 
-A threshold fitted for one template is not in force for forty (I11): FPIR = 1 - (1 - FMR)^N. Up to what its data bear a
-calibration holds its targets. Up to ``calibration.outgrown_factor`` times that it stays in force, and status, report
-and check say that it is outgrown; beyond that the higher of its own and the published thresholds count, and where
-nothing is published every run stops. Two people may accept a larger gallery than the data bear, with their names to it.
+A threshold fitted for one template is not in force for forty (I11): FPIR = 1 - (1 - FMR)^N. A calibration holds its
+targets up to the number of templates that its data support. Up to ``calibration.outgrown_factor`` times that number it
+stays in force, and status, report and check say that it is outgrown; beyond, the higher of its own and the published
+thresholds count, and where nothing is published every run stops. Two people may accept a larger gallery than the data
+support, and the audit chain names them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from pipelines.home.calibrations import Calibration, Operating
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """The gallery beside a calibration. ``templates``: there are; ``borne``: its data bear; ``accepted``: that two
-    people put it in force for, if they did; ``most``: beyond which it is not in force."""
+    """The gallery beside a calibration, in templates. ``templates``: in the gallery; ``borne``: supported by the data;
+    ``accepted``: accepted by two people, if any; ``most``: up to which the calibration is in force."""
 
     templates: int
     borne: int
@@ -33,17 +34,18 @@ class Cover:
 
     @property
     def fits(self) -> bool:
-        """Both targets hold."""
+        """Whether both targets hold."""
         return self.templates <= self.borne
 
     @property
     def lapsed(self) -> bool:
-        """The calibration is not in force, whatever was put in force."""
+        """Whether the gallery has outgrown the calibration so far that it is not in force, although it was put in
+        force."""
         return self.templates > self.most
 
 
 def cover_of(calibration: Calibration, *, templates: int, accepted: int | None, factor: float) -> Cover:
-    """Compare a gallery of so many templates with what a complete calibration is for."""
+    """Compare a gallery of ``templates`` with the one that a complete calibration is for."""
     borne = min(_borne(calibration.review), _borne(calibration.strong))
     return Cover(templates, borne, accepted, int(max(borne, accepted or 0) * factor))
 
@@ -55,7 +57,7 @@ def _borne(own: Operating) -> int:
 
 
 def stricter(calibrated: Thresholds, published: Thresholds) -> Thresholds:
-    """What counts in the place of an outgrown calibration: of each threshold the higher one."""
+    """Return the thresholds that replace an outgrown calibration: the higher of each."""
     return Thresholds(
         review=max(calibrated.review, published.review),
         strong=max(calibrated.strong, published.strong),

@@ -20,9 +20,8 @@ from embeddings.errors import CorruptionError, StateError
 from indexes.det import DetPoint, OperatingPoint, Rate
 from indexes.thresholds import Thresholds
 from pipelines.database import get_state, set_state
-from pipelines.database.calibrations import calibrations
 from pipelines.database.tables import audit as audit_rows
-from pipelines.database.tables import state
+from pipelines.database.tables import calibrations, state
 from pipelines.home import audit
 from pipelines.home.sealing import Sealer
 
@@ -35,7 +34,7 @@ ANYWAY = "calibration.anyway"
 class Operating:
     """One threshold: the false positive identification rate asked for, and what holds at the threshold.
 
-    ``fpir_upper`` is for ``templates`` of the calibration; ``fnmr`` None: nothing mated was compared.
+    ``fpir_upper`` is for ``templates`` of the calibration; ``fnmr`` None: there were no mated comparisons.
     """
 
     target_fpir: float
@@ -98,11 +97,12 @@ class Calibration:
 
     @property
     def complete(self) -> bool:
-        """Both thresholds could be stated."""
+        """Whether the data supported both thresholds."""
         return self.review.point.threshold is not None and self.strong.point.threshold is not None
 
     def thresholds(self) -> Thresholds:
-        """As the rest of the system takes them. Raises :class:`StateError` where the data could not support both."""
+        """The thresholds in the form that matching takes. Raises :class:`StateError` where the data could not support
+        both."""
         review, strong = self.review.point.threshold, self.strong.point.threshold
         if review is None or strong is None:
             raise StateError("this calibration has no threshold for its targets: more comparisons are needed")
@@ -139,7 +139,7 @@ _ADAPTER = TypeAdapter(Calibration)
 
 
 def identified(calibration: Calibration) -> Calibration:
-    """The same with the id that its content gives it."""
+    """Return the calibration with the id that its content gives it."""
     return replace(calibration, calibration_id=_digest(calibration))
 
 
@@ -168,7 +168,8 @@ def list_calibrations(connection: Connection, sealer: Sealer) -> list[Calibratio
 
 
 def calibration_in_force(connection: Connection, sealer: Sealer, *, model_id: str) -> Calibration | None:
-    """The calibration that was put in force for a model. Raises :class:`CorruptionError` if it is not what was."""
+    """Return the calibration put in force for a model. Raises :class:`CorruptionError` if the stored fact was
+    altered."""
     calibration_id, _ = _in_force(connection, sealer, model_id)
     if calibration_id is None:
         return None
@@ -182,23 +183,23 @@ def calibration_in_force(connection: Connection, sealer: Sealer, *, model_id: st
 
 
 def all_in_force(connection: Connection, sealer: Sealer) -> frozenset[str]:
-    """The ids of what is in force for any models, earlier ones included."""
+    """Return the ids of the calibrations in force for any model, earlier models included."""
     query = sa.select(state.c.name).where(state.c.name.startswith(_fact(""), autoescape=True))
     named = (name.removeprefix(_fact("")) for name in connection.execute(query).scalars())
     return frozenset(found for model_id in named if (found := _in_force(connection, sealer, model_id)[0]))
 
 
 def accepted_templates(connection: Connection, sealer: Sealer, *, model_id: str) -> int | None:
-    """For how many templates two people put the calibration in force though its data bear fewer; None: they did not."""
+    """Return for how many templates, beyond what its data support, two people put the calibration in force, or None."""
     return _in_force(connection, sealer, model_id)[1]
 
 
 def put_in_force(
     tx: Connection, sealer: Sealer, calibration: Calibration, *, actor: str, now: datetime, accepted: int | None = None
 ) -> None:
-    """From now on hits are found and judged by this one, unless the policy has bands of its own.
+    """Put a calibration in force: hits are found and judged by it, unless the policy has bands of its own.
 
-    ``accepted``: for how many templates, where its data bear fewer.
+    ``accepted``: for how many templates, where its data support fewer.
     """
     calibration.thresholds()  # refuses an incomplete one
     _set_in_force(tx, sealer, calibration.model_id, calibration.calibration_id, accepted)
@@ -208,12 +209,12 @@ def put_in_force(
 def approve_anyway(
     tx: Connection, sealer: Sealer, calibration: Calibration, *, actor: str, now: datetime, templates: int
 ) -> None:
-    """Put on record that somebody would have it in force for so many templates though its data bear fewer."""
+    """Record that ``actor`` approves the calibration for ``templates``, though its data support fewer."""
     _record(tx, sealer, calibration, ANYWAY, actor=actor, now=now, accepted=templates)
 
 
 def approvals_anyway(connection: Connection, calibration: Calibration) -> list[tuple[str, int]]:
-    """Who said so, and for how many templates, since the last change of what is in force; the latest last."""
+    """Return the approvals since the last change of what is in force, latest last: (actor, templates)."""
     query = sa.select(audit_rows).where(audit_rows.c.action.in_((USE, STOP, ANYWAY))).order_by(audit_rows.c.seq)
     said: list[tuple[str, int]] = []
     for row in connection.execute(query):
@@ -226,7 +227,7 @@ def approvals_anyway(connection: Connection, calibration: Calibration) -> list[t
 
 
 def stop(tx: Connection, sealer: Sealer, *, model_id: str, actor: str, now: datetime) -> str:
-    """Go back to what is published for the pack; returns the id of the calibration that was in force."""
+    """Go back to the published thresholds of the pack; return the id of the calibration that was in force."""
     calibration = calibration_in_force(tx, sealer, model_id=model_id)
     if calibration is None:
         raise StateError("no calibration is in force for these models")

@@ -1,13 +1,13 @@
-"""Whether this machine's clock can be believed, before anything is done that cannot be undone.
+"""Checks whether this machine's clock can be believed, before anything is done that cannot be undone.
 
-A clock that jumps would end opt-outs, let go of vectors, give up messages and move deadlines, all of it for good. So
-the latest time that a run has seen is kept in the database (``last_seen_time``, which only grows), and what acts
-compares: further behind it than ``clock.backward_minutes`` or further ahead than ``clock.forward_days`` nothing is done
-(:class:`NotReadyError`) until the clock is right or somebody says that it is (:func:`accept`). What only reads works
-on, and warns (:func:`doubt`). A home without a recorded time takes the time of its latest run or audit row.
+A clock that jumps would end opt-outs, delete vectors, give up messages and move deadlines, all of it for good. So the
+database keeps the latest time that a run has seen (``last_seen_time``, which only grows). A function that acts compares
+the clock with it: further behind than ``clock.backward_minutes`` or further ahead than ``clock.forward_days``, nothing
+is done (:class:`NotReadyError`) until the clock is right or somebody says that it is (:func:`accept`). Functions that
+only read go on, and warn (:func:`doubt`). A home without a recorded time takes that of its latest run or audit row.
 
-While something acts, each look at the clock is compared with the look before it as well (:class:`WatchedClock`), so
-that a jump in the middle of a run ends the run at the next look.
+While a function acts, each reading of the clock is also compared with the one before (:class:`WatchedClock`), so that a
+jump in the middle of a run ends the run at the next reading.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _LAST_SEEN: Final = "last_seen_time"
 ACCEPT_REASONS: Final = ("machine_was_off", "clock_was_wrong", "restored_backup")
-"""Why a clock that differs may be believed."""
+"""Reasons for which a clock that differs may be accepted."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +43,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """This machine's time, the latest that a run recorded, and what is wrong with the two, if anything is."""
+    """This machine's time, the latest that a run recorded, and what is wrong with the difference, if anything is."""
 
     now: datetime
     last_seen: datetime | None
@@ -51,7 +51,7 @@ class ClockReading:
 
 
 class WatchedClock:
-    """The present moment; while something acts (:func:`acting`), compared with the moment before."""
+    """Returns the present moment; in :func:`acting`, compares it with the moment that it returned before."""
 
     def __init__(self, now: Callable[[], datetime], *, config: ClockConfig) -> None:
         self.unwatched = now
@@ -61,7 +61,8 @@ class WatchedClock:
         self._last: datetime | None = None
 
     def __call__(self) -> datetime:
-        """Now. Raises :class:`NotReadyError` while something acts and the clock has jumped since the last look."""
+        """Return the present moment. Raises :class:`NotReadyError` in :func:`acting` if the clock jumped since the
+        last."""
         moment = self.unwatched()
         with self._lock:
             if self._acting and self._last is not None:
@@ -72,12 +73,12 @@ class WatchedClock:
 
     @property
     def is_watched(self) -> bool:
-        """Whether something acts at this moment."""
+        """Whether an :func:`acting` block is open."""
         return self._acting > 0
 
     @contextmanager
     def watched(self, moment: datetime) -> Iterator[None]:
-        """Compare every look with the one before it, ``moment`` being the first."""
+        """Compare every reading with the one before it, ``moment`` being the first."""
         with self._lock:
             self._last = moment if self._last is None or not self._acting else self._last
             self._acting += 1
@@ -89,7 +90,7 @@ class WatchedClock:
 
 
 def acts(function: Callable[Concatenate[Workspace, P], R]) -> Callable[Concatenate[Workspace, P], R]:
-    """For a function on a workspace that does what a wrong clock would spoil; see :func:`acting`."""
+    """Wrap a function on a workspace in :func:`acting`, because a wrong clock would spoil what it does."""
 
     @functools.wraps(function)
     def guarded(workspace: Workspace, /, *args: P.args, **options: P.kwargs) -> R:
@@ -103,7 +104,7 @@ def acts(function: Callable[Concatenate[Workspace, P], R]) -> Callable[Concatena
 def acting(workspace: Workspace) -> Iterator[None]:
     """Require a believable clock, record its time, and watch it meanwhile. Not to be entered inside a transaction.
 
-    Raises :class:`NotReadyError`, having done nothing, as the module says.
+    Raises :class:`NotReadyError` at once where the clock cannot be believed.
     """
     clock = workspace.clock
     if not clock.is_watched:
@@ -134,9 +135,9 @@ def read_clock(connection: Connection, workspace: Workspace) -> ClockReading:
 
 
 def believed(connection: Connection, workspace: Workspace) -> datetime:
-    """The present moment for whoever only reads: the latest recorded time while the clock is too far from it.
+    """The present moment for code that only reads: the latest recorded time while the clock is too far from it.
 
-    So a clock that jumped shows nobody's opt-out as over. What acts has required the clock, and goes by it.
+    So a clock that jumped shows nobody's opt-out as over. In :func:`acting`, the clock itself.
     """
     now = workspace.now()
     if workspace.clock.is_watched:
@@ -149,7 +150,7 @@ def believed(connection: Connection, workspace: Workspace) -> datetime:
 
 
 def doubt(workspace: Workspace) -> str | None:
-    """What is wrong with the clock, for a warning; also that the recorded time cannot be read."""
+    """Return what is wrong with the clock, for a warning, or None; an unreadable recorded time is also a fault."""
     try:
         with workspace.database.read() as connection:
             return read_clock(connection, workspace).doubt
@@ -158,7 +159,7 @@ def doubt(workspace: Workspace) -> str | None:
 
 
 def accept(workspace: Workspace, *, reason: str, actor: str) -> ClockReading:
-    """Take this machine's time for right whatever was recorded; returns what it was before. An audit row says so.
+    """Record this machine's time as right, whatever was recorded; return the reading before. Adds an audit row.
 
     ``reason``: one of :data:`ACCEPT_REASONS`.
     """
@@ -175,7 +176,7 @@ def accept(workspace: Workspace, *, reason: str, actor: str) -> ClockReading:
 def last_seen(connection: Connection) -> datetime | None:
     """The latest time that a run recorded; else of the latest run or audit row; None in a new home.
 
-    Not of a row that says that the state was sealed or restored: it has the time of a clock that nobody compared.
+    Audit rows of sealing or restoring the state do not count: nobody compared the clock that gave their time.
     """
     known = _recorded(connection)
     if known is not None:

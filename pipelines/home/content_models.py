@@ -1,6 +1,6 @@
-"""The models that say what content shows: which are configured, which are at hand, loaded when first used.
+"""The rating and CLIP models: which are configured, which are on this machine; each is loaded when first used.
 
-Finding out costs no import of torch, so that a run without CLIP weights stays as light as a face-only one.
+Ids are known without importing torch, so that a run without CLIP weights stays as light as a face-only one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def content_schema(dimension: int) -> pa.Schema:
 
 
 class ContentModels:
-    """Ids first, models later: what is pending follows from the ids alone."""
+    """The configured models. Their ids are known before they are loaded: what is pending follows from the ids alone."""
 
     def __init__(self, config: ContentConfig, *, home: Path) -> None:
         self.clip_wanted = config.clip != "off"
@@ -101,11 +101,12 @@ class ContentModels:
         """
         present = find_weights(self._settings, folder=self._folder) is not None
         pull_weights(self._settings, folder=self._folder)
-        self.__dict__.pop("clip_model_id", None)  # it may have been asked for before
+        self.__dict__.pop("clip_model_id", None)  # cached, perhaps, from before the download
         return not present
 
     def offer_clip(self) -> None:
-        """Get the weights if settings allow it and they are not here. What went wrong is for :meth:`require_clip`."""
+        """Download the weights if settings allow it and they are not here; a failure is left for
+        :meth:`require_clip`."""
         if not (self._config.clip_download and self.clip_wanted) or self.clip_model_id is not None or self._problem:
             return
         try:
@@ -114,7 +115,7 @@ class ContentModels:
             self._problem = f" ({error})"
 
     def require_clip(self) -> None:
-        """Without weights fail or say so once, as ``content.clip`` wants it; tries to get them first.
+        """Try to get the weights; without them fail or warn once, as ``content.clip`` says.
 
         Raises :class:`WeightsError` for ``required``.
         """

@@ -1,6 +1,6 @@
-"""One file from a publisher: asked for from where the last connection was cut, through redirects, at a least speed.
+"""Downloads one file from a publisher: resumed where the last connection was cut, through redirects, at a least speed.
 
-Knows neither packs nor digests: whoever asks checks what arrived (:mod:`pipelines.home.downloads`).
+Knows neither packs nor digests: :mod:`pipelines.home.downloads` checks what arrived.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def fetch_file(url: str, part: Path, *, limits: PullLimits, proxy: str | None, p
 
 
 def _fetch_rest(client: BoundedClient, url: str, part: Path, *, limits: PullLimits, progress: Progress) -> None:
-    """One connection: ask for what follows the bytes that are there, or for everything."""
+    """Ask, on one connection, for the bytes after those that are there, or for the whole file."""
     from pipelines.exchange.client import USUAL_HEADERS
 
     have = part.stat().st_size if part.exists() else 0
@@ -77,7 +77,7 @@ def _fetch_rest(client: BoundedClient, url: str, part: Path, *, limits: PullLimi
         _answer(client, url, headers, max_redirects=limits.max_redirects) as response,
     ):
         if response.status == 416:
-            return  # everything is there, or it is something else: the digest tells
+            return  # the part is whole, or not this file: the caller's digest tells
         if response.status not in (200, 206):
             raise WeightsError(f"the server answered {response.status} instead of the file: try later, or report it")
         _keep(client, response, part, have=have, limits=limits, progress=progress)
@@ -92,7 +92,7 @@ def _keep(
     limits: PullLimits,
     progress: Progress,
 ) -> None:
-    """Write the body as it arrives: gathered into larger pieces, a cut would lose them."""
+    """Write the body as it arrives; pieces gathered in memory would be lost with the connection."""
     import httpcore
 
     from pipelines.exchange.client import content_length, header
@@ -123,8 +123,8 @@ def _keep(
 def _answer(
     client: BoundedClient, url: str, headers: list[tuple[bytes, bytes]], *, max_redirects: int
 ) -> Iterator[httpcore.Response]:
-    """The answer that is no redirect. Publishers hand downloads to other hosts; the digest tells whether to believe
-    them, and none leads from https to http.
+    """Yield the first answer that is no redirect. Publishers hand downloads to other hosts; the digest tells whether to
+    believe them. A redirect from https to http is refused.
     """
     import httpx
 

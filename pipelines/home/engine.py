@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from pipelines.home.workspace import Workspace
-    from pipelines.settings.config import Config
-    from pipelines.settings.environment import Environment
 
 Common = TypeVar("Common")
 Argument = TypeVar("Argument")
@@ -26,7 +24,7 @@ class Engine(Protocol):
 
     name: str
     remote: bool
-    """Whether calls run in other processes, several at a time: what they share is then the database and the folder."""
+    """Whether calls run in other processes, several at a time, which share only the database and the home folder."""
 
     def map(
         self,
@@ -35,7 +33,8 @@ class Engine(Protocol):
         common: Common,
         arguments: Iterable[Argument],
     ) -> Iterator[Result]:
-        """``function(workspace, common, argument)`` for each argument, in their order; what it raises is raised."""
+        """Yield ``function(workspace, common, argument)`` for each argument in order. Raises what the function
+        raises."""
         ...
 
     def close(self) -> None:
@@ -43,7 +42,7 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """One call after the other in this process; what is parallel in it is parallel by threads."""
+    """Runs one call after the other in this process."""
 
     name = "local"
     remote = False
@@ -55,17 +54,8 @@ class LocalEngine:
         common: Common,
         arguments: Iterable[Argument],
     ) -> Iterator[Result]:
-        """See :class:`Engine`."""
+        """Yield the result of one call after the other."""
         return (function(workspace, common, argument) for argument in arguments)
 
     def close(self) -> None:
-        """Nothing was started."""
-
-
-def open_engine(config: Config, environment: Environment) -> Engine:
-    """The engine that the settings name. Raises :class:`NotReadyError` when Ray is missing or cannot be reached."""
-    if config.engine == "local":
-        return LocalEngine()
-    from pipelines.home.ray_engine import RayEngine  # an extra: imported only where it was chosen
-
-    return RayEngine(config.ray, environment)
+        """Do nothing: nothing was started."""

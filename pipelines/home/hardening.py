@@ -1,4 +1,4 @@
-"""What a process that holds the sealing key does to itself, so that key and registry stay in its memory (I8).
+"""Keeps the memory of a process that holds the sealing key to itself: no core dumps, no debuggers (I8).
 
 A core dump, or a debugger that another process of the same account attaches, would write keys, names and templates in
 clear. Called where the master key is loaded, hence in everything that opens a home: the command line, Dagster's code
@@ -14,7 +14,6 @@ import sys
 import warnings
 from typing import Final
 
-_PR_GET_DUMPABLE: Final = 3
 _PR_SET_DUMPABLE: Final = 4
 _OTHERS: Final = 0o007
 """What other accounts get of new files and folders: nothing. What this project writes itself is the owner's alone."""
@@ -25,7 +24,7 @@ class DumpableWarning(UserWarning):
 
 
 def harden_process() -> None:
-    """No core dumps, no debugger of the same account, no new file for other accounts. Safe to repeat.
+    """Forbid core dumps, debuggers of the same account, and new files that others can read. Safe to repeat.
 
     Where the system refuses it (a sandbox may), this is a warning and not an error: what is sealed stays sealed.
     """
@@ -37,11 +36,6 @@ def harden_process() -> None:
             DumpableWarning,
             stacklevel=2,
         )
-
-
-def is_dumpable() -> bool:
-    """Whether the system would dump this process's memory, or let its account attach to it. Linux only."""
-    return _prctl(_PR_GET_DUMPABLE, 0) != 0
 
 
 def _prctl(option: int, value: int) -> int:

@@ -29,7 +29,7 @@ PRELOADED: Final = [
     *("pipelines.scan.faces", "pipelines.scan.describe", "pipelines.matching.names", "pipelines.matching.faces"),
     "pipelines.home.workspace",
 ]
-"""What the server of such processes imports before it forks the first."""
+"""Modules that the fork server imports before it forks the first process."""
 _READY: Final = "ready"
 _BEAT: Final = "beat"
 _DONE: Final = "done"
@@ -39,11 +39,11 @@ Result = TypeVar("Result")
 Redo = Callable[[Workspace, Sequence[str]], Result]
 """Does a stage's work on some ids, commits it, and may be repeated. A module's function: it is sent by its name."""
 Mark = Callable[[Workspace, str, str], None]
-"""Enters that an id is to blame, with the reason."""
+"""Records that an id is to blame: workspace, id, reason."""
 
 
 def resume(workspace: Workspace, stage: str, redo: Redo[Result], mark: Mark) -> list[Result]:
-    """Work through every batch of ``stage`` that a process died over; what ``redo`` gave for their parts."""
+    """Work through every batch of ``stage`` that a process died over; return the results of ``redo`` on the parts."""
     results: list[Result] = []
     for ids in () if workspace.isolated else abandoned(workspace, stage):
         _LOG.warning(
@@ -68,14 +68,14 @@ def _work_through(workspace: Workspace, stage: str, ids: Sequence[str], redo: Re
 
 @dataclass(frozen=True, slots=True)
 class Isolated:
-    """What came of a process: a result, or in a reason's word what it died of."""
+    """The outcome of a process: a result, or the reason word for what it died of."""
 
     result: Any
     died: str | None
 
 
 def run_isolated(workspace: Workspace, redo: Redo[Result], ids: Sequence[str]) -> Isolated:
-    """``redo(workspace, ids)`` in a new process. Raises what that raises; ``NotReadyError`` if it cannot begin."""
+    """Call ``redo(workspace, ids)`` in a new process. Raises what it raises; ``NotReadyError`` if it cannot begin."""
     # A fork of this process would copy locks that its other threads hold. The server has one thread, and has imported
     # what each of the many processes of a bisection would need seconds for.
     context = multiprocessing.get_context("forkserver")
@@ -116,7 +116,7 @@ def _dead(begun: bool, reason: str) -> Isolated:
 
 @dataclass(frozen=True, slots=True)
 class _Home:
-    """What the new process needs to open the home as this one has it. It goes through a pipe, and nowhere else."""
+    """What a new process needs to open this home with the same settings. Sent through a pipe only."""
 
     opener: Callable[[Environment], Workspace]
     environment: Environment
@@ -125,7 +125,7 @@ class _Home:
 
 
 def _isolated(pipe: Connection, home: _Home, redo: Redo[Any], ids: list[str]) -> None:
-    """In the new process."""
+    """Run in the new process: open the home, load the models, call ``redo`` and send its result."""
     try:
         workspace = home.opener(home.environment)
         workspace.config = replace(home.config, embedding=replace(home.config.embedding, workers=1))

@@ -1,12 +1,13 @@
-"""Which packs' terms the operator has accepted. A non-commercial pack is neither fetched nor loaded without that.
+"""Which packs' terms the operator has accepted. A non-commercial pack is neither fetched nor loaded before that.
 
-An acceptance names the terms it was given for by their digest: when the terms change, it has to be given again.
+An acceptance holds the digest of the terms: when the terms change, they have to be accepted again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -15,13 +16,13 @@ from embeddings.errors import WeightsError
 from embeddings.models.weights import Pack
 from pipelines.database import get_state, set_state
 from pipelines.home import audit
-from pipelines.home.workspace import Workspace
+from pipelines.home.sealing import Sealer
 
 _STATE = "licence_accepted:"
 
 
 def terms_of(pack: Pack) -> dict[str, Any]:
-    """What an operator has to know: licences, origins, terms."""
+    """Return what an operator has to know of a pack: licences, origins, terms."""
     files = {"detector": pack.detector, "recognizer": pack.recognizer}
     return {
         "pack": pack.name,
@@ -31,15 +32,11 @@ def terms_of(pack: Pack) -> dict[str, Any]:
     }
 
 
-def accept(workspace: Workspace, pack: Pack, *, actor: str) -> None:
+def accept(tx: Connection, sealer: Sealer, pack: Pack, *, actor: str, now: datetime) -> None:
     """Record that the operator accepts the pack's terms, with an audit row. Safe to repeat."""
-    with workspace.database.write() as tx:
-        if is_accepted(tx, pack):
-            return
+    if not is_accepted(tx, pack):
         set_state(tx, _STATE + pack.name, _digest(pack))
-        audit.append(
-            tx, workspace.sealer, actor=actor, action="licence.accept", now=workspace.now(), terms=_digest(pack)
-        )
+        audit.append(tx, sealer, actor=actor, action="licence.accept", now=now, terms=_digest(pack))
 
 
 def is_accepted(connection: Connection, pack: Pack) -> bool:

@@ -12,20 +12,22 @@ import atexit
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from embeddings.errors import ConfigError
 from pipelines.home.settings_files import SettingsFile, database_file, read_digests, require_present, settings_files
-from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.settings.config import Config, load_config
 from pipelines.settings.environment import Environment
+
+if TYPE_CHECKING:
+    from pipelines.home.workspace import Workspace
 
 _TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A workspace, and what it was opened by."""
+    """A workspace, with the environment and the files that it was opened from."""
 
     workspace: Workspace
     environment: Environment
@@ -36,7 +38,7 @@ class _Opened:
 class KeptWorkspace:
     """One workspace at a time, opened by ``opener``. Safe to share between threads."""
 
-    def __init__(self, opener: Callable[[Environment], Workspace] = open_workspace) -> None:
+    def __init__(self, opener: Callable[[Environment], Workspace]) -> None:
         self._lock = threading.Lock()
         self._opener = opener
         self._opened: _Opened | None = None
@@ -44,7 +46,7 @@ class KeptWorkspace:
     def workspace(self, environment: Environment) -> Workspace:
         """The workspace of this environment, by the settings and the database file that are there now.
 
-        Raises ``NotReadyError`` and ``ConfigError`` as :func:`open_workspace` does, and ``ConfigError`` for a file of
+        Raises ``NotReadyError`` and ``ConfigError`` as its opener does, and ``ConfigError`` for a file of
         the settings that is gone.
         """
         with self._lock:
@@ -69,14 +71,14 @@ class KeptWorkspace:
 
 def _is_current(opened: _Opened, environment: Environment) -> bool:
     if environment != opened.environment or _identity(environment, opened.workspace.config) != opened.database:
-        return False  # another home: what the old one had is not missed
+        return False  # another home: files of the old one may be gone
     now = read_digests(tuple(opened.digests))
     require_present(opened.digests, now)
     return now == opened.digests
 
 
 def _open(environment: Environment, opener: Callable[[Environment], Workspace]) -> _Opened:
-    """Open by files that are the same before and after they were read."""
+    """Open a workspace; try again if a settings file changed while it was read."""
     for _ in range(_TRIES):
         config = load_config(environment)
         digests = read_digests(settings_files(environment, config))
@@ -95,7 +97,7 @@ def _open(environment: Environment, opener: Callable[[Environment], Workspace]) 
 
 
 def _identity(environment: Environment, config: Config) -> tuple[int, ...]:
-    """Which folder and which file home and SQLite database are. Their content and their times change all the time."""
+    """Device and inode of the home folder and the SQLite file, whose content and times change all the time."""
     found: list[int] = []
     for path in (environment.home, database_file(environment, config)):
         try:

@@ -1,4 +1,4 @@
-"""Files for their owner alone: a new file, a regular one replaced whole, or nothing, and never through somebody's link.
+"""Files for their owner alone: written as a new file or in place of a regular one, and never through a link.
 
 What is written shows faces or lists hits. A path may be mistyped, or lie in a folder where others write: following a
 link, filling a FIFO or replacing a device or another file would hand it to them or destroy what was there.
@@ -19,7 +19,7 @@ from indexes.durable import durable_file
 def require_writable(path: Path, *, overwrite: bool) -> None:
     """Raise :class:`StateError` unless ``path`` can be a new file or, with ``overwrite``, replaces a regular one.
 
-    For asking before the work; :func:`publish` asks again.
+    Call it before the work whose result is written; :func:`publish` checks again.
     """
     if not path.parent.is_dir():
         raise StateError(f"the folder {path.parent} does not exist: make it, or name a file elsewhere")
@@ -45,7 +45,7 @@ def publish(path: Path, write: Callable[[BinaryIO], object], *, overwrite: bool)
         try:
             _write(path, write)
         except FileExistsError:
-            require_writable(path, overwrite=False)  # it came in the meantime: say so
+            require_writable(path, overwrite=False)  # the file came meanwhile: raise the right error
             raise
         return
     with durable_file(path, before_rename=lambda: None) as file:

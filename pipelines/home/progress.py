@@ -1,4 +1,4 @@
-"""How long work reports on itself, without knowing who listens."""
+"""The way in which long work reports its progress, without knowing who listens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Progress(Protocol):
 
 
 def silent(stage: str, done: int, total: int, detail: str = "") -> None:
-    """Listen to nothing."""
+    """Ignore every report."""
 
 
 class Pace:
@@ -31,7 +31,7 @@ class Pace:
         progress(stage, 0, len(sizes))
 
     def step(self) -> None:
-        """The next part is done."""
+        """Report that the next part is done."""
         self._faces += self._sizes[self._done]
         self._done += 1
         self._progress(self._stage, self._done, len(self._sizes), self._words(time.monotonic() - self._started))

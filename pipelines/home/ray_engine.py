@@ -11,17 +11,19 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embeddings.errors import NotReadyError
 from pipelines.home.engine import Argument, Common, LocalEngine, Result
 from pipelines.home.long_lived import KeptWorkspace
-from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.settings.config import RayConfig
 from pipelines.settings.environment import Environment, keep_ray_quiet, read_environment
+
+if TYPE_CHECKING:
+    from pipelines.home.workspace import Workspace
 
 try:
     import ray
@@ -65,13 +67,14 @@ class RayEngine:
         common: Common,
         arguments: Iterable[Argument],
     ) -> Iterator[Result]:
-        """See :class:`pipelines.home.engine.Engine`. At most twice as many tasks as there are workers are under way."""
+        """Yield the results in order, with at most twice as many tasks under way as there are workers."""
         task: Any = ray.remote(num_cpus=self._config.cpus, max_retries=self._config.max_retries)(_call)
+        worker = _Worker(workspace.opener, self._place, self._config.cpus)
         shared = ray.put(common)
         waiting: deque[Any] = deque()
         try:
             for argument in arguments:
-                waiting.append(task.remote(function, self._place, self._config.cpus, shared, argument))
+                waiting.append(task.remote(function, worker, shared, argument))
                 if len(waiting) >= 2 * self._config.workers:
                     yield _result(waiting.popleft())
             while waiting:
@@ -86,10 +89,10 @@ class RayEngine:
 
 
 def _require_listening(address: str) -> None:
-    """Ray itself tries an address for minutes. Raises :class:`NotReadyError` when nobody listens there."""
+    """Raise :class:`NotReadyError` when nobody listens at ``address``, which Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
-        return  # empty, or "auto": what Ray finds by itself
+        return  # empty or "auto": Ray finds an address by itself
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
@@ -103,29 +106,29 @@ def _result(reference: Any) -> Any:
         raise NotReadyError("Ray workers died again and again over one task: look at their memory") from error
 
 
+@dataclass(frozen=True)
+class _Worker:
+    """How a worker comes to its workspace: by what it opens which home, and for how many cores."""
+
+    opener: Callable[[Environment], Workspace]
+    place: tuple[str, str | None]
+    cpus: int
+
+
 def _call(
-    function: Callable[[Workspace, Common, Argument], Result],
-    place: tuple[str, str | None],
-    cpus: int,
-    common: Common,
-    argument: Argument,
+    function: Callable[[Workspace, Common, Argument], Result], worker: _Worker, common: Common, argument: Argument
 ) -> Result:
-    """One task, in a worker."""
-    return function(_opened(place, cpus), common, argument)
-
-
-def _opened(place: tuple[str, str | None], cpus: int) -> Workspace:
-    """This worker's workspace, which loads its models once and follows the files that settings name."""
-    home, config_path = place
+    """Run one task in a worker, whose workspace loads its models once and follows the files that settings name."""
+    home, config_path = worker.place
     environment = read_environment(home=Path(home), config_path=Path(config_path) if config_path else None)
-    return _kept(cpus).workspace(environment)
+    return function(_kept(worker).workspace(environment), common, argument)
 
 
 @lru_cache(maxsize=1)
-def _kept(cpus: int) -> KeptWorkspace:
+def _kept(worker: _Worker) -> KeptWorkspace:
     def open_here(environment: Environment) -> Workspace:
-        workspace = open_workspace(environment)
-        embedding = replace(workspace.config.embedding, workers=cpus)
+        workspace = worker.opener(environment)
+        embedding = replace(workspace.config.embedding, workers=worker.cpus)
         workspace.config = replace(workspace.config, embedding=embedding)
         workspace.engine = LocalEngine()
         return workspace

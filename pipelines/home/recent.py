@@ -1,6 +1,6 @@
-"""What was fetched a moment ago, in memory: so that what a scan has just read need not be fetched again for its hits.
+"""The contents fetched last, in memory, so that the pictures of new hits need not be fetched again.
 
-At most ``evidence.recent_bytes`` of it, the newest. Gone with the process.
+Holds at most ``evidence.recent_bytes``, the newest, and is gone with the process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from embeddings.types import Content
 
 
 class RecentContents:
-    """Contents by digest, the oldest of them let go of first. Safe between threads."""
+    """Contents by digest; the oldest are dropped first. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,6 +32,6 @@ class RecentContents:
                 self._bytes -= len(oldest.data)
 
     def get(self, sha256: str) -> Content | None:
-        """The content of this digest, if it is there still."""
+        """Return the content with this digest, or None if it is not held."""
         with self._lock:
             return self._contents.get(sha256)

@@ -87,7 +87,7 @@ def associated_data(*parts: str | int) -> bytes:
 
 
 def seal(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
-    """AES-256-GCM under a random nonce."""
+    """Encrypt with AES-256-GCM under a random nonce; returns nonce, ciphertext and tag."""
     nonce = os.urandom(_NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plaintext, aad)
 
@@ -155,15 +155,15 @@ class Sealer:
         return self._mac("seal", text)
 
     def witness_mac(self, text: str) -> str:
-        """A MAC over what is remembered outside of the database."""
+        """A MAC over the witness, which lies outside of the database."""
         return self._mac("witness", text)
 
     def ended_mac(self, subject_id: str, state: str) -> str:
-        """What stands outside of the database for a subject that ended so; it tells nobody which subject."""
+        """A MAC that stands for (subject, state) in the witness without telling which subject it is."""
         return self._mac("ended", json.dumps([subject_id, state]))
 
     def text_mac(self, text: str) -> str:
-        """A MAC over an item's texts, by which a change of them shows and nothing can be guessed."""
+        """A MAC over an item's texts: it shows a change of them, and nobody without the key can guess them from it."""
         return self._mac("text", text)
 
     def new_subject_key(self, subject_id: str) -> tuple[bytes, bytes]:

@@ -19,14 +19,14 @@ import sqlalchemy as sa
 
 from embeddings.content.clip_weights import ClipSettings, find_weights
 from embeddings.errors import ConfigError, WeightsError
-from embeddings.models.weights import LOCAL
+from embeddings.models.packs import LOCAL
 from pipelines.settings.config import Config
 from pipelines.settings.environment import Environment
 
 ABSENT: Final = "absent"
-"""In place of the digest of a file that is lacking: whoever needs it says so."""
+"""Stands for the digest of a file that is lacking; whoever needs the file says so."""
 _SMALL: Final = 1 << 20
-"""Bytes up to which a file is read at every look; a larger one, when the system says that it was touched."""
+"""Bytes up to which a file is read at every look; a larger one only when its inode, size or times differ."""
 _SETTLED_SECONDS: Final = 2.0
 """How long before its digest was taken a file must have been touched last, for the next touch to show in its times."""
 
@@ -67,7 +67,9 @@ def settings_files(environment: Environment, config: Config) -> tuple[SettingsFi
     if config.content.concepts:
         listed.append(SettingsFile("content.concepts", home / config.content.concepts))
     if config.embedding.pack.startswith(LOCAL):
-        listed += _pack_files(Path(config.embedding.pack.removeprefix(LOCAL)))
+        listed += _pack_files("embedding.pack", Path(config.embedding.pack.removeprefix(LOCAL)))
+    if config.second_opinion.startswith(LOCAL):
+        listed += _pack_files("second_opinion", Path(config.second_opinion.removeprefix(LOCAL)))
     if config.content.clip_checkpoint and config.content.clip != "off":
         listed += _checkpoint_files(home / config.content.clip_checkpoint, config)
     return tuple(listed)
@@ -82,7 +84,7 @@ def read_digests(files: tuple[SettingsFile, ...]) -> dict[SettingsFile, str]:
 
 
 def require_present(before: Mapping[SettingsFile, str], now: Mapping[SettingsFile, str]) -> None:
-    """Raise ``ConfigError`` for a file that was there and is gone: what was read of it is not in force for ever."""
+    """Raise ``ConfigError`` for a file that was there and is gone: its old content must not stay in force for ever."""
     for file, digest in before.items():
         if digest != ABSENT and now.get(file) == ABSENT:
             raise ConfigError(
@@ -97,20 +99,21 @@ def database_file(environment: Environment, config: Config) -> Path | None:
     try:
         url = sa.make_url(config.database.url)
     except (sa.exc.ArgumentError, ValueError):
-        return None  # opening it says what is wrong
+        return None  # opening the database says what is wrong with its URL
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-def _pack_files(folder: Path) -> list[SettingsFile]:
+def _pack_files(setting: str, folder: Path) -> list[SettingsFile]:
     from embeddings.models.local_pack import LocalFile, read_local_pack
+    from embeddings.models.packs import packs
 
-    listed = [SettingsFile("embedding.pack", folder / "pack.toml")]
+    listed = [SettingsFile(setting, folder / "pack.toml")]
     try:
-        pack = read_local_pack(folder, reserved=frozenset())
+        pack = read_local_pack(folder, known=packs())
     except WeightsError:
-        return listed  # opening it says what is wrong
+        return listed  # loading the pack says what is wrong
     sources = (pack.detector.source, pack.recognizer.source)
-    return listed + [SettingsFile("embedding.pack", one.path) for one in sources if isinstance(one, LocalFile)]
+    return listed + [SettingsFile(setting, one.path) for one in sources if isinstance(one, LocalFile)]
 
 
 def _checkpoint_files(path: Path, config: Config) -> list[SettingsFile]:

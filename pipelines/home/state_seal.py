@@ -1,8 +1,9 @@
 """The seal over all rows: a counter that rises with each changing transaction, and the digests of all tables, MACed.
 
-It is one fact in ``state``, renewed in the transaction that changes anything, so that it is true of every committed
-state whatever is killed when. Nobody without the key can change, add, delete or exchange rows and make the seal fit;
-an older database with its older seal has a lower counter than the :mod:`pipelines.home.witness` outside of it.
+The seal is one fact in ``state``, renewed in each transaction that changes anything, so that it is true of every
+committed state, whatever is killed when. Nobody without the key can change, add, delete or exchange rows and make the
+seal fit; an older database with its older seal has a lower counter than the :mod:`pipelines.home.witness` outside of
+it.
 
 Opening a home compares counters, which costs a millisecond. Runs add up the tables that say who is sought
 (:data:`REGISTRY`), and ``likeness verify`` adds up all of them.
@@ -59,7 +60,7 @@ class StateSeal:
         self._seen = 0
 
     def open_account(self) -> Account:
-        """An account of nothing yet."""
+        """Begin an empty account."""
         return Account(self._sealer.row_key)
 
     def enter(self, tx: Connection, account: Account) -> None:
@@ -101,7 +102,7 @@ class StateSeal:
 
         :class:`NotReadyError` before the first seal, :class:`CorruptionError` for an older state or a lost witness.
         """
-        known = self.witness.read()  # first: a commit in between makes the database newer, not older
+        known = self.witness.read()  # read first: a commit in between makes the database newer, not older
         with database.read() as connection:
             head = self.read(connection)
             if head is None and (known is None or known.counter == 0):
@@ -116,11 +117,11 @@ class StateSeal:
             self.witness.advance(late, ended=ended)
 
     def is_outdated(self, connection: Connection) -> bool:
-        """Whether it covers other columns than this version seals."""
+        """Whether the stored seal covers other columns than this version seals."""
         return get_state(connection, _COLUMNS) != _column_names()
 
     def altered(self, connection: Connection, names: Iterable[str] | None = None) -> list[str]:
-        """Parts whose rows are not those that were written, of these or of all."""
+        """Return the parts, of ``names`` or of all, whose rows are not those that were written."""
         head = self.read(connection)
         if head is None:
             raise NotReadyError(f"the seal over the database is gone: {_SEE}")
@@ -157,7 +158,7 @@ def require_not_older(path: Path, known: Known | None, head: Head | None) -> Hea
 
 
 def count_rows(connection: Connection, sealer: Sealer, columns: dict[str, list[str]]) -> Sums:
-    """The sums over these columns of each part. A part that has no table (any more) has no rows."""
+    """Return the sums over the given columns of each part. A part without a table counts as having no rows."""
     there = set(sa.inspect(connection).get_table_names())
     sums = {}
     for part, names in columns.items():
@@ -183,7 +184,7 @@ def _canonical(counter: Any, sums: Any) -> str:
     return json.dumps([counter, sums], sort_keys=True)
 
 
-@cache  # asked whenever a home is opened, and the same for as long as the code is
+@cache  # asked for whenever a home is opened, and fixed by the code
 def _column_names() -> str:
     return json.dumps({name: [column.name for column in part.columns] for name, part in sorted(all_parts().items())})
 
@@ -199,7 +200,7 @@ def _ended(connection: Connection, sealer: Sealer) -> frozenset[str]:
 
 
 def ended_again(connection: Connection, sealer: Sealer, ended: frozenset[str]) -> Sequence[tuple[str, str, str]]:
-    """(subject, state now, state that it had ended in) where a subject is in a weaker state than is remembered."""
+    """Return (subject, state now, state remembered) for each subject in a weaker state than the witness remembers."""
     again = []
     for row in connection.execute(sa.select(subjects.c.subject_id, subjects.c.state).order_by(subjects.c.subject_id)):
         state = next((state for state in ENDED if sealer.ended_mac(row.subject_id, state) in ended), None)

@@ -1,7 +1,7 @@
 """Bringing a home to this version: its schema, its key check, and the seal over all of its rows.
 
-A home from before there was a seal is sealed as it is, once, which is a row of the audit chain. From then on the schema
-is changed only where every row is the one that was written.
+The rows of a home without a seal are sealed once as they are, which the audit chain records. From then on the schema
+changes only if every row is as it was written.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pipelines.home.sealing import Sealer
 from pipelines.home.state_seal import StateSeal, require_not_older
 
 SEALED: Final = "state.seal"
-"""The audit row that says that everything was sealed as it was found."""
+"""The action of the audit row which says that everything was sealed as it was found."""
 
 
 def upgrade(database: Database, sealer: Sealer, seal: StateSeal, *, now: datetime) -> None:
-    """Do whatever of it is not done yet. Safe to repeat, and to be killed anywhere."""
+    """Bring schema, key check and seal up to date. Safe to repeat, and to be killed anywhere."""
     revision = database.revision()
     if not _is_due(database, seal, revision):
         return
@@ -51,7 +51,7 @@ def upgrade(database: Database, sealer: Sealer, seal: StateSeal, *, now: datetim
 
 def _is_due(database: Database, seal: StateSeal, revision: str | None) -> bool:
     """Whether schema or seal are not this version's. Raises :class:`CorruptionError` where nothing may be changed."""
-    known = seal.witness.read()  # before the database is
+    known = seal.witness.read()  # read before the database
     if revision is None:
         if known and known.counter:
             require_not_older(seal.witness.path, known, None)

@@ -1,4 +1,4 @@
-"""What is remembered outside of the database: how far it had come, and whose opt-out had ended how.
+"""The witness, outside of the database: how far the database had come, and whose opt-out had ended how.
 
 Two small files under a MAC, in the home folder or wherever ``database.witness`` says. The *witness* has the counter of
 the newest transaction that it knows of; the *ended* file beside it has a MAC for each (subject, state) that ended, from
@@ -50,7 +50,8 @@ class Witness:
         self._before_rename = before_rename
 
     def read(self) -> Known | None:
-        """What is remembered; None without a file. Raises :class:`CorruptionError` for one that was altered."""
+        """Return what the witness remembers, None without a file. Raises :class:`CorruptionError` for an altered
+        one."""
         values = self._read(self.path)
         if values is None:
             return None
@@ -60,7 +61,7 @@ class Witness:
         return known
 
     def read_ended(self) -> frozenset[str]:
-        """The MACs of all (subject, state) that ended."""
+        """Return the MAC of each (subject, state) that ended."""
         values = self._read(self._ended_path)
         return frozenset(values["ended"] if values else ())
 
@@ -73,7 +74,7 @@ class Witness:
     def advance(self, known: Known, *, ended: Collection[str] = (), anew: bool = False) -> None:
         """Remember ``known`` unless something newer is remembered, and ``ended`` in any case.
 
-        ``anew``: whatever is there, or is not; otherwise a missing file is a :class:`CorruptionError`.
+        ``anew``: replace whatever is there, or is missing; otherwise a missing file is a :class:`CorruptionError`.
         """
         with self._locked():
             old = None if anew else self.read()

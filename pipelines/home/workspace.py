@@ -20,7 +20,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
-from embeddings.models.weights import find_pack, model_id
+from embeddings.models.packs import find_pack
+from embeddings.models.second_weights import DLIB, OFF, network_id
+from embeddings.models.weights import model_id
 from embeddings.settings import ImageLimits
 from indexes.thresholds import Thresholds
 from pipelines.database import Database, get_state
@@ -29,7 +31,7 @@ from pipelines.home.attempts import WATCHDOG
 from pipelines.home.calibration_cover import Cover, count_templates, cover_of, stricter
 from pipelines.home.calibrations import Calibration, accepted_templates, calibration_in_force
 from pipelines.home.clock import WatchedClock, believed
-from pipelines.home.engine import Engine, open_engine
+from pipelines.home.engine import Engine, LocalEngine
 from pipelines.home.failpoints import Failpoints
 from pipelines.home.recent import RecentContents
 from pipelines.home.sealing import Sealer, load_master_key
@@ -42,6 +44,7 @@ from pipelines.settings.environment import Environment
 from pipelines.text.private import require_private
 
 if TYPE_CHECKING:
+    from embeddings.faces.second import SecondNetwork
     from embeddings.models.load import FaceModels
     from indexes.corpus import Corpus
     from indexes.gallery import Gallery
@@ -126,7 +129,7 @@ class Workspace:
     def models(self) -> FaceModels:
         """Detector and recogniser, loaded on first use. Raises :class:`WeightsError` before terms are accepted."""
         from embeddings.models.load import load_models
-        from pipelines.home.licences import require_accepted  # it works on workspaces
+        from pipelines.home.licences import require_accepted
 
         with self.database.read() as connection:
             require_accepted(connection, find_pack(self.config.embedding.pack))
@@ -144,6 +147,35 @@ class Workspace:
             return self.models.model_id
         return model_id(find_pack(self.config.embedding.pack), self.config.embedding.faces())
 
+    @property
+    def second_network_name(self) -> str:
+        """The configured second network; ``off``: none. Raises ``ConfigError`` where it is the first one again."""
+        name = self.config.second_opinion
+        if name != OFF and name != DLIB:
+            own, other = find_pack(self.config.embedding.pack), find_pack(name)
+            if own.recognizer.sha256 == other.recognizer.sha256:
+                raise ConfigError(f"second_opinion: {name} recognises by the network that is in force already")
+            return other.name
+        return name
+
+    @property
+    def second_network_id(self) -> str | None:
+        """The id of the second network; None: there is none. Loads nothing."""
+        name = self.second_network_name
+        return None if name == OFF else network_id(self.config.second_opinion)
+
+    @cached_property
+    def second_network(self) -> SecondNetwork:
+        """The second network, loaded on first use. Raises :class:`WeightsError` without its weights or its terms."""
+        from embeddings.faces.second import load_second
+        from pipelines.home.licences import require_accepted  # it works on workspaces
+
+        name = self.config.second_opinion
+        if name != DLIB:
+            with self.database.read() as connection:
+                require_accepted(connection, find_pack(name))
+        return load_second(name, cache_dir=self.home / "models", runtime=self.config.embedding.runtime_settings())
+
     @cached_property
     def content_models(self) -> ContentModels:
         """The rater and the CLIP encoder, each loaded on first use."""
@@ -160,8 +192,12 @@ class Workspace:
 
     @cached_property
     def engine(self) -> Engine:
-        """Where batches and shards are worked on. Raises :class:`NotReadyError` when Ray cannot be had."""
-        return open_engine(self.config, self.environment)
+        """The engine that batches and shards run on. Raises :class:`NotReadyError` when Ray cannot be had."""
+        if self.config.engine == "local":
+            return LocalEngine()
+        from pipelines.home.ray_engine import RayEngine  # an extra: imported only where it was chosen
+
+        return RayEngine(self.config.ray, self.environment)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -199,7 +235,7 @@ class Workspace:
         return pooled or replace(single, source=f"as for one face, pools are not calibrated: {single.source}")
 
     def cover_at(self, connection: Connection, calibration: Calibration) -> Cover:
-        """The gallery as a transaction sees it, beside a calibration as it is in force or would be."""
+        """Compare the gallery that a transaction sees with a calibration, in force or not."""
         in_force = calibration_in_force(connection, self.sealer, model_id=self.model_id)
         same = in_force is not None and in_force.calibration_id == calibration.calibration_id
         return cover_of(
@@ -211,7 +247,7 @@ class Workspace:
 
     @property
     def pack_name(self) -> str:
-        """The configured pack, as thresholds are keyed."""
+        """The name of the configured pack, by which thresholds are stored."""
         return find_pack(self.config.embedding.pack).name
 
     def thresholds_of(self, connection: Connection, model_id: str) -> Thresholds | None:
@@ -226,7 +262,7 @@ class Workspace:
     @property
     def limits(self) -> ImageLimits:
         """What the decoder accepts."""
-        return self.config.images.limits()
+        return self.config.images
 
     def close(self) -> None:
         """Close the database connections, and release models and engine if they were used."""
@@ -265,7 +301,7 @@ def open_workspace(environment: Environment, *, now: Callable[[], datetime] = ut
 
 @contextmanager
 def open_unchecked(environment: Environment, *, now: Callable[[], datetime] = utc_now) -> Iterator[Workspace]:
-    """An existing home of any age, under the right key; what is written to it is not sealed. Closed after an error."""
+    """Open an existing home of any age under the right key; writes to it are not sealed. Closed after an error."""
     if not environment.home.is_dir():
         raise NotReadyError(f"{environment.home} does not exist: run `likeness init` first")
     with _connected(environment, now=now, create=False) as workspace:
@@ -274,7 +310,7 @@ def open_unchecked(environment: Environment, *, now: Callable[[], datetime] = ut
 
 @contextmanager
 def _connected(environment: Environment, *, now: Callable[[], datetime], create: bool) -> Iterator[Workspace]:
-    """The workspace with its own key, before anything is asked of its state. Closed after an error."""
+    """Connect a workspace under the right key, before its state is checked. Closed after an error."""
     require_private(environment.home, group=environment.group_access)
     config = load_config(environment)
     database = _open_database(environment.home, config, create=create)
@@ -304,7 +340,7 @@ def _open_database(home: Path, config: Config, *, create: bool) -> Database:
 
 
 def _sealed(workspace: Workspace) -> Workspace:
-    """The workspace with a database that is the newest there was, and whose writes are sealed from here on."""
+    """Require the workspace's database to be the newest there was, and seal its writes from here on."""
     workspace.seal.require_newest(workspace.database)
     workspace.database.seal = workspace.seal
     return workspace

@@ -1,1 +1,1 @@
-"""Items as they come in: the ledger, listings, fetching, model files, texts, and what is tried again."""
+"""Intake of items: the ledger, listings, fetching, model files, texts, and retries."""

@@ -1,4 +1,4 @@
-"""Fetching: ledger rows -> content in memory, a batch at a time, an item's failure its own.
+"""Fetching: from ledger rows to content in memory, a batch at a time; a failure affects its item alone.
 
 Knows sources and sealed records; must not know models or what a shard is.
 """
@@ -17,7 +17,7 @@ from embeddings.faults import guarded
 from embeddings.types import Content
 from pipelines.home.workspace import Workspace
 from pipelines.intake.model_files import known_file
-from pipelines.intake.model_reading import Found, ModelFile, read_again, read_bytes, read_model
+from pipelines.intake.model_reading import FoundContent, ReadModel, read_again, read_bytes, read_model
 from pipelines.intake.texts import texts_of
 from pipelines.policy import BOUNTIES
 from pipelines.sources import Item, ItemSource, open_source
@@ -32,20 +32,20 @@ class Fetched:
     content: Content | None
     problem: ItemError | None
     outdated: bool
-    """Has a result of earlier models, which stands if the content cannot be had now."""
-    model_file: ModelFile | None = None
+    """Whether earlier models gave a result, which stands if the content cannot be had now."""
+    model_file: ReadModel | None = None
     remote: bool = False
     """The content is behind a URL."""
     failed: int = 0
     """Tries in a row that gave nothing before this one."""
     before: str | None = None
-    """The digest of what it was at the try before."""
+    """Digest of the bytes of the try before."""
     text_alone: bool = False
     """A bounty without a picture, whose texts say what there is to compare."""
 
 
 class HasContent(Protocol):
-    """What one row became."""
+    """Anything that one row was fetched into."""
 
     @property
     def content(self) -> Content | None:
@@ -80,7 +80,7 @@ def fetch_until(
 
 
 def ahead(batches: Iterator[B]) -> Iterator[B]:
-    """``batches``, of which the next is being fetched while the caller works on one: two of them are in memory."""
+    """Yield ``batches``, fetching the next while the caller works on one: two of them are in memory."""
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
         coming = pool.submit(next, batches, None)
         while (batch := coming.result()) is not None:
@@ -91,22 +91,22 @@ def ahead(batches: Iterator[B]) -> Iterator[B]:
 def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) -> tuple[Item, ItemSource]:
     """The item in a row's sealed record, and its source, opened once per address in ``sources``.
 
-    Yesterday's manifest may have been rotated away: that costs no item that is behind a path or an URL of its own.
+    An item behind a path or URL of its own can be opened although its manifest is gone.
     """
     record = workspace.sealer.unseal_record(row.sealed_record, row.item_id)
     uri = record["source"]
     if uri not in sources:
-        settings = workspace.config.fetch.settings(workspace.config.exchange.head())
-        sources[uri] = open_source(uri, settings=settings, to_list=False)
+        config = workspace.config
+        sources[uri] = open_source(uri, settings=config.fetch, head=config.exchange, to_list=False)
     return Item.from_record(record["item"]), sources[uri]
 
 
 def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> Fetched:
-    """The item's content, or what is wrong with it. ``row.content_sha256``: what it was before, or None.
+    """Fetch the item's content, or say what is wrong with it. ``row.content_sha256``: the content before, or None.
 
     ``row.attempts``: tries in a row that gave nothing.
     """
-    had, problem = Found(None), None
+    had, problem = FoundContent(None), None
     try:
         had = found(workspace, opened, known=row.content_sha256)
     except ItemError as error:
@@ -131,20 +131,20 @@ def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) 
 
 
 def is_text_alone(item: Item, problem: ItemError | None) -> bool:
-    """Whether an item is a bounty with nothing but texts: that it has no content is then no fault of anybody's."""
+    """Whether an item is a bounty with nothing but texts, so that missing content is no fault."""
     without = problem is not None and problem.status == UnscannableError("no_content").status
     return without and item.kind in BOUNTIES and bool(texts_of(item))
 
 
 def refused(workspace: Workspace, row: Any, problem: ItemError) -> Fetched:
-    """The item of a row as for :func:`fetch_item`, whose content nobody asks for now, because of ``problem``."""
+    """Return what :func:`fetch_item` would for a row whose content is not asked for, because of ``problem``."""
     remote = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"]).remote
     known = (row.item_id, row.source_digest, None, problem)
     return Fetched(*known, outdated=False, remote=remote, failed=row.attempts, before=row.content_sha256)
 
 
-def found(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:
-    """:func:`find_content`, of which any exception but those of the database is the item's (:mod:`embeddings.faults`).
+def found(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> FoundContent:
+    """Call :func:`find_content`; any exception but the database's becomes the item's fault (:mod:`embeddings.faults`).
 
     What the system raises is tried again: it may be short of files or of memory for a while.
     """
@@ -154,9 +154,9 @@ def found(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str |
         raise FetchError("unreadable", type(error).__name__) from error
 
 
-def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> Found:
-    """What an item's bytes are. ``known``: the content that it is thought to be, if any; of a model file that is still
-    the same only the header is read then.
+def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known: str | None) -> FoundContent:
+    """Read an item's bytes and tell what they are. ``known``: digest of the content expected, if any; of a model file
+    that is still the same, only the header is read.
 
     Raises :class:`ItemError`.
     """
@@ -168,7 +168,7 @@ def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known
     config, max_bytes = workspace.config.model_files, workspace.limits.max_bytes
     if item.kind != "model":
         data = source.fetch(item, max_bytes=max_bytes)
-        if not data and item.kind in BOUNTIES and not item.remote:  # from a server it is a fault that may pass
+        if not data and item.kind in BOUNTIES and not item.remote:  # from a server, emptiness may pass
             raise UnscannableError("no_content", "nothing but text")
         return read_bytes(data, config=config)
     if known is not None:

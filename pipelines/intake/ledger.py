@@ -28,7 +28,7 @@ SCANNER_FAULTS: Final = tuple(f"unscannable:{reason}" for reason in SCANNER_REAS
 """Statuses that say more of the scanner than of the item: other models scan it again, and nobody inherits them."""
 
 Work = Literal["new", "outdated", "all"]
-"""Which items a scan takes: those without a result, those whose result is of other models (a backfill's), or both."""
+"""Which items a scan takes: those without a result, those with a result of other models (a backfill), or both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ def source_id(uri: str) -> str:
 def unscanned(
     scope: Scope, *, model_id: str, retry: sa.ColumnElement[bool], work: Work = "all"
 ) -> sa.ColumnElement[bool]:
-    """Condition on ``items``: has to be fetched and embedded, for lack of a result or of one by ``model_id`` (I4).
+    """Condition on ``items``: has to be fetched and embedded, because it has no result, or none by ``model_id`` (I4).
 
-    ``retry``: the condition under which what gave nothing is tried again.
+    ``retry``: the condition under which an item whose last try gave nothing is tried again.
     """
     waiting = sa.and_(items.c.status == "pending", items.c.shard_id.is_(None))
     other_model = sa.and_(items.c.model_id != model_id, _may_be_scanned())
@@ -74,7 +74,8 @@ def unscanned(
 
 
 def outdated(*, model_id: str) -> sa.ColumnElement[bool]:
-    """Condition on ``items``: has a result, of other models than ``model_id``. It stands until there is a new one."""
+    """Condition on ``items``: has a result, of other models than ``model_id``, which stands until there is a new
+    one."""
     return sa.and_(items.c.model_id != model_id, items.c.content_sha256.is_not(None), _may_be_scanned())
 
 
@@ -84,7 +85,7 @@ def _may_be_scanned() -> sa.ColumnElement[bool]:
 
 
 def status_after_scan(model_id: str) -> sa.ColumnElement[str]:
-    """The new status; but the same content embedded by new models stays ``hit``, and ``clean`` until it is compared."""
+    """Return the status after a scan. The same content embedded by new models stays ``hit`` or ``clean`` meanwhile."""
     new: sa.ColumnElement[str] = sa.bindparam("new_status", type_=sa.String)
     content = sa.bindparam("new_content_sha256", type_=sa.String)
     again = sa.and_(items.c.model_id != model_id, items.c.content_sha256 == content)
@@ -105,21 +106,21 @@ def count_outdated(connection: Connection, scope: Scope, *, model_id: str) -> in
 
 
 def count_unsettled(connection: Connection, scope: Scope) -> int:
-    """Live items in scope that gave nothing so far and are going to be tried again."""
+    """Count live items in scope whose tries gave nothing so far and that will be tried again."""
     query = sa.select(sa.func.count()).select_from(items).where(*scope.where(), items.c.retry_at.is_not(None))
     return int(connection.execute(query).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Live items, and of these the ones that should have been readable and were not, by reason."""
+class UnreadableCounts:
+    """A number of live items, and how many of these should have been readable and were not, by reason."""
 
     items: int
     unreadable: int
     reasons: dict[str, int]
 
 
-def count_unreadable(connection: Connection, scope: Scope) -> Unreadable:
+def count_unreadable(connection: Connection, scope: Scope) -> UnreadableCounts:
     """Count what could not be read, without what has no content, and without known formats that are never read."""
     columns = (items.c.status, items.c.format, sa.func.count())
     query = sa.select(*columns).where(*scope.where()).group_by(items.c.status, items.c.format)
@@ -130,7 +131,7 @@ def count_unreadable(connection: Connection, scope: Scope) -> Unreadable:
         never = reason == "no_content" or (reason == "format" and kind is not None)
         reasons[reason] += 0 if family != "unscannable" or never else int(count)
     found = {reason: count for reason, count in sorted(reasons.items()) if count}
-    return Unreadable(items=int(total), unreadable=sum(found.values()), reasons=found)
+    return UnreadableCounts(items=int(total), unreadable=sum(found.values()), reasons=found)
 
 
 def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:
@@ -140,18 +141,18 @@ def count_statuses(connection: Connection, scope: Scope) -> dict[str, int]:
 
 
 def scanner_faults(statuses: Mapping[str, int]) -> int:
-    """How many of these items are unscannable by a fault that may be the scanner's: somebody should look."""
+    """Count the items that are unscannable by a fault that may be the scanner's."""
     return sum(statuses.get(status, 0) for status in SCANNER_FAULTS)
 
 
 def judge_anew(tx: Connection, contents: Collection[str]) -> None:
-    """What these contents are rated has changed: the hits of items that have them are weighed again."""
+    """Have the hits of items with these contents judged again, because the contents' ratings have changed."""
     having = sa.select(items.c.item_id).where(items.c.content_sha256.in_(contents), items.c.status == "hit")
     tx.execute(sa.update(hits).where(hits.c.item_id.in_(having)).values(judged_at=None))
 
 
 def item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, digest: str) -> dict[str, Any]:
-    """What a listing says about an item."""
+    """Return the columns of ``items`` that follow from a listed item."""
     return {
         "kind": item.kind,
         "parent_model": item.parent_model,
@@ -170,16 +171,16 @@ def item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, diges
 
 
 def text_digest(sealer: Sealer, item: Item) -> str | None:
-    """Changes with the texts that a name may stand in; a MAC, because short texts could be guessed from a digest."""
+    """Return a MAC of the item's texts, which a change of them changes; short texts could be guessed from a digest."""
     texts = [item.title, item.prompt, item.tags, item.trigger_words]
     return sealer.text_mac(json.dumps(texts)) if any(texts) else None
 
 
 def unscanned_values() -> dict[str, Any]:
-    """The state of an item whose content has to be looked at."""
+    """Return the columns of an item whose content has to be scanned."""
     return {"status": "pending", "content_sha256": None, "shard_id": None, "model_id": None, "faces": None}
 
 
 def digest_of(values: object) -> str:
-    """Changes whenever any of ``values`` changes."""
+    """Return a digest that changes whenever any of ``values`` changes."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

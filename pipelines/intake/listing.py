@@ -1,10 +1,9 @@
-"""Enters what a source lists into the ledger: the newest that is known of each item, whatever order listings come in.
+"""Enters what a source lists into the ledger: the newest known state of each item, in whatever order listings come.
 
-A listing may be older than what is known already: yesterday's export listed again, a folder put back from a backup. So
-each row is weighed against the ledger (:func:`weigh`) by what it says of its own age, ``updated_at`` and the listing's
-``generation``. Where neither tells, a deletion stands until a row undoes it by name, and a state that was left behind
-comes back only where that loses no hit. What is passed over is counted, and changes nothing. docs/sources.md has the
-rules as a table.
+A listing may be older than the ledger: yesterday's export listed again, a folder put back from a backup. So each row is
+compared with the ledger (:func:`weigh`) by the age that it states, ``updated_at`` and the listing's ``generation``.
+Where neither tells, a deletion stands until a row undoes it by name, and an earlier state comes back only where no hit
+is lost by it. Rows passed over are counted and change nothing. docs/sources.md has the rules as a table.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from pipelines.sources.rows import BROKEN
 from pipelines.takedown.outbox import cancel_unsent
 
 PassedOver = Literal["older", "deletion_stands", "repeated"]
-"""Why a row changes nothing: it is older than what is known; it does not say that it undoes a deletion; it is a state
-that the item has left behind, and nothing says that it came back."""
+"""Why a row changes nothing: it is older than the ledger; it does not say that it undoes a deletion; or it is an
+earlier state of the item, and nothing says that the state came back."""
 _IN_PART: Final = frozenset({BROKEN, "object"})
-"""Among the bad fields: there may have been more of the row, or of the side-car."""
+"""Bad fields which mean that more of the row, or of the side-car, may be missing."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KNOWN: Final = [
     items.c[name]
@@ -44,11 +43,10 @@ _KNOWN: Final = [
 
 @dataclass(frozen=True, slots=True)
 class ListedCounts:
-    """What listing a source changed, what it passed over, and what of it could not be read.
+    """How many rows listing a source entered, passed over, and could not read.
 
     ``older``, ``deletion_stands``, ``repeated``: rows passed over (:data:`PassedOver`). ``undated``: rows that are no
-    deletions and have no date that can be read. ``bad_rows``: rows with a field that could not be read; ``bad_fields``:
-    how many by field.
+    deletions and have no readable date. ``bad_rows``: rows with an unreadable field; ``bad_fields``: how many by field.
     """
 
     listed: int = 0
@@ -92,10 +90,9 @@ def record_listing(
 ) -> ListedCounts:
     """Enter listed items: new ones as ``pending``, changed ones back to ``pending``, deleted ones as not live.
 
-    ``again``: this very listing was entered before, so that a state the item has left behind is no news in it. A path
-    is an id only within its folder: where another source has the same one already, the item is entered as
-    ``<path>@<source id>``. Takedowns that were asked for because of content that is gone, and were never sent, are
-    cancelled.
+    ``again``: the same listing was entered before, so that an earlier state of an item is no news in it. A path is an
+    id only within its folder: where another source has it already, the item is entered as ``<path>@<source id>``.
+    Takedowns of content that is gone are cancelled if they were never sent.
     """
     counts = _count_reading(listed)
     for named in _rounds(_named(tx, listed, source_uri)):
@@ -104,10 +101,10 @@ def record_listing(
 
 
 def weigh(item: Item, known: Any, *, left_behind: bool, again: bool) -> PassedOver | None:
-    """Why a listed item that differs from its ledger row changes nothing; None if it is to be entered.
+    """Return why a listed item that differs from its ledger row changes nothing; None if it is to be entered.
 
-    ``left_behind``: the item was in this very state before. Where time tells, time alone counts: older by
-    ``updated_at`` or ``generation`` is older, newer is newer.
+    ``left_behind``: the item was in the listed state before. Where ``updated_at`` or ``generation`` tells which is
+    newer, it alone decides.
     """
     told = item.listed
     by_time, by_generation = _ages(told, known)
@@ -116,17 +113,17 @@ def weigh(item: Item, known: Any, *, left_behind: bool, again: bool) -> PassedOv
     if item.deleted:
         return None
     if not known.live:
-        # A list that was there before its deletion, with the same time on both, undoes nothing.
+        # A row with the very time of the deletion may be from before it, and undoes nothing.
         undone = told.undeleted and not (by_time == 0 and left_behind and again)
         return None if undone or _is_after_deletion(told, known, by_time, by_generation) else "deletion_stands"
     if 1 in (by_time, by_generation) or not left_behind:
         return None
-    # Nobody can tell whether it came back. What is known to show somebody, or may, is not given up for that.
+    # Nobody can tell whether the earlier state came back, and a state that shows somebody, or may, is not given up.
     return "repeated" if again or known.status in ("hit", "pending") else None
 
 
 def _is_after_deletion(told: Listed, known: Any, by_time: int | None, by_generation: int | None) -> bool:
-    """Whether a live row is newer than the deletion. One without a time is as old as its listing at most."""
+    """Whether a live row is newer than the deletion. A row without a time is no newer than its listing."""
     if by_generation == 1 or (known.deleted_at is None and by_time == 1):
         return True
     moment = told.updated_at or (_EPOCH + timedelta(microseconds=told.generation) if told.generation else None)
@@ -134,7 +131,8 @@ def _is_after_deletion(told: Listed, known: Any, by_time: int | None, by_generat
 
 
 def _ages(told: Listed, known: Any) -> tuple[int | None, int | None]:
-    """Whether a row is older, newer or neither by ``updated_at``, and by ``generation``: -1, 1, 0; None: not known."""
+    """Compare a row with the ledger by ``updated_at`` and by ``generation``: -1 older, 1 newer, 0 equal, None
+    unknown."""
     return _compare(told.updated_at, known.updated_at), _compare(told.generation, known.generation)
 
 
@@ -155,7 +153,7 @@ def _count_reading(listed: Sequence[Item]) -> ListedCounts:
 
 
 def _named(tx: Connection, listed: Sequence[Item], source_uri: str) -> list[tuple[str, Item]]:
-    """Items with the id they have in the ledger."""
+    """Pair items with their ids in the ledger."""
     here = source_id(source_uri)
     paths = [item.item_id for item in listed if item.item_id == item.locator and source_uri.startswith("directory:")]
     elsewhere = set(
@@ -165,7 +163,7 @@ def _named(tx: Connection, listed: Sequence[Item], source_uri: str) -> list[tupl
 
 
 def _rounds(named: Sequence[tuple[str, Item]]) -> list[dict[str, Item]]:
-    """The same in order, in parts of which each has an id once."""
+    """Split named items, in order, into parts in which no id occurs twice."""
     rounds: list[dict[str, Item]] = []
     times: dict[str, int] = {}
     for item_id, item in named:
@@ -191,7 +189,7 @@ class _Entry:
         """By newest age that is known: items listed as they are known to be."""
 
     def enter(self, named: Mapping[str, Item]) -> ListedCounts:
-        """Enter them, and count what that changed and what was passed over."""
+        """Enter items by id, and count what that changed and what was passed over."""
         found = self._tx.execute(sa.select(*_KNOWN).where(items.c.item_id.in_(list(named))))
         rows = {row.item_id: row for row in found}
         digests = {item_id: _digest(item) for item_id, item in named.items()}
@@ -224,7 +222,7 @@ class _Entry:
         _judge_models_anew(self._tx, self._models)
 
     def _confirm(self, item_id: str, item: Item, digest: str, row: Any) -> None:
-        """What is listed is what is known: it may be of a newer listing, or of another source."""
+        """Note an item listed as it is known, perhaps by a newer listing or another source."""
         if -1 in _ages(item.listed, row):
             return
         if row.source_id != self._source_id:
@@ -233,7 +231,7 @@ class _Entry:
             self._confirmed.setdefault(marks, []).append(item_id)
 
     def _left_behind(self, item_ids: Sequence[str]) -> dict[str, frozenset[str]]:
-        """Item -> the digests of states that it was in before."""
+        """Return, by item, the digests of the states that it was in before."""
         found: dict[str, set[str]] = {}
         for part in parts(item_ids):
             query = sa.select(superseded.c.item_id, superseded.c.source_digest).where(superseded.c.item_id.in_(part))
@@ -249,7 +247,7 @@ class _Entry:
         values["deleted_at"] = now if item.deleted and told.updated_at is None else None
         self._counts.update({"new": 1, "deleted": int(item.deleted)})
         if item.kind != "image":
-            self._models.add(item_id)  # only now is it known whose model it is
+            self._models.add(item_id)  # the model's uploader was unknown until now
         self._tx.execute(
             sa.insert(items).values(
                 item_id=item_id, attempts=0, first_seen=now, live_since=now, **values, **unscanned_values()
@@ -267,21 +265,21 @@ class _Entry:
         values = item_values(self._sealer, dated, item_id, self._source_uri, digest)
         values["updated_at"], values["generation"] = _marks(item.listed, row)
         if item.deleted and row.live:
-            # Newer than a deletion without a time is what is newer than its listing.
+            # A row is newer than a deletion without a time if it is newer than the deletion's listing.
             values["deleted_at"] = now if item.listed.updated_at is None else None
             values["generation"] = item.listed.generation
         elif not (item.deleted or row.live):
             values["deleted_at"], values["live_since"] = None, now
         changed = values["content_digest"] != row.content_digest or self._is_elsewhere(item_id, item, row)
         if changed or item.deleted != (not row.live):
-            # What was changed gets all its attempts again: earlier ones were at something else.
+            # A changed item gets all its attempts again: earlier ones were at other content.
             values = values | unscanned_values() | {"attempts": 0, "retry_at": None}
             cancel_unsent(tx, item_id=item_id, now=now)
         tx.execute(sa.update(items).where(items.c.item_id == item_id).values(**values))
         tx.execute(sa.update(hits).where(hits.c.item_id == item_id).values(judged_at=None))
 
     def _is_elsewhere(self, item_id: str, item: Item, row: Any) -> bool:
-        """Whether the same relative path leads to another folder's file, of which nothing tells that it is the same."""
+        """Whether the same relative path leads to a file in another folder, which nothing shows to be the same item."""
         if row.source_id == self._source_id or item.revision is not None or not item.has_content:
             return False
         if item.remote or item.locator.startswith("/"):
@@ -289,12 +287,12 @@ class _Entry:
         return _folder(self._known(item_id)["source"]) != _folder(self._source_uri)
 
     def _known(self, item_id: str) -> dict[str, Any]:
-        """The item's record as it is."""
+        """Open the item's stored record."""
         sealed = self._tx.execute(sa.select(items.c.sealed_record).where(items.c.item_id == item_id)).scalar_one()
         return self._sealer.unseal_record(sealed, item_id)
 
     def _filled(self, item_id: str, item: Item) -> Item:
-        """The item with what was known before in place of fields that cannot be read this time."""
+        """Fill fields that could not be read this time with what was known before."""
         if not item.listed.bad:
             return item
         record = self._known(item_id)
@@ -318,20 +316,20 @@ def _folder(uri: str) -> str:
 
 
 def _digest(item: Item) -> str:
-    """Changes with whatever is listed of an item. A makeshift date is nothing that is listed."""
+    """Return a digest of all that is listed of an item; a date that stands in for a missing one is left out."""
     return digest_of(item.to_record() | ({} if item.listed.dated else {"received_at": None}))
 
 
 def _marks(told: Listed, row: Any) -> tuple[datetime | None, int | None]:
-    """The newest ``updated_at`` and ``generation`` that are known of an item."""
+    """Return the newest known ``updated_at`` and ``generation`` of an item."""
     times = [moment for moment in (told.updated_at, row.updated_at) if moment is not None]
     numbers = [number for number in (told.generation, row.generation) if number is not None]
     return max(times, default=None), max(numbers, default=None)
 
 
 def _judge_models_anew(tx: Connection, models: Collection[str]) -> None:
-    """Something of these models has gone or changed: the rest is another share of them, and lost what it was
-    corroborated by, or gained an owner. It is weighed again."""
+    """Have the hits of these models judged again, because one of their items has gone or changed: shares and
+    corroboration of the others are different, and perhaps the known owner."""
     of_models = sa.or_(items.c.parent_model.in_(models), items.c.item_id.in_(models))
     rest = sa.select(items.c.item_id).where(of_models, items.c.live)
     again = sa.and_(hits.c.item_id.in_(rest), hits.c.judged_at.is_not(None))

@@ -1,7 +1,7 @@
 """The table of model files: what their headers say, kept once per content, sealed like an item's own texts.
 
-A row is written in the transaction that enters what a scan made of the item (I6), and goes when no live item has the
-content any more. Knows no formats; :mod:`pipelines.intake.model_reading` does.
+A row is written in the transaction that enters the scan's result for the item (I6), and deleted when no live item has
+the content any more. Knows no formats; :mod:`pipelines.intake.model_reading` does.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.headers.evidence import HeaderText
-from pipelines.database.evidence import model_files
 from pipelines.database.parts import parts
-from pipelines.database.tables import items
+from pipelines.database.tables import items, model_files
 from pipelines.home.sealing import Sealer
-from pipelines.intake.model_reading import READ, KnownFile, ModelFile
+from pipelines.intake.model_reading import READ, KnownFile, ReadModel
 
 __all__ = ["HeaderText", "enter_model_files", "forget_model_files", "header_texts", "known_file"]
 
 
-def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ModelFile], *, now: datetime) -> None:
-    """Write what was read of these files; the latest reading of a content counts, but one of the header alone."""
+def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ReadModel], *, now: datetime) -> None:
+    """Write what was read of these files. The latest reading of a content counts, unless it was of the header alone."""
     rows = {file.identity.hex(): _row(sealer, file, now) for file in files if not file.again}
     if rows:
         tx.execute(sa.delete(model_files).where(model_files.c.content_sha256.in_(list(rows))))
@@ -46,7 +45,7 @@ def header_texts(
 
 
 def known_file(connection: Connection, sealer: Sealer, content_sha256: str) -> KnownFile | None:
-    """How to know this content again by its header; None if it is no model file with a header."""
+    """Return what recognises this content by its header; None if it is no model file with a header."""
     query = sa.select(model_files.c.sealed_header).where(
         model_files.c.content_sha256 == content_sha256, model_files.c.status == READ
     )
@@ -68,7 +67,7 @@ def forget_model_files(tx: Connection) -> int:
     return tx.execute(sa.delete(model_files).where(~alive)).rowcount
 
 
-def _row(sealer: Sealer, file: ModelFile, now: datetime) -> dict[str, object]:
+def _row(sealer: Sealer, file: ReadModel, now: datetime) -> dict[str, object]:
     content_sha256, sealed = file.identity.hex(), None
     if file.header_sha256 is not None:
         texts = [[one.place, one.text] for one in file.texts]

@@ -1,9 +1,9 @@
 """When a try that gave nothing is repeated, and when its status is settled.
 
-A fault that passes must not become a status that stays. What a server sent may be a login page, a cut body or an error
-for an hour or a day, so an item behind a URL is asked for again whether its bytes could not be had or could not be
-read. Tries are spaced by time and not counted alone: between two of them lies at least the difference of two entries
-of ``sweep.retry_hours``, however many runs there are meanwhile. docs/retries.md has the table of reasons.
+A passing fault must not become a lasting status. A server may send a login page, a cut body or an error for an hour or
+a day, so an item behind a URL is tried again both when its bytes could not be had and when they could not be read. Two
+tries are at least the difference of two entries of ``sweep.retry_hours`` apart, however many runs there are meanwhile.
+docs/retries.md has the table of reasons.
 
 The reasons fall into four kinds:
 
@@ -36,24 +36,24 @@ _REASON: Final = re.compile(r"((unscannable|fetch_failed):)?[a-z_]{1,32}")
 OPERATORS_REASONS: Final = ("host_not_allowed", "address_not_allowed")
 """Fetches that fail until a setting is changed: they use up no try, so that the change brings the items in."""
 LISTED_REASONS: Final = ("bad_url", "row_invalid", "no_content")
-"""What the listing itself says; it is read anew by every sweep."""
+"""Reasons that the listing itself gives; every sweep reads it anew."""
 WHOLE_REASONS: Final = ("too_many_pixels", "too_much_memory", "too_complex", "thumbnail")
-"""What only a complete header can be refused for, so the same bytes twice are the file and no fault of the way here.
-Bytes that are cut or of no known format prove nothing by coming twice: a login page is the same for everybody."""
+"""Reasons that only a complete header gives, so that the same bytes twice are the file and no fault of the transfer.
+Cut bytes or an unknown format prove nothing by coming twice: a login page is always the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """Tries in a row that gave nothing, and when the next is due; None: there is none, the status is settled."""
+    """Tries in a row that gave nothing, and when the next is due; None: the status is settled, and no try follows."""
 
     failed: int
     again_at: datetime | None
 
 
 def after_try(status: str, *, failed: int, remote: bool, same_bytes: bool, now: datetime, config: SweepConfig) -> Tries:
-    """What follows from a try that ended in ``status``, after ``failed`` earlier ones in a row that gave nothing.
+    """Return the tries after one that ended in ``status``, ``failed`` earlier ones in a row having given nothing.
 
-    ``remote``: the content is behind a URL. ``same_bytes``: as at the try before.
+    ``remote``: the content is behind a URL. ``same_bytes``: the bytes were those of the try before.
     """
     family, _, reason = status.partition(":")
     if family not in FAMILIES:
@@ -71,9 +71,9 @@ def after_try(status: str, *, failed: int, remote: bool, same_bytes: bool, now: 
 
 
 def retry_is_due(column: sa.ColumnElement[Any], *, now: datetime, config: Config) -> sa.ColumnElement[bool]:
-    """Condition: the next try, at the time in ``column``, is due. A null is never due.
+    """Return the condition that the next try, at the time in ``column``, is due. A null is never due.
 
-    A time further ahead than any pause could be was written by a clock that was ahead, and is due as well.
+    A time further ahead than the longest pause was written by a clock that was ahead, and is due as well.
     """
     hours = (0.0, *config.sweep.retry_hours)
     longest = max(after - before for before, after in pairwise(hours))
@@ -84,10 +84,10 @@ def retry_is_due(column: sa.ColumnElement[Any], *, now: datetime, config: Config
 def ask_again(
     workspace: Workspace, conditions: Sequence[sa.ColumnElement[bool]], *, reason: str | None, actor: str
 ) -> int:
-    """Have every settled item that gave nothing tried again, from the first try on; how many. An audit row says so.
+    """Have settled items that gave nothing tried again, from the first try on; return how many. Adds an audit row.
 
-    ``conditions`` on ``items``: which. ``reason``: only those whose status gives it (``format``, or in full
-    ``unscannable:format``). Raises :class:`ConfigError` for what is no such word.
+    ``conditions`` on ``items`` choose the items. ``reason``: only those with this reason in their status (``format``,
+    or in full ``unscannable:format``). Raises :class:`ConfigError` for any other word.
     """
     if reason is not None and not _REASON.fullmatch(reason):
         raise ConfigError("a reason is a word that `likeness status` shows, such as format or fetch_failed:missing")

@@ -1,6 +1,6 @@
 """The texts of items in which a name may stand, by place: what the platform lists, and what a model file's header says.
 
-They are there, out of their sealed records, for as long as they are searched; nothing here is stored, logged or shown.
+Texts are opened from their sealed records only while they are searched; none is stored, logged or shown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pipelines.sources import Item
 
 
 def texts_of(item: Item) -> dict[str, str]:
-    """Place -> text of an item as listed. Tags are one text that no name goes across; places without one are left out.
+    """Return the listed texts of an item by place. No name goes across two tags; places without text are left out.
 
     The places are those that ``items.text_digest`` is made of.
     """
@@ -27,7 +27,7 @@ def texts_of(item: Item) -> dict[str, str]:
 
 
 def by_place(texts: Iterable[HeaderText]) -> Mapping[str, str]:
-    """Place -> its texts as one that no name goes across."""
+    """Join the texts of each place, so that no name goes across two of them."""
     places: dict[str, list[str]] = {}
     for one in texts:
         places.setdefault(one.place, []).append(one.text)

@@ -1,4 +1,4 @@
-"""The judging stage: hits that no verdict has weighed yet -> verdicts on items and models, and messages in the outbox.
+"""The judging stage: from hits without a verdict to verdicts on items and models, and messages in the outbox.
 
 ::
 
@@ -11,14 +11,13 @@ again for that subject, because a second picture can corroborate the first.
 
 from __future__ import annotations
 
-from pipelines.hits.counting import content_key, hits_in_force, live_hits, model_of_item, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, live_hits, model_of_item, verdict_of_hit
 from pipelines.judging.evidence import earlier_hits_count, unjudged_count
 from pipelines.judging.groups import JudgeCounts, judge_pending, judge_without, rejudge
 from pipelines.judging.messages import hit_rate
 
 __all__ = [
     "JudgeCounts",
-    "content_key",
     "earlier_hits_count",
     "hit_rate",
     "hits_in_force",

@@ -1,7 +1,7 @@
 """Circuit breakers: more automatic messages than the policy allows are held for a second pair of eyes.
 
-They protect creators from a poisoned registry entry and a platform from a broken model. When one trips, everything in
-its reach that has not left yet is held, what came before it as well. Somebody releases it, or withdraws the subject.
+They protect creators from a poisoned registry entry and a platform from a broken model. A breaker that trips holds
+every unsent message in its reach, earlier ones included, until a person releases them or withdraws the subject.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipelines.takedown.outbox import HELD, PENDING, WITHDRAWAL, WITHDRAWN
 
 
 def trip(tx: Connection, workspace: Workspace, *, run_began: datetime) -> int:
-    """Hold what is beyond a limit, after messages were written in the same transaction; how many are newly held."""
+    """Hold the messages beyond a limit, after messages were written in the same transaction; return how many."""
     limits = workspace.policy.settings.breakers
     since = workspace.now() - timedelta(hours=limits.hours)
     recent = sa.and_(
@@ -44,7 +44,7 @@ def trip(tx: Connection, workspace: Workspace, *, run_began: datetime) -> int:
 def _beyond(
     tx: Connection, word: str, who: sa.ColumnElement[str | None] | None, among: sa.ColumnElement[bool], *, limit: int
 ) -> Iterator[tuple[str, sa.ColumnElement[bool]]]:
-    """The reach of each breaker of one kind that has tripped."""
+    """Yield the reach of each breaker of one kind that has tripped: a word, and a condition on ``outbox``."""
     if limit == 0:
         return
     if who is None:

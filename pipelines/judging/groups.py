@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database import get_state, set_state
-from pipelines.database.evidence import model_verdicts
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, verdicts
+from pipelines.database.tables import hits, items, model_verdicts, verdicts
 from pipelines.hits.counting import KEY, model_of_item, verdict_of_hit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
@@ -30,7 +29,7 @@ from pipelines.judging.evidence import (
     most_mature,
     weighing,
 )
-from pipelines.judging.messages import Wanted, hand_back, is_discarded, send, stands, subjects_of_discarded
+from pipelines.judging.messages import hand_back, is_discarded, send, stands, subjects_of_discarded
 from pipelines.judging.request_progress import settle_requests
 from pipelines.judging.retractions import (
     clear_rejected,
@@ -41,14 +40,14 @@ from pipelines.judging.retractions import (
 )
 from pipelines.judging.withdrawn import Caused, caused_by_withdrawn, mark_lapsed, weighed_by, withdraw_uncalled
 from pipelines.policy import BOUNTIES, Evidence, Judgement, ModelJudgement, Witnessed, judge, judge_model
-from pipelines.takedown.outbox import BLOCK, TAKEDOWN
+from pipelines.takedown.outbox import BLOCK, TAKEDOWN, Wanted
 
 GROUPS_PER_TRANSACTION = 100
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeCounts:
-    """What one run of the stage did. ``takedowns``, ``blocks``: messages newly written; ``held``: by a breaker."""
+    """Counts of one run of the stage. ``takedowns``, ``blocks``: messages newly written; ``held``: by a breaker."""
 
     judged: int = 0
     takedowns: int = 0
@@ -71,14 +70,14 @@ class Judged:
 
     group: Group
     item_id: str
-    content_sha256: str
+    content_key: str
     hit_ids: tuple[str, ...]
     judgement: Judgement
 
     @property
     def key(self) -> dict[str, str]:
-        """What the verdict is about."""
-        values = (self.item_id, self.content_sha256, self.group.subject_id)
+        """The columns that name what the verdict is about."""
+        values = (self.item_id, self.content_key, self.group.subject_id)
         return dict(zip(KEY, values, strict=True))
 
     @property
@@ -119,13 +118,13 @@ def judge_pending(workspace: Workspace, *, progress: Progress = silent) -> Judge
 
 
 _UNDER_WAY: Final = "under way: "
-"""Stands before what hits are being weighed by, until every one of them was: cut off, it is begun again."""
+"""Prefix of the stored fact until every hit was weighed again; after an interruption weighing begins anew."""
 
 
 def _weigh_anew_by_other_settings(workspace: Workspace) -> tuple[str, bool]:
-    """When policy, thresholds or the settings of ratings have changed, every hit is to be weighed again, once.
+    """Have every hit judged again, once, when policy, thresholds or the settings of ratings have changed.
 
-    Returns what they are weighed by, and whether that is so.
+    Returns what hits are weighed by now, and whether it has changed.
     """
     from pipelines.hits.statuses import settle_statuses  # it asks which hits count
 
@@ -142,11 +141,11 @@ def _weigh_anew_by_other_settings(workspace: Workspace) -> tuple[str, bool]:
 
 
 def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str, str]]) -> JudgeCounts:
-    """Judge the groups of these (item, subject) pairs again, after a person has decided on all of them, in the
-    caller's transaction.
+    """Judge the groups of these (item, subject) pairs again in the caller's transaction, after a person decided on
+    them.
 
     Unlike :func:`judge_pending` this also takes back: an item whose evidence was rejected becomes ``clear``, and
-    messages that the remaining evidence does not carry for that are withdrawn.
+    messages that the remaining evidence does not support are withdrawn.
     """
     decided = _by_group(tx, pairs)
     began, counts = workspace.now(), JudgeCounts()
@@ -160,11 +159,10 @@ def rejudge(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str
 
 
 def judge_without(tx: Connection, workspace: Workspace, *, pairs: Collection[tuple[str, str]]) -> JudgeCounts:
-    """Judge the groups of these (item, subject) pairs again, because evidence of them was dropped, in the caller's
-    transaction.
+    """Judge the groups of these (item, subject) pairs again in the caller's transaction, after evidence was dropped.
 
-    Nobody has decided anything: what was sent stands, and what a machine wrote and has not sent falls with its
-    evidence. Where nothing is left there is no verdict either.
+    Because no person has decided, sent messages stand; unsent ones of a machine are withdrawn with their evidence, and
+    an item without any evidence loses its verdict.
     """
     began, counts = workspace.now(), JudgeCounts()
     groups = sorted(_by_group(tx, pairs), key=lambda one: one.order)
@@ -175,7 +173,7 @@ def judge_without(tx: Connection, workspace: Workspace, *, pairs: Collection[tup
 
 
 def _by_group(tx: Connection, pairs: Collection[tuple[str, str]]) -> dict[Group, set[tuple[str, str]]]:
-    """These (item, subject) pairs by the group that they are judged in."""
+    """Sort (item, subject) pairs by the group that they are judged in."""
     item_ids, found = sorted({item_id for item_id, _ in pairs}), dict[str, str | None]()
     query = sa.select(items.c.item_id, model_of_item().label("model"))
     for chosen in parts(item_ids):
@@ -189,7 +187,7 @@ def _by_group(tx: Connection, pairs: Collection[tuple[str, str]]) -> dict[Group,
 
 
 def _groups_to_judge(connection: Connection) -> list[Group]:
-    """Groups with a hit that no verdict has weighed, or only one about what the item was before its content came."""
+    """Return the groups with a hit that has no verdict, or only one on the item's text from before it had content."""
     unheard = ~sa.select(verdicts.c.rule).where(verdict_of_hit()).correlate(hits, items).exists()
     return groups_with(connection, sa.or_(hits.c.judged_at.is_(None), unheard))
 
@@ -203,8 +201,10 @@ def judge_groups(
     but_for: Collection[tuple[str, str]] = (),
     removed_too: bool = False,
 ) -> tuple[list[Judged], dict[Group, ModelJudgement]]:
-    """Judge whole groups, their evidence in one query, and write nothing. ``but_for`` and ``removed_too``: as in
-    :func:`evidence_of`."""
+    """Judge whole groups, with one query for their evidence, and write nothing.
+
+    ``but_for`` and ``removed_too`` are passed to :func:`evidence_of`.
+    """
     judged: list[Judged] = []
     models: dict[Group, ModelJudgement] = {}
     members = members_of(tx, groups, workspace, by.policy)
@@ -229,13 +229,13 @@ def judge_groups(
                 calibration_id=by.thresholds.calibration_id,
             )
             hit_ids = tuple(hit.hit_id for hit in own)
-            one = Judged(group, item_id, own[0].content_sha256, hit_ids, judgement)
+            one = Judged(group, item_id, own[0].content_key, hit_ids, judgement)
             judged.append(_for_people(tx, one) if group.subject_id in of_discarded else one)
     return judged, models
 
 
 def _for_people(tx: Connection, one: Judged) -> Judged:
-    """The same, but for review if it would take down by machine what somebody decided not to have taken down so."""
+    """Turn an automatic takedown into a review, where a person decided that no machine shall take the item down."""
     said = one.judgement
     if said.verdict != "takedown" or said.decided_by == "human" or not is_discarded(tx, TAKEDOWN, one.key):
         return one
@@ -269,10 +269,11 @@ def _judge_groups(
     decided: Collection[tuple[str, str]] = (),
     caused: Sequence[Caused] = (),
 ) -> JudgeCounts:
-    """Judge, store and send. What was sent is not undone because what corroborated it has gone.
+    """Judge groups, store the verdicts and write the messages.
 
-    Only people do that, by what they said of the (item, subject) pairs ``decided``, or by withdrawing the settings that
-    ``caused`` it. What a machine wrote and has not sent falls with its evidence.
+    A sent message is not withdrawn because its evidence has gone, but only by what people said of the (item, subject)
+    pairs ``decided``, or because they withdrew the settings that ``caused`` it. Unsent messages of a machine are
+    withdrawn with their evidence.
     """
     by = weighing(workspace, tx)
     judged, models = judge_groups(tx, workspace, groups, by)
@@ -307,7 +308,7 @@ def _order(group: Group) -> tuple[str, str, str]:
 
 
 def _wanted(judged: Sequence[Judged], models: dict[Group, ModelJudgement]) -> list[Wanted]:
-    """The messages that these verdicts call for."""
+    """Return the messages that these verdicts call for."""
     takedowns = [_takedown(one) for one in judged if one.judgement.verdict == "takedown"]
     return takedowns + [_block(group, one, judged) for group, one in models.items() if one.generator_block]
 
@@ -329,7 +330,7 @@ def _block(group: Group, said: ModelJudgement, judged: Sequence[Judged]) -> Want
     return Wanted(
         BLOCK,
         item_id=group.model or "",
-        content_sha256="",
+        content_key="",
         subject_id=group.subject_id,
         hours=said.hours,
         priority=said.priority,
@@ -340,7 +341,7 @@ def _block(group: Group, said: ModelJudgement, judged: Sequence[Judged]) -> Want
 
 
 def _carried(judged: Sequence[Judged], models: dict[Group, ModelJudgement]) -> dict[str, set[tuple[str, str]]]:
-    """Action -> (item or model, subject) pairs that it is wanted for."""
+    """Return, by action, the (item or model, subject) pairs that it is wanted for."""
     return {
         TAKEDOWN: {one.pair for one in judged if one.judgement.verdict == "takedown"},
         BLOCK: {_pair(group) for group, one in models.items() if one.generator_block},
@@ -352,7 +353,7 @@ def _pair(group: Group) -> tuple[str, str]:
 
 
 def _store(tx: Connection, workspace: Workspace, judged: Sequence[Judged]) -> None:
-    """Replace the verdicts."""
+    """Replace the verdicts on items."""
     if not judged:
         return
     now = workspace.now()
@@ -373,7 +374,7 @@ def _store_models(tx: Connection, workspace: Workspace, models: dict[Group, Mode
     for group, one in models.items():
         key = {"model": group.model or "", "subject_id": group.subject_id}
         about = sa.and_(*(model_verdicts.c[name] == value for name, value in key.items()))
-        blocked = {"item_id": key["model"], "content_sha256": "", "subject_id": group.subject_id}
+        blocked = {"item_id": key["model"], "content_key": "", "subject_id": group.subject_id}
         if one.verdict != "likeness_model" and stands(tx, BLOCK, blocked):
             continue
         tx.execute(sa.delete(model_verdicts).where(about))
@@ -384,5 +385,5 @@ def _store_models(tx: Connection, workspace: Workspace, models: dict[Group, Mode
 
 
 def _columns(judgement: Judgement | ModelJudgement, table: sa.Table) -> dict[str, Any]:
-    """The fields of a judgement that are columns of a table."""
+    """Return the fields of a judgement that are columns of ``table``."""
     return {name: getattr(judgement, name) for name in judgement.__dataclass_fields__ if name in table.c}

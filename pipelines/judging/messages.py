@@ -1,11 +1,9 @@
-"""From verdicts to messages: which are wanted, which stand already, by when they are due, and what is implausible."""
+"""From verdicts to messages: which are wanted, which stand already, their deadlines, and which are implausible."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -23,40 +21,18 @@ from pipelines.takedown.outbox import (
     HELD,
     PENDING,
     WITHDRAWN,
+    Wanted,
     enqueue,
     not_taken_back,
     withdraw,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A message that a verdict calls for. A block names a model only, so its ``content_sha256`` is empty.
-
-    ``because_of``: the items that the evidence is in.
-    """
-
-    action: str
-    item_id: str
-    content_sha256: str
-    subject_id: str
-    hours: int
-    priority: int
-    decided_by: str
-    reasons: Mapping[str, Any]
-    because_of: tuple[str, ...]
-
-    @property
-    def key(self) -> dict[str, str]:
-        """What it is about."""
-        return {"item_id": self.item_id, "content_sha256": self.content_sha256, "subject_id": self.subject_id}
-
-
 def send(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
-    """Write the messages that do not stand already; how many.
+    """Write the messages that do not stand already; return how many.
 
-    What a person decided, and what follows from it, waits until it cannot be undone any more. What is implausible is
-    held; a person's word takes the place of a message that is.
+    A message that a person decided, or that follows from a decision, waits until the decision can no longer be undone.
+    An implausible message is held; one that a person decided replaces a held one.
     """
     now = workspace.now()
     for one in wanted:
@@ -72,17 +48,13 @@ def send(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
         undoable = human or one.reasons["rule"] == "copy_of_confirmed"
         written += enqueue(
             tx,
-            action=one.action,
-            **one.key,
+            one,
             policy_version=workspace.policy.version,
             due_at=_due_at(tx, workspace, one),
-            reasons=one.reasons,
             now=now,
             not_before=now + undo if undoable else now,
             held="hit_rate" if not human and implausible.intersection(one.because_of) else None,
             occurrence=_earlier(tx, one),
-            priority=one.priority,
-            decided_by=one.decided_by,
         )
     return written
 
@@ -95,9 +67,9 @@ def take_back(tx: Connection, workspace: Workspace, pairs: Collection[tuple[str,
 
 
 def hand_back(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> None:
-    """Take back what a person asked for and has not been sent, where only a machine still asks for it.
+    """Withdraw unsent messages that a person asked for, where only a machine still asks for them.
 
-    It is asked for again by the machine, under its limits.
+    The machine then asks for them again, under its limits.
     """
     for one in wanted:
         if one.decided_by != "human":
@@ -111,31 +83,32 @@ def _withdraw_unsent(tx: Connection, one: Wanted, *, state: str, decided_by: str
 
 
 def is_unsent() -> sa.ColumnElement[bool]:
-    """Condition on ``outbox``: a machine wrote it, and it was certainly not sent."""
+    """Condition on ``outbox``: a machine wrote the message, and it was certainly not sent."""
     waiting = outbox.c.state.in_((PENDING, HELD))
     return sa.and_(outbox.c.action.in_(EFFECTS), waiting, outbox.c.attempts == 0, outbox.c.decided_by == "automated")
 
 
 def stands(tx: Connection, action: str, key: Mapping[str, str]) -> bool:
-    """A message of this effect was written and not taken back, since the item was uploaded (again)."""
+    """Whether a message of this effect was written and not withdrawn since the item was uploaded (again)."""
     query = sa.select(outbox.c.message_id).where(_since_upload(), *_about(action, key), not_taken_back())
     return tx.execute(query.limit(1)).first() is not None
 
 
 def is_discarded(tx: Connection, action: str, key: Mapping[str, str]) -> bool:
-    """A person decided that a message of this effect shall not be sent, since the item was uploaded (again)."""
+    """Whether a person decided, since the item was uploaded (again), that a message of this effect is not to be
+    sent."""
     said = (outbox.c.state == WITHDRAWN, outbox.c.last_result == DISCARDED)
     query = sa.select(outbox.c.message_id).where(_since_upload(), *_about(action, key), *said)
     return tx.execute(query.limit(1)).first() is not None
 
 
 def _is_barred(tx: Connection, one: Wanted) -> bool:
-    """Whether only a person may ask for it, and none does."""
+    """Whether only a person may ask for the message, and none does."""
     return one.decided_by != "human" and is_discarded(tx, one.action, one.key)
 
 
 def subjects_of_discarded(tx: Connection, subject_ids: Collection[str]) -> set[str]:
-    """Those of these people of whom any message was discarded: nearly always none."""
+    """Return the subjects about whom any message was discarded: nearly always none."""
     said = (outbox.c.state == WITHDRAWN, outbox.c.last_result == DISCARDED)
     found: set[str] = set()
     for part in parts(sorted(subject_ids)):
@@ -147,7 +120,7 @@ def subjects_of_discarded(tx: Connection, subject_ids: Collection[str]) -> set[s
 def _since_upload() -> sa.ColumnElement[bool]:
     """Condition on ``outbox``: written since the item was uploaded, or uploaded again after it was deleted.
 
-    A model that was named by its pictures before it was listed itself, and blocked, is no other model for being listed.
+    A model that its pictures named before it was listed, and that was blocked then, stays the same model once listed.
     """
     again = sa.select(items.c.item_id).where(
         items.c.item_id == outbox.c.item_id,
@@ -158,14 +131,14 @@ def _since_upload() -> sa.ColumnElement[bool]:
 
 
 def stands_by_person(tx: Connection, action: str, pair: tuple[str, str]) -> bool:
-    """A message about this item (or model) and subject was caused by a person and not taken back."""
+    """Whether a person caused a message about this item (or model) and subject that was not withdrawn."""
     own = (outbox.c.item_id == pair[0], outbox.c.subject_id == pair[1], outbox.c.decided_by == "human")
     query = sa.select(outbox.c.message_id).where(outbox.c.action == action, *own, not_taken_back())
     return tx.execute(query.limit(1)).first() is not None
 
 
 def _earlier(tx: Connection, one: Wanted) -> int:
-    """How many messages there were with this very key, withdrawn ones included: the next of them is another case."""
+    """Count the messages with this key, withdrawn ones included: the next one is another case."""
     about = [outbox.c[name] == value for name, value in one.key.items()]
     query = sa.select(sa.func.count()).select_from(outbox).where(outbox.c.action == one.action, *about)
     return int(tx.execute(query).scalar_one())
@@ -174,22 +147,21 @@ def _earlier(tx: Connection, one: Wanted) -> int:
 def _about(action: str, key: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
     """Conditions on ``outbox``: a message of this effect.
 
-    One about the text of an item, written while its content could not be read, is about the item, so it is a message
-    of this effect under either digest. A model is blocked by its name: what its file holds, or that it is not listed at
-    all, makes no other case.
+    A message about an item's text, written while its content could not be read, is about the item and so has this
+    effect under either digest. A model is blocked by its name, whatever its file holds, and even if it is not listed.
     """
     same = [outbox.c[name] == key[name] for name in ("item_id", "subject_id")]
     if action != BLOCK:
         text = sa.select(items.c.text_digest).where(items.c.item_id == key["item_id"]).scalar_subquery()
-        own = outbox.c.content_sha256 == key["content_sha256"]
-        same.append(sa.or_(own, outbox.c.content_sha256 == text))
+        own = outbox.c.content_key == key["content_key"]
+        same.append(sa.or_(own, outbox.c.content_key == text))
     return [outbox.c.action == action, *same]
 
 
 def _due_at(tx: Connection, workspace: Workspace, one: Wanted) -> datetime:
-    """The policy's deadline, or a running removal request's if that is sooner, be it over already.
+    """Return the policy's deadline or, if sooner, that of a running removal request, even one that is past.
 
-    A message that fell with its evidence and comes back with it is late from when it first was: it keeps its deadline.
+    A message that was withdrawn with its evidence and comes back with it keeps its first deadline.
     """
     deadline = workspace.now() + timedelta(hours=one.hours)
     requested = sa.select(sa.func.min(requests.c.due_at)).where(requests.c.subject_id == one.subject_id, is_running())
@@ -201,9 +173,9 @@ def _due_at(tx: Connection, workspace: Workspace, one: Wanted) -> datetime:
 
 
 def _implausible(tx: Connection, workspace: Workspace, item_ids: Sequence[str]) -> set[str]:
-    """Items of a day on which more of the scannable items are hits than ``sweep.max_hit_rate``.
+    """Return the items of days on which more of the scannable items are hits than ``sweep.max_hit_rate``.
 
-    That is a fault of models or registry until somebody has looked: their takedowns are held.
+    Their takedowns are held until a person has looked, because models or registry may be faulty.
     """
     config = workspace.config.sweep
     by_day: dict[tuple[str, str], set[str]] = {}
@@ -213,14 +185,14 @@ def _implausible(tx: Connection, workspace: Workspace, item_ids: Sequence[str]) 
             by_day.setdefault((source, day), set()).add(item_id)
     found: set[str] = set()
     for (source, day), of_day in by_day.items():
-        rate = hit_rate(count_statuses(tx, Scope(source, date.fromisoformat(day))), at_least=config.hit_rate_items)
+        rate = hit_rate(count_statuses(tx, Scope(source, date.fromisoformat(day))), at_least=config.min_items_for_rates)
         if rate is not None and rate > config.max_hit_rate:
             found |= of_day
     return found
 
 
 def hit_rate(statuses: Mapping[str, int], *, at_least: int) -> float | None:
-    """Share of hits among scannable items; None among fewer than ``at_least``, where a share says nothing."""
+    """Return the share of hits among scannable items; None if these are fewer than ``at_least``, too few to tell."""
     hit = statuses.get("hit", 0)
     scannable = hit + statuses.get("clean", 0) + statuses.get("no_face", 0)
     return hit / scannable if scannable >= max(1, at_least) else None

@@ -1,11 +1,12 @@
-"""How far a removal request is: computed whenever it is read, from what was recorded, hits, verdicts and messages.
+"""The progress of a removal request, computed whenever it is read from its record, hits, verdicts and messages.
 
-A request is about what was on the platform when its search was finished: every hit on such an item belongs to it,
-whenever it is found (a copy of what was confirmed later as well), and so does every message that follows. What is
-uploaded afterwards is the nightly sweep's; the person stays in the registry.
+A request is about the items that were on the platform when its search was finished: every hit on such an item belongs
+to it, whenever it is found (a copy of content confirmed later as well), and so does every message that follows. Later
+uploads belong to the nightly sweep, because the person stays in the registry.
 
-Four moments are stored, because nothing else tells them: received, previewed, searched, and the first moment at which
-nothing was left to do (:func:`settle_requests`). From then on a request stays ``completed``. See ``docs/requests.md``.
+Four moments are stored, because they cannot be computed: received, previewed, searched, and the first moment at which
+nothing was left to do (:func:`settle_requests`). From then on a request stays ``completed``. docs/requests.md tells it
+at length.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ STATES: Final[tuple[RequestState, ...]] = (*UNFINISHED, "completed", "rejected",
 
 @dataclass(frozen=True, slots=True)
 class OpenWork:
-    """What keeps a request that was searched for from being completed.
+    """What keeps a searched request from being completed.
 
-    ``unscanned``: items that were listed when the search ended and still wait to be looked at. Of hits: ``unjudged``
-    have no verdict yet, ``undecided`` wait for a person. Of messages, withdrawals included:
-    ``held`` by a limit, ``unsent``, ``unacknowledged`` (sent without a 2xx so far), ``dead`` (given up).
+    ``unscanned``: items listed when the search ended that still wait for a scan. Of hits: ``unjudged`` have no verdict
+    yet, ``undecided`` wait for a person. Of messages, withdrawals included: ``held`` by a limit, ``unsent``,
+    ``unacknowledged`` (sent without a 2xx so far), ``dead`` (given up).
     """
 
     unscanned: int = 0
@@ -54,7 +55,7 @@ class OpenWork:
 
     @property
     def state(self) -> RequestState:
-        """What a request is with this left to do."""
+        """The state of a searched request with this left to do."""
         if self.unscanned or self.unjudged:
             return "searched"
         if self.undecided:
@@ -68,7 +69,7 @@ def is_running() -> sa.ColumnElement[bool]:
 
 
 def state_of(row: Any, work: OpenWork | None) -> RequestState:
-    """The state of a row of ``requests``; ``work``: what is left of it, for one whose search is finished."""
+    """Return the state of a row of ``requests``; ``work``: what is left to do, once its search is finished."""
     if row.state in ("completed", "rejected", "withdrawn"):
         ended: RequestState = row.state
         return ended
@@ -78,7 +79,7 @@ def state_of(row: Any, work: OpenWork | None) -> RequestState:
 
 
 def open_work(connection: Connection, rows: Sequence[Any]) -> dict[str, OpenWork]:
-    """Request id -> what is left to do, of those of these rows of ``requests`` that are running and searched."""
+    """Return, by request id, what is left to do for those rows of ``requests`` that are running and searched."""
     wanted = [row.request_id for row in rows if row.state == "accepted" and row.searched_at is not None]
     left: dict[str, dict[str, int]] = {request_id: {} for request_id in wanted}
     for part in parts(wanted):
@@ -90,9 +91,9 @@ def open_work(connection: Connection, rows: Sequence[Any]) -> dict[str, OpenWork
 
 
 def settle_requests(tx: Connection, *, now: datetime) -> int:
-    """Record as completed the requests of which nothing is left to do; how many.
+    """Record requests without anything left to do as completed; return how many.
 
-    Not of somebody whose opt-out is over: that their hits do not count is no work done.
+    Requests of people whose opt-out is over are left out: their hits do not count, but nothing was done about them.
     """
     counted = sa.select(subjects.c.subject_id).where(is_in_force(now))
     running = sa.select(requests).where(
@@ -154,7 +155,8 @@ def _open_messages(request_ids: Collection[str]) -> sa.Select[Any]:
 
 
 def _about_what_was_there() -> sa.ColumnElement[bool]:
-    """Condition on ``outbox`` and ``requests``: about something listed before the search ended, or its model."""
+    """Condition on ``outbox`` and ``requests``: the message is about an item listed before the search ended, or its
+    model."""
     named = sa.or_(items.c.item_id == outbox.c.item_id, items.c.parent_model == outbox.c.item_id)
     there = sa.select(items.c.item_id).where(named, items.c.live_since <= requests.c.searched_at)
     return there.correlate(outbox, requests).exists()

@@ -1,10 +1,11 @@
-"""What is taken back: by a person's decision, verdicts without evidence and messages that only this evidence carried;
-by a machine, what it wrote itself, has not sent, and would not write any more.
+"""Taking back verdicts and messages.
 
-Evidence also goes for other reasons: pictures are removed, because they were taken down or not, or changed, policies
-change, consents run out. What was sent on it stands, whatever a person says of something else: a picture that was taken
-down is gone because of the message, not in spite of it. What was not sent falls with its evidence
-(:func:`let_fall`); should the evidence come back, so does the message, as another case (I5).
+A person's decision clears verdicts without evidence and withdraws messages that only the rejected evidence supported. A
+machine withdraws only messages that it wrote itself, has not sent, and would not write any more.
+
+Evidence also goes for other reasons: pictures are removed or changed, policies change, consents run out. Messages sent
+on it stand, whatever a person says of other evidence: a picture may be gone because of the message. Unsent messages are
+withdrawn with their evidence (:func:`let_fall`); if the evidence comes back, so does the message, as another case (I5).
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, subjects, verdicts
-from pipelines.hits.counting import content_key, is_rejected, live_hits, model_of_item, owner_of_item, said
+from pipelines.hits.counting import is_rejected, key_of_item, live_hits, model_of_item, owner_of_item, said
 from pipelines.home.workspace import Workspace
 from pipelines.judging.evidence import Group, group_of_message
-from pipelines.judging.messages import Wanted, is_unsent, stands_by_person, take_back
-from pipelines.takedown.outbox import BLOCK, FELL, TAKEDOWN, WITHDRAWN, not_taken_back
+from pipelines.judging.messages import is_unsent, stands_by_person, take_back
+from pipelines.takedown.outbox import BLOCK, FELL, TAKEDOWN, WITHDRAWN, Wanted, not_taken_back
 
 Pair = tuple[str, str]
 """Item (or model) and subject."""
 
 
 def clear_rejected(tx: Connection, workspace: Workspace, pairs: Collection[Pair], *, left: Collection[Pair]) -> None:
-    """Clear the verdicts on these pairs of which people rejected everything; ``left``: those with evidence still."""
+    """Clear the verdicts on pairs whose evidence people rejected entirely; ``left``: pairs with evidence still."""
     lost = sorted(set(pairs) - set(left))
     for part in parts(lost):
         gone = [row for row in tx.execute(_unfounded(part)) if (row.item_id, row.subject_id) in part]
@@ -38,13 +39,13 @@ def clear_rejected(tx: Connection, workspace: Workspace, pairs: Collection[Pair]
             values = {"verdict": "clear", "rule": "rejected_by_person", "decided_by": "human", "priority": 0}
             reasons = {**values, "decided_by": "a person", "policy_version": workspace.policy.version}
             values |= {"reasons": json.dumps(reasons, sort_keys=True), "judged_at": workspace.now()}
-            own = (verdicts.c[name] == row._mapping[name] for name in ("item_id", "content_sha256", "subject_id"))
+            own = (verdicts.c[name] == row._mapping[name] for name in ("item_id", "content_key", "subject_id"))
             tx.execute(sa.update(verdicts).where(*own).values(**values))
         take_back(tx, workspace, {(row.item_id, row.subject_id) for row in gone}, action=TAKEDOWN)
 
 
 def drop_unfounded(tx: Connection, pairs: Collection[Pair]) -> None:
-    """Delete the verdicts on these pairs that no hit is left for. What people rejected leaves one that says so."""
+    """Delete the verdicts on pairs without any hit left. Where people rejected the evidence, a verdict says so."""
     for part in parts(sorted(pairs)):
         wanted, named = {item_id for item_id, _ in part}, {subject_id for _, subject_id in part}
         left = live_hits(rejected_too=True).where(hits.c.item_id.in_(wanted), hits.c.subject_id.in_(named))
@@ -55,22 +56,22 @@ def drop_unfounded(tx: Connection, pairs: Collection[Pair]) -> None:
 
 
 def _unfounded(pairs: Sequence[Pair]) -> sa.Select[tuple[str, str, str]]:
-    """Verdicts on items and subjects of these pairs that have no evidence that counts because people rejected it.
+    """Select the verdicts on these pairs without evidence that counts because people rejected it.
 
-    Of an item that is gone or has changed, nothing counts: there it is what people rejected altogether, or confirmed
-    and do not any more.
+    For an item that is gone or has changed, no evidence counts; its verdict is selected if people rejected all
+    evidence, or reversed what they had confirmed.
     """
     of_pair = sa.select(hits.c.hit_id).where(
         *(hits.c[name] == verdicts.c[name] for name in ("item_id", "subject_id")),
-        sa.or_(hits.c.content_sha256 == verdicts.c.content_sha256, hits.c.tier == "text"),
+        sa.or_(hits.c.content_key == verdicts.c.content_key, hits.c.tier == "text"),
         hits.c.dropped_at.is_(None),
     )
     so = sa.or_(verdicts.c.decided_by != "human", said("confirm"))
     founded = of_pair.where(~is_rejected(), so).correlate(verdicts).exists()
     rejected = of_pair.where(is_rejected()).correlate(verdicts).exists()
-    current = sa.and_(items.c.live, content_key() == verdicts.c.content_sha256, subjects.c.state == "active")
+    current = sa.and_(items.c.live, key_of_item() == verdicts.c.content_key, subjects.c.state == "active")
     return (
-        sa.select(verdicts.c.item_id, verdicts.c.content_sha256, verdicts.c.subject_id)
+        sa.select(verdicts.c.item_id, verdicts.c.content_key, verdicts.c.subject_id)
         .join(items, items.c.item_id == verdicts.c.item_id)
         .join(subjects, subjects.c.subject_id == verdicts.c.subject_id)
         .where(
@@ -84,10 +85,9 @@ def _unfounded(pairs: Sequence[Pair]) -> sa.Select[tuple[str, str, str]]:
 def take_back_lost(
     tx: Connection, workspace: Workspace, *, before: Mapping[str, Collection[Pair]], now: Mapping[str, Collection[Pair]]
 ) -> None:
-    """Withdraw messages that the evidence left does not carry. Both by action: those that it would carry but for what
-    people said (``before``), and those judged that it does not carry (``now``).
+    """Withdraw the messages that were called for ``before`` people decided and are not called for ``now``.
 
-    A message that a person caused goes with their confirmation.
+    Both hold (item or model, subject) pairs by action. A message that a person caused goes with their confirmation.
     """
     for action in (TAKEDOWN, BLOCK):
         lost = {pair for pair in now[action] if pair in before[action] or stands_by_person(tx, action, pair)}
@@ -95,10 +95,10 @@ def take_back_lost(
 
 
 def let_fall(tx: Connection, groups: Collection[Group], wanted: Sequence[Wanted], *, now: datetime) -> int:
-    """Withdraw what a machine wrote of these groups, has not sent, and what is known now does not call for; how many.
+    """Withdraw a machine's unsent messages about these groups that are not ``wanted`` any more; return how many.
 
-    Not where a picture that could speak for it is gone because its own takedown was sent: otherwise the order in which
-    messages are delivered would decide which of them are.
+    A message stays if a picture that supported it is gone because the picture's own takedown was sent: otherwise the
+    order of delivery would decide which messages are delivered.
     """
     called_for = {(one.action, one.item_id, one.subject_id) for one in wanted}
     removed: dict[Group, set[str | None]] = {}
@@ -120,14 +120,14 @@ def let_fall(tx: Connection, groups: Collection[Group], wanted: Sequence[Wanted]
 
 
 def _is_outdated(row: Any) -> bool:
-    """Whether a takedown is of content, or of a text, that its item has no more."""
-    return row.action == TAKEDOWN and row.content_sha256 not in (row.content_now, row.text_now)
+    """Whether a takedown is about content, or a text, that its item no longer has."""
+    return row.action == TAKEDOWN and row.content_key not in (row.content_now, row.text_now)
 
 
 def groups_without_evidence(connection: Connection) -> list[Group]:
-    """Groups with an unsent message that a machine wrote about an item or model of which nothing counts any more.
+    """Return the groups with an unsent message of a machine about an item or model without any evidence that counts.
 
-    Where something is left, listing a change has it judged again (:mod:`pipelines.intake.ledger`).
+    Groups with evidence left are judged again when a change is listed (:mod:`pipelines.intake.ledger`).
     """
     about = sa.or_(items.c.item_id == outbox.c.item_id, sa.and_(outbox.c.action == BLOCK, _of_model()))
     left = live_hits().where(hits.c.subject_id == outbox.c.subject_id, about).correlate(outbox).exists()
@@ -144,7 +144,7 @@ _ABOUT: Final = items.alias("about")
 """The item that a message is about."""
 _MESSAGES: Final = (
     sa.select(
-        *(outbox.c[name] for name in ("message_id", "action", "item_id", "subject_id", "content_sha256")),
+        *(outbox.c[name] for name in ("message_id", "action", "item_id", "subject_id", "content_key")),
         _ABOUT.c.content_sha256.label("content_now"),
         _ABOUT.c.text_digest.label("text_now"),
         _ABOUT.c.uploader,
@@ -159,12 +159,12 @@ def _unsent() -> sa.Select[Any]:
 
 
 def _removed() -> sa.Select[Any]:
-    """Takedowns that were sent, and not taken back, of items that are gone."""
+    """Select takedowns that were sent and not withdrawn, of items that are gone."""
     return _MESSAGES.where(outbox.c.action == TAKEDOWN, outbox.c.attempts > 0, not_taken_back(), ~_ABOUT.c.live)
 
 
 def _of_groups(query: sa.Select[Any], groups: Collection[Group]) -> sa.Select[Any]:
-    """Those about an item of one of the groups, and some others of the same models and people."""
+    """Narrow ``query`` to the models and subjects of the groups; it may still give messages of other groups."""
     subject_ids, names = {group.subject_id for group in groups}, {group.model or group.item_id for group in groups}
     about = sa.or_(outbox.c.item_id.in_(names), _ABOUT.c.parent_model.in_(names))
     return query.where(outbox.c.subject_id.in_(subject_ids), about)

@@ -1,6 +1,6 @@
-"""What another policy would make of the evidence there is, before it is adopted; and how two policies differ.
+"""Simulates another policy on the stored evidence before it is adopted, and lists how two policies differ.
 
-Reads only. A policy in force undoes no takedown that stands, so what it would no longer take down is listed as such.
+Reads only. Adopting a policy undoes no takedown that stands, so items that it would no longer take down are listed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.evidence import model_verdicts
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, shards, verdicts
+from pipelines.database.tables import hits, model_verdicts, shards, verdicts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.judging.evidence import Group, groups_with, weighing
@@ -25,8 +24,8 @@ from pipelines.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One verdict that would be another. ``item_id`` names a model where ``of`` is ``model``; before "": none yet."""
+class VerdictChange:
+    """A verdict that would change. ``item_id`` names a model where ``of`` is ``model``; ``before`` "": none yet."""
 
     of: str
     item_id: str
@@ -39,10 +38,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What a policy would make of past hits. ``by_change``: such as ``item: review -> takedown``.
+    """The verdicts of a policy on past hits. ``by_change``: counts by such as ``item: review -> takedown``.
 
-    ``unseen``: from the policy's review threshold up to where faces were compared, when it is lower: a rescan would
-    find more there than can be told now.
+    ``unseen``: the range from the policy's review threshold to the one by which faces were compared, when it is lower:
+    only a rescan would find the hits in it.
     """
 
     policy_version: str
@@ -53,7 +52,7 @@ class Simulation:
     by_change: dict[str, int]
     by_rule: dict[str, int]
     unseen: tuple[float, float] | None
-    changes: tuple[Change, ...]
+    changes: tuple[VerdictChange, ...]
 
 
 def simulate(
@@ -64,8 +63,9 @@ def simulate(
     most_listed: int = 100,
     progress: Progress = silent,
 ) -> Simulation:
-    """Judge every group that has a hit found at or after ``since`` by ``policy``, and compare with what is in force."""
-    found: list[Change] = []
+    """Judge, by ``policy``, every group with a hit found at or after ``since``, and compare with the verdicts in
+    force."""
+    found: list[VerdictChange] = []
     judged_items = judged_models = 0
     by_rule: Counter[str] = Counter()
     with workspace.database.read() as connection:
@@ -110,7 +110,7 @@ _About = tuple[str, str, str]
 def _verdicts(
     connection: Connection, groups: Sequence[Group], item_ids: Sequence[str]
 ) -> dict[_About, tuple[str, str]]:
-    """(of, item or model, subject) -> verdict and rule in force, the newest of each."""
+    """Return the newest verdict and rule in force, by (of, item or model, subject)."""
     found: dict[_About, tuple[str, str]] = {}
     query = sa.select(verdicts.c.item_id, verdicts.c.subject_id, verdicts.c.verdict, verdicts.c.rule)
     for some in parts(item_ids):
@@ -127,11 +127,11 @@ def _verdicts(
 
 def _changes(
     before: Mapping[_About, tuple[str, str]], after: Sequence[tuple[str, str, str, str, str]]
-) -> Iterator[Change]:
+) -> Iterator[VerdictChange]:
     for of, item_id, subject_id, verdict, rule in after:
         old, old_rule = before.get((of, item_id, subject_id), ("", ""))
         if old != verdict:
-            yield Change(of, item_id, subject_id, old, verdict, old_rule, rule)
+            yield VerdictChange(of, item_id, subject_id, old, verdict, old_rule, rule)
 
 
 def _unseen(connection: Connection, model_id: str, review: float) -> tuple[float, float] | None:
@@ -141,7 +141,7 @@ def _unseen(connection: Connection, model_id: str, review: float) -> tuple[float
 
 
 def differences(one: Policy, other: Policy) -> dict[str, dict[str, Any]]:
-    """The entries in which two policies differ: dotted name -> ``{"from": ..., "to": ...}``."""
+    """Return the entries in which two policies differ: dotted name -> ``{"from": ..., "to": ...}``."""
     left, right = _flat(asdict(one.settings)), _flat(asdict(other.settings))
     names = sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
     return {name: {"from": left.get(name), "to": right.get(name)} for name in names}

@@ -1,15 +1,15 @@
-"""What only a withdrawn calibration or policy caused is withdrawn with it (I11).
+"""Withdraws what only a withdrawn calibration or policy caused (I11).
 
-Thresholds that are in force no more must not go on accusing. When they rise, hits of the models in force that score
-below them *lapse*: they stay on record and count no more, but for those that a person confirmed; when they sink, such
-hits count again. Messages that a machine wrote fall with the evidence that carried them (:func:`let_fall`), as long as
-they were certainly not sent.
+Thresholds that are no longer in force must not go on accusing. When thresholds rise, hits of the models in force that
+score below them *lapse*: they stay on record and do not count, unless a person confirmed them; when thresholds sink,
+such hits count again. A machine's messages are withdrawn with their evidence (:func:`let_fall`) if they were certainly
+not sent.
 
-What was sent stands when evidence goes for other reasons. But where it was called for by thresholds or by a policy
-that somebody has since *withdrawn*, and what is in force now does not call for it, it gets a withdrawal event. That is
-said of a calibration that is in force no more, stopped or replaced, though not one that the registry has outgrown or
-that a backfill left behind; and of a policy that was followed by an earlier one: a new policy undoes nothing, going
-back to an old one undoes what only the new one did. What our own message removed is judged as if it were still there.
+A sent message stands when its evidence goes for other reasons. But if it was called for by thresholds or a policy that
+somebody has since *withdrawn*, and is not called for now, it gets a withdrawal event. A calibration counts as withdrawn
+when it was stopped or replaced, but not when the registry has outgrown it or a backfill left it behind. A policy counts
+as withdrawn when an earlier one followed it: a new policy undoes nothing, going back to an old one undoes what only the
+new one did. Items that our own message removed are judged as if they were still there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ POLICY: Final = "policy_withdrawn"
 
 @dataclass(frozen=True, slots=True)
 class Caused:
-    """A message that a machine wrote by settings that are withdrawn. ``reason``: which, in a fixed word."""
+    """A machine's message by settings that were withdrawn. ``reason``: a fixed word that says which settings."""
 
     message_id: str
     action: str
@@ -49,14 +49,14 @@ class Caused:
 
 
 def mark_lapsed(tx: Connection, workspace: Workspace) -> set[str]:
-    """Have hits count, or count no more, by the thresholds in force; the items whose hits changed.
+    """Update by the thresholds in force which hits have lapsed; return the items whose hits changed.
 
-    Those of earlier models keep the band that they were found with (I4).
+    Hits of earlier models keep the band that they were found with (I4).
     """
     by, now = weighing(workspace, tx), workspace.now()
     changed: set[str] = set()
     for tier, thresholds in (("face", by.thresholds), (POOLED, by.pooled)):
-        of_models = sa.and_(hits.c.tier == tier, hits.c.model_id == by.model_id)
+        of_models = sa.and_(hits.c.tier == tier, hits.c.found_by_id == by.model_id)
         below = hits.c.score < thresholds.review
         for condition, since in (
             (sa.and_(of_models, below, hits.c.lapsed_at.is_(None)), now),
@@ -68,10 +68,10 @@ def mark_lapsed(tx: Connection, workspace: Workspace) -> set[str]:
 
 
 def withdraw_unsent(tx: Connection, workspace: Workspace) -> int:
-    """Withdraw what a machine wrote by calibrations in force no more and has not sent; how many.
+    """Withdraw a machine's unsent messages by calibrations that are no longer in force; return how many.
 
-    In the transaction that changes what is in force, so that nobody can release such a message afterwards. What is
-    called for all the same is written again when it is judged.
+    To be called in the transaction that changes the calibration in force, so that nobody can release such a message
+    afterwards. A message that is still called for is written again when its group is judged.
     """
     now, kept = workspace.now(), all_in_force(tx, workspace.sealer)
     query = sa.select(outbox.c.message_id, outbox.c.body).where(is_unsent())
@@ -83,7 +83,7 @@ def withdraw_unsent(tx: Connection, workspace: Workspace) -> int:
 
 
 def caused_by_withdrawn(connection: Connection, workspace: Workspace) -> list[Caused]:
-    """Messages that stand, were sent or may have been, and were written by settings that are withdrawn."""
+    """Return the messages that stand, may have been sent, and were written by settings that were withdrawn."""
     kept, policies = all_in_force(connection, workspace.sealer), _withdrawn_policies(connection, workspace)
     about = items.alias("about")
     query = (
@@ -109,9 +109,9 @@ def caused_by_withdrawn(connection: Connection, workspace: Workspace) -> list[Ca
 def withdraw_uncalled(
     tx: Connection, workspace: Workspace, caused: Collection[Caused], carried: dict[str, set[tuple[str, str]]]
 ) -> int:
-    """Withdraw those that nothing calls for now, and that a person has not made their own; how many.
+    """Withdraw the ``caused`` messages that nothing calls for now and no person confirmed; return how many.
 
-    ``carried``: action -> (item or model, subject) pairs that it is wanted for, of what is there and what we removed.
+    ``carried``: the (item or model, subject) pairs that are called for, by action, removed items included.
     """
     gone = [one for one in caused if (one.item_id, one.subject_id) not in carried[one.action]]
     for one in gone:
@@ -121,23 +121,24 @@ def withdraw_uncalled(
 
 
 def weighed_by(connection: Connection, workspace: Workspace) -> str:
-    """What hits are weighed by, as a fact of ``state``: when it changes, all of them are weighed again."""
+    """Return what hits are weighed by, as stored in ``state``: when it changes, all hits are weighed again."""
     thresholds = workspace.thresholds_at(connection)
     pooled = workspace.pooled_thresholds_at(connection)
     bands = [thresholds.calibration_id, thresholds.review, thresholds.strong, pooled.review, pooled.strong]
     in_force = sorted(all_in_force(connection, workspace.sealer))
-    return json.dumps([workspace.policy.version, *bands, in_force, settings_digest(workspace)])
+    weighed = [workspace.policy.version, *bands, in_force, settings_digest(workspace)]
+    return json.dumps([*weighed, workspace.second_network_id] if workspace.second_network_id else weighed)
 
 
 def _calibration_of(body: str) -> str | None:
-    """By which calibration a message was written, as its reasons say."""
+    """Return the id of the calibration by which a message was written, from its reasons."""
     reasons = json.loads(body)["data"]["reasons"]
     found = reasons.get("calibration_id") if isinstance(reasons, dict) else None
     return str(found) if found else None
 
 
 def _withdrawn_policies(connection: Connection, workspace: Workspace) -> set[str]:
-    """Policies that were followed by the present one, which had been in force before them."""
+    """Return the policies after which the present one, in force before them, came back."""
     first = sa.func.min(runs.c.started_at)
     query = sa.select(runs.c.policy_version, first).group_by(runs.c.policy_version)
     began = {str(version): moment for version, moment in connection.execute(query)}

@@ -1,1 +1,1 @@
-"""Faces and names compared: new items with everybody, one person with everything; and the record of what is covered."""
+"""Compares faces and names: new items with everybody, one person with everything; and records coverage."""

@@ -1,6 +1,6 @@
-"""Comparing one shard with a gallery: from stored vectors, streamed, or from content that is embedded again.
+"""Compares one shard with a gallery: from stored vectors, streamed, or from content that is embedded again.
 
-Reads only, and knows nothing of coverage; what it found is committed by :mod:`pipelines.matching.faces`.
+Reads only, and knows nothing of coverage; :mod:`pipelines.matching.faces` commits the results.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pipelines.policy import band_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipelines.scan.again import Leaving
+    from pipelines.scan.again import LeavingItem
 
 FoundBy = Literal["sweep", "rescan"]
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What every shard of a plan is compared with, in terms that any process can make a gallery of."""
+    """What the shards of a plan are compared with: enough for any process to load the gallery."""
 
     found_by: FoundBy
     model_id: str
@@ -44,16 +44,16 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What comparing one shard with a gallery found, not yet committed: opaque ids, boxes and scores, no vectors."""
+    """Result of comparing one shard with a gallery, not yet committed: opaque ids, boxes and scores, no vectors."""
 
     shard_id: str
     faces: int
     rows: tuple[dict[str, Any], ...]
     """Rows of the table of hits."""
-    leaving: tuple[Leaving, ...] = ()
-    """Items that could not be compared: see :mod:`pipelines.scan.again`."""
+    leaving: tuple[LeavingItem, ...] = ()
+    """Items that could not be compared and leave the shard (:mod:`pipelines.scan.again`)."""
     superseded: bool = False
-    """The shard was compacted or let go of, and nothing was compared."""
+    """Whether nothing was compared, because the shard was compacted or lost its files."""
 
 
 def compare_shard(workspace: Workspace, side: Side, entry: ShardEntry) -> Comparison:
@@ -70,15 +70,15 @@ def compare_shard(workspace: Workspace, side: Side, entry: ShardEntry) -> Compar
         if is_kept(workspace, entry):
             raise
         return Comparison(entry.shard_id, 0, (), superseded=True)
-    rows = _hit_rows(workspace, gallery, matched, matches, shard_id=entry.shard_id, side=side)
+    rows = _hit_rows(workspace, gallery, matched, matches, side=side)
     workspace.failpoints.pass_by("during_comparison")
     return Comparison(entry.shard_id, faces, tuple(rows))
 
 
 def _gallery_of(workspace: Workspace, side: Side) -> Gallery:
-    """The plan's gallery, made anew (and kept for the next shard) where this process did not make the plan.
+    """Return the plan's gallery; a process that did not make the plan loads it and keeps it for the next shard.
 
-    A newer registry serves as well: whoever changed has a newer version than the plan's coverage will claim.
+    A newer registry serves as well: a subject that changed has a version above the one that coverage will state.
     """
     if side not in workspace.galleries:
         with workspace.database.read() as connection:
@@ -94,7 +94,7 @@ def _gallery_of(workspace: Workspace, side: Side) -> Gallery:
 def compare_kept(
     workspace: Workspace, gallery: Gallery, entry: ShardEntry, *, threshold: float
 ) -> tuple[int, pa.Table, GalleryMatches]:
-    """Faces compared, the faces that matched, and what they matched, row for row. Those of dead items are among them.
+    """Return the number of faces compared, the faces that matched, and their matches, row for row, dead items included.
 
     Vectors that lie apart are streamed, read and opened ahead of the comparison; their other columns are read only
     if something was found.
@@ -110,7 +110,7 @@ def compare_kept(
         with workspace.corpus.open_vectors(entry, key=key) as stored:
             matches = gallery.match_stored(stored, model_id=entry.model_id, threshold=threshold)
         table = workspace.corpus.read_rows(entry, key=key) if len(matches) else _no_rows(entry.dimension)
-    return entry.faces, table.take(pa.array(np.asarray(matches.probe))), matches
+    return entry.rows, table.take(pa.array(np.asarray(matches.probe))), matches
 
 
 def _no_rows(dimension: int) -> pa.Table:
@@ -120,14 +120,14 @@ def _no_rows(dimension: int) -> pa.Table:
 def _compare_again(workspace: Workspace, gallery: Gallery, entry: ShardEntry, side: Side) -> Comparison:
     import pyarrow as pa
 
-    from pipelines.scan.again import Leaving, embed_again
+    from pipelines.scan.again import LeavingItem, embed_again
 
-    faces, rows, leaving = 0, list[dict[str, Any]](), list[Leaving]()
+    faces, rows, leaving = 0, list[dict[str, Any]](), list[LeavingItem]()
     for table, some in embed_again(workspace, entry.shard_id):
         vectors = vectors_of(table["vector"], entry.dimension)
         matches = gallery.match(vectors, model_id=entry.model_id, threshold=side.thresholds.review)
         matched = table.take(pa.array(np.asarray(matches.probe)))
-        rows += _hit_rows(workspace, gallery, matched, matches, shard_id=entry.shard_id, side=side)
+        rows += _hit_rows(workspace, gallery, matched, matches, side=side)
         faces += len(table)
         leaving += some
     return Comparison(entry.shard_id, faces, tuple(rows), tuple(leaving))
@@ -139,10 +139,9 @@ def _hit_rows(
     matched: pa.Table,
     matches: GalleryMatches,
     *,
-    shard_id: str,
     side: Side,
 ) -> list[dict[str, Any]]:
-    """Hit rows of everything but the canary, ordered by face and subject; ``matched`` has a face for each match."""
+    """Make the hit rows, without the canary's, ordered by face and subject; ``matched`` has a face for each match."""
     thresholds = side.thresholds
     now = workspace.now()
     common = {
@@ -150,9 +149,8 @@ def _hit_rows(
         "threshold": thresholds.review,
         "threshold_source": thresholds.source,
         "calibration_id": thresholds.calibration_id,
-        "model_id": gallery.model_id,
+        "found_by_id": gallery.model_id,
         "policy_version": workspace.policy.version,
-        "shard_id": shard_id,
         "found_by": side.found_by,
         "found_at": now,
     }
@@ -167,7 +165,7 @@ def _hit_rows(
         rows.append(
             {
                 "hit_id": f"hit_{hashlib.sha256(identity.encode()).hexdigest()[:32]}",
-                "content_sha256": content,
+                "content_key": content,
                 "subject_id": subject_id,
                 "template_id": gallery.template_ids[template],
                 "score": float(score),

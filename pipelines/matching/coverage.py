@@ -1,4 +1,4 @@
-"""Which items were searched for which names and compared with which seeds: the coverage of what is no face (I2).
+"""Coverage of names and seeds: which items were searched for which names and compared with which seeds (I2).
 
 A row of ``examined`` is true of the text, the content and the matcher that it names, for every subject up to its
 registry version and every seed up to its seed version.
@@ -15,9 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from indexes.names import matcher_id
-from pipelines.database.evidence import examined, model_files, seeds
 from pipelines.database.in_force import is_in_force
-from pipelines.database.tables import items, subjects
+from pipelines.database.tables import examined, items, model_files, seeds, subjects
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
@@ -26,66 +25,66 @@ from pipelines.registry.subjects import active_versions
 
 @dataclass(frozen=True, slots=True)
 class Required:
-    """What every live item has to be examined for: the newest of the active subjects, and of the seeds in force."""
+    """What every live item has to be examined for: the newest version of active subjects, and of seeds in force."""
 
-    matcher_id: str
+    rules_id: str
     registry_version: int
     seed_version: int
 
     def missing(self) -> sa.ColumnElement[bool]:
-        """Condition on ``items`` outer-joined with ``examined`` and ``model_files``: something of it is not done."""
+        """Condition on ``items`` outer-joined with ``examined`` and ``model_files``: some examination is missing."""
         if not self.registry_version:
             return sa.false()  # nobody to look for
         done = examined.c
         return sa.or_(
             done.item_id.is_(None),
-            done.matcher_id != self.matcher_id,
+            done.rules_id != self.rules_id,
             done.text_digest.is_distinct_from(items.c.text_digest),
             done.content_sha256.is_distinct_from(items.c.content_sha256),
             done.registry_version < self.registry_version,
             done.seed_version < self.seed_version,
-            model_files.c.read_at > done.examined_at,  # its header was read since: a first attempt failed
+            model_files.c.read_at > done.examined_at,  # the header was read later, at a second try
         )
 
     def texts_since(self, row: Any) -> int:
-        """The registry version up to which this item's texts, as they are, were searched for everybody."""
-        same = row.examined_matcher_id == self.matcher_id and row.examined_text_digest == row.text_digest
+        """Return the registry version up to which this item's present texts were searched for everybody."""
+        same = row.examined_rules_id == self.rules_id and row.examined_text_digest == row.text_digest
         return int(row.examined_registry_version) if same else 0
 
     def header_since(self, row: Any) -> int:
-        """The registry version up to which the header of this item's content was searched for everybody."""
-        same = row.examined_matcher_id == self.matcher_id and row.examined_content_sha256 == row.content_sha256
+        """Return the registry version up to which the header of this item's content was searched for everybody."""
+        same = row.examined_rules_id == self.rules_id and row.examined_content_sha256 == row.content_sha256
         late = row.read_at is not None and row.examined_at is not None and row.read_at > row.examined_at
         return int(row.examined_registry_version) if same and not late else 0
 
 
-def coverage_id(workspace: Workspace) -> str:
-    """By which rules items are examined: the matcher of names, and from which distance on pictures are the same."""
-    return f"{matcher_id(workspace.config.names.settings())}/{workspace.policy.settings.takedown.duplicate_distance}"
+def rules_id(workspace: Workspace) -> str:
+    """Return the id of the rules of examining: the name matcher, and the distance up to which pictures are the same."""
+    return f"{matcher_id(workspace.config.names)}/{workspace.policy.settings.takedown.duplicate_distance}"
 
 
 def required(connection: Connection, workspace: Workspace, *, subject_ids: Collection[str] | None = None) -> Required:
-    """What is required now, of all active subjects or of some."""
+    """Read what items have to be examined for now, by all active subjects or by some."""
     versions = active_versions(connection, now=moment(connection))
     wanted = [version for key, version in versions.items() if subject_ids is None or key in subject_ids]
     in_force = seeds_in_force(now=moment(connection)).with_only_columns(sa.func.max(seeds.c.version))
     if subject_ids is not None:
         in_force = in_force.where(seeds.c.subject_id.in_(list(subject_ids)))
     return Required(
-        matcher_id=coverage_id(workspace),
+        rules_id=rules_id(workspace),
         registry_version=max(wanted, default=0),
         seed_version=int(connection.execute(in_force).scalar() or 0),
     )
 
 
 def seeds_in_force(*, now: datetime) -> sa.Select[Any]:
-    """Seeds that were not revoked, of subjects that are active, oldest first."""
+    """Select the seeds that were not revoked, of subjects in force, oldest first."""
     own = sa.and_(subjects.c.subject_id == seeds.c.subject_id, is_in_force(now))
     return sa.select(seeds).join(subjects, own).where(seeds.c.revoked_at.is_(None))
 
 
 def unexamined(need: Required, scope: Scope) -> sa.Select[Any]:
-    """Live items in scope that something is missing of, with what is known of their content and examination."""
+    """Select live items in scope that lack an examination, with what is known of their content and examination."""
     same_content = model_files.c.content_sha256 == items.c.content_sha256
     joined = items.outerjoin(examined, examined.c.item_id == items.c.item_id).outerjoin(model_files, same_content)
     columns = [items.c[name] for name in ("item_id", "status", "text_digest", "content_sha256", "pdq")]
@@ -97,7 +96,7 @@ def unexamined(need: Required, scope: Scope) -> sa.Select[Any]:
     )
 
 
-_BEFORE = ("item_id", "text_digest", "content_sha256", "matcher_id", "registry_version")
+_BEFORE = ("item_id", "text_digest", "content_sha256", "rules_id", "registry_version")
 
 
 def unexamined_count(
@@ -107,16 +106,16 @@ def unexamined_count(
     scope: Scope | None = None,
     subject_ids: Collection[str] | None = None,
 ) -> int:
-    """Live items whose texts and content were not examined for every active subject, or for these; 0 for nobody."""
+    """Count live items not examined for every active subject, or for these; 0 if there are no subjects."""
     need = required(connection, workspace, subject_ids=subject_ids)
     query = unexamined(need, scope or Scope(None, None)).subquery()
     return int(connection.execute(sa.select(sa.func.count()).select_from(query)).scalar_one())
 
 
 def is_examined_for(connection: Connection, workspace: Workspace, subject_id: str) -> bool:
-    """Whether every live item was examined for one subject, but for those that were only just listed.
+    """Whether every live item was examined for one subject, except for items only just listed.
 
-    Those are examined by the sweep that scans them, which reads the registry later.
+    The sweep that scans those examines them, and reads the registry later.
     """
     need = required(connection, workspace, subject_ids=(subject_id,))
     listed = sa.and_(items.c.status == "pending", items.c.shard_id.is_(None))

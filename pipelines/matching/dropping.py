@@ -1,9 +1,8 @@
-"""Evidence that falls because what made it is not the subject's any more: a reference, a name, or a name where a phrase
-now says that somebody else is meant.
+"""Drops evidence when the reference or name that made it is taken from the subject, or an exclusion now covers it.
 
-A hit that is dropped stays stored and explains itself, but counts no more (``hits.dropped_at``). A face that another
-reference of the subject finds as well is found again by the rescan that every such change asks for, and counts again
-then. Names are looked up here at once: what still stands there is kept, by the name that is left.
+A dropped hit stays stored and explains itself, but no longer counts (``hits.dropped_at``). A face that another
+reference of the subject finds too is found again by the rescan that every such change asks for, and then counts again.
+Names are searched here at once: a hit that a remaining name explains is kept.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ from pipelines.matching.finds import hit_rows, name_hit
 from pipelines.sources import Item
 
 _OF_MATCH: Final = ("match", "band", "sealed_term")
-"""What of a name's hit says by which name it was found."""
+"""Columns of a hit that depend on the name it was found by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Hits that do not count any more. ``changed``: names found by another name of the subject from now on."""
+    """Hits that no longer count. ``changed``: hits that another name of the subject explains from now on."""
 
     hits: tuple[str, ...]
     changed: int
@@ -43,7 +42,7 @@ class Dropped:
 
 
 def drop_faces(tx: Connection, workspace: Workspace, subject_id: str, template_ids: Collection[str]) -> Dropped:
-    """Drop the faces that these references found."""
+    """Drop the face hits of these references."""
     standing = sa.and_(hits.c.subject_id == subject_id, hits.c.dropped_at.is_(None))
     found: list[Row[Any]] = []
     for some in parts(sorted(template_ids)):
@@ -55,8 +54,8 @@ def drop_faces(tx: Connection, workspace: Workspace, subject_id: str, template_i
 
 
 def drop_names(tx: Connection, workspace: Workspace, names: SubjectNames) -> Dropped:
-    """Drop the subject's hits in texts and headers that ``names`` do not find where they stand."""
-    matcher = NameMatcher([names], settings=workspace.config.names.settings())
+    """Drop the subject's hits in texts and headers that ``names`` do not explain."""
+    matcher = NameMatcher([names], settings=workspace.config.names)
     of_names = sa.and_(hits.c.subject_id == names.subject_id, hits.c.tier.in_(("text", "header")))
     ids = list(tx.execute(sa.select(hits.c.hit_id).where(of_names, hits.c.dropped_at.is_(None))).scalars())
     gone: list[Row[Any]] = []
@@ -78,7 +77,7 @@ def drop_names(tx: Connection, workspace: Workspace, names: SubjectNames) -> Dro
 
 
 def settle_dropped(tx: Connection, workspace: Workspace, pairs: Collection[tuple[str, str]]) -> None:
-    """Let verdicts, unsent messages and statuses follow from what is left of these (item, subject) pairs."""
+    """Update verdicts, unsent messages and statuses of these (item, subject) pairs to the evidence that is left."""
     if pairs:
         judge_without(tx, workspace, pairs=pairs)
         settle_statuses(tx, {item_id for item_id, _ in pairs})
@@ -91,11 +90,11 @@ def _with_items() -> sa.Select[Any]:
 
 
 def _text_at(workspace: Workspace, row: Row[Any], headers: Mapping[str, Sequence[HeaderText]]) -> str | None:
-    """The text that a hit was found in; None where the item has it no more, so that nobody can tell."""
+    """Return the text that a hit was found in; None where the item no longer has it."""
     if row.tier == "header":
-        same = row.content_now == row.content_sha256
+        same = row.content_now == row.content_key
         return by_place(headers.get(row.content_now, ())).get(row.place) if same else None
-    if row.sealed_record is None or row.text_now != row.content_sha256:
+    if row.sealed_record is None or row.text_now != row.content_key:
         return None
     item = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"])
     return texts_of(item).get(row.place)
@@ -109,8 +108,8 @@ def _differs(tx: Connection, workspace: Workspace, row: Row[Any], text: str, mat
 
 
 def _enter_match(tx: Connection, workspace: Workspace, row: Row[Any], text: str, match: NameMatch) -> None:
-    """Let a hit say by which of the names left it stands."""
-    found = name_hit(row.item_id, row.content_sha256, row.place, text, match, matcher_id=row.model_id)
+    """Store in a hit which of the remaining names explains it."""
+    found = name_hit(row.item_id, row.content_key, row.place, text, match, matcher_id=row.found_by_id)
     (values,) = hit_rows(tx, workspace, [found], row.found_by)
     own = sa.update(hits).where(hits.c.hit_id == row.hit_id)
     tx.execute(own.values(judged_at=None, **{name: values[name] for name in _OF_MATCH}))

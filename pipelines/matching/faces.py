@@ -1,8 +1,8 @@
-"""The matching stage: stored faces against the registry, shard by shard, whatever is not covered yet.
+"""The matching stage: compares stored faces with the registry, shard by shard, where coverage is missing.
 
 A nightly sweep (new shards, all subjects) and a rescan (all shards, new subjects) are the same join over the pairs that
 coverage does not show. Each shard ends in one transaction that writes its hits, its items' statuses and its
-coverage together, so that work cut off anywhere is simply found uncovered again (I2, I6).
+coverage together, so that work cut off anywhere is found uncovered again (I2, I6).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, shards
 from pipelines.database.times import moment
 from pipelines.evidence.keeping import keep_evidence, tend_evidence
+from pipelines.evidence.second_opinions import ask_second_network
 from pipelines.hits.statuses import settle_statuses
 from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
@@ -51,7 +52,7 @@ from pipelines.scan.again import STAGE, embed_alone, leave, refuse_item
 
 @dataclass(frozen=True, slots=True)
 class MatchCounts:
-    """What one run of the stage did. ``faces``: compared; ``hits``: new ones."""
+    """Counts of one run of the stage. ``faces``: compared; ``hits``: new ones."""
 
     shards: int = 0
     faces: int = 0
@@ -61,20 +62,20 @@ class MatchCounts:
 
 @dataclass(frozen=True, slots=True)
 class MatchPlan:
-    """A consistent picture of what is to be compared: shards, the gallery, and the subjects' versions."""
+    """What is to be compared, read in one transaction: shards, the gallery, and the subjects' versions."""
 
     shards: tuple[ListedShard, ...]
     gallery: Gallery | None
     versions: Mapping[str, int]
     thresholds: Thresholds
-    """In force when the plan was made, and for all of it: coverage states the threshold that was compared at."""
+    """The thresholds in force when the plan was made, used for all of it and stated in its coverage."""
     upto: int | None = None
-    """The registry version up to which all subjects are among them, where one pass does not take all."""
+    """The registry version up to which the plan has all subjects, where one pass does not take all."""
     left: bool = False
-    """Whether there is more to compare than one pass takes."""
+    """Whether more remains to compare than one pass takes."""
 
     def side(self, found_by: FoundBy, gallery: Gallery) -> Side:
-        """The plan's gallery in terms that any process can make it of."""
+        """Return what any process needs to load the plan's gallery."""
         subject_ids = tuple(sorted(self.versions))
         return Side(found_by, gallery.model_id, subject_ids, gallery.registry_version, self.upto, self.thresholds)
 
@@ -87,11 +88,12 @@ def match_pending(
     subject_ids: Collection[str] | None = None,
     progress: Progress = silent,
 ) -> MatchCounts:
-    """Compare what coverage does not show.
+    """Compare the shards and subjects that coverage does not show as compared.
 
     ``sweep`` takes the shards that were never compared, with every active subject; ``rescan`` takes every shard, with
-    the subjects it lacks (``subject_ids`` limits them). What was found is kept to look at before anybody acts on it
-    (:mod:`pipelines.evidence.keeping`). Raises :class:`NotReadyError` for an empty registry (I7).
+    the subjects it lacks (``subject_ids`` limits them). The evidence of new hits is kept before anything acts on them
+    (:mod:`pipelines.evidence.keeping`), and a second network is asked about them where one is configured. Raises
+    :class:`NotReadyError` for an empty registry (I7).
     """
     resume(workspace, STAGE, embed_alone, refuse_item)
     pooled = PoolCounts()
@@ -119,11 +121,12 @@ def match_pending(
         tend_evidence(workspace, progress=progress)
     else:
         keep_evidence(workspace, subject_ids=subject_ids, progress=progress)
+    ask_second_network(workspace, subject_ids=subject_ids, progress=progress)
     return total
 
 
 def _models(workspace: Workspace, found_by: FoundBy) -> list[str]:
-    """The models in force; for a rescan also earlier ones whose vectors no backfill has replaced yet."""
+    """Return the models in force and, for a rescan, earlier ones whose vectors no backfill has replaced yet."""
     current = workspace.models.model_id
     if found_by == "sweep":
         return [current]
@@ -135,11 +138,11 @@ def _models(workspace: Workspace, found_by: FoundBy) -> list[str]:
 def _compare_planned(
     workspace: Workspace, plan: MatchPlan, found_by: FoundBy, progress: Progress
 ) -> tuple[MatchCounts, bool]:
-    """Compare and commit shard by shard. Also whether that left something: by plan, or compacted away meanwhile."""
+    """Compare and commit shard by shard; also return whether work remains, by plan or because of a compaction."""
     if plan.gallery is None:
         progress("match", 0, 0)
         return MatchCounts(), False
-    pace = Pace("match", [shard.entry.faces for shard in plan.shards], progress)
+    pace = Pace("match", [shard.entry.rows for shard in plan.shards], progress)
     faces = found = superseded = 0
     side = plan.side(found_by, plan.gallery)
     workspace.galleries = {side: plan.gallery}
@@ -154,7 +157,7 @@ def _compare_planned(
 
 
 def _entries(workspace: Workspace, planned: Sequence[ListedShard]) -> Iterator[ShardEntry]:
-    """What is to be compared, the next one being read ahead where it is compared here."""
+    """Yield the shards to compare, reading the next one ahead where this process compares."""
     for shard, following in zip_longest(planned, planned[1:]):
         if following is not None and not workspace.engine.remote:
             workspace.corpus.prefetch(following.entry)
@@ -176,8 +179,8 @@ def plan_matching(
 ) -> MatchPlan:
     """Read registry, manifest and coverage in one transaction and decide what to compare with what.
 
-    ``model_id``: the models in force, unless given. Of earlier models those vectors are compared that are still there,
-    with the subjects that have templates by them: all others wait for the backfill.
+    ``model_id``: the models in force, unless given. Vectors of earlier models are compared with the subjects that have
+    templates by those models; all others wait for the backfill.
     """
     model_id = model_id or workspace.models.model_id
     with workspace.database.read() as connection:
@@ -209,7 +212,7 @@ def plan_matching(
 def _gallery(
     workspace: Workspace, connection: Connection, wanted: Collection[str], model_id: str, upto: int | None
 ) -> Gallery | None:
-    """Loaded even for nobody, so that the canary is looked for; but earlier models have none."""
+    """Load the gallery, even for no subjects, so that the canary is searched for; earlier models have no canary."""
     if not wanted and model_id != workspace.models.model_id:
         return None
     return load_gallery(workspace, connection, subject_ids=wanted, model_id=model_id, upto=upto)
@@ -218,10 +221,11 @@ def _gallery(
 def _one_pass(
     listed: Sequence[ListedShard], missing: Mapping[str, frozenset[str]], versions: Mapping[str, int], *, most: int
 ) -> tuple[list[ListedShard], frozenset[str], int | None]:
-    """What one pass compares: shards, subjects, and the version up to which all subjects are among them, if not all.
+    """Choose what one pass compares: shards, subjects, and the version up to which all subjects are included, if not
+    all.
 
-    New shards come first, with everybody, as a sweep would take them. Then the whole store with the ``most`` subjects
-    that wait longest: those beyond would cost their full share, and keep the first ones waiting for their answer.
+    New shards come first, with everybody, as in a sweep. Then the whole store with the ``most`` subjects that have
+    waited longest: further ones would cost their full share and delay the answer for the first.
     """
     todo = [shard for shard in listed if shard.entry.shard_id in missing]
     new = [shard for shard in todo if shard.covered_threshold is None]
@@ -244,9 +248,9 @@ def _limited(versions: Mapping[str, int], subject_ids: Collection[str]) -> dict[
 def commit_comparison(
     workspace: Workspace, plan: MatchPlan, gallery: Gallery, shard: ListedShard, found: Comparison
 ) -> int:
-    """Write hits, statuses and coverage of one shard in one transaction. Returns new hits.
+    """Write hits, statuses and coverage of one shard in one transaction; return the number of new hits.
 
-    None of it when the shard is not listed any more: what took its place has the coverage that it had.
+    Nothing is written when the shard is no longer listed: the shard in its place has the coverage that it had.
     """
     if found.superseded:
         return 0
@@ -269,7 +273,7 @@ def commit_comparison(
 
 
 def _keep_no_longer(tx: Connection, workspace: Workspace, shard_id: str) -> tuple[str, ...]:
-    """Let go of a shard that everybody was compared with, where nothing is to be kept; its files."""
+    """Where nothing is to be kept, take the files of a shard compared with everybody off the manifest; return them."""
     shard = find_shard(tx, workspace.sealer, shard_id)
     if workspace.config.corpus.mode != "none" or shard is None or shard.entry.path is None:
         return ()
@@ -277,7 +281,7 @@ def _keep_no_longer(tx: Connection, workspace: Workspace, shard_id: str) -> tupl
 
 
 def _live_items(connection: Connection, shard_id: str, among: Collection[str]) -> dict[str, str]:
-    """Item id -> content digest of those items that are live and whose faces this shard holds now."""
+    """Return the content digests, by item, of the items that are live and whose faces this shard holds now."""
     live, wanted = dict[str, str](), sorted(among)
     here = sa.select(items.c.item_id, items.c.content_sha256).where(items.c.shard_id == shard_id, items.c.live)
     for some in parts(wanted):
@@ -289,21 +293,21 @@ def _live_items(connection: Connection, shard_id: str, among: Collection[str]) -
 def _commit_hits(
     tx: Connection, workspace: Workspace, shard_id: str, rows: Sequence[dict[str, Any]], active: Collection[str]
 ) -> int:
-    """Write the hits that are still true: the item is live with that content, the subject is still in force, and what
-    it was compared by is what it has. Who was changed meanwhile is compared again.
+    """Write the hits that still hold: the item is live with the same content, the subject is in force, and the
+    reference is still the subject's. A subject that changed meanwhile is compared again.
 
-    What somebody rejected is found again like everything else, and counts no more than before; nor does what the
-    thresholds, raised meanwhile, would not find. What had been dropped with a reference is another finding now.
+    A rejected hit that is found again stays rejected, and one below thresholds raised meanwhile does not count. A hit
+    dropped with a reference counts again when another reference finds it.
     """
     live = _live_items(tx, shard_id, {row["item_id"] for row in rows})
-    true = [row for row in rows if live.get(row["item_id"]) == row["content_sha256"] and row["subject_id"] in active]
-    # A hit found again belongs to an item that came back, perhaps with another parent: what corroborates it may be new.
+    true = [row for row in rows if live.get(row["item_id"]) == row["content_key"] and row["subject_id"] in active]
+    # A hit found again belongs to an item that came back, perhaps with another parent, so its corroboration may be new.
     for some in parts(true):
         again = [row["hit_id"] for row in some]
         tx.execute(sa.delete(hits).where(hits.c.hit_id.in_(again), hits.c.dropped_at.is_not(None)))
         tx.execute(sa.update(hits).where(hits.c.hit_id.in_(again)).values(judged_at=None))
     review, now = workspace.thresholds_at(tx).review if true else 0.0, workspace.now()
-    below = [row["model_id"] == workspace.models.model_id and row["score"] < review for row in true]
+    below = [row["found_by_id"] == workspace.models.model_id and row["score"] < review for row in true]
     lapsed = [row | {"lapsed_at": now if late else None} for row, late in zip(true, below, strict=True)]
     new = insert_missing(tx, hits, lapsed)
     settle_statuses(tx, {row["item_id"] for row in true})
@@ -318,9 +322,9 @@ def _commit_coverage(
     shard: ListedShard,
     active: Mapping[str, int],
 ) -> bool:
-    """Enter what has been compared: in the shard's own row once that is everybody up to the plan's version.
+    """Record coverage: in the shard's own row once everybody up to the plan's version was compared with it.
 
-    Only then can the shard's pending items be called clean. Returns whether it is so.
+    Only then can the shard's pending items become clean. Returns whether that is so.
     """
     threshold, now = plan.thresholds.review, workspace.now()
     known = {subject_id: version for subject_id, version in active.items() if version <= gallery.registry_version}
@@ -330,7 +334,7 @@ def _commit_coverage(
         record_coverage(tx, shard.entry, plan.versions, threshold=threshold, policy_version=policy_version, now=now)
         return False
     mark_covered(tx, workspace.sealer, shard.entry, version=gallery.registry_version, threshold=threshold)
-    if shard.covered_threshold is None:  # later none of its items is pending, and looking for them takes long
+    if shard.covered_threshold is None:  # an older shard has no pending items, and the search for them is slow
         compared = sa.and_(items.c.shard_id == shard.entry.shard_id, items.c.status == "pending")
         tx.execute(sa.update(items).where(compared).values(status="clean"))
     return True

@@ -1,4 +1,4 @@
-"""Hits of the examining stage: a name in a text, or content that has (nearly) the fingerprint of a seed.
+"""Hits of the examining stage: names in texts, and contents with (nearly) the fingerprint of a seed.
 
 The words found are sealed under their subject's key, bound to the hit; erasing the subject makes them unreadable.
 """
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FoundHit:
-    """One reason to suspect an item. ``digest``: of the text for tier ``text``, else of the content."""
+    """One hit on an item. ``digest``: of the text for tier ``text``, else of the content."""
 
     item_id: str
     digest: str
     subject_id: str
     tier: Literal["text", "header", "exact"]
     place: str
-    model_id: str
+    found_by_id: str
     score: float = 1.0
     threshold: float = 1.0
     match: str | None = None
@@ -44,34 +44,34 @@ class FoundHit:
 
     @property
     def hit_id(self) -> str:
-        """The same for the same finding, however often it is found."""
-        named = [self.tier, self.item_id, self.digest, self.subject_id, self.place, self.model_id, self.seed_digest]
+        """The hit's id, which is the same however often the same thing is found."""
+        named = [self.tier, self.item_id, self.digest, self.subject_id, self.place, self.found_by_id, self.seed_digest]
         return f"hit_{hashlib.sha256(json.dumps(named).encode()).hexdigest()[:32]}"
 
 
 def name_hit(item_id: str, digest: str, place: str, text: str, match: NameMatch, *, matcher_id: str) -> FoundHit:
-    """A name at a place of an item."""
+    """Make the hit of a name at a place of an item."""
     return FoundHit(
         item_id=item_id,
         digest=digest,
         subject_id=match.subject_id,
         tier="header" if place.startswith("header:") else "text",
         place=place,
-        model_id=matcher_id,
+        found_by_id=matcher_id,
         match=match.rule,
         term=text[match.start : match.end],
     )
 
 
 def seed_hit(item_id: str, content: str, match: SeedMatch, *, near: float) -> FoundHit:
-    """A fingerprint of an item; ``near``: from which score on pictures are the same."""
+    """Make the hit of a seed on an item; ``near``: score from which pictures count as the same."""
     return FoundHit(
         item_id=item_id,
         digest=content,
         subject_id=match.seed.subject_id,
         tier="exact",
         place=match.seed.kind,
-        model_id=match.seed.model_id,
+        found_by_id=match.seed.model_id,
         score=match.score,
         threshold=near if match.seed.kind == "pdq" else 1.0,
         seed_id=match.seed.seed_id,
@@ -82,7 +82,7 @@ def seed_hit(item_id: str, content: str, match: SeedMatch, *, near: float) -> Fo
 def hit_rows(
     tx: Connection, workspace: Workspace, found: Sequence[FoundHit], found_by: FoundBy
 ) -> list[dict[str, Any]]:
-    """Rows of the table of hits, their words sealed. The subjects' keys must still be there."""
+    """Make rows of the table of hits, with sealed words. The subjects' keys must still exist."""
     keys = {
         subject_id: open_subject_key(tx, workspace.sealer, subject_id)
         for subject_id in sorted({hit.subject_id for hit in found if hit.term is not None})
@@ -94,14 +94,14 @@ def hit_rows(
         | {
             "hit_id": hit.hit_id,
             "item_id": hit.item_id,
-            "content_sha256": hit.digest,
+            "content_key": hit.digest,
             "subject_id": hit.subject_id,
             "tier": hit.tier,
             "band": workspace.policy.text_band(hit.place, hit.match) if hit.match else "strong",
             "score": hit.score,
             "threshold": hit.threshold,
             "threshold_source": "names" if hit.match else "seed",
-            "model_id": hit.model_id,
+            "found_by_id": hit.found_by_id,
             "policy_version": workspace.policy.version,
             "place": hit.place,
             "match": hit.match,

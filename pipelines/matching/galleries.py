@@ -1,4 +1,4 @@
-"""The gallery of one model, rebuilt in memory from sealed templates whenever something is compared; never written."""
+"""Loads the gallery of one model into memory from sealed templates, for each comparison. It is never written."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pipelines.registry.subjects import open_templates
 from pipelines.registry.templates import LEAST_WEIGHT, reference_weights
 
 CANDIDATE = "candidate"
-"""Whose templates a gallery holds that is only looked at."""
+"""Subject id of the templates in the gallery of a preview."""
 SAME_VECTOR = 0.99
-"""A unit vector's score with itself, less more than its norm may lack."""
+"""Least score of a stored unit vector with itself: 1, less more than its norm may lack."""
 
 
 def load_gallery(
@@ -32,11 +32,12 @@ def load_gallery(
     model_id: str | None = None,
     upto: int | None = None,
 ) -> Gallery:
-    """The gallery of these subjects by the models in force, or others, at the registry version this transaction sees.
+    """Load the gallery of these subjects, by the models in force or others, at the registry version of this
+    transaction.
 
-    Or at version ``upto``, where the subjects are those up to that version and not all. The canary is in it and is
-    found before anything else is searched for; other models can make none here: they must find a template of theirs.
-    Raises :class:`CorruptionError` where something else than this program changed who is sought (I7).
+    ``upto``: that version instead, where the subjects are only those up to it. The canary is added and searched for
+    first; for earlier models, which cannot embed the canary here, one of the templates has to be found instead. Raises
+    :class:`CorruptionError` where another program changed who is sought (I7).
     """
     workspace.seal.require_unaltered(connection, REGISTRY)
     model_id = model_id or workspace.models.model_id
@@ -49,7 +50,7 @@ def load_gallery(
 
 
 def candidate_gallery(workspace: Workspace, connection: Connection, references: Sequence[Reference]) -> Gallery:
-    """The gallery of somebody who is not in the registry, by the models in force; the canary is in it and is found."""
+    """Make the gallery of a person who is not in the registry, by the models in force, with the canary."""
     vectors = np.stack([reference.vector for reference in references])
     weights = [max(reference.detector_score, LEAST_WEIGHT) for reference in references]
     ids = [f"{CANDIDATE}:{number}" for number in range(len(references))]

@@ -1,4 +1,4 @@
-"""The examining stage: texts against names, fingerprints against seeds, for whatever coverage does not show.
+"""The examining stage: compares texts with names and fingerprints with seeds, where coverage is missing.
 
 A sweep (new items, all subjects) and a rescan (all items, new subjects) are the same work here, batch by batch. Each
 batch ends in one transaction that writes its hits, its coverage and its items' statuses together, so that work cut off
@@ -11,19 +11,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import UnscannableError
 from embeddings.faults import guarded
 from embeddings.images.pdq import pdq_score
 from indexes.names import NameMatcher
 from pipelines.database import insert_missing
-from pipelines.database.evidence import examined
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items
+from pipelines.database.tables import examined, hits, items
 from pipelines.database.times import moment
 from pipelines.evidence.keeping import keep_evidence
 from pipelines.hits.counting import hits_in_force
@@ -37,7 +36,7 @@ from pipelines.intake.ledger import Scope, text_digest
 from pipelines.intake.model_files import header_texts
 from pipelines.intake.texts import by_place, texts_of
 from pipelines.matching.comparison import FoundBy
-from pipelines.matching.coverage import coverage_id, required, unexamined, unexamined_count
+from pipelines.matching.coverage import required, rules_id, unexamined, unexamined_count
 from pipelines.matching.finds import FoundHit, hit_rows, name_hit, seed_hit
 from pipelines.matching.sought import Sought
 from pipelines.registry.subjects import active_versions, note_lapsed, take_up
@@ -49,7 +48,7 @@ _STAGE: Final = "examine"
 
 @dataclass(frozen=True, slots=True)
 class ExamineCounts:
-    """What one run of the stage did. ``hits``: new ones."""
+    """Counts of one run of the stage. ``hits``: new ones."""
 
     items: int = 0
     hits: int = 0
@@ -61,11 +60,11 @@ class ExamineCounts:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """One item as it was examined, and what was found in it, not yet committed."""
+    """One item as examined, and its hits, not yet committed."""
 
     item_id: str
     listed_digest: str | None
-    """Of its texts, as the ledger had it; null also where they were listed before there were such digests."""
+    """Digest of its texts in the ledger; None without texts, and for items listed by versions without such digests."""
     text_digest: str | None
     content_sha256: str | None
     examined_at: datetime
@@ -76,7 +75,7 @@ class Examination:
 
     @property
     def unsettled(self) -> bool:
-        """Whether its status may have to change: something was found, or what was found before may have gone."""
+        """Whether its status may have to change: something was found, or an earlier hit may have gone."""
         return self.was_hit or bool(self.found)
 
 
@@ -88,9 +87,10 @@ def examine_pending(
     subject_ids: Collection[str] | None = None,
     progress: Progress = silent,
 ) -> ExamineCounts:
-    """Examine every live item for the subjects and seeds that it was not examined for. Safe to repeat, and at once.
+    """Examine every live item for the subjects and seeds that it was not examined for. Safe to repeat, and to run
+    twice.
 
-    ``subject_ids``: only items that lack one of these; they are examined for all that they lack, which costs the same.
+    ``subject_ids``: only items that lack one of these; each is examined for all that it lacks, which costs the same.
     Two processes take batches in turns. Raises :class:`CorruptionError` for a record that cannot be opened (I7).
     """
     with workspace.database.exclusive("examine"):
@@ -106,7 +106,7 @@ def examine_pending(
             counts += _commit(workspace, batch, sought, found_by)
         if not batch and not after:
             break
-        after = batch[-1].item_id if batch else ""  # once more from the beginning: things may have changed meanwhile
+        after = batch[-1].item_id if batch else ""  # start again: items may have changed meanwhile
         progress("examine", counts.items, max(total, counts.items))
     _settle_statuses(workspace)
     keep_evidence(workspace, subject_ids=subject_ids, progress=progress)
@@ -120,7 +120,7 @@ def examine_alone(workspace: Workspace, item_ids: Sequence[str], *, found_by: Fo
 
 
 def refuse_texts(workspace: Workspace, item_id: str, reason: str, *, found_by: FoundBy) -> None:
-    """Enter an item whose texts end every process that searches them: examined but for these, and unscannable."""
+    """Record an item whose texts end every process that searches them as unscannable, and as otherwise examined."""
     sought = Sought()
     batch = _examine_batch(workspace, sought, None, "", among=[item_id], refused=reason)
     _commit(workspace, batch, sought, found_by)
@@ -140,47 +140,25 @@ def _examine_batch(
     among: Collection[str] | None = None,
     refused: str | None = None,
 ) -> list[Examination]:
-    """Examine the next items by id as one reading transaction sees them; none: there are no more.
+    """Examine the next items by id in one reading transaction; return none when there are no more.
 
-    ``among``: only these. ``refused``: the reason for which their texts are not searched.
+    ``among``: only these items. ``refused``: the reason for which their texts are not searched.
     """
-    with workspace.database.read() as connection:
-        need = required(connection, workspace, subject_ids=subject_ids)
-        following = unexamined(need, EVERYTHING).where(items.c.item_id > after).order_by(items.c.item_id)
-        following = following if among is None else following.where(items.c.item_id.in_(among))
-        rows = connection.execute(following.limit(workspace.config.sweep.examined_items)).all()
-        if not rows:
-            return []
-        sought.refresh(connection, workspace)
-        since = {row.item_id: (need.texts_since(row), need.header_since(row)) for row in rows}
-        matchers = {
-            item_id: tuple(sought.matcher(connection, workspace, since=version) for version in versions)
-            for item_id, versions in since.items()
-        }
-        listed = _open_items(connection, workspace, [key for key, (texts, _) in matchers.items() if texts])
-        headed = {row.content_sha256 for row in rows if row.content_sha256 and matchers[row.item_id][1]}
-        headers = header_texts(connection, workspace.sealer, headed)
+    rows, searches = _read_batch(workspace, sought, subject_ids, after, among)
     distance = workspace.policy.settings.takedown.duplicate_distance
     seeds = sought.seeds.compare(rows, distance=distance)
     now, near = workspace.now(), pdq_score(distance)
     batch = []
     with attempting(workspace, _STAGE, [row.item_id for row in rows]):
-        for row in rows:
-            texts, header = matchers[row.item_id]
-            item = listed.get(row.item_id)
-            digest = text_digest(workspace.sealer, item) if item else row.text_digest
-            searched = [
-                (digest, texts_of(item) if item else {}, texts),
-                (row.content_sha256, by_place(headers.get(row.content_sha256, ())), header),
-            ]
+        for row, searched in zip(rows, searches, strict=True):
             names, problem = _names_in(row.item_id, searched, refused)
             found = [seed_hit(row.item_id, row.content_sha256, one, near=near) for one in seeds.get(row.item_id, ())]
-            examined_at = max(now, row.read_at or now)  # clocks differ, and what was read is read
+            examined_at = max(now, row.read_at or now)  # hosts' clocks differ; never before its reading
             batch.append(
                 Examination(
                     row.item_id,
                     row.text_digest,
-                    digest,
+                    searched[0][0],
                     row.content_sha256,
                     examined_at,
                     (*names, *found),
@@ -190,6 +168,44 @@ def _examine_batch(
             )
             workspace.beat()
     return batch
+
+
+def _read_batch(
+    workspace: Workspace,
+    sought: Sought,
+    subject_ids: Collection[str] | None,
+    after: str,
+    among: Collection[str] | None,
+) -> tuple[Sequence[Row[Any]], list[tuple[_Searched, _Searched]]]:
+    """Read the next items, and what of each is to be searched: its listed texts, and its file's header."""
+    with workspace.database.read() as connection:
+        need = required(connection, workspace, subject_ids=subject_ids)
+        following = unexamined(need, EVERYTHING).where(items.c.item_id > after).order_by(items.c.item_id)
+        following = following if among is None else following.where(items.c.item_id.in_(among))
+        rows = connection.execute(following.limit(workspace.config.sweep.examined_items)).all()
+        if not rows:
+            return [], []
+        sought.refresh(connection, workspace)
+        since = {row.item_id: (need.texts_since(row), need.header_since(row)) for row in rows}
+        matchers = {
+            item_id: tuple(sought.matcher(connection, workspace, since=version) for version in versions)
+            for item_id, versions in since.items()
+        }
+        listed = _open_items(connection, workspace, [key for key, (texts, _) in matchers.items() if texts])
+        headed = {row.content_sha256 for row in rows if row.content_sha256 and matchers[row.item_id][1]}
+        headers = header_texts(connection, workspace.sealer, headed)
+    searches: list[tuple[_Searched, _Searched]] = []
+    for row in rows:
+        texts, header = matchers[row.item_id]
+        item = listed.get(row.item_id)
+        digest = text_digest(workspace.sealer, item) if item else row.text_digest
+        searches.append(
+            (
+                (digest, texts_of(item) if item else {}, texts),
+                (row.content_sha256, by_place(headers.get(row.content_sha256, ())), header),
+            )
+        )
+    return rows, searches
 
 
 def _open_items(connection: Connection, workspace: Workspace, item_ids: Sequence[str]) -> dict[str, Item]:
@@ -207,7 +223,7 @@ _Searched = tuple[str | None, Mapping[str, str], NameMatcher | None]
 def _names_in(
     item_id: str, searched: Sequence[_Searched], refused: str | None
 ) -> tuple[list[FoundHit], UnscannableError | None]:
-    """The best match of each subject at each place, or why the texts cannot be searched."""
+    """Return the best match of each subject at each place, or why the texts cannot be searched."""
     if refused:
         return [], UnscannableError(refused)
     try:
@@ -227,14 +243,14 @@ def _search(item_id: str, digest: str | None, texts: Mapping[str, str], matcher:
 
 
 def _commit(workspace: Workspace, batch: Sequence[Examination], sought: Sought, found_by: FoundBy) -> ExamineCounts:
-    """Write hits, coverage and statuses of those items that are still what was examined. Returns what is new."""
+    """Write hits, coverage and statuses of the items that are still as examined; return the counts of new ones."""
     if not batch:
         return ExamineCounts()
     with workspace.database.write() as tx:
         current = _unchanged(tx, batch)
         active = active_versions(tx, now=moment(tx))
         note_lapsed(tx, now=workspace.now())
-        # Who was changed since the names were read is newer than what this claims, and is looked for again.
+        # A subject changed since the names were read is above the version recorded here, and is searched for again.
         same = {subject_id for subject_id, version in active.items() if version <= sought.registry_version}
         found = [hit for one in current for hit in one.found if hit.subject_id in same]
         for some in parts([hit.hit_id for hit in found]):
@@ -250,7 +266,7 @@ def _commit(workspace: Workspace, batch: Sequence[Examination], sought: Sought, 
 
 
 def _enter_problems(tx: Connection, current: Sequence[Examination]) -> None:
-    """Call items unscannable whose texts could not be searched; what is a hit all the same stays one."""
+    """Mark items whose texts could not be searched as unscannable, unless they are hits."""
     for one in current:
         if one.problem is not None:
             scanned = sa.or_(items.c.status.in_(("clean", "no_face")), items.c.shard_id.is_not(None))
@@ -267,7 +283,7 @@ def _unchanged(tx: Connection, batch: Sequence[Examination]) -> list[Examination
 
 
 def _enter_digests(tx: Connection, current: Sequence[Examination]) -> None:
-    """Give items that were listed before there were digests of texts theirs."""
+    """Store the text digests of items that were listed by versions without such digests."""
     late = [
         {"this_item": one.item_id, "this_digest": one.text_digest}
         for one in current
@@ -280,13 +296,13 @@ def _enter_digests(tx: Connection, current: Sequence[Examination]) -> None:
 
 def _enter_coverage(tx: Connection, workspace: Workspace, current: Sequence[Examination], sought: Sought) -> None:
     tx.execute(sa.delete(examined).where(examined.c.item_id.in_([one.item_id for one in current])))
-    examined_by = coverage_id(workspace)  # a digest: not one for each row
+    rules = rules_id(workspace)  # computed once, because it is a digest
     rows = [
         {
             "item_id": one.item_id,
             "text_digest": one.text_digest,
             "content_sha256": one.content_sha256,
-            "matcher_id": examined_by,
+            "rules_id": rules,
             "registry_version": sought.registry_version,
             "seed_version": sought.seed_version,
             "examined_at": one.examined_at,
@@ -298,7 +314,7 @@ def _enter_coverage(tx: Connection, workspace: Workspace, current: Sequence[Exam
 
 
 def _settle_statuses(workspace: Workspace) -> None:
-    """Items that were examined before their faces were compared, and called clean since, are hits all the same."""
+    """Correct items that were examined before their faces were compared and became ``clean`` although they are hits."""
     with workspace.database.read() as connection:
         found = hits_in_force(moment(connection))
         unnoticed = found.where(hits.c.tier != "face", items.c.status.in_(("clean", "no_face")))

@@ -17,8 +17,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError
 from pipelines.database.parts import parts
-from pipelines.database.pooling import pool_coverage, pool_faces, pools
-from pipelines.database.tables import items
+from pipelines.database.tables import items, pool_coverage, pool_faces, pools
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope

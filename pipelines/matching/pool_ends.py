@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.corpus.retention import expiry
 from pipelines.database.parts import parts
-from pipelines.database.pooling import pool_faces, pools
+from pipelines.database.tables import pool_faces, pools
 from pipelines.hits.counting import is_gone_from_pool
 from pipelines.hits.statuses import settle_statuses
 from pipelines.home.clock import acts

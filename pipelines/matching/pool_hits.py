@@ -19,8 +19,7 @@ from indexes.join import pair_scores
 from indexes.thresholds import Thresholds
 from pipelines.database import insert_missing
 from pipelines.database.parts import parts
-from pipelines.database.pooling import pool_faces, pools
-from pipelines.database.tables import hits
+from pipelines.database.tables import hits, pool_faces, pools
 from pipelines.database.times import moment
 from pipelines.hits.counting import POOLED
 from pipelines.hits.statuses import settle_statuses
@@ -42,7 +41,7 @@ from pipelines.scan.again import leave
 
 if TYPE_CHECKING:
     from pipelines.matching.pools import PoolCounts, PoolPlan
-    from pipelines.scan.again import Leaving
+    from pipelines.scan.again import LeavingItem
 
 POSTS_AT_ONCE: Final = 200
 """Posts that are entered in one transaction."""
@@ -91,7 +90,7 @@ class Found:
         pooled, gallery = plan.pooled, plan.gallery
         nothing: dict[str, Any] = {column.name: None for column in hits.columns}
         common = nothing | {
-            "content_sha256": self.digest,
+            "content_key": self.digest,
             "subject_id": self.subject_id,
             "template_id": gallery.template_ids[self.template],
             "tier": POOLED,
@@ -100,7 +99,7 @@ class Found:
             "threshold": pooled.review,
             "threshold_source": pooled.source,
             "calibration_id": pooled.calibration_id,
-            "model_id": gallery.model_id,
+            "found_by_id": gallery.model_id,
             "policy_version": workspace.policy.version,
             "place": self.post.model,
             "pictures": len(self.faces),
@@ -219,7 +218,7 @@ def pairs_of(tx: Connection, numbers: Sequence[int]) -> set[tuple[str, str]]:
     """(item, subject) pairs of the hits that these pools carry."""
     found: set[tuple[str, str]] = set()
     joined = pools.join(pool_faces, pool_faces.c.number == pools.c.number).join(
-        hits, sa.and_(hits.c.item_id == pool_faces.c.item_id, hits.c.content_sha256 == pools.c.digest)
+        hits, sa.and_(hits.c.item_id == pool_faces.c.item_id, hits.c.content_key == pools.c.digest)
     )
     query = sa.select(hits.c.item_id, hits.c.subject_id).select_from(joined)
     for some in parts(numbers):
@@ -268,7 +267,7 @@ def _stored(tx: Connection, numbers: Collection[int]) -> set[int]:
     return found
 
 
-def let_leave(workspace: Workspace, leaving: Mapping[str, Sequence[Leaving]]) -> None:
+def let_leave(workspace: Workspace, leaving: Mapping[str, Sequence[LeavingItem]]) -> None:
     """Write down that items are not what they were, each out of the shard that it was in."""
     if not leaving:
         return

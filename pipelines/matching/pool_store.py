@@ -24,8 +24,7 @@ from indexes.pooling import POOLING_VERSION
 from indexes.thresholds import Thresholds
 from pipelines.database import get_state, set_state
 from pipelines.database.parts import parts
-from pipelines.database.pooling import pool_faces, pooled_items, pools
-from pipelines.database.tables import items
+from pipelines.database.tables import items, pool_faces, pooled_items, pools
 from pipelines.hits.counting import model_of_item
 from pipelines.home.sealing import Sealer, associated_data, seal, unseal
 from pipelines.intake.ledger import Scope

@@ -22,7 +22,7 @@ from pipelines.home.workspace import Workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipelines.scan.again import Leaving
+    from pipelines.scan.again import LeavingItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class FacesOfItems:
 
     faces: list[dict[str, Any]]
     vectors: Float32 = field(repr=False)
-    leaving: dict[str, list[Leaving]]
+    leaving: dict[str, list[LeavingItem]]
     superseded: bool = False
 
 
@@ -63,7 +63,7 @@ def read_faces(workspace: Workspace, shard_of: dict[str, str], *, dimension: int
         else:
             vectors.append(vectors_of(table["vector"], dimension).copy())
             faces += table.drop_columns(["vector"]).to_pylist()
-    leaving = dict[str, list["Leaving"]]()
+    leaving = dict[str, list["LeavingItem"]]()
     if again:
         from pipelines.scan.again import embed_items
 

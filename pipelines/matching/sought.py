@@ -1,6 +1,6 @@
-"""What the examining stage looks for: the names of active subjects, and the seeds in force, as the registry has them.
+"""What the examining stage looks for: the names of active subjects, and the seeds in force.
 
-Held for one run of the stage, and made anew whenever registry or seeds have changed meanwhile.
+Loaded for one run of the stage, and again whenever registry or seeds have changed meanwhile.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipelines.registry.seeds import seed_version
 from pipelines.registry.subjects import active_versions
 
 MOST_SEEDS = 8
-"""Different fingerprints of one subject that an item's hits name, the nearest first: the rest would say the same."""
+"""Most fingerprints of one subject that an item's hits name, the nearest first: further ones add nothing."""
 _MATCHERS_KEPT = 4  # for items last examined at different versions of the registry
 
 
@@ -44,14 +44,14 @@ class Seed:
 
 @dataclass(frozen=True, slots=True)
 class SeedMatch:
-    """A seed that an item has, or nearly: ``score`` is 1 for equal, less by 1/256 for each bit that differs."""
+    """A seed that an item matches: ``score`` is 1 for equal fingerprints, 1/256 less for each bit that differs."""
 
     seed: Seed
     score: float
 
 
 class SeedIndex:
-    """Seeds ready to be compared with items. Those of a hash that is not in use any more are left out (I4)."""
+    """Seeds ready to be compared with items. Seeds of a hash that is no longer in use are left out (I4)."""
 
     def __init__(self, seeds: Sequence[Seed]) -> None:
         self._exact: dict[tuple[str, str], list[Seed]] = {}
@@ -66,7 +66,8 @@ class SeedIndex:
         self._hashes = Fingerprints(hashes, ids=ids, model_id=PDQ_MODEL_ID) if ids else None
 
     def compare(self, rows: Sequence[Any], *, distance: int) -> dict[str, list[SeedMatch]]:
-        """Item id -> seeds that it matches; ``rows`` have its id, content digest, payload digest and PDQ or None."""
+        """Return the matching seeds by item; ``rows`` have item id, content digest, payload digest and PDQ hash or
+        None."""
         found: dict[str, list[SeedMatch]] = {row.item_id: [] for row in rows}
         for row in rows:
             for kind, digest in (("sha256", row.content_sha256), ("payload", row.payload_sha256)):
@@ -82,7 +83,7 @@ class SeedIndex:
 
 
 def _nearest(matches: Sequence[SeedMatch]) -> list[SeedMatch]:
-    """One match for each fingerprint of each subject and kind, by its oldest seed; the nearest few."""
+    """Keep one match per fingerprint, subject and kind, by its oldest seed; the nearest few of them."""
     kept: dict[tuple[str, str], dict[str, SeedMatch]] = {}
     for match in sorted(matches, key=lambda one: (-one.score, one.seed.version)):
         own = kept.setdefault((match.seed.subject_id, match.seed.kind), {})
@@ -102,7 +103,7 @@ class Sought:
         self._matchers: dict[int, NameMatcher] = {}
 
     def refresh(self, connection: Connection, workspace: Workspace) -> None:
-        """Take over what the registry says now, if that is something new."""
+        """Read registry and seeds again if they have changed."""
         version, newest = registry_version(connection), seed_version(connection)
         query = seeds_in_force(now=moment(connection))
         in_force = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
@@ -118,7 +119,7 @@ class Sought:
         self.registry_version, self.seed_version, self._in_force = version, newest, in_force
 
     def matcher(self, connection: Connection, workspace: Workspace, *, since: int) -> NameMatcher | None:
-        """The names of the subjects that are newer than a registry version; None if there are none."""
+        """Return a matcher for the names of the subjects newer than a registry version; None if there are none."""
         first = bisect_right(self._versions, since, key=lambda entry: entry[0])
         if first == len(self._versions):
             return None
@@ -127,7 +128,7 @@ class Sought:
             unknown = [subject_id for subject_id in wanted if subject_id not in self._names]
             opened = open_names(connection, workspace.sealer, unknown)
             self._names.update((names.subject_id, names) for names in opened)
-            settings = workspace.config.names.settings()
+            settings = workspace.config.names
             if len(self._matchers) > _MATCHERS_KEPT:
                 self._matchers = {}
             self._matchers[first] = NameMatcher([self._names[key] for key in wanted], settings=settings)

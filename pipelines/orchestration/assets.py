@@ -122,7 +122,7 @@ def stage(
 
 @explained
 def observe(home: Home) -> list[ObserveResult]:
-    """Observe everything that the nights depend on and do not make, in one transaction."""
+    """Observe, in one transaction, everything that the nights depend on and do not make."""
     workspace = home.workspace()
     with workspace.database.read() as connection:
         found = observe_home(connection, workspace)
@@ -157,7 +157,7 @@ def uploads(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
     scope = day_scope(workspace, context.partition_key)
     begin_run(workspace, kind=NIGHTLY, day=scope.day, run_id=record_id(context))
     forget_blocks(workspace, date.fromisoformat(context.partition_key))
-    # After a change of pack the night needs the new templates at once; the items there were are the backfill's.
+    # After a change of pack the night needs the new templates at once; existing items are left to the backfill.
     backfill_templates(workspace, actor=service(SERVICE), progress=logged_progress(context.log))
     require_registry(workspace)
     listed = list_source(workspace, configured_source(workspace), day=None, progress=logged_progress(context.log))
@@ -265,7 +265,7 @@ ASSETS = [observed_home, *STAGES]
 
 
 def deliver_due(workspace: Workspace, *, log: logging.Logger) -> dict[str, Any]:
-    """Dispatch what is due, and say as metadata what came of it. Without a configured address everything waits."""
+    """Dispatch due messages, and return the result as metadata. Without a configured address everything waits."""
     if not workspace.environment.takedown_url:
         with workspace.database.read() as connection:
             waiting = counts_by_state(connection)
@@ -284,17 +284,17 @@ def day_scope(workspace: Workspace, partition_key: str) -> Scope:
 
 
 def night_scope(workspace: Workspace, partition_key: str) -> Scope:
-    """The day, and with it what no partition has: items dated before the first, and items dated after today.
+    """The day, together with the items that no partition has: dated before the first day, or after today.
 
-    They would be in no night otherwise, or in one that is years away.
+    Without this, no night would take them, or one that is years away.
     """
     outside = (date.fromisoformat(FIRST_DAY), workspace.now().date())
     return replace(day_scope(workspace, partition_key), outside=outside)
 
 
 def as_asked(scope: Scope, context: AssetExecutionContext | AssetCheckExecutionContext) -> Scope:
-    """A night's scope with what the schedule's own partitions lack: a run loads this code anew, and may find an earlier
-    first day than the schedule did, which then asked for none of the days between the two."""
+    """Widen a night's scope by the first day that the schedule knew: a run loads this code anew and may find an earlier
+    first day, and the schedule asked for none of the days between the two."""
     asked = context.run.tags.get(FIRST_DAY_TAG)
     if scope.outside is None or asked is None:
         return scope
@@ -303,7 +303,8 @@ def as_asked(scope: Scope, context: AssetExecutionContext | AssetCheckExecutionC
 
 
 def record_id(context: AssetExecutionContext | AssetCheckExecutionContext) -> str:
-    """The id of our record of this run: a run that Dagster starts again after a failure continues the first one's."""
+    """Return the id of our record of this run: a run that Dagster restarts after a failure continues the first
+    one's."""
     return context.run.root_run_id or context.run.run_id
 
 
@@ -322,7 +323,7 @@ def count_table(name: str, counts: Mapping[str, int]) -> MetadataValue[Any]:
 
 
 def logged_progress(log: logging.Logger) -> Progress:
-    """Tell Dagster's log how far a stage is, every now and then and at its end."""
+    """Return a progress that writes to Dagster's log at intervals and at the end of a stage."""
     last = time.monotonic()
 
     def progress(stage: str, done: int, total: int, detail: str = "") -> None:
@@ -336,7 +337,7 @@ def logged_progress(log: logging.Logger) -> Progress:
 
 
 def _counts_so_far(context: AssetExecutionContext) -> dict[str, dict[str, int]]:
-    """Asset -> the counts that it reported earlier in this run. Empty for what another run did."""
+    """Return, by asset, the counts that it reported earlier in this run; empty for assets that another run made."""
     records = context.instance.get_records_for_run(
         context.run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
     ).records
@@ -351,7 +352,7 @@ def _counts_so_far(context: AssetExecutionContext) -> dict[str, dict[str, int]]:
 
 
 def _listed_so_far(counts: Mapping[str, int]) -> ListedCounts:
-    """What this run's listing counted, as ``uploads`` reported it."""
+    """Rebuild the counts of this run's listing from the metadata of ``uploads``."""
     whole = {name: counts.get(name, 0) for name in ListedCounts.__dataclass_fields__ if name != "bad_fields"}
     wrong = {name.removeprefix(_BAD_FIELD): count for name, count in counts.items() if name.startswith(_BAD_FIELD)}
     return ListedCounts(**whole, bad_fields=wrong)

@@ -7,8 +7,8 @@
     pack_changes       every 60 s -> backfill   one run when something has vectors of other models than those in force
     failed_runs                                 records a failed run; a failed rescan is wanted again
 
-What has been asked for is remembered twice: by our own state (watermark, attempts, outbox), which decides, and by run
-keys and cursors, which keep Dagster from asking twice. Run keys, tags and run configuration hold opaque ids only (I8).
+Requested runs are remembered twice: by our own state (watermark, attempts, outbox), which decides, and by run keys and
+cursors, which keep Dagster from asking twice. Run keys, tags and run configuration hold opaque ids only (I8).
 """
 
 # No postponed annotations here: Dagster reads the type of `context` at import.
@@ -114,7 +114,7 @@ def rescan_corpus(context: OpExecutionContext, config: RescanConfig, home: Home)
         "coverage",
     )
     context.add_output_metadata({name: getattr(summary, name) for name in names})
-    for day in days_with_new_hits(workspace, since=began):  # their reports would go on saying what they said
+    for day in days_with_new_hits(workspace, since=began):  # else their reports would stay out of date
         write_report(workspace, day=day, folder=workspace.home / "reports")
     left = set(config.asked) & set(wanted_rescans(workspace).keys)
     if left:
@@ -129,7 +129,7 @@ def rescan_corpus(context: OpExecutionContext, config: RescanConfig, home: Home)
 )
 @explained
 def deliver_takedowns(context: OpExecutionContext, home: Home) -> None:
-    """Dispatch; without a configured address everything stays pending and the log says so."""
+    """Dispatch due messages; without a configured address everything stays pending and the log says so."""
     context.add_output_metadata(deliver_due(home.workspace(), log=context.log))
 
 
@@ -139,7 +139,7 @@ def deliver_takedowns(context: OpExecutionContext, home: Home) -> None:
     description="Compare newly active subjects with everything on the platform, then deliver.",
 )
 def rescan() -> None:
-    """What a removal request sets off."""
+    """The job of a removal request."""
     deliver_takedowns(after=rescan_corpus())
 
 
@@ -149,7 +149,8 @@ def rescan() -> None:
 )
 @explained
 def reembed_outdated(context: OpExecutionContext, home: Home) -> None:
-    """Everything that is outdated, in turns with the sweeps; what cannot be fetched keeps its result and is counted."""
+    """Backfill outdated items, in turns with the sweeps; items that cannot be fetched keep their result, and are
+    counted."""
     workspace = home.workspace()
     began = workspace.now()
     progress = logged_progress(context.log)
@@ -181,14 +182,14 @@ def reembed_outdated(context: OpExecutionContext, home: Home) -> None:
     description="After a change of pack: bring everything to the new models. `likeness status` shows how far.",
 )
 def backfill() -> None:
-    """What a change of pack sets off. Its takedowns are delivered as they come, by the dispatch schedule."""
+    """The job after a change of pack. The dispatch schedule delivers its takedowns as they come."""
     reembed_outdated()
 
 
 @op(retry_policy=TRY_AGAIN, description="Merge small shards; delete from the disk what is not searched any more.")
 @explained
 def compact_corpus(context: OpExecutionContext, home: Home) -> None:
-    """In turns with the sweeps."""
+    """Compact the corpus, in turns with the sweeps."""
     summary = compact_stage(home.workspace(), run_id=context.run_id, progress=logged_progress(context.log))
     context.add_output_metadata({name: value for name, value in asdict(summary).items() if name != "run_id"})
 
@@ -199,7 +200,7 @@ def compact_corpus(context: OpExecutionContext, home: Home) -> None:
     description="Keep the corpus in few large shards, and what is gone off the disk. `likeness status` shows both.",
 )
 def compaction() -> None:
-    """What the end of the night sets off; a failed one is made up for by the next."""
+    """The job at the end of the night; the next one makes up for a failed one."""
     compact_corpus()
 
 
@@ -209,7 +210,7 @@ def compaction() -> None:
     description="Deliver what is due in the outbox: retries, and what an analyst decided.",
 )
 def dispatch() -> None:
-    """What the retry schedule starts."""
+    """The job that delivers due messages."""
     deliver_takedowns()
 
 
@@ -229,7 +230,7 @@ def nightly_schedule(context: ScheduleEvaluationContext, home: Home) -> list[Run
         watermark = read_watermark(connection)
         unfinished = unfinished_days(connection, workspace)
     running = {run.tags.get("dagster/partition") for run in _unfinished(context.instance, nightly.name)}
-    # What no partition has is taken by every night (pipelines.orchestration.assets.night_scope).
+    # Every night also takes the items that no partition has (pipelines.orchestration.assets.night_scope).
     wanted = {*nightly_days(watermark, today), *(day for day in unfinished if day < today)}
     due = sorted(day for day in wanted if day >= date.fromisoformat(FIRST_DAY))
     days = [day for day in due if day.isoformat() not in running]

@@ -1,12 +1,12 @@
 """Asset checks of the nightly run, and the job that lets a stopped day go on. Those that block stop everything
 downstream when they fail.
 
-    scanned_items  content_could_be_fetched  blocking from ``sweep.hit_rate_items`` items on: not an outage (I1)
+    scanned_items  content_could_be_fetched  blocking from ``sweep.min_items_for_rates`` items on: not an outage (I1)
     scanned_items  content_could_be_read  blocking: no login page or cut bodies in place of the content (I1)
     scanned_items  scanner_is_in_order  a warning from one item on, blocking from ``sweep.max_scanner_fault_rate`` on
     matches    canary_is_found          blocking: the known face is found, and only there (I7)
     matches    gallery_fits_its_calibration  a warning: more templates than the thresholds in force were calibrated for
-    matches    hit_rate_is_plausible    blocking from ``sweep.hit_rate_items`` scannable items on
+    matches    hit_rate_is_plausible    blocking from ``sweep.min_items_for_rates`` scannable items on
     verdicts   coverage_is_total        blocking: every pair compared, every hit judged (I1, I2); moves the watermark
     takedowns  delivery_is_in_order     a warning: no address configured, dead letters, refused messages, a service that
                                         answered 410, or open cases that differ from ours
@@ -81,7 +81,7 @@ Context = AssetCheckExecutionContext
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CheckOutcome:
     """What a check found: whether the day passes, whether it stops otherwise, and the words and figures for it."""
 
     passed: bool
@@ -91,9 +91,9 @@ class Found:
 
 
 def day_check(*, asset: AssetsDefinition, blocking: bool) -> Callable[..., AssetChecksDefinition]:
-    """Make a function that returns :class:`Found` a check of one asset, by day."""
+    """Make a function that returns :class:`CheckOutcome` a check of one asset, by day."""
 
-    def make(own: Callable[[Context, LikenessHome], Found]) -> AssetChecksDefinition:
+    def make(own: Callable[[Context, LikenessHome], CheckOutcome]) -> AssetChecksDefinition:
         def evaluated(context: AssetCheckExecutionContext, home: Home) -> AssetCheckResult:
             return _result(context, home.workspace(), own.__name__, own(context, home), blocking=blocking)
 
@@ -111,8 +111,10 @@ def day_check(*, asset: AssetsDefinition, blocking: bool) -> Callable[..., Asset
     return make
 
 
-def _result(context: Context, workspace: Workspace, name: str, found: Found, *, blocking: bool) -> AssetCheckResult:
-    """The result for Dagster; a day that it stops is recorded, and gets its report."""
+def _result(
+    context: Context, workspace: Workspace, name: str, found: CheckOutcome, *, blocking: bool
+) -> AssetCheckResult:
+    """Make the result for Dagster; record a day that the check stops, and write its report."""
     stopped = blocking and found.stops and not found.passed
     metadata: dict[str, Any] = dict(found.figures)
     if blocking:
@@ -128,7 +130,7 @@ def _result(context: Context, workspace: Workspace, name: str, found: Found, *, 
 
 
 def _report_stopped(context: Context, workspace: Workspace, name: str) -> MetadataValue[Any]:
-    """Write the report of a day that stops here, since its own asset is not reached; and let that asset say so."""
+    """Write the report of a stopped day, whose own asset is not reached, and report it as that asset's."""
     scope = day_scope(workspace, context.partition_key)
     try:
         files = write_report(workspace, day=scope.day, folder=workspace.home / "reports", source_id=scope.source_id)
@@ -146,8 +148,8 @@ def _report_stopped(context: Context, workspace: Workspace, name: str) -> Metada
     return report
 
 
-def _figure(context: Context, home: LikenessHome, name: str) -> Found:
-    """Weigh one of the figures of the day; an approval of it, or of worse, makes it a warning."""
+def _figure(context: Context, home: LikenessHome, name: str) -> CheckOutcome:
+    """Run one check of the day's figures; an approval of these or worse figures turns a failure into a warning."""
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
     with workspace.database.read() as connection:
@@ -160,17 +162,17 @@ def _figure(context: Context, home: LikenessHome, name: str) -> Found:
     if check.stops and not approved:
         failed = [one for one in weighed.values() if one.stops]
         figures["digest"] = approval_digest(source, context.partition_key, failed)
-    return Found(check.passed, visible(words), stops=check.blocking and not approved, figures=figures)
+    return CheckOutcome(check.passed, visible(words), stops=check.blocking and not approved, figures=figures)
 
 
 @day_check(asset=scanned_items, blocking=True)
-def content_could_be_fetched(context: Context, home: LikenessHome) -> Found:
+def content_could_be_fetched(context: Context, home: LikenessHome) -> CheckOutcome:
     """At most ``sweep.max_fetch_failed_rate`` of the day's items could not be fetched: more is an outage, not a day."""
     return _figure(context, home, FETCHED)
 
 
 @day_check(asset=scanned_items, blocking=True)
-def content_could_be_read(context: Context, home: LikenessHome) -> Found:
+def content_could_be_read(context: Context, home: LikenessHome) -> CheckOutcome:
     """At most ``sweep.max_unscannable_rate`` of the day's items could not be read: more is a server that sends login
     pages or cut bodies, until somebody looked. `likeness status` counts what will be tried again by itself, and
     `likeness sweep --retry` asks again for what is settled.
@@ -181,13 +183,13 @@ def content_could_be_read(context: Context, home: LikenessHome) -> Found:
 
 
 @day_check(asset=scanned_items, blocking=True)
-def scanner_is_in_order(context: Context, home: LikenessHome) -> Found:
+def scanner_is_in_order(context: Context, home: LikenessHome) -> CheckOutcome:
     """No item of the day made the scanner fail; up to ``sweep.max_scanner_fault_rate`` of them are a warning."""
     return _figure(context, home, SCANNER)
 
 
 @day_check(asset=matches, blocking=True)
-def canary_is_found(context: Context, home: LikenessHome) -> Found:
+def canary_is_found(context: Context, home: LikenessHome) -> CheckOutcome:
     """A gallery of all active subjects, loaded afresh, finds the planted face strongly and in no stranger."""
     workspace = home.workspace()
     try:
@@ -198,33 +200,33 @@ def canary_is_found(context: Context, home: LikenessHome) -> Found:
     except CorruptionError:
         raise
     except NotReadyError as error:
-        return Found(False, visible(str(error)))
-    return Found(True, figures={"subjects": len(versions)})
+        return CheckOutcome(False, visible(str(error)))
+    return CheckOutcome(True, figures={"subjects": len(versions)})
 
 
 @day_check(asset=matches, blocking=False)
-def gallery_fits_its_calibration(context: Context, home: LikenessHome) -> Found:
+def gallery_fits_its_calibration(context: Context, home: LikenessHome) -> CheckOutcome:
     """The FPIR that the present gallery has at the threshold in force is bounded by the calibration's target."""
     workspace = home.workspace()
     with workspace.database.read() as connection:
         fit = read_fit(connection, workspace)
     numbers = {name: getattr(fit, name) for name in ("templates", "threshold", "most_templates", "fpir_upper")}
     known = {name: value for name, value in numbers.items() if value is not None}
-    return Found(not fit.outgrown, visible(fit.remark), figures=known)
+    return CheckOutcome(not fit.outgrown, visible(fit.remark), figures=known)
 
 
 @day_check(asset=matches, blocking=True)
-def hit_rate_is_plausible(context: Context, home: LikenessHome) -> Found:
+def hit_rate_is_plausible(context: Context, home: LikenessHome) -> CheckOutcome:
     """At most ``sweep.max_hit_rate`` of the day's scannable items are hits: more is a fault until somebody looked.
 
     Should the day's hits be judged all the same, by another run or after an approval, their takedowns are held in the
-    outbox. Among fewer than ``sweep.hit_rate_items`` items a high rate is only warned about.
+    outbox. Among fewer than ``sweep.min_items_for_rates`` items a high rate is only warned about.
     """
     return _figure(context, home, HIT_RATE)
 
 
 @day_check(asset=verdicts, blocking=True)
-def coverage_is_total(context: Context, home: LikenessHome) -> Found:
+def coverage_is_total(context: Context, home: LikenessHome) -> CheckOutcome:
     """Every live item of the day is compared with every active subject and every hit is judged; and so is what is dated
     before the first day there is, or in the future.
 
@@ -244,11 +246,13 @@ def coverage_is_total(context: Context, home: LikenessHome) -> Found:
         coverage = measure_coverage(connection, workspace, scope)
         watermark = read_watermark(connection)
     figures = {"coverage": coverage.fraction, "pairs": coverage.pairs, "settled": coverage.settled}
-    return Found(words is None, words, figures=figures | {"watermark": watermark.isoformat() if watermark else "none"})
+    return CheckOutcome(
+        words is None, words, figures=figures | {"watermark": watermark.isoformat() if watermark else "none"}
+    )
 
 
 @day_check(asset=takedowns, blocking=False)
-def delivery_is_in_order(context: Context, home: LikenessHome) -> Found:
+def delivery_is_in_order(context: Context, home: LikenessHome) -> CheckOutcome:
     """Takedowns have somewhere to go and get there. Never blocks: what waits in the outbox is not lost."""
     workspace = home.workspace()
     with workspace.database.read() as connection:
@@ -264,7 +268,7 @@ def delivery_is_in_order(context: Context, home: LikenessHome) -> Found:
         f"{refused} messages were refused by the takedown service and are sent again": refused > 0,
     }
     words = "; ".join(text for text, there in problems.items() if there) or None
-    return Found(not any(problems.values()), words, figures=dict(counts))
+    return CheckOutcome(not any(problems.values()), words, figures=dict(counts))
 
 
 class ApprovalConfig(Config):

@@ -7,7 +7,7 @@ and the first run says what is wrong. Nothing is verified here and no key is nee
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -28,21 +28,16 @@ _NIGHTS_BACK: Final = timedelta(days=2)
 """The schedule asks for these days whatever there is."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadTime:
-    """``first_day``: of the partitions; items before it are outside of all of them, and taken by every night."""
+def read_load_time() -> DagsterConfig:
+    """Read ``[dagster]`` of the home that the environment names, with the first day of its partitions.
 
-    first_day: date
-    owners: tuple[str, ...]
-
-
-def read_load_time() -> LoadTime:
-    """Read it from the home that the environment names. Raises nothing that a missing or broken home causes."""
+    Items before that day are in no partition, and every night takes them. A missing or broken home raises nothing.
+    """
     settings = DagsterConfig()
     try:
         environment = read_environment()
         if not environment.home.is_dir():
-            return LoadTime(settings.first_day, settings.owners)
+            return settings
         config = load_config(environment)
         settings = config.dagster
         first = _first_day(environment, config)
@@ -51,7 +46,7 @@ def read_load_time() -> LoadTime:
             "the home could not be read (%s): partitions begin with %s", type(error).__name__, settings.first_day
         )
         first = None
-    return LoadTime(first or settings.first_day, settings.owners)
+    return replace(settings, first_day=first or settings.first_day)
 
 
 def _first_day(environment: Environment, config: Config) -> date | None:

@@ -1,7 +1,7 @@
-"""What the nights depend on and do not make: registry, requests, corpus and calibration, observed.
+"""Observations of what the nights depend on and do not make: registry, requests, corpus and calibration.
 
-Each has a version that changes when it does, and counts. They are for the orchestrator's graph, which everybody sees
-who reaches the web server: no id of a person, no name, no vector (I8).
+Each has a version that changes when it does, and counts. Everybody who reaches the web server sees them in Dagster's
+graph, so they hold no id of a person, no name and no vector (I8).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipelines.text.shown import digest_of
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One of them at a moment. ``version``: the same as long as nothing changed."""
+    """One observation. ``version``: the same as long as nothing has changed."""
 
     name: str
     version: str
@@ -32,7 +32,7 @@ class Observed:
 
 
 def observe_home(connection: Connection, workspace: Workspace) -> tuple[Observed, ...]:
-    """All of them, as one transaction sees them. Raises :class:`CorruptionError` for what was altered."""
+    """Make all observations in one transaction. Raises :class:`CorruptionError` for altered rows."""
     return (
         _registry(connection, workspace),
         _requests(connection),
@@ -64,7 +64,7 @@ def _corpus(connection: Connection, workspace: Workspace) -> Observed:
     listed = [shard.entry for shard in list_shards(connection, workspace.sealer)]
     counts: dict[str, int | float | str] = {
         "shards": len(listed),
-        "faces": sum(entry.faces for entry in listed),
+        "faces": sum(entry.rows for entry in listed),
         "bytes": sum(entry.stored_bytes for entry in listed if entry.path),
     }
     return Observed("corpus", digest_of(sorted([entry.shard_id, entry.sha256] for entry in listed)), counts)

@@ -37,7 +37,7 @@ from pipelines.text.visible import visible
 P = ParamSpec("P")
 R = TypeVar("R")
 SERVICE: Final = "dagster"
-"""What the audit chain says acted, with the uid that Dagster runs under."""
+"""The name of the service in the audit chain, beside the uid that Dagster runs under."""
 _FRAMES: Final = 8
 """Most places that a failure names."""
 
@@ -45,17 +45,17 @@ _FRAMES: Final = 8
 class LikenessHome:
     """The workspace that ``LIKENESS_*`` names, opened on first use and kept.
 
-    It is opened anew when the environment, the content of a file that settings name, or the database file is another
-    one than before: a process that lives for weeks must not go on by what has been replaced.
+    It is opened anew when the environment, the content of a file that settings name, or the database file has changed,
+    because the process may live for weeks.
     """
 
     def __init__(self) -> None:
         self._kept = KeptWorkspace(_open)
 
     def workspace(self) -> Workspace:
-        """The opened workspace. Raises ``NotReadyError`` or ``ConfigError`` as :func:`open_workspace` does.
+        """Return the opened workspace. Raises ``NotReadyError`` or ``ConfigError`` as :func:`open_workspace` does.
 
-        Also for a clock that has jumped: whatever Dagster starts, acts.
+        A clock that has jumped is an error too, because everything that Dagster starts acts.
         """
         workspace = self._kept.workspace(read_environment())
         require_clock(workspace)
@@ -67,7 +67,7 @@ class LikenessHome:
 
 
 Home = ResourceParam[LikenessHome]
-"""How a step asks for the home: as its parameter ``home``."""
+"""Type of the parameter ``home`` by which a step gets the home."""
 
 
 def _open(environment: Environment) -> Workspace:
@@ -77,7 +77,7 @@ def _open(environment: Environment) -> Workspace:
 _TRANSIENT: Final = frozenset(
     {errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE, errno.ESTALE}
 )
-"""Refusals of the system that another try may be spared."""
+"""Errors of the system that another try may not meet again."""
 _AGAIN: Final = "launch the run again; it goes on where it was cut off"
 _ADVICE: Final[tuple[tuple[type[Exception], str], ...]] = (
     (CorruptionError, "Let nothing else write, run `likeness verify`, and restore what it names from a backup"),
@@ -94,7 +94,7 @@ _ADVICE: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class _Explained:
-    """An error in a sentence, and what to do. ``again``: whether trying at once may help."""
+    """An error in a sentence, and what to do. ``again``: whether trying again at once may help."""
 
     sentence: str
     advice: str
@@ -102,10 +102,7 @@ class _Explained:
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """For whatever Dagster calls: any error becomes a ``Failure`` of one sentence and what to do (:func:`failure_of`).
-
-    Dagster's own errors stay as they are.
-    """
+    """Wrap a function that Dagster calls: any error but Dagster's own becomes a ``Failure`` (:func:`failure_of`)."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **options: P.kwargs) -> R:
@@ -120,8 +117,10 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def failure_of(error: Exception) -> Failure:
-    """What Dagster stores and shows of an error: no message but our own, and what to do. A retry is allowed where the
-    database or the system refused for the moment; nothing else is mended by trying again."""
+    """Return what Dagster stores and shows of an error: only a message of our own, and what to do.
+
+    A retry is allowed where the database or the system refused for the moment; it would mend nothing else.
+    """
     found = _explain(error)
     return Failure(
         description=visible(f"{found.sentence.rstrip('.')}. {found.advice}."),
@@ -153,6 +152,6 @@ def _explain(error: Exception) -> _Explained:
 
 
 def _frames(error: Exception) -> list[str]:
-    """Where it happened, the innermost last: files of ours and lines, no values."""
+    """Where an error happened, the innermost place last: our files and lines, no values."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames[1:]][-_FRAMES:]

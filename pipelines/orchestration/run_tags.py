@@ -1,4 +1,4 @@
-"""The tags of each job: what the queue's limits in ``dagster.yaml`` go by, and how long a run may take.
+"""The tags of each job: by which ``dagster.yaml`` limits the queue, and how long a run may take.
 
 A run that is stuck (a disk that hangs, a library that never returns) would keep its kind of work from being done for
 ever, because each kind has one place in the queue. Dagster's run monitoring ends a run after the time in its tag. What
@@ -13,7 +13,7 @@ from typing import Final
 
 JOB_TAG: Final = "likeness/job"
 FIRST_DAY_TAG: Final = "likeness/first_day"
-"""The first partition as the schedule knew it, which asked for no earlier day: its runs take what is older."""
+"""Tag with the first partition that the schedule knew; its runs take all older items."""
 _HOUR: Final = 3600
 MAX_RUNTIME_SECONDS: Final = {
     # The schedule wants a day's run once a night, and a first listing of everything is the longest there is.
@@ -29,9 +29,9 @@ MAX_RUNTIME_SECONDS: Final = {
 }
 
 ONCE: Final = {"dagster/max_retries": "0"}
-"""For runs that a sensor, the next tick or a person starts again; Dagster need not."""
+"""Tags of runs that a sensor, the next tick or a person starts again, so that Dagster need not."""
 BY_HAND_TAGS: Final = {JOB_TAG: "by_hand", "dagster/max_runtime": str(_HOUR)}
-"""Of jobs that only people launch and that take a moment: they have no limit of their own in the queue."""
+"""Tags of short jobs that only people launch, without a limit of their own in the queue."""
 
 
 def job_tags(job: str) -> dict[str, str]:

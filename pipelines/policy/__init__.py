@@ -11,7 +11,17 @@ Knows no database. Every verdict names the rule that gave it.
 
 from __future__ import annotations
 
-from pipelines.policy.evidence import BOUNTIES, Context, Evidence, Tier, Witnessed, count_distinct, witnesses
+from pipelines.policy.evidence import (
+    BOUNTIES,
+    Context,
+    Evidence,
+    SecondOpinion,
+    Tier,
+    Witnessed,
+    count_distinct,
+    may_act,
+    witnesses,
+)
 from pipelines.policy.items import RULES, Judgement, judge
 from pipelines.policy.models import ModelJudgement, judge_model
 from pipelines.policy.schema import Band, BandSettings, Policy, PolicyFile, Verdict, band_of, load_policy
@@ -27,6 +37,7 @@ __all__ = [
     "ModelJudgement",
     "Policy",
     "PolicyFile",
+    "SecondOpinion",
     "Tier",
     "Verdict",
     "Witnessed",
@@ -35,5 +46,6 @@ __all__ = [
     "judge",
     "judge_model",
     "load_policy",
+    "may_act",
     "witnesses",
 ]

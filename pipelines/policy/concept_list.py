@@ -1,8 +1,8 @@
 """The list of concepts: a readable TOML file, and the heads that follow from it.
 
 Knows no database and loads no model: it says which texts have to be encoded and, given their directions, gives the
-matrices that :mod:`indexes.heads` works with. Two digests keep apart what a change costs: of the texts alone (else the
-text tower has to run again) and of everything that decides a score (else stored vectors have to be scored again).
+matrices that :mod:`indexes.heads` works with. Two digests tell what a change costs: if that of the texts changes, the
+text tower has to run again; if that of everything that decides a score changes, stored vectors have to be scored again.
 Thresholds and levels are in neither.
 """
 
@@ -81,7 +81,7 @@ class ConceptList:
 
     @property
     def version(self) -> str:
-        """What the file calls itself."""
+        """The version that the file states."""
         return self.settings.version
 
     @property
@@ -90,7 +90,7 @@ class ConceptList:
         return tuple(self.settings.concepts)
 
     def texts(self) -> list[tuple[str, ...]]:
-        """What the text tower has to encode: one group per direction, the concepts' before the neutral ones."""
+        """The texts to encode: one group per direction, the concepts' before the neutral ones."""
         entries: list[ConceptSettings | NeutralSettings] = [*self.settings.concepts.values()]
         entries += self.settings.neutral.values()
         return [fill(entry.templates or self.settings.templates, entry.prompts) for entry in entries]
@@ -154,7 +154,7 @@ def load_concepts(path: Path | None) -> ConceptList:
 
 
 def _contradiction(settings: ConceptsFile) -> str | None:
-    """What the schema alone cannot see."""
+    """A contradiction between entries, which the schema alone cannot see, or None."""
     if both := sorted(settings.concepts.keys() & settings.neutral.keys()):
         return f"neutral.{both[0]}: a concept has the same name"
     known = settings.concepts.keys() | settings.neutral.keys()

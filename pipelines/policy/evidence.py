@@ -23,8 +23,19 @@ BOUNTIES = ("bounty", "bounty_entry")
 
 
 @dataclass(frozen=True, slots=True)
+class SecondOpinion:
+    """What a second network says of a face: ``agrees``, ``denies``, or ``none:<reason>``, which is no opinion."""
+
+    network_id: str
+    opinion: str
+    score: float | None
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """One hit. ``pdq``: of the item's picture, 64 hex digits or None; ``content_sha256``: of the item's content.
+    """One hit. ``pdq``: hash of the item's picture, 64 hex digits or None; ``content_key``: what a verdict
+    on the item is about. ``found_by_id``: the face pack, the matcher of names or the hash.
 
     ``band`` is today's: None for a face whose score is below the thresholds in force.
     """
@@ -32,33 +43,37 @@ class Evidence:
     hit_id: str
     item_id: str
     kind: str
-    content_sha256: str
+    content_key: str
     tier: Tier
     band: Band | None
     score: float
     threshold: float
     threshold_source: str
-    model_id: str
+    found_by_id: str
     pdq: str | None = None
     template_id: str | None = None
     place: str | None = None
     match: str | None = None
     seed_id: str | None = None
     confirmed: bool = False
-    """A person said that it is so."""
+    """Whether a person confirmed the hit."""
     uploader: str | None = None
-    """Of the item that it is in; None: unknown."""
+    """Uploader of the item that the hit is in; None: unknown."""
     by_owner: bool = True
-    """Whether that is the uploader of the model that the item belongs to or is; also true of what belongs to none."""
+    """Whether that uploader also uploaded the model that the item belongs to or is; true for an item without a
+    model."""
     seed_firm: bool = False
-    """Of tier ``exact``: the seed was taken of something in the confirmed bytes, see :mod:`pipelines.registry.seeds`.
-    """
+    """Tier ``exact``: whether the seed is of something in the confirmed bytes (:mod:`pipelines.registry.seeds`)."""
     seed_share: float | None = None
-    """Of tier ``exact``: what share of the confirmed picture the confirmed face fills; None: not known."""
+    """Tier ``exact``: share of the confirmed picture that the confirmed face fills; None: not known."""
     pool: str | None = None
-    """Of tier ``pooled_face``: the digest of the faces that were pooled, the same in each picture of the pool."""
+    """Tier ``pooled_face``: digest of the faces that were pooled, the same in each picture of the pool."""
     pictures: int | None = None
-    """Of tier ``pooled_face``: how many different pictures were pooled."""
+    """Tier ``pooled_face``: how many different pictures were pooled."""
+    second: SecondOpinion | None = None
+    """Tier ``face``: what the second network in force says of the face; None: it was not asked."""
+    acts: bool = True
+    """Whether the second network leaves it to a machine to act on the hit (:func:`may_act`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +86,34 @@ class Context:
 
 
 def of_tier(evidence: Sequence[Evidence], *tiers: Tier, strong: bool = False) -> list[Evidence]:
-    """Those of some tiers; with ``strong``, of the strong band only."""
+    """Return the evidence of some tiers; with ``strong``, of the strong band only."""
     return [hit for hit in evidence if hit.tier in tiers and (hit.band == "strong" or not strong)]
 
 
+def may_act(second: SecondOpinion | None, settings: PolicyFile) -> bool:
+    """Whether a machine may act because of a face of which a second network says this. No opinion agrees with nothing,
+    and denies nothing."""
+    opinion = second.opinion if second else "none"
+    if settings.second_opinion.corroboration == "agreed":
+        return opinion == "agrees"
+    return settings.second_opinion.corroboration == "none" or opinion != "denies"
+
+
+def acting_faces(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """The strong faces because of which a machine may act."""
+    return [hit for hit in of_tier(evidence, "face", strong=True) if hit.acts]
+
+
 def witnesses(evidence: Sequence[Evidence], *, uploader: str | None) -> list[Evidence]:
-    """The evidence that may speak of an item of this uploader: theirs, and that of the model's own uploader."""
+    """Return the evidence that counts for an item of ``uploader``: theirs, and that of the model's own uploader."""
     return [hit for hit in evidence if hit.by_owner or hit.uploader == uploader]
 
 
 def speaks_for_whole(hit: Evidence, settings: PolicyFile) -> bool:
-    """Whether what a person confirmed stands for all that this copy (tier ``exact``) shares with it.
+    """Whether what a person confirmed stands for the whole of this copy (a hit of tier ``exact``).
 
-    The same bytes or tensors do, where that is what was confirmed; a picture that looks alike, where the confirmed face
-    fills enough of it.
+    It does for the same bytes or tensors, where these were confirmed, and for a picture that looks alike, where the
+    confirmed face fills enough of it.
     """
     if hit.place == "pdq":
         return hit.seed_share is not None and hit.seed_share >= settings.copies.face_share
@@ -94,7 +123,7 @@ def speaks_for_whole(hit: Evidence, settings: PolicyFile) -> bool:
 def has_condemned_copy(own: Sequence[Evidence], settings: PolicyFile) -> bool:
     """Whether an item with these hits is a copy that the policy takes down: of a listed kind, and either what was
     confirmed stands for the whole, or the copy shows a strong face itself."""
-    shows = bool(of_tier(own, "face", strong=True))
+    shows = bool(acting_faces(own))
     copies = [hit for hit in of_tier(own, "exact", strong=True) if hit.place in settings.takedown.exact]
     return any(shows or speaks_for_whole(hit, settings) for hit in copies)
 
@@ -113,7 +142,7 @@ def distinct_pictures(
     that the result does not depend on arrival. A picture without a hash counts as distinct from every other content.
     ``beside``: pictures that are kept, and that the others must differ from.
     """
-    pictures = {hit.content_sha256: hit.pdq for hit in evidence}
+    pictures = {hit.content_key: hit.pdq for hit in evidence}
     kept = dict(beside or {})
     for content, pdq in sorted(pictures.items()):
         bits = None if pdq is None else int(pdq, 16)
@@ -131,13 +160,13 @@ def count_distinct(evidence: Sequence[Evidence], *, duplicate_distance: int) -> 
 
 
 class Witnessed:
-    """In how many different pictures of one model somebody who may speak of them has a strong face.
+    """In how many different pictures of one model somebody who may speak of them has a strong face that may act.
 
     The pictures of the model's own uploader are compared with each other once, those of each other uploader with them.
     """
 
     def __init__(self, evidence: Sequence[Evidence], *, duplicate_distance: int) -> None:
-        faces = of_tier(evidence, "face", strong=True)
+        faces = acting_faces(evidence)
         self._distance = duplicate_distance
         self._by_others: dict[str | None, list[Evidence]] = {}
         for hit in faces:
@@ -149,16 +178,16 @@ class Witnessed:
 
     @property
     def by_owner(self) -> int:
-        """For the model itself."""
+        """Count for the model itself."""
         return len(self._own)
 
     @property
     def by_anybody(self) -> int:
-        """Whoever posted them."""
+        """Count of pictures whoever posted them."""
         return self._with([hit for hits in self._by_others.values() for hit in hits])
 
     def by(self, uploader: str | None) -> int:
-        """For the items of this uploader."""
+        """Count for the items of ``uploader``."""
         if uploader not in self._counts:
             self._counts[uploader] = self._with(self._by_others.get(uploader, ()))
         return self._counts[uploader]

@@ -6,7 +6,7 @@ Pure: the evidence comes in, a verdict with the rule's name and a statement of i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from pipelines.policy.evidence import (
@@ -14,6 +14,7 @@ from pipelines.policy.evidence import (
     Context,
     Evidence,
     Witnessed,
+    acting_faces,
     has_condemned_copy,
     of_tier,
     tiers_of,
@@ -42,7 +43,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What the rules look at. ``own``: of the item; ``known``: of everything of the same model that may speak of it."""
+    """What the rules look at. ``own``: the item's evidence; ``known``: all evidence of its model that counts for it."""
 
     own: Sequence[Evidence]
     known: Sequence[Evidence]
@@ -53,6 +54,11 @@ class _Case:
     @property
     def strong_face(self) -> bool:
         return bool(of_tier(self.own, "face", strong=True))
+
+    @property
+    def acting_face(self) -> bool:
+        """Whether a machine may act because of one: the second network does not stand against it."""
+        return bool(acting_faces(self.own))
 
     @property
     def named(self) -> bool:
@@ -75,20 +81,21 @@ _RULES: Final[tuple[_Rule, ...]] = (
     (
         "strong_face_in_distinct_images",
         lambda case: (
-            "takedown" if case.strong_face and case.distinct >= case.settings.takedown.distinct_images else None
+            "takedown" if case.acting_face and case.distinct >= case.settings.takedown.distinct_images else None
         ),
     ),
     (
         "strong_face_with_name",
-        lambda case: "takedown" if case.strong_face and case.named and case.settings.takedown.named else None,
+        lambda case: "takedown" if case.acting_face and case.named and case.settings.takedown.named else None,
     ),
     (
         "strong_face_in_mature_context",
         lambda case: (
-            "takedown" if case.strong_face and case.context.mature and case.settings.mature.strong_face_alone else None
+            "takedown" if case.acting_face and case.context.mature and case.settings.mature.strong_face_alone else None
         ),
     ),
     ("bounty_names_person", lambda case: case.settings.bounty.named if case.asked_for else None),
+    ("strong_face_not_agreed", lambda case: "review" if case.strong_face and not case.acting_face else None),
     ("strong_face_uncorroborated", lambda case: "review" if case.strong_face else None),
     ("face_above_review_threshold", lambda case: "review" if _counted(case.own, "face") else None),
     (
@@ -177,7 +184,7 @@ _ORDER: Final = ("face", "pooled_face", "exact", "header", "text")
 
 
 def _weight(hit: Evidence, rule: str) -> tuple[bool, bool, int, bool, float, str]:
-    """By what the rule speaks of, then by band: between hits of two models, their scores alone decide nothing."""
+    """Sort key by relevance to the rule, then by band: scores of two models' hits cannot be compared alone."""
     speaks = hit.confirmed if rule == "confirmed_by_person" else hit.tier == _LEADING_TIER.get(rule, "face")
     return speaks, hit.band is not None, -_ORDER.index(hit.tier), hit.band == "strong", hit.score, hit.hit_id
 
@@ -185,7 +192,7 @@ def _weight(hit: Evidence, rule: str) -> tuple[bool, bool, int, bool, float, str
 def _statement(
     leading: Evidence, evidence: Sequence[Evidence], verdict: Verdict, rule: str, policy: Policy
 ) -> dict[str, Any]:
-    """The facts: opaque ids, numbers and fixed words only (I8)."""
+    """The statement of reasons: opaque ids, numbers and fixed words only (I8)."""
     return {
         "verdict": verdict,
         "rule": rule,
@@ -207,6 +214,7 @@ def _statement(
         "threshold": leading.threshold,
         "threshold_source": leading.threshold_source,
         "band": leading.band,
-        "model_id": leading.model_id,
+        "second_opinion": asdict(leading.second) if leading.second else None,
+        "model_id": leading.found_by_id,
         "policy_version": policy.version,
     }

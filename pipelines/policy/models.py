@@ -12,21 +12,22 @@ from pipelines.policy.evidence import (
     Context,
     Evidence,
     Witnessed,
+    acting_faces,
     has_condemned_copy,
     of_tier,
     tiers_of,
 )
 from pipelines.policy.items import priority_of
-from pipelines.policy.schema import Policy
+from pipelines.policy.schema import Policy, PolicyFile
 
-ModelVerdict = Literal["likeness_model", "suspected", "clear"]
+ModelVerdictWord = Literal["likeness_model", "suspected", "clear"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelJudgement:
-    """What the policy says of one model and one person."""
+    """The policy's judgement of one model and one person."""
 
-    verdict: ModelVerdict
+    verdict: ModelVerdictWord
     rule: str
     images: int
     images_with_face: int
@@ -43,9 +44,9 @@ class ModelJudgement:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the model's own uploader posted. ``strong``: pictures with a strong face; ``model_named`` and
-    ``picture_named``: a strong name stands in the model's own texts or header, or in a picture's; ``fills_share``:
-    strong faces are in enough of the ``images``. ``pooled``: different pictures that together show a strong face;
+    """What the model's own uploader posted. ``strong``: pictures with a strong face that may act; ``model_named`` and
+    ``picture_named``: a strong name stands in the model's own texts or header, or in a picture's; ``fills_share``: such
+    faces are in enough of the ``images``. ``pooled``: different pictures that together show a strong face;
     ``pool_fills_share``: those are enough of them; ``pool_confirmed``: somebody confirmed what they show together."""
 
     images: int
@@ -61,7 +62,7 @@ class _Found:
     def of(cls, model: str, evidence: Sequence[Evidence], *, images: int, share: float) -> _Found:
         own = [hit for hit in evidence if hit.by_owner]
         names = of_tier(own, "header", "text", strong=True)
-        strong = len({hit.item_id for hit in of_tier(own, "face", strong=True)})
+        strong = len({hit.item_id for hit in acting_faces(own)})
         images = max(images, strong)
         pooled = max((hit.pictures or 0 for hit in of_tier(own, "pooled_face", strong=True)), default=0)
         return cls(
@@ -106,29 +107,7 @@ def judge_model(
     found = _Found.of(model, evidence, images=images if own_images is None else own_images, share=settings.model.share)
     witnessed = witnessed or Witnessed(evidence, duplicate_distance=settings.takedown.duplicate_distance)
     images = max(images, len(best_by_item))
-    own = [hit for hit in evidence if hit.item_id == model]
-    verdict: ModelVerdict = "likeness_model"
-    if found.pool_confirmed or any(hit.confirmed for hit in own):
-        rule = "confirmed_by_person"
-    elif has_condemned_copy(own, settings):
-        rule = "copy_of_confirmed"
-    elif witnessed.by_owner >= settings.model.distinct_images and found.fills_share:
-        rule = "strong_face_in_distinct_images"
-    elif found.strong and settings.model.named and (found.model_named or (found.picture_named and found.fills_share)):
-        rule = "strong_face_with_name"
-    elif (
-        settings.pooled.corroborates
-        and found.pooled >= settings.model.distinct_images
-        and found.pool_fills_share
-        and (found.strong or (found.model_named and settings.model.named))
-    ):
-        rule = "pooled_face_corroborated"
-    elif any(hit.kind in BOUNTIES for hit in of_tier(own, "text", strong=True)):
-        verdict, rule = "suspected", "bounty_names_person"
-    elif any(hit.band is not None for hit in evidence):
-        verdict, rule = "suspected", "some_evidence"
-    else:
-        verdict, rule = "clear", "below_review_threshold"
+    verdict, rule = _first_rule(model, evidence, found, witnessed, settings)
     likeness = verdict == "likeness_model"
     scores = sorted(best_by_item.values())
     judgement = ModelJudgement(
@@ -151,10 +130,38 @@ def judge_model(
     return judgement
 
 
+def _first_rule(
+    model: str, evidence: Sequence[Evidence], found: _Found, witnessed: Witnessed, settings: PolicyFile
+) -> tuple[ModelVerdictWord, str]:
+    """Return the verdict of the first rule that holds, and the rule's name."""
+    own = [hit for hit in evidence if hit.item_id == model]
+    if found.pool_confirmed or any(hit.confirmed for hit in own):
+        return "likeness_model", "confirmed_by_person"
+    if has_condemned_copy(own, settings):
+        return "likeness_model", "copy_of_confirmed"
+    if witnessed.by_owner >= settings.model.distinct_images and found.fills_share:
+        return "likeness_model", "strong_face_in_distinct_images"
+    if found.strong and settings.model.named and (found.model_named or (found.picture_named and found.fills_share)):
+        return "likeness_model", "strong_face_with_name"
+    if settings.pooled.corroborates and _is_pool_corroborated(found, settings):
+        return "likeness_model", "pooled_face_corroborated"
+    if any(hit.kind in BOUNTIES for hit in of_tier(own, "text", strong=True)):
+        return "suspected", "bounty_names_person"
+    if any(hit.band is not None for hit in evidence):
+        return "suspected", "some_evidence"
+    return "clear", "below_review_threshold"
+
+
+def _is_pool_corroborated(found: _Found, settings: PolicyFile) -> bool:
+    """Whether a strong pool of enough of the model's pictures meets other strong evidence about the model."""
+    of_enough = found.pooled >= settings.model.distinct_images and found.pool_fills_share
+    return of_enough and (found.strong > 0 or (found.model_named and settings.model.named))
+
+
 def _facts(
     judgement: ModelJudgement, evidence: Sequence[Evidence], found: _Found, own_distinct: int, policy: Policy
 ) -> dict[str, Any]:
-    """The statement of reasons: numbers, opaque ids and fixed words (I8). ``own_``: of the model's own uploader."""
+    """The statement of reasons: numbers, opaque ids and fixed words (I8). ``own_...``: by the model's own uploader."""
     needed = policy.settings.model
     return {
         "verdict": judgement.verdict,

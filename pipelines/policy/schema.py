@@ -1,4 +1,4 @@
-"""The policy file: its schema, reading it, and what its sections say of bands.
+"""The policy file: its schema, its reader, and the bands that its sections give.
 
 Knows no database and no evidence.
 """
@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from embeddings.errors import ConfigError, NotReadyError
 from embeddings.strict_toml import parse_toml, read_toml
-from indexes.thresholds import Thresholds, published_thresholds
+from indexes.thresholds import Thresholds, published_agreement, published_thresholds
 from pipelines.settings.config import explain
 from pipelines.settings.scanning import Positive, WholeHours
 
@@ -134,6 +134,21 @@ class EnrolmentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondOpinionSettings:
+    """What a second network's opinion of a face decides.
+
+    ``corroboration``: what an automatic act that rests on a face needs of it: ``none`` nothing, ``not_denied`` that it
+    does not say no, ``agreed`` that it says yes. ``rank``: whether what it denies is listed last. ``thresholds``: by
+    network, in place of the published ones.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    corroboration: Literal["none", "not_denied", "agreed"]
+    rank: bool
+    thresholds: dict[str, Similarity] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionSettings:
     """How long a decision can be undone before anything is sent."""
 
@@ -167,6 +182,7 @@ class PolicyFile:
     bounty: BountySettings
     breakers: BreakerSettings
     enrolment: EnrolmentSettings
+    second_opinion: SecondOpinionSettings
     decisions: DecisionSettings
     statement: StatementSettings
     bands: dict[str, BandSettings] = field(default_factory=dict)
@@ -180,11 +196,11 @@ class Policy:
     settings: PolicyFile
 
     def has_bands(self, pack: str) -> bool:
-        """Whether it has bands of its own for a pack, which go before any calibration."""
+        """Whether the policy has bands of its own for a pack, which go before any calibration."""
         return pack in self.settings.bands
 
     def has_thresholds(self, pack: str) -> bool:
-        """Whether there are any for a pack that is not calibrated."""
+        """Whether the policy or the publisher has thresholds for a pack that is not calibrated."""
         try:
             self.thresholds(pack)
         except NotReadyError:
@@ -199,8 +215,24 @@ class Policy:
             return calibrated or published_thresholds(pack)
         return Thresholds(review=bands.review, strong=bands.strong, source=f"policy {self.version}")
 
+    def agreement(self, network: str) -> tuple[float, str]:
+        """From which score on a second network agrees, and where that is said: by the policy, else as published.
+
+        Raises :class:`NotReadyError` for a network without a threshold.
+        """
+        own = self.settings.second_opinion.thresholds.get(network)
+        if own is not None:
+            return own, f"policy {self.version}"
+        try:
+            return published_agreement(network)
+        except NotReadyError:
+            raise NotReadyError(
+                f"the second network {network} has no threshold: state one under [second_opinion.thresholds] in the "
+                "policy"
+            ) from None
+
     def text_band(self, place: str, match: str) -> Band:
-        """Whether a name at this place, found in this way, is strong."""
+        """Return the band of a name found at ``place`` by the rule ``match``."""
         text = self.settings.text
         return "strong" if place in text.strong_places and match in text.strong_matches else "review"
 

@@ -1,1 +1,1 @@
-"""Who opted out: subjects, identities, templates, references, and the seeds that confirmations left."""
+"""Who opted out: subjects, identities, templates, references, and the seeds that confirmations leave."""

@@ -1,10 +1,10 @@
-"""Opt-outs that end: told ahead, and stopped at where so many end at once that it is hardly meant.
+"""Ends of opt-outs: warnings ahead of each, and a stop where so many end at once that it can hardly be meant.
 
-A person who is not asked again in time is compared no more, and nobody notices; a clock that is wrong ends everybody.
-So each end is told ``registry.warn_days`` ahead, once for each of these numbers, as an audit row and a line in the log,
-and stands in the status and in the report. And where more than ``registry.max_ending_share`` of the opt-outs have ended
-since the last run, or end within a day, every run stops (:class:`EndingError`) until they are renewed, the clock is
-right, or somebody says that these very ends are meant.
+A person who is not asked for a renewal in time would drop out unnoticed, and a wrong clock would end everybody's
+opt-out. So each end is warned of ``registry.warn_days`` ahead, once for each of these numbers, by an audit row and a
+line in the log, and is shown in the status and the report. Where more than ``registry.max_ending_share`` of the
+opt-outs have ended since the last run, or end within a day, every run stops (:class:`EndingError`) until they are
+renewed, the clock is right, or somebody says that these ends are meant (:func:`accept_endings`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pipelines.text.shown import digest_of
 
 _LOG = logging.getLogger(__name__)
 SOON: Final = timedelta(days=1)
-"""How far ahead an end counts as one of those at once."""
+"""How far ahead an end counts among those at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Endings:
-    """The ends at once that nobody has called meant, of ``registered`` opt-outs. ``digest``: names just these."""
+    """Opt-outs, of ``registered`` ones, that end at once and were not accepted. ``digest`` identifies this very set."""
 
     registered: int
     ending: tuple[Ending, ...]
@@ -51,7 +51,7 @@ class Endings:
 
 
 def ending_within(connection: Connection, *, now: datetime, days: int) -> list[Ending]:
-    """The opt-outs in force that end within so many days, the first to end first."""
+    """Return the opt-outs in force that end within ``days``, soonest first."""
     query = sa.select(subjects.c.subject_id, subjects.c.expires_at).where(
         is_in_force(now), subjects.c.expires_at <= now + timedelta(days=days)
     )
@@ -60,13 +60,13 @@ def ending_within(connection: Connection, *, now: datetime, days: int) -> list[E
 
 
 def count_ended(connection: Connection, *, now: datetime) -> int:
-    """How many opt-outs are over and could be renewed."""
+    """Count the opt-outs that are over and could be renewed."""
     query = sa.select(sa.func.count()).select_from(subjects).where(has_ended(now))
     return int(connection.execute(query).scalar_one())
 
 
 def read_endings(connection: Connection, *, now: datetime) -> Endings:
-    """Who has ended since the last run or ends within :data:`SOON`, and was not called meant."""
+    """Return the opt-outs that have ended since the last run or end within :data:`SOON`, without accepted ones."""
     open_end = sa.or_(subjects.c.accepted_end.is_(None), subjects.c.accepted_end != subjects.c.expires_at)
     unnoticed = sa.and_(subjects.c.state == ACTIVE, subjects.c.lapsed_at.is_(None))
     query = sa.select(subjects.c.subject_id, subjects.c.expires_at).where(
@@ -94,9 +94,9 @@ def require_few_endings(connection: Connection, workspace: Workspace) -> None:
 
 
 def accept_endings(workspace: Workspace, *, expect: str, actor: str) -> Endings:
-    """Say that the ends at once are meant, all of them; the audit chain keeps it.
+    """Accept all opt-outs that end at once as meant, with an audit row.
 
-    ``expect``: the digest of :func:`read_endings` that was looked at. Raises :class:`StateError` if it is another now.
+    ``expect``: the digest of :func:`read_endings` that was looked at. Raises :class:`StateError` if it has changed.
     """
     now = workspace.now()
     with workspace.database.write() as tx:
@@ -122,9 +122,9 @@ def accept_endings(workspace: Workspace, *, expect: str, actor: str) -> Endings:
 
 
 def tell_endings(workspace: Workspace) -> list[Ending]:
-    """Tell each end that has come within another of ``registry.warn_days``, once: an audit row and a line in the log.
+    """Warn of each end that has come within a further one of ``registry.warn_days``: by an audit row and a log line.
 
-    A renewal begins anew, and so does a clock that went back: what it had told was not so.
+    After a renewal, or after a clock was set back, the warnings begin anew.
     """
     now = workspace.now()
     told = _told(workspace)
@@ -154,7 +154,7 @@ def tell_endings(workspace: Workspace) -> list[Ending]:
 
 
 def _told(workspace: Workspace) -> dict[str, int]:
-    """Subject id -> the number of days that its end was last told at, of those in force."""
+    """Return, by subject in force, the number of days before the end at which the last warning was given."""
     query = sa.select(subjects.c.subject_id, subjects.c.told_days).where(
         subjects.c.told_days.is_not(None), is_in_force(workspace.now())
     )
@@ -163,7 +163,7 @@ def _told(workspace: Workspace) -> dict[str, int]:
 
 
 def _threshold(one: Ending, warn_days: Sequence[int]) -> int:
-    """The smallest number of days that this end is within."""
+    """Return the smallest number of ``warn_days`` that this end is within."""
     return min(days for days in warn_days if one.days_left <= days)
 
 

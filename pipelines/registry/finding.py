@@ -1,7 +1,7 @@
-"""Finding people in the registry by what is sealed: a name, or the operator's own case reference.
+"""Finding people in the registry by sealed text: a name, or the operator's own case reference.
 
-Identities are opened one by one and compared in memory. Whoever asks learns whom an id stands for, so each search is an
-audit row, with the ids that it found and without what was searched for.
+Identities are opened one by one and compared in memory. A search reveals whom an id stands for, so each one leaves an
+audit row with the ids that it found, but without the text searched for.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ MOST_RECORDED = 100
 def find_subjects(
     workspace: Workspace, *, actor: str, name: str | None = None, case_reference: str | None = None
 ) -> list[str]:
-    """Ids of the subjects with this name and this case reference, sorted. The search is an audit row.
+    """Return the sorted ids of the subjects with this name and case reference. The search leaves an audit row.
 
-    ``name``: found as a text is searched for names (:mod:`indexes.name_rules`), in whatever case, order, script and
-    spelling: a subject's name in the words given, or the words given in a subject's name. ``case_reference``: the same
-    but for case and white space. Raises :class:`InputError` for neither, and for a name of too few letters.
+    ``name``: compared by :mod:`indexes.name_rules`, in whatever case, order, script and spelling: a subject's name in
+    the words given, or the words given in a subject's name. ``case_reference``: compared without regard to case and
+    white space. Raises :class:`InputError` for neither, and for a name of too few letters.
     """
     if name is None and case_reference is None:
         raise InputError("a search needs a name or a case reference")
-    settings = workspace.config.names.settings()
+    settings = workspace.config.names
     try:
         require_usable((name,) if name is not None else (), (), settings=settings)
     except EnrolmentError as error:
@@ -58,7 +58,7 @@ def find_subjects(
 
 
 def reveal_cases(workspace: Workspace, subject_ids: Collection[str], *, actor: str) -> dict[str, str | None]:
-    """Subject id -> the case reference, of those whose identity is kept. The look is an audit row."""
+    """Return the case references by subject, where the identity is kept. The look leaves an audit row."""
     with workspace.database.write() as tx:
         wanted = set(subject_ids)
         cases = {key: one.case_reference for key, one in open_identities(tx, workspace) if key in wanted}
@@ -67,7 +67,7 @@ def reveal_cases(workspace: Workspace, subject_ids: Collection[str], *, actor: s
 
 
 def open_identities(connection: Connection, workspace: Workspace) -> Iterator[tuple[str, Identity]]:
-    """Every subject whose identity is kept, opened, by id."""
+    """Yield (subject id, identity) for every subject whose identity is kept."""
     query = (
         sa.select(subjects.c.subject_id, subjects.c.sealed_identity, subject_keys.c.wrapped_key)
         .join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
@@ -83,7 +83,8 @@ def _letters(text: str) -> str:
 
 
 def _may_stand(names: Collection[str], letters: str) -> bool:
-    """Whether every word of one of the names is in the letters: a matcher of all names takes long to build."""
+    """Whether all words of some name are in ``letters``: a quick test, since a matcher of all names is slow to
+    build."""
     return any(all(_letters(word) in letters for word in one.split()) for one in names)
 
 

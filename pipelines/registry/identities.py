@@ -24,7 +24,7 @@ class Identity:
     """What an operator knows of a subject: the full name first, then aliases. Sealed in storage; never logged.
 
     ``exclusions``: phrases in which a name does not count, because they mean something else. ``case_reference``: the
-    operator's own number or word for the case, by which it is found again.
+    operator's own number or word for the case.
     """
 
     names: tuple[str, ...] = field(repr=False)
@@ -59,7 +59,7 @@ def unseal_identity(key: bytes, sealed: bytes, subject_id: str) -> Identity:
 
 
 def open_identity(connection: Connection, sealer: Sealer, subject_id: str) -> Identity | None:
-    """The identity of a subject, for whoever records the look; None where nothing personal is kept."""
+    """Open the identity of a subject, for a caller that writes an audit row; None where nothing personal is kept."""
     query = (
         sa.select(subjects.c.sealed_identity, subject_keys.c.wrapped_key)
         .join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
@@ -72,9 +72,9 @@ def open_identity(connection: Connection, sealer: Sealer, subject_id: str) -> Id
 
 
 def open_names(connection: Connection, sealer: Sealer, subject_ids: Collection[str]) -> list[SubjectNames]:
-    """The names of these subjects, ordered by subject id, for a machine to look for. Writes no audit row.
+    """Open the names of these subjects, ordered by subject id, for a machine to search with. Writes no audit row.
 
-    Raises :class:`CorruptionError` when one cannot be opened: who is not looked for must not pass as not found (I7).
+    Raises :class:`CorruptionError` when one cannot be opened: a subject left out must not pass as not found (I7).
     """
     wanted = set(subject_ids)
     query = (
@@ -96,13 +96,13 @@ def open_names(connection: Connection, sealer: Sealer, subject_ids: Collection[s
 
 
 def require_short_identity(identity: Identity, *, most: int) -> None:
-    """Raise :class:`InputError` naming what of the texts that are kept and not searched for is too long."""
+    """Raise :class:`InputError` for a consent, contact or case text of more than ``most`` characters."""
     require_short(identity.consent, "the reference of the consent", most=most)
     require_short(identity.contact, "the reference of the contact", most=most)
     require_short(identity.case_reference, "the case reference", most=most)
 
 
 def require_short(text: str | None, what: str, *, most: int) -> None:
-    """Raise :class:`InputError` naming ``what`` has more than ``most`` characters."""
+    """Raise :class:`InputError`, naming ``what``, for a text of more than ``most`` characters."""
     if text is not None and len(text) > most:
         raise InputError(f"{what} has {len(text):,} characters, at most {most:,} are kept: shorten it")

@@ -57,12 +57,12 @@ def read_references(
 
 
 def resembling_subjects(references: Sequence[Reference], gallery: Gallery, *, threshold: float) -> tuple[str, ...]:
-    """Subjects already in the gallery that any of the references matches: a warning for the operator."""
+    """Return the subjects in the gallery that any of the references matches, to warn the operator."""
     return tuple(resemblances(references, gallery, threshold=threshold))
 
 
 def resemblances(references: Sequence[Reference], gallery: Gallery, *, threshold: float) -> dict[str, float]:
-    """As :func:`resembling_subjects`, with the best score of each, by id."""
+    """Return the best score of each subject that any of the references matches, by subject id."""
     probes = np.stack([reference.vector for reference in references])
     matches = gallery.match(probes, model_id=gallery.model_id, threshold=threshold)
     best: dict[str, float] = {}

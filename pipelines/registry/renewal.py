@@ -1,7 +1,7 @@
-"""Renewing an opt-out: the consent lasts longer, and whoever was not compared meanwhile is compared again.
+"""Renewing an opt-out: its consent lasts longer and, if it had ended, the subject is compared with everything again.
 
-Before its end a renewal changes nothing of what must be compared. After it, it is an acceptance anew: what came in
-since was compared with everybody else alone.
+A renewal before the end does not change what must be compared. A renewal after it does: items that came in between were
+compared without this subject.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ RENEWED = (ACTIVE, "pending", EXPIRED)
 def renew(
     workspace: Workspace, subject_id: str, *, expires_at: datetime, actor: str, consent: str | None = None
 ) -> bool:
-    """Let the consent of a subject last until ``expires_at``; whether it had ended, and so is due for a rescan.
+    """Extend the consent of a subject to ``expires_at``; return whether it had ended, so that a rescan is due.
 
     ``consent``: the reference of a new consent record. Raises :class:`InputError` for an end that is past or no later
-    than it is, :class:`EnrolmentError` for one beyond ``registry.most_consent_days``, and :class:`StateError` for a
-    subject that was withdrawn, rejected or erased.
+    than the present one, :class:`EnrolmentError` for one beyond ``registry.most_consent_days``, and :class:`StateError`
+    for a subject that was withdrawn, rejected or erased.
     """
     now = workspace.now()
     if expires_at <= now:
@@ -54,7 +54,7 @@ def renew(
             put_in_force(tx, subject_id, **values, ended_at=None)
         else:
             tx.execute(sa.update(subjects).where(subjects.c.subject_id == subject_id).values(**values))
-        if row.state == EXPIRED:  # its messages were cancelled then: they are weighed, and written, again
+        if row.state == EXPIRED:  # older versions cancelled its messages: judge its hits again
             tx.execute(sa.update(hits).where(hits.c.subject_id == subject_id).values(judged_at=None))
         audit.append(
             tx,
@@ -71,7 +71,7 @@ def renew(
 
 
 def require_renewable(tx: Connection, subject_id: str) -> Row[Any]:
-    """The row of a subject that nobody ended. Raises :class:`StateError`."""
+    """Return the row of a subject that nobody ended. Raises :class:`StateError` for any other."""
     row = tx.execute(sa.select(subjects).where(subjects.c.subject_id == subject_id)).first()
     if row is None:
         raise StateError("there is no such subject")

@@ -1,12 +1,12 @@
-"""Seeds: fingerprints of content that a person confirmed to show a subject, by which it is known when it comes back.
+"""Seeds: fingerprints of content that a person confirmed to show a subject, by which copies are recognised.
 
-Only a confirmation seeds. A seed names no item and does not depend on one, so it outlives the content that it was taken
-of; erasing the subject deletes it. Each confirmation has seeds of its own, also where another has the same fingerprint:
-what one of them says ends with it and no sooner.
+Only a confirmation makes seeds. A seed names no item and does not depend on one, so it outlives the content that it was
+taken of; erasing the subject deletes it. Each confirmation has seeds of its own, even where another has the same
+fingerprint, so that reversing one leaves the other in force.
 
-A confirmation is of a part: a face, a name in a header. Its seed must not condemn what shares all the rest: a rival's
-picture into which somebody pasted a face, a rival's tensors that somebody uploaded again under a forged header. So each
-seed records its ``ground``, what of the content was confirmed, and a ground sows only what it can answer for:
+A confirmation is about a part of the content: a face, a name in a header. Its seed must not condemn content that shares
+only the rest: a rival's picture into which somebody pasted a face, a rival's tensors that somebody uploaded again under
+a forged header. So each seed records its ``ground``, the confirmed part, and each ground makes only these seeds:
 
 =================================  =========  ===========  ==================  ===================
 confirmed                          ground     same bytes   looks alike (PDQ)   same tensors
@@ -22,10 +22,10 @@ a text of a model or a bounty      none       not sown     not sown            n
 a model, ``reproduces_person``     tensors    takedown     not sown            takedown
 =================================  =========  ===========  ==================  ===================
 
-"Review" becomes a takedown where the copy shows a strong face of that person itself. "By share": the face fills at
-least ``[copies] face_share`` of the picture; a face in a later frame sows no PDQ hash, which is of the first. Seeds of
-older homes without a ground send to review. The policy (:func:`pipelines.policy.evidence.speaks_for_whole`) weighs
-ground and share when a copy is judged, so another setting needs no new seeds.
+"Review" becomes a takedown where the copy itself shows a strong face of that person. "By share": takedown if the face
+fills at least ``[copies] face_share`` of the picture; a face in a later frame sows no PDQ hash, which is of the first.
+Seeds of older homes without a ground lead to review. The policy (:func:`pipelines.policy.evidence.speaks_for_whole`)
+weighs ground and share when a copy is judged, so another setting needs no new seeds.
 """
 
 from __future__ import annotations
@@ -41,9 +41,8 @@ from sqlalchemy.engine import Connection
 
 from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.database import get_state, set_state
-from pipelines.database.evidence import decisions, model_files, seeds
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items
+from pipelines.database.tables import decisions, hits, items, model_files, seeds
 from pipelines.hits.counting import FACES, SAME_FINGERPRINT
 from pipelines.home.workspace import new_id
 
@@ -59,7 +58,7 @@ SOWN: Final[dict[Ground, tuple[Kind, ...]]] = {
 }
 """Which fingerprints of a content each ground sows."""
 REPRODUCES: Final = "reproduces_person"
-"""The reason of a confirmation by somebody who has tried the model: the only one that speaks of its tensors."""
+"""The reason of a confirmation by somebody who has tried the model: the only one that confirms its tensors."""
 NAMED: Final = "named_person"
 """The reason of a confirmation that a name stands there, whatever the picture shows."""
 
@@ -69,7 +68,7 @@ MODEL_IDS: Final[dict[Kind, str]] = {"sha256": SHA256_MODEL_ID, "payload": PAYLO
 """Which hash made the digests of each kind; seeds of another are not compared (I4)."""
 
 _NOTHING: Final = hashlib.sha256().hexdigest()
-"""The payload digest of a model file without tensors: every such file has it, so it says nothing of whom it shows."""
+"""The payload digest of every model file without tensors, which therefore makes no seed."""
 _VERSION: Final = "seed_version"
 
 
@@ -80,7 +79,7 @@ def seed_version(connection: Connection) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What a confirmation said: whom the content of which item shows, on which of its hits, and why."""
+    """A confirmation: the subject, the item with its content, the hit decided on, and the reason."""
 
     decision_id: str
     subject_id: str
@@ -90,11 +89,11 @@ class Confirmed:
 
 
 def ground_of(*, tier: str, kind: str, reason: str) -> Ground | None:
-    """What of a content is confirmed with a hit of ``tier`` on an item of ``kind``; None: nothing that is in it."""
+    """Return which part of the content a confirmed hit of ``tier`` on an item of ``kind`` confirms; None: no part."""
     if kind == "model" and reason == REPRODUCES:
         return "tensors"
     if tier == "header":
-        return "bytes"  # also as a mere name: it is part of the file
+        return "bytes"  # even as a mere name, because the header is part of the file
     if reason == NAMED:
         return None
     if tier in FACES:
@@ -105,7 +104,7 @@ def ground_of(*, tier: str, kind: str, reason: str) -> Ground | None:
 
 
 def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime) -> int:
-    """Enter the fingerprints of these items' contents as seeds of new confirmations; how many.
+    """Store the fingerprints of these items' contents as seeds of new confirmations; return how many.
 
     An item without content, a bounty that is text alone, gives none.
     """
@@ -140,7 +139,7 @@ def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime) -> int
 
 
 def _grounds(connection: Connection, confirmed: Sequence[Confirmed]) -> dict[str, Ground]:
-    """Decision id -> what of the content it confirmed, for those that confirmed something in it."""
+    """Return, by decision, the part of the content that it confirmed, if any."""
     found: dict[str, Ground] = {}
     query = sa.select(hits.c.hit_id, hits.c.tier, items.c.kind).join(items, items.c.item_id == hits.c.item_id)
     for some in parts(confirmed):
@@ -153,12 +152,12 @@ def _grounds(connection: Connection, confirmed: Sequence[Confirmed]) -> dict[str
 
 
 def _face_shares(connection: Connection, confirmed: Sequence[Confirmed]) -> dict[str, float]:
-    """Decision id -> share of the picture that the largest face it confirmed in the first frame fills.
+    """Return, by decision, the share of the picture that its largest confirmed face in the first frame fills.
 
     A decision is about all hits of its subject, content and model. Without a face in the first frame, no entry.
     """
     found: dict[str, float] = {}
-    same = [decisions.c[name] == hits.c[name] for name in ("item_id", "subject_id", "content_sha256", "model_id")]
+    same = [decisions.c[name] == hits.c[name] for name in ("item_id", "subject_id", "content_key", "found_by_id")]
     columns = [hits.c[name] for name in ("frame", "x1", "y1", "x2", "y2")]
     query = (
         sa.select(decisions.c.decision_id, *columns, items.c.width, items.c.height)
@@ -174,7 +173,7 @@ def _face_shares(connection: Connection, confirmed: Sequence[Confirmed]) -> dict
 
 
 def _share(row: Any) -> float:
-    """Of a picture's area that a face's box covers, 0 to 1; 0 where the picture's size is not known."""
+    """Return the share of the picture's area that a face's box covers, 0 to 1; 0 if the picture's size is unknown."""
     if not row.width or not row.height or row.x1 is None:
         return 0.0
     across = min(row.x2, row.width) - max(row.x1, 0.0)
@@ -183,7 +182,7 @@ def _share(row: Any) -> float:
 
 
 def _fingerprints(connection: Connection, item_ids: Sequence[str]) -> dict[str, list[tuple[Kind, str]]]:
-    """Item id -> kind and digest of each fingerprint of its content."""
+    """Return, by item, the kind and digest of each fingerprint of its content."""
     found: dict[str, list[tuple[Kind, str]]] = {}
     query = sa.select(items.c.item_id, items.c.content_sha256, model_files.c.payload_sha256, items.c.pdq).select_from(
         items.outerjoin(model_files, model_files.c.content_sha256 == items.c.content_sha256)
@@ -197,13 +196,14 @@ def _fingerprints(connection: Connection, item_ids: Sequence[str]) -> dict[str, 
 
 
 def revoke(tx: Connection, *, decision_id: str, now: datetime) -> int:
-    """End the seeds of a confirmation that does not stand any more; how many. Hits on them count no longer."""
+    """End the seeds of a reversed confirmation, so that hits on them no longer count; return how many."""
     own = sa.and_(seeds.c.decision_id == decision_id, seeds.c.revoked_at.is_(None))
     return tx.execute(sa.update(seeds).where(own).values(revoked_at=now)).rowcount
 
 
 def restore(tx: Connection, *, decision_id: str) -> int:
-    """Put the seeds of a confirmation that stands again in force; how many. What came meanwhile is due for them."""
+    """Put the seeds of a restored confirmation in force under new versions, so that items are compared with them again;
+    return how many."""
     own = sa.and_(seeds.c.decision_id == decision_id, seeds.c.revoked_at.is_not(None))
     seed_ids = tx.execute(sa.select(seeds.c.seed_id).where(own).order_by(seeds.c.version)).scalars().all()
     for seed_id, version in zip(seed_ids, _next_versions(tx, len(seed_ids)), strict=True):
@@ -212,27 +212,26 @@ def restore(tx: Connection, *, decision_id: str) -> int:
 
 
 def is_firm() -> sa.ColumnElement[bool]:
-    """Condition on ``hits``: a seed in force with the fingerprint that it matches is of something in the bytes."""
+    """Condition on ``hits``: some seed in force with the matched fingerprint confirms something in the bytes."""
     own, other = seeds.alias("matched_seed"), seeds.alias("firm_seed")
     firm = sa.and_(other.c.ground.is_not(None), other.c.ground != "text")
     return _alike(sa.select(other.c.seed_id), own, other).where(firm).correlate(hits).exists()
 
 
 def largest_share() -> sa.ColumnElement[float | None]:
-    """Of ``hits``: the largest share of its picture that a face fills of which a seed in force with the same
-    fingerprint was taken."""
+    """Return a column of ``hits``: the largest ``share`` of the seeds in force with the matched fingerprint."""
     own, other = seeds.alias("near_seed"), seeds.alias("large_seed")
     return _alike(sa.select(sa.func.max(other.c.share)), own, other).correlate(hits).scalar_subquery()
 
 
 def _alike(query: sa.Select[Any], own: sa.FromClause, other: sa.FromClause) -> sa.Select[Any]:
-    """``other``: the seeds in force with the fingerprint of the seed ``own`` that a hit matches."""
+    """Join ``other``, the seeds in force with the fingerprint of ``own``, the seed that a hit matches."""
     same = sa.and_(*(own.c[name] == other.c[name] for name in SAME_FINGERPRINT), other.c.revoked_at.is_(None))
     return query.select_from(own.join(other, same)).where(own.c.seed_id == hits.c.seed_id)
 
 
 def hit_by(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str, str]]:
-    """The (item, subject) pairs with a hit on a fingerprint that these decisions seeded, in force or not."""
+    """Return the (item, subject) pairs with a hit, in force or not, on a fingerprint that these decisions seeded."""
     own, other = seeds.alias("own_seed"), seeds.alias("other_seed")
     query = (
         sa.select(hits.c.item_id, hits.c.subject_id)
@@ -247,7 +246,7 @@ def hit_by(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str
 
 
 def _next_versions(tx: Connection, count: int) -> range:
-    """The next ``count`` versions, taken for good."""
+    """Reserve the next ``count`` versions."""
     first = seed_version(tx) + 1
     if count:
         set_state(tx, _VERSION, str(first + count - 1))

@@ -1,9 +1,9 @@
 """The registry: who opted out, with sealed templates; enrolment, withdrawal, erasure; and the gallery built from it.
 
-A subject moves pending -> active -> withdrawn -> erased, or pending -> rejected, which erases. That a consent is over
-is no state (:mod:`pipelines.database.in_force`). Every change of what must be compared raises the registry version and
-stamps it on the subject, so that coverage can be read off version numbers (I2); so does the return of somebody who was
-not compared for a while (:func:`take_up`). Names, consent records, contacts, vectors and crops are sealed under the
+A subject moves pending -> active -> withdrawn -> erased, or pending -> rejected, which erases. The end of a consent is
+no state (:mod:`pipelines.database.in_force`). Every change of what must be compared raises the registry version and
+stamps it on the subject, so that coverage can be read off version numbers (I2); so does the return of a subject that
+was not compared for a while (:func:`take_up`). Names, consent records, contacts, vectors and crops are sealed under the
 subject's own key.
 """
 
@@ -41,7 +41,7 @@ from pipelines.registry.templates import insert_template, open_subject_key, requ
 
 @dataclass(frozen=True, slots=True)
 class SubjectRow:
-    """A subject without anything personal. ``state``: by now, ``expired`` once the consent is over."""
+    """A subject without anything personal. ``state``: the state now, ``expired`` once the consent is over."""
 
     subject_id: str
     state: str
@@ -67,11 +67,7 @@ def insert_subject(
     the configured limit; :class:`InputError` for references of consent and contact that are too long.
     """
     now = workspace.now()
-    require_usable(identity.names, identity.exclusions, settings=workspace.config.names.settings())
-    if expires_at <= now:
-        raise EnrolmentError("expired", "the consent would have expired already")
-    require_sensible_end(workspace, expires_at)
-    require_short_identity(identity, most=workspace.config.registry.max_text)
+    _require_acceptable(workspace, identity, expires_at, now=now)
     subject_id = new_id("sub")
     key, wrapped = workspace.sealer.new_subject_key(subject_id)
     tx.execute(
@@ -111,6 +107,14 @@ def insert_subject(
     return subject_id, template_ids
 
 
+def _require_acceptable(workspace: Workspace, identity: Identity, expires_at: datetime, *, now: datetime) -> None:
+    require_usable(identity.names, identity.exclusions, settings=workspace.config.names)
+    if expires_at <= now:
+        raise EnrolmentError("expired", "the consent would have expired already")
+    require_sensible_end(workspace, expires_at)
+    require_short_identity(identity, most=workspace.config.registry.max_text)
+
+
 def require_sensible_end(workspace: Workspace, expires_at: datetime) -> None:
     """Raise :class:`EnrolmentError` for a consent that ends beyond ``registry.most_consent_days``."""
     config = workspace.config.registry
@@ -134,11 +138,11 @@ def activate(tx: Connection, workspace: Workspace, subject_id: str, *, actor: st
 
 @acts
 def expire_subjects(workspace: Workspace) -> int:
-    """Take notice of the consents that ran out since the last run, and of those that run again; how many ran out.
+    """Record the consents that ran out since the last run, and those that were renewed; return how many ran out.
 
-    Runs begin so. It ends nobody: hits and messages rest as they are, and are there again with a renewal or with a
-    clock that is right. Raises :class:`CorruptionError` where something else than this program changed who is sought,
-    or until when (I7), and :class:`EndingError` where so many end at once that it is hardly meant.
+    Every run begins with this. It ends no opt-out: hits and messages rest, and come back with a renewal or a clock that
+    is right. Raises :class:`CorruptionError` where another program changed who is sought or until when (I7), and
+    :class:`EndingError` where so many end at once that it can hardly be meant.
     """
     require_unaltered(workspace)
     with workspace.database.read() as connection:
@@ -154,9 +158,9 @@ def expire_subjects(workspace: Workspace) -> int:
 
 
 def note_lapsed(tx: Connection, *, now: datetime) -> list[str]:
-    """Mark the active subjects whose consent is over and who are not marked, and settle their items; who they are.
+    """Mark the active subjects whose consent is over and not yet marked, and update their items; return their ids.
 
-    Whoever claims that everybody was compared does so in the same transaction: those were not.
+    To be called in a transaction that records that everybody was compared, because these subjects were not.
     """
     over = [str(subject_id) for subject_id in tx.execute(_unnoticed(now)).scalars()]
     for some in parts(over):
@@ -167,9 +171,9 @@ def note_lapsed(tx: Connection, *, now: datetime) -> list[str]:
 
 
 def take_up(workspace: Workspace) -> int:
-    """Have those compared with everything who are in force again after a while in which they were not; how many.
+    """Have subjects compared with everything that are in force again after an interruption; return how many.
 
-    Nothing of them was compared meanwhile, whatever coverage says, so each gets a new version (I2).
+    Nothing was compared with them meanwhile, whatever coverage says, so each gets a new version (I2).
     """
     back = sa.select(subjects.c.subject_id).where(is_in_force(workspace.now()), subjects.c.lapsed_at.is_not(None))
     with workspace.database.read() as connection:
@@ -184,7 +188,7 @@ def take_up(workspace: Workspace) -> int:
 
 
 def put_in_force(tx: Connection, subject_id: str, **values: object) -> None:
-    """Have a subject in force compared with everything from here on; ``values``: columns to set."""
+    """Make a subject active and due for comparison with everything; ``values``: columns to set."""
     stamp(tx, subject_id, state=ACTIVE, lapsed_at=None, **values)
     settle_subject(tx, subject_id)
 
@@ -194,7 +198,7 @@ def stamp(tx: Connection, subject_id: str, **values: object) -> None:
     own = sa.update(subjects).where(subjects.c.subject_id == subject_id)
     tx.execute(own.values(version=raise_version(tx), **values))
     asked = sa.update(requests).where(requests.c.subject_id == subject_id, requests.c.state == "accepted")
-    tx.execute(asked.values(attempt=requests.c.attempt + 1))  # a rescan under the name of the last one is not begun
+    tx.execute(asked.values(attempt=requests.c.attempt + 1))  # Dagster begins no second run under one key
 
 
 def _unnoticed(now: datetime) -> sa.Select[tuple[str]]:
@@ -208,7 +212,7 @@ def _audit_end(tx: Connection, workspace: Workspace, subject_id: str, action: st
 
 
 def require_unaltered(workspace: Workspace) -> None:
-    """Raise :class:`CorruptionError` unless the tables that say who is sought are what was written. Runs begin so."""
+    """Raise :class:`CorruptionError` unless the tables that say who is sought are as written. Every run begins so."""
     with workspace.database.read() as connection:
         workspace.seal.require_unaltered(connection, REGISTRY)
 
@@ -228,7 +232,7 @@ def list_subjects(connection: Connection) -> list[SubjectRow]:
 
 
 def show_identity(workspace: Workspace, subject_id: str, *, actor: str) -> Identity:
-    """Open a subject's identity for an operator. The look is an audit row."""
+    """Open a subject's identity for an operator. The look leaves an audit row."""
     with workspace.database.write() as tx:
         row = tx.execute(sa.select(subjects).where(subjects.c.subject_id == subject_id)).first()
         if row is None:
@@ -244,10 +248,10 @@ def show_identity(workspace: Workspace, subject_id: str, *, actor: str) -> Ident
 
 
 def active_versions(connection: Connection, *, now: datetime) -> dict[str, int]:
-    """Subject id -> version, of the subjects that count now: active, and the consent lasts.
+    """Return the versions of the subjects in force (active, with a lasting consent) by id.
 
-    Who is in force again and was not taken up yet (:func:`take_up`) is newer than the registry, so that nothing counts
-    as compared with them.
+    A subject in force again that :func:`take_up` has not seen yet gets a version above the registry's, so that nothing
+    counts as compared with it.
     """
     query = sa.select(subjects.c.subject_id, subjects.c.version, subjects.c.lapsed_at).where(is_in_force(now))
     rows = connection.execute(query).all()
@@ -256,7 +260,7 @@ def active_versions(connection: Connection, *, now: datetime) -> dict[str, int]:
 
 
 def require_active(workspace: Workspace, versions: Mapping[str, int]) -> None:
-    """Raise :class:`NotReadyError` when there is nobody to compare with, unless the settings allow that (I7)."""
+    """Raise :class:`NotReadyError` when there is no subject in force, unless the settings allow that (I7)."""
     if not versions and not workspace.config.sweep.allow_empty_registry:
         raise NotReadyError(
             "the registry has no active subject: a scan would find nobody. Add subjects, or set "
@@ -277,7 +281,7 @@ def open_templates(
         for row in connection.execute(sa.select(subject_keys))
         if row.subject_id in wanted
     }
-    # Not the crops: they are a hundred times the vectors and nobody asked for them.
+    # Crops are not read: they are a hundred times larger than the vectors.
     columns = [templates.c[name] for name in ("template_id", "subject_id", "dimension", "sealed_vector")]
     query = sa.select(*columns).where(templates.c.model_id == model_id).order_by(templates.c.template_id)
     rows = [row for row in connection.execute(query) if row.subject_id in wanted]
@@ -298,7 +302,7 @@ def open_templates(
 
 
 def require_state(tx: Connection, subject_id: str, allowed: tuple[str, ...]) -> str:
-    """The state of a subject. Raises :class:`StateError` for one that is not in an allowed state, or not there."""
+    """Return a subject's state. Raises :class:`StateError` if it is not an ``allowed`` one or there is no subject."""
     state = tx.execute(sa.select(subjects.c.state).where(subjects.c.subject_id == subject_id)).scalar()
     if state is None:
         raise StateError("there is no such subject")

@@ -18,7 +18,7 @@ from pipelines.home.sealing import Sealer, associated_data, seal, unseal
 from pipelines.home.workspace import Workspace, new_id
 
 LEAST_WEIGHT = 1e-3
-"""Of a reference in a centroid, however poor its photograph."""
+"""Least weight of a reference in a centroid, however poor its photograph."""
 
 
 def subjects_without(connection: Connection, *, model_id: str, states: Collection[str]) -> list[str]:
@@ -42,7 +42,7 @@ def require_templates(subjects_missing: int, *, model_id: str) -> None:
 
 
 def reference_weights(connection: Connection, template_ids: Sequence[str], *, model_id: str) -> list[float]:
-    """How much each of these templates of one model counts in a centroid: its photograph's detector score."""
+    """Return each template's weight in a centroid: the detector score of its photograph."""
     query = sa.select(templates.c.template_id, templates.c.detector_score).where(templates.c.model_id == model_id)
     scores = {str(row.template_id): float(row.detector_score) for row in connection.execute(query)}
     return [max(scores[template_id], LEAST_WEIGHT) for template_id in template_ids]
@@ -96,12 +96,12 @@ def insert_template(
 
 
 def crop_aad(subject_id: str, template_id: str) -> bytes:
-    """What a sealed crop is bound to."""
+    """Return the associated data that binds a sealed crop to its subject and template."""
     return associated_data("crop", subject_id, template_id, "1")
 
 
 def template_aad(subject_id: str, template_id: str, model_id: str) -> bytes:
-    """What a sealed vector is bound to."""
+    """Return the associated data that binds a sealed vector to its subject, template and model."""
     return associated_data("template", subject_id, template_id, model_id, "1")
 
 
@@ -116,7 +116,7 @@ def open_subject_key(connection: Connection, sealer: Sealer, subject_id: str) ->
 
 
 def require_kept(connection: Connection, subject_id: str) -> None:
-    """Raise :class:`StateError` when what was personal of a subject has been destroyed."""
+    """Raise :class:`StateError` when the personal data of a subject has been destroyed."""
     state = connection.execute(sa.select(subjects.c.state).where(subjects.c.subject_id == subject_id)).scalar()
     if state in ("erased", "rejected"):
         raise StateError(f"this subject is {state}: nothing personal is kept")

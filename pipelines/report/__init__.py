@@ -1,6 +1,6 @@
 """The match report of one day or of everything: a page for analysts, and its rows as CSV and Parquet.
 
-    facts      what a report says, as frozen dataclasses
+    facts      the content of a report, as frozen dataclasses
     collect    database -> facts, in one transaction
     arrange    which hits come first, grouped by person and by what is to be decided
     words      numbers -> sentences

@@ -1,6 +1,6 @@
-"""Which hits come first: what a person has to decide before what is decided already.
+"""Orders hits for the page: those that a person has to decide before those that are decided.
 
-Hits of one item and one person are decided together, so they stay together. Persons stand in the order of their most
+Hits of one item and one person are decided together, so they stay together. Persons come in the order of their most
 urgent item. When the page cannot hold all hits, the most urgent ones of all persons are kept.
 """
 
@@ -29,7 +29,7 @@ class Urgency(IntEnum):
 
     @property
     def words(self) -> str:
-        """As a heading."""
+        """The heading of a section."""
         return _WORDS[self]
 
 
@@ -63,12 +63,12 @@ class Person:
 
     @property
     def shown(self) -> int:
-        """Hits on the page."""
+        """Number of hits on the page."""
         return sum(len(section.hits) for section in self.sections)
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ReportCase:
     """What is decided together: the hits of one item and one person, the strongest evidence first."""
 
     subject_id: str
@@ -77,8 +77,8 @@ class Case:
 
     @property
     def place(self) -> tuple[Urgency, int, float, str, str]:
-        """Sorts cases: urgency, then the policy's priority, then the best score, then ids, so that the order never
-        depends on the database."""
+        """Sort key of cases: urgency, the policy's priority, the best score, then ids, so that the order does not
+        depend on the database."""
         best = self.hits[0]
         return self.urgency, -(best.priority or 0), -best.score, best.item_id, self.subject_id
 
@@ -86,10 +86,10 @@ class Case:
 def arrange(hits: Iterable[ReportHit], *, limit: int) -> tuple[Person, ...]:
     """Group hits by person and urgency, and keep the ``limit`` most urgent hits on the page.
 
-    Every person with a hit is returned, if need be with counts alone.
+    Every person with a hit is returned, even if only with counts.
     """
     cases = sorted(_cases(hits), key=lambda case: case.place)
-    by_person: dict[str, list[Case]] = {}
+    by_person: dict[str, list[ReportCase]] = {}
     for case in cases:
         by_person.setdefault(case.subject_id, []).append(case)
     ordered = [hit.hit_id for case in cases for hit in case.hits]
@@ -103,11 +103,11 @@ def _place_of(person: Person) -> tuple[int, int, int, str]:
     return int(urgent), -person.items[urgent], -person.total, person.subject_id
 
 
-def _cases(hits: Iterable[ReportHit]) -> Iterable[Case]:
+def _cases(hits: Iterable[ReportHit]) -> Iterable[ReportCase]:
     together = sorted(hits, key=_case_key)
     for key, group in groupby(together, key=_case_key):
         own = tuple(sorted(group, key=_strength))
-        yield Case(subject_id=key[0], urgency=urgency_of(own), hits=own)
+        yield ReportCase(subject_id=key[0], urgency=urgency_of(own), hits=own)
 
 
 def _case_key(hit: ReportHit) -> tuple[str, str]:
@@ -115,7 +115,7 @@ def _case_key(hit: ReportHit) -> tuple[str, str]:
 
 
 def _strength(hit: ReportHit) -> tuple[bool, int, float, int, int, str, str]:
-    """Sorts the hits of a case: by band and tier first, because scores of different tiers say nothing of each other."""
+    """Sort key of the hits of a case: band and tier first, because scores of two tiers cannot be compared."""
     tier = TIERS.index(hit.tier) if hit.tier in TIERS else len(TIERS)
     return hit.band != "strong", tier, -hit.score, hit.frame or 0, hit.face or 0, hit.place or "", hit.hit_id
 
@@ -130,7 +130,7 @@ def urgency_of(hits: Sequence[ReportHit]) -> Urgency:
     return Urgency.UNJUDGED if verdict is None else Urgency.CLEAR
 
 
-def _person(subject_id: str, cases: Sequence[Case], shown: frozenset[str]) -> Person:
+def _person(subject_id: str, cases: Sequence[ReportCase], shown: frozenset[str]) -> Person:
     sections = []
     for urgency, group in groupby(cases, key=lambda case: case.urgency):
         own = list(group)

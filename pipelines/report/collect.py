@@ -1,4 +1,4 @@
-"""Database -> facts. Plain queries on the caller's connection; knows nothing of pages and files."""
+"""Reads the facts of a report from the database, on the caller's connection. Knows nothing of pages and files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from pipelines.database.in_force import rests
 from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import hits, items, outbox, runs, subjects, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import content_key, hits_in_force, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, key_of_item, outside, verdict_of_hit
+from pipelines.hits.listing import second_columns, with_second_opinions
 from pipelines.hits.statuses import statuses_now
 from pipelines.hits.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.home.calibrations import calibration_in_force
@@ -43,10 +44,10 @@ from pipelines.runs.sweep import count_verdicts, measure_coverage
 from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN, count_resting
 
 LOOKED_AT: Final = frozenset({"clean", "hit", "no_face"})
-_NOT_SHOWN: Final = ("template_id", "shard_id", "sealed_term", "lapsed_at", "dropped_at")
+_NOT_SHOWN: Final = ("template_id", "sealed_term", "lapsed_at", "dropped_at")
 _OF_VERDICT: Final = ("verdict", "rule", "distinct_images", "tiers", "decided_by", "priority")
 UNFINISHED: Final = (PENDING, HELD, LEASED, DEAD)
-"""States in which a message has not had its effect."""
+"""States of a message that has had no effect yet."""
 
 
 def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *, max_runs: int) -> ReportFacts:
@@ -90,13 +91,14 @@ def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
     found = hits_in_force(moment(connection)).where(*scope.where())
     query = (
         found.with_only_columns(
-            content_key().label("content_key"),
+            key_of_item().label("item_key"),
             *(column for column in hits.c if column.name not in _NOT_SHOWN),
             hits.c.template_id.label("reference_id"),
             *(items.c[name] for name in ("kind", "parent_model", "width", "height")),
             *(verdicts.c[name] for name in _OF_VERDICT),
+            *second_columns(),
         )
-        .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
+        .select_from(with_second_opinions(found.get_final_froms()[0].outerjoin(verdicts, judged)))
         .order_by(hits.c.hit_id)
     )
     standing = _standing_takedowns(connection, scope)
@@ -105,22 +107,22 @@ def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
 
 def _report_hit(row: dict[str, Any], standing: Mapping[tuple[str, str, str], dict[str, Any]]) -> ReportHit:
     nothing = {"takedown_id": None, "takedown_state": None, "takedown_due_at": None}
-    key = (row["item_id"], row.pop("content_key"), row["subject_id"])
-    return ReportHit(**row, **standing.get(key, nothing))
+    key = (row["item_id"], row.pop("item_key"), row["subject_id"])
+    return ReportHit(**outside(row), **standing.get(key, nothing))
 
 
 def _standing_takedowns(connection: Connection, scope: Scope) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """(item, content, person) -> its takedown: the newest that was not withdrawn, else the newest."""
+    """Return the takedown for each (item, content, person): the newest not withdrawn, else the newest."""
     query = (
         sa.select(
-            *(outbox.c[name] for name in ("item_id", "content_sha256", "subject_id", "message_id", "state", "due_at"))
+            *(outbox.c[name] for name in ("item_id", "content_key", "subject_id", "message_id", "state", "due_at"))
         )
         .select_from(outbox.join(items, items.c.item_id == outbox.c.item_id))
         .where(outbox.c.action == TAKEDOWN, *scope.where())
         .order_by(sa.case((outbox.c.state == WITHDRAWN, 0), else_=1), outbox.c.created_at, outbox.c.message_id)
     )
     return {
-        (row.item_id, row.content_sha256, row.subject_id): {
+        (row.item_id, row.content_key, row.subject_id): {
             "takedown_id": row.message_id,
             "takedown_state": row.state,
             "takedown_due_at": row.due_at,
@@ -130,7 +132,7 @@ def _standing_takedowns(connection: Connection, scope: Scope) -> dict[tuple[str,
 
 
 def read_coverage(connection: Connection, workspace: Workspace, scope: Scope) -> CoverageFacts:
-    """The pairs as every other command counts them, and where the missing ones are."""
+    """Count the settled pairs as every other command does, and say where the missing ones are."""
     measured = measure_coverage(connection, workspace, scope)
     versions = active_versions(connection, now=moment(connection))
     statuses = statuses_now(connection, scope)
@@ -184,7 +186,7 @@ def read_unscanned(connection: Connection, scope: Scope) -> tuple[UnscannedItem,
 
 
 def read_runs(connection: Connection, scope: Scope, *, limit: int) -> tuple[RunFacts, ...]:
-    """The last runs that looked at this day: its own, and those over all days that began on it or later."""
+    """Read the last runs that covered this day: its own, and those over all days that began on it or later."""
     query = sa.select(runs).order_by(runs.c.started_at.desc(), runs.c.run_id).limit(limit)
     if scope.day is not None:
         midnight = datetime.fromisoformat(f"{scope.day.isoformat()}T00:00:00+00:00")
@@ -201,7 +203,7 @@ def _run(row: sa.RowMapping) -> RunFacts:
 
 def count_messages(connection: Connection, scope: Scope, *, now: datetime) -> tuple[MessageCount, ...]:
     """Messages about the items received in scope, gone ones included, by action and state."""
-    # A withdrawal is due at once, so being late says nothing about it; what rests is not to be sent.
+    # A withdrawal is due at once, so it is always late; a resting message is not to be sent.
     late = sa.and_(outbox.c.action != WITHDRAWAL, outbox.c.state.in_(UNFINISHED), outbox.c.due_at < now)
     late = sa.and_(late, ~rests(outbox, now))
     query = sa.select(outbox.c.action, outbox.c.state, sa.func.count(), sa.func.sum(sa.case((late, 1), else_=0))).where(

@@ -1,13 +1,13 @@
-"""Hits and verdicts on models as CSV and Parquet, a row each with all that explains it; items not looked at as CSV.
+"""Writes hits and verdicts on models as CSV and Parquet, a row each, and the items not looked at as CSV.
 
 Both forms have the fields of :class:`ReportHit` as columns, in that order, and the rows by hit id; or those of
 :class:`ModelVerdict`, the most pressing first. Parquet keeps types and exact text.
 
-A CSV is opened in spreadsheets, which run a cell that begins like a formula, and item ids are an uploader's (I9). Which
-cells there are is up to the program: one set to semicolons or tabs splits an id at those, whatever we quoted. So an
-apostrophe goes before whatever begins like a formula at the start of a text and after anything in it that some program
-takes for the end of a cell, as OWASP's page on CSV injection has it. :func:`original` takes them away again. Numbers
-are written as numbers. A program that is told to take apostrophes for quotes swallows the mark: do not tell it so.
+A CSV is opened in spreadsheets, which run a cell that begins like a formula, and item ids are an uploader's (I9). The
+program decides where cells end: one set to semicolons or tabs splits an id at those, even inside quotes. So an
+apostrophe is put before whatever begins like a formula, at the start of a text and after any character that some
+program takes for the end of a cell, as OWASP's page on CSV injection advises. :func:`original` removes the apostrophes.
+Numbers are written as numbers. A program that treats apostrophes as quotes would swallow the mark.
 """
 
 from __future__ import annotations
@@ -55,6 +55,10 @@ HIT_SCHEMA: Final = pa.schema(
         pa.field("view", pa.string()),
         pa.field("pictures", pa.int32()),
         pa.field("alone_score", pa.float64()),
+        pa.field("second_opinion", pa.string()),
+        pa.field("second_score", pa.float64()),
+        pa.field("second_threshold", pa.float64()),
+        pa.field("second_network", pa.string()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("model_id", pa.string(), nullable=False),
@@ -106,7 +110,7 @@ def write_hits_parquet(file: BinaryIO, hits: Sequence[ReportHit]) -> None:
 
 
 def write_hits_csv(file: BinaryIO, hits: Iterable[ReportHit]) -> None:
-    """Write the same rows and columns as UTF-8 CSV with a header line; null is an empty cell, times are ISO 8601."""
+    """Write the hits as UTF-8 CSV with a header line; null is an empty cell, times are ISO 8601."""
     _write_fields(file, HIT_SCHEMA.names, hits)
 
 
@@ -116,7 +120,7 @@ def write_models_parquet(file: BinaryIO, models: Sequence[ModelVerdict]) -> None
 
 
 def write_models_csv(file: BinaryIO, models: Iterable[ModelVerdict]) -> None:
-    """Write the same rows and columns as CSV."""
+    """Write the verdicts on models as CSV."""
     _write_fields(file, MODEL_SCHEMA.names, models)
 
 

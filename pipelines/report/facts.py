@@ -1,4 +1,4 @@
-"""What a report says. Opaque ids, numbers, times and fixed words; no name, vector, crop or uploaded text (I8)."""
+"""The facts of a report: opaque ids, numbers, times and fixed words; no name, vector, crop or uploaded text (I8)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.registry.endings import Ending
 
 @dataclass(frozen=True, slots=True)
 class PageLimits:
-    """Most rows of each kind on the page. What is left out is counted there and stands in the CSV files."""
+    """Most rows of each kind on the page. Further rows are counted there and listed in the CSV files."""
 
     hits: int = 500
     unscanned: int = 500
@@ -33,6 +33,7 @@ class ReportHit:
     Only a face has a reference, frame and box, in pixels of the upright picture of ``width`` x ``height``. ``place``:
     where a name stands or which fingerprint matched, ``match``: by which rule; the term itself is never read here. Of a
     pooled face ``place`` is the model, ``pictures`` how many were pooled and ``alone_score`` what this one scores.
+    ``second_*``: what a second network says of a face, ``agrees``, ``denies`` or ``none:<reason>``, if one was asked.
     ``judged_at`` None: no verdict has weighed this hit yet; ``verdict`` is then that of the item's earlier hits, or
     None. ``tiers``: of all evidence behind the verdict. ``takedown_*``: the message that stands for this item and
     person, if there ever was one.
@@ -64,6 +65,10 @@ class ReportHit:
     view: str | None
     pictures: int | None
     alone_score: float | None
+    second_opinion: str | None
+    second_score: float | None
+    second_threshold: float | None
+    second_network: str | None
     width: int | None
     height: int | None
     model_id: str
@@ -112,7 +117,7 @@ class CoverageFacts:
 
     @property
     def complete(self) -> bool:
-        """Every pair is settled, and there was somebody to compare with."""
+        """Whether every pair is settled, and there was somebody to compare with."""
         return self.settled == self.pairs and self.persons > 0
 
 
@@ -127,7 +132,7 @@ class PartialFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """One run. ``finished_at`` None: still running, or cut off. ``coverage``: what it ended with, if it said so."""
+    """One run. ``finished_at`` None: still running, or cut off. ``coverage``: at its end, if recorded."""
 
     run_id: str
     kind: str
@@ -211,7 +216,7 @@ class ReportFacts:
     registry_version: int
     thresholds: Thresholds
     calibration: Calibration | None
-    """Of the models in force, even where the policy's own bands go before it."""
+    """The calibration of the models in force, even where the policy's own bands go before it."""
     fit: GalleryFit
     counts: ReportCounts
     coverage: CoverageFacts
@@ -225,9 +230,9 @@ class ReportFacts:
     requests: tuple[RemovalRequest, ...]
     endings: EndingFacts
     stopped_by: Mapping[str, str] = field(default_factory=dict)
-    """What stopped the day's last night: check -> words."""
+    """The checks that stopped the day's last night, each with its words."""
     approved_by: str | None = None
-    """Who let the day go on although checks of it fail."""
+    """Who approved the day although checks of it fail."""
     held: tuple[HeldCount, ...] = ()
     served: tuple[RemovalRequest, ...] = ()
-    """Requests that were completed on the day, or on the day of writing where the report is of all days."""
+    """Requests completed on the day, or on the day of writing for a report of all days."""

@@ -1,8 +1,8 @@
-"""Facts -> one page: a single file, no scripts, nothing loaded from anywhere.
+"""Renders the facts as one page: a single file without scripts that loads nothing.
 
-Everything is escaped by the template engine, and the page forbids itself scripts, frames and requests by a policy that
-admits its own style sheet by digest. What an uploader chose is shown with invisible and direction-changing characters
-spelt out, so that no id can pass for another.
+The template engine escapes everything, and the page's content security policy forbids scripts, frames and requests and
+admits its own style sheet by digest. Invisible and direction-changing characters in uploaders' text are spelt out, so
+that no id can pass for another.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MINIATURE: Final = (60.0, 54.0)
 
 @dataclass(frozen=True, slots=True)
 class FileNames:
-    """What lies beside the page."""
+    """Names of the files beside the page."""
 
     csv: str
     parquet: str
@@ -121,6 +121,7 @@ def _environment(facts: ReportFacts) -> jinja2.Environment:
         "evidence_words": words.evidence_words,
         "match_words": words.match_words,
         "pool_words": words.pool_words,
+        "second_words": words.second_words,
         "request_words": words.request_words,
         "miniature": miniature,
         "time_left": lambda due_at: words.time_left(due_at, facts.written_at),
@@ -130,7 +131,7 @@ def _environment(facts: ReportFacts) -> jinja2.Environment:
 
 
 def status_rows(statuses: Mapping[str, int]) -> tuple[StatusRow, ...]:
-    """Counts by status -> one row per family that occurs, in the order of :data:`FAMILIES`."""
+    """Make one row per family of statuses that occurs, in the order of :data:`FAMILIES`."""
     total = sum(statuses.values())
     by_family: dict[str, list[tuple[str, int]]] = {}
     for status, count in sorted(statuses.items(), key=lambda pair: (-pair[1], pair[0])):
@@ -150,7 +151,7 @@ def status_rows(statuses: Mapping[str, int]) -> tuple[StatusRow, ...]:
 
 
 def strong_threshold(hit: ReportHit, thresholds: Thresholds, policy_version: str) -> float | None:
-    """The strong threshold a hit was banded by, if that is still the one in force; it is not stored with the hit."""
+    """Return the strong threshold that gave a hit its band, if it is still in force: it is not stored with the hit."""
     if hit.tier != "face":
         return None
     same = hit.policy_version == policy_version and hit.threshold_source == thresholds.source
@@ -158,8 +159,7 @@ def strong_threshold(hit: ReportHit, thresholds: Thresholds, policy_version: str
 
 
 def miniature(hit: ReportHit) -> Miniature | None:
-    """Frame and face to scale, the face clipped to the frame. None without a face or when its frame's size is not
-    known."""
+    """Draw frame and face to scale, the face clipped to the frame. None without a face or a known size of the frame."""
     if hit.x1 is None or hit.y1 is None or hit.x2 is None or hit.y2 is None:
         return None
     if not hit.width or not hit.height or not all(map(math.isfinite, (hit.x1, hit.y1, hit.x2, hit.y2))):
@@ -173,12 +173,12 @@ def miniature(hit: ReportHit) -> Miniature | None:
 
 
 def shown_models(facts: ReportFacts) -> tuple[ModelVerdict, ...]:
-    """Those models on which somebody may have to act."""
+    """Return the verdicts on models on which somebody may have to act."""
     return tuple(model for model in facts.models if model.verdict != "clear")
 
 
 def minute(moment: datetime) -> Markup:
-    """A ``time`` element: to the minute, UTC."""
+    """Make a ``time`` element: to the minute, UTC."""
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), f"{moment:%Y-%m-%d %H:%M}")
 
 
@@ -197,7 +197,7 @@ def _data_url(picture: bytes) -> str:
 
 
 def _threshold_notes(persons: tuple[Person, ...]) -> dict[str, int]:
-    """Where thresholds come from -> number of the note that says so; for the hits on the page."""
+    """Number the notes that say where the thresholds of the hits on the page come from."""
     shown = (hit for person in persons for section in person.sections for hit in section.hits)
     notes: dict[str, Any] = {}
     for hit in shown:

@@ -1,8 +1,9 @@
 """Statements of reasons: what an uploader is told about a restriction, as Article 17(3) of the DSA asks for it.
 
 Regulation (EU) 2022/2065. The field names and upper-case words are those of the Commission's transparency database, so
-that a platform can pass a statement on. It says what was found and by which rule, never about whom: neither a name nor
-the subject's id nor a reference is in it. Ground, scope and redress are the operator's own words, from the policy file.
+that a platform can pass a statement on. A statement says what was found and by which rule, never about whom: it holds
+neither a name nor the subject's id nor a reference. Ground, scope and redress are the operator's words, from the policy
+file.
 """
 
 from __future__ import annotations
@@ -35,13 +36,11 @@ _PLACES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One restriction and its reasons. ``state``: what has become of it, one of :data:`EFFECT_WORDS`; ``facts``: what
-    the words rest on.
+    """One restriction and its reasons. ``state``: one of :data:`EFFECT_WORDS`; ``facts``: the figures behind the words.
 
-    It is a restriction once the service has acknowledged it: ``in_force`` says whether it is, ``application_date``
-    since when, None if it never was. ``end_date_visibility_restriction``: when it was withdrawn, None if it was not;
-    ``withdrawal``: what has become of the event that says so to the service, None if there is none, because the service
-    never heard of the restriction.
+    A message restricts once the service has acknowledged it: ``in_force`` says whether it does now,
+    ``application_date`` since when, None if it never did. ``end_date_visibility_restriction``: when it was withdrawn,
+    or None; ``withdrawal``: the effect word of the withdrawal event, None without one.
     """
 
     puid: str
@@ -71,7 +70,7 @@ class Statement:
 
 
 class _Event(NamedTuple):
-    """Of a withdrawal, what :func:`effect_of` asks for."""
+    """The fields of a withdrawal that :func:`effect_of` reads."""
 
     state: str
     attempts: int
@@ -79,10 +78,10 @@ class _Event(NamedTuple):
 
 
 def statements_of(connection: Connection, workspace: Workspace, about: str) -> list[Statement]:
-    """The statement on a message, or those on an item, the newest first. Raises :class:`StateError` without any."""
+    """Write the statement on a message, or those on an item, newest first. Raises :class:`StateError` without any."""
     withdrawal = outbox.alias("withdrawal")
     judged = sa.and_(
-        *(verdicts.c[name] == outbox.c[name] for name in ("item_id", "content_sha256", "subject_id")),
+        *(verdicts.c[name] == outbox.c[name] for name in ("item_id", "content_key", "subject_id")),
         outbox.c.action == TAKEDOWN,
         verdicts.c.verdict == "takedown",
     )
@@ -160,11 +159,11 @@ _STATED: Final = (
     *("pool", "pictures"),
     *("distinct_images", "distinct_images_needed", "rating", "likeness_model", "model_id", "policy_version"),
 )
-"""What of a verdict's reasons an uploader is told as it is. No subject, no reference, no seed."""
+"""Entries of a verdict's reasons that an uploader is told. No subject, no reference, no seed."""
 
 
 def _automation(row: Row[Any]) -> str:
-    """Fully: nobody looked. Partially: sent by itself, and a person confirmed it since. Else a person decided."""
+    """Return how automated a restriction was: fully, partially (sent by a machine, later confirmed), or not."""
     if row.decided_by == "human":
         return "AUTOMATED_DECISION_NOT_AUTOMATED"
     confirmed = row.verdict_decided_by == "human"
@@ -172,7 +171,7 @@ def _automation(row: Row[Any]) -> str:
 
 
 def _facts_in_words(reasons: Mapping[str, Any]) -> str:
-    """One paragraph of what was found and what followed, from numbers and fixed words."""
+    """Describe what was found and what followed in one paragraph of numbers and fixed words."""
     found = {
         "face": _face_words,
         "pooled_face": _pooled_words,
@@ -223,7 +222,7 @@ def _likeness_words(reasons: Mapping[str, Any]) -> str:
 
 
 def as_text(statement: Statement) -> str:
-    """The statement as a letter, a line for each point in the order of Article 17(3); ids cannot add lines to it."""
+    """Write the statement as a letter, a line for each point of Article 17(3) in order; ids cannot add lines."""
     points = {
         "Reference": f"{statement.puid} on {visible(statement.item_id)}",
         "Restriction": _restriction(statement),
@@ -261,11 +260,11 @@ _WHAT: Final[Mapping[str, tuple[str, str, str, str]]] = {
         *("the on-site generator refused the model", "the on-site generator was to refuse the model"),
     ),
 }
-"""Acknowledged, not acknowledged; withdrawn after it was, withdrawn before."""
+"""By action, the words for a message that was acknowledged; was not; was withdrawn after that; was withdrawn before."""
 
 
 def _what(action: str, state: Effect, *, acknowledged: bool) -> str:
-    """The restriction in the tense that is so."""
+    """Describe the restriction in the tense that is true."""
     return _WHAT[action][2 * (state == "withdrawn") + (not acknowledged)]
 
 

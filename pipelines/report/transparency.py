@@ -1,7 +1,7 @@
-"""The transparency summary: what happened between two days, in counts and durations. No id and nothing personal.
+"""The transparency summary: counts and durations between two days, without ids or anything personal.
 
-Counts are of what happened in the period, whatever became of it later. Durations are those of removals that the
-takedown service acknowledged in the period.
+Counts are of events in the period, whatever happened later. Durations are those of removals that the takedown service
+acknowledged in the period.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import StateError
-from pipelines.database.evidence import decisions
-from pipelines.database.tables import hits, items, outbox, requests
+from pipelines.database.tables import decisions, hits, items, outbox, requests
 from pipelines.takedown.effects import EFFECT_WORDS, effect
 from pipelines.takedown.outbox import BLOCK, DONE, EFFECTS, TAKEDOWN, WITHDRAWAL, WITHDRAWN
 
 _LAST_DAY: Final = date.max - timedelta(days=1)
-"""The last day that has another one after it."""
+"""The last day that has a next day in the calendar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +38,16 @@ class Durations:
 
 @dataclass(frozen=True, slots=True)
 class Transparency:
-    """A period's figures. Both days are in it; by UTC.
+    """Figures of a period of UTC days, both ends included.
 
     ``requests``: opened, accepted, searched for, completed (and of these ``completed_late``), rejected and withdrawn.
-    ``hits``: found, by tier. ``decisions``: by what was said, and ``reversed``. ``takedowns`` and ``generator_blocks``:
-    decided on, by who did; whether they were sent is another question. ``acknowledged``: by the service in the period,
-    by action. ``delivery``: of the messages decided on in the period, by action, what has become of them by now, in the
-    words of :mod:`pipelines.takedown.effects`; only ``acknowledged`` ones restrict anything. ``removals``: acknowledged
-    takedowns. ``withdrawals``: of messages that may have been delivered, how many were written (``events``) and
-    acknowledged (``acknowledged``), and ``unsent``: of messages that never left. ``from_request`` (of what was there
-    before the request) and ``from_upload``: to the acknowledged removal, by tier and over ``all``.
+    ``hits``: found, by tier. ``decisions``: by answer, and ``reversed``. ``takedowns`` and ``generator_blocks``:
+    decided on, sent or not, by person or machine. ``acknowledged``: messages acknowledged in the period, by action.
+    ``delivery``: messages decided on in the period, by action and present effect (:mod:`pipelines.takedown.effects`);
+    only ``acknowledged`` ones restrict anything. ``removals``: acknowledged takedowns. ``withdrawals``: ``events``
+    written for messages that may have been delivered, how many were ``acknowledged``, and ``unsent``: withdrawals of
+    messages that never left. ``from_request`` (items older than the request) and ``from_upload``: durations up to the
+    acknowledged removal, by tier and over ``all``.
     """
 
     first_day: date
@@ -95,7 +94,7 @@ def summarise_period(connection: Connection, *, first_day: date, last_day: date)
 
 @dataclass(frozen=True, slots=True)
 class _Period:
-    """From a moment, up to another one that is not in it."""
+    """A half-open span of time: the end is not included."""
 
     since: datetime
     until: datetime
@@ -147,7 +146,7 @@ def _acknowledged(connection: Connection, period: _Period) -> dict[str, int]:
 
 
 def _delivery(connection: Connection, period: _Period) -> dict[str, dict[str, int]]:
-    """Action -> what has become of the messages decided on in the period -> how many; every word is there."""
+    """Count the messages decided on in the period by action and effect; every effect word is present."""
     found = sa.select(outbox.c.action, effect().label("effect")).where(
         outbox.c.action.in_(EFFECTS), period.holds(outbox.c.created_at)
     )
@@ -160,7 +159,7 @@ def _delivery(connection: Connection, period: _Period) -> dict[str, dict[str, in
 
 
 def _removals(connection: Connection, period: _Period) -> list[tuple[str, datetime, datetime, datetime | None]]:
-    """Each acknowledged takedown: tier of its leading evidence, when, when uploaded, and when it was asked for."""
+    """Return each acknowledged takedown: tier of its leading evidence, and times of removal, upload and request."""
     asked = (
         sa.select(sa.func.max(sa.func.coalesce(requests.c.received_at, requests.c.opened_at)))
         .where(
@@ -187,7 +186,7 @@ def _tier(body: str) -> str:
 
 
 def _durations(took: Sequence[tuple[str, timedelta]]) -> dict[str, Durations]:
-    """By tier, and ``all`` of them; empty where there was none."""
+    """Summarise durations by tier and over ``all``; empty without any."""
     hours: defaultdict[str, list[float]] = defaultdict(list)
     for tier, span in took:
         for name in ("all", tier):

@@ -1,4 +1,4 @@
-"""Numbers -> sentences. What was not looked at is always said, and never rounded away (I1)."""
+"""Puts numbers into sentences. Items not looked at are always mentioned, and never rounded away (I1)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HELD_REASONS: Final = {
     "breaker_run": "too many in one run",
     "breaker_day": "too many within a day",
 }
-"""Why a message is held, as the alert says it."""
+"""The alert's words for each reason why a message is held."""
 
 _FINGERPRINTS: Final = {
     "sha256": "same file (SHA-256) as confirmed content",
@@ -43,7 +43,7 @@ _FINGERPRINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that must not be overlooked. ``lead`` says what, ``text`` what it means."""
+    """A warning at the top of the page. ``lead`` says what is wrong, ``text`` what it means."""
 
     tone: Tone
     lead: str
@@ -56,7 +56,7 @@ def number(count: int, one: str, many: str | None = None) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """Rounded down to one decimal, so that only all of it is 100 %, and only none of it is 0 %."""
+    """Format a share in per cent to one decimal such that only the whole is 100 % and only nothing is 0 %."""
     if part >= whole:
         return "100 %"
     tenths = math.floor(1000 * part / whole)
@@ -69,7 +69,7 @@ def title(day: date | None) -> str:
 
 
 def headline(facts: ReportFacts) -> str:
-    """What happened, in one sentence."""
+    """Summarise the report in one sentence."""
     counts = facts.counts
     if not counts.items:
         received = f"on {facts.day.isoformat()} (UTC)" if facts.day else "so far"
@@ -88,14 +88,14 @@ def headline(facts: ReportFacts) -> str:
 
 
 def coverage_phrase(coverage: CoverageFacts) -> str:
-    """Coverage in a few words. With nobody to look for, a percentage would say nothing."""
+    """Describe coverage in a few words; without a percentage if there is nobody to look for."""
     if not coverage.persons:
         return "nobody to look for"
     return f"coverage {percent(coverage.settled, coverage.pairs)}"
 
 
 def missing(coverage: CoverageFacts) -> list[str]:
-    """What is not compared, in sentences; empty when nothing is missing."""
+    """Describe what is not compared, in sentences; empty when nothing is missing."""
     sentences = []
     if coverage.pending:
         verb = "is" if coverage.pending == 1 else "are"
@@ -108,7 +108,7 @@ def missing(coverage: CoverageFacts) -> list[str]:
 
 
 def looked_at_in_part(partial: PartialFacts) -> list[str]:
-    """What was scanned, but not all of it; and listings that had something wrong."""
+    """Describe items that were scanned in part, and listings with faults."""
     sentences = []
     if partial.frames_sampled:
         sentences.append(f"{number(partial.frames_sampled, 'animation')} scanned by evenly spaced frames, not all.")
@@ -121,7 +121,7 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
 
 
 def alerts(facts: ReportFacts) -> list[Alert]:
-    """What must not be overlooked, the gravest first. Empty on a good day."""
+    """Return the alerts, the gravest first; none on a good day."""
     found = [
         *(*_stopped(facts), *_incomplete(facts), *_stuck(facts)),
         *(*_late_requests(facts), *_outgrown(facts), *_ending(facts)),
@@ -130,7 +130,7 @@ def alerts(facts: ReportFacts) -> list[Alert]:
 
 
 def _stopped(facts: ReportFacts) -> Iterator[Alert]:
-    """What stopped the night of the day, and whether anybody may let it go on."""
+    """Alert to the checks that stopped the day, and whether anybody may approve it."""
     for name, text in facts.stopped_by.items():
         way = "until the cause is gone, or somebody approves it: `likeness day approve`"
         rest = way if name in APPROVABLE else "until the cause is gone"
@@ -214,12 +214,13 @@ def _ending(facts: ReportFacts) -> Iterator[Alert]:
 
 
 def rule_words(hit: ReportHit) -> str:
-    """Why the policy decided as it did."""
+    """Describe the policy's rule behind a hit's verdict."""
     if hit.rule is None:
         return "no verdict yet"
     if hit.rule == "strong_face_in_distinct_images" and hit.distinct_images:
         return f"strong face in {number(hit.distinct_images, 'distinct image')}"
     known = {
+        "strong_face_not_agreed": "strong face, the second network does not bear it out",
         "strong_face_uncorroborated": "strong face, no second distinct image",
         "strong_face_with_name": "strong face, and the person's name",
         "face_above_review_threshold": "face above the review threshold",
@@ -230,13 +231,23 @@ def rule_words(hit: ReportHit) -> str:
     return known.get(hit.rule, hit.rule.replace("_", " "))
 
 
+def second_words(hit: ReportHit) -> str:
+    """What a second network says of a face; empty where none was asked."""
+    if hit.second_opinion is None:
+        return ""
+    if hit.second_score is None or hit.second_threshold is None:
+        return f"no second opinion: {hit.second_opinion.removeprefix('none:').replace('_', ' ')}"
+    said = "agrees" if hit.second_opinion == "agrees" else "denies it"
+    return f"second network {said}: {hit.second_score:.3f}, needed {hit.second_threshold:.3f}"
+
+
 def model_rule_words(model: ModelVerdict) -> str:
-    """Why the policy decided so of a model."""
+    """Describe the policy's rule behind a verdict on a model."""
     return model.rule.replace("_", " ")
 
 
 def evidence_words(hit: ReportHit) -> str:
-    """What a hit that is no face found, and where: never the term itself."""
+    """Describe what a hit other than a face is and where it was found, without the term itself."""
     if hit.tier == "exact":
         return _FINGERPRINTS.get(hit.place or "", "same fingerprint")
     place = (hit.place or "unknown place").removeprefix("header:")
@@ -250,12 +261,12 @@ def pool_words(hit: ReportHit) -> str:
 
 
 def match_words(hit: ReportHit) -> str:
-    """By which rule it was found."""
+    """Describe the rule by which a hit was found."""
     return (hit.match or "").replace("_", " ")
 
 
 def request_words(request: RemovalRequest) -> str:
-    """How far a removal request is, and what keeps it from being completed."""
+    """Describe the state of a removal request, and what keeps it from being completed."""
     if request.awaits_decision:
         second = ", accepted by one person, a second one has to"
         return request.state + (second if request.first_approval else ", to be accepted or rejected")

@@ -1,4 +1,4 @@
-"""Write a report: collect in one transaction, then publish file by file."""
+"""Writes a report: collects facts in one transaction, then publishes file by file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipelines.report.facts import PageLimits, ReportCounts
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """Where the report lies, and what it says in numbers. ``csv`` and ``parquet`` hold every hit, the page the most
-    urgent ones; ``models_*`` every verdict on a model; ``unscanned_csv`` every item that was not looked at."""
+    """Paths of a report's files, and its counts. ``csv`` and ``parquet`` hold every hit, the page the most urgent ones;
+    ``models_*`` every verdict on a model; ``unscanned_csv`` every item that was not looked at."""
 
     html: Path
     csv: Path
@@ -37,7 +37,7 @@ def write_report(
 ) -> ReportFiles:
     """Write the report of the items received on a UTC day (None: of all), of one source or all, into ``folder``.
 
-    The same database gives the same bytes, apart from the time of writing and what is measured from it. Each file is
+    The same database gives the same bytes, apart from the time of writing and spans measured from it. Each file is
     replaced whole, the page last, so that a page never names rows that its files lack. Raises :class:`StateError` when
     a link or a device bears a report's name, and :class:`CorruptionError` when the manifest cannot be trusted, like
     everything else that counts coverage (I7).

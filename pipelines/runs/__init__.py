@@ -1,1 +1,1 @@
-"""What runs as a whole: sweep, rescan, backfill, compaction, delivery; how far each is; verification and restoring."""
+"""Whole runs: sweep, rescan, backfill, compaction, delivery; their progress; verification and restoring."""

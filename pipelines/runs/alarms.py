@@ -1,6 +1,6 @@
-"""What somebody has to see to now, a cause each: for ``likeness status --check``, cron and monitors.
+"""Alarms for ``likeness status --check``, cron and monitors: each has one cause that a person has to remove.
 
-Opaque counts and fixed words only (I8). A cause goes away when it is seen to, not when it is read.
+Counts and fixed words only (I8). An alarm goes away when its cause is removed, not when it is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, LEASED, PENDING, WITH
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One cause. ``cause``: a fixed word; ``detail``: what it is and what to do, in a sentence."""
+    """One alarm. ``cause``: a fixed word; ``detail``: what is wrong and what to do, in a sentence."""
 
     cause: str
     count: int
@@ -35,7 +35,7 @@ class Alarm:
 
 
 def read_alarms(workspace: Workspace) -> list[Alarm]:
-    """Everything that is overdue, stuck or not covered; empty when nothing is. Loads no model."""
+    """Return an alarm for everything that is overdue, stuck or not covered. Loads no model."""
     uncertain = doubt(workspace)
     with workspace.database.read() as connection:
         found = [

@@ -1,14 +1,14 @@
-"""After a change of pack: templates and live items get vectors of the new models; old results stay in force meanwhile.
+"""The backfill after a change of pack: gives templates and live items vectors of the new models.
 
-Templates come from the sealed crops, so no photograph is needed. Then the items are fetched and embedded again, a few
-shards at a time, compared and judged. Everything already done is found in the database, so a backfill that was cut off
-goes on; after each turn it gives way to a sweep that waits, so that new uploads never wait for old ones.
+Templates are made from the sealed crops, so no photograph is needed. Then the items are fetched and embedded again, a
+few shards at a time, compared and judged. The database shows what is done, so an interrupted backfill goes on where it
+was; after each turn it gives way to a waiting sweep, so that new uploads never wait for old ones.
 
-What is found by which models:
+Old results stay in force meanwhile:
 
 - An item keeps its status and its hits until its new vectors have been compared.
-- When the new models find the same person in the same item, and no less strongly, their hit takes over
-  (:func:`pipelines.judging.live_hits`). A takedown that was asked for stays the one case there is (I5).
+- When the new models find the same person in the same item no less strongly, their hit replaces the old one
+  (:func:`pipelines.hits.counting.live_hits`). A takedown that was asked for stays the only case (I5).
 - Any other hit of earlier models stays in force until its subject ends, its item goes, or a person decides: a weaker
   new model must not undo what a better one found. Such hits are counted (``hits_by_earlier_models``) and show which
   models made them; each keeps the band that it had under those models' thresholds, since scores of two models are
@@ -47,10 +47,10 @@ from pipelines.scan.faces import scan_in_turns
 
 @dataclass(frozen=True, slots=True)
 class BackfillSummary:
-    """What a backfill did, and what is left: items whose content could not be fetched, which keep their old result.
+    """What a backfill did and left: items whose content could not be fetched keep their old result.
 
-    ``outcome``: ``complete`` or ``incomplete``; ``days_failed``: on which what is left was received. Repeating it goes
-    on with those.
+    ``outcome``: ``complete`` or ``incomplete``; ``days_failed``: days on which the items left were received. A repeat
+    goes on with those.
     """
 
     run_id: str
@@ -137,7 +137,7 @@ def backfill_templates(workspace: Workspace, *, actor: str, progress: Progress =
 
 def _embed_subject(tx: Connection, workspace: Workspace, subject_id: str, *, actor: str) -> int:
     if subject_id not in subjects_without(tx, model_id=workspace.model_id, states=STATES):
-        return 0  # ended, or another process was here first
+        return 0  # the subject ended, or another process has embedded it
     rows = _newest_templates(tx, subject_id)
     crops = open_crops(tx, workspace.sealer, rows)
     if any(len(crop) != CROP_SIDE * CROP_SIDE * 3 for crop in crops):
@@ -159,7 +159,7 @@ def _embed_subject(tx: Connection, workspace: Workspace, subject_id: str, *, act
 
 
 def _newest_templates(connection: Connection, subject_id: str) -> Sequence[sa.Row[Any]]:
-    """The templates of the model that this subject was last embedded with."""
+    """Read the templates of the models that this subject was last embedded with."""
     of_subject = sa.select(templates).where(templates.c.subject_id == subject_id)
     newest = connection.execute(
         of_subject.order_by(templates.c.created_at.desc(), templates.c.template_id.desc()).limit(1)

@@ -1,4 +1,4 @@
-"""How far a backfill is, and whether one is wanted: read from the database alone, so that anybody can watch it.
+"""The progress of a backfill, and whether one is wanted, read from the database alone.
 
 Must not know how a backfill is done (:mod:`pipelines.runs.backfill`); loads no model.
 """
@@ -23,18 +23,19 @@ from pipelines.registry.subjects import active_versions
 from pipelines.registry.templates import subjects_without
 
 BACKFILL = "backfill"
-"""The kind of its runs, and the lock that a running one holds."""
+"""The kind of run of a backfill, and the lock that a running one holds."""
 STATES = ("active", "pending")
 """Subjects that are matched now or may be soon."""
 FIRST_PAUSE = timedelta(minutes=10)
 """From the start of a backfill that failed to the next one; doubled with every further failure."""
 LEFTOVERS_PAUSE = timedelta(days=1)
-"""After which content that could not be fetched is tried again."""
+"""Pause after which content that could not be fetched is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackfillState:
-    """What still has vectors of other models than those in force. ``days``: on which its items were received."""
+    """Numbers of templates and items without vectors of the models in force. ``days``: when these items were
+    received."""
 
     subjects_missing: int
     items_outdated: int
@@ -48,11 +49,11 @@ class BackfillState:
 
 @dataclass(frozen=True, slots=True)
 class BackfillProgress:
-    """What is left, and how the last backfill with the models in force is getting on; None where there was none.
+    """What is left, and the progress of the last backfill with the models in force; None where there was none.
 
     ``state``: ``none`` (nothing to do), ``due`` (not begun), ``running``, ``interrupted`` (begun, not ended, and no
-    process at it) or ``incomplete`` (ended; what is left could not be fetched). Times and rate are of the last turn.
-    ``days_left``: on which items were received that still have vectors of earlier models.
+    process runs it) or ``incomplete`` (ended; the rest could not be fetched). Times and rate are of the last turn.
+    ``days_left``: days of receipt of the items that still have vectors of earlier models.
     """
 
     state: str
@@ -67,7 +68,8 @@ class BackfillProgress:
 
 @dataclass(frozen=True, slots=True)
 class WantedBackfill:
-    """``key`` names the attempt that is wanted now; None: none is, for this reason. ``given_up``: none will be."""
+    """Whether a backfill is wanted now. ``key`` names the attempt; None: none is wanted, for ``reason``. ``given_up``:
+    none will be wanted again."""
 
     key: str | None
     reason: str
@@ -75,7 +77,7 @@ class WantedBackfill:
 
 
 def read_backfill(connection: Connection, *, model_id: str) -> BackfillState:
-    """What a backfill would do."""
+    """Count what a backfill would do."""
     everything = Scope(None, None)
     left = count_outdated(connection, everything, model_id=model_id)
     query = sa.select(items.c.day).where(*everything.where(), outdated(model_id=model_id)).distinct()
@@ -87,14 +89,14 @@ def read_backfill(connection: Connection, *, model_id: str) -> BackfillState:
 
 
 def record_progress(workspace: Workspace, run_id: str, *, items: int) -> None:
-    """Write down with the run how many items it has done, and when. Its summary replaces this in the end."""
+    """Record with the run how many items it has done, and when; its final summary replaces this record."""
     facts = {"items": items, "at": workspace.now().isoformat()}
     with workspace.database.write() as tx:
         tx.execute(sa.update(runs).where(runs.c.run_id == run_id).values(summary=json.dumps(facts)))
 
 
 def watch_backfill(connection: Connection, workspace: Workspace) -> BackfillProgress:
-    """Read how far it is."""
+    """Read the progress of the backfill."""
     left = read_backfill(connection, model_id=workspace.model_id)
     last = next(iter(_runs(connection)), None)
     last = last if last and last.model_id == workspace.model_id else None
@@ -120,15 +122,15 @@ def watch_backfill(connection: Connection, workspace: Workspace) -> BackfillProg
 def wanted_backfill(workspace: Workspace) -> WantedBackfill:
     """Whether a backfill should be started now, and under which name: ``<model id>:<attempt>``, never used before.
 
-    A failed one is wanted again after a pause, ``sweep.max_backfill_attempts`` times for one change of pack. So is one
-    that could not fetch everything, a day later.
+    A failed one is wanted again after a pause, ``sweep.max_backfill_attempts`` times for one change of pack; one that
+    could not fetch everything, a day later.
     """
     model_id, now = workspace.model_id, workspace.now()
     with workspace.database.read() as connection:
         left = read_backfill(connection, model_id=model_id)
         anybody = active_versions(connection, now=moment(connection)) or workspace.config.sweep.allow_empty_registry
         known = _runs(connection)
-    # One that was cut off may have embedded everything and compared it with nobody.
+    # An interrupted backfill may have embedded everything and compared it with nobody.
     if not left.due and not _is_unfinished(known[0] if known else None, model_id):
         return WantedBackfill(None, "everything has vectors of the models in force")
     if not anybody:
@@ -141,7 +143,7 @@ def wanted_backfill(workspace: Workspace) -> WantedBackfill:
         last = tried[0]
         pause = FIRST_PAUSE * 2 ** (len(tried) - 1)
         again = last.finished_at + LEFTOVERS_PAUSE if last.finished_at else last.started_at + pause
-        if last.started_at <= now < again:  # one that began in time to come was noted by a clock that was ahead
+        if last.started_at <= now < again:  # a start in the future was noted by a clock that was ahead
             return WantedBackfill(None, f"the last backfill is not repeated before {again:%Y-%m-%d %H:%M} UTC")
     attempt = 1 + sum(run.model_id == model_id for run in known)
     return WantedBackfill(f"{model_id}:{attempt}", f"{left.items_outdated} items, {left.subjects_missing} subjects")
@@ -168,7 +170,7 @@ def _is_unfinished(run: Any, model_id: str) -> bool:
 
 
 def _is_complete(run: Any) -> bool:
-    """It ended, and nothing was left."""
+    """Whether a run ended with nothing left."""
     facts = _summary(run)
     return bool(run.finished_at) and not facts.get("items_outdated") and not facts.get("subjects_missing")
 

@@ -1,22 +1,22 @@
-"""Compaction: many small shards become few large ones, and rows of items that are gone leave the disk.
+"""Compaction: merges many small shards into few large ones, and removes rows of items that are gone from the disk.
 
-A row is dead when its item does not name its shard any more: deleted, changed, embedded by other models, or too old.
-A dead row is never found, from the transaction that made it dead on. Compaction makes it physical:
+A row is dead when its item no longer names its shard: deleted, changed, embedded by other models, or too old. No search
+finds a dead row from the transaction on that made it dead. Compaction removes it physically:
 
 - a shard without a live row is unlisted and deleted by the next compaction;
-- one with rows that are too old (``max_age_days``) is rewritten by the next compaction;
-- so is one of which ``dead_ratio`` is dead, or anything at all since ``grace_days``, counted from the compaction that
-  first saw it; with ``purge``, every one that has a dead row;
+- a shard with rows that are too old (``max_age_days``) is rewritten by the next compaction;
+- so is a shard of which ``dead_ratio`` is dead, or that has had any dead row for ``grace_days``, counted from the
+  compaction that first saw it; with ``purge``, every shard with a dead row;
 - small shards of one model are merged up to ``shard_bytes``, those compared with everybody apart from the others;
-- of those that keep nothing only the rows in the database, up to as many faces as a batch has items.
+- of shards without files only the rows in the database are merged, up to as many faces as a batch has items.
 
-What the headers of model files said goes with the last live item that has them. So do the vectors of pools that a
-picture is missing of.
+The stored header of a model file is deleted with the last live item that has it, and so is the vector of a pool that
+lacks a picture.
 
 One transaction lists the new shard, moves the items that are still there, and unlists the old shards; then their files
-are deleted. A process that dies before it leaves new files that nobody lists, one that dies after it old ones: the next
-turn deletes either. What a file system, a snapshot or a backup keeps of a deleted file is out of reach from here; it
-is sealed under a key per shard, derived from the master key, so that it stays as secret as that key.
+are deleted. A process that dies before the transaction leaves new files unlisted, one that dies after it old ones; the
+next turn deletes either. Copies of a deleted file in snapshots and backups are out of reach, but sealed under a key per
+shard, derived from the master key, so that they stay as secret as that key.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from pipelines.corpus.manifest import (
 )
 from pipelines.corpus.turns import remove_leavings, turn
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, shards, subjects
+from pipelines.database.tables import items, shards, subjects
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
@@ -60,7 +60,7 @@ SMALL = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CompactionSummary:
-    """What a compaction did. ``dead_rows``: gone from the disk; ``bytes_*``: of all listed shards."""
+    """What a compaction did. ``dead_rows``: removed from the disk; ``bytes_*``: sizes of all listed shards."""
 
     run_id: str
     shards_before: int
@@ -76,29 +76,29 @@ class CompactionSummary:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A shard, and how many of its rows are of items that name it."""
+    """A shard, and how many of its rows are live."""
 
     shard: ListedShard
     live: int
 
     @property
     def dead(self) -> int:
-        """Rows on disk that nothing names."""
-        return self.shard.entry.faces - self.live if self.shard.entry.path else 0
+        """Number of dead rows in the shard's files."""
+        return self.shard.entry.rows - self.live if self.shard.entry.path else 0
 
     @property
     def live_bytes(self) -> int:
-        """What its live rows take, about."""
-        return self.shard.entry.stored_bytes * self.live // max(self.shard.entry.faces, 1)
+        """Approximate size of the live rows."""
+        return self.shard.entry.stored_bytes * self.live // max(self.shard.entry.rows, 1)
 
 
 @acts
 def compact(
     workspace: Workspace, *, purge: bool = False, run_id: str | None = None, progress: Progress = silent
 ) -> CompactionSummary:
-    """Merge and rewrite what the rules of this module say. Safe to repeat; cut off anywhere it loses nothing.
+    """Merge and rewrite shards by the rules of this module. Safe to repeat, and to be killed anywhere.
 
-    A sweep that waits has its turn after each shard that is written.
+    A waiting sweep gets its turn after each shard that is written.
     """
     from pipelines.corpus.retention import let_go
     from pipelines.matching.pool_ends import forget_broken, let_go_of_vectors
@@ -142,21 +142,24 @@ def compact(
 
 
 def hold(workspace: Workspace) -> list[Held]:
-    """Every listed shard with its live rows."""
+    """Return every listed shard with its number of live rows."""
     with workspace.database.read() as connection:
         return held_shards(connection, workspace)
 
 
 def held_shards(connection: Connection, workspace: Workspace) -> list[Held]:
-    """:func:`hold` in a transaction of the caller's."""
+    """Return what :func:`hold` does, in the caller's transaction."""
     query = sa.select(items.c.shard_id, sa.func.sum(items.c.faces)).where(items.c.live, items.c.shard_id.is_not(None))
     live = {shard_id: int(faces or 0) for shard_id, faces in connection.execute(query.group_by(items.c.shard_id))}
     return [Held(shard, live.get(shard.entry.shard_id, 0)) for shard in list_shards(connection, workspace.sealer)]
 
 
 def choose(workspace: Workspace, held: Sequence[Held], *, purge: bool) -> list[list[ListedShard]]:
-    """Which shards become one, oldest first: those of one model, compared with everybody or not, kept or not, that are
-    to be rewritten or are small, as long as they fit; nothing that would only be copied."""
+    """Choose groups of shards to be merged, oldest first.
+
+    A group has shards of one model, alike in being compared with everybody and in having files, that are small or due
+    for rewriting and fit together. A lone shard that would only be copied is left out.
+    """
     waiting: dict[tuple[str, bool, bool], tuple[list[Held], int]] = {}
     bins = []
     for one in held:
@@ -164,7 +167,7 @@ def choose(workspace: Workspace, held: Sequence[Held], *, purge: bool) -> list[l
         rewrite = one.dead > 0 and (purge or _is_due(workspace, one))
         kept = entry.path is not None
         own, most = one.live_bytes, workspace.config.corpus.shard_bytes
-        if not kept:  # to embed it again is one task: it stays as small as one batch
+        if not kept:  # embedding it again is one task, so it stays as small as one batch
             own, most = one.live, workspace.config.sweep.shard_items
         if not (rewrite or own < SMALL * most):
             continue
@@ -183,20 +186,20 @@ def choose(workspace: Workspace, held: Sequence[Held], *, purge: bool) -> list[l
 
 
 def _is_due(workspace: Workspace, one: Held) -> bool:
-    """Whether a shard with dead rows is to be rewritten for their sake."""
+    """Whether a shard is to be rewritten to remove its dead rows."""
     from pipelines.corpus.retention import expiry
 
     config, limit = workspace.config.corpus, expiry(workspace)
     noticed = one.shard.dead_since
     return (
-        one.dead >= config.dead_ratio * one.shard.entry.faces
+        one.dead >= config.dead_ratio * one.shard.entry.rows
         or (noticed is not None and not noticed <= workspace.now() < noticed + timedelta(days=config.grace_days))
         or (limit is not None and one.shard.created_at <= limit)
     )
 
 
 def _note_dead(workspace: Workspace, held: Sequence[Held]) -> None:
-    """Remember since when a shard has dead rows."""
+    """Record when a shard was first seen to have dead rows."""
     new = [one.shard.entry.shard_id for one in held if one.dead and one.shard.dead_since is None]
     with workspace.database.write() as tx:
         for chosen in parts(new):
@@ -205,7 +208,7 @@ def _note_dead(workspace: Workspace, held: Sequence[Held]) -> None:
 
 
 def _remove_empty(workspace: Workspace, empty: Sequence[ListedShard]) -> int:
-    """Unlist and delete shards that no item names; their rows. No item can come to name them: only new ones."""
+    """Unlist and delete shards that no item names; return their rows. Items never come to name an old shard."""
     for some in parts(empty):
         with workspace.database.write() as tx:
             _release(tx, [shard.entry.shard_id for shard in some], new_id=None)
@@ -213,13 +216,13 @@ def _remove_empty(workspace: Workspace, empty: Sequence[ListedShard]) -> int:
             workspace.failpoints.pass_by("before_compaction_commit")
         workspace.failpoints.pass_by("after_compaction_commit")
         workspace.corpus.delete(name for shard in some for name in shard.entry.files)
-    return sum(shard.entry.faces for shard in empty if shard.entry.path)
+    return sum(shard.entry.rows for shard in empty if shard.entry.path)
 
 
 def merge_shards(workspace: Workspace, sources: Sequence[ListedShard]) -> int | None:
-    """Write the live rows of ``sources`` as one shard in their place. Only in a turn.
+    """Write the live rows of ``sources`` as one shard in their place. To be called in a turn.
 
-    Returns how many rows were left out; None when the sources are not listed like this any more, and all stays.
+    Returns how many rows were left out; None, changing nothing, when the sources are no longer listed with these files.
     """
     if sources[0].entry.path is None:
         return _merge_unkept(workspace, sources)
@@ -248,31 +251,31 @@ def merge_shards(workspace: Workspace, sources: Sequence[ListedShard]) -> int | 
         return None
     workspace.failpoints.pass_by("after_compaction_commit")
     workspace.corpus.delete(name for source in sources for name in source.entry.files)
-    return sum(source.entry.faces for source in sources) - len(faces)
+    return sum(source.entry.rows for source in sources) - len(faces)
 
 
 def _merge_unkept(workspace: Workspace, sources: Sequence[ListedShard]) -> int | None:
-    """:func:`merge_shards` of shards that keep nothing."""
+    """Merge shards without files as :func:`merge_shards` does."""
     here = items.c.shard_id.in_([source.entry.shard_id for source in sources])
     with workspace.database.write() as tx:
         if not (listed := _unchanged(tx, workspace, sources)):
             return None
         faces = tx.execute(sa.select(sa.func.sum(items.c.faces)).where(here, items.c.live)).scalar_one() or 0
-        entry = replace(sources[0].entry, shard_id=secrets.token_hex(16), faces=int(faces))
+        entry = replace(sources[0].entry, shard_id=secrets.token_hex(16), rows=int(faces))
         _put_in_place(tx, workspace, listed, entry, oldest=min(source.created_at for source in sources))
         workspace.failpoints.pass_by("before_compaction_commit")
     return 0
 
 
 def _unchanged(tx: Connection, workspace: Workspace, sources: Sequence[ListedShard]) -> list[ListedShard]:
-    """The sources with what was compared with them until now; nothing if one is not listed like this any more."""
+    """Read the sources with their present coverage; empty if one is no longer listed with these files."""
     current = [find_shard(tx, workspace.sealer, source.entry.shard_id) for source in sources]
     listed = [shard for shard in current if shard is not None]
     return listed if [shard.entry for shard in listed] == [source.entry for source in sources] else []
 
 
 def _live_rows(workspace: Workspace, sources: Sequence[ListedShard]) -> tuple[pa.Table, datetime] | None:
-    """The rows of items that name their shard now, and when the oldest were embedded. None if a shard was let go of."""
+    """Read the live rows, and when the oldest were embedded. None if a shard has lost its files."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -296,7 +299,7 @@ def _live_rows(workspace: Workspace, sources: Sequence[ListedShard]) -> tuple[pa
 def _put_in_place(
     tx: Connection, workspace: Workspace, sources: Sequence[ListedShard], entry: ShardEntry, *, oldest: datetime
 ) -> None:
-    """List the new shard with the coverage that all sources have, and let it take their place."""
+    """List the new shard with the coverage that all sources share, in their place."""
     shard_ids = [source.entry.shard_id for source in sources]
     thresholds = [source.covered_threshold for source in sources]
     common = None if None in thresholds else max(value for value in thresholds if value is not None)
@@ -306,7 +309,7 @@ def _put_in_place(
     now = workspace.now()
     state = sa.select(subjects.c.subject_id, subjects.c.version).where(subjects.c.state == "active")
     versions = {str(row.subject_id): int(row.version) for row in tx.execute(state)}
-    # The very question that a search asks: whom it would leave out for all sources, it may leave out for all of them.
+    # Whom a search would leave out for each source, by this same query, it may leave out for the merged shard.
     lacking = frozenset[str]().union(*uncovered(tx, list(sources), versions, threshold=review).values())
     version = min(source.covered_version for source in sources)
     insert_shard(tx, workspace.sealer, entry, now=oldest, covered_version=version, covered_threshold=common)
@@ -320,14 +323,11 @@ def _put_in_place(
 
 
 def _release(tx: Connection, shard_ids: Sequence[str], *, new_id: str | None) -> None:
-    """Let the items that still name these shards, all of them copied before, name the new one; and their hits."""
+    """Move the items that still name these shards to the new shard."""
     here = items.c.shard_id.in_(shard_ids)
     if new_id is None:
         if tx.execute(sa.select(items.c.item_id).where(here, items.c.live).limit(1)).first():
             raise CorruptionError("an item names a shard that none named: nothing names an old shard anew")
     else:
-        # By item, for which there is an index: a platform has many hits, and this is done for each shard written.
-        theirs = hits.c.item_id.in_(sa.select(items.c.item_id).where(here))
-        tx.execute(sa.update(hits).where(theirs, hits.c.shard_id.in_(shard_ids)).values(shard_id=new_id))
         tx.execute(sa.update(items).where(here, items.c.live).values(shard_id=new_id))
     tx.execute(sa.update(items).where(here).values(shard_id=None))

@@ -1,4 +1,4 @@
-"""What stopped the last night of a day, as it was written down with the night's run (``runs.summary``).
+"""The checks that stopped the last night of a day, as recorded with the night's run (``runs.summary``).
 
 Knows nothing of what may be approved (:mod:`pipelines.runs.days`).
 """
@@ -21,21 +21,21 @@ _BLOCKED: Final = "blocked_by"
 
 
 def recorded_blocks(connection: Connection, day: date) -> dict[str, str]:
-    """What stopped the last night of a day: check -> words. Empty where nothing did."""
+    """Return the checks that stopped the last night of a day, each with its words."""
     return {name: words for blocks in _recorded(connection, day).values() for name, words in blocks.items()}
 
 
 def recorded_days(connection: Connection) -> set[str]:
-    """Days whose last night was stopped."""
+    """Return the days whose last night was stopped."""
     stopped = (runs.c.kind == NIGHTLY, runs.c.day.is_not(None), runs.c.summary.contains(f'"{_BLOCKED}"'))
     found = connection.execute(sa.select(runs.c.day, runs.c.summary).where(*stopped))
     return {str(row.day) for row in found if _blocks(row.summary)}
 
 
 def record_check(workspace: Workspace, day: date, name: str, *, run_id: str, words: str | None) -> None:
-    """Write down with a night's run that a check stops its day, in these words; None: it does not, as it once may have.
+    """Record with a night's run that a check stops its day, in these ``words``; None: that it no longer does.
 
-    A run that is no night's (a check that somebody had evaluated alone) has no record to write to.
+    Nothing is written for a run that is no night's, such as a check that somebody had evaluated alone.
     """
     forget_blocks(workspace, day, name)
     if words is not None:
@@ -45,7 +45,7 @@ def record_check(workspace: Workspace, day: date, name: str, *, run_id: str, wor
 
 
 def forget_blocks(workspace: Workspace, day: date, name: str | None = None) -> None:
-    """A check that had stopped a day passes; without a ``name``: another night of the day begins."""
+    """Delete the record of a check that passes now; without a ``name``, of all, because another night begins."""
     with workspace.database.read() as connection:
         if not any(name in blocks or name is None for blocks in _recorded(connection, day).values()):
             return
@@ -64,7 +64,7 @@ def _write_blocks(tx: Connection, run_id: str, blocks: Mapping[str, str]) -> Non
 
 
 def _recorded(connection: Connection, day: date) -> dict[str, dict[str, str]]:
-    """Run -> what stopped it, of the nights of a day; at most its last night has any."""
+    """Return the recorded checks by run of the nights of a day; at most the last night has any."""
     query = sa.select(runs.c.run_id, runs.c.summary).where(runs.c.kind == NIGHTLY, runs.c.day == day.isoformat())
     found = {str(row.run_id): _blocks(row.summary) for row in connection.execute(query.order_by(runs.c.run_id))}
     return {run_id: blocks for run_id, blocks in found.items() if blocks}

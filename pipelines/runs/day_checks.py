@@ -1,8 +1,8 @@
-"""What is weighed of a day before anything is done about it: how much could be fetched and read, and how much was hit.
+"""The checks of a day before it is acted on: the shares of items that were fetched, read and hit.
 
-Each check counts how many of a day's items failed it. One that fails stops the day where the day has enough items for a
-share to say something, and may be approved by a person (:mod:`pipelines.runs.days`). The canary and total coverage are
-no such checks: nobody may approve that a known face is not found, or that items were not looked at.
+Each check counts how many of a day's items failed it. A failed check stops the day if the day has enough items for a
+share to mean something, and may be approved by a person (:mod:`pipelines.runs.days`). The canary and total coverage are
+not among them: nobody may approve that a known face is not found, or that items were not looked at.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy.engine import Connection
 
 from pipelines.home.workspace import Workspace
-from pipelines.intake.ledger import Scope, Unreadable, count_statuses, count_unreadable, scanner_faults
+from pipelines.intake.ledger import Scope, UnreadableCounts, count_statuses, count_unreadable, scanner_faults
 from pipelines.judging import hit_rate
 from pipelines.settings.config import SweepConfig
 
@@ -28,9 +28,9 @@ APPROVABLE: Final = (FETCHED, READ, SCANNER, HIT_RATE)
 
 @dataclass(frozen=True, slots=True)
 class DayCheck:
-    """One check of one day: ``failing`` of ``total`` things, of which the share ``limit`` is let pass.
+    """One check of one day: ``failing`` of ``total`` things; up to the share ``limit`` it passes.
 
-    ``blocking``: a failure stops the day; among few items it is a warning.
+    ``blocking``: a failure stops the day; with few items it is only a warning.
     """
 
     name: str
@@ -43,22 +43,22 @@ class DayCheck:
 
     @property
     def share(self) -> float:
-        """Of what failed."""
+        """Share of things that failed."""
         return self.failing / self.total if self.total else 0.0
 
     @property
     def stops(self) -> bool:
-        """Whether the day goes no further, unless somebody approves it."""
+        """Whether the check stops the day, unless somebody approves it."""
         return self.blocking and not self.passed
 
     @property
     def figures(self) -> dict[str, int]:
-        """What an approval is about."""
+        """The figures that an approval covers."""
         return {"failing": self.failing, "total": self.total}
 
 
 def check_day(connection: Connection, workspace: Workspace, scope: Scope) -> dict[str, DayCheck]:
-    """Weigh the live items in scope as they are now; each of :data:`APPROVABLE` by its name."""
+    """Run every check of :data:`APPROVABLE` on the live items in scope; return them by name."""
     config = workspace.config.sweep
     statuses = count_statuses(connection, scope)
     checks = (
@@ -77,19 +77,19 @@ def _fetched(statuses: Mapping[str, int], config: SweepConfig) -> DayCheck:
     return _weighed(FETCHED, failed, total, config.max_fetch_failed_rate, words, config)
 
 
-def _read(found: Unreadable, config: SweepConfig) -> DayCheck:
+def _read(found: UnreadableCounts, config: SweepConfig) -> DayCheck:
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons.items())
     words = f"{found.unreadable} of {found.items} items could not be read" + (f": {reasons}" if reasons else "")
     return _weighed(READ, found.unreadable, found.items, config.max_unscannable_rate, words, config)
 
 
 def _scanner(statuses: Mapping[str, int], config: SweepConfig) -> DayCheck:
-    """One item is a warning already; many stop the day."""
+    """Check scanner faults: one item is a warning, many stop the day."""
     total, failed = sum(statuses.values()), scanner_faults(statuses)
     return DayCheck(
         name=SCANNER,
         passed=not failed,
-        blocking=total >= config.hit_rate_items and failed > config.max_scanner_fault_rate * total,
+        blocking=total >= config.min_items_for_rates and failed > config.max_scanner_fault_rate * total,
         failing=failed,
         total=total,
         limit=config.max_scanner_fault_rate,
@@ -102,7 +102,7 @@ def _hit_rate(statuses: Mapping[str, int], config: SweepConfig) -> DayCheck:
     scannable = hit + statuses.get("clean", 0) + statuses.get("no_face", 0)
     words = f"{hit} of {scannable} scannable items are hits, at most {config.max_hit_rate:.0%} is plausible"
     weighed = _weighed(HIT_RATE, hit, scannable, config.max_hit_rate, words, config)
-    # By the very comparison by which messages of the day are held.
+    # The same comparison holds the messages of the day.
     return replace(weighed, passed=(hit_rate(statuses, at_least=1) or 0.0) <= config.max_hit_rate)
 
 
@@ -110,7 +110,7 @@ def _weighed(name: str, failing: int, total: int, limit: float, words: str, conf
     return DayCheck(
         name=name,
         passed=failing <= limit * total,
-        blocking=total >= config.hit_rate_items,
+        blocking=total >= config.min_items_for_rates,
         failing=failing,
         total=total,
         limit=limit,

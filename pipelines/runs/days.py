@@ -1,13 +1,12 @@
-"""Days as a night leaves them: complete, blocked by a check, or approved by a person although one had failed.
+"""The state of days: complete, blocked by a check, or approved by a person although a check failed.
 
-A check that stops a day is written down with the night's run (``runs.summary``). What of it may be approved
-(:data:`pipelines.runs.day_checks.APPROVABLE`) is weighed anew from the items whenever somebody looks, so that an
-approval is about what is so. It covers the figures that were shown and no worse ones: another check, more failing items
-or a larger share stop the day again. The canary, items nobody has scanned and an altered database are nobody's to
-approve.
+A check that stops a day is recorded with the night's run (``runs.summary``). Checks that may be approved
+(:data:`pipelines.runs.day_checks.APPROVABLE`) are run again on the items whenever somebody looks, so that an approval
+is about the present figures. An approval covers these figures and no worse ones: another check, more failing items or a
+larger share stop the day again. A missed canary, unscanned items and an altered database cannot be approved.
 
-An approval sends nothing: what a day's hit rate holds back stays held until it is released message by message. So it
-takes one person, who is named in the audit chain with a sealed reason.
+An approval sends nothing: messages held for a day's hit rate stay held until each is released. So it takes one person,
+whom the audit chain names with a sealed reason.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, InputError, StateError
-from pipelines.database.days import day_approvals
-from pipelines.database.tables import items
+from pipelines.database.tables import day_approvals, items
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
@@ -40,7 +38,7 @@ STATES: Final = ("blocked", "approved", "open", "complete")
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Who let a day go on. ``checks``: the figures that were approved."""
+    """An approval of a day. ``checks``: the approved figures by check."""
 
     approval_id: str
     source_id: str
@@ -51,7 +49,7 @@ class Approval:
     approved_at: datetime
 
     def covers(self, check: DayCheck) -> bool:
-        """Whether this failure was approved, and has not become worse since."""
+        """Whether this failure was approved and has not become worse since."""
         known = self.checks.get(check.name)
         if known is None or check.failing > known["failing"]:
             return False
@@ -60,9 +58,9 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day of one source. ``unscanned``: pending items that nobody has looked at at all.
+    """One day of one source. ``unscanned``: pending items that were never scanned.
 
-    ``failed``: checks that stop a day as its items are now; ``recorded``: what stopped its last night, in words.
+    ``failed``: checks that stop the day by its present items; ``recorded``: what stopped its last night, in words.
     """
 
     day: str
@@ -78,18 +76,18 @@ class Day:
 
     @property
     def uncovered(self) -> tuple[DayCheck, ...]:
-        """Failed checks that no approval covers."""
+        """The failed checks that no approval covers."""
         return tuple(check for check in self.failed if not (self.approval and self.approval.covers(check)))
 
     @property
     def unapprovable(self) -> dict[str, str]:
-        """What stopped the last night and is no matter of figures."""
+        """The checks that stopped the last night and cannot be approved, in words."""
         return {name: words for name, words in self.recorded.items() if name not in APPROVABLE}
 
     @property
     def blocked_by(self) -> dict[str, str]:
-        """What stops the day, in words. What the watermark has passed is not stopped by figures that changed later,
-        unless its last night was."""
+        """What stops the day, in words by check. Figures that change after the watermark has passed do not stop a day,
+        unless its last night was stopped."""
         current = {check.name: check.description for check in self.uncovered}
         if self.passed_by_watermark:
             current = {name: words for name, words in current.items() if name in self.recorded}
@@ -106,13 +104,13 @@ class Day:
 
     @property
     def digest(self) -> str:
-        """Of what an approval would be about; the same for the same figures."""
+        """Digest of the figures that an approval would cover."""
         return approval_digest(self.source_id, self.day, self.failed)
 
 
 @dataclass(frozen=True, slots=True)
 class DayRow:
-    """A day as it is listed. ``digest``: what an approval may be told to expect."""
+    """A day in a list. ``digest``: the ``expect`` of an approval."""
 
     day: str
     source_id: str
@@ -128,14 +126,14 @@ class DayRow:
 
 
 def approval_digest(source: str, day: str, failed: Iterable[DayCheck]) -> str:
-    """The digest of what an approval would be about: checks that stop the day, with their figures."""
+    """Return the digest of what an approval would cover: the checks that stop the day, with their figures."""
     return digest_of([source, day, {check.name: check.figures for check in failed}])
 
 
 def list_days(
     connection: Connection, workspace: Workspace, *, state: str | None = None, limit: int | None = None
 ) -> list[DayRow]:
-    """Days with live items, or whose night was stopped; the newest first. ``state``: only days in this one."""
+    """List days with live items or a stopped night, the newest first. ``state``: only days in this state."""
     query = sa.select(items.c.day, items.c.source_id).where(items.c.live, *_of_source(workspace)).distinct()
     days = {(row.day, row.source_id) for row in connection.execute(query)}
     known = {day for day, _ in days}
@@ -150,7 +148,7 @@ def list_days(
 
 
 def row_of(day: Day) -> DayRow:
-    """As it is listed."""
+    """Convert a day for a list."""
     return DayRow(
         day=day.day,
         source_id=day.source_id,
@@ -167,7 +165,7 @@ def row_of(day: Day) -> DayRow:
 
 
 def read_day(connection: Connection, workspace: Workspace, day: date, *, source: str | None = None) -> Day:
-    """One day as it is now. ``source``: its id; by default the configured source, else the only one there is.
+    """Read the present state of one day. ``source``: its id [the configured source, else the only one].
 
     Raises :class:`CorruptionError` for a manifest that was altered.
     """
@@ -195,11 +193,11 @@ def read_day(connection: Connection, workspace: Workspace, day: date, *, source:
 
 @acts
 def approve_day(workspace: Workspace, day: date, *, reason: str, actor: str, expect: str | None = None) -> Approval:
-    """Let a blocked day go on, as its failed checks are now. ``reason`` is free text and is sealed.
+    """Approve a blocked day with its present failed checks. ``reason`` is free text and is sealed.
 
-    ``expect``: the digest that a listing showed. Raises :class:`InputError` for a reason that is empty or too long, and
-    :class:`StateError` where the day is not blocked, is blocked by what nobody may approve, has items that nobody has
-    looked at, or is no longer what was expected.
+    ``expect``: the digest that a list showed. Raises :class:`InputError` for a reason that is empty or too long, and
+    :class:`StateError` where the day is not blocked, is blocked by a check that cannot be approved, has unscanned
+    items, or differs from ``expect``.
     """
     reason = _require_reason(workspace, reason)
     with workspace.database.write() as tx:
@@ -242,7 +240,7 @@ def undo_approval(workspace: Workspace, day: date, *, actor: str) -> Approval:
 
 
 def open_reason(workspace: Workspace, day: date, *, actor: str) -> str:
-    """The reason of the approval that stands for a day; the look is recorded. :class:`StateError` without one."""
+    """Open the reason of a day's approval; the look leaves an audit row. Raises :class:`StateError` without one."""
     with workspace.database.write() as tx:
         approval = read_day(tx, workspace, day).approval
         if approval is None:
@@ -265,8 +263,10 @@ def standing_approval(connection: Connection, day: date, source: str) -> Approva
 
 
 def why_stopped(connection: Connection, workspace: Workspace, scope: Scope) -> tuple[dict[str, str], Approval | None]:
-    """For the report of a day: what stopped its last night and was not approved since, in words; and who approved
-    what fails now. Nothing of a scope without a day."""
+    """Return, for the report of a day, what stops it and was not approved, in words, and the approval that stands.
+
+    Both are empty for a scope without a day.
+    """
     if scope.day is None:
         return {}, None
     source = scope.source_id or _configured(workspace) or ""
@@ -280,7 +280,7 @@ def why_stopped(connection: Connection, workspace: Workspace, scope: Scope) -> t
 
 
 def blocked_days(connection: Connection, workspace: Workspace) -> tuple[str, ...]:
-    """Days whose last night was stopped and that nobody approved since, the oldest first."""
+    """Return the days whose last night was stopped and not approved since, the oldest first."""
     return tuple(day for day in sorted(recorded_days(connection)) if _is_blocked(connection, workspace, day))
 
 
@@ -288,7 +288,7 @@ def _is_blocked(connection: Connection, workspace: Workspace, day: str) -> bool:
     try:
         return read_day(connection, workspace, date.fromisoformat(day)).state == "blocked"
     except ConfigError:
-        return True  # of several sources nobody said which; what its night wrote down stands
+        return True  # several sources and none configured: the night's record stands
 
 
 def _require_reason(workspace: Workspace, reason: str) -> str:

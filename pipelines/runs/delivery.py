@@ -1,4 +1,4 @@
-"""Delivery as command line and Dagster both start it: the configured service, one pass, a comparison afterwards."""
+"""Delivery to the configured service: one pass, and a comparison afterwards. Command line and Dagster call it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from pipelines.takedown.reconcile import Reconciliation, reconcile
 
 @acts
 def deliver(workspace: Workspace, *, progress: Progress = silent) -> DispatchSummary:
-    """Attempt every due message once. Raises :class:`ConfigError` when no takedown service is configured, or when the
-    policy lets decisions be undone for longer than a stored wait counts for.
+    """Attempt every due message once.
+
+    Raises :class:`ConfigError` when no takedown service is configured, or when the policy's time for undoing decisions
+    is longer than ``takedown.longest_wait_seconds``.
     """
     if workspace.policy.settings.decisions.undo_minutes * 60 > workspace.config.takedown.longest_wait_seconds:
         raise ConfigError("takedown.longest_wait_seconds must not be less than the policy's undo_minutes")
@@ -48,7 +50,7 @@ def deliver(workspace: Workspace, *, progress: Progress = silent) -> DispatchSum
 def intervene(
     workspace: Workspace, *, release_ids: Sequence[str], revive_ids: Sequence[str], resume: bool, actor: str
 ) -> None:
-    """What an operator does to messages before a pass; each act is an audit row.
+    """Release and revive messages, and resume a stopped endpoint, before a pass; each act leaves an audit row.
 
     Raises :class:`StateError` for a message that is not held or not dead.
     """
@@ -69,7 +71,7 @@ def compare_with_service(workspace: Workspace) -> Reconciliation:
     url = workspace.environment.takedown_cases_url
     if not url:
         raise ConfigError("set LIKENESS_TAKEDOWN_CASES_URL to the service's list of open cases")
-    opened = fetch_open_keys(url, config=workspace.config.takedown, head=workspace.config.exchange.head())
+    opened = fetch_open_keys(url, config=workspace.config.takedown, head=workspace.config.exchange)
     with workspace.database.read() as connection:
         return reconcile(connection, opened)
 
@@ -84,6 +86,6 @@ def open_client(workspace: Workspace) -> HttpTakedownClient:
         environment.takedown_secrets,
         timeout_seconds=workspace.config.takedown.timeout_seconds,
         max_answer_bytes=workspace.config.takedown.max_answer_bytes,
-        head=workspace.config.exchange.head(),
+        head=workspace.config.exchange,
         now=workspace.now,
     )

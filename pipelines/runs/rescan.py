@@ -14,8 +14,7 @@ from embeddings.errors import StateError
 from pipelines.cases.requests import finish_search, get_request, list_requests, retry_request
 from pipelines.corpus.manifest import ListedShard, list_shards, named_shards, uncovered
 from pipelines.database import get_state, set_state
-from pipelines.database.evidence import examined
-from pipelines.database.tables import hits, items
+from pipelines.database.tables import examined, hits, items
 from pipelines.database.times import moment
 from pipelines.hits.counting import hits_in_force
 from pipelines.home import audit
@@ -41,10 +40,10 @@ _RETRIED = {_REGISTRY: "registry_rescan", _EVIDENCE: "evidence_rescan"}
 
 @dataclass(frozen=True, slots=True)
 class RescanSummary:
-    """What a rescan did. ``hits``: of the rescanned subjects, now; ``new_hits``: found by this run.
+    """What a rescan did. ``hits``: all hits of the rescanned subjects now; ``new_hits``: found by this run.
 
-    ``searched_requests``: those whose search is finished now; ``completed_requests``: those of which nothing is left
-    to do.
+    ``searched_requests``: requests whose search is finished now; ``completed_requests``: requests with nothing left to
+    do.
     """
 
     run_id: str
@@ -63,7 +62,7 @@ class RescanSummary:
 
 @dataclass(frozen=True, slots=True)
 class WantedRescans:
-    """What a rescan is wanted for, one key for each attempt at it; and how many attempts were enough.
+    """Keys of the rescans that are wanted, one for each attempt, and the number of those given up.
 
     ``<request id>:<attempt>`` for an accepted request; ``registry:<version>:<attempt>`` for the subjects that became
     active without one, up to that version of the registry; ``registry:<version>@<calibration>:<attempt>`` where
@@ -89,7 +88,7 @@ def rescan(
     subject_ids = _subjects_of(workspace, request_id)
     run_id = begin_run(workspace, kind="rescan", day=None, run_id=run_id)
     matched = match_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)
-    judged = judge_pending(workspace, progress=progress)  # texts take longer than faces, and no face waits for them
+    judged = judge_pending(workspace, progress=progress)  # before the texts, which take longer
     found = examine_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)
     judged += judge_pending(workspace, progress=progress)
     finished = finish_searches(workspace)
@@ -113,7 +112,7 @@ def rescan(
 
 @dataclass(frozen=True, slots=True)
 class FinishedRequests:
-    """``searched``: requests whose person has now been compared with everything; ``completed``: with nothing left."""
+    """Requests that changed. ``searched``: compared with everything now; ``completed``: with nothing left to do."""
 
     searched: int
     completed: int
@@ -122,8 +121,8 @@ class FinishedRequests:
 def finish_searches(workspace: Workspace) -> FinishedRequests:
     """Record the accepted requests whose subject has been compared with every live item: faces, texts, fingerprints.
 
-    A shard that no live item names any more (all its items changed, went, or have newer models' vectors) holds up
-    nothing: other models' shards are never compared again.
+    A shard that no live item names any more (all its items changed, went, or have newer models' vectors) is left out:
+    other models' shards are never compared again.
     """
     searched = 0
     with workspace.database.write() as tx:
@@ -143,7 +142,7 @@ def finish_searches(workspace: Workspace) -> FinishedRequests:
 def _waiting(
     connection: Connection, workspace: Workspace, listed: Sequence[ListedShard], versions: Mapping[str, int]
 ) -> frozenset[str]:
-    """Subjects that a shard was not compared with, each shard held to the threshold of its own models."""
+    """Return the subjects that some shard was not compared with, at the threshold of the shard's own models."""
     waiting: frozenset[str] = frozenset()
     for model_id in {shard.entry.model_id for shard in listed}:
         thresholds = workspace.thresholds_of(connection, model_id) or workspace.thresholds_at(connection)
@@ -153,7 +152,7 @@ def _waiting(
 
 
 def wanted_rescans(workspace: Workspace) -> WantedRescans:
-    """Read from requests and coverage what a rescan is wanted for. Loads no model.
+    """Read from requests and coverage which rescans are wanted. Loads no model.
 
     A shard that was never compared is not counted: the sweep that wrote it compares it with everybody. Nor is a shard
     of earlier models: only a backfill can bring its items to a new subject, and completes the request then.
@@ -202,9 +201,9 @@ def _attempt(connection: Connection, name: str) -> int:
 
 
 def _behind(workspace: Workspace, connection: Connection, *, without: Collection[str]) -> str | None:
-    """Up to what some item has to be examined again: the newest of the subjects but for these, and the newest seed.
+    """Return the key part for items that have to be examined again: the newest subject version and the newest seed.
 
-    An item that was never examined is not counted: the sweep that scans it does.
+    Items that were never examined are left out: the sweep that scans them examines them.
     """
     versions = active_versions(connection, now=moment(connection))
     newest = max((version for subject_id, version in versions.items() if subject_id not in without), default=0)
@@ -235,7 +234,7 @@ def days_with_new_hits(workspace: Workspace, *, since: datetime) -> list[date]:
 
 
 def _left_to_backfill(workspace: Workspace, connection: Connection, subject_ids: Collection[str]) -> set[str]:
-    """Those of the subjects that have been compared with every vector of the models in force, while others remain."""
+    """Return the subjects compared with every vector of the models in force while vectors of other models remain."""
     if not count_outdated(connection, Scope(None, None), model_id=workspace.model_id):
         return set()
     active = active_versions(connection, now=moment(connection))

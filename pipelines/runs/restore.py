@@ -1,7 +1,7 @@
-"""Going on from another state than the newest: what an older or altered database lacks, and accepting it by name.
+"""Going on from an older or altered database: shows what it lacks, and accepts it on an operator's word.
 
-What was decided after the copy was made is lost with it, but for one thing: whoever ended is ended again, because the
-witness outside of the database remembers it. A person who was erased does not come back with a backup.
+Decisions made after the copy are lost, with one exception: a subject that had ended is ended again, because the witness
+outside of the database remembers it. A person who was erased does not come back with a backup.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ RESTORED = "state.restore"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The database as it is beside what is remembered outside of it.
+    """The database compared with the witness.
 
-    ``transactions``, ``registry_version``, ``audit_rows``: (found, remembered). ``altered``: tables of which rows were
-    changed by something else than this program. ``to_end``: subjects that had ended and would be in the registry again.
-    ``problems``: seal, witness or audit chain that is missing or altered, in words.
+    ``transactions``, ``registry_version``, ``audit_rows``: (found, remembered). ``altered``: tables with rows that
+    another program changed. ``to_end``: subjects that had ended and would be in the registry again. ``problems``: a
+    missing or altered seal, witness or audit chain, in words.
     """
 
     agrees: bool
@@ -42,8 +42,8 @@ class Difference:
 
 
 def compare(workspace: Workspace) -> Difference:
-    """What an opened but unchecked database lacks. Changes nothing. Raises :class:`NotReadyError` for an older schema:
-    accepting migrates it."""
+    """Compare an unchecked database with the witness. Changes nothing. Raises :class:`NotReadyError` for an older
+    schema, which accepting migrates."""
     if workspace.database.revision() != HEAD:
         raise NotReadyError(
             "this copy of the database is from before a change of its tables: `likeness restore --accept` brings it to "
@@ -56,9 +56,9 @@ def compare(workspace: Workspace) -> Difference:
 
 
 def accept(workspace: Workspace, *, reason: str, actor: str) -> Difference:
-    """Go on from the database as it is, and say so in the audit chain; returns what was different.
+    """Accept the database as it is, with an audit row; return what was different.
 
-    Whoever had ended is ended again and, if erased, erased. ``reason`` is free text and is sealed. Raises
+    Subjects that had ended are ended again, and erased if they were. ``reason`` is free text and is sealed. Raises
     :class:`InputError` for one longer than ``registry.max_text``.
     """
     require_short(reason, "the reason", most=workspace.config.registry.max_text)
@@ -139,7 +139,7 @@ def _difference(
 
 
 def _end(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, last: str, actor: str) -> None:
-    """Bring a subject from ``state`` to the one that it had ended in, ``last``."""
+    """Bring a subject from ``state`` to ``last``, in which it had ended."""
     if state in ("active", "pending", "expired"):
         end_subject(tx, workspace, subject_id, state="withdrawn" if last == "erased" else last, actor=actor)
     if last in ("erased", "rejected"):

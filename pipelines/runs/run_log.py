@@ -1,4 +1,4 @@
-"""The record of what ran: when, with which models and policy, and what it ended with."""
+"""The record of runs: when, with which models and policy, and with which result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str 
     the policy that is in force by then."""
     run_id = run_id or new_id("run")
     with workspace.database.write() as tx:
-        settle_requests(tx, now=workspace.now())  # before this run finds what belongs to none of them any more
+        settle_requests(tx, now=workspace.now())  # before this run finds hits that belong to none of them any more
         own = runs.c.run_id == run_id
         known = tx.execute(sa.select(runs.c.policy_version).where(own)).first()
         if known is not None and known.policy_version != workspace.policy.version:
@@ -40,7 +40,7 @@ def begin_run(workspace: Workspace, *, kind: str, day: date | None, run_id: str 
 
 
 def finish_run(workspace: Workspace, run_id: str, summary: dict[str, Any]) -> None:
-    """Record what a run ended with."""
+    """Record the result of a run."""
     with workspace.database.write() as tx:
         tx.execute(
             sa.update(runs)

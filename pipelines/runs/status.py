@@ -1,4 +1,4 @@
-"""What is going on, in numbers: for ``likeness status``."""
+"""The present state in numbers, for ``likeness status``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipelines.database.registry_version import registry_version
 from pipelines.database.tables import runs
 from pipelines.database.times import moment
 from pipelines.evidence.kept import KeptCounts, count_kept
+from pipelines.evidence.second_opinions import SecondStatus, read_second_status
 from pipelines.hits.statuses import statuses_now
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_unsettled, scanner_faults
@@ -37,7 +38,7 @@ from pipelines.takedown.outbox import count_resting, counts_by_state
 
 @dataclass(frozen=True, slots=True)
 class CorpusStatus:
-    """What is kept of faces. ``faces``: of live items, in files. ``dead_rows``: in files, until a compaction."""
+    """Stored faces. ``faces``: of live items, in files. ``dead_rows``: in files until the next compaction."""
 
     shards: int
     faces: int
@@ -50,7 +51,7 @@ class CorpusStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A picture of one moment, read in one transaction."""
+    """The state at one moment, read in one transaction."""
 
     home: str
     model_id: str
@@ -73,20 +74,21 @@ class Status:
     corpus: CorpusStatus
     content: ContentCoverage
     evidence: KeptCounts
+    second_opinion: SecondStatus
     calibration: GalleryFit
     gallery_outgrown: bool
     watermark: str | None
     days_blocked: tuple[str, ...]
-    """Days that a check stopped in their last night, and nobody approved."""
+    """Days whose last night a check stopped and that nobody approved."""
     outbox: dict[str, int]
     requests: tuple[Standing, ...]
     """Unfinished removal requests, the most urgent first."""
     endings: tuple[Ending, ...]
     """Opt-outs that end within the longest of ``registry.warn_days``, the first to end first."""
     messages_resting: int
-    """Not sent because the consent of their subject is over, until it is renewed."""
+    """Messages that are not sent while the consent of their subject is over."""
     requests_today: dict[str, int]
-    """Opened, weighed against the platform, and refused for being too many, this UTC day."""
+    """Requests opened, previewed, and refused by the daily limits on this UTC day."""
     last_runs: tuple[dict[str, Any], ...]
 
 
@@ -123,6 +125,7 @@ def read_status(workspace: Workspace) -> Status:
             corpus=_corpus(connection, workspace),
             content=measure_content(connection, workspace, Scope(None, None)),
             evidence=count_kept(connection),
+            second_opinion=read_second_status(workspace, connection),
             calibration=fit,
             gallery_outgrown=fit.outgrown,
             watermark=get_state(connection, "watermark"),
@@ -155,7 +158,7 @@ def _corpus(connection: Connection, workspace: Workspace) -> CorpusStatus:
 
 
 def _runtime(workspace: Workspace) -> str:
-    """What the networks run on; or why they cannot, which stops a sweep but must not hide everything else."""
+    """Return the runtime of the networks, or the error: it stops a sweep but must not hide the rest of the status."""
     try:
         return str(choose_runtime(workspace.config.embedding.runtime_settings(), inspect_machine()))
     except WeightsError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import islice
@@ -51,16 +52,16 @@ if TYPE_CHECKING:
 
 LISTING_BATCH = 500
 NIGHTLY = "nightly"
-"""The kind of the runs that the watermark is about."""
+"""The kind of run that moves the watermark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of (live item, active subject) is settled, as to faces.
+    """How many pairs of live item and active subject are settled, as to faces.
 
     An item is unsettled while it is ``pending`` or its result is of other models than those in force, and for every
-    subject its shard has not been compared with; ``unscannable``, ``no_face`` and ``fetch_failed`` are settled, and
-    counted by status beside this, and so are those that will be tried again.
+    subject that its shard has not been compared with. ``unscannable``, ``no_face`` and ``fetch_failed`` are settled,
+    even if they will be tried again, and are also counted by status.
     """
 
     pairs: int
@@ -74,14 +75,13 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class SweepSummary:
-    """What is true of the swept scope after the sweep, and how fast this run was.
+    """The state of the swept scope after the sweep, and the speed of this run.
 
     ``outdated``: items whose result is of earlier models. ``unexamined``: items not compared with every name and seed.
     ``unpooled``: models with pictures in scope whose faces were not compared together with everybody, as they are now.
-    ``unsettled``: items of those not fetched or not read that will be tried again.
-    ``scanner_faults``: of the unscannable ones those where the fault may be the scanner's.
-    ``passed_over``: listed rows that changed nothing, because what is known is newer or nothing says that they are;
-    ``undated``: without a date that can be read; ``bad_fields``: fields that could not be read, by name.
+    ``unsettled``: items not fetched or not read that will be tried again. ``scanner_faults``: unscannable items where
+    the fault may be the scanner's. ``passed_over``: listed rows that changed nothing, because they are not known to be
+    newer; ``undated``: listed rows without a readable date; ``bad_fields``: unreadable fields, by name.
     """
 
     run_id: str
@@ -130,7 +130,7 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
     scope = Scope(source_id(source_uri), day)
     run_id = begin_run(workspace, kind="sweep", day=day)
     listed = list_source(workspace, source_uri, day=day, progress=progress)
-    # A day is completed, also with new models; all the rest is left to the backfill.
+    # A day is swept with new models too; other outdated items are left to the backfill.
     scanned = scan_pending(workspace, scope, work="all" if day else "new", progress=progress)
     describe_pending(workspace, scope, progress=progress)
     match_pending(workspace, found_by="sweep", progress=progress)
@@ -143,9 +143,9 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
 
 
 def require_registry(workspace: Workspace) -> None:
-    """Take notice of opt-outs that ended, then raise :class:`NotReadyError` before any work is done (I7).
+    """Record opt-outs that ended, then require a usable registry before any work is done (I7).
 
-    For an empty registry, and for one whose templates are of other models than those in force.
+    Raises :class:`NotReadyError` for an empty registry, or templates of other models than those in force.
     """
     expire_subjects(workspace)
     model_id = workspace.model_id
@@ -162,19 +162,18 @@ def configured_source(workspace: Workspace, given: str | None = None) -> str:
     if not uri:
         raise ConfigError("no source: give --source, or set `source` in likeness.toml or LIKENESS_SOURCE")
     kind, _, path = uri.partition(":")
-    # Made absolute: the address is remembered, and a retry may start from another folder.
+    # The path is made absolute, because it is stored and a retry may start from another folder.
     return f"{kind}:{os.path.realpath(path)}" if kind in ("directory", "manifest") and path else uri
 
 
 def list_source(
     workspace: Workspace, source_uri: str, *, day: date | None, progress: Progress = silent
 ) -> ListedCounts:
-    """Enter everything the source lists into the ledger, in batches, and count what is passed over or unreadable."""
+    """Enter everything that the source lists into the ledger, in batches; count rows passed over or unreadable."""
     from pipelines.sources import open_source
 
     config = workspace.config
-    settings = config.fetch.settings(config.exchange.head())
-    source = open_source(source_uri, settings=settings, kinds=config.sources.kinds)
+    source = open_source(source_uri, settings=config.fetch, head=config.exchange, kinds=config.sources.kinds)
     digest = source.digest()
     with workspace.database.read() as connection:
         again = was_listed(connection, digest)
@@ -206,10 +205,7 @@ def summarise(
     scanned, listed = scanned or ScanCounts(), listed or ListedCounts()
     with workspace.database.read() as connection:
         statuses = count_statuses(connection, scope)
-        in_scope = hits_in_force(moment(connection)).where(*scope.where())
-        found = sa.select(sa.func.count()).select_from(in_scope.subquery())
-        hit_count = connection.execute(found).scalar_one()
-        faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
+        faces, hit_count = _count_found(connection, scope)
         judged = count_verdicts(connection, scope)
         coverage = measure_coverage(connection, workspace, scope)
         not_examined = unexamined_count(connection, workspace, scope=scope)
@@ -217,24 +213,16 @@ def summarise(
         outdated_items = count_outdated(connection, scope, model_id=workspace.model_id)
         content = measure_content(connection, workspace, scope)
         unsettled = count_unsettled(connection, scope)
-    family: Counter[str] = Counter()
-    for status, count in statuses.items():
-        family[status.partition(":")[0]] += count
     return SweepSummary(
         run_id=run_id,
         items=sum(statuses.values()),
-        faces=int(faces or 0),
-        clean=family["clean"],
-        hit=family["hit"],
-        no_face=family["no_face"],
-        unscannable=family["unscannable"],
+        faces=faces,
+        **_by_family(statuses),
         scanner_faults=scanner_faults(statuses),
-        fetch_failed=family["fetch_failed"],
-        pending=family["pending"],
         unsettled=unsettled,
         outdated=outdated_items,
         statuses=statuses,
-        hits=int(hit_count),
+        hits=hit_count,
         takedowns=judged.get("takedown", 0),
         review=judged.get("review", 0),
         coverage=coverage.fraction,
@@ -252,6 +240,21 @@ def summarise(
         clip_embedded=content.clip_embedded,
         clip_missing=content.clip_missing,
     )
+
+
+def _count_found(connection: Connection, scope: Scope) -> tuple[int, int]:
+    """Count the faces, and the hits in force, of the live items in scope."""
+    in_scope = hits_in_force(moment(connection)).where(*scope.where())
+    hit_count = connection.execute(sa.select(sa.func.count()).select_from(in_scope.subquery())).scalar_one()
+    faces = connection.execute(sa.select(sa.func.sum(items.c.faces)).where(*scope.where())).scalar_one()
+    return int(faces or 0), int(hit_count)
+
+
+def _by_family(statuses: Mapping[str, int]) -> dict[str, int]:
+    family: Counter[str] = Counter()
+    for status, count in statuses.items():
+        family[status.partition(":")[0]] += count
+    return {name: family[name] for name in ("clean", "hit", "no_face", "unscannable", "fetch_failed", "pending")}
 
 
 def count_verdicts(connection: Connection, scope: Scope) -> dict[str, int]:
@@ -293,7 +296,7 @@ def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
     """Raise :class:`NotReadyError` unless every pair in scope is settled, every model's faces are pooled and compared,
     every item is examined and every hit judged.
 
-    Also while an item is pending, whom ever it has to be compared with.
+    A pending item counts as unsettled even if there is no subject to compare it with.
     """
     with workspace.database.read() as connection:
         coverage = measure_coverage(connection, workspace, scope)
@@ -324,7 +327,7 @@ def unfinished_days(connection: Connection, workspace: Workspace) -> list[date]:
 
 
 def read_watermark(connection: Connection) -> date | None:
-    """The next day to be completed. Before the first was, that is the earliest day a nightly run was begun for."""
+    """Return the next day to be completed; at first, the earliest day for which a nightly run has begun."""
     day = get_state(connection, "watermark")
     if day is None:
         day = connection.execute(sa.select(sa.func.min(runs.c.day)).where(runs.c.kind == NIGHTLY)).scalar()
@@ -333,11 +336,11 @@ def read_watermark(connection: Connection) -> date | None:
 
 @acts
 def advance_watermark(workspace: Workspace, scope: Scope) -> Coverage:
-    """Require the scope's day to be complete, and move the watermark past it if it is the day that was waited for.
+    """Require the scope's day to be complete, and move the watermark past it if it is the next one.
 
-    A day that is not over is not completed: more of it will come. Nor is one while an earlier day has items that wait,
-    because they were listed, or got their date, after its own night. Raises :class:`NotReadyError`, moving nothing, as
-    :func:`require_complete` does.
+    A day that is not over cannot be completed, because more items will come; nor can a day while an earlier one has
+    waiting items, which were listed, or got their date, after its own night. Raises :class:`NotReadyError`, moving
+    nothing, as :func:`require_complete` does.
     """
     if scope.day is None:
         raise ValueError("a watermark needs a day")

@@ -1,4 +1,4 @@
-"""Trust, but verify: every promise the stored state makes about itself, checked one by one (``likeness verify``)."""
+"""Checks the stored state piece by piece, for ``likeness verify``."""
 
 from __future__ import annotations
 
@@ -9,18 +9,28 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from embeddings.errors import CorruptionError, LikenessError
-from embeddings.models.weights import find_pack
+from embeddings.models.packs import find_pack
 from pipelines.cases.subject_record import verify_subjects
 from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.corpus.manifest import list_shards, require_not_ahead
 from pipelines.corpus.retention import read_kept
-from pipelines.database.evidence import kept_evidence, seeds
 from pipelines.database.in_force import is_in_force
 from pipelines.database.registry_version import registry_version
-from pipelines.database.tables import contents, hits, items, outbox, subject_keys, subjects, templates, verdicts
+from pipelines.database.tables import (
+    contents,
+    hits,
+    items,
+    kept_evidence,
+    outbox,
+    seeds,
+    subject_keys,
+    subjects,
+    templates,
+    verdicts,
+)
 from pipelines.database.times import moment
 from pipelines.decisions.log import verify_decisions
-from pipelines.hits.counting import content_key, hits_in_force, verdict_of_hit
+from pipelines.hits.counting import hits_in_force, key_of_item, verdict_of_hit
 from pipelines.home import audit
 from pipelines.home.calibrations import verify_calibrations
 from pipelines.home.progress import Progress, silent
@@ -35,7 +45,7 @@ _STATUSES = ("pending", "clean", "hit", "no_face")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was looked at, whether it holds, and what was found."""
+    """Result of one check: its name, whether it holds, and what was found."""
 
     check: str
     ok: bool
@@ -78,7 +88,7 @@ def _database(workspace: Workspace) -> str:
 
 
 def _rows(workspace: Workspace) -> str:
-    """Every row of every table is one that was written, and none is missing."""
+    """Check that every row of every table is as written, and none is missing."""
     with workspace.database.read() as connection:
         workspace.seal.require_unaltered(connection)
         head = workspace.seal.read(connection)
@@ -87,7 +97,7 @@ def _rows(workspace: Workspace) -> str:
 
 
 def _witness(workspace: Workspace) -> str:
-    """The database is as new as what is remembered outside of it, and nobody's end is undone."""
+    """Check that the database is as new as the witness, and that no ended subject is back."""
     workspace.seal.require_newest(workspace.database)
     ended = workspace.seal.witness.read_ended()
     with workspace.database.read() as connection:
@@ -102,7 +112,7 @@ def _subjects(workspace: Workspace) -> str:
 
 
 def _leftovers(workspace: Workspace) -> str:
-    """Nothing personal is left of whoever was erased or rejected."""
+    """Check that nothing personal is left of subjects that were erased or rejected."""
     over = sa.select(subjects.c.subject_id).where(subjects.c.state.in_(("erased", "rejected")))
     with workspace.database.read() as connection:
         for table in (templates, subject_keys, seeds, kept_evidence):
@@ -177,18 +187,18 @@ def _statuses(workspace: Workspace) -> str:
 
 
 def _shards(workspace: Workspace) -> str:
-    """Digest, seal, row count; and that every live item's faces are really there."""
+    """Check digests, seals and row counts of shards, and that the faces of every live item are in them."""
     faces = kept = moved = 0
     with workspace.database.read() as connection:
         listed = list_shards(connection, workspace.sealer)
     for entry in (shard.entry for shard in listed if shard.entry.path):
         table = read_kept(workspace, entry)
         if table is None:
-            moved += 1  # compacted while this was looking: the shard in its place was checked when it was written
+            moved += 1  # compacted meanwhile: the new shard was checked when it was written
             continue
         if entry.vector_salt is not None:
             with workspace.corpus.open_vectors(entry, key=workspace.sealer.shard_key(entry.shard_id)) as sealed:
-                sealed.codes()  # what a search streams
+                sealed.codes()  # opens every chunk that a search streams
         kept, faces = kept + 1, faces + len(table)
         counted = {row["values"]: row["counts"] for row in pc.value_counts(table["item_id"]).to_pylist()}
         query = sa.select(items.c.item_id, items.c.faces).where(items.c.shard_id == entry.shard_id, items.c.live)
@@ -206,7 +216,7 @@ def _shards(workspace: Workspace) -> str:
 
 
 def _content_shards(workspace: Workspace) -> str:
-    """Digest, seal, row count; and that the vectors of every content are really there."""
+    """Check digests, seals and row counts of CLIP shards, and that the vectors of every content are in them."""
     with workspace.database.read() as connection:
         listed = list_content_shards(connection, workspace.sealer)
         for entry in listed:
@@ -214,7 +224,7 @@ def _content_shards(workspace: Workspace) -> str:
             named = sa.select(contents.c.content_sha256).where(contents.c.clip_shard_id == entry.shard_id)
             if not held.issuperset(connection.execute(named).scalars()):
                 raise CorruptionError(f"shard {entry.shard_id} lacks vectors that the database counts")
-    return f"{len(listed)} shards, {sum(entry.faces for entry in listed)} vectors, digests and seals match"
+    return f"{len(listed)} shards, {sum(entry.rows for entry in listed)} vectors, digests and seals match"
 
 
 def _verdicts(workspace: Workspace) -> str:
@@ -234,16 +244,16 @@ def _verdicts(workspace: Workspace) -> str:
 
 
 def _outbox(workspace: Workspace) -> str:
-    """Every takedown verdict on a live item and an active subject has a message that was not withdrawn."""
+    """Check that every takedown verdict on a live item and an active subject has a message that was not withdrawn."""
     message = sa.and_(
         outbox.c.item_id == verdicts.c.item_id,
-        outbox.c.content_sha256 == verdicts.c.content_sha256,
+        outbox.c.content_key == verdicts.c.content_key,
         outbox.c.subject_id == verdicts.c.subject_id,
         outbox.c.action == "takedown",
         not_taken_back(),
     )
     same = subjects.c.subject_id == verdicts.c.subject_id
-    present = sa.and_(items.c.item_id == verdicts.c.item_id, verdicts.c.content_sha256 == content_key(), items.c.live)
+    present = sa.and_(items.c.item_id == verdicts.c.item_id, verdicts.c.content_key == key_of_item(), items.c.live)
     query = sa.select(sa.func.count()).select_from(verdicts.join(subjects, same).join(items, present))
     with workspace.database.read() as connection:
         wanted = query.where(verdicts.c.verdict == "takedown", is_in_force(moment(connection)))

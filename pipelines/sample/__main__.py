@@ -51,7 +51,7 @@ from pipelines.takedown.outbox import counts_by_state
 from pipelines.takedown.receiver import Receiver
 
 Runs = Callable[[], list[bool]]
-"""Has Dagster run what is due; the success of each run."""
+"""Has Dagster run what is due; returns the success of each run."""
 
 
 def main() -> int:
@@ -112,7 +112,7 @@ class SampleRun:
         """Subject id -> label."""
 
     def all_phases(self, dagster_home: Path) -> None:
-        """Everything, in order; a Dagster run that fails ends the program."""
+        """Run all phases in order; a Dagster run that fails ends the program."""
         warnings.filterwarnings("ignore", message=".* is currently in beta", category=Warning)  # Dagster's, at import
         from pipelines.orchestration.definitions import (  # Dagster takes a second to import
             open_instance,
@@ -179,14 +179,15 @@ class SampleRun:
         return subject_id
 
     def _withdrawals(self, beta: str, gamma: str) -> None:
-        """The second person's own wish; the poisoned entry goes because somebody looked at what is held."""
+        """Withdraw the second person at her own wish, and the poisoned one because somebody looked at the held
+        messages."""
         for subject_id in (beta, gamma):
             withdraw(self.workspace, subject_id, actor=act.ACTOR)
         deliver(self.workspace)
 
 
 def require_success(what: str, runs: Runs, expected: int) -> None:
-    """Say what is run, and stop unless exactly so many runs were asked for and all succeeded."""
+    """Say what is run, and exit unless exactly ``expected`` runs were asked for and all succeeded."""
     click.echo(f"running {what}")
     successes = runs()
     if len(successes) != expected or not all(successes):
@@ -195,7 +196,7 @@ def require_success(what: str, runs: Runs, expected: int) -> None:
 
 
 def facts_of(workspace: Workspace, receiver: Receiver, folder: Path) -> dict[str, str]:
-    """What was delivered, where the report is, and how to look around."""
+    """Return what was delivered, where the report is, and which commands show the state."""
     actions = Counter(case["action"] for case in receiver.cases())
     reports = sorted((workspace.home / "reports").glob("report-*.html"))
     return {

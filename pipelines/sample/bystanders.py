@@ -14,7 +14,7 @@ from pipelines.sample.variants import crop, flip, resize, scale
 
 
 def stranger_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """People whom nobody registered at first, and who stay clean but for one whom a poisoned request names."""
+    """Cases of people who are not registered at first; all stay clean except one whom a poisoned request names."""
     group, camera = pictures["group"], pictures["camera"]
     yield Case("stranger-tiny-portrait", ".png", photograph_path("stranger").read_bytes(), 0, faces=1)
     yield Case("stranger-large-portrait", ".jpg", jpeg(scale(pictures["stranger"], factor=4), quality=85), 1, faces=1)

@@ -60,12 +60,12 @@ class Case:
     shows: frozenset[str] = NOBODY
     """Labels of the subjects in it."""
     status: str = "clean"
-    """What it is as long as nobody whom it shows is registered."""
+    """Its status as long as nobody whom it shows is registered."""
     faces: int | None = None
     kind: Kind = "image"
     model: str | None = None
     uploader: str | None = None
-    """None: the uploader of the model that it belongs to or is, or else one of the ordinary uploaders."""
+    """None: the uploader of its model, or one of the ordinary uploaders."""
     sidecar: Sidecar = "sound"
     item_id: str | None = None
     """None: made from the name."""
@@ -76,6 +76,6 @@ class Case:
     trigger_words: tuple[str, ...] = ()
     nsfw_level: str | None = None
     names: Mapping[str, Tier] = field(default_factory=dict)
-    """Label -> where this subject's name stands, if it does: ``header`` or ``text``."""
+    """Where a subject's name stands, by label: ``header`` or ``text``."""
     rules: Mapping[str, str] = field(default_factory=dict)
-    """Label -> the rule that gives the verdict, where it is another than the case's face or name alone would give."""
+    """The rule that gives the verdict, by label, where it is not the one that the case's face or name alone gives."""

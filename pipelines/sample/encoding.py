@@ -1,6 +1,6 @@
 """Encodes pictures into files, sound ones and broken ones. The same pixels always give the same bytes.
 
-Owns formats. Pictures are uint8 RGB (h, w, 3); what they show is no concern of this module.
+Owns formats. Pictures are uint8 RGB (h, w, 3).
 """
 
 from __future__ import annotations

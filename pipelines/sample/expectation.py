@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from pipelines.sample.case import CORROBORATED, LIKENESS, NAMED, SECOND, SPLIT, STYLE, Case
-from pipelines.sample.truth import ALPHA, BETA, GAMMA, PHASES, Expected, Finding, ModelFinding, Phase, Tier
+from pipelines.sample.truth import ALPHA, BETA, GAMMA, PHASES, Expected, ItemFinding, ModelFinding, Phase, Tier
 
 REGISTERED: Final[Mapping[Phase, frozenset[str]]] = {
     "nights": frozenset({ALPHA}),
@@ -33,22 +33,22 @@ SECOND_THOUGHTS: Final = "second-thoughts"
 """Confirmed and taken back before anything was sent."""
 
 _NONE: Final[frozenset[Tier]] = frozenset()
-_DECIDED: Final[Mapping[str, Finding]] = {
-    "lora-confirmed": Finding("confirmed_by_person", frozenset({"exact", "header"})),
-    "lora-cleaned": Finding("copy_of_confirmed", frozenset({"exact"})),
-    "confirmed-face": Finding("confirmed_by_person", frozenset({"exact", "face"})),
-    # A decision speaks for the content, so the same bytes are confirmed as well, and all three of the rejected ones.
-    "confirmed-same-bytes": Finding("confirmed_by_person", frozenset({"exact", "face"})),
-    "confirmed-reencoded": Finding("copy_of_confirmed", frozenset({"exact", "face"})),
-    # The confirmed face does not fill its picture, and the face is not to be seen in this one.
-    "confirmed-hidden": Finding("resembles_confirmed", frozenset({"exact"})),
-    "pasted-face": Finding("confirmed_by_person", frozenset({"exact", "face"})),
-    "pasted-again": Finding("copy_of_confirmed", frozenset({"exact", "face"})),
-    "pasted-original": Finding("resembles_confirmed", frozenset({"exact"})),
-    "lora-forged": Finding("confirmed_by_person", frozenset({"exact", "header"})),
-    **dict.fromkeys((REJECTED, "duplicate-bytes", "duplicate-bytes-later"), Finding("rejected_by_person", _NONE)),
+_DECIDED: Final[Mapping[str, ItemFinding]] = {
+    "lora-confirmed": ItemFinding("confirmed_by_person", frozenset({"exact", "header"})),
+    "lora-cleaned": ItemFinding("copy_of_confirmed", frozenset({"exact"})),
+    "confirmed-face": ItemFinding("confirmed_by_person", frozenset({"exact", "face"})),
+    # A decision holds for the content, so the same bytes are confirmed as well, and all three rejected ones rejected.
+    "confirmed-same-bytes": ItemFinding("confirmed_by_person", frozenset({"exact", "face"})),
+    "confirmed-reencoded": ItemFinding("copy_of_confirmed", frozenset({"exact", "face"})),
+    # The confirmed face does not fill its picture, and is not visible in this one.
+    "confirmed-hidden": ItemFinding("resembles_confirmed", frozenset({"exact"})),
+    "pasted-face": ItemFinding("confirmed_by_person", frozenset({"exact", "face"})),
+    "pasted-again": ItemFinding("copy_of_confirmed", frozenset({"exact", "face"})),
+    "pasted-original": ItemFinding("resembles_confirmed", frozenset({"exact"})),
+    "lora-forged": ItemFinding("confirmed_by_person", frozenset({"exact", "header"})),
+    **dict.fromkeys((REJECTED, "duplicate-bytes", "duplicate-bytes-later"), ItemFinding("rejected_by_person", _NONE)),
 }
-"""What is to be said of the first subject in these cases from the decisions on."""
+"""The findings on the first subject in these cases from the decisions on."""
 
 SIMULATED: Final[Mapping[str, tuple[str, str]]] = {
     "faint-face": ("clear", "below_review_threshold"),
@@ -115,18 +115,18 @@ def group_of(case: Case) -> str:
 
 
 def item_id(case: Case) -> str:
-    """What a case is called where its side-car can be read."""
+    """Return the item id of a case whose side-car can be read."""
     return case.item_id or f"upload-{case.name}"
 
 
-def _finding(case: Case, label: str) -> Finding:
+def _finding(case: Case, label: str) -> ItemFinding:
     named: Iterable[Tier] = {case.names[label]} if label in case.names else ()
     tiers = frozenset[Tier](("face",) if label in case.shows else ()) | frozenset(named)
-    return Finding(case.rules.get(label) or _usual_rule(case, label), tiers, mature=case.nsfw_level is not None)
+    return ItemFinding(case.rules.get(label) or _usual_rule(case, label), tiers, mature=case.nsfw_level is not None)
 
 
 def _usual_rule(case: Case, label: str) -> str:
-    """What a case's strong face, its name, or both come to by themselves."""
+    """The rule that a case's strong face, its name, or both lead to by themselves."""
     if label in case.shows:
         if case.model is not None and CORROBORATED.get(case.model) == label:
             return "strong_face_in_distinct_images"

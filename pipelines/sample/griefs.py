@@ -16,7 +16,7 @@ GRIEFER: Final = "uploader-griefs"
 
 
 def grief_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """What the griefer uploads, and what must stay up."""
+    """Cases that the griefer uploads, and cases that must stay up."""
     portrait = crop(pictures["astronaut"], PORTRAIT)
     original = scale(flip(pictures["motorcycle"]), factor=2)
     pasted = paste(original, scale(portrait, factor=0.6), x=original.shape[1] - 200, y=original.shape[0] - 200)
@@ -31,7 +31,7 @@ def grief_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
 
 
 def _strangers_portraits(pictures: Mapping[str, UInt8], portrait: UInt8) -> Iterator[Case]:
-    """On a style whose own pictures show nobody."""
+    """Strangers' portraits posted to a style whose own pictures show nobody."""
     for number, name in enumerate(("coins", "chelsea")):
         own = resize(flip(pictures[name]), width=500, height=400)
         picture = jpeg(own, quality=85)

@@ -31,7 +31,7 @@ def planted_messages(platform: SamplePlatform) -> set[_Message]:
 
 
 def wanted_messages(platform: SamplePlatform, label: str) -> Iterator[_Message]:
-    """What verdicts on somebody call for, in any phase."""
+    """Yield the messages that verdicts on a subject call for, in any phase."""
     for phase in PHASES:
         for upload in platform.planted:
             if upload.expected[phase].verdict(label) == "takedown":
@@ -42,7 +42,7 @@ def wanted_messages(platform: SamplePlatform, label: str) -> Iterator[_Message]:
 
 
 def check_deliveries(platform: SamplePlatform, receiver: Receiver, labels: Mapping[str, str]) -> Iterator[str]:
-    """What was received and not planted, or planted and not received, or received twice."""
+    """Yield a line for each message received and not planted, planted and not received, or received twice."""
     cases = receiver.cases()
     opened = {case["key"]: case["action"] for case in cases if case["action"] != WITHDRAWAL}
     received = Counter(
@@ -60,7 +60,7 @@ def check_deliveries(platform: SamplePlatform, receiver: Receiver, labels: Mappi
 
 
 def check_held(workspace: Workspace, platform: SamplePlatform, labels: Mapping[str, str]) -> Iterator[str]:
-    """After the poisoned request: exactly its messages are held, by the breaker for one subject."""
+    """Check that, after the poisoned request, exactly its messages are held, by the breaker for one subject."""
     with workspace.database.read() as connection:
         rows = connection.execute(sa.select(outbox).where(outbox.c.state == HELD)).all()
     held = {(row.action, row.item_id, labels[row.subject_id]) for row in rows}
@@ -72,7 +72,7 @@ def check_held(workspace: Workspace, platform: SamplePlatform, labels: Mapping[s
 
 
 def check_deadlines(workspace: Workspace, platform: SamplePlatform, alpha: str) -> Iterator[str]:
-    """What is mature has the shorter deadline of the policy and is sent first."""
+    """Check that messages about mature content have the policy's shorter deadline and are sent first."""
     settings = workspace.policy.settings
     mature = {
         upload.item_id

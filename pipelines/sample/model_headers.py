@@ -39,7 +39,7 @@ def model_file(name: str, metadata: Mapping[str, str], day: int, *, weights: str
 
 
 def _named() -> Iterator[Case]:
-    """The name in each entry where a trainer or an uploader puts it, and where it says little."""
+    """Headers with the name in each entry where a trainer or an uploader puts it, and in entries of little weight."""
     header: dict[str, Any] = {"names": {ALPHA: "header"}}
     tags = {"10_photos": {"sample subject alpha": 24, "smiling": 9, "outdoors": 4}}
     folders = {"10_sample subject alpha": {"n_repeats": 10, "img_count": 24}}
@@ -58,7 +58,7 @@ def _named() -> Iterator[Case]:
 
 
 def _thumbnails(portrait: UInt8) -> Iterator[Case]:
-    """An image in the header is looked at like any other; with a name beside it nobody has to."""
+    """Headers with an image, which is scanned like any other; with a name beside it the takedown is automatic."""
     shown = {"modelspec.thumbnail": data_url(jpeg(hue(portrait, degrees=12), quality=85))}
     named = {
         "modelspec.thumbnail": data_url(jpeg(flip(portrait), quality=80)),
@@ -77,7 +77,7 @@ def _copies() -> Iterator[Case]:
 
 
 def _hostile() -> Iterator[Case]:
-    """A count that no float holds; two readers would see two headers; one would exhaust a reader's stack."""
+    """Headers with a count that no float holds, with two readings, and with nesting that exhausts a reader's stack."""
     corrupt, bomb = "unscannable:corrupt", "unscannable:too_complex"
     twice = b'{"__metadata__": {"ss_output_name": "style", "ss_output_name": "sample subject alpha"}}'
     deep = b'{"__metadata__": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"

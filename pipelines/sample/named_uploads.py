@@ -74,7 +74,7 @@ def face_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
 
 
 def _with_faces(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """A strong face alone, and the name: neither would be enough."""
+    """Strong faces with the name beside them; neither alone would be enough."""
     portrait = crop(pictures["astronaut"], PORTRAIT)
     cafe = jpeg(paste(flip(pictures["coffee"]), scale(portrait, factor=0.8), x=340, y=120), quality=85)
     moon = jpeg(paste(pictures["moon"], portrait, x=30, y=30), quality=85)

@@ -1,7 +1,7 @@
 """An older manifest that is listed again, and rows as exports write them: an unreadable date, an id that is a float.
 
-The sample's own uploads are a folder, which is listed as it is. So these are four more items, of a manifest, swept
-after everything else has been scored: first listed, then one deleted and one changed, then listed as they were.
+The sample's own uploads are a folder, which has no older listing. So four more items come from a manifest, swept after
+everything else has been scored: first listed, then one deleted and one changed, then listed as before.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _UNDATED: Final = "listed-undated"
 _FLOAT: Final = "listed-float"
 _MODEL: Final = 4384.0
 PASSED_OVER: Final = {"deletion_stands": 1, "repeated": 1}
-"""What is passed over when the older manifest comes again."""
+"""Rows passed over when the older manifest comes again, by reason."""
 
 
 def survive_an_older_listing(workspace: Workspace, platform: SamplePlatform) -> list[str]:
-    """Sweep a manifest, a newer one and the first one again; what came out wrong, in words."""
+    """Sweep a manifest, a newer one, and the first one again; return what came out wrong, in words."""
     somebody = next(one for one in platform.planted if _is(one, "hit"))
     nobody = next(one for one in platform.planted if _is(one, "no_face"))
     older = _write(platform.folder / "older.jsonl", _rows(platform, somebody, nobody))
@@ -74,7 +74,7 @@ def _differs(when: str, summary: SweepSummary, expected: dict[str, Any]) -> list
 
 
 def _wrong_facts(workspace: Workspace) -> list[str]:
-    """What is wrong with the items in the end."""
+    """Return what is wrong with the items in the end."""
     columns = [items.c[name] for name in ("item_id", "live", "status", "parent_model", "received_at", "first_seen")]
     ids = (_GONE, _CHANGED, _UNDATED, _FLOAT)
     with workspace.database.read() as connection:

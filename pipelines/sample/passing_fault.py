@@ -1,7 +1,7 @@
-"""A server that has a bad night: it answers with a login page first, and with the picture when it is asked again.
+"""A server with a passing fault: it answers with a login page first, and with the picture at the second try.
 
-The sample's own uploads are files, whose bytes do not pass. So this is one more item, behind a URL of a server on the
-loopback, swept after everything else has been scored; of the tries' hours the first is made a second.
+The sample's own uploads are files, which have no passing faults. So one more item lies behind a URL of a server on the
+loopback, swept after everything else has been scored; the pause before the second try is shortened to a second.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pipelines.settings.config import FetchConfig
 
 LOGIN_PAGE: Final = b"<!doctype html><title>Sign in</title><form action='/login' method='post'></form>\n"
 _FIRST_PAUSE: Final = 1.0
-"""Seconds."""
+"""Seconds before the second try."""
 
 
 def survive_a_login_page(workspace: Workspace, platform: SamplePlatform) -> list[str]:
-    """Sweep one item twice, around the server's bad night; what came out wrong, in words."""
+    """Sweep one item during and after the fault; return what came out wrong, in words."""
     shown = next(upload for upload in platform.planted if _shows_somebody(upload))
     answers = [LOGIN_PAGE, (platform.uploads / shown.path).read_bytes()]
     config = workspace.config
@@ -67,7 +67,7 @@ def _differs(when: str, summary: SweepSummary, expected: dict[str, int]) -> list
 
 @contextmanager
 def _serving(answers: list[bytes]) -> Iterator[int]:
-    """A server that gives one answer after the other, the last one for good; its port."""
+    """Run a server that gives one answer after the other and then repeats the last; yield its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,6 +1,6 @@
 """What people do on the sample platform: register, ask for removal, approve, decide, change their minds, withdraw.
 
-Each does it by the library calls behind the commands, and says what did not come out as it has to.
+Each function uses the library calls behind the commands, and yields what came out wrong.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def ask_for_removal(workspace: Workspace, person: PlantedSubject) -> tuple[str, 
 
 
 def try_to_enrol_everybody(workspace: Workspace, platform: SamplePlatform) -> Iterator[str]:
-    """Somebody asks with a face that is in much of the platform: nobody may accept that."""
+    """Ask for removal with a face that is in much of the platform, which nobody may accept."""
     person = PlantedSubject("delta", ("Sample Subject Delta",), (), platform.registered.references)
     request_id, _ = ask_for_removal(workspace, person)
     try:
@@ -75,7 +75,7 @@ def try_to_enrol_everybody(workspace: Workspace, platform: SamplePlatform) -> It
 
 
 def accept_between_two(workspace: Workspace, request_id: str) -> Iterator[str]:
-    """A request that would hit a fifth of the platform: one person alone cannot accept it, two can, even if wrongly."""
+    """Accept a request that would hit a fifth of the platform: one person alone cannot, two can, even if wrongly."""
 
     def accept(actor: str) -> str:
         impact, _ = preview_request(workspace, request_id, actor=actor)
@@ -95,7 +95,7 @@ def accept_between_two(workspace: Workspace, request_id: str) -> Iterator[str]:
 
 
 def decide_all(workspace: Workspace, platform: SamplePlatform, alpha: str, receiver: Receiver) -> Iterator[str]:
-    """What the analyst says, with a delivery inside the undo window, where nothing leaves, and one after it."""
+    """Make the analyst's decisions, with a delivery inside the undo window, which sends nothing, and one after it."""
 
     def say(case: str, word: Word, reason: str) -> str:
         with workspace.database.read() as connection:
@@ -122,7 +122,7 @@ def decide_all(workspace: Workspace, platform: SamplePlatform, alpha: str, recei
 
 
 def deliver_copies(workspace: Workspace, receiver: Receiver) -> Iterator[str]:
-    """Deliver what follows from the confirmations, which waits until these cannot be undone any more."""
+    """Deliver the messages of the confirmations, which wait until these can no longer be undone."""
     arrived = len(receiver.cases())
     deliver(workspace)
     if any(case["action"] != WITHDRAWAL for case in receiver.cases()[arrived:]):
@@ -146,7 +146,7 @@ def simulate_other_policy(workspace: Workspace, platform: SamplePlatform, labels
 
 
 def deliver_later(workspace: Workspace, *, minutes: int = UNDO_MINUTES) -> DispatchSummary:
-    """As if it were so many minutes later: by default, when the time to undo is over."""
+    """Deliver as if it were ``minutes`` later; by default, when the time to undo is over."""
     with open_client(workspace) as client:
         return dispatch(
             workspace.database,

@@ -1,4 +1,4 @@
-"""The settings and the two policy files of the sample: the one it runs by, and another that is only simulated."""
+"""The settings and the two policy files of the sample: its own policy, and another that is only simulated."""
 
 from __future__ import annotations
 

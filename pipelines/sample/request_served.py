@@ -1,4 +1,4 @@
-"""A removal request from its receipt to the last acknowledgement, with a service that has a bad day in between.
+"""A removal request from its receipt to the last acknowledgement, with a service that refuses at first.
 
 Swept after everything else has been scored: the second person, who had withdrawn, asks again. Her request is completed
 when every hit is decided and the service has acknowledged every message, and at no moment before.
@@ -26,7 +26,7 @@ from pipelines.sample.truth import SamplePlatform
 
 
 def serve_a_request(workspace: Workspace, platform: SamplePlatform) -> Iterator[str]:
-    """Take one request through its states; what came out wrong, in words."""
+    """Take one request through its states; yield what came out wrong, in words."""
     request_id, subject_id = ask_for_removal(workspace, platform.requested)
     yield from _differs(workspace, request_id, "opened", "received")
     preview_request(workspace, request_id, actor=ACTOR)
@@ -38,7 +38,7 @@ def serve_a_request(workspace: Workspace, platform: SamplePlatform) -> Iterator[
     deliver(workspace)
     yield from _differs(workspace, request_id, "delivered and undecided", "under_review")
     decide(workspace, _waiting(workspace, subject_id)[:1], decision="confirm", reason="same_person", actor="analyst")
-    rescan(workspace)  # finds copies of what was confirmed, which are taken down as well
+    rescan(workspace)  # finds copies of confirmed content, which are taken down as well
     while waiting := _waiting(workspace, subject_id):  # a decision may leave another hit of its item for review
         decide(workspace, waiting, decision="reject", reason="consented", actor="analyst")
     yield from _differs(workspace, request_id, "decided", "acting")
@@ -71,7 +71,7 @@ def _differs(workspace: Workspace, request_id: str, when: str, wanted: RequestSt
 
 @contextmanager
 def _refusing(workspace: Workspace) -> Iterator[None]:
-    """A service that answers 404 to everything, in the place of the one that is configured."""
+    """Put a service that answers 404 to everything in place of the configured one."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""Compares what the pipeline made of the sample platform with what was planted: statuses, evidence and verdicts."""
+"""Compares statuses, evidence and verdicts of the sample platform with what was planted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import items, subjects, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import content_key
+from pipelines.hits.counting import key_of_item
 from pipelines.hits.listing import TIERS, list_hits
 from pipelines.hits.verdicts import list_model_verdicts
 from pipelines.home.workspace import Workspace
@@ -32,12 +32,12 @@ class Count:
 
     @property
     def recall(self) -> float:
-        """Share of what was planted that was found."""
+        """Share of planted things that were found."""
         return self.right / self.planted if self.planted else 1.0
 
     @property
     def precision(self) -> float:
-        """Share of what was found that was planted."""
+        """Share of found things that were planted."""
         return self.right / self.found if self.found else 1.0
 
 
@@ -45,8 +45,8 @@ class Count:
 class Score:
     """One phase of the sample. ``wrong`` names cases.
 
-    ``evidence``: (item, person) pairs with a hit; ``tiers`` and ``rules``: the same by tier and by the rule of the
-    verdict; ``models``: by verdict on the model, and ``blocks`` those of which the generator is to be told.
+    ``evidence``: (item, person) pairs with a hit; ``tiers`` and ``rules``: these pairs by tier and by the rule of the
+    verdict; ``models``: (model, person) pairs by verdict; ``blocks``: those among them that block the generator.
     """
 
     phase: Phase
@@ -61,7 +61,8 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the database says: by pair its tiers, its verdict with rule and whether it comes first, its model's."""
+    """What the database holds: by pair, the tiers; the verdict, its rule and whether it is urgent; the model's
+    verdict."""
 
     statuses: dict[str, str]
     tiers: dict[_Pair, frozenset[str]]
@@ -105,10 +106,10 @@ def _read(connection: Connection, labels: Mapping[str, str]) -> _Found:
     tiers: dict[_Pair, set[str]] = {}
     for hit in list_hits(connection):
         tiers.setdefault((hit.item_id, labels[hit.subject_id]), set()).add(hit.tier)
-    # Not only the verdicts in force: that everything was rejected is a verdict as well.
+    # All verdicts, not only those in force: a rejection of everything is a verdict as well.
     query = (
         sa.select(verdicts)
-        .join(items, sa.and_(items.c.item_id == verdicts.c.item_id, content_key() == verdicts.c.content_sha256))
+        .join(items, sa.and_(items.c.item_id == verdicts.c.item_id, key_of_item() == verdicts.c.content_key))
         .join(subjects, sa.and_(subjects.c.subject_id == verdicts.c.subject_id, is_in_force(moment(connection))))
         .where(items.c.live)
     )
@@ -134,14 +135,14 @@ def _count(planted: Iterable[object], found: Iterable[object]) -> Count:
 def _by(
     planted: Mapping[_Pair, tuple[str, str, bool]], found: Mapping[_Pair, tuple[str, str, bool]], part: int
 ) -> dict[str, Count]:
-    """Counts by one part of what is said of the pairs."""
+    """Count pairs by one part of their verdict."""
     both = [{(pair, str(said[part])) for pair, said in of.items()} for of in (planted, found)]
     words = sorted({word for of in both for _, word in of})
     return {word: _count(*({one for one in of if one[1] == word} for of in both)) for word in words}
 
 
 def _differences(planted: _Found, found: _Found, names: Mapping[str, str]) -> Iterator[str]:
-    """One line for each thing that came out otherwise."""
+    """Yield one line for each difference."""
     for item_id in sorted(planted.statuses.keys() | found.statuses.keys()):
         if item_id not in names:
             yield f"{item_id}: listed, but never planted"

@@ -21,7 +21,7 @@ _TITLES: Final[Mapping[Phase, str]] = {
 
 
 def print_scores(scores: Sequence[Score], facts: Mapping[str, str], problems: Sequence[str]) -> None:
-    """A column per phase. A number alone was planted and found; else ``found of planted``."""
+    """Print a column per phase. A single number was planted and found alike; else ``found of planted``."""
     console = Console(highlight=False)
     table = Table(title="Sample platform", title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)

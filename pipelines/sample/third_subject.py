@@ -11,7 +11,7 @@ from pipelines.sample.encoding import jpeg
 from pipelines.sample.variants import crop, flip, paste, resize, scale
 
 PICTURES: Final = 27
-"""More than ``[breakers] subject`` of the sample's policy allows."""
+"""Number of pictures: more than ``[breakers] subject`` of the sample's policy allows."""
 _BACKGROUNDS: Final = ("coffee", "rocket", "brick", "gravel", "hubble", "moon", "chelsea", "motorcycle", "coins")
 
 

@@ -46,23 +46,23 @@ VERDICTS: Final[Mapping[str, Verdict]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What is to be said of one upload and one subject. ``tiers``: of the evidence in force, none once rejected."""
+class ItemFinding:
+    """The true finding on one upload and one subject. ``tiers``: of the evidence in force, none once rejected."""
 
     rule: str
     tiers: frozenset[Tier]
     mature: bool = False
-    """It is rated mature, so it comes first and has the shorter deadline."""
+    """Whether it is rated mature, and so comes first and has the shorter deadline."""
 
     @property
     def verdict(self) -> Verdict:
-        """What the rule says."""
+        """The verdict that the rule gives."""
         return VERDICTS[self.rule]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFinding:
-    """What is to be said of one model (or bounty) and one subject; ``block``: the generator has to be told."""
+    """The true finding on one model (or bounty) and one subject; ``block``: whether the generator is to be blocked."""
 
     verdict: Literal["likeness_model", "suspected"]
     rule: str
@@ -71,25 +71,25 @@ class ModelFinding:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One upload after one phase."""
+    """The truth about one upload after one phase."""
 
     status: str
     """The ledger's status, in full."""
-    findings: Mapping[str, Finding]
-    """By label; whoever is not in it has no verdict."""
+    findings: Mapping[str, ItemFinding]
+    """Findings by label; a subject that is not in it has no verdict."""
 
     @property
     def subjects(self) -> frozenset[str]:
-        """Labels of those with a hit in force."""
+        """Labels of the subjects with a hit in force."""
         return frozenset(label for label, finding in self.findings.items() if finding.tiers)
 
     @property
     def faces(self) -> frozenset[str]:
-        """Labels of those whose face is to be found."""
+        """Labels of the subjects whose face is to be found."""
         return frozenset(label for label, finding in self.findings.items() if "face" in finding.tiers)
 
     def verdict(self, subject: str) -> Verdict:
-        """What the policy makes of this upload and ``subject``."""
+        """Return the policy's verdict on this upload and ``subject``."""
         return self.findings[subject].verdict if subject in self.findings else "clear"
 
 
@@ -110,7 +110,7 @@ class PlantedUpload:
     expected_faces: int | None
     """Faces over all frames; None where that is not part of the case."""
     faint: bool
-    """Its face scores between the two thresholds."""
+    """Whether its face scores between the two thresholds."""
     expected: Mapping[Phase, Expected]
 
 
@@ -133,11 +133,11 @@ class SamplePlatform:
     uploads: Path
     days: tuple[date, date]
     registered: PlantedSubject
-    """In the registry before the first run."""
+    """The person in the registry before the first run."""
     requested: PlantedSubject
-    """Asks for removal after both runs."""
+    """The person who asks for removal after both runs."""
     poisoned: PlantedSubject
-    """Whose request would empty somebody's model."""
+    """The person whose request would empty somebody's model."""
     planted: tuple[PlantedUpload, ...]
     """In the order of item ids."""
     models: Mapping[Phase, Mapping[tuple[str, str], ModelFinding]]
@@ -145,7 +145,7 @@ class SamplePlatform:
 
     @property
     def source_uri(self) -> str:
-        """What :func:`pipelines.sources.open_source` takes."""
+        """The URI that :func:`pipelines.sources.open_source` takes."""
         return f"directory:{self.uploads}"
 
     @property

@@ -133,7 +133,7 @@ _GRAIN: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class _Stock:
-    """What composed images are made of."""
+    """The parts that composed images are made of."""
 
     backgrounds: tuple[UInt8, ...]
     heads: tuple[UInt8, ...]
@@ -227,7 +227,7 @@ def _random_part(picture: UInt8, width: int, height: int, random: np.random.Gene
 
 
 def _resampled(image: UInt8, width: int, height: int) -> UInt8:
-    """As :func:`resize`, several times faster and a little coarser."""
+    """Resize several times faster and a little more coarsely than :func:`resize`."""
     shrinks = width < image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resampled: UInt8 = cv2.resize(image, (width, height), interpolation=method)

@@ -1,9 +1,9 @@
-"""Comparing a shard of which nothing is kept: its items are fetched and embedded again, in memory, and forgotten.
+"""Embeds the items of a shard without files again, in memory, so that the shard can be compared with more people.
 
 The same bytes and the same models give the same vectors, so the hits are those that stored vectors would give. An item
-that does not give what it gave before leaves the shard, so that it holds up nobody: when its content cannot be had, or
-a server sends what nobody can read, it says so in its status, keeps what is known of it, and is tried again like any
-other; when its content is another one, it waits for the scan.
+whose bytes are no longer the same leaves the shard, so that it does not block the others: if its content cannot be had
+or read, its status says so, what is known of it stays, and it is tried again like any other; if its content is another
+one, it waits for the scan.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from pipelines.scan.rows import Scanned, corpus_rows, merge
 from pipelines.sources import ItemSource
 
 STAGE: Final = "match"
-"""What batches that are embedded again are known by, should a process end over one."""
+"""Name of the stage in the record of batches that a process works on (:mod:`pipelines.home.attempts`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
-    """An item that goes out of its shard. ``status`` None: to be scanned anew; else what keeps its content away."""
+class LeavingItem:
+    """An item that leaves its shard. ``status`` None: to be scanned anew; else why its content cannot be had."""
 
     item_id: str
     source_digest: str
@@ -43,32 +43,33 @@ class Leaving:
     tries: Tries
 
 
-def embed_again(workspace: Workspace, shard_id: str) -> Iterator[tuple[pa.Table, list[Leaving]]]:
-    """The faces of the shard's live items (corpus schema), a batch at a time, and the items that leave it.
+def embed_again(workspace: Workspace, shard_id: str) -> Iterator[tuple[pa.Table, list[LeavingItem]]]:
+    """Yield the faces of the shard's live items (corpus schema), a batch at a time, and the items that leave it.
 
-    Raises :class:`NotReadyError` when no content of a whole shard can be had: that is an outage, and says nothing of
-    the items.
+    Raises :class:`NotReadyError` when no content of a whole shard can be had: that is an outage, not the items' fault.
     """
     yield from _embed_rows(workspace, _items(workspace, shard_id), where=f"shard {shard_id}")
 
 
-def embed_items(workspace: Workspace, item_ids: Sequence[str]) -> Iterator[tuple[pa.Table, list[Leaving]]]:
+def embed_items(workspace: Workspace, item_ids: Sequence[str]) -> Iterator[tuple[pa.Table, list[LeavingItem]]]:
     """As :func:`embed_again`, for the live ones of these items, whichever shards they are in."""
     rows = [row for some in parts(item_ids) for row in _rows(workspace, items.c.item_id.in_(some))]
     yield from _embed_rows(workspace, rows, where="what is pooled")
 
 
-def _embed_rows(workspace: Workspace, rows: Sequence[Row], *, where: str) -> Iterator[tuple[pa.Table, list[Leaving]]]:
+def _embed_rows(
+    workspace: Workspace, rows: Sequence[Row], *, where: str
+) -> Iterator[tuple[pa.Table, list[LeavingItem]]]:
     failed = 0
     for batch in ahead(_batches(workspace, rows)):
         faces, leaving = _embed(workspace, batch)
         failed += sum(one.status is not None for one in leaving)
         yield faces, leaving
-    if failed == len(rows) >= workspace.config.sweep.hit_rate_items:
+    if failed == len(rows) >= workspace.config.sweep.min_items_for_rates:
         raise NotReadyError(f"none of the {failed} items of {where} could be fetched: is the source down?")
 
 
-def leave(tx: Connection, shard_id: str, leaving: Sequence[Leaving]) -> None:
+def leave(tx: Connection, shard_id: str, leaving: Sequence[LeavingItem]) -> None:
     """Take items out of a shard, unless they changed meanwhile."""
     for one in leaving:
         values: Mapping[str, Any] = unscanned_values()
@@ -88,7 +89,7 @@ def embed_alone(workspace: Workspace, item_ids: Sequence[str]) -> None:
 def refuse_item(workspace: Workspace, item_id: str, reason: str) -> None:
     """Take an item that ends every process which embeds it out of its shard, unscannable. Hits on it stand.
 
-    Behind a URL it is tried again as whatever else gave nothing (:mod:`pipelines.intake.retries`).
+    An item behind a URL is tried again (:mod:`pipelines.intake.retries`).
     """
     for row in _rows(workspace, items.c.item_id == item_id):
         one = _leaving(workspace, refused(workspace, row, UnscannableError(reason)), Scanned({}, {}))
@@ -124,7 +125,7 @@ def _batches(workspace: Workspace, rows: Sequence[Row]) -> Iterator[list[tuple[F
             done += len(batch)
 
 
-def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[pa.Table, list[Leaving]]:
+def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[pa.Table, list[LeavingItem]]:
     contents = {fetched.content.sha256: fetched.content for fetched, _ in batch if fetched.content}
     workers = workspace.config.embedding.worker_count()
     with attempting(workspace, STAGE, [fetched.item_id for fetched, _ in batch]):
@@ -141,15 +142,15 @@ def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[
     return corpus_rows(same, scanned, workspace.models.dimension), leaving
 
 
-def _leaving(workspace: Workspace, fetched: Fetched, scanned: Scanned) -> Leaving:
+def _leaving(workspace: Workspace, fetched: Fetched, scanned: Scanned) -> LeavingItem:
     problem = fetched.problem
     if fetched.remote and _is_unreadable(fetched, scanned):
         problem = FetchError("changed", "what came cannot be read, and something that could was there before")
     if problem is None:
-        return Leaving(fetched.item_id, fetched.source_digest, None, Tries(0, None))
+        return LeavingItem(fetched.item_id, fetched.source_digest, None, Tries(0, None))
     status, now, config = problem.status, workspace.now(), workspace.config.sweep
     tries = after_try(status, failed=fetched.failed, remote=fetched.remote, same_bytes=False, now=now, config=config)
-    return Leaving(fetched.item_id, fetched.source_digest, status, tries)
+    return LeavingItem(fetched.item_id, fetched.source_digest, status, tries)
 
 
 def _is_unreadable(fetched: Fetched, scanned: Scanned) -> bool:

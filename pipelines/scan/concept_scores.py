@@ -1,7 +1,4 @@
-"""Reading concept scores: how much is scored, and which items score how much for one concept.
-
-What :mod:`pipelines.scan.concepts` wrote; an operator chooses thresholds by it.
-"""
+"""Reads the concept scores that :mod:`pipelines.scan.concepts` wrote, so that an operator can choose thresholds."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class ItemScore:
 
 
 def concept_coverage(workspace: Workspace) -> ConceptCoverage:
-    """Count. Loads no model."""
+    """Count contents with vectors by whether they are scored. Loads no model."""
     with workspace.database.read() as connection:
         due = is_due(workspace, stored_model_ids(connection))
         waiting = sa.func.sum(sa.case((due, 1), else_=0))
@@ -46,7 +43,7 @@ def concept_coverage(workspace: Workspace) -> ConceptCoverage:
 
 
 def list_scores(workspace: Workspace, concept: str, *, limit: int, at_most: float | None = None) -> list[ItemScore]:
-    """The ``limit`` live items with the highest scores for ``concept``, of those of ``at_most`` this one, best first.
+    """Return the ``limit`` live items with the highest scores for ``concept``, none above ``at_most``, best first.
 
     Only scores by the list in force count. Raises ``ConfigError`` for a concept that it does not have.
     """

@@ -43,8 +43,8 @@ ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True, slots=True)
 class ConceptCounts:
-    """What one run of the stage did. ``waiting``: contents whose vectors are of weights that are not here, for which
-    the list's directions were never computed; they keep what they have."""
+    """Counts of one run of the stage. ``waiting``: contents whose vectors are of weights that are not here and for
+    which the list's directions were never computed; they keep their old scores."""
 
     scored: int = 0
     waiting: int = 0
@@ -52,7 +52,7 @@ class ConceptCounts:
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """What is due in one shard, and its rows."""
+    """The contents of one shard that are due, and its rows."""
 
     entry: ShardEntry
     due: frozenset[str]
@@ -65,7 +65,7 @@ def apply_concepts(workspace: Workspace, *, progress: Progress = silent) -> Conc
     Raises :class:`CorruptionError` when a listed shard is not what was written, or lacks a content that names it.
     """
     scored = 0
-    with workspace.database.exclusive("content"):  # so that nobody tidies away the shards that are being read
+    with workspace.database.exclusive("content"):  # so that no other process deletes the shards that are being read
         due = _due_shards(workspace)
         heads = {model_id: heads_for(workspace, model_id) for model_id in due}
         waiting = sum(count for model_id, shards in due.items() if heads[model_id] is None for _, count in shards)
@@ -78,7 +78,7 @@ def apply_concepts(workspace: Workspace, *, progress: Progress = silent) -> Conc
 
 
 def concept_values(workspace: Workspace, heads: Heads | None, described: Description) -> dict[str, str | None]:
-    """What to enter for a content that was just encoded by the weights of ``heads``; nothing without vectors."""
+    """Return the columns for a content that the weights of ``heads`` just encoded; none without vectors."""
     if heads is None or not len(described.vectors):
         return {"concepts_id": None, "concepts": None}
     frames = concept_scores(described.vectors, heads, model_id=heads.model_id)
@@ -109,7 +109,7 @@ def heads_for(workspace: Workspace, clip_model_id: str) -> Heads | None:
 
 
 def is_due(workspace: Workspace, model_ids: Sequence[str]) -> sa.ColumnElement[bool]:
-    """Condition on ``contents``: has vectors, by one of these weights, and no scores of them by the list in force."""
+    """Condition on ``contents``: has vectors by one of these weights, without scores by the list in force."""
     listed = workspace.concept_list
     other = (
         sa.and_(contents.c.clip_model_id == name, contents.c.concepts_id.is_distinct_from(listed.concepts_id(name)))
@@ -119,12 +119,12 @@ def is_due(workspace: Workspace, model_ids: Sequence[str]) -> sa.ColumnElement[b
 
 
 def stored_model_ids(connection: Connection) -> list[str]:
-    """Ids of the weights of which vectors are stored."""
+    """Return the ids of the weights that stored vectors are of."""
     return list(connection.execute(sa.select(content_shards.c.model_id).distinct().order_by("model_id")).scalars())
 
 
 def parse_scores(text: str) -> dict[str, float]:
-    """The scores in ``contents.concepts``. Raises :class:`CorruptionError` for anything that was not written there."""
+    """Parse ``contents.concepts``. Raises :class:`CorruptionError` for text that this module cannot have written."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -135,7 +135,7 @@ def parse_scores(text: str) -> dict[str, float]:
 
 
 def _due_shards(workspace: Workspace) -> Mapping[str, list[tuple[ShardEntry, int]]]:
-    """Shards with contents that are due and how many, by the weights of their vectors; no shard twice."""
+    """Return, by weights, the shards with due contents and their number, each shard once."""
     from pipelines.corpus.clip_manifest import list_content_shards
 
     with workspace.database.read() as connection:
@@ -166,7 +166,7 @@ def _model_id(shard: _Shard) -> str:
 
 
 def _apply(workspace: Workspace, shards: Iterator[_Shard], heads: Heads, pace: Pace) -> int:
-    """Score shards of the weights of ``heads``, some of them at once; how many contents."""
+    """Score shards of the weights of ``heads``, several at once; return the number of contents."""
     scored = 0
     together: list[_Shard] = []
     for shard in shards:
@@ -179,7 +179,7 @@ def _apply(workspace: Workspace, shards: Iterator[_Shard], heads: Heads, pace: P
 
 
 def _scored(workspace: Workspace, shards: Sequence[_Shard], heads: Heads) -> list[dict[str, str]]:
-    """The rows to enter: parameters of :func:`_enter`'s statement."""
+    """Score the due contents of shards; return the parameters for :func:`_enter`."""
     rows = [
         (shard.entry.shard_id, digest.hex()) for shard in shards for digest in shard.rows["content_sha256"].to_pylist()
     ]
@@ -198,7 +198,7 @@ def _scored(workspace: Workspace, shards: Sequence[_Shard], heads: Heads) -> lis
 
 
 def _enter(workspace: Workspace, updates: Sequence[Mapping[str, str]]) -> int:
-    """Write the scores of contents that still have those vectors; how many."""
+    """Write the scores of contents that still have the scored vectors; return how many."""
     same = sa.and_(
         contents.c.content_sha256 == sa.bindparam("this_content"),
         contents.c.clip_shard_id == sa.bindparam("this_shard"),
@@ -215,13 +215,13 @@ def _enter(workspace: Workspace, updates: Sequence[Mapping[str, str]]) -> int:
 
 
 def _as_json(names: Sequence[str], scores: Float32) -> list[str]:
-    """One JSON object per row of ``scores`` (n, k); written out here, where a million of them take seconds."""
-    form = "{" + ",".join(f'"{name}":%r' for name in names) + "}"  # a name is plain letters, see the list's schema
+    """Format one JSON object per row of ``scores`` (n, k), by hand, because ``json`` is slow for a million rows."""
+    form = "{" + ",".join(f'"{name}":%r' for name in names) + "}"  # names are plain letters by the schema
     return [form % tuple(row) for row in np.round(scores.astype(np.float64), DIGITS).tolist()]
 
 
 def _read_directions(path: Path, count: int) -> Float32 | None:
-    """What an earlier run left; None if there is nothing or something else."""
+    """Read the directions that an earlier run wrote; None if there are none of ``count`` rows."""
     try:
         directions: Any = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):

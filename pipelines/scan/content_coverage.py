@@ -1,4 +1,4 @@
-"""How much of what live items show is described: which contents could be, and which are, by the models in force."""
+"""Measures how many of the contents of live items are described by the models in force."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pipelines.scan.concepts import is_due, stored_model_ids
 
 @dataclass(frozen=True, slots=True)
 class ContentCoverage:
-    """The distinct contents of live scannable items: how many are rated, have CLIP vectors, and lack wanted ones.
+    """Counts of the distinct contents of live scannable items: rated, with CLIP vectors, and lacking wanted ones.
 
-    ``concepts_missing``: have vectors, and no scores of them by the list of concepts in force.
+    ``concepts_missing``: contents with vectors but without scores by the list of concepts in force.
     """
 
     contents: int
@@ -30,12 +30,12 @@ class ContentCoverage:
 
 
 def measure_content(connection: Connection, workspace: Workspace, scope: Scope) -> ContentCoverage:
-    """Read how much of the scope's content is described by the current models. Loads no model."""
+    """Count the contents in scope that are described by the models in force. Loads no model."""
     models = workspace.content_models
     seen = scannable_contents(scope).subquery()
     joined = seen.outerjoin(contents, contents.c.content_sha256 == seen.c.content_sha256)
     rated = sa.and_(contents.c.nsfw_score.is_not(None), contents.c.rating_model_id == models.rating_model_id)
-    # Without weights the id is None, and what has no vectors of any model is missing them.
+    # Without weights the id is None, and only contents without vectors of any model count as missing.
     lacking: sa.ColumnElement[bool] = contents.c.clip_model_id.is_(None)
     if models.clip_model_id is not None:
         lacking = sa.or_(lacking, contents.c.clip_model_id != models.clip_model_id)
@@ -52,7 +52,7 @@ def _number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 
 
 def scannable_contents(scope: Scope) -> sa.Select[Any]:
-    """The distinct contents of live items in scope that the scan could decode, each with one item that has it.
+    """Select the distinct contents of live items in scope that the scan could decode, each with one of its items.
 
     A model file without an image in its header has nothing to decode.
     """

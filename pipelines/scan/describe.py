@@ -1,10 +1,10 @@
-"""The content stage: what every live, scannable content shows, by the current models.
+"""The content stage: rates every live, scannable content and computes its CLIP vectors, by the current models.
 
 New contents are described while they are scanned, from the same bytes and pixels (:func:`describer_for`,
 :func:`enter_descriptions`). The stage itself runs after the scan, over contents that still lack a rating or (when CLIP
-has weights) vectors by the current models: because a model came or changed, or the scan was cut off. Each is described
-once however many items have it. A batch ends in one transaction that lists its shard and enters its contents: a crash
-leaves the whole batch undone or done (I6). What is missing stays missing in the database until a later run fills it.
+has weights) vectors by the current models, because a model came or changed, or the scan was cut off. Each content is
+described once however many items have it. A batch ends in one transaction that lists its shard and enters its contents:
+a crash leaves the whole batch undone or done (I6). What cannot be described is recorded as missing for a later run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _STAGE: Final = "content"
 
 @dataclass(frozen=True, slots=True)
 class ContentCounts:
-    """What one run of the stage did."""
+    """Counts of one run of the stage."""
 
     contents: int = 0
     rated: int = 0
@@ -54,7 +54,7 @@ class ContentCounts:
 
 @dataclass(frozen=True, slots=True)
 class _Needs:
-    """Which models a content has not been seen by."""
+    """The models that a content has not been seen by."""
 
     rating: bool
     clip: bool
@@ -63,10 +63,9 @@ class _Needs:
 def describe_pending(workspace: Workspace, scope: Scope, *, progress: Progress = silent) -> ContentCounts:
     """Rate and embed every content in scope that needs it; one worker at a time per database, others wait.
 
-    Then score whatever stored vectors the list of concepts has not been applied to.
-    Without CLIP weights it says so once and does the rest, or raises :class:`WeightsError` if they are ``required``.
-    A content that cannot be fetched or decoded costs itself; a bad database, disk or model ends the run with
-    everything before it kept.
+    Then score stored vectors that the list of concepts has not been applied to. Without CLIP weights this warns once
+    and does the rest, or raises :class:`WeightsError` if they are ``required``. A content that cannot be fetched or
+    decoded affects no other; a bad database, disk or model ends the run, and everything before it is kept.
     """
     from pipelines.corpus.clip_manifest import remove_superseded
 
@@ -99,7 +98,7 @@ def refuse_content(workspace: Workspace, digest: str, reason: str) -> None:
 
 
 def _pending(workspace: Workspace, scope: Scope) -> sa.Select[Any]:
-    """Contents that need something: digest, an item, that item's source record, and what is needed."""
+    """Select contents that need something: digest, an item, that item's source record, and what is needed."""
     models = workspace.content_models
     seen = scannable_contents(scope).subquery()
     never = sa.literal(False)
@@ -161,7 +160,7 @@ def _batches(workspace: Workspace, scope: Scope, *, among: Sequence[str] | None 
 
 
 def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _Fetched:
-    """The bytes that the ledger's digest is of; other bytes are a problem: the item will be listed anew."""
+    """Fetch the bytes of the ledger's digest; other bytes are a problem, since the item will be listed anew."""
     content: Content | None = None
     problem: ItemError | None = None
     try:
@@ -204,7 +203,7 @@ def _describe(workspace: Workspace, batch: Sequence[_Fetched], counts: ContentCo
 
 
 def describer_for(workspace: Workspace, digests: Sequence[bytes]) -> Describer | None:
-    """What a scan describes these contents by: every model at hand, except contents that were looked at before.
+    """Return the describer for a scan of these contents: every model here, for contents not described before.
 
     Loads no model when there is nothing to describe, as in a backfill.
     """
@@ -219,7 +218,7 @@ def describer_for(workspace: Workspace, digests: Sequence[bytes]) -> Describer |
 
 
 def enter_descriptions(workspace: Workspace, described: Sequence[Description]) -> None:
-    """Store what a scan described with a describer of :func:`describer_for`; a transaction of its own."""
+    """Store, in a transaction of its own, what a scan described with a describer of :func:`describer_for`."""
     needs = _at_hand(workspace)
     batch = [_Fetched(one.sha256.hex(), needs, None, None) for one in described]
     if batch:
@@ -243,7 +242,8 @@ def _describer(workspace: Workspace, needs: _Needs) -> Describer:
 
 
 def _enter(workspace: Workspace, batch: Sequence[_Fetched], described: dict[str, Description]) -> None:
-    """Write the batch's shard and list it. Alone: who tidies up must not find a shard that is not listed yet."""
+    """Write the batch's shard and list it, under the lock, so that no cleaner deletes a shard that is not listed
+    yet."""
     from pipelines.corpus.clip_manifest import write_content_shard
 
     model_id = workspace.content_models.clip_model_id
@@ -283,7 +283,7 @@ def _commit(
 
 
 def _tries(workspace: Workspace, looked_at: bool, status: str, failed: int, now: datetime) -> dict[str, Any]:
-    """When it is asked for again. Its bytes were there when it was scanned: that they are not now may pass."""
+    """Return the columns of the next try. The bytes were there when the content was scanned, so a fault may pass."""
     if looked_at:
         return {"attempts": 0, "retry_at": None}
     config = workspace.config.sweep
@@ -298,7 +298,7 @@ def _values(
     entry: ShardEntry | None,
     heads: Heads | None,
 ) -> dict[str, Any]:
-    """What to enter for one content: only what it was looked at for, so that nothing known is lost."""
+    """Return the columns to write for one content: only those it was looked at for, so that nothing known is lost."""
     if description is None:
         return {"status": fetched.problem.status if fetched.problem else "fetch_failed:unknown"}
     values: dict[str, Any] = {"status": description.status}

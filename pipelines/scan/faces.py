@@ -1,8 +1,9 @@
 """The embedding stage: pending items -> fetched bytes -> faces -> one sealed shard per batch.
 
 Each batch ends in one transaction that lists its shard and enters its items, so that a crash leaves the whole batch
-pending or scanned (I6). What its new contents show is described on the way and entered after that, in a transaction of
-its own: what a crash loses of it, the content stage does. Content that the same models embedded is not embedded again.
+pending or scanned (I6). New contents are described on the way and their descriptions entered afterwards, in a
+transaction of their own: after a crash the content stage makes up for it. Content that the same models embedded before
+is not embedded again.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _STAGE: Final = "scan"
 
 @dataclass(frozen=True, slots=True)
 class ScanCounts:
-    """What one run of the stage did."""
+    """Counts of one run of the stage."""
 
     items: int = 0
     embedded: int = 0
@@ -64,7 +65,7 @@ class ScanCounts:
 def scan_pending(workspace: Workspace, scope: Scope, *, work: Work = "all", progress: Progress = silent) -> ScanCounts:
     """Fetch and embed everything in scope that needs it; one worker at a time per database, others wait.
 
-    Raises nothing for a bad item; a bad database, disk or model ends the run with everything before it kept.
+    Raises nothing for a bad item; a bad database, disk or model ends the run, and everything before it is kept.
     """
     (counts,) = scan_in_turns(workspace, scope, work=work, batches=None, progress=progress)
     return counts
@@ -73,7 +74,7 @@ def scan_pending(workspace: Workspace, scope: Scope, *, work: Work = "all", prog
 def scan_in_turns(
     workspace: Workspace, scope: Scope, *, work: Work, batches: int | None, progress: Progress = silent
 ) -> Iterator[ScanCounts]:
-    """As :func:`scan_pending`, but after ``batches`` batches give way to whoever waits, and yield the counts so far.
+    """Scan as :func:`scan_pending` does, but after every ``batches`` batches give way and yield the counts so far.
 
     Each item is tried once, however many turns there are. The lock is free while the caller has the counts.
     """
@@ -104,11 +105,11 @@ def scan_in_turns(
 
 
 def scan_items(workspace: Workspace, wanted: tuple[Scope, Work], item_ids: Sequence[str]) -> ScanCounts:
-    """Scan these items, as far as they still need it: a task of an engine, committed here, safe to repeat.
+    """Scan those of these items that still need it, and commit: a task of an engine, safe to repeat.
 
-    Who calls it holds the scan's lock.
+    The caller holds the scan's lock.
     """
-    _resume(workspace)  # on Ray a task that is begun again finds here what the worker before it died over
+    _resume(workspace)  # on Ray, a task that is begun again works through the batch that the worker before it died over
     return _scan_these(workspace, wanted, item_ids)
 
 
@@ -124,7 +125,7 @@ def scan_alone(workspace: Workspace, item_ids: Sequence[str]) -> ScanCounts:
 def refuse_item(workspace: Workspace, item_id: str, reason: str) -> None:
     """Enter an item that ends every process which scans it as unscannable, unless it changed meanwhile.
 
-    Behind a URL it is tried again as whatever else gave nothing (:mod:`pipelines.intake.retries`).
+    An item behind a URL is tried again (:mod:`pipelines.intake.retries`).
     """
     wanted = sa.and_(_needs_scan(workspace, Scope(None, None), "all"), items.c.item_id == item_id)
     for row in _page(workspace, wanted, after=None):
@@ -148,7 +149,7 @@ def _needs_scan(workspace: Workspace, scope: Scope, work: Work) -> sa.ColumnElem
 
 
 def _ids(workspace: Workspace, condition: sa.ColumnElement[bool]) -> Iterator[list[str]]:
-    """The ids of a batch at a time, in order of arrival, each item once."""
+    """Yield item ids a batch at a time, in order of arrival, each item once."""
     rows: Sequence[Any] = ()
     while rows := _page(workspace, condition, after=rows[-1] if rows else None):
         yield [row.item_id for row in rows]
@@ -167,7 +168,7 @@ def _batches(workspace: Workspace, condition: sa.ColumnElement[bool]) -> Iterato
 
 
 def _page(workspace: Workspace, condition: sa.ColumnElement[bool], *, after: Any) -> Sequence[Any]:
-    """The rows of the next ``shard_items`` items, by arrival and then id; ``after``: the last row that was taken."""
+    """Read the rows of the next ``shard_items`` items after the row ``after``, by arrival and then id."""
     other_model = outdated(model_id=workspace.models.model_id).label("outdated")
     names = ("item_id", "received_at", "source_digest", "sealed_record", "content_sha256", "attempts")
     query = (
@@ -220,7 +221,7 @@ _STATUS_COLUMNS = ("format", "width", "height", "frames", "frames_total", "faces
 
 
 def _known(workspace: Workspace, digests: Sequence[bytes]) -> Scanned:
-    """What earlier scans by the same models know of these contents. Every face is read from its sealed shard."""
+    """Read what earlier scans by the same models gave for these contents, faces from their sealed shards."""
     model_id, dimension = workspace.models.model_id, workspace.models.dimension
     columns = [items.c[name] for name in ("item_id", "content_sha256", "shard_id", "status", "pdq", *_STATUS_COLUMNS)]
     statuses: dict[bytes, dict[str, Any]] = {}
@@ -232,7 +233,7 @@ def _known(workspace: Workspace, digests: Sequence[bytes]) -> Scanned:
             items.c.model_id == model_id,
             items.c.live,
             items.c.status.not_like("fetch_failed:%"),
-            items.c.status.not_in(SCANNER_FAULTS),  # what may have been a passing fault is handed on to nobody
+            items.c.status.not_in(SCANNER_FAULTS),  # a status that may be a passing fault is not taken over
         )
         found = connection.execute(query).all()
         with_faces = {row.shard_id for row in found if row.shard_id}
@@ -251,7 +252,7 @@ def _known(workspace: Workspace, digests: Sequence[bytes]) -> Scanned:
         shard = listed[shard_id]
         table = read_kept(workspace, shard.entry) if shard else None
         for item_id, digest in donors.items():
-            if table is None:  # let go of meanwhile
+            if table is None:  # the shard lost its files meanwhile
                 del statuses[digest], faces[digest]
             else:
                 faces[digest] = table.filter(pc.equal(table["item_id"], item_id)).drop_columns(["item_id"])
@@ -275,7 +276,7 @@ def _write_shard(workspace: Workspace, batch: Sequence[Fetched], faces: pa.Table
 
 
 def _shard_id(workspace: Workspace, parts: list[list[str]]) -> str:
-    """The first id of this batch that is not listed: items may change back to what they were, or be fetched again."""
+    """Return the first id of this batch that is not listed: items may change back, or be fetched again."""
     with workspace.database.read() as connection:
         for repeat in itertools.count():
             name = json.dumps([workspace.models.model_id, parts, repeat])

@@ -1,7 +1,7 @@
-"""How mature content is: what the platform, Open-NSFW and the concepts say of it, in one scale.
+"""How mature content is, on one scale, from the platform's rating, Open-NSFW and the concepts.
 
-The highest of them counts. A platform's own rating can raise the level and never lowers it: the uploader may have given
-it. :func:`rate` is that rule, pure; :func:`ratings_of` reads what it needs of items.
+The highest of them counts. The platform's rating can raise the level and never lowers it, because the uploader may have
+given it. :func:`rate` is that rule as a pure function; :func:`ratings_of` reads its input for items.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Rating:
     """What is known of one item's content.
 
-    ``level``: of :data:`LEVELS`, or :data:`UNKNOWN`. ``sources``: what gave that level: ``platform``, ``open_nsfw`` or
-    ``concept:<name>``. The three marks are None while no concept was looked for, or the list has none of that name.
+    ``level``: one of :data:`LEVELS`, or :data:`UNKNOWN`. ``sources``: what gave that level: ``platform``, ``open_nsfw``
+    or ``concept:<name>``. The three marks are None while no concept was looked for, or the list has none of that name.
     """
 
     level: str
@@ -48,7 +48,7 @@ def rate(
     concept_list: ConceptList,
     config: ContentConfig,
 ) -> Rating:
-    """Combine what is known; None is not known.
+    """Combine what is known of one content; None stands for unknown.
 
     ``nsfw_score``: of Open-NSFW, in [0, 1]. ``concepts``: scores by ``concept_list``. ``platform``: position in
     :data:`LEVELS`. The level is the highest that any of them gives, so it never falls when one of them rises or comes.
@@ -78,19 +78,19 @@ def rate(
 
 
 def settings_digest(workspace: Workspace) -> str:
-    """Changes with whatever makes another rating of the same scores: bounds, and the list's thresholds and levels."""
+    """Return a digest of what turns scores into ratings: bounds, and the list's thresholds and levels."""
     config = workspace.config.content
     said = [config.suggestive_score, config.mature_score, config.explicit_score, repr(workspace.concept_list.settings)]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def ratings_of(connection: Connection, workspace: Workspace, item_ids: Collection[str]) -> dict[str, Rating]:
-    """The rating of each of these items that the ledger knows. Loads no model.
+    """Return the ratings, by id, of the items that the ledger knows. Loads no model.
 
-    Scores count that the list of concepts in force gave the vectors the content has now; what another list or other
-    weights gave does not, until :func:`pipelines.scan.concepts.apply_concepts` has come to it: thresholds say nothing
-    of it. An item without described content has what the platform says of it. Raises :class:`CorruptionError` for
-    scores that were altered.
+    Only concept scores by the list in force on the content's present vectors count; scores by another list or other
+    weights are left out, because the thresholds are not for them, until
+    :func:`pipelines.scan.concepts.apply_concepts` has renewed them. An item without described content has the
+    platform's rating alone. Raises :class:`CorruptionError` for scores that were altered.
     """
     from pipelines.scan.concepts import parse_scores
 

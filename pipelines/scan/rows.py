@@ -1,4 +1,4 @@
-"""What embedding a batch gave, by content, and the rows that its items get in a shard. Knows no database."""
+"""Results of embedding by content, and the rows of a shard by item. Knows no database."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from indexes.corpus import corpus_schema
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """Per content digest: its status row, and its faces (face schema)."""
+    """Status rows and faces (face schema) by content digest."""
 
     statuses: dict[bytes, dict[str, Any]]
     faces: dict[bytes, pa.Table]
 
 
 def merge(known: Scanned, result: ShardEmbeddings, dimension: int) -> Scanned:
-    """What was known before and what was embedded now."""
+    """Join what was known before with what was embedded now."""
     statuses = dict(known.statuses)
     faces = dict(known.faces)
     for row in result.statuses.to_pylist():
@@ -39,7 +39,7 @@ def merge(known: Scanned, result: ShardEmbeddings, dimension: int) -> Scanned:
 
 
 def corpus_rows(batch: Sequence[tuple[str, Content | None]], scanned: Scanned, dimension: int) -> pa.Table:
-    """The faces of a batch of items and their contents, once per item."""
+    """Return the faces of a batch of items, once per item even where items share a content."""
     tables, owners, counts = [face_schema(dimension).empty_table()], [], []
     for item_id, content in batch:
         if content and len(faces := scanned.faces[content.sha256]):

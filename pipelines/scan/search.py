@@ -1,8 +1,8 @@
-"""Search by what pictures show: a text, or a picture, against every stored CLIP vector of live items.
+"""Search by content: compares a text or a picture with every stored CLIP vector of live items.
 
 Exact (I3): every vector is compared in float32 as :func:`indexes.join.pair_scores` defines, a shard at a time, and the
-best are kept; memory grows neither with the corpus nor with the matches. What was searched for is neither stored nor
-logged, because an analyst may type a name: the audit row says that somebody searched, by what kind, and over how much.
+best are kept; memory grows neither with the corpus nor with the matches. The query is neither stored nor logged,
+because an analyst may type a name: the audit row says that somebody searched, with which kind, and over how much.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from pipelines.scan.rating import ratings_of
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One live item that shows it. ``score``: cosine, of an animation's best frame. ``rating``: its level."""
+class RankedItem:
+    """A live item found. ``score``: cosine, of an animation's best frame. ``rating``: level of maturity."""
 
     item_id: str
     score: float
@@ -47,12 +47,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """``contents_searched``: distinct contents of live items. ``contents_missing``: such that could be read and have no
-    vectors by the weights in use, so that nothing can be said of them (I1)."""
+    """What a search found. ``contents_searched``: distinct contents of live items. ``contents_missing``: readable ones
+    without vectors by the weights in use, of which nothing can be said (I1)."""
 
     contents_searched: int
     contents_missing: int
-    found: tuple[Found, ...]
+    found: tuple[RankedItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ _Best = dict[str, tuple[float, int]]
 def search_text(
     workspace: Workspace, text: str, *, limit: int, actor: str, progress: Progress = silent
 ) -> SearchResult:
-    """The ``limit`` contents nearest to what ``text`` describes, as the live items that have them, nearest first.
+    """Find the ``limit`` contents nearest to ``text``, as the live items that have them, nearest first.
 
     Raises :class:`WeightsError` without CLIP weights, ``ConfigError`` for an empty text.
     """
@@ -82,7 +82,7 @@ def search_text(
 def search_image(
     workspace: Workspace, data: bytes, *, limit: int, actor: str, progress: Progress = silent
 ) -> SearchResult:
-    """The same, nearest to a picture; to the nearest frame of an animation.
+    """Find the ``limit`` contents nearest to a picture, or to the nearest frame of an animation, nearest first.
 
     Raises :class:`WeightsError` without CLIP weights, :class:`UnscannableError` for bytes that are no picture.
     """
@@ -129,13 +129,13 @@ def _search(
 
 
 def _shards(workspace: Workspace, model_id: str, progress: Progress) -> Iterator[_Shard]:
-    """Every shard of these weights. What is described anew meanwhile moves to other shards: those are read as well."""
+    """Yield every shard of these weights, including those listed meanwhile by a stage that describes contents anew."""
     seen: set[str] = set()
     moved = True
     while moved:
         moved = False
         entries = [entry for entry in _listed(workspace) if entry.model_id == model_id and entry.shard_id not in seen]
-        pace = Pace("search", [entry.faces for entry in entries], progress, unit="vectors")
+        pace = Pace("search", [entry.rows for entry in entries], progress, unit="vectors")
         for entry in entries:
             seen.add(entry.shard_id)
             try:
@@ -155,7 +155,7 @@ def _listed(workspace: Workspace) -> list[ShardEntry]:
 
 
 def _current(workspace: Workspace, shard_id: str, digests: Sequence[str]) -> set[str]:
-    """Those of the contents that live items have, and whose vectors this shard has and no newer one."""
+    """Return those of the contents that live items have and whose vectors are in this shard, not in a newer one."""
     query = sa.select(contents.c.content_sha256).join(items, items.c.content_sha256 == contents.c.content_sha256)
     query = query.where(contents.c.clip_shard_id == shard_id, items.c.live)
     found: set[str] = set()
@@ -167,9 +167,9 @@ def _current(workspace: Workspace, shard_id: str, digests: Sequence[str]) -> set
 
 
 def _keep_best(workspace: Workspace, best: _Best, shard: _Shard, queries: Float32, limit: int) -> None:
-    """Put into ``best`` what of this shard is among the ``limit`` best so far; of equal ones the lesser digest.
+    """Merge the contents of a shard into the ``limit`` best so far; of equal scores the lesser digest wins.
 
-    Only what is near enough is looked up: after the first shards that is next to nothing.
+    Only contents near enough are looked up in the database: after the first shards hardly any.
     """
     vectors = vectors_of(shard.rows["vector"], shard.entry.dimension)
     scores = np.max([pair_scores(vectors, np.broadcast_to(query, vectors.shape)) for query in queries], axis=0)
@@ -187,7 +187,7 @@ def _keep_best(workspace: Workspace, best: _Best, shard: _Shard, queries: Float3
         del best[digest]
 
 
-def _items_with(workspace: Workspace, best: _Best) -> list[Found]:
+def _items_with(workspace: Workspace, best: _Best) -> list[RankedItem]:
     """The live items that have these contents, best first."""
     columns = (items.c[name] for name in ("item_id", "content_sha256", "kind", "parent_model"))
     query = sa.select(*columns).where(items.c.live, items.c.content_sha256.in_(list(best)))
@@ -196,7 +196,7 @@ def _items_with(workspace: Workspace, best: _Best) -> list[Found]:
         ratings = ratings_of(connection, workspace, [row.item_id for row in rows])
     rows = sorted(rows, key=lambda row: (-best[row.content_sha256][0], row.content_sha256, row.item_id))
     return [
-        Found(row.item_id, score, frame, row.kind, row.parent_model, ratings[row.item_id].level)
+        RankedItem(row.item_id, score, frame, row.kind, row.parent_model, ratings[row.item_id].level)
         for row in rows
         for score, frame in [best[row.content_sha256]]
     ]

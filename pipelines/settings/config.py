@@ -8,9 +8,12 @@ environment instead (:mod:`pipelines.settings.environment`).
 from __future__ import annotations
 
 import functools
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
@@ -58,6 +61,11 @@ __all__ = [
 ]
 
 
+_LOG = logging.getLogger(__name__)
+_RENAMED: Final = {("sweep", "hit_rate_items"): "min_items_for_rates"}
+"""Settings by their earlier names, which files may still use."""
+
+
 def _growing(hours: tuple[float, ...]) -> tuple[float, ...]:
     if any(after <= before for before, after in pairwise((0.0, *hours))):
         raise ValueError("every entry has to be above the one before it, and the first above 0")
@@ -71,12 +79,13 @@ Growing = Annotated[tuple[Hours, ...], Field(min_length=1, max_length=20), After
 @dataclass(frozen=True, slots=True)
 class SweepConfig:
     """How work is cut. A shard closes at ``shard_items`` items or ``shard_bytes`` of encoded content. Texts are
-    searched ``examined_items`` at a time, each time in one transaction: of 256 at a time these took half of the work.
+    searched ``examined_items`` at a time, one transaction each: at 256 the transactions took half of the time.
 
     A day of which more than ``max_scanner_fault_rate`` of the items made the scanner itself fail is stopped as well.
-    A day of which more than ``max_hit_rate`` are hits is stopped before its verdicts, unless it has fewer than
-    ``hit_rate_items`` scannable items: then a rate says little. A backfill gives way to a waiting sweep after
-    ``backfill_batches`` shards, and is started by itself at most ``max_backfill_attempts`` times for one pack.
+    A day of which more than ``max_hit_rate`` are hits is stopped before its verdicts. Among fewer than
+    ``min_items_for_rates`` items no such share stops anything, and that none could be fetched is no outage. A backfill
+    gives way to a waiting sweep after ``backfill_batches`` shards, and is started by itself at most
+    ``max_backfill_attempts`` times for one pack.
 
     What could not be fetched, or came from a URL and could not be read, is tried again no sooner than ``retry_hours``
     after the first try, and settled after the last (:mod:`pipelines.intake.retries`); a complete file that is refused,
@@ -98,7 +107,7 @@ class SweepConfig:
     max_fetch_failed_rate: Unit = 0.2
     max_unscannable_rate: Unit = 0.2
     max_scanner_fault_rate: Unit = 0.05
-    hit_rate_items: Positive = 20
+    min_items_for_rates: Positive = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,7 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ExchangeConfig:
+class ExchangeConfig(HeadLimits):
     """What every server's answer is held to (:mod:`pipelines.exchange`): most header fields, and most bytes of the head
     with all interim answers before it. The time-outs of the other sections bound whole exchanges, from the resolving of
     the name to the last byte.
@@ -131,10 +140,6 @@ class ExchangeConfig:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     max_header_fields: Positive = 100
     max_header_bytes: Positive = 65536
-
-    def head(self) -> HeadLimits:
-        """As the client takes it."""
-        return HeadLimits(max_fields=self.max_header_fields, max_bytes=self.max_header_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +209,12 @@ class MatchingConfig:
     centroid_margin: Unit = 0.1
 
     def margin(self) -> float | None:
-        """As the gallery takes it: None is exact."""
+        """The margin in the form that the gallery takes: None is exact."""
         return self.centroid_margin if self.references == "centroids" else None
 
 
 @dataclass(frozen=True, slots=True)
-class NamesConfig:
+class NamesConfig(NameSettings):
     """How short a name may be, in letters (:mod:`indexes.name_rules`): at all, joined (``janedoe``), joined inside a
     longer word. A change has all texts searched again. ``most_letters``: how long a name or an exclusion may be that
     is taken on; looking for one takes longer the longer it is.
@@ -220,15 +225,6 @@ class NamesConfig:
     joined_letters: Annotated[int, Field(ge=2, le=512)] = 6
     inside_letters: Annotated[int, Field(ge=4, le=512)] = 8
     most_letters: Annotated[int, Field(ge=20, le=2**20)] = 300
-
-    def settings(self) -> NameSettings:
-        """As the matcher takes it."""
-        return NameSettings(
-            least_letters=self.least_letters,
-            joined_letters=self.joined_letters,
-            inside_letters=self.inside_letters,
-            most_letters=self.most_letters,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +314,9 @@ class Config:
     source: str = ""
     policy: str = ""
     engine: Literal["local", "ray"] = "local"
+    second_opinion: Annotated[str, Field(min_length=1)] = "off"
+    """Another network that is asked about each face that was found (:mod:`pipelines.evidence.second_opinions`):
+    ``dlib``, a pack, or ``off``."""
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     content: ContentConfig = field(default_factory=ContentConfig)
@@ -350,7 +349,7 @@ def load_config(environment: Environment) -> Config:
         return _with_environment(Config(), environment)
     try:
         values, _ = read_toml(path)
-        config = _adapter().validate_python(values)
+        config = _adapter().validate_python(_by_present_names(values, path))
     except pydantic.ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
     except ValueError as error:
@@ -358,9 +357,29 @@ def load_config(environment: Environment) -> Config:
     return _with_environment(config, environment)
 
 
+def _by_present_names(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The same settings, those of earlier names by their present ones. Raises ``ConfigError`` for one under both."""
+    named = dict(values)
+    for (table, before), after in _RENAMED.items():
+        section = named.get(table)
+        if isinstance(section, dict) and before in section:
+            if after in section:
+                raise ConfigError(f"{path}: {table}.{before} and {table}.{after} are one setting: keep the second")
+            _LOG.warning(
+                "%s: %s.%s is called %s.%s now; version 1.0 will not know the old name",
+                path,
+                table,
+                before,
+                table,
+                after,
+            )
+            named[table] = {after if name == before else name: value for name, value in section.items()}
+    return named
+
+
 @functools.cache
 def _adapter() -> TypeAdapter[Config]:
-    """Built once: that takes far longer than reading a file by it."""
+    """Build the schema once: building takes far longer than reading a file by it."""
     return TypeAdapter(Config)
 
 

@@ -31,5 +31,5 @@ class ClockConfig:
 
     @property
     def ahead(self) -> timedelta:
-        """How long nothing may have run."""
+        """How far the clock may be ahead of the last recorded time: how long nothing may have run."""
         return timedelta(days=self.forward_days)

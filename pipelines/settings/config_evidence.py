@@ -1,4 +1,4 @@
-"""Settings of :mod:`pipelines.evidence.keeping`: what is kept to look at of what was found, how large, and how long."""
+"""Settings of :mod:`pipelines.evidence.keeping`: what is kept of hits to look at, how large, and how long."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class EvidenceConfig:
 
     @property
     def after_lapse(self) -> timedelta:
-        """How long what nothing was sent about is kept."""
+        """How long the evidence of an item is kept that no message was sent about."""
         return timedelta(days=self.lapsed_days)
 
     @property
     def after_message(self) -> timedelta:
-        """How long everything else is."""
+        """How long the evidence of an item is kept after the last message about it."""
         return timedelta(days=self.message_days)

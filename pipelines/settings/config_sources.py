@@ -8,13 +8,12 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from pipelines.exchange.limits import HeadLimits
 from pipelines.settings.scanning import FORBID, Seconds
 from pipelines.sources import FetchSettings, Kind
 
 
 @dataclass(frozen=True, slots=True)
-class FetchConfig:
+class FetchConfig(FetchSettings):
     """How items behind URLs are fetched. No host is allowed until it is listed.
 
     ``"cdn.example"`` allows ports 80 (http) and 443 (https) of that very host; another port needs ``"host:port"``.
@@ -24,16 +23,6 @@ class FetchConfig:
     timeout_seconds: Seconds = 30.0
     allowed_hosts: tuple[str, ...] = ()
     allow_private_addresses: bool = False
-
-    def settings(self, head: HeadLimits) -> FetchSettings:
-        """As the sources take it. ``head``: :meth:`ExchangeConfig.head`."""
-        return FetchSettings(
-            head=head,
-            timeout_seconds=self.timeout_seconds,
-            allowed_hosts=self.allowed_hosts,
-            allow_private_addresses=self.allow_private_addresses,
-            max_redirects=0,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""Settings of what becomes of bytes: ``[embedding]``, ``[content]``, ``[models]``, ``[images]`` and ``[model_files]``.
+"""Settings of scanning: ``[embedding]``, ``[content]``, ``[models]``, ``[images]`` and ``[model_files]``.
 
-See :mod:`pipelines.settings.config`, which reads them.
+:mod:`pipelines.settings.config` reads them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from embeddings.models.runtimes import RuntimeSettings
 from embeddings.settings import FaceSettings, ImageLimits, ViewSettings
 
 Positive = Annotated[int, Field(gt=0, le=2**53)]
-"""Of anything that is counted: what every database and every library takes, and a float holds exactly."""
+"""A count that every database and library takes and that a float holds exactly."""
 Threads = Annotated[int, Field(gt=0, le=1024)]
 Seconds = Annotated[float, Field(gt=0, le=20 * 86_400)]
 """A time-out: at most 20 days, because poll(2) takes milliseconds in 31 bits, less than 25 days."""
 WholeHours = Annotated[int, Field(gt=0, le=366 * 24)]
 Days = Annotated[int, Field(gt=0, le=36_525)]
-"""A hundred years at most: nothing that is added to today leaves the calendar."""
+"""A number of days, a hundred years at most, so that today plus it stays within the calendar."""
 Unit = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 FORBID = ConfigDict(extra="forbid")
@@ -154,7 +154,7 @@ class ModelsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ImagesConfig:
+class ImagesConfig(ImageLimits):
     """What the decoder accepts. ``max_decode_bytes``: of memory that decoding one image takes by its header; as many
     images are decoded at once as there are workers, so that workers x ``max_decode_bytes`` bound the decoding.
     """
@@ -165,16 +165,6 @@ class ImagesConfig:
     max_frames: Positive = 64
     max_animation_pixels: Positive = 400_000_000
     max_decode_bytes: Positive = 1280 * 2**20
-
-    def limits(self) -> ImageLimits:
-        """As the embeddings package takes it."""
-        return ImageLimits(
-            max_bytes=self.max_bytes,
-            max_pixels=self.max_pixels,
-            max_frames=self.max_frames,
-            max_animation_pixels=self.max_animation_pixels,
-            max_decode_bytes=self.max_decode_bytes,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from embeddings.errors import ConfigError
+from pipelines.exchange.limits import HeadLimits
 from pipelines.sources.directory import DirectorySource
 from pipelines.sources.item import KINDS, FetchSettings, Item, ItemSource, Kind, Listed
 from pipelines.sources.manifest import ManifestSource
@@ -25,11 +26,17 @@ __all__ = ["KINDS", "FetchSettings", "Item", "ItemSource", "Kind", "Listed", "op
 
 
 def open_source(
-    uri: str, *, settings: FetchSettings, kinds: Mapping[str, Kind] | None = None, to_list: bool = True
+    uri: str,
+    *,
+    settings: FetchSettings,
+    head: HeadLimits | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+    to_list: bool = True,
 ) -> ItemSource:
     """The source that ``uri`` names: ``directory:PATH`` or ``manifest:PATH`` (.jsonl, .ndjson, .gz, .parquet).
 
-    ``kinds``: a platform's own names for kinds, needed for listing alone. ``to_list``: whether its items are to be
+    ``head``: how large the head of a server's answer may be; ``kinds``: a platform's own names for kinds, needed for
+    listing alone. ``to_list``: whether its items are to be
     listed; what they hold can be fetched though the listing is gone. Raises :class:`ConfigError` for an unknown kind of
     source, a missing path or unusable settings.
     """
@@ -38,5 +45,7 @@ def open_source(
     if separator and path and kind == "directory":
         return DirectorySource(uri, Path(path), reader, to_list=to_list)
     if separator and path and kind == "manifest":
-        return ManifestSource(uri, Path(path), settings, reader, to_list=to_list)
+        from pipelines.sources.download import Downloader
+
+        return ManifestSource(uri, Path(path), Downloader(settings, head or HeadLimits()), reader, to_list=to_list)
     raise ConfigError(f"unknown source {uri!r}: expected directory:PATH or manifest:PATH")

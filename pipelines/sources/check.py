@@ -1,7 +1,7 @@
-"""Says beforehand what a source's listing is going to be read as: what is lost, what is misread, what is out of order.
+"""Checks a source's listing beforehand: what would be lost, what misread, what is out of order.
 
-Reads the listing as the ledger's listing does and enters nothing. Rows are named by their numbers: nothing that stands
-in them is repeated (I8).
+Reads the listing as a sweep does and enters nothing. Rows are named by their numbers; their content is not repeated
+(I8).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DELETION: Final = re.compile(r"delet|remov|withdrawn|taken_?down", re.IGNORECAS
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """How many rows, and the numbers of the first of them."""
+    """A count of rows, and the numbers of the first of them."""
 
     count: int
     rows: tuple[int, ...]
@@ -30,14 +30,14 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """What a listing is read as. ``sound``: nothing of it is lost or misread.
+    """How a listing is read. ``sound``: nothing of it is lost or misread.
 
-    ``dates``: rows by how ``received_at`` is written; ``file`` is a file's own time. ``adapted``: fields that are
-    read from another form than the documented one, which loses nothing. ``updated_at``: rows that have it;
-    ``generation``: rows for which the listing says when it was made; ``unordered``: rows with neither, of which an
-    older listing cannot be told from a newer one; ``deletions_unordered``: of these, deletions. ``repeated_in_order``:
-    further rows of an id, of which the newest counts. ``unread``: fields that nobody reads, in the first rows; one that
-    sounds like a deletion is wrong. ``wrong``: what is lost or misread, by name.
+    ``dates``: rows by the form of ``received_at``; ``file``: the file's own time was taken. ``adapted``: fields that
+    are read from another form than the documented one, which loses nothing. ``updated_at``: rows that have it;
+    ``generation``: rows for which the listing says when it was made; ``unordered``: rows with neither, for which an
+    older listing cannot be told from a newer one; ``deletions_unordered``: deletions among these.
+    ``repeated_in_order``: further rows of an id, of which the newest counts. ``unread``: fields in the first rows that
+    nothing reads; one that sounds like a deletion is wrong. ``wrong``: what is lost or misread, by name.
     """
 
     sound: bool
@@ -57,7 +57,7 @@ class SourceReport:
 
 
 class _Wrong:
-    """Row numbers by what is wrong with them, of each the first ``most``."""
+    """Row numbers by what is wrong with the rows, the first ``most`` of each."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -74,7 +74,7 @@ class _Wrong:
 
 
 def check_source(source: ItemSource, *, most: int) -> SourceReport:
-    """Read the whole listing. ``most``: row numbers that are named of each kind of mistake.
+    """Read the whole listing and report on it. ``most``: row numbers named for each kind of mistake.
 
     Raises :class:`CorruptionError` where the listing cannot be read to its end, as a sweep would.
     """
@@ -128,7 +128,7 @@ def _totals(item: Item) -> Iterator[str]:
 
 
 def _mistakes(item: Item, source: ItemSource) -> Iterator[str]:
-    """What of a row would be lost or misread."""
+    """Yield what of a row would be lost or misread, by name."""
     told = item.listed
     unreadable = "object" in told.bad
     if unreadable:

@@ -1,4 +1,4 @@
-"""Opens files beneath a root folder and nowhere else, whoever renames or links things meanwhile.
+"""Opens files beneath a root folder and nowhere else, even if others rename or link things meanwhile.
 
 Each path component is opened from its parent's descriptor without following links, so there is no moment between a
 check and a use. A link is resolved first and its target then opened the same way: a link swapped in between leads to a
@@ -75,7 +75,7 @@ def read_file(root: bytes, path: bytes, *, max_bytes: int) -> bytes:
 
 
 def trouble_with(root: bytes, path: bytes) -> str | None:
-    """The reason why :func:`open_file` fails, or None. Nothing is read."""
+    """Return the reason with which :func:`open_file` fails, or None, without reading anything."""
     try:
         os.close(open_file(root, path))
     except FetchError as error:
@@ -84,14 +84,14 @@ def trouble_with(root: bytes, path: bytes) -> str | None:
 
 
 class FileReading:
-    """An open file, from where its descriptor stands. See :class:`pipelines.sources.reading.Reading`."""
+    """An open file as a :class:`pipelines.sources.reading.Reading`, from the descriptor's position on."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.size = os.fstat(descriptor).st_size
 
     def read(self, count: int) -> bytes:
-        """See :class:`Reading`."""
+        """Read the next ``count`` bytes."""
         parts: list[bytes] = []
         try:
             while count > 0 and (part := os.read(self._descriptor, min(count, _PIECE))):
@@ -102,12 +102,12 @@ class FileReading:
         return b"".join(parts)
 
     def allow(self, seconds: float) -> None:
-        """A file takes the time it takes."""
+        """Ignore the deadline: a file has none."""
 
 
 @contextmanager
 def reading_file(root: bytes, path: bytes) -> Iterator[FileReading]:
-    """Opens the file at ``path`` to be read piece by piece, and closes it afterwards.
+    """Open the file at ``path`` to be read piece by piece, and close it afterwards.
 
     Raises :class:`FetchError` with ``outside_source``, ``not_a_file``, ``missing``, ``denied`` or ``io``.
     """
@@ -167,7 +167,7 @@ def _walk(root: bytes, parts: list[bytes], flags: int) -> int:
 
 
 def _refuse_special(mode: int) -> None:
-    """Before opening, because opening a device can already do something; ``fstat`` has the last word afterwards."""
+    """Refuse special files before opening, because opening a device has effects; ``fstat`` decides afterwards."""
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         raise FetchError("not_a_file")
 

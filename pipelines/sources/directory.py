@@ -42,16 +42,16 @@ _JSON = b".json"
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 MAX_DISGUISED_BYTES = 32 * 2**20
-"""How much of a broken side-car is read to see whether it is a picture."""
+"""Bytes of a broken side-car that are read to see whether it is a picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What the file system says of one entry."""
+    """A file, as the file system describes it."""
 
     path: bytes
     modified_at: datetime | None
-    """None where that cannot be had, or is beyond the calendar."""
+    """Time of modification; None where it cannot be had or is beyond the calendar."""
     revision: str | None
     problem: str | None
 
@@ -68,14 +68,14 @@ class DirectorySource:
 
     @property
     def uri(self) -> str:
-        """What the source was opened with."""
+        """The URI that the source was opened with."""
         return self._uri
 
     def items(self, day: date | None) -> Iterator[Item]:
-        """One item per file in the order of names, folder by folder. See :class:`ItemSource`.
+        """Yield one item per file in the order of names, folder by folder.
 
-        A second item with the same id gets its path as id (with ``#2`` and so on if that is taken too). Of a file whose
-        side-car says nothing of a date its own is taken; one whose date cannot be read comes with every ``day``.
+        A second item with the same id gets its path as id (with ``#2`` and so on if that is taken too). A file whose
+        side-car has no date gets its own time; one whose date cannot be read comes with every ``day``.
         """
         seen: set[str] = set()
         for file, sidecar in self._walk():
@@ -90,27 +90,27 @@ class DirectorySource:
             yield from (one for one in found if day is None or not one.listed.dated or one.received_at.date() == day)
 
     def fetch(self, item: Item, *, max_bytes: int) -> bytes:
-        """The file's bytes. See :class:`ItemSource`."""
+        """Read the file's bytes."""
         return read_file(self._root, path_bytes(item.locator), max_bytes=max_bytes)
 
     def open(self, item: Item, *, whole: bool) -> AbstractContextManager[Reading]:
-        """The file itself. See :class:`ItemSource`."""
+        """Open the file to be read piece by piece."""
         return reading_file(self._root, path_bytes(item.locator))
 
     def other_fields(self, *, most: int) -> dict[str, int]:
-        """None are looked for. See :class:`ItemSource`."""
+        """Return nothing: side-cars are not searched for unknown fields."""
         return {}
 
     def digest(self) -> str | None:
-        """None: a folder is what it is now. See :class:`ItemSource`."""
+        """Return None: a folder has no digest, because it changes all the time."""
         return None
 
     def trouble(self, item: Item) -> str | None:
-        """What is wrong with the file. See :class:`ItemSource`."""
+        """Return what is wrong with the file, or None."""
         return trouble_with(self._root, path_bytes(item.locator)) if item.has_content else None
 
     def _walk(self) -> Iterator[tuple[_File, bytes | None]]:
-        """Each file with the path of its side-car, if it has one."""
+        """Yield each file with the path of its side-car, or None."""
         folders = [b""]
         while folders:
             folder = folders.pop()
@@ -138,7 +138,7 @@ class DirectorySource:
                 yield file, None if sidecar is None else _join(folder, sidecar)
 
     def _unlistable(self, folder: bytes, error: OSError) -> Iterator[tuple[_File, None]]:
-        """A folder that cannot be listed is an item itself, so that what is in it is not missed in silence."""
+        """Yield a folder that cannot be listed as an item, so that its content is not skipped silently."""
         if not folder:
             raise ConfigError(f"the directory source {self._uri!r} cannot be listed: {os.strerror(error.errno or 0)}")
         if not isinstance(error, FileNotFoundError):
@@ -146,7 +146,7 @@ class DirectorySource:
             yield _File(folder, None, None, problem), None
 
     def _stat(self, descriptor: int, folder: bytes, name: bytes) -> _File | None:
-        """None when the file is gone since it was listed."""
+        """Describe a file; None when it is gone since it was listed."""
         path = _join(folder, name)
         try:
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
@@ -174,7 +174,7 @@ class DirectorySource:
         except FetchError:
             return False
         except UnscannableError as error:
-            return error.reason == "too_large"  # no side-car is: let the scan say what it is
+            return error.reason == "too_large"  # too large for a side-car: the scan decides what it is
         return True
 
     def _read_sidecar(self, path: bytes) -> Metadata:

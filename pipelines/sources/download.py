@@ -14,6 +14,7 @@ import httpx
 from embeddings.errors import ConfigError, FetchError, UnscannableError
 from pipelines.exchange.allowance import OversizeError
 from pipelines.exchange.client import USUAL_HEADERS, BoundedClient
+from pipelines.exchange.limits import HeadLimits
 from pipelines.exchange.urls import PORTS, VALID_PORTS, as_connected, parse_url
 from pipelines.sources.addresses import is_public
 from pipelines.sources.item import FetchSettings
@@ -28,16 +29,16 @@ class Downloader:
     Connections are closed when the downloader is garbage collected, or by :meth:`close`.
     """
 
-    def __init__(self, settings: FetchSettings) -> None:
+    def __init__(self, settings: FetchSettings, head: HeadLimits) -> None:
         self._timeout = settings.timeout_seconds
         self._allowed = frozenset(_allowed_host(entry) for entry in settings.allowed_hosts)
         self._client = BoundedClient(
-            head=settings.head, permitted=lambda address: settings.allow_private_addresses or is_public(address)
+            head=head, permitted=lambda address: settings.allow_private_addresses or is_public(address)
         )
         self.close = self._client.close
 
     def trouble(self, url: str) -> str | None:
-        """The reason why ``url`` is not even asked for, or None."""
+        """Return the reason for which ``url`` would not be requested, or None."""
         try:
             self._checked(url)
         except FetchError as error:
@@ -45,7 +46,7 @@ class Downloader:
         return None
 
     def fetch(self, url: str, *, max_bytes: int) -> bytes:
-        """The body of ``url``, at most ``max_bytes`` long.
+        """Download the body of ``url``, at most ``max_bytes`` long.
 
         Raises :class:`FetchError` with ``bad_url``, ``host_not_allowed``, ``address_not_allowed``, ``connection``,
         ``timeout``, ``redirect``, ``missing`` (404, 410), ``denied`` (401, 403), ``http_status`` or ``encoding``; and
@@ -61,7 +62,8 @@ class Downloader:
 
     @contextmanager
     def open(self, url: str, *, whole: bool) -> Iterator[Reading]:
-        """The body of ``url``, to be read piece by piece: of one answer, or a range of it per piece.
+        """Open the body of ``url`` to be read piece by piece: ``whole`` from one answer, else a range request per
+        piece.
 
         Opening and reading raise :class:`FetchError` as :meth:`fetch` does, ``range`` for a server that answers with
         another range, and ``changed`` where the content changed between two requests.
@@ -80,12 +82,12 @@ class Downloader:
 
     @contextmanager
     def _in_time(self) -> Iterator[None]:
-        """The deadline of one fetch, for this thread; and only errors of our own."""
+        """Hold this thread to the deadline of one fetch, and turn httpcore's errors into :class:`FetchError`."""
         with fetch_errors(), self._client.allowance.within(self._timeout):
             yield
 
     def _checked(self, url: str) -> httpcore.URL:
-        """``url`` parsed once: what was checked is what is connected to."""
+        """Parse ``url`` once and check it, so that what is connected to is what was checked."""
         parsed = parse_url(url) if len(url) <= MAX_LOCATOR else None
         if parsed is None:
             raise FetchError("bad_url")

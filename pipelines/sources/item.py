@@ -12,7 +12,6 @@ from datetime import date, datetime, timedelta
 from typing import Final, Literal, Protocol, cast, get_args
 
 from embeddings.errors import ConfigError, CorruptionError
-from pipelines.exchange.limits import HeadLimits
 from pipelines.sources.reading import Reading
 
 Kind = Literal["model", "image", "bounty", "bounty_entry"]
@@ -30,16 +29,10 @@ class FetchSettings:
     another port. Exact names, no wildcards. Empty: no URL is fetched at all."""
     allow_private_addresses: bool
     """Whether a host may resolve to a private, loopback, link-local or reserved address."""
-    head: HeadLimits = field(default_factory=lambda: HeadLimits(max_fields=100, max_bytes=65536))
-    """How large the head of a server's answer may be."""
-    max_redirects: int = 0
-    """Redirects are never followed: 0 is the only value. Named so that a config file can say it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_seconds < float("inf"):
             raise ConfigError("timeout_seconds must be a positive number of seconds")
-        if self.max_redirects != 0:
-            raise ConfigError("max_redirects must be 0: redirects are never followed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +44,9 @@ class Listed:
     generation: int | None = None
     """When, or as which number, the whole listing was made; larger is newer."""
     undeleted: bool = False
-    """It says that the item is not deleted, instead of saying nothing."""
+    """Whether the listing says that the item is not deleted, instead of saying nothing of deletion."""
     dated: bool = True
-    """Whether the item's ``received_at`` was listed; else it is a makeshift, for the ledger to replace."""
+    """Whether the item's ``received_at`` was listed; else it stands in until the ledger replaces it."""
     date_form: str = "missing"
     """How ``received_at`` was written; ``missing`` or ``unreadable`` where it was not."""
     bad: tuple[str, ...] = ()
@@ -61,7 +54,7 @@ class Listed:
     adapted: tuple[str, ...] = ()
     """Fields that were read from another form than the documented one."""
     row: int | None = None
-    """Its number in the listing, from 1; None in a folder."""
+    """Number of the item's row in the listing, from 1; None in a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +65,10 @@ class Item:
     """
 
     item_id: str = field(repr=False)
-    """Unique within one listing, at most 512 characters. A directory's ids are paths, hence not shown either."""
+    """Unique within one listing, at most 512 characters. A directory's ids are paths, hence not in ``repr`` either."""
     kind: Kind
     received_at: datetime
-    """Aware, UTC."""
+    """When the platform received the item; aware, UTC."""
     locator: str = field(repr=False)
     """What ``fetch`` follows: a path relative to the source's root, or a URL; empty when there is no content."""
     parent_model: str | None = field(default=None, repr=False)
@@ -85,7 +78,7 @@ class Item:
     tags: tuple[str, ...] = field(default=(), repr=False)
     trigger_words: tuple[str, ...] = field(default=(), repr=False)
     nsfw_level: str | None = None
-    """As the platform gave it; a number in its decimal form."""
+    """The platform's rating as given; a number in its decimal form."""
     revision: str | None = field(default=None, repr=False)
     """Changes whenever the content changes; None when the source cannot tell."""
     deleted: bool = False
@@ -93,7 +86,7 @@ class Item:
     """A fixed word when the listing had something wrong: ``sidecar_invalid``, ``bad_field``, ``duplicate_id``, or the
     reason with which ``fetch`` is going to fail, ``row_invalid`` for instance."""
     listed: Listed = field(default_factory=Listed, compare=False, repr=False)
-    """Not part of the item's record."""
+    """How the item was listed; no part of its record."""
 
     def __post_init__(self) -> None:
         if self.received_at.utcoffset() != timedelta(0):
@@ -106,11 +99,11 @@ class Item:
 
     @property
     def remote(self) -> bool:
-        """Whether ``fetch`` asks a server. What it answers may be wrong for a while, which a file's bytes are not."""
+        """Whether ``fetch`` asks a server, whose answer may be wrong for a while, unlike a file's bytes."""
         return "://" in self.locator
 
     def to_record(self) -> dict[str, object]:
-        """This item as values that ``json`` writes; :meth:`from_record` gives the same item back."""
+        """Return this item as values that ``json`` writes; :meth:`from_record` reads it back."""
         return {
             "item_id": self.item_id,
             "kind": self.kind,
@@ -157,43 +150,43 @@ class ItemSource(Protocol):
 
     @property
     def uri(self) -> str:
-        """What :func:`pipelines.sources.open_source` was given."""
+        """The URI that :func:`pipelines.sources.open_source` was given."""
         ...
 
     def items(self, day: date | None) -> Iterator[Item]:
-        """All items, or those received on one UTC ``day``, streamed in a stable order.
+        """Yield all items, or those received on one UTC ``day``, in a stable order.
 
-        Nothing is left out for being malformed: it comes with a ``problem``. Raises :class:`CorruptionError` when
+        A malformed item is not left out: it comes with a ``problem``. Raises :class:`CorruptionError` when
         the listing itself cannot be read to its end.
         """
         ...
 
     def other_fields(self, *, most: int) -> dict[str, int]:
-        """Fields that the first ``most`` rows have and nobody reads, with how often; for whoever looks for mistakes."""
+        """Count the fields in the first ``most`` rows that nothing reads, to find mistakes in a listing."""
         ...
 
     def digest(self) -> str | None:
-        """The digest of the whole listing, by which one that was listed before is known; None for what has none."""
+        """Return the digest of the whole listing, by which a repeated one is recognised; None for a source without."""
         ...
 
     def trouble(self, item: Item) -> str | None:
-        """The reason with which ``fetch`` is going to fail, as far as can be told without reading or asking a server.
+        """Return the reason with which ``fetch`` would fail, as far as known without reading or asking a server.
 
-        None for an item without content as well.
+        None if there is none, and for an item without content.
         """
         ...
 
     def fetch(self, item: Item, *, max_bytes: int) -> bytes:
-        """The item's content. Depends on ``item.locator`` alone, so a stored item can be fetched again.
+        """Fetch the item's content. It depends on ``item.locator`` alone, so a stored item can be fetched again.
 
         Raises :class:`FetchError`, or :class:`UnscannableError` ``too_large`` beyond ``max_bytes``.
         """
         ...
 
     def open(self, item: Item, *, whole: bool) -> AbstractContextManager[Reading]:
-        """The item's content, to be read piece by piece; what is not read is not held, nor fetched if that can be had.
+        """Open the item's content to be read piece by piece; only what is read is held in memory.
 
-        ``whole``: most of it is going to be read, so it is asked for at once; else a range of it per piece. Opening
+        ``whole``: most of it will be read, so a server is asked for all at once; else for one range per piece. Opening
         and reading raise :class:`FetchError`.
         """
         ...

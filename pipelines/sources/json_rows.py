@@ -1,8 +1,8 @@
-"""Reads a JSON object as far as it can be read: what is wrong with one field leaves the others standing.
+"""Reads as much of a JSON object as can be read: a fault in one field leaves the other fields intact.
 
-A sound object is read by the interpreter's own parser. Where that gives up, or would build much from little, the object
-is walked from field to field and each known value parsed by itself, so that nesting without end, a broken value or a
-line that was cut short cost no more than the fields they stand in. Knows no fields' meanings.
+A sound object is read by the interpreter's own parser. Where the parser gives up, or would build much from little, the
+object is walked from field to field and each known value parsed by itself, so that endless nesting, a broken value or a
+line cut short cost only the fields that they are in. Knows no fields' meanings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipelines.sources.values import UNREADABLE, Unreadable
 Pair = tuple[str, object]
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-"""Possessive: in time linear in the text, whatever it is."""
+"""Possessive quantifiers keep the time linear in the text."""
 _SCALAR: Final = re.compile(r'[^"\[\]{},:\s]+')
 _PART: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|([\[\]{}])', re.DOTALL)
 _FIELD: Final = r',\s*"[a-z_0-9]{1,40}"\s*:\s*(?:"[^"\\]{0,4096}"|[^"\[\]{},:\s]{1,64})\s*'
@@ -36,8 +36,8 @@ MOST_VALUE: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Fields:
-    """The fields of one object in their order, repeated ones too. ``whole``: nothing of the object was left over;
-    ``sound``: and it is JSON throughout, in the fields that nobody asked for as well."""
+    """The fields of one object in order, repeated ones included. ``whole``: the object was read to its end; ``sound``:
+    and all of it is JSON, unknown fields included."""
 
     pairs: tuple[Pair, ...]
     whole: bool
@@ -49,7 +49,7 @@ class Nested(dict[str, object]):
 
 
 def read_objects(data: bytes, known: Collection[str] | None, *, cut: bool = False) -> list[Fields]:
-    """The objects in ``data``: one, or several where a line break between them is lacking; none if it begins with none.
+    """Read the objects in ``data``: one, several where a line break between them is missing, or none.
 
     ``known``: the fields that are wanted; None: all those of a sound object. ``cut``: ``data`` is only the beginning.
     Bytes that are no UTF-8 become lone surrogates.
@@ -76,7 +76,7 @@ class _Pairs(list[Pair]):
 
 
 def _plain(value: object) -> object:
-    """Nested objects as mappings. Deep ones are of no accepted type whatever they hold, so one level is enough."""
+    """Turn nested objects into mappings, one level deep: deeper ones are of no accepted type anyway."""
     if isinstance(value, _Pairs):
         return Nested(value)
     if type(value) is list:
@@ -94,7 +94,7 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def _walk(text: str, known: Collection[str]) -> Iterator[Fields]:
-    """The objects that follow one another in ``text``, each as far as it is unambiguous."""
+    """Yield the objects that follow one another in ``text``, each as far as it is unambiguous."""
     at = _skip(text, 0)
     while text.startswith("{", at):
         pairs, at, closed = _walk_object(text, at + 1, known)
@@ -110,8 +110,8 @@ def _walk(text: str, known: Collection[str]) -> Iterator[Fields]:
 
 
 def _broken(text: str, at: int, pairs: tuple[Pair, ...], known: Collection[str]) -> Iterator[Fields]:
-    """An object that cannot be followed beyond ``at``, with what its end says: one unescaped quote in a prompt must not
-    cost a deletion. Where a whole row follows, as after a line that was cut short, the end is that row's.
+    """Yield an object that cannot be followed beyond ``at``, with the fields at its end: an unescaped quote in a prompt
+    must not cost a deletion. Where a whole row follows, as after a line that was cut short, the end is that row's.
 
     Quotes that an export did escape end with a backslash before them, so that no text can forge either.
     """
@@ -130,7 +130,7 @@ def _broken(text: str, at: int, pairs: tuple[Pair, ...], known: Collection[str])
 
 
 def _walk_object(text: str, at: int, known: Collection[str]) -> tuple[tuple[Pair, ...], int, bool]:
-    """The fields up to where the object ends or cannot be followed, where that is, and whether it has ended."""
+    """Return the fields up to where the object ends or cannot be followed, that position, and whether it ended."""
     pairs: list[Pair] = []
     at = _skip(text, at)
     if text.startswith("}", at):
@@ -147,7 +147,7 @@ def _walk_object(text: str, at: int, known: Collection[str]) -> tuple[tuple[Pair
         name = _parse(key[0])
         value = _parse(text[begin:end]) if name in known else None
         if after == len(text) and (text[begin] in _NUMERIC or value is UNREADABLE):
-            break  # perhaps more of it is cut off
+            break  # the value may go on where the line was cut off
         if isinstance(name, str) and name in known:
             pairs.append((name, value))
         if text.startswith("}", after):
@@ -176,7 +176,7 @@ def _end_of_value(text: str, begin: int) -> int | None:
 
 
 def _parse(text: str) -> object:
-    """One value by itself; the beginning of a string that is too long."""
+    """Parse one value by itself; of a string that is too long, its beginning."""
     if len(text) > MOST_VALUE and text.startswith('"'):
         text = re.sub(r"\\[^\\]{0,5}$", "", text[:MOST_VALUE]) + '"'
     elif len(text) > MOST_VALUE:
@@ -193,9 +193,9 @@ def _skip(text: str, at: int) -> int:
 
 
 def merged(pairs: Sequence[Pair]) -> tuple[dict[str, object], tuple[str, ...]]:
-    """The fields as a mapping, the last value of each counting, and the names that occur more than once.
+    """Return the fields as a mapping, the last value of each, and the names that occur more than once.
 
-    Of several ``id`` that differ none counts. ``deleted`` is a list of all its values.
+    Several ``id`` that differ count as none. A repeated ``deleted`` becomes a list of all its values.
     """
     fields = dict(pairs)
     names = [name for name, _ in pairs]

@@ -14,14 +14,18 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embeddings.errors import ConfigError, CorruptionError, FetchError
 from pipelines.sources.contained import path_text, read_file, reading_file, trouble_with
-from pipelines.sources.item import FetchSettings, Item, Kind, Listed
+from pipelines.sources.item import Item, Kind, Listed
 from pipelines.sources.metadata import MAX_LOCATOR, UNREADABLE_OBJECT, Reader, default_kind, read_generation
 from pipelines.sources.reading import Reading
 from pipelines.sources.rows import Row, other_fields, read_json_lines
 from pipelines.sources.values import MAX_ID, Value, is_storable
+
+if TYPE_CHECKING:
+    from pipelines.sources.download import Downloader
 
 _JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _PARQUET = (".parquet",)
@@ -35,10 +39,8 @@ class ManifestSource:
     """
 
     def __init__(
-        self, uri: str, manifest: Path, settings: FetchSettings, reader: Reader, *, to_list: bool = True
+        self, uri: str, manifest: Path, downloader: Downloader, reader: Reader, *, to_list: bool = True
     ) -> None:
-        from pipelines.sources.download import Downloader
-
         self._uri = uri
         self._reader = reader
         self._manifest = manifest
@@ -49,19 +51,19 @@ class ManifestSource:
         self._root = os.path.realpath(os.fsencode(manifest.parent))
         self._label = path_text(os.fsencode(manifest.name))
         self._is_parquet = manifest.name.lower().endswith(_PARQUET)
-        self._downloader = Downloader(settings)
+        self._downloader = downloader
 
     @property
     def uri(self) -> str:
-        """What the source was opened with."""
+        """The URI that the source was opened with."""
         return self._uri
 
     def items(self, day: date | None) -> Iterator[Item]:
-        """One item per row, in the order of the file. See :class:`ItemSource`.
+        """Yield one item per row, in the order of the file.
 
-        A row without a usable ``received_at`` belongs to no day; it is yielded for every ``day``, with the manifest's
-        own time as a makeshift, so that sweeps by day cannot miss it. A second row of one id gets the row number added
-        to its id, unless both say when they were true, or it says that the item was deleted.
+        A row without a usable ``received_at`` is yielded for every ``day``, with the manifest's own time in its place,
+        so that sweeps by day cannot miss it. A second row of one id gets the row number added to its id, unless both
+        say when they were true, or it says that the item was deleted.
         """
         from pipelines.sources.rows import read_parquet
 
@@ -77,14 +79,14 @@ class ManifestSource:
             if number == 0 and header_generation(row) is not None:
                 continue
             if wrong:
-                row, wrong = replace(row, bad=(*row.bad, *wrong)), ()  # said once
+                row, wrong = replace(row, bad=(*row.bad, *wrong)), ()  # reported once
             item = self._item(row, written, generation, seen)
             seen[item.item_id] = seen.get(item.item_id, True) and item.listed.updated_at is not None
             if day is None or not item.listed.dated or item.received_at.date() == day:
                 yield item
 
     def generation(self) -> Value[int | None]:
-        """What the manifest as a whole says of when it was made: in its first line alone, or beside a Parquet schema.
+        """When the manifest says that it was made: in its first line, or in the metadata of a Parquet file.
 
         Raises :class:`CorruptionError` for a file that cannot be read.
         """
@@ -96,11 +98,11 @@ class ManifestSource:
         return (first and header_generation(first)) or Value(None, "missing")
 
     def other_fields(self, *, most: int) -> dict[str, int]:
-        """What rows say that nobody reads. See :class:`ItemSource`."""
+        """Count the fields in the first ``most`` rows that nothing reads."""
         return other_fields(self._manifest, parquet=self._is_parquet, most=most)
 
     def digest(self) -> str | None:
-        """The SHA-256 of the file. See :class:`ItemSource`."""
+        """Return the SHA-256 of the file."""
         try:
             with self._manifest.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -108,7 +110,7 @@ class ManifestSource:
             raise CorruptionError(f"the manifest of {self._uri!r} is gone or cannot be read") from None
 
     def trouble(self, item: Item) -> str | None:
-        """What is wrong with the file, or with the URL. See :class:`ItemSource`."""
+        """Return what is wrong with the file or the URL, or None."""
         if not item.has_content:
             return None
         if "://" in item.locator:
@@ -116,7 +118,7 @@ class ManifestSource:
         return trouble_with(self._root, _path(item.locator))
 
     def fetch(self, item: Item, *, max_bytes: int) -> bytes:
-        """The content behind the row's path or URL. See :class:`ItemSource`.
+        """Fetch the content behind the row's path or URL.
 
         An item without a locator raises :class:`FetchError` ``row_invalid`` or ``missing``.
         """
@@ -126,14 +128,14 @@ class ManifestSource:
         return read_file(self._root, _path(locator), max_bytes=max_bytes)
 
     def open(self, item: Item, *, whole: bool) -> AbstractContextManager[Reading]:
-        """The same, to be read piece by piece. See :class:`ItemSource`."""
+        """Open the content behind the row's path or URL to be read piece by piece."""
         locator = _located(item)
         if "://" in locator:
             return self._downloader.open(locator, whole=whole)
         return reading_file(self._root, _path(locator))
 
     def _item(self, row: Row, written: datetime, generation: Value[int | None], seen: Mapping[str, bool]) -> Item:
-        """The item of a row. ``seen``: the ids so far, and whether every row of that id said when it was true."""
+        """Make the item of a row. ``seen``: the ids so far, each with whether all its rows said when they were true."""
         fields = row.fields
         metadata = UNREADABLE_OBJECT if fields is None else self._reader.read(fields, bad=row.bad)
         locator, located = _locator(fields or {})
@@ -177,10 +179,7 @@ class ManifestSource:
 
 
 def header_generation(row: Row) -> Value[int | None] | None:
-    """What a first line says of the manifest as a whole; None for a row of an item.
-
-    Such a line has a ``generation`` and nothing of an item.
-    """
+    """Return the ``generation`` of a first line that has nothing else; None for a row of an item."""
     if row.fields is None or set(row.fields) != {"generation"} or row.bad:
         return None
     return read_generation(row.fields["generation"])
@@ -197,7 +196,7 @@ def _path(locator: str) -> bytes:
 
 
 def _locator(fields: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
-    """The row's path, else its URL, and which of them is unusable. A path with ``://`` is never opened."""
+    """Return the row's path, else its URL, and the unusable ones by name. A path with ``://`` is never opened."""
     bad: list[str] = []
     for name in ("path", "url"):
         value = fields.get(name)

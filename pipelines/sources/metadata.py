@@ -1,7 +1,7 @@
 """Reads what an uploader or a platform says about an item: fields in, checked, converted and capped.
 
-All of it is an attacker's (I9). A bad field costs itself and is named; the others are kept, because one odd tag must
-not rid an item of its title, its id or its deletion. Knows no files and no network.
+All fields are an attacker's (I9). A bad field is named and dropped; the others are kept, because one odd tag must not
+rid an item of its title, its id or its deletion. Knows no files and no network.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIELDS: Final = (
 REVISION_FIELDS: Final = ("sha256", "etag", "revision")
 MODEL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
 _MOST_GENERATION: Final = 10**8
-"""Of a number that is no time: from here on it is one."""
+"""Numbers below this are plain generations; from here on a number is a time."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,7 +52,7 @@ class Metadata:
     revision: str | None = None
     deleted: bool = False
     undeleted: bool = False
-    """It says that it is not deleted, instead of saying nothing."""
+    """Whether the fields say that the item is not deleted, instead of saying nothing of deletion."""
     bad: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
     """Texts of which only a part could be read."""
@@ -81,7 +81,7 @@ _READERS: Final[Mapping[str, Callable[[object], Value[Any]]]] = {
     "trigger_words": read_words,
     "nsfw_level": read_identifier,
 }
-"""Field -> its reader, for those that need nothing else; all but ``id`` have the name of their attribute."""
+"""Readers of the fields that need nothing else, by field; all but ``id`` have the name of their attribute."""
 
 
 class Reader:
@@ -97,7 +97,7 @@ class Reader:
         }
 
     def read(self, fields: Mapping[str, object], *, bad: tuple[str, ...] = ()) -> Metadata:
-        """Check, convert and cap ``fields``. Never raises. ``bad``: fields that are known to be already."""
+        """Check, convert and cap ``fields``. Never raises. ``bad``: fields already known to be bad."""
         notes: dict[str, str] = dict.fromkeys(bad, "bad")
         values: dict[str, Any] = {}
         for name, given in fields.items():
@@ -134,12 +134,12 @@ class Reader:
 
 
 def default_kind(path: str) -> Kind:
-    """What an unlabelled file is taken for: a model by its extension, else an image."""
+    """Return the kind of a file that states none: a model by its extension, else an image."""
     return "model" if path.lower().endswith(MODEL_SUFFIXES) else "image"
 
 
 def read_generation(value: object) -> Value[int | None]:
-    """When, or as which number, a manifest was made: a time as microseconds since 1970, a smaller number as it is."""
+    """Read a manifest's ``generation``: a time as microseconds since 1970, or a smaller number as it is."""
     if value is None or value == "":
         return Value(None, "missing")
     if (found := read_moment(value)) is not None and is_plausible(found[0]):
@@ -175,12 +175,12 @@ def _read_time(value: object) -> Value[datetime | None]:
     if isinstance(value, str) and not value.strip():
         return Value(None, "missing")
     found = read_moment(value)
-    # One in 9999 would make every later row of the item an older one.
+    # A time in 9999 would make every later row of the item an older one.
     return Value(found[0], "plain") if found is not None and is_plausible(found[0]) else Value(None, "bad")
 
 
 def _read_deleted(value: object) -> Value[bool | None]:
-    """Of several values any deletion counts: a key that occurs twice must not lose it."""
+    """Read ``deleted``; among several values any deletion counts, so that a repeated key does not lose it."""
     if not isinstance(value, Every):
         return read_flag(value)
     read = [read_flag(one) for one in value]
@@ -190,7 +190,7 @@ def _read_deleted(value: object) -> Value[bool | None]:
 
 
 def _revision(fields: Mapping[str, object], notes: dict[str, str]) -> str | None:
-    """The first of the fields that tells a content from another."""
+    """Return the first field that tells one content from another."""
     for name in REVISION_FIELDS:
         value = fields.get(name)
         if value is None:

@@ -1,6 +1,6 @@
 """Reads a point in time in the forms that exports write it in. Knows no rows and no clock.
 
-What cannot be read unambiguously is not read: ``03/04/2026`` is two days, and a number too small to be a date is none.
+An ambiguous value is not read: ``03/04/2026`` may be two days, and a number too small for a date is none.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _ISO_BASIC: Final = re.compile(r"[0-9]{4}-?W[0-9]{2}-?[0-9]|[0-9]{8}T[0-9]{4,6}(
 _RFC_2822: Final = re.compile(r"(?:[A-Za-z]{3,9},?\s+)?[0-9]{1,2}[ -][A-Za-z]{3,9}[ -][0-9]{4}\s+[0-9]{1,2}:[0-9]{2}.*")
 _NUMBER: Final = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE]\+?[0-9]{1,2})?")
 _LEAST: Final = 10**8
-"""Seconds since 1970: less is a day in early 1973, which no upload has, and rather a number of something else."""
+"""Least seconds since 1970: fewer are a day before March 1973, which no upload has, so rather another number."""
 _UNITS: Final = (
     (10**11, 1, "epoch_seconds"),
     (10**14, 10**3, "epoch_milliseconds"),
     (10**17, 10**6, "epoch_microseconds"),
     (10**20, 10**9, "epoch_nanoseconds"),
 )
-"""Below this number, so many make a second. Each unit's range holds every year from 1973 to 5000."""
+"""(limit, units per second): the unit of a number below the limit. Each range holds every year from 1973 to 5000."""
 _YEARS: Final = range(1990, 2100)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -57,7 +57,7 @@ def read_moment(value: object) -> tuple[datetime, str] | None:
 
 
 def is_plausible(moment: datetime) -> bool:
-    """Whether a platform can have meant it: a date in 1970 or 9999 stands for none at all."""
+    """Whether a platform can have meant ``moment``: a date in 1970 or 9999 stands for no date."""
     return moment.year in _YEARS
 
 
@@ -109,7 +109,7 @@ def _iso(match: re.Match[str]) -> tuple[datetime, str] | None:
 
 
 def _zone(text: str) -> timezone | None:
-    """None for a zone that is no offset: an abbreviation such as IST stands for several."""
+    """Read a zone; None for one that is no offset: an abbreviation such as IST stands for several."""
     word = text.strip().lower()
     if word in _UTC:
         return UTC
@@ -135,7 +135,7 @@ def _number(number: Decimal) -> tuple[datetime, str] | None:
 
 
 def _compact(match: re.Match[str]) -> tuple[datetime, str] | None:
-    """A date as eight or fourteen digits; as time since 1970 they would be a day in 1970, or one in 2600 and later."""
+    """Read a date of eight or fourteen digits, which as time since 1970 would be a day in 1970, or from 2600 on."""
     parts = [int(part) for part in match.groups() if part is not None]
     if parts[0] not in _YEARS:
         return None

@@ -1,7 +1,7 @@
-"""What a server sends, read piece by piece: from one answer as it comes, or by asking for ranges of it.
+"""Reads what a server sends piece by piece: from one answer as it comes, or by range requests.
 
 Range requests: RFC 9110, section 14. A server that is asked for a range and answers with everything is read from
-the beginning, and cut off when nothing more is wanted. Knows what answers have to look like, not where one may connect.
+the beginning, and cut off when nothing more is wanted. Checks answers; where to connect is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _CONTENT_RANGE: Final = re.compile(rb"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _VALIDATORS: Final = (b"etag", b"last-modified")
 
 Ask = Callable[[list[tuple[bytes, bytes]]], AbstractContextManager[httpcore.Response]]
-"""Sends the request with further headers."""
+"""Sends a request with the given headers added."""
 
 
 @contextmanager
 def fetch_errors() -> Iterator[None]:
-    """What httpcore raises, as :class:`FetchError` ``timeout`` or ``connection``."""
+    """Turn httpcore's errors into :class:`FetchError` ``timeout`` or ``connection``."""
     try:
         yield
     except httpcore.TimeoutException:
@@ -40,7 +40,7 @@ def fetch_errors() -> Iterator[None]:
 
 
 def check_answer(response: httpcore.Response, *accepted: int) -> None:
-    """Raise :class:`FetchError` for another status than those, for a redirect, and for an encoded body."""
+    """Raise :class:`FetchError` for a status that is not ``accepted``, a redirect, or an encoded body."""
     status = response.status
     if 300 <= status < 400:
         raise FetchError("redirect", str(status))
@@ -51,7 +51,7 @@ def check_answer(response: httpcore.Response, *accepted: int) -> None:
 
 
 class StreamReading:
-    """The body of one answer, as it comes."""
+    """Reads the body of one answer as it comes."""
 
     def __init__(self, response: httpcore.Response, allowance: Allowance) -> None:
         self.size = content_length(response)
@@ -60,7 +60,7 @@ class StreamReading:
         self._waiting = memoryview(b"")
 
     def read(self, count: int) -> bytes:
-        """See :class:`Reading`."""
+        """Read the next ``count`` bytes; fewer only at the end."""
         # Into one buffer: an object for each chunk would let a server that sends single bytes fill the memory.
         data = bytearray()
         while len(data) < count:
@@ -76,12 +76,12 @@ class StreamReading:
         return bytes(data)
 
     def allow(self, seconds: float) -> None:
-        """See :class:`Reading`."""
+        """Let reading take ``seconds`` from now, instead of what was left."""
         self._allowance.renew(seconds)
 
 
 class RangeReading:
-    """A request per :meth:`read`. Raises :class:`FetchError` ``range`` for an answer that is not what was asked for,
+    """Sends a range request per :meth:`read`. Raises :class:`FetchError` ``range`` for an answer with another range,
     and ``changed`` where two answers are of two contents.
     """
 
@@ -96,11 +96,11 @@ class RangeReading:
 
     @property
     def size(self) -> int | None:
-        """See :class:`Reading`."""
+        """Size that the server stated; None before the first read, or when it states none."""
         return self._whole.size if self._whole else self._size
 
     def read(self, count: int) -> bytes:
-        """See :class:`Reading`."""
+        """Request the next ``count`` bytes; fewer come only at the end."""
         if self._whole:
             return self._whole.read(count)
         if self._size is not None:
@@ -141,5 +141,5 @@ class RangeReading:
         return body
 
     def allow(self, seconds: float) -> None:
-        """See :class:`Reading`."""
+        """Let reading take ``seconds`` from now, instead of what was left."""
         self._allowance.renew(seconds)

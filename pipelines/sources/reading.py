@@ -1,4 +1,4 @@
-"""Content that is too large to hold: read from its beginning on, as much of it as is wanted.
+"""Content that is too large for memory: read from its beginning, as far as wanted.
 
 Owns the :class:`Reading` seam and the one over bytes in memory; :mod:`pipelines.sources.contained` reads files,
 :mod:`pipelines.sources.ranges` what servers send.
@@ -14,15 +14,15 @@ class Reading(Protocol):
 
     @property
     def size(self) -> int | None:
-        """Bytes in all; None as long as nothing was read, or when the server does not say."""
+        """Size in bytes; None before the first read, or when the server does not say."""
         ...
 
     def read(self, count: int) -> bytes:
-        """The next ``count`` bytes; fewer at the end, and only there. Raises :class:`FetchError`."""
+        """Read the next ``count`` bytes; fewer only at the end. Raises :class:`FetchError`."""
         ...
 
     def allow(self, seconds: float) -> None:
-        """From now on reading may take so long, instead of what was left. Files take the time they take."""
+        """Let reading take ``seconds`` from now, instead of what was left. Files have no deadline."""
         ...
 
 
@@ -35,10 +35,10 @@ class BytesReading:
         self.size = len(data)
 
     def read(self, count: int) -> bytes:
-        """See :class:`Reading`."""
+        """Read the next ``count`` bytes."""
         part = self._data[self._at : self._at + count]
         self._at += len(part)
         return part
 
     def allow(self, seconds: float) -> None:
-        """Nothing is waited for."""
+        """Ignore the deadline: nothing is waited for."""

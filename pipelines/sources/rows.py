@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = (*FIELDS, "path", "url", *REVISION_FIELDS)
 BROKEN: Final = "row"
-"""Among the bad fields: the row itself, which could be read in part only."""
+"""Stands among the bad fields for the row itself, which could be read in part only."""
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _BATCH_ROWS: Final = 1_024
 _BOM: Final = b"\xef\xbb\xbf"
@@ -41,9 +41,10 @@ class Row:
 
 
 def read_json_lines(path: Path, *, every: bool = False) -> Iterator[Row]:
-    """One row per line that is not blank, numbered by line; several where a line break between objects is lacking.
+    """Yield one row per line that is not blank, numbered by line; several where a line break between objects is
+    missing.
 
-    ``every``: with the fields that nobody reads, where the line is sound. Memory is bounded by one line's limit, even
+    ``every``: unknown fields too, where the line is sound. Memory is bounded by one line's limit, even
     from gzip. Raises :class:`CorruptionError` when the file cannot be read to its end.
     """
     try:
@@ -60,7 +61,7 @@ def read_json_lines(path: Path, *, every: bool = False) -> Iterator[Row]:
 
 
 def read_parquet(path: Path) -> Iterator[Row]:
-    """One row per Parquet row, numbered from 1, reading only the known columns, a batch at a time.
+    """Yield one row per Parquet row, numbered from 1, reading only the known columns, a batch at a time.
 
     Raises :class:`ConfigError` without an ``id`` column and :class:`CorruptionError` for a file that cannot be read.
     """
@@ -90,10 +91,10 @@ def parquet_generation(path: Path) -> str | None:
 
 
 def other_fields(path: Path, *, parquet: bool, most: int) -> dict[str, int]:
-    """Fields that a manifest has and nobody reads, with how many of its first ``most`` rows have them.
+    """Count the fields that nothing reads in a manifest's first ``most`` rows, by name.
 
-    Only names that look like names: a key may be anybody's text. Raises :class:`CorruptionError` for a file that cannot
-    be read.
+    Only keys that look like names of fields count: a key may be anybody's text. Raises :class:`CorruptionError` for a
+    file that cannot be read.
     """
     if parquet:
         import pyarrow.parquet as pq
@@ -142,7 +143,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _values(column: pa.Array) -> list[object]:
-    """Python values of a column; a cell that has none costs only itself."""
+    """Return the Python values of a column; a cell without one becomes :class:`Unreadable`."""
     import pyarrow as pa
 
     from indexes.damage import DAMAGE
@@ -158,7 +159,7 @@ def _values(column: pa.Array) -> list[object]:
 
 
 def _value(cell: pa.Scalar) -> object:
-    """The value; of text that is no UTF-8 what can be read, with lone surrogates for the rest."""
+    """Return the value of a cell; bytes of a text that are not UTF-8 become lone surrogates."""
     import pyarrow as pa
 
     from indexes.damage import DAMAGE

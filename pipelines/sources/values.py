@@ -1,6 +1,7 @@
 """Reads single fields of a row or side-car, each in the forms that exports write it in. Knows no rows and no files.
 
-Every reader returns a :class:`Value`: what was read, and how. What it cannot read is ``bad`` and costs nothing else.
+Every reader returns a :class:`Value`: what was read, and how. An unreadable value is ``bad`` and affects no other
+field.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_ID: Final = 512
 MAX_WORDS: Final = 1_000
 MAX_WORD: Final = 256
 MOST_WHOLE: Final = 2**53
-"""From here on a float no longer tells a whole number from its neighbours."""
+"""From here on a float cannot tell a whole number from its neighbours."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _UNREADABLE_CHARACTER: Final = "\N{REPLACEMENT CHARACTER}"
 
@@ -37,7 +38,8 @@ class Value(NamedTuple, Generic[T]):
 
 
 class Unreadable:
-    """Stands for what has no value: NaN, a cell beyond the calendar, a number without end. Of no accepted type."""
+    """Stands for a value that cannot be had: NaN, a cell beyond the calendar, an endless number. No reader accepts
+    it."""
 
     def __repr__(self) -> str:
         return "UNREADABLE"
@@ -67,12 +69,12 @@ def is_storable(text: str) -> bool:
 
 
 def kind_key(name: str) -> str:
-    """A kind's name as it is looked up."""
+    """Return the key under which a kind's name is looked up."""
     return re.sub(r"[\s_-]+", "", name).casefold()
 
 
 def read_identifier(value: object) -> Value[str | None]:
-    """An id: a string, or a whole number in whatever type. Kept whole or not at all: a cut one names another thing."""
+    """Read an id: a string, or a whole number of any type. It is never cut: a cut id names another thing."""
     if value is None or value == "":
         return _NOTHING
     if isinstance(value, str):
@@ -87,7 +89,7 @@ def read_identifier(value: object) -> Value[str | None]:
 
 
 def read_text(value: object, limit: int) -> Value[str | None]:
-    """A text, cut to ``limit`` characters. What of it is no storable text is replaced, and the field damaged."""
+    """Read a text, cut to ``limit`` characters. Characters that cannot be stored are replaced: the field is damaged."""
     if value is None:
         return _NOTHING
     if isinstance(value, bytes):
@@ -102,7 +104,7 @@ def read_text(value: object, limit: int) -> Value[str | None]:
 
 
 def read_words(value: object) -> Value[tuple[str, ...]]:
-    """A list of words, each a string or an object with a ``name``; or one string, of words between commas."""
+    """Read a list of words, each a string or an object with a ``name``; or one string of words between commas."""
     if value is None or value == "":
         return Value((), "missing")
     if isinstance(value, str):
@@ -113,7 +115,7 @@ def read_words(value: object) -> Value[tuple[str, ...]]:
 
 
 def read_kind(value: object, kinds: Mapping[str, Kind]) -> Value[Kind | None]:
-    """One of :data:`KINDS`, or a platform's own name for it. ``kinds``: further names, by :func:`kind_key`."""
+    """Read one of :data:`KINDS`, or a platform's own name for one. ``kinds``: further names, by :func:`kind_key`."""
     if value is None or value == "":
         return _NOTHING
     if not isinstance(value, str):
@@ -126,7 +128,7 @@ def read_kind(value: object, kinds: Mapping[str, Kind]) -> Value[Kind | None]:
 
 
 def read_flag(value: object) -> Value[bool | None]:
-    """True or False, also as 1 and 0, as the usual words for them, and as the time at which it became true; None where
+    """Read True or False, also as 1 and 0, as the usual words, or as the time at which it became true; None where
     nothing is said."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return _NOTHING

@@ -1,4 +1,4 @@
-"""The takedown service's list of open cases, read within bounds: it is an answer like any other, and it can be wrong.
+"""Reads the takedown service's list of open cases within bounds, because the answer may be wrong or hostile.
 
 The form is that of the development receiver's ``GET /cases``: JSON whose ``cases`` each have ``key``, ``action`` and
 ``open``. An unreadable list is never an empty one (I7).
@@ -35,7 +35,7 @@ def fetch_open_keys(
     """The keys of the cases that are open at the service.
 
     Raises :class:`ConfigError` for an address that is neither https nor on this machine, and :class:`NotReadyError`
-    when the service does not give such a list within the settings' time and size.
+    when the service does not give a valid list within the settings' time and size.
     """
     target = service_url(url, setting="LIKENESS_TAKEDOWN_CASES_URL")
     client = service_client(target, head=head, clock=clock)
@@ -61,7 +61,7 @@ def fetch_open_keys(
 
 
 def open_keys(body: bytes, *, max_parts: int) -> set[str]:
-    """The keys of the open cases in an answer. Raises :class:`NotReadyError` when it is not such an answer."""
+    """Return the keys of the open cases in an answer. Raises :class:`NotReadyError` for an answer of another form."""
     try:
         answer = parse_strictly(body.decode(), max_parts=max_parts)
     except UnscannableError as error:
@@ -84,7 +84,7 @@ def _open_key(case: object) -> str | None:
 
 
 def _require_json(response: httpcore.Response) -> None:
-    """Raise :class:`NotReadyError` unless this is a list that can be read as it comes: not a page, nor compressed."""
+    """Raise :class:`NotReadyError` unless the answer is uncompressed JSON."""
     if response.status != 200:
         raise NotReadyError(f"the takedown service answered {response.status} instead of its list of cases")
     if is_encoded(response):

@@ -1,7 +1,7 @@
 """One delivery attempt to the takedown service: a message goes in, a :class:`Delivery` comes out.
 
-The client knows HTTP and signatures and nothing of the outbox: whether and when to try again is the dispatcher's to
-decide. What the service says beyond its status and ``Retry-After`` is neither kept nor logged.
+The client knows HTTP and signatures and nothing of the outbox; the dispatcher decides whether and when to try again.
+What the service says beyond its status and ``Retry-After`` is neither kept nor logged.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Delivery:
     outcome: Outcome
     result: str
     retry_after: float | None = None
-    """seconds the service asked for (429 and 503); not capped here"""
+    """Seconds that the service asked for (429 and 503); not capped here."""
 
     @property
     def answered(self) -> bool:
@@ -68,14 +68,14 @@ class TakedownClient(Protocol):
 
     @property
     def endpoint_id(self) -> str:
-        """Names the endpoint without revealing its address (a digest of the URL)."""
+        """A digest of the URL, which names the endpoint without revealing its address."""
 
     def send(self, message: Message) -> Delivery:
         """Attempt one delivery, once."""
 
 
 class HttpTakedownClient:
-    """The takedown service over HTTP, as Standard Webhooks 1.0.0 has it. Not shared between threads.
+    """The takedown service over HTTP, by Standard Webhooks 1.0.0. Not to be shared between threads.
 
     ``timeout_seconds`` bounds a whole attempt, from the resolving of the name to the end of the answer, of which
     ``max_answer_bytes`` are read. ``now`` gives the signed timestamps, ``clock`` the seconds of the time-out. Raises
@@ -160,15 +160,15 @@ class HttpTakedownClient:
 def service_client(
     url: httpcore.URL, *, head: HeadLimits, clock: Callable[[], float] = time.monotonic
 ) -> BoundedClient:
-    """A client for the address of a configured service: over http it connects to this machine and nowhere else."""
+    """Make a client for a configured service; over http it connects to this machine only."""
     permitted = is_loopback if url.scheme == b"http" else lambda _: True
     return BoundedClient(head=head, permitted=permitted, clock=clock)
 
 
 def retry_after_seconds(value: str, *, now: datetime, date: str = "") -> float | None:
-    """Seconds from now, from delta-seconds or an HTTP-date (RFC 9110, 10.2.3). None when absent or unreadable.
+    """Read a Retry-After (RFC 9110, 10.2.3) as seconds from now. None when absent or unreadable.
 
-    ``date``: the answer's own ``Date``. A moment counts from there, since both are of the service's clock.
+    ``date``: the answer's ``Date``, from which an HTTP-date counts, since both are by the service's clock.
     """
     value = value.strip()
     if value.isascii() and value.isdigit() and len(value) <= 9:

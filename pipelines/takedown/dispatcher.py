@@ -53,7 +53,7 @@ class DispatchSummary:
     unacknowledged: dict[str, dict[str, int]] = field(default_factory=dict)
     """attempts of this call without a 2xx: action -> status code or fixed word -> how many"""
     host: str = ""
-    """of the service; its path and what may stand in it are nobody's to read here"""
+    """host of the service; its path, which may hold a secret, is not shown"""
 
     @property
     def all_acknowledged(self) -> bool:
@@ -84,8 +84,8 @@ def dispatch(
 
     ``owner`` names this process in its leases. Raises :class:`NotReadyError`, sending nothing, when this endpoint
     answered 410 in an earlier call; the call that meets the 410 ends there and says so in ``endpoint_stopped``.
-    A service that leaves ``config.max_unanswered`` messages in a row without any answer ends the call as well: each
-    takes its whole time-out, and what becomes urgent meanwhile must not wait for all of them.
+    ``config.max_unanswered`` messages in a row without an answer end the call as well: each takes its whole time-out,
+    and a message that becomes urgent meanwhile must not wait for all of them.
     """
     unanswered = 0
     with database.read() as connection:
@@ -121,7 +121,7 @@ def dispatch(
 
 
 def _each_due(database: Database, now: Callable[[], datetime], *, page: int, caps: Caps) -> Iterator[str]:
-    """Every due message once, the urgent first.
+    """Yield the id of every due message once, the urgent first.
 
     Looks again until a whole pass finds nothing new: an acknowledged takedown can free its withdrawal.
     """
@@ -147,7 +147,7 @@ def _each_due(database: Database, now: Callable[[], datetime], *, page: int, cap
 def _acknowledge(
     tx: Connection, claim: Claim, delivery: Delivery, *, endpoint_id: str, config: TakedownConfig, now: datetime
 ) -> list[str]:
-    """Write the result of an attempt; returns the words to count."""
+    """Write the result of an attempt; return the words to count it by."""
     state = leases.settle(tx, claim, _settlement(claim, delivery, config, now), now=now)
     if delivery.outcome is Outcome.GONE:
         leases.stop_endpoint(tx, endpoint_id)
@@ -165,7 +165,7 @@ def _settlement(claim: Claim, delivery: Delivery, config: TakedownConfig, now: d
         return Settlement(DONE, delivery.result)
     if delivery.outcome is Outcome.GONE:
         return Settlement(PENDING, delivery.result, now)
-    # A first attempt that lies ahead was noted by a clock that was ahead.
+    # A first attempt in the future was noted by a clock that was ahead.
     give_up_at = min(claim.retrying_since, now) + timedelta(hours=config.give_up_hours)
     if now >= give_up_at and claim.attempts >= config.give_up_attempts:
         return Settlement(DEAD, delivery.result)
@@ -176,10 +176,10 @@ def _settlement(claim: Claim, delivery: Delivery, config: TakedownConfig, now: d
 
 
 def _wait_seconds(attempts: int, retry_after: float, left: float, config: TakedownConfig) -> float:
-    """Exponential back-off with full jitter, but never sooner than the service asked, up to the cap.
+    """Return an exponential back-off with full jitter, but no less than the service asked for, up to the cap.
 
-    ``left``: seconds until the deadline. What the service asks for never passes it, nor, once it is over,
-    ``overdue_wait_seconds``.
+    ``left``: seconds until the deadline. The wait that the service asks for is cut at the deadline or, once that is
+    over, at ``overdue_wait_seconds``.
     """
     cap = config.backoff_cap_seconds
     ceiling = min(cap, config.backoff_seconds * 2.0 ** min(attempts - 1, 60))

@@ -1,6 +1,6 @@
-"""What has become of a message's effect, in the words that statements, counts and lists use.
+"""Whether a message has had its effect, in the words that statements, counts and lists use.
 
-Nothing but an acknowledgement (2xx) says that an effect is there: what is planned, held, on its way or refused
+Only an acknowledgement (2xx) means that the effect is there: a message that is planned, held, on its way or refused
 restricts nothing (I11).
 """
 
@@ -22,11 +22,11 @@ EFFECT_WORDS: Final[tuple[Effect, ...]] = (
 """``planned``: not sent so far. ``sent``: without an answer so far, or with a fault of the service. ``refused``: the
 last answer was a 4xx, and it is going to be sent again. ``dead``: given up. ``withdrawn``: taken back, sent or not."""
 _TRY_LATER: Final = ("408", "425", "429")
-"""4xx that refuse nothing."""
+"""4xx answers that mean "later" and refuse nothing."""
 
 
 def effect_of(row: Any, *, withdrawn: bool) -> Effect:
-    """Of a row of ``outbox``; ``withdrawn``: it has a withdrawal event."""
+    """Return the effect word of a row of ``outbox``; ``withdrawn``: the row has a withdrawal event."""
     known: dict[str, Effect] = {HELD: "held", DEAD: "dead", DONE: "acknowledged", WITHDRAWN: "withdrawn"}
     if withdrawn:
         return "withdrawn"
@@ -40,13 +40,13 @@ def effect_of(row: Any, *, withdrawn: bool) -> Effect:
 
 
 def count_refused(connection: Connection) -> int:
-    """Messages, withdrawals included, whose last answer was a refusal and that are going to be sent again."""
+    """Count messages, withdrawals included, whose last answer was a refusal and that will be sent again."""
     query = sa.select(sa.func.count()).select_from(outbox).where(effect() == "refused")
     return int(connection.execute(query).scalar_one())
 
 
 def effect() -> sa.ColumnElement[str]:
-    """The same of ``outbox`` in a query."""
+    """Return :func:`effect_of` as a column of ``outbox`` for queries."""
     event = outbox.alias("event")
     taken_back = sa.select(event.c.key).where(
         event.c.item_id == outbox.c.item_id, event.c.withdraws_key == outbox.c.key

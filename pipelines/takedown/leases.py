@@ -1,8 +1,8 @@
-"""Who may send which message, and what became of it: the outbox as the dispatcher sees it.
+"""Leases: which dispatcher may send which message, and how the result is written back.
 
 A lease is a token with an end, written before the first byte leaves and taken back with the result. A lease that ran
 out may be claimed by another dispatcher; the token tells whose result still counts. Leases keep work from being done
-twice; that an effect happens once is the key's doing (I5), so a dispatcher that wakes up late does no harm.
+twice; the key makes sure that an effect happens once (I5), so a dispatcher that wakes up late does no harm.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STOPPED: Final = "endpoint_stopped"
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """How far ahead of now a wait and a lease can end. What ends later was written by a clock that was ahead (I12)."""
+    """How far ahead of now a wait and a lease can end. A later end was written by a clock that was ahead (I12)."""
 
     wait: timedelta
     lease: timedelta
@@ -42,12 +42,12 @@ def caps_of(config: TakedownConfig) -> Caps:
 
 
 Position = tuple[int, datetime, str]
-"""Where a message stands in the queue: what is urgent first, then by deadline, then by id."""
+"""Place of a message in the queue: by urgency, then deadline, then id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A message that is ours to send until the lease runs out."""
+    """A message that this dispatcher may send until the lease runs out."""
 
     message: Message
     action: str
@@ -59,7 +59,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What becomes of a claimed message. ``next_attempt_at`` matters for ``pending`` only."""
+    """The new state of a claimed message. ``next_attempt_at`` matters for ``pending`` only."""
 
     state: str
     result: str
@@ -80,7 +80,7 @@ def due(connection: Connection, *, now: datetime, limit: int, after: Position | 
 def claim(
     tx: Connection, message_id: str, *, owner: str, lease_seconds: float, now: datetime, caps: Caps
 ) -> Claim | None:
-    """Lease the message, or None when it is no longer there to be claimed. Counts the attempt."""
+    """Lease the message and count the attempt; None when it can no longer be claimed."""
     token = f"{owner}:{secrets.token_hex(8)}"
     statement = (
         sa.update(outbox)
@@ -102,7 +102,7 @@ def claim(
 
 
 def settle(tx: Connection, claim: Claim, settlement: Settlement, *, now: datetime) -> str | None:
-    """Give the lease back with the result, and return the message's state. None when the lease is no longer ours.
+    """Give the lease back with the result; return the message's state, or None when the lease was lost.
 
     A message withdrawn while it was being sent stays ``withdrawn`` whatever the result was.
     """
@@ -134,7 +134,7 @@ def is_stopped(connection: Connection) -> bool:
 
 
 def stop_endpoint(tx: Connection, endpoint_id: str) -> None:
-    """Send nothing more to this endpoint. What waits gets a whole new schedule when sending resumes."""
+    """Send nothing more to this endpoint. Waiting messages get a new schedule when sending resumes."""
     set_state(tx, _STOPPED, endpoint_id)
     tx.execute(sa.update(outbox).where(outbox.c.state == PENDING).values(retrying_since=None))
 
@@ -145,14 +145,14 @@ def resume_endpoint(tx: Connection) -> bool:
 
 
 def _claimable(now: datetime, caps: Caps) -> sa.ColumnElement[bool]:
-    """Due or left behind by a dead dispatcher; a withdrawal only once its takedown is not being sent, and what asks for
-    something only while the consent of its subject lasts: until it is renewed, it rests as it is."""
+    """Condition on ``outbox``: due, or its lease ran out. A withdrawal must wait until its takedown is not being sent;
+    other messages rest while the consent of their subject is over."""
     next_attempt, lease = outbox.c.next_attempt_at, outbox.c.leased_until
     ready = sa.or_(
         sa.and_(outbox.c.state == PENDING, sa.or_(next_attempt <= now, next_attempt > now + caps.wait)),
         sa.and_(outbox.c.state == LEASED, sa.or_(lease <= now, lease > now + caps.lease)),
     )
-    # A withdrawal is only ever written for a takedown that is done or withdrawn; what can be left is its last flight.
+    # The takedown of a withdrawal is done or withdrawn; only its last attempt may still be under way.
     original = outbox.alias("original")
     until = original.c.leased_until
     in_flight = sa.and_(original.c.lease_owner.is_not(None), until > now, until <= now + caps.lease)

@@ -20,7 +20,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -45,12 +45,12 @@ WITHDRAWAL: Final = "withdrawal"
 EFFECTS: Final = (TAKEDOWN, BLOCK)
 """Actions that open a case at the service, and that a withdrawal can close."""
 FELL: Final = "fell"
-"""The last result of a message that was withdrawn unsent because what called for it was gone, or somebody else's word
-took its place. Should it be called for again, it keeps its deadline."""
+"""The last result of a message that was withdrawn unsent because its cause was gone or another message took its place.
+If it is called for again, it keeps its deadline."""
 MOOT: Final = "moot"
-"""The last result of a takedown that was withdrawn unsent because its item was gone when it was to be sent."""
+"""The last result of a takedown that was withdrawn unsent because its item was gone when its turn came."""
 DISCARDED: Final = "discarded"
-"""The last result of a message that a person decided not to have sent: no machine asks for it again."""
+"""The last result of a message that a person decided not to send: no machine asks for it again."""
 RELEASED: Final = "released"
 """The last result of a message that somebody released: no circuit breaker holds it again."""
 _EVENT_TYPES: Final = {TAKEDOWN: "takedown.requested", BLOCK: "generator.block", WITHDRAWAL: "takedown.withdrawn"}
@@ -69,15 +69,39 @@ class WithdrawCounts:
     """acknowledged by the service"""
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A message that a verdict calls for. A block names a model only, so its ``content_key`` is empty.
+
+    ``hours``: until it is due; ``priority``: higher is sent sooner; ``reasons``: JSON facts (rule, scores, thresholds,
+    model ids), sent as they are; ``because_of``: the items that the evidence is in.
+    """
+
+    action: str
+    item_id: str
+    content_key: str
+    subject_id: str
+    hours: int
+    priority: int
+    decided_by: str
+    reasons: Mapping[str, Any]
+    because_of: tuple[str, ...]
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What it is about."""
+        return {"item_id": self.item_id, "content_key": self.content_key, "subject_id": self.subject_id}
+
+
 def takedown_key(
-    *, action: str, item_id: str, content_sha256: str, subject_id: str, policy_version: str, occurrence: int = 0
+    *, action: str, item_id: str, content_key: str, subject_id: str, policy_version: str, occurrence: int = 0
 ) -> str:
     """SHA-256 (hex) of the values, each with its length before it, so that no two sets of values read the same.
 
-    ``occurrence`` is 0 but for an item that was taken down, deleted and uploaded again: that is another case.
+    ``occurrence`` is 0, and more for an item that was taken down, deleted and uploaded again, which is another case.
     """
     again = (str(occurrence),) if occurrence else ()
-    return _digest(action, item_id, content_sha256, subject_id, policy_version, *again)
+    return _digest(action, item_id, content_key, subject_id, policy_version, *again)
 
 
 def withdrawal_key(key: str) -> str:
@@ -87,43 +111,25 @@ def withdrawal_key(key: str) -> str:
 
 def enqueue(
     tx: Connection,
+    wanted: Wanted,
     *,
-    action: str,
-    item_id: str,
-    content_sha256: str,
-    subject_id: str,
     policy_version: str,
     due_at: datetime,
-    reasons: Mapping[str, Any] | Sequence[Any],
     now: datetime,
     not_before: datetime | None = None,
     held: str | None = None,
     occurrence: int = 0,
-    priority: int = 0,
-    decided_by: str = "automated",
 ) -> bool:
     """Write one takedown or block, or return False when its key was ever written before (even if withdrawn since).
 
-    ``reasons`` are JSON facts (rule, scores, thresholds, model ids), opaque here and sent as they are. ``held`` is the
-    fixed word of the circuit breaker that wants a second pair of eyes: the row then waits for :func:`release_held`.
-    ``not_before``: when the first attempt may be made; ``priority``: higher is sent sooner.
-    Raises ``ValueError`` for times without a zone, reasons that are not JSON, or a ``held`` that is not a fixed word.
+    ``held`` is the fixed word of the circuit breaker that wants a second pair of eyes: the row then waits for
+    :func:`release_held`. ``not_before``: when the first attempt may be made. Raises ``ValueError`` for
+    times without a zone, reasons that are not JSON, or a ``held`` that is not a fixed word.
     """
-    ids = {
-        "item_id": item_id,
-        "content_sha256": content_sha256,
-        "subject_id": subject_id,
-        "policy_version": policy_version,
-    }
-    row = _row(
-        action,
-        takedown_key(action=action, **ids, occurrence=occurrence),
-        ids,
-        due_at=due_at,
-        reasons=reasons,
-        now=now,
-    )
-    row |= {"next_attempt_at": not_before or now, "priority": priority, "decided_by": decided_by}
+    ids = wanted.key | {"policy_version": policy_version}
+    key = takedown_key(action=wanted.action, **ids, occurrence=occurrence)
+    row = _row(wanted.action, key, ids, due_at=due_at, reasons=wanted.reasons, now=now)
+    row |= {"next_attempt_at": not_before or now, "priority": wanted.priority, "decided_by": wanted.decided_by}
     if held is not None:
         row |= {"state": HELD, "last_result": f"held:{_fixed_word(held)}"}
     return _insert_once(tx, row)
@@ -140,10 +146,8 @@ def withdraw(
 ) -> WithdrawCounts:
     """Withdraw every takedown and block (or those of one ``action``) of a subject, of an item, or of their pair.
 
-    Repeating it changes nothing.
-
-    ``reason`` is a fixed word (``consent_withdrawn``) and travels in the event. Raises ``ValueError`` when neither
-    subject nor item is given, so that a missing id never withdraws everything.
+    Repeating it changes nothing. ``reason`` is a fixed word (``consent_withdrawn``) and travels in the event. Raises
+    ``ValueError`` when neither subject nor item is given, so that a missing id never withdraws everything.
     """
     if subject_id is None and item_id is None:
         raise ValueError("withdraw needs a subject_id or an item_id")
@@ -154,7 +158,7 @@ def withdraw(
     if item_id is not None:
         chosen &= outbox.c.item_id == item_id
     rows = tx.execute(sa.select(outbox).where(chosen).order_by(outbox.c.created_at, outbox.c.message_id)).all()
-    # The lease columns stay: whoever is sending the row now still answers for it.
+    # The lease columns stay: a dispatcher that is sending the row now still settles it.
     tx.execute(sa.update(outbox).where(chosen, outbox.c.state != DONE).values(state=WITHDRAWN, finished_at=now))
     unsent = in_doubt = delivered = 0
     for row in rows:
@@ -167,9 +171,9 @@ def withdraw(
 
 
 def cancel_unsent(tx: Connection, *, item_id: str, now: datetime) -> int:
-    """Withdraw an item's takedowns that were certainly never sent; how many.
+    """Withdraw an item's takedowns that were certainly never sent; return how many.
 
-    Sent ones stand. A block is about a model's name, not about what its file holds, so no change of an item cancels it.
+    Sent ones stand. A block is about a model's name, not about its file's content, so no change of an item cancels it.
     """
     chosen = sa.and_(
         outbox.c.item_id == item_id,
@@ -184,12 +188,12 @@ def cancel_unsent(tx: Connection, *, item_id: str, now: datetime) -> int:
 def retire_moot(tx: Connection, message_id: str, *, now: datetime) -> bool:
     """Withdraw a takedown that was certainly never sent if its item is gone, or has other content and text by now.
 
-    Listing a deletion or a change cancels what waits (:func:`cancel_unsent`); this is for what was written, released or
-    found changed since, between two looks of the judging stage. One that may have arrived is sent on: it is the
-    service's to know, and a withdrawal could bring back what it has removed.
+    Listing a deletion or a change cancels waiting messages (:func:`cancel_unsent`); this catches those written or
+    released since. A takedown that may have arrived is sent on: the service must know of it, and a withdrawal could
+    bring back what it has removed.
     """
     row = tx.execute(
-        sa.select(items.c.live, items.c.content_sha256, items.c.text_digest, outbox.c.content_sha256.label("about"))
+        sa.select(items.c.live, items.c.content_sha256, items.c.text_digest, outbox.c.content_key.label("about"))
         .join(items, items.c.item_id == outbox.c.item_id)
         .where(
             outbox.c.message_id == message_id,
@@ -205,9 +209,9 @@ def retire_moot(tx: Connection, message_id: str, *, now: datetime) -> bool:
 
 
 def not_taken_back() -> sa.ColumnElement[bool]:
-    """Condition on ``outbox``: a message that opens a case, and that was not taken back.
+    """Condition on ``outbox``: a message that opens a case and was not withdrawn.
 
-    One that was delivered stays ``done`` when it is withdrawn, and has an event that says so.
+    A delivered message stays ``done`` when it is withdrawn; its withdrawal is an event of its own.
     """
     event = outbox.alias("event")
     taken_back = sa.select(event.c.key).where(
@@ -223,7 +227,7 @@ def counts_by_state(connection: Connection) -> dict[str, int]:
 
 
 def count_resting(connection: Connection, *, now: datetime) -> int:
-    """Messages that are not sent because the consent of their subject is over, until it is renewed."""
+    """Count messages that rest because the consent of their subject is over, until it is renewed."""
     waiting = sa.and_(outbox.c.action.in_(EFFECTS), outbox.c.state.in_((PENDING, HELD, LEASED)))
     query = sa.select(sa.func.count()).select_from(outbox).where(waiting, rests(outbox, now))
     return int(connection.execute(query).scalar_one())
@@ -235,7 +239,7 @@ def release_held(tx: Connection, message_id: str) -> bool:
 
 
 def discard(tx: Connection, row: Row[Any], *, now: datetime) -> bool:
-    """Have a message that is held or dead never sent (again); whether it may have arrived, and got a withdrawal."""
+    """Never send a held or dead message (again); return whether it may have arrived and so got a withdrawal."""
     values = {"state": WITHDRAWN, "finished_at": now, "last_result": DISCARDED}
     if not _move(tx, row.message_id, row.state, values) or row.attempts == 0:
         return False
@@ -243,14 +247,14 @@ def discard(tx: Connection, row: Row[Any], *, now: datetime) -> bool:
 
 
 def held_by(row: Any) -> str | None:
-    """The fixed word of what holds a row of ``outbox``; None where nothing does."""
+    """Return the fixed word of the breaker that holds a row of ``outbox``, or None."""
     word: str = row.last_result or "held:unknown"
     return word.removeprefix("held:") if row.state == HELD else None
 
 
 def revive(tx: Connection, message_id: str) -> bool:
     """Give a dead letter a new schedule, starting at once. False when it is not dead (any more)."""
-    # One attempt, not none: that it may have arrived must not be forgotten (see the module's words on withdrawing).
+    # One attempt, not none, because the message may have arrived (the module docstring, on withdrawing).
     return _move(tx, message_id, DEAD, {"state": PENDING, "attempts": 1, "retrying_since": None, "finished_at": None})
 
 
@@ -260,7 +264,7 @@ def _move(tx: Connection, message_id: str, state: str, values: dict[str, Any]) -
 
 
 def _withdrawal_row(row: Row[Any], facts: dict[str, str], now: datetime) -> dict[str, Any]:
-    ids = {name: getattr(row, name) for name in ("item_id", "content_sha256", "subject_id", "policy_version")}
+    ids = {name: getattr(row, name) for name in ("item_id", "content_key", "subject_id", "policy_version")}
     return _row(WITHDRAWAL, withdrawal_key(row.key), ids, due_at=now, reasons=facts, now=now, withdraws=row)
 
 
@@ -270,15 +274,16 @@ def _row(
     ids: dict[str, str],
     *,
     due_at: datetime,
-    reasons: Mapping[str, Any] | Sequence[Any],
+    reasons: Mapping[str, Any],
     now: datetime,
     withdraws: Row[Any] | None = None,
 ) -> dict[str, Any]:
     message_id = f"msg_{secrets.token_hex(16)}"
-    data: dict[str, Any] = {**ids, "message_id": message_id, "key": key, "action": action, "due_at": _iso(due_at)}
+    named = {"content_sha256" if name == "content_key" else name: value for name, value in ids.items()}  # as ever
+    data: dict[str, Any] = {**named, "message_id": message_id, "key": key, "action": action, "due_at": _iso(due_at)}
     data["reasons"] = reasons
     data["withdraws"] = withdraws and {"key": withdraws.key, "message_id": withdraws.message_id}
-    # A withdrawal comes as soon as what it withdraws would have: whoever was wronged waits no longer than others.
+    # A withdrawal gets the priority of its takedown, so that whoever was wronged waits no longer.
     return ids | {
         "message_id": message_id,
         "key": key,
@@ -296,7 +301,7 @@ def _row(
 
 
 def _insert_once(tx: Connection, row: dict[str, Any]) -> bool:
-    # Each where it is used: PostgreSQL's dialect loads its drivers' adapters, which cost as much as a command may.
+    # Imported here, because PostgreSQL's dialect loads its drivers' adapters, which would slow every command down.
     statement: sa.Executable
     if tx.dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql

@@ -98,7 +98,7 @@ class Receiver:
     """The service in a thread of this process. Port 0 takes a free one; ``url`` says where to deliver.
 
     A request has to be there within ``request_seconds``, and at most ``connections`` are served at a time.
-    ``now`` is what timestamps are compared with.
+    ``now`` is the clock that timestamps are compared with.
     """
 
     def __init__(
@@ -116,7 +116,12 @@ class Receiver:
         _require_loopback(host)
         self._log = CaseLog(log_path)
         self._server = _Server(
-            (host, port), _handler(self._log, tuple(secrets), request_seconds, now), connections=connections
+            (host, port),
+            self._log,
+            tuple(secrets),
+            request_seconds=request_seconds,
+            connections=connections,
+            now=now,
         )
         self.url = f"http://{host}:{self._server.server_address[1]}{PATH}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True)
@@ -166,12 +171,22 @@ def serve(
 
 
 class _Server(ThreadingHTTPServer):
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], *, connections: int) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        log: CaseLog,
+        secrets: Sequence[str],
+        *,
+        request_seconds: float,
+        connections: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.log, self.secrets, self.request_seconds, self.now = log, secrets, request_seconds, now
         self._free = threading.BoundedSemaphore(connections)
-        super().__init__(address, handler)
+        super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for the connection, if one is free."""
+        """Give the connection a thread, if one is free; otherwise close it."""
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
@@ -185,15 +200,14 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A sender that hung up is no fault of ours and no reason for a traceback."""
+        """Stay silent: a sender that hung up is no reason for a traceback."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 
 class _TimedReader(io.RawIOBase):
-    """What a connection brings, until ``ends`` on the monotonic clock: a time-out of the socket alone would begin anew
-    with each byte.
-    """
+    """Reads from a connection until ``ends`` on the monotonic clock; a socket's own time-out begins anew with each
+    byte."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -210,59 +224,57 @@ class _TimedReader(io.RawIOBase):
         return self._connection.recv_into(buffer)
 
 
-def _handler(
-    log: CaseLog, secrets: Sequence[str], request_seconds: float, now: Callable[[], datetime]
-) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Answers the requests of one connection."""
 
-        def setup(self) -> None:
-            """Read by a deadline."""
-            super().setup()
-            self.rfile.close()
-            self._timed = _TimedReader(self.connection)
-            self.rfile = io.BufferedReader(self._timed)
+    server: _Server
+    protocol_version = "HTTP/1.1"
 
-        def handle_one_request(self) -> None:
-            """One request within its time; what is too late ends the connection."""
-            self._timed.ends = time.monotonic() + request_seconds
-            super().handle_one_request()
+    def setup(self) -> None:
+        """Read through a :class:`_TimedReader`."""
+        super().setup()
+        self.rfile.close()
+        self._timed = _TimedReader(self.connection)
+        self.rfile = io.BufferedReader(self._timed)
 
-        def do_GET(self) -> None:
-            if self.path == "/cases":
-                self._answer(200, log.answer())
-            else:
-                self._answer(404, {"error": "not_found"})
+    def handle_one_request(self) -> None:
+        """Handle one request within its time; a late one ends the connection."""
+        self._timed.ends = time.monotonic() + self.server.request_seconds
+        super().handle_one_request()
 
-        def do_POST(self) -> None:
-            length = self.headers.get("content-length", "")
-            if self.path != PATH:
-                self._refuse_unread(404, "not_found")
-            elif not (length.isascii() and length.isdigit()):
-                self._refuse_unread(411, "length_required")
-            elif len(length) > 9 or int(length) > MAX_BODY_BYTES:
-                self._refuse_unread(413, "too_large")
-            else:
-                body = self.rfile.read(int(length))
-                status, word = _receive(log, secrets, dict(self.headers.items()), body, now=now())
-                self._answer(status, {"result": word})
+    def do_GET(self) -> None:
+        if self.path == "/cases":
+            self._answer(200, self.server.log.answer())
+        else:
+            self._answer(404, {"error": "not_found"})
 
-        def log_message(self, *_: object) -> None:
-            """Print nothing: the cases are the log."""
-
-        def _refuse_unread(self, status: int, word: str) -> None:
-            self.close_connection = True
+    def do_POST(self) -> None:
+        length = self.headers.get("content-length", "")
+        if self.path != PATH:
+            self._refuse_unread(404, "not_found")
+        elif not (length.isascii() and length.isdigit()):
+            self._refuse_unread(411, "length_required")
+        elif len(length) > 9 or int(length) > MAX_BODY_BYTES:
+            self._refuse_unread(413, "too_large")
+        else:
+            body, headers = self.rfile.read(int(length)), dict(self.headers.items())
+            status, word = _receive(self.server.log, self.server.secrets, headers, body, now=self.server.now())
             self._answer(status, {"result": word})
 
-        def _answer(self, status: int, content: dict[str, Any]) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def log_message(self, *_: object) -> None:
+        """Print nothing: the cases are the log."""
 
-    return Handler
+    def _refuse_unread(self, status: int, word: str) -> None:
+        self.close_connection = True
+        self._answer(status, {"result": word})
+
+    def _answer(self, status: int, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 def _receive(
@@ -313,7 +325,7 @@ def _open_log(path: Path, cases: dict[str, dict[str, Any]]) -> int:
 
 
 def _is_cut_short(line: bytes) -> bool:
-    """Whether this can be the beginning of a case, or nothing: an object that does not end."""
+    """Whether ``line`` is the beginning of a case: a JSON object without its end, or empty."""
     try:
         json.loads(line)
     except ValueError:

@@ -1,7 +1,6 @@
-"""The nightly comparison of what should be open at the takedown service and what is.
+"""The nightly comparison of the cases that should be open at the takedown service with those that are.
 
-The service's list of open cases is read by :mod:`pipelines.takedown.cases`. Nothing is changed here:
-a difference is for a person to see.
+:mod:`pipelines.takedown.cases` reads the service's list. Nothing is changed here: a difference is for a person to see.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pipelines.takedown.outbox import DONE, EFFECTS, WITHDRAWN
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """Keys by what is wrong with them; each tuple is sorted."""
+    """Keys of cases by what is wrong with them; each tuple is sorted."""
 
     wanted: int
     """takedowns and blocks acknowledged to us and not withdrawn"""

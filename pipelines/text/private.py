@@ -1,4 +1,4 @@
-"""Who else may get at the home folder and the key file: nobody, unless that is said."""
+"""Access to the home folder and the key file: for their owner alone, unless the settings let the group in."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What previews show: counts, and the digest by which an act says which preview its author looked at. Knows nothing of
-what is previewed.
-"""
+"""Counts for previews, and the digest by which an act names the preview that its author saw."""
 
 from __future__ import annotations
 
@@ -11,12 +9,11 @@ from collections.abc import Iterable
 from typing import Final
 
 DIGITS: Final = 32
-"""Of a digest, in hex: 128 bits, so that nobody can make uploads to fit one."""
+"""Hex digits of a digest: 128 bits, so that nobody can make uploads to fit one."""
 
 
 def digest_of(shown: object) -> str:
-    """The digest of what JSON writes: :data:`DIGITS` hex digits, the same for the same values in whatever order keys
-    were set."""
+    """Return the digest of ``shown`` as JSON: :data:`DIGITS` hex digits, the same in whatever order keys were set."""
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 

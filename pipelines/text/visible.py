@@ -1,4 +1,4 @@
-"""Text that other people wrote -> text that shows what it is: on terminals, pages, and in the orchestrator's store.
+"""Hostile text made safe to show: on terminals, pages, and in the orchestrator's store.
 
 Ids, file names, notes and terms are stored exactly as they came and are an attacker's (I9). A terminal obeys escape
 sequences in them, and direction-changing or invisible characters make one id pass for another. So whatever is shown to
@@ -22,12 +22,12 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """The same for text whose line breaks and tabs are its author's layout and not an id's."""
+    """Spell out as :func:`visible` does, but keep line breaks and tabs: for text with a layout of its own."""
     return "\n".join("\t".join(visible(part) for part in line.split("\t")) for line in text.split("\n"))
 
 
 def visible_json(encoded: str) -> str:
-    """JSON that says the same and shows what it is: what :func:`visible` spells out becomes ``\\u`` escapes.
+    """Return equal JSON in which every character that :func:`visible` spells out is a ``\\u`` escape.
 
     ``encoded`` is one line by ``json.dumps(..., ensure_ascii=False)``, in which such characters stand in strings alone.
     """

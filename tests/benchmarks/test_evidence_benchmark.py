@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import evidence, evidence_headers
+from benchmarks.evidence import __main__ as evidence
+from benchmarks.evidence import headers as evidence_headers
 
 
 def test_headers_are_read_as_the_library_reads_them(capsys: pytest.CaptureFixture[str]) -> None:

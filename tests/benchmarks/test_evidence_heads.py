@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import evidence_heads, evidence_pdq
+from benchmarks.evidence import heads as evidence_heads
+from benchmarks.evidence import pdq as evidence_pdq
 from embeddings.types import UInt8
 from indexes.heads import concept_scores
 from pipelines.policy.concept_list import load_concepts

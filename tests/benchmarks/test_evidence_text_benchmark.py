@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from benchmarks import evidence_text
-from benchmarks.evidence_words import common_word_names, invented_names, prompt
+from benchmarks.evidence import text as evidence_text
+from benchmarks.evidence.words import common_word_names, invented_names, prompt
 
 
 def test_a_small_run_is_checked_and_finds_every_disguise() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.agreement import Agreement
 from benchmarks.faces import Side, good, main
-from benchmarks.faces_worker import found_by_name
-from benchmarks.opencv_loop import Found
+from benchmarks.workers.faces import found_by_name
+from benchmarks.workers.opencv_loop import FoundFaces
 from embeddings.types import Content, ShardEmbeddings, face_schema, status_schema, vector_column
 
 ENDS_IN_ZERO = b"\1" * 31 + b"\0"
@@ -20,7 +20,7 @@ PERFECT = Agreement(peer_faces=2, recall=1.0, median_cosine=1.0, lowest_cosine=1
 
 
 def side(faces: int) -> Side:
-    return Side([1.0], {"a": Found(np.zeros((faces, 4), np.float32), np.zeros((faces, 2), np.float32))}, {})
+    return Side([1.0], {"a": FoundFaces(np.zeros((faces, 4), np.float32), np.zeros((faces, 2), np.float32))}, {})
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,12 @@ from benchmarks import keeping
 
 
 def test_every_hit_has_its_picture(tmp_path: Path) -> None:
-    row, right = keeping.run(tmp_path, images=12, seed=1)
-    assert right
+    row = keeping.run(tmp_path, images=12, seed=1)
+    assert row["correct"]
     assert row["hits"] > 0
     assert 1_000 < row["bytes_per_hit"] < 65_536
 
 
 def test_what_is_missing_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "open_picture", lambda *_: None)
-    _, right = keeping.run(tmp_path, images=6, seed=1)
-    assert not right
+    assert not keeping.run(tmp_path, images=6, seed=1)["correct"]

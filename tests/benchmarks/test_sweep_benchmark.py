@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from benchmarks.agreement import agreement, hits_are_exact, iou, stored_faces
-from benchmarks.opencv_loop import Found
+from benchmarks.inputs.synthetic import make_home, write_variants
 from benchmarks.sweep import Measured, main
-from benchmarks.synthetic import make_home, write_variants
+from benchmarks.workers.opencv_loop import FoundFaces
 from pipelines.database.tables import hits
 from pipelines.home.workspace import open_workspace
 from pipelines.runs.sweep import sweep
 from pipelines.settings.environment import read_environment
 
-NOBODY = Found(np.empty((0, 4), dtype=np.float32), np.empty((0, 2), dtype=np.float32))
+NOBODY = FoundFaces(np.empty((0, 4), dtype=np.float32), np.empty((0, 2), dtype=np.float32))
 
 
-def found(*boxes: tuple[float, float, float, float], angle: float = 0.0) -> Found:
+def found(*boxes: tuple[float, float, float, float], angle: float = 0.0) -> FoundFaces:
     vector = [np.cos(angle), np.sin(angle)]
-    return Found(np.array(boxes, dtype=np.float32), np.array([vector] * len(boxes), dtype=np.float32))
+    return FoundFaces(np.array(boxes, dtype=np.float32), np.array([vector] * len(boxes), dtype=np.float32))
 
 
 def test_overlap_of_boxes_is_intersection_over_union() -> None:

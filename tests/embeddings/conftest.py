@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from embeddings.models.load import FaceModels, load_models
-from embeddings.models.weights import OPENCV_ZOO, WheelFile
+from embeddings.models.packs import OPENCV_ZOO
+from embeddings.models.weights import WheelFile
 from embeddings.types import FaceSettings, ImageLimits, UInt8
 
 

@@ -15,8 +15,9 @@ from hypothesis.extra import numpy as hnp
 
 from embeddings.faces.detection import YuNetDetector, letterbox, resize_to, suppress
 from embeddings.models.load import FaceModels
+from embeddings.models.packs import OPENCV_ZOO
 from embeddings.models.runtime import OnnxSession
-from embeddings.models.weights import OPENCV_ZOO, prepared_graph
+from embeddings.models.weights import prepared_graph
 from embeddings.types import Detections, FaceSettings, UInt8
 from tests.embeddings.conftest import NO_FACE
 

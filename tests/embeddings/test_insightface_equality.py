@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.insightface_networks import SMALL_DETECTOR, SMALL_RECOGNISER, arcface_like, scrfd_like
+from benchmarks.inputs.insightface_networks import SMALL_DETECTOR, SMALL_RECOGNISER, arcface_like, scrfd_like
 from embeddings.errors import WeightsError
 from embeddings.faces.alignment import align, fit, scales
 from embeddings.faces.recognition import SessionRecognizer

@@ -44,8 +44,8 @@ def test_a_reduced_decode_changes_a_score_by_little(
     reduced = 0
     for image in photographs.values():
         large = np.asarray(Image.fromarray(image).resize((image.shape[1] * 3, image.shape[0] * 3)))
-        decoded = decode(encode(large, "JPEG", quality=90), limits=limits, long_side=0, short_side=SHORT_SIDE)
-        frame = next(decoded.frames)
+        decoded = decode(encode(large, "JPEG", quality=90), limits=limits, long_side=0)
+        frame = next(decoded.frames).at_least(SHORT_SIDE / min(decoded.width, decoded.height))
         reduced += frame.scale < 1
         assert rater.rate(frame.image) == pytest.approx(rater.rate(frame.at_least(1.0).image), abs=0.02)
     assert reduced > 3

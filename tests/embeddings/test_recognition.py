@@ -17,9 +17,10 @@ from embeddings.faces.alignment import align, no_crops
 from embeddings.faces.find import find_faces
 from embeddings.faces.recognition import SessionRecognizer, normalise
 from embeddings.models.load import FaceModels
+from embeddings.models.packs import OPENCV_ZOO
 from embeddings.models.preparation import STRIDES, dequantise
 from embeddings.models.runtime import OnnxSession
-from embeddings.models.weights import OPENCV_ZOO, ModelFile, prepared_graph
+from embeddings.models.weights import ModelFile, prepared_graph
 from embeddings.types import Float32, ImageLimits, UInt8
 from tests.embeddings.conftest import encode
 

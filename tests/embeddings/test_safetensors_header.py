@@ -15,11 +15,28 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from embeddings.errors import UnscannableError
-from embeddings.headers.safetensors import HeaderLimits, is_safetensors, parse_header, read_header
+from embeddings.headers.safetensors import (
+    LENGTH_BYTES,
+    Header,
+    HeaderLimits,
+    header_length,
+    is_safetensors,
+    parse_header,
+)
 from tests.embeddings.model_files import assemble, model_file, tensor
 from tests.examples import examples
 
 LIMITS = HeaderLimits(max_bytes=1 << 20, max_tensors=1000)
+
+
+def read_header(data: bytes, *, limits: HeaderLimits) -> Header:
+    """The header of a whole file, as the intake reads it of the file's beginning."""
+    if not is_safetensors(data):
+        raise UnscannableError("format")
+    end = LENGTH_BYTES + header_length(data, limits=limits)
+    if end > len(data):
+        raise UnscannableError("truncated")
+    return parse_header(data[LENGTH_BYTES:end], file_bytes=len(data), limits=limits)
 
 
 def reason_of(data: bytes, limits: HeaderLimits = LIMITS) -> str:

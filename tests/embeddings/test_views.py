@@ -15,7 +15,8 @@ from embeddings.faces.viewing import Viewer
 from embeddings.faces.views import Face, View, glances, merged, overlaps, taken_back, tiles, turned, whole_views
 from embeddings.images.decode import Frame
 from embeddings.models.load import FaceModels, load_models
-from embeddings.models.weights import OPENCV_ZOO, model_id
+from embeddings.models.packs import OPENCV_ZOO
+from embeddings.models.weights import model_id
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Detections, FaceSettings, ImageLimits, UInt8
 from pipelines.settings.config import ViewsConfig

@@ -12,7 +12,8 @@ import pytest
 
 from embeddings.errors import WeightsError
 from embeddings.models.load import load_models
-from embeddings.models.weights import OPENCV_ZOO, WheelFile, find_pack, model_id, packs, prepared_graph
+from embeddings.models.packs import OPENCV_ZOO, find_pack, packs
+from embeddings.models.weights import WheelFile, model_id, prepared_graph
 from embeddings.types import FaceSettings
 
 

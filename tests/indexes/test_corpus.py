@@ -45,7 +45,7 @@ def test_a_shard_comes_back_as_it_was_written(corpus: Corpus) -> None:
     table = faces(100)
     entry = written(corpus, table)
     assert corpus.read(entry, key=KEY).equals(table)
-    assert (entry.faces, entry.bytes) == (100, (corpus.folder / entry.path).stat().st_size)
+    assert (entry.rows, entry.bytes) == (100, (corpus.folder / entry.path).stat().st_size)
     assert corpus.unlisted({entry.path}) == []
 
 
@@ -84,7 +84,7 @@ def test_i7_a_flipped_bit_anywhere_is_a_loud_error(corpus: Corpus, position: int
 
 
 @pytest.mark.parametrize(
-    "change", [{"model_id": "other"}, {"faces": 39}, {"dimension": 8}, {"shard_id": "s2"}, {"path": "gone.parquet"}]
+    "change", [{"model_id": "other"}, {"rows": 39}, {"dimension": 8}, {"shard_id": "s2"}, {"path": "gone.parquet"}]
 )
 def test_i7_a_manifest_entry_that_does_not_fit_the_file_is_a_loud_error(
     corpus: Corpus, change: dict[str, object]

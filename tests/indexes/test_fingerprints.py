@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from embeddings.errors import ModelMismatchError, NotReadyError, VectorError
 from embeddings.types import UInt8
 from indexes import fingerprints
-from indexes.fingerprints import Digests, Fingerprints, NearPairs, brute_force_near, hash_matrix
+from indexes.fingerprints import Fingerprints, NearPairs, brute_force_near, hash_matrix
 from tests.examples import examples
 
 Listed = list[tuple[int, int, int]]
@@ -122,32 +122,12 @@ def test_hashes_of_another_shape_are_refused_on_both_sides(bad: UInt8) -> None:
         index_of(bad)
     with pytest.raises(VectorError):
         index_of(hashes(2, 0)).pairs(bad, model_id="m", distance=31)
-    with pytest.raises(VectorError):
-        Digests(bad)
 
 
 @pytest.mark.parametrize("distance", [-1, 257])
 def test_a_distance_that_no_two_hashes_have_is_refused(distance: int) -> None:
     with pytest.raises(VectorError, match="from 0 to 256"):
         index_of(hashes(2, 0)).pairs(hashes(1, 1), model_id="m", distance=distance)
-
-
-@settings(max_examples=examples(60))
-@given(
-    stored=st.lists(st.integers(0, 9), max_size=20),
-    probes=st.lists(st.integers(0, 12), max_size=20),
-    shared=st.sampled_from([0, 8, 31]),
-)
-def test_a_digest_leads_to_every_row_that_has_it_and_to_no_other(
-    stored: list[int], probes: list[int], shared: int
-) -> None:
-    """``shared``: leading bytes that all digests have in common, which nobody's SHA-256 do by chance."""
-    digests = hashes(13, 5)
-    digests[:, :shared] = 0
-    digests[:, 31] = np.arange(13)
-    rows = [(i, j) for i, a in enumerate(probes) for j, b in enumerate(stored) if a == b]
-    probe, row = Digests(digests[np.array(stored, dtype=np.int64)]).pairs(digests[np.array(probes, dtype=np.int64)])
-    assert list(zip(probe.tolist(), row.tolist(), strict=True)) == rows
 
 
 def test_bytes_become_a_matrix_and_only_32_of_them() -> None:

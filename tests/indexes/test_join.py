@@ -15,7 +15,7 @@ from embeddings.types import Float32
 from indexes import first_pass, join
 from indexes.first_pass import BlasKernel, Kernel, NumKongKernel, Scratch, choose_kernel, pack_probes
 from indexes.join import brute_force, join_pairs, pair_scores, stream_pairs
-from indexes.quantise import quantise
+from indexes.quantise import quantise_unit
 from indexes.stored import Block, FreshVectors, Int64, ResidentCodes
 from tests.examples import examples
 from tests.indexes.vectors import everything, hard, listed, mated, unit
@@ -33,7 +33,7 @@ def kernels() -> list[Kernel]:
 
 
 def resident(vectors: Float32, *, block_rows: int) -> ResidentCodes:
-    return ResidentCodes(quantise(vectors), fetch=vectors.__getitem__, block_rows=block_rows)
+    return ResidentCodes(quantise_unit(vectors), fetch=vectors.__getitem__, block_rows=block_rows)
 
 
 @settings(max_examples=examples(150))
@@ -158,6 +158,6 @@ def test_only_candidates_have_their_vectors_fetched() -> None:
         fetched.extend(rows.tolist())
         return left[rows]
 
-    stored = ResidentCodes(quantise(left), fetch=fetch, block_rows=256)
+    stored = ResidentCodes(quantise_unit(left), fetch=fetch, block_rows=256)
     assert join_pairs([stored], pack_probes(right), threshold=0.9).left.tolist() == [1234]
     assert fetched == [1234]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embeddings.errors import VectorError
 from indexes.join import pair_scores
-from indexes.quantise import LEVELS, least_product, least_products, quantise
+from indexes.quantise import LEVELS, least_product, least_products, quantise_unit
 from tests.examples import examples
 from tests.indexes.vectors import hard, mated, unit
 
@@ -20,7 +20,7 @@ from tests.indexes.vectors import hard, mated, unit
 @given(dimension=st.sampled_from([2, 16, 128, 512]), seed=st.integers(0, 2**16))
 def test_the_stored_residual_is_never_below_the_true_one(dimension: int, seed: int) -> None:
     vectors = hard(12, dimension, seed)
-    codes = quantise(vectors)
+    codes = quantise_unit(vectors)
     assert codes.codes.min() >= -LEVELS
     for row in range(len(vectors)):
         scale = Fraction(float(codes.scales[row]))
@@ -35,7 +35,7 @@ def test_the_stored_residual_is_never_below_the_true_one(dimension: int, seed: i
 def test_i3_no_pair_that_reaches_its_own_score_is_below_the_least_product(dimension: int, seed: int) -> None:
     left, right = hard(20, dimension, seed), hard(9, dimension, seed + 1)
     mated(left, right, seed + 2)
-    stored, probes = quantise(left), quantise(right)
+    stored, probes = quantise_unit(left), quantise_unit(right)
     products = stored.codes.astype(np.int64) @ probes.codes.T.astype(np.int64)
     bound = {"probe_scale": probes.worst().scale, "probe_residual": probes.worst().residual}
     for column in range(len(right)):
@@ -49,7 +49,7 @@ def test_i3_no_pair_that_reaches_its_own_score_is_below_the_least_product(dimens
 @pytest.mark.parametrize("dimension", [128, 512])
 def test_the_bound_lets_little_through_that_is_not_a_match(dimension: int) -> None:
     left, right = unit(3000, dimension, 1), unit(8, dimension, 2)
-    stored, probes = quantise(left), quantise(right)
+    stored, probes = quantise_unit(left), quantise_unit(right)
     least = least_products(
         stored.scales,
         stored.residuals,
@@ -61,20 +61,12 @@ def test_the_bound_lets_little_through_that_is_not_a_match(dimension: int) -> No
     assert not (passed & (left @ right.T < 0.17)).any()
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 2.0, 1e-20, 1e-38])
-def test_i4_vectors_that_are_not_unit_have_no_codes(value: float) -> None:
-    bad = unit(3, 128, 0)
-    bad[1] = value
-    with pytest.raises(VectorError):
-        quantise(bad)
-
-
 def test_vectors_longer_than_the_bound_is_proven_for_are_refused() -> None:
     one = np.zeros((1, (1 << 16) + 1), dtype=np.float32)
     one[0, 0] = 1
     with pytest.raises(VectorError, match="proven"):
-        quantise(one)
+        quantise_unit(one)
 
 
 def test_no_vectors_have_no_codes() -> None:
-    assert len(quantise(np.empty((0, 8), dtype=np.float32))) == 0
+    assert len(quantise_unit(np.empty((0, 8), dtype=np.float32))) == 0

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image, ImageOps
 from skimage import data
 
-from benchmarks.strangers import write_strangers
+from benchmarks.inputs.strangers import write_strangers
 from pipelines.cli import main
 from tests.conftest import KEY
 

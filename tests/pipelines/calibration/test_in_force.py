@@ -14,7 +14,7 @@ from indexes.join import pair_scores
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.measure import use
 from pipelines.database import get_state, set_state, tables
-from pipelines.database.calibrations import calibrations
+from pipelines.database.tables import calibrations
 from pipelines.hits.listing import list_hits
 from pipelines.home.calibrations import insert_calibration, stop
 from pipelines.home.workspace import Workspace

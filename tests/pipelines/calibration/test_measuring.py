@@ -19,7 +19,7 @@ from pipelines.calibration.compare import _combinations
 from pipelines.calibration.labels import MAX_GROUPS, read_folder, read_pairs
 from pipelines.calibration.measure import Aim, calibrate, in_order, use
 from pipelines.database import tables
-from pipelines.database.calibrations import calibrations
+from pipelines.database.tables import calibrations
 from pipelines.home.calibrations import Calibration, read_calibration
 from pipelines.home.workspace import Workspace
 from tests.fakes import WHITE, person, picture, vectors_of_colours

@@ -54,7 +54,7 @@ def fill(workspace: Workspace, uploads: Path, *, items: int = 6, first: int = 0)
 
 def found(workspace: Workspace) -> set[tuple[Any, ...]]:
     """Every hit with all that explains it, but for where and when it was found."""
-    columns = [column for column in tables.hits.c if column.name not in ("found_at", "found_by", "shard_id")]
+    columns = [column for column in tables.hits.c if column.name not in ("found_at", "found_by")]
     with workspace.database.read() as connection:
         return {tuple(row) for row in connection.execute(sa.select(*columns))}
 
@@ -304,30 +304,6 @@ def test_i8_a_deleted_face_lies_on_disk_before_the_compaction_and_in_no_form_aft
     compact(workspace, purge=True)
     assert pieces_on_disk(workspace, 51) == set()
     assert pieces_on_disk(workspace, 52) == {"float32", "int8"}
-
-
-def test_hits_name_the_shard_their_item_is_in_and_are_not_searched_one_by_one_for_it(
-    workspace: Workspace, uploads: Path
-) -> None:
-    cut(workspace)
-    enrol(workspace, person(0))
-    fill(workspace, uploads)
-    statements: list[str] = []
-    engine = workspace.database.engine
-    sa.event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
-    compact(workspace)
-    with workspace.database.read() as connection:
-        (held,) = hold(workspace)
-        query = sa.select(tables.hits.c.shard_id, tables.items.c.shard_id).join_from(
-            tables.hits, tables.items, tables.hits.c.item_id == tables.items.c.item_id
-        )
-        rows = connection.execute(query).all()
-        assert len(rows) == 2
-        assert {value for row in rows for value in row} == {held.shard.entry.shard_id}
-        (update,) = [text for text in statements if text.startswith("UPDATE hits")]
-        if engine.dialect.name == "sqlite":
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {update}", ("",) * update.count("?")).all()
-            assert not any(row.detail.startswith("SCAN hits") for row in plan)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".vectors"])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from embeddings.errors import InputError, StateError
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import accept_request
-from pipelines.database import evidence, tables
+from pipelines.database import tables
 from pipelines.decisions.bulk import HitQuery, choose, decide_chosen, preview
 from pipelines.decisions.decide import REASONS, Answer, DecisionSummary, decide, undo
 from pipelines.decisions.log import list_decisions, open_note
@@ -241,7 +241,7 @@ def test_a_confirmation_outlives_other_models_by_what_it_seeded(workspace: Works
     backfill(workspace, actor="tester")
     assert ("takedown", "a.png", "pending") in messages(workspace)
     with workspace.database.read() as connection:
-        revoked = sa.select(evidence.seeds).where(evidence.seeds.c.revoked_at.is_not(None))
+        revoked = sa.select(tables.seeds).where(tables.seeds.c.revoked_at.is_not(None))
         assert connection.execute(revoked).first() is None
 
 
@@ -381,7 +381,7 @@ def test_a_decision_needs_one_of_its_fixed_reasons(workspace: Workspace, decisio
 
 def written(workspace: Workspace) -> dict[str, int]:
     """Rows of everything that a decision writes."""
-    of = (evidence.decisions, evidence.seeds, tables.outbox, tables.audit)
+    of = (tables.decisions, tables.seeds, tables.outbox, tables.audit)
     with workspace.database.read() as connection:
         return {
             table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() for table in of
@@ -444,7 +444,7 @@ def test_whatever_is_said_and_undone_the_last_word_that_stands_decides(
     assert statuses(workspace)["a.png"] == ("clean" if last == "reject" else "hit")
     assert [state for _, _, state in messages(workspace)].count("pending") == (last == "confirm")
     with workspace.database.read() as connection:
-        in_force = sa.select(evidence.seeds).where(evidence.seeds.c.revoked_at.is_(None))
+        in_force = sa.select(tables.seeds).where(tables.seeds.c.revoked_at.is_(None))
         assert bool(connection.execute(in_force).all()) == (last == "confirm")
     assert all_hold(workspace)
     while words:
@@ -598,13 +598,13 @@ def test_erasing_the_subject_makes_its_notes_unreadable(workspace: Workspace, on
 
 
 TAMPERED: dict[str, Callable[[sa.Connection], object]] = {
-    "another word": lambda tx: tx.execute(sa.update(evidence.decisions).values(decision="confirm")),
-    "another actor": lambda tx: tx.execute(sa.update(evidence.decisions).values(actor="mallory")),
-    "another content": lambda tx: tx.execute(sa.update(evidence.decisions).values(content_sha256="0" * 64)),
+    "another word": lambda tx: tx.execute(sa.update(tables.decisions).values(decision="confirm")),
+    "another actor": lambda tx: tx.execute(sa.update(tables.decisions).values(actor="mallory")),
+    "another content": lambda tx: tx.execute(sa.update(tables.decisions).values(content_key="0" * 64)),
     "a reversal that nobody made": lambda tx: tx.execute(
-        sa.update(evidence.decisions).values(reversed_at=sa.func.now(), reversed_by="x")
+        sa.update(tables.decisions).values(reversed_at=sa.func.now(), reversed_by="x")
     ),
-    "deleted": lambda tx: tx.execute(sa.delete(evidence.decisions)),
+    "deleted": lambda tx: tx.execute(sa.delete(tables.decisions)),
 }
 
 
@@ -621,8 +621,8 @@ def test_verify_sees_a_decision_that_was_tampered_with(workspace: Workspace, one
 def test_verify_sees_a_decision_that_nobody_made(workspace: Workspace, one: tuple[str, str]) -> None:
     say(workspace, "reject", one[0])
     with workspace.database.write() as tx:
-        row = tx.execute(sa.select(evidence.decisions)).mappings().one()
-        tx.execute(sa.insert(evidence.decisions).values(**{**row, "decision_id": "dec_forged"}))
+        row = tx.execute(sa.select(tables.decisions)).mappings().one()
+        tx.execute(sa.insert(tables.decisions).values(**{**row, "decision_id": "dec_forged"}))
     (finding,) = [finding for finding in verify(workspace) if finding.check == "decisions"]
     assert (finding.ok, "dec_forged" in finding.detail) == (False, True)
 
@@ -630,9 +630,9 @@ def test_verify_sees_a_decision_that_nobody_made(workspace: Workspace, one: tupl
 def test_verify_sees_a_seed_that_no_confirmation_carries(workspace: Workspace, one: tuple[str, str]) -> None:
     say(workspace, "reject", one[0])
     with workspace.database.write() as tx:
-        decision_id = tx.execute(sa.select(evidence.decisions.c.decision_id)).scalar_one()
+        decision_id = tx.execute(sa.select(tables.decisions.c.decision_id)).scalar_one()
         tx.execute(
-            sa.insert(evidence.seeds).values(
+            sa.insert(tables.seeds).values(
                 seed_id="seed_1",
                 version=1,
                 subject_id=one[1],

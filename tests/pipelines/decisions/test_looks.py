@@ -15,7 +15,7 @@ from PIL import Image
 from embeddings.errors import FetchError, StateError
 from pipelines.cases.ending import erase
 from pipelines.database import tables
-from pipelines.database.evidence import kept_evidence
+from pipelines.database.tables import kept_evidence
 from pipelines.decisions.decide import decide
 from pipelines.decisions.looks import LONG_SIDE, explain_hit, look_at, reveal
 from pipelines.hits.listing import Hit, list_hits
@@ -93,9 +93,9 @@ def test_a_large_picture_is_shown_reduced(workspace: Workspace, uploads: Path) -
     sweep(workspace, source_of(uploads), day=None)
     with workspace.database.read() as connection:
         row = connection.execute(sa.select(tables.items)).one()
-    values = {"item_id": "large.jpg", "content_sha256": row.content_sha256, "hit_id": "hit_1", "subject_id": "sub_1"}
+    values = {"item_id": "large.jpg", "content_key": row.content_sha256, "hit_id": "hit_1", "subject_id": "sub_1"}
     more = {"tier": "exact", "band": "strong", "score": 1.0, "threshold": 1.0, "threshold_source": "test"}
-    made = {"model_id": "m", "policy_version": "p", "found_by": "sweep", "found_at": workspace.now()}
+    made = {"found_by_id": "m", "policy_version": "p", "found_by": "sweep", "found_at": workspace.now()}
     with workspace.database.write() as tx:
         tx.execute(sa.insert(tables.hits).values(**values, **more, **made))
     assert pixels(look_at(workspace, "hit_1", actor="ann").png).shape == (LONG_SIDE * 3 // 4, LONG_SIDE, 3)

@@ -20,7 +20,7 @@ from embeddings.types import Content
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import accept_request
 from pipelines.database import tables
-from pipelines.database.evidence import kept_evidence
+from pipelines.database.tables import kept_evidence
 from pipelines.decisions.decide import decide
 from pipelines.decisions.looks import look_at, reveal
 from pipelines.evidence.kept import KeptFacts, open_picture, read_kept

@@ -15,8 +15,8 @@ from pipelines.exchange.client import USUAL_HEADERS, BoundedClient
 from pipelines.exchange.limits import HeadLimits
 from tests.pipelines.exchange.peer import Ticks, saying, standing
 
-USUAL = HeadLimits(max_fields=100, max_bytes=65536)
-WIDE = HeadLimits(max_fields=10**9, max_bytes=10**12)
+USUAL = HeadLimits()
+WIDE = HeadLimits(max_header_fields=10**9, max_header_bytes=10**12)
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
 CLOSE = b"connection: close\r\n"

@@ -17,7 +17,7 @@ from pipelines.policy import load_policy
 from pipelines.settings.config import EmbeddingConfig, ImagesConfig
 
 THRESHOLDS = load_policy(None).thresholds("opencv-zoo")
-LIMITS = ImagesConfig().limits()
+LIMITS = ImagesConfig()
 
 
 @pytest.fixture(scope="module")

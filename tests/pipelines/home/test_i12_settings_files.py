@@ -94,7 +94,7 @@ def environment(tmp_path: Path, outside: Path, uploads: Path) -> Environment:
 
 @pytest.fixture
 def kept() -> Iterator[KeptWorkspace]:
-    opened = KeptWorkspace()
+    opened = KeptWorkspace(open_workspace)
     yield opened
     opened.close()
 

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from benchmarks.synthetic import real_references
+from benchmarks.inputs.synthetic import real_references
 from embeddings.errors import NotReadyError
 from embeddings.types import vectors_of
 from pipelines.corpus.manifest import list_shards
 from pipelines.database.tables import hits, items, shards
-from pipelines.home.engine import open_engine
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.matching.comparison import Side, compare_shard
 from pipelines.registry.subjects import active_versions
@@ -121,5 +120,7 @@ def test_i8_what_a_task_is_given_and_returns_holds_no_vector(expected: Workspace
 def test_a_cluster_that_is_not_there_is_not_ready(tmp_path: Path) -> None:
     with create_workspace(read_environment(KEY, home=tmp_path / "home")) as workspace:
         config = RayConfig(address="127.0.0.1:1")
+        from pipelines.home.ray_engine import RayEngine  # after it is known that Ray is there
+
         with pytest.raises(NotReadyError, match=r"ray\.address"):
-            open_engine(type(workspace.config)(engine="ray", ray=config), workspace.environment)
+            RayEngine(config, workspace.environment)

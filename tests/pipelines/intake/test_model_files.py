@@ -19,7 +19,7 @@ from skimage import data
 from embeddings.errors import CorruptionError
 from embeddings.models.load import load_models
 from pipelines.database import tables
-from pipelines.database.evidence import model_files
+from pipelines.database.tables import model_files
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.intake.model_files import HeaderText, header_texts
@@ -94,7 +94,7 @@ def test_a_face_in_the_thumbnail_is_a_hit_on_the_model_file(workspace: Workspace
     with workspace.database.read() as connection:
         (hit,) = connection.execute(sa.select(tables.hits)).all()
         described = connection.execute(sa.select(tables.contents.c.content_sha256)).scalars().all()
-    assert (hit.item_id, hit.content_sha256, hit.tier) == ("a.safetensors", sha256(content), "face")
+    assert (hit.item_id, hit.content_key, hit.tier) == ("a.safetensors", sha256(content), "face")
     assert sha256(content) in described
     item = rows(workspace)["a.safetensors"]
     assert (item.format, item.width) == ("png", 64)

@@ -14,8 +14,7 @@ from PIL import Image
 
 from embeddings.images.pdq import pdq
 from pipelines.database import tables
-from pipelines.database.evidence import model_verdicts, seeds
-from pipelines.database.tables import outbox
+from pipelines.database.tables import model_verdicts, outbox, seeds
 from pipelines.decisions.decide import Word, decide
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
@@ -261,7 +260,7 @@ def planted_block(workspace: Workspace, subject: str, model: str, *, state: str)
             "key": model.encode().hex().ljust(64, "0"),
             "action": "generator.block",
             "item_id": model,
-            "content_sha256": "",
+            "content_key": "",
             "subject_id": subject,
             "policy_version": workspace.policy.version,
             "due_at": workspace.now(),
@@ -347,7 +346,7 @@ def test_confirming_a_name_replaces_the_takedown_that_was_held_while_there_was_n
     assert messages(workspace) == [("takedown", "bounty", "held"), ("takedown", "other", "held")]
     with workspace.database.write() as tx:  # as they are written while an item has no content that could be read
         text = sa.select(tables.items.c.text_digest).where(tables.items.c.item_id == outbox.c.item_id)
-        tx.execute(sa.update(outbox).values(content_sha256=text.scalar_subquery(), key="of text " + outbox.c.item_id))
+        tx.execute(sa.update(outbox).values(content_key=text.scalar_subquery(), key="of text " + outbox.c.item_id))
     say(workspace, "bounty", reason="named_person")
     assert messages(workspace) == [
         ("takedown", "bounty", "pending"),
@@ -362,7 +361,7 @@ def test_a_takedown_of_content_that_an_item_has_no_more_is_not_sent(workspace: W
         upload(uploads, name, picture(person(1), person(ord(name[0]))), parent_model="m")
     run(workspace, uploads)
     with workspace.database.write() as tx:
-        tx.execute(sa.update(outbox).where(outbox.c.item_id == "a.png").values(content_sha256="0d" * 32, key="before"))
+        tx.execute(sa.update(outbox).where(outbox.c.item_id == "a.png").values(content_key="0d" * 32, key="before"))
         tx.execute(sa.update(tables.hits).values(judged_at=None))
     judge_pending(workspace)
     states = [state for action, item, state in messages(workspace) if item == "a.png"]

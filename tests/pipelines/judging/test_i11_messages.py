@@ -15,7 +15,7 @@ from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.runs.sweep import list_source, sweep
-from pipelines.takedown.outbox import enqueue
+from pipelines.takedown.outbox import Wanted, enqueue
 from tests.conftest import Clock
 from tests.fakes import person, picture
 from tests.pipelines.cases.requesting import FAULT, deliver, messages
@@ -150,18 +150,9 @@ def test_a_takedown_of_a_text_that_was_changed_since_is_not_sent(workspace: Work
     with workspace.database.read() as connection:
         digest = connection.execute(sa.select(items.c.text_digest)).scalar_one()
     with workspace.database.write() as tx:
-        enqueue(
-            tx,
-            action="takedown",
-            item_id="a.png",
-            content_sha256=digest,
-            subject_id="sub_x",
-            policy_version="p",
-            due_at=workspace.now() + timedelta(hours=1),
-            reasons={},
-            now=workspace.now(),
-            decided_by="human",
-        )
+        wanted = Wanted("takedown", "a.png", digest, "sub_x", 1, 0, "human", reasons={}, because_of=("a.png",))
+        now = workspace.now()
+        enqueue(tx, wanted, policy_version="p", due_at=now + timedelta(hours=1), now=now)
     upload(uploads, "a.png", picture(person(9)), title="after")
     list_source(workspace, source_of(uploads), day=None)
     assert deliver(workspace).sent == 0

@@ -12,8 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.cases.ending import withdraw
-from pipelines.database.evidence import decisions, model_verdicts
-from pipelines.database.tables import contents, hits, items, outbox, verdicts
+from pipelines.database.tables import contents, decisions, hits, items, model_verdicts, outbox, verdicts
 from pipelines.hits.counting import live_hits
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.judging import judge_pending, rejudge
@@ -65,14 +64,14 @@ def plant_name(workspace: Workspace, item_id: str, subject_id: str, *, place: st
             sa.insert(hits).values(
                 hit_id=new_id("hit"),
                 item_id=item_id,
-                content_sha256=item.text_digest,
+                content_key=item.text_digest,
                 subject_id=subject_id,
                 tier="text",
                 band="strong",
                 score=1.0,
                 threshold=1.0,
                 threshold_source="names",
-                model_id="names-1",
+                found_by_id="names-1",
                 policy_version=workspace.policy.version,
                 place=place,
                 match=match,
@@ -86,7 +85,7 @@ def decide(workspace: Workspace, item_id: str, decision: str) -> None:
     """Enter a decision on the item's only hit, and judge again."""
     with workspace.database.write() as tx:
         hit = tx.execute(sa.select(hits).where(hits.c.item_id == item_id)).one()
-        scope = {name: hit._mapping[name] for name in ("hit_id", "item_id", "subject_id", "content_sha256", "model_id")}
+        scope = {name: hit._mapping[name] for name in ("hit_id", "item_id", "subject_id", "content_key", "found_by_id")}
         replaced = decisions.c.hit_id == hit.hit_id
         tx.execute(sa.update(decisions).where(replaced).values(reversed_at=workspace.now()))
         tx.execute(

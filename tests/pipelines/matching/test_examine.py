@@ -19,8 +19,7 @@ from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import accept_request, get_request, open_request
 from pipelines.database import set_state
-from pipelines.database.evidence import decisions, examined, model_files, seeds
-from pipelines.database.tables import audit, hits, items
+from pipelines.database.tables import audit, decisions, examined, hits, items, model_files, seeds
 from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import live_hits
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
@@ -126,7 +125,7 @@ def test_names_in_every_text_of_an_item_are_hits_with_place_rule_and_sealed_word
         same = {"hit_id": row.hit_id, "subject_id": jane, "sealed_term": row.sealed_term}
         assert open_term(connection, workspace.sealer, **same) == "jane doe"
     assert (row.tier, row.score, row.threshold, row.threshold_source) == ("text", 1.0, 1.0, "names")
-    assert row.content_sha256 == column(workspace, "a.png", "text_digest")
+    assert row.content_key == column(workspace, "a.png", "text_digest")
     assert row.judged_at is not None
     assert missing(workspace) == 0
     require_complete(workspace, ALL)
@@ -144,7 +143,7 @@ def test_header_texts_are_searched_as_the_content_s(
     assert found(workspace, "header") == {("a.png", jane, "header:ss_output_name", "joined")}
     with workspace.database.read() as connection:
         row = connection.execute(live_hits()).one()
-    assert row.content_sha256 == column(workspace, "a.png", "content_sha256")
+    assert row.content_key == column(workspace, "a.png", "content_sha256")
 
 
 def test_a_header_that_could_only_be_read_later_is_examined_then(
@@ -249,7 +248,7 @@ def test_a_rejected_name_stays_away_until_the_text_changes(workspace: Workspace,
     with workspace.database.write() as tx:
         hit = tx.execute(sa.select(hits)).one()
         values = {
-            name: getattr(hit, name) for name in ("hit_id", "item_id", "subject_id", "content_sha256", "model_id")
+            name: getattr(hit, name) for name in ("hit_id", "item_id", "subject_id", "content_key", "found_by_id")
         }
         said = {"decision_id": "d", "batch_id": "b", "decision": "reject", "reason": "other_person", "actor": "tester"}
         tx.execute(sa.insert(decisions).values(values | said | {"decided_at": workspace.now()}))

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipelines.database.pooling import pool_faces, pooled_items, pools
-from pipelines.database.tables import items
+from pipelines.database.tables import items, pool_faces, pooled_items, pools
 from pipelines.decisions.decide import decide
 from pipelines.decisions.looks import explain_hit
 from pipelines.hits.listing import Hit, list_hits

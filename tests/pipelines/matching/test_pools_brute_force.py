@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.cases.ending import withdraw
-from pipelines.database.pooling import pools
-from pipelines.database.tables import subjects
+from pipelines.database.tables import pools, subjects
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.intake.ledger import Scope

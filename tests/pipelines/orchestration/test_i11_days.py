@@ -16,7 +16,7 @@ from dagster._core.definitions.asset_checks.asset_check_spec import AssetCheckKe
 from embeddings.errors import InputError, StateError
 from pipelines.cli import main
 from pipelines.database import tables
-from pipelines.database.days import day_approvals
+from pipelines.database.tables import day_approvals
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.matching import galleries

@@ -26,14 +26,14 @@ def evidence(content: str, score: float = 0.8, *, pdq: str | None = ONE, item: s
         hit_id=f"hit-{content}-{score}",
         item_id=item or f"item-{content}",
         kind="image",
-        content_sha256=content,
+        content_key=content,
         tier="face",
         score=score,
         threshold=thresholds.review,
         threshold_source=thresholds.source,
         band=band_of(score, thresholds),
         template_id="ref-1",
-        model_id="m",
+        found_by_id="m",
         pdq=pdq,
     )
 
@@ -50,7 +50,7 @@ def test_a_strong_match_alone_is_reviewed() -> None:
 
 
 def test_between_two_models_the_stronger_band_decides_and_not_the_higher_score() -> None:
-    other = replace(evidence("a", 0.6), band="review", model_id="other", hit_id="hit-other")
+    other = replace(evidence("a", 0.6), band="review", found_by_id="other", hit_id="hit-other")
     judgement = judge([evidence("a", 0.55), other], known=[evidence("a", 0.55), other], policy=POLICY)
     assert (judgement.rule, judgement.reasons["model_id"]) == ("strong_face_uncorroborated", "m")
 

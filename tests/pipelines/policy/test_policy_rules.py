@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.policy import RULES, Context, Evidence, Policy, judge, judge_model, load_policy
+from pipelines.policy import (
+    RULES,
+    Context,
+    Evidence,
+    Policy,
+    SecondOpinion,
+    judge,
+    judge_model,
+    load_policy,
+    may_act,
+)
 
 POLICY = load_policy(None)
 MATURE = Context("mature", mature=True)
@@ -18,19 +28,19 @@ FACE = Evidence(
     hit_id="hit-face",
     item_id="one",
     kind="image",
-    content_sha256="one",
+    content_key="one",
     tier="face",
     band="strong",
     score=0.8,
     threshold=0.363,
     threshold_source="test",
-    model_id="faces",
+    found_by_id="faces",
     pdq="00" * 32,
     template_id="ref",
 )
 WEAK_FACE = replace(FACE, band="review", score=0.4)
 FAINT_FACE = replace(FACE, band=None, score=0.2)
-OTHER_PICTURE = replace(FACE, hit_id="hit-other", item_id="two", content_sha256="two", pdq="ff" * 32)
+OTHER_PICTURE = replace(FACE, hit_id="hit-other", item_id="two", content_key="two", pdq="ff" * 32)
 NAME = replace(FACE, hit_id="hit-name", tier="text", place="prompt", match="full_name", score=1.0, template_id=None)
 FIRST_NAME = replace(NAME, match="alias", band="review")
 HEADER = replace(NAME, tier="header", place="header:ss_output_name", item_id="model", kind="model")
@@ -56,6 +66,7 @@ CASES: list[tuple[str, list[Evidence], list[Evidence], Context, str]] = [
     ("strong_face_with_name", [FACE, NAME], [], Context(), "takedown"),
     ("strong_face_with_name", [FACE], [HEADER], Context(), "takedown"),
     ("bounty_names_person", [replace(NAME, kind="bounty", place="title")], [], Context(), "review"),
+    ("strong_face_not_agreed", [replace(FACE, acts=False), NAME], [OTHER_PICTURE], Context(), "review"),
     ("strong_face_uncorroborated", [FACE], [], Context(), "review"),
     ("strong_face_uncorroborated", [FACE, FIRST_NAME], [], Context(), "review"),
     ("strong_face_uncorroborated", [FACE], [], MATURE, "review"),
@@ -73,6 +84,28 @@ def test_each_rule_fires_on_its_case_and_names_itself(
 ) -> None:
     judgement = judge(own, known=[*own, *others], policy=POLICY, context=context)
     assert (judgement.rule, judgement.verdict, judgement.reasons["rule"]) == (rule, verdict, rule)
+
+
+@given(
+    corroboration=st.sampled_from(["none", "not_denied", "agreed"]),
+    opinion=st.sampled_from(["agrees", "denies", "none:no_face", None]),
+)
+def test_no_opinion_neither_agrees_nor_denies(corroboration: str, opinion: str | None) -> None:
+    second = None if opinion is None else SecondOpinion("dlib-1", opinion, None, 0.4)
+    policy = with_settings("second_opinion", corroboration=corroboration)
+    expected = {
+        "none": True,
+        "not_denied": opinion != "denies",
+        "agreed": opinion == "agrees",
+    }
+    assert may_act(second, policy.settings) is expected[corroboration]
+
+
+def test_a_copy_that_shows_a_denied_face_is_reviewed() -> None:
+    part = replace(COPY, seed_firm=False)
+    for acts, verdict in ((True, "takedown"), (False, "review")):
+        face = replace(FACE, acts=acts)
+        assert judge([part, face], known=[part, face], policy=POLICY).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -204,7 +237,7 @@ def of_a_model(draw: st.DrawFn, *, by_owner: bool) -> Evidence:
         hit_id=f"{item_id}-{tier.hit_id}",
         item_id=item_id,
         kind="model" if of_itself else "image",
-        content_sha256=item_id,
+        content_key=item_id,
         pdq=draw(st.sampled_from(PDQS)),
         place=draw(st.sampled_from(["sha256", "payload", "pdq"])) if tier is COPY else tier.place,
         seed_firm=draw(st.booleans()),
@@ -250,7 +283,7 @@ def test_nothing_that_strangers_add_changes_what_is_automatic_about_the_owner(
 
 def test_three_hundred_portraits_by_strangers_make_no_likeness_model() -> None:
     theirs = [
-        replace(FACE, hit_id=f"h{n}", item_id=f"i{n}", content_sha256=f"c{n}", pdq=None, uploader="x", by_owner=False)
+        replace(FACE, hit_id=f"h{n}", item_id=f"i{n}", content_key=f"c{n}", pdq=None, uploader="x", by_owner=False)
         for n in range(300)
     ]
     judged = judge_model("model", theirs, images=302, own_images=2, context=Context(), bounty=False, policy=POLICY)

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import EnrolmentError, InputError, StateError
 from pipelines.cases.ending import erase, withdraw
 from pipelines.database import tables
-from pipelines.database.evidence import examined
+from pipelines.database.tables import examined
 from pipelines.decisions.decide import decide
 from pipelines.hits.listing import list_hits
 from pipelines.hits.statuses import statuses_now

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.cases.ending import erase
-from pipelines.database import evidence, tables
+from pipelines.database import tables
 from pipelines.decisions.decide import REASONS, DecisionSummary, decide, undo
 from pipelines.hits.counting import live_hits
 from pipelines.hits.listing import list_hits
@@ -49,7 +49,7 @@ def say(workspace: Workspace, decision: Any, *, item_id: str = "a.png", tier: st
 
 def all_seeds(workspace: Workspace, *, standing: bool = True) -> list[Any]:
     with workspace.database.read() as connection:
-        query = sa.select(evidence.seeds).order_by(evidence.seeds.c.version)
+        query = sa.select(tables.seeds).order_by(tables.seeds.c.version)
         return [row for row in connection.execute(query) if not standing or row.revoked_at is None]
 
 
@@ -66,13 +66,13 @@ def add_hit(workspace: Workspace, item_id: str, subject_id: str, *, tier: str, *
         "hit_id": hit_id,
         "item_id": item_id,
         "subject_id": subject_id,
-        "content_sha256": content_of(workspace, item_id),
+        "content_key": content_of(workspace, item_id),
         "tier": tier,
         "band": "strong",
         "score": 1.0,
         "threshold": 1.0,
         "threshold_source": "test",
-        "model_id": "names-1",
+        "found_by_id": "names-1",
         "policy_version": workspace.policy.version,
         "found_by": "sweep",
         "found_at": workspace.now(),
@@ -87,7 +87,7 @@ def add_hit(workspace: Workspace, item_id: str, subject_id: str, *, tier: str, *
 def match_seed(workspace: Workspace, subject_id: str) -> str:
     """``copy.png`` turns out to be a copy of what was confirmed."""
     seed = next(row for row in all_seeds(workspace) if row.kind == "sha256")
-    exact = {"place": "sha256", "seed_id": seed.seed_id, "model_id": seed.model_id}
+    exact = {"place": "sha256", "seed_id": seed.seed_id, "found_by_id": seed.model_id}
     return add_hit(workspace, "copy.png", subject_id, tier="exact", **exact)
 
 
@@ -157,7 +157,7 @@ def test_a_face_in_a_later_frame_seeds_no_hash_of_the_first(workspace: Workspace
 def test_a_seed_of_an_older_home_sends_what_looks_alike_to_review(workspace: Workspace, subject: str) -> None:
     say(workspace, "confirm")
     with workspace.database.write() as tx:
-        tx.execute(sa.update(evidence.seeds).values(ground=None, share=None))
+        tx.execute(sa.update(tables.seeds).values(ground=None, share=None))
     match_seed(workspace, subject)
     assert verdict_of(workspace, "copy.png") == ("review", "resembles_confirmed")
 
@@ -192,7 +192,7 @@ def test_confirming_again_seeds_nothing_more(workspace: Workspace, subject: str)
 def test_confirming_a_text_seeds_the_content_that_came_with_it(workspace: Workspace, subject: str) -> None:
     with workspace.database.write() as tx:
         tx.execute(sa.update(tables.items).where(tables.items.c.item_id == "copy.png").values(text_digest="7e" * 32))
-    text = {"place": "title", "match": "full_name", "content_sha256": "7e" * 32}
+    text = {"place": "title", "match": "full_name", "content_key": "7e" * 32}
     add_hit(workspace, "copy.png", subject, tier="text", **text)
     assert say(workspace, "confirm", item_id="copy.png", tier="text").seeds == 1
     assert [row.digest for row in all_seeds(workspace)] == [content_of(workspace, "copy.png")]
@@ -259,7 +259,7 @@ def test_versions_never_fall_even_when_seeds_are_deleted(workspace: Workspace, s
     summary = say(workspace, "confirm")
     undo(workspace, str(summary.batch_id), actor="ann")
     with workspace.database.write() as tx:
-        tx.execute(sa.delete(evidence.seeds))
+        tx.execute(sa.delete(tables.seeds))
     say(workspace, "confirm")
     assert [row.version for row in all_seeds(workspace)] == [3, 4]
 

@@ -9,16 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.models.weights import find_pack, model_id
+from embeddings.models.packs import find_pack
+from embeddings.models.weights import model_id
 from indexes.corpus import ShardEntry
 from pipelines.corpus.manifest import insert_shard, mark_covered
 from pipelines.database import set_state
-from pipelines.database.evidence import model_verdicts, seeds
-from pipelines.database.tables import hits, items, outbox, requests, runs, subjects, verdicts
-from pipelines.hits.counting import content_key
+from pipelines.database.tables import hits, items, model_verdicts, outbox, requests, runs, seeds, subjects, verdicts
+from pipelines.hits.counting import key_of_item
 from pipelines.home.workspace import Workspace
 from pipelines.settings.config import EmbeddingConfig
-from pipelines.takedown.outbox import enqueue
+from pipelines.takedown.outbox import Wanted, enqueue
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = datetime(2026, 11, 20, tzinfo=UTC).date()
@@ -45,7 +45,7 @@ def add_shard(tx: Connection, workspace: Workspace, *, covered_version: int | No
         path=f"{shard_id}.parquet",
         sha256="0" * 64,
         bytes=1,
-        faces=1,
+        rows=1,
     )
     insert_shard(tx, workspace.sealer, entry, now=NOW)
     if covered_version is not None:
@@ -111,7 +111,7 @@ def add_hit(
     row: dict[str, Any] = {
         "hit_id": hit_id,
         "item_id": item_id,
-        "content_sha256": content_of(item_id),
+        "content_key": content_of(item_id),
         "subject_id": subject_id,
         "template_id": f"ref_{content_of(subject_id)[:20]}",
         "tier": "face",
@@ -119,7 +119,7 @@ def add_hit(
         "score": score,
         "threshold": thresholds.review,
         "threshold_source": thresholds.source,
-        "model_id": MODEL_ID,
+        "found_by_id": MODEL_ID,
         "policy_version": workspace.policy.version,
         "frame": 0,
         "face": face,
@@ -128,7 +128,6 @@ def add_hit(
         "x2": 320.0,
         "y2": 250.0,
         "detector_score": 0.91,
-        "shard_id": SHARD,
         "found_by": "sweep",
         "found_at": NOW,
         "judged_at": NOW if verdict else None,
@@ -156,14 +155,14 @@ def add_evidence(
     row: dict[str, Any] = {
         "hit_id": hit_id,
         "item_id": item_id,
-        "content_sha256": text_of(item_id) if tier == "text" else content_of(item_id),
+        "content_key": text_of(item_id) if tier == "text" else content_of(item_id),
         "subject_id": subject_id,
         "tier": tier,
         "band": "strong",
         "score": 1.0,
         "threshold": 1.0,
         "threshold_source": f"policy {workspace.policy.version}",
-        "model_id": "seeds-1" if tier == "exact" else "names-1",
+        "found_by_id": "seeds-1" if tier == "exact" else "names-1",
         "policy_version": workspace.policy.version,
         "place": place,
         "match": None if tier == "exact" else "full_name",
@@ -192,7 +191,7 @@ def _add_seed(tx: Connection, seed_id: str, subject_id: str, *, kind: str) -> No
 
 def _content_key(tx: Connection, item_id: str) -> str:
     """What a verdict on the item is about."""
-    return str(tx.execute(sa.select(content_key()).where(items.c.item_id == item_id)).scalar_one())
+    return str(tx.execute(sa.select(key_of_item()).where(items.c.item_id == item_id)).scalar_one())
 
 
 def _judged(tx: Connection, item_id: str, subject_id: str) -> bool:
@@ -217,7 +216,7 @@ def _add_verdict(
     tx.execute(
         sa.insert(verdicts).values(
             item_id=item_id,
-            content_sha256=_content_key(tx, item_id),
+            content_key=_content_key(tx, item_id),
             subject_id=subject_id,
             verdict=verdict,
             rule=rules.get(verdict, unsure),
@@ -260,11 +259,10 @@ def add_takedown(
     tx: Connection, item_id: str, subject_id: str, *, hours: float = 24, policy: str = "policy-1", **values: Any
 ) -> str:
     """The message for an item and a person, due in ``hours``; ``values`` replace columns (``state="dead"``)."""
-    ids = {"item_id": item_id, "content_sha256": content_of(item_id), "subject_id": subject_id}
-    due_at = NOW + timedelta(hours=hours)
-    enqueue(tx, action="takedown", **ids, policy_version=policy, due_at=due_at, reasons={}, now=NOW)
+    wanted = Wanted("takedown", item_id, content_of(item_id), subject_id, 24, 0, "automated", {}, (item_id,))
+    enqueue(tx, wanted, policy_version=policy, due_at=NOW + timedelta(hours=hours), now=NOW)
     message_id = f"msg_{content_of(f'{item_id}|{subject_id}|{policy}')[:32]}"
-    same = sa.and_(*(outbox.c[name] == value for name, value in ids.items()), outbox.c.policy_version == policy)
+    same = sa.and_(*(outbox.c[name] == value for name, value in wanted.key.items()), outbox.c.policy_version == policy)
     row = tx.execute(sa.select(outbox).where(same)).one()._asdict()
     tx.execute(sa.delete(outbox).where(same))  # a primary key is not changed
     tx.execute(sa.insert(outbox).values(row | {"message_id": message_id} | values))

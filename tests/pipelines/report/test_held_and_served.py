@@ -23,7 +23,7 @@ def fill(workspace: Workspace) -> None:
         add_takedown(tx, "one", "sub_a", state="held", last_result="held:hit_rate")
         add_takedown(tx, "two", "sub_a", state="held", last_result="held:breaker_subject")
         # The model itself is not listed: only its pictures say that the block is of this day.
-        block = {"action": "generator.block", "content_sha256": "", "state": "held"}
+        block = {"action": "generator.block", "content_key": "", "state": "held"}
         add_takedown(tx, "m", "sub_a", **block, last_result="held:breaker_subject")
 
 

@@ -123,8 +123,8 @@ def test_a_hit_shows_the_view_its_face_was_found_in_and_whether_earlier_models_m
         add_shard(tx, workspace, covered_version=1)
         for name in ("now", "before"):
             add_item(tx, name, status="hit")
-        add_hit(tx, workspace, "now", "sub_a", view="turned 90", model_id=workspace.model_id)
-        add_hit(tx, workspace, "before", "sub_a", model_id="old-pack-1")
+        add_hit(tx, workspace, "now", "sub_a", view="turned 90", found_by_id=workspace.model_id)
+        add_hit(tx, workspace, "before", "sub_a", found_by_id="old-pack-1")
     files = write_report(workspace, day=DAY, folder=folder)
     page = read_page(files.html)
     rows = {row.all("bdi")[0].text: row.text for row in hit_rows(page)}

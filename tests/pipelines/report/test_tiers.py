@@ -24,7 +24,7 @@ from pipelines.report import PageLimits, write_report
 from pipelines.report.export import MODEL_SCHEMA
 from pipelines.runs.sweep import summarise
 from pipelines.runs.verify import verify
-from pipelines.takedown.outbox import enqueue
+from pipelines.takedown.outbox import Wanted, enqueue
 from tests.pipelines.report.reading import hit_rows, read_page, section
 from tests.pipelines.report.rows import (
     DAY,
@@ -61,8 +61,8 @@ def filled(workspace: Workspace) -> Workspace:
         add_evidence(tx, workspace, "model", "sub_a", tier="header", place=place, sealed_term=TERM)
         add_item(tx, "bounty", **(file | {"kind": "bounty"}), content_sha256=None, text_digest=text_of("bounty"))
         add_evidence(tx, workspace, "bounty", "sub_a", tier="text", place="title", verdict="takedown", sealed_term=TERM)
-        ids = {"item_id": "bounty", "content_sha256": text_of("bounty"), "subject_id": "sub_a"}
-        enqueue(tx, action="takedown", **ids, policy_version="policy-1", due_at=NOW, reasons={}, now=NOW)
+        wanted = Wanted("takedown", "bounty", text_of("bounty"), "sub_a", 24, 0, "automated", {}, ("bounty",))
+        enqueue(tx, wanted, policy_version="policy-1", due_at=NOW, now=NOW)
         add_model_verdict(tx, workspace, "model", "sub_a")
         add_model_verdict(tx, workspace, "bounty", "sub_a", verdict="suspected", priority=30, generator_block=False)
     return workspace

@@ -22,7 +22,7 @@ from pipelines.cases.ending import withdraw
 from pipelines.cases.requests import accept_request
 from pipelines.corpus.manifest import list_shards
 from pipelines.database import tables
-from pipelines.database.evidence import kept_evidence
+from pipelines.database.tables import kept_evidence
 from pipelines.evidence.kept import open_picture
 from pipelines.hits.listing import list_hits
 from pipelines.home import failpoints

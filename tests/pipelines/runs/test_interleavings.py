@@ -276,7 +276,7 @@ class Platform:
             rows = connection.execute(sa.select(tables.items).where(tables.items.c.live)).all()
             found = {(hit.item_id, hit.subject_id) for hit in list_hits(connection)}
             stored = {
-                (row.item_id, row.content_sha256, row.subject_id) for row in connection.execute(sa.select(tables.hits))
+                (row.item_id, row.content_key, row.subject_id) for row in connection.execute(sa.select(tables.hits))
             }
             versions = active_versions(connection, now=now)
             listed = list_shards(connection, self.workspace.sealer)
@@ -357,7 +357,7 @@ class Platform:
         with self.workspace.database.read() as connection:
             standing = sa.and_(tables.outbox.c.action == "takedown", tables.outbox.c.state != "withdrawn")
             messages = connection.execute(sa.select(tables.outbox).where(standing)).all()
-        effects = Counter((row.item_id, row.content_sha256, row.subject_id) for row in messages)
+        effects = Counter((row.item_id, row.content_key, row.subject_id) for row in messages)
         assert set(effects.values()) <= {1}
         with self.workspace.database.write() as tx:
             tx.execute(sa.update(tables.hits).values(judged_at=None))
@@ -629,7 +629,7 @@ def hits_of(
             platform.complete()
             with platform.workspace.database.read() as connection:
                 rows = connection.execute(sa.select(tables.hits)).all()
-            return {(row.content_sha256, platform.subjects[row.subject_id].who, row.face, row.score) for row in rows}
+            return {(row.content_key, platform.subjects[row.subject_id].who, row.face, row.score) for row in rows}
     finally:
         shutil.rmtree(folder)
 

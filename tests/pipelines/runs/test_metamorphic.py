@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.cases.requests import accept_request
-from pipelines.database import evidence, tables
+from pipelines.database import tables
 from pipelines.decisions.decide import REASONS, decide
 from pipelines.hits.listing import list_hits
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
@@ -252,7 +252,7 @@ def rescan_for_somebody_else(workspace: Workspace, uploads: Path) -> None:
 def forget_coverage(workspace: Workspace, uploads: Path) -> None:
     """As if nothing had ever been examined or judged."""
     with workspace.database.write() as tx:
-        tx.execute(sa.delete(evidence.examined))
+        tx.execute(sa.delete(tables.examined))
         tx.execute(sa.update(tables.hits).values(judged_at=None))
     list_again(workspace, uploads)
     judge_pending(workspace)

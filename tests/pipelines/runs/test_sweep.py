@@ -18,7 +18,7 @@ from embeddings.errors import NotReadyError, StateError
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import accept_request, get_request, reject_request
 from pipelines.database import tables
-from pipelines.hits.counting import content_key
+from pipelines.hits.counting import key_of_item
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import ahead
@@ -344,7 +344,7 @@ def outbox_states(workspace: Workspace) -> dict[str, int]:
 
 def verdicts_of(workspace: Workspace, item_id: str) -> set[str]:
     """The verdicts on an item with the content that it has now."""
-    query = sa.select(tables.verdicts.c.verdict).join(tables.items, content_key() == tables.verdicts.c.content_sha256)
+    query = sa.select(tables.verdicts.c.verdict).join(tables.items, key_of_item() == tables.verdicts.c.content_key)
     own = (tables.items.c.item_id == item_id, tables.verdicts.c.item_id == item_id)
     with workspace.database.read() as connection:
         return set(connection.execute(query.where(*own)).scalars())

@@ -20,7 +20,7 @@ from pipelines.sample.truth import (
     GAMMA,
     PHASES,
     Expected,
-    Finding,
+    ItemFinding,
     ModelFinding,
     PlantedSubject,
     PlantedUpload,
@@ -31,11 +31,11 @@ from tests.platform_actions import DAY, NAME, enrol, source_of, upload
 
 pytestmark = pytest.mark.any_database
 
-ONE_FACE = Finding("strong_face_in_distinct_images", frozenset({"face"}))
+ONE_FACE = ItemFinding("strong_face_in_distinct_images", frozenset({"face"}))
 TRUTH = {
     "a.png": Expected("hit", {ALPHA: ONE_FACE}),
     "b.png": Expected("hit", {ALPHA: ONE_FACE}),
-    "c.png": Expected("hit", {ALPHA: Finding("name_in_text", frozenset({"text"}), mature=True)}),  # white, that is
+    "c.png": Expected("hit", {ALPHA: ItemFinding("name_in_text", frozenset({"text"}), mature=True)}),  # white, that is
     "d.png": Expected("clean", {}),
 }
 MODELS = {("m", ALPHA): ModelFinding("likeness_model", "strong_face_in_distinct_images", block=True)}
@@ -105,7 +105,7 @@ def test_what_came_out_as_planted_is_not_wrong(workspace: Workspace, uploads: Pa
         ("c.png", Expected("hit", {}), "evidence text, expected None"),
         (
             "c.png",
-            Expected("hit", {ALPHA: Finding("weak_name_alone", frozenset({"text"}))}),
+            Expected("hit", {ALPHA: ItemFinding("weak_name_alone", frozenset({"text"}))}),
             "verdict review by name_in_text, mature, expected review by weak_name_alone",
         ),
         (

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.insightface_networks import SMALL_DETECTOR, SMALL_RECOGNISER, arcface_like, scrfd_like
+from benchmarks.inputs.insightface_networks import SMALL_DETECTOR, SMALL_RECOGNISER, arcface_like, scrfd_like
 from embeddings.errors import WeightsError
-from embeddings.models.packs import AURAFACE, BUFFALO_L, DownloadedFile
-from embeddings.models.weights import Pack, find_pack, model_id, packs
+from embeddings.models.packs import AURAFACE, BUFFALO_L, DownloadedFile, find_pack, packs
+from embeddings.models.weights import Pack, model_id
 from pipelines.cli import main
 from pipelines.home.audit import verify
 from pipelines.home.downloads import PullLimits, missing, pull
@@ -37,7 +37,7 @@ LIMITS = PullLimits(
     min_bytes_per_second=1,
     max_redirects=2,
     max_bytes=1 << 24,
-    head=ExchangeConfig().head(),
+    head=ExchangeConfig(),
 )
 
 
@@ -236,8 +236,9 @@ def test_a_non_commercial_pack_is_refused_until_its_terms_are_accepted(workspace
         before = verify(connection, workspace.sealer)
         with pytest.raises(WeightsError, match="licence buffalo_l"):
             require_accepted(connection, BUFFALO_L)
-    accept(workspace, BUFFALO_L, actor="tester")
-    accept(workspace, BUFFALO_L, actor="tester")
+    for _ in range(2):
+        with workspace.database.write() as tx:
+            accept(tx, workspace.sealer, BUFFALO_L, actor="tester", now=workspace.now())
     with workspace.database.read() as connection:
         require_accepted(connection, BUFFALO_L)
         assert is_accepted(connection, AURAFACE)  # needs none

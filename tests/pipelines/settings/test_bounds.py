@@ -93,7 +93,7 @@ def test_a_file_that_is_no_sane_toml_is_one_kind_of_error(data: bytes, tmp_path:
         with pytest.raises(ConfigError, match="not valid TOML"):
             read(tmp_path / "policy.toml")
     with pytest.raises(WeightsError, match="not valid TOML"):
-        read_local_pack(tmp_path, reserved=frozenset())
+        read_local_pack(tmp_path, known={})
 
 
 def test_a_fifo_or_a_device_is_no_settings_file(tmp_path: Path) -> None:
@@ -149,3 +149,16 @@ def test_a_period_may_reach_to_both_ends_of_the_calendar(workspace: Workspace) -
     with workspace.database.read() as connection:
         whole = summarise_period(connection, first_day=date.min, last_day=date.max)
     assert whole.removals == 0
+
+
+def test_a_setting_may_go_by_its_earlier_name_which_is_told_but_not_by_both(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "likeness.toml"
+    file.write_text("[sweep]\nhit_rate_items = 7\nmax_hit_rate = 0.25\n", encoding="utf-8")
+    sweep = load_config(Environment(home=tmp_path)).sweep
+    assert (sweep.min_items_for_rates, sweep.max_hit_rate) == (7, 0.25)
+    assert "sweep.min_items_for_rates" in caplog.text
+    file.write_text("[sweep]\nhit_rate_items = 7\nmin_items_for_rates = 7\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="one setting"):
+        load_config(Environment(home=tmp_path))

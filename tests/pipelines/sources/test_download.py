@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from embeddings.errors import ItemError
 from pipelines.exchange.allowance import Allowance
+from pipelines.exchange.limits import HeadLimits
 from pipelines.sources import FetchSettings
 from pipelines.sources.addresses import is_public
 from pipelines.sources.download import Downloader
@@ -40,7 +41,7 @@ renew = Allowance.renew
 
 def downloader(*hosts: str, private: bool = True, seconds: float = 5.0) -> Downloader:
     return Downloader(
-        FetchSettings(timeout_seconds=seconds, allowed_hosts=hosts, allow_private_addresses=private),
+        FetchSettings(timeout_seconds=seconds, allowed_hosts=hosts, allow_private_addresses=private), HeadLimits()
     )
 
 

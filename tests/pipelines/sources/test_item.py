@@ -99,11 +99,6 @@ def test_an_allowed_host_that_could_not_match_is_refused_at_once(hosts: tuple[st
         )
 
 
-def test_redirects_cannot_be_switched_on() -> None:
-    with pytest.raises(ConfigError, match="max_redirects"):
-        FetchSettings(timeout_seconds=1, allowed_hosts=(), allow_private_addresses=False, max_redirects=1)
-
-
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_fetch_needs_a_finite_deadline(seconds: float) -> None:
     with pytest.raises(ConfigError, match="timeout_seconds"):

@@ -20,12 +20,15 @@ from pipelines.home.failpoints import Failpoints
 from pipelines.settings.config import ExchangeConfig, TakedownConfig
 from pipelines.takedown.client import Delivery, HttpTakedownClient, Message, Outcome, TakedownClient
 from pipelines.takedown.dispatcher import DispatchSummary, dispatch
+from pipelines.takedown.outbox import TAKEDOWN, Wanted
 from pipelines.takedown.outbox import enqueue as enqueue_message
 from tests.conftest import START as START
 
 SECRET = "whsec_c29tZSBieXRlcyBmb3IgdGhlIHRlc3RzIG9ubHkh"
 OTHER_SECRET = "whsec_b3RoZXIgYnl0ZXMgZm9yIHRoZSB0ZXN0cyBvbmx5"
 CONFIG = replace(TakedownConfig(), timeout_seconds=20.0)
+REASONS = {"rule": "strong_face", "score": 0.61, "threshold": 0.5}
+WANTED = Wanted(TAKEDOWN, "item-1", "ab" * 32, "subject-1", 48, 0, "automated", REASONS, ("item-1",))
 OK = Delivery(Outcome.SUCCESS, "200")
 
 
@@ -58,16 +61,19 @@ class ScriptedClient:
         return self.answers[min(len(self.sent), len(self.answers)) - 1]
 
 
-def enqueue(database: Database, item_id: str = "item-1", *, now: datetime = START, **changes: Any) -> bool:
-    values: dict[str, Any] = {
-        "content_sha256": "ab" * 32,
-        "subject_id": "subject-1",
-        "policy_version": "policy-1",
-        "due_at": now + timedelta(hours=48),
-        "reasons": [{"rule": "strong_face", "score": 0.61, "threshold": 0.5}],
-    }
+def enqueue(
+    database: Database,
+    item_id: str = "item-1",
+    *,
+    now: datetime = START,
+    due_at: datetime | None = None,
+    held: str | None = None,
+    **changes: Any,
+) -> bool:
+    due_at = due_at or now + timedelta(hours=48)
+    wanted = replace(WANTED, item_id=item_id, **changes)
     with database.write() as tx:
-        return enqueue_message(tx, action="takedown", item_id=item_id, now=now, **(values | changes))
+        return enqueue_message(tx, wanted, policy_version="policy-1", due_at=due_at, now=now, held=held)
 
 
 def http_client(
@@ -83,7 +89,7 @@ def http_client(
         secrets,
         timeout_seconds=timeout_seconds,
         max_answer_bytes=CONFIG.max_answer_bytes,
-        head=ExchangeConfig().head(),
+        head=ExchangeConfig(),
         now=now,
         clock=clock,
     )

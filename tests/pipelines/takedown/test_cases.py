@@ -31,7 +31,7 @@ def cases(*given: object) -> bytes:
 def fetched(words: Iterable[bytes]) -> set[str]:
     with saying(lambda: words) as port:
         url = f"http://127.0.0.1:{port}/cases"
-        return fetch_open_keys(url, config=SMALL, head=ExchangeConfig().head(), clock=standing)
+        return fetch_open_keys(url, config=SMALL, head=ExchangeConfig(), clock=standing)
 
 
 def test_the_open_cases_with_an_effect_are_the_keys() -> None:
@@ -90,4 +90,4 @@ def test_i7_a_list_that_breaks_off_is_not_a_shorter_one() -> None:
 
 def test_a_list_over_http_from_elsewhere_is_refused() -> None:
     with pytest.raises(ConfigError, match="LIKENESS_TAKEDOWN_CASES_URL must begin with https"):
-        fetch_open_keys("http://service.test/cases", config=SMALL, head=ExchangeConfig().head())
+        fetch_open_keys("http://service.test/cases", config=SMALL, head=ExchangeConfig())

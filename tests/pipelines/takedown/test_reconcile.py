@@ -18,7 +18,7 @@ def compare(database: Database, keys: set[str]) -> Reconciliation:
 
 def listed(receiver: Receiver) -> set[str]:
     url = receiver.url.replace("/takedowns", "/cases")
-    return fetch_open_keys(url, config=CONFIG, head=ExchangeConfig().head())
+    return fetch_open_keys(url, config=CONFIG, head=ExchangeConfig())
 
 
 def key_of(database: Database, item_id: str) -> str:

@@ -28,7 +28,7 @@ CONSENT = timedelta(days=365)
 
 
 def write_variants(folder: Path, count: int, *, seed: int) -> list[str]:
-    """Write ``count`` generated images into ``folder``; their names, in the order in which a sweep takes them."""
+    """Write ``count`` generated images into ``folder``; return their names in the order in which a sweep takes them."""
     folder.mkdir()
     oldest = time.time() - count
     names = []
@@ -40,7 +40,7 @@ def write_variants(folder: Path, count: int, *, seed: int) -> list[str]:
 
 
 def make_home(home: Path, *, subjects: int, seed: int) -> int:
-    """A new home with ``subjects`` synthetic subjects and the real ones, all active; how many they are."""
+    """Make a home with ``subjects`` synthetic subjects and the real ones, all active; return their number."""
     home.mkdir(mode=0o700)
     # Half of these images show one of three people: the check that stops such a day is not what is measured.
     # No ratings either: the peer makes none.

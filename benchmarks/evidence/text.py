@@ -1,6 +1,6 @@
 """Names in texts: how often a name is found where there is none, how many disguises are seen through, and how fast.
 
-    python -m benchmarks.evidence_text [--texts 100000] [--names 100000] [--repeats 3] [--json]
+    python -m benchmarks.evidence.text [--texts 100000] [--names 100000] [--repeats 3] [--json]
 
 Texts are titles, prompts and tags drawn from our own lists, a third each. No text holds a name on purpose, so each find
 is a false alarm; they are counted by rule, per 100,000 texts, for these lists of names: ``invented`` (syllables),
@@ -29,7 +29,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from benchmarks.evidence_words import GIVEN, common_word_names, invented_names, prompt, tags, title
+from benchmarks.evidence.words import GIVEN, common_word_names, invented_names, prompt, tags, title
 from benchmarks.machine import describe_machine
 from indexes.name_rules import NameSettings, SubjectNames, brute_force_names
 from indexes.name_text import join_texts
@@ -96,7 +96,7 @@ def mononyms(*, excluded: bool) -> list[SubjectNames]:
 
 
 def finder(names: Sequence[str]) -> Find:
-    """Ours, answering with names' numbers."""
+    """Our matcher, answering with the numbers of names."""
     matcher = NameMatcher(subjects_of(names), settings=SETTINGS)
     return lambda text: {match.subject_id for match in matcher.find(text)}
 
@@ -131,7 +131,7 @@ def seconds_of(find: Find, texts: Sequence[str]) -> float:
 
 
 def compare_speed(ours: Find, peer: Find, texts: Sequence[str], *, repeats: int) -> dict[str, float]:
-    """Interleaved; medians."""
+    """Time both in turns; return medians and their ratio."""
     pairs = [(seconds_of(ours, texts), seconds_of(peer, texts)) for _ in range(repeats)]
     own = statistics.median(own for own, _ in pairs)
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
@@ -159,7 +159,7 @@ def recall_by_disguise(finders: dict[str, tuple[Find, int]], names: Sequence[str
 
 
 def check(names: Sequence[str], finders: dict[str, tuple[Find, int]], random: Random) -> int:
-    """Raise unless ours is what the definition says, and finds all that a peer finds; how many texts were compared."""
+    """Raise unless ours finds what the definition and the peers find; return how many texts were compared."""
     few = subjects_of(names[:CHECKED_NAMES])
     small = NameMatcher(few, settings=SETTINGS)
     ours = finders["ours"][0]
@@ -175,7 +175,7 @@ def check(names: Sequence[str], finders: dict[str, tuple[Find, int]], random: Ra
 
 
 def measure(*, texts: int, names: int, peer_names: int, repeats: int, seed: int = 1) -> dict[str, Any]:
-    """Everything, as one JSON object."""
+    """Run all parts; return their figures as one JSON object."""
     random = Random(seed)
     drawn = draw_texts(texts, random)
     invented = invented_names(names, random)

@@ -5,7 +5,8 @@ documentation shows: Pillow decodes, ``preprocess`` prepares, ``encode_image`` r
 torch's default threads. It gets what the comparison needs and its documentation does not have: Exif orientation undone,
 transparency over white.
 
-As workers of :mod:`benchmarks.turns`: ``{"files": [...]}`` -> seconds; ``{"save": path}`` -> vectors as ``.npz``.
+As workers of :mod:`benchmarks.workers.turns`: ``{"files": [...]}`` -> seconds; ``{"save": path}`` -> vectors as
+``.npz``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from benchmarks.machine import peak_mb
-from benchmarks.turns import Seat
+from benchmarks.workers.turns import Seat
 from embeddings.content.clip import load_clip
 from embeddings.content.clip_weights import ClipSettings, find_weights
 from embeddings.content.describe import Describer, describe_contents
@@ -47,7 +48,7 @@ def ours(checkpoint: Path, device: str) -> tuple[Embed, dict[str, Any]]:
         raise SystemExit("the checkpoint is not there")
     encoder = load_clip(weights, device=device, compiled=False)
     describer = Describer(rater=None, encoder=encoder, max_frames=1)
-    limits, workers = ImagesConfig(max_frames=1).limits(), len(os.sched_getaffinity(0))
+    limits, workers = ImagesConfig(max_frames=1), len(os.sched_getaffinity(0))
 
     def embed(files: Sequence[Path]) -> Vectors:
         read = [file.read_bytes() for file in files]
@@ -87,7 +88,7 @@ def open_clip_alone(checkpoint: Path, device: str) -> tuple[Embed, dict[str, Any
 
 def main() -> None:
     """Serve turns until the parent is gone."""
-    parser = argparse.ArgumentParser(prog="benchmarks.clip_worker")
+    parser = argparse.ArgumentParser(prog="benchmarks.workers.clip")
     parser.add_argument("side", choices=["ours", "open_clip"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("checkpoint", type=Path)

@@ -1,6 +1,6 @@
 """How many PDQ hashes a second, beside hashing the pictures at their full size?
 
-    python -m benchmarks.evidence_pdq [--sides 512 1024 2048] [--repeats 5] [--json]
+    python -m benchmarks.evidence.pdq [--sides 512 1024 2048] [--repeats 5] [--json]
 
 Work: `embeddings.images.pdq.pdq`, which first halves a picture to about 384 pixels, on one thread. Pictures: those
 that installed packages carry, brought to a long side of ``side`` pixels, decoded already. Peer: `pdqhash.compute` on
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import sys
 import time
@@ -30,7 +29,7 @@ import cv2
 import numpy as np
 import pdqhash
 
-from benchmarks.machine import describe_machine
+from benchmarks.finish import finish
 from embeddings.images.pdq import MIN_QUALITY, pdq
 from embeddings.types import UInt8
 from pipelines.sample.photographs import load_photographs
@@ -66,7 +65,7 @@ def copy_of(picture: UInt8) -> UInt8:
 
 
 def differing(left: bytes, right: bytes) -> int:
-    """Bits of 256."""
+    """Number of the 256 bits that differ."""
     return (int.from_bytes(left) ^ int.from_bytes(right)).bit_count()
 
 
@@ -117,18 +116,14 @@ def measure(side: int, repeats: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and return the exit status."""
-    parser = argparse.ArgumentParser(prog="benchmarks.evidence_pdq", description="PDQ hashes a second.")
+    parser = argparse.ArgumentParser(prog="benchmarks.evidence.pdq", description="PDQ hashes a second.")
     parser.add_argument("--sides", type=int, nargs="+", default=[512, 1024, 2048])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print the rows as one JSON object on the last line")
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     rows = [measure(side, options.repeats) for side in options.sides]
-    for row in rows:
-        print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
-    if options.json:
-        print(json.dumps({"machine": describe_machine(), "rows": rows}))
-    return 0 if all(row["correct"] for row in rows) else 1
+    return finish(rows, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How near a picture is to itself with a face pasted into it, by PDQ: from which share of its area on the two differ.
 
-The policy's ``[copies] face_share`` rests on it. Run: ``python -m benchmarks.evidence_pasted``.
+The policy's ``[copies] face_share`` rests on it. Run: ``python -m benchmarks.evidence.pasted``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def distances(scene: UInt8, face: UInt8, *, share: float) -> Iterator[int]:
-    """Of the scene to itself with the face in each of nine places, filling this share of its area."""
+    """Distances of the scene to itself with the face in each of nine places, filling this share of its area."""
     factor = (share * WIDTH * HEIGHT / (face.shape[0] * face.shape[1])) ** 0.5
     width, height = int(face.shape[1] * factor), int(face.shape[0] * factor)
     pasted = resize(face, width=width, height=height)

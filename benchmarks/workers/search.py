@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 
+from benchmarks.inputs.search_data import KEY, MODEL, Population, stored_shards, stored_vectors
 from benchmarks.machine import peak_mb
-from benchmarks.search_data import KEY, MODEL, Population, stored_shards, stored_vectors
-from benchmarks.turns import Seat
+from benchmarks.workers.turns import Seat
 from embeddings.types import Float32, vector_column, vectors_of
 from indexes.first_pass import choose_kernel, pack_probes
 from indexes.gallery import Gallery
@@ -192,7 +192,7 @@ def forget(path: Path) -> None:
 
 
 def digest(pairs: Pairs) -> str:
-    """Of rows, probes and scores in (row, probe) order."""
+    """Digest of rows, probes and scores in (row, probe) order."""
     order = np.lexsort((pairs.right, pairs.left))
     parts = (pairs.left[order].astype("<i8"), pairs.right[order].astype("<i8"), pairs.scores[order].astype("<f4"))
     return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()

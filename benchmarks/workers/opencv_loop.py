@@ -4,8 +4,8 @@ OpenCV keeps its default threads. It gets the very files of our pack, which Open
 fast as their dequantised form. With ``--long-side`` larger images are shrunk first, as practitioners do, because at
 full size the detector is slow and misses large faces; crops are then cut from the shrunk image.
 
-As a program it is a worker of :mod:`benchmarks.turns`: ``{"files": [...]}`` -> seconds and faces; ``{"save": path}`` ->
-everything found goes into an ``.npz`` file (see :func:`load_found`).
+As a program it is a worker of :mod:`benchmarks.workers.turns`: ``{"files": [...]}`` -> seconds and faces; ``{"save":
+path}`` -> everything found goes into an ``.npz`` file (see :func:`load_found`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import peak_mb
-from benchmarks.turns import Message, Seat
+from benchmarks.workers.turns import Message, Seat
 
 Float32 = npt.NDArray[np.float32]
 
@@ -34,7 +34,7 @@ TOP_K = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFaces:
     """The faces of one image: boxes (n, 4) as x1, y1, x2, y2 in its pixels, unit vectors (n, 128)."""
 
     boxes: Float32
@@ -53,11 +53,11 @@ class OpenCvLoop:
         self.crops: list[npt.NDArray[np.uint8]] = []
         """Of the image last looked at: the aligned crops (112, 112, 3), BGR."""
 
-    def faces(self, data: bytes) -> Found:
+    def faces(self, data: bytes) -> FoundFaces:
         """All faces of one encoded image. An image that OpenCV cannot decode has none."""
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
         if image is None:
-            return Found(np.empty((0, 4), dtype=np.float32), np.empty((0, 128), dtype=np.float32))
+            return FoundFaces(np.empty((0, 4), dtype=np.float32), np.empty((0, 128), dtype=np.float32))
         height, width = image.shape[:2]
         scale = min(1.0, self._long_side / max(height, width)) if self._long_side else 1.0
         if scale < 1:
@@ -70,10 +70,10 @@ class OpenCvLoop:
         self.crops = crops
         vectors = [self._recognizer.feature(crop).copy() for crop in crops]
         stacked = np.concatenate([np.empty((0, 128), dtype=np.float32), *vectors])
-        return Found(boxes.reshape(-1, 4) / scale, stacked / np.linalg.norm(stacked, axis=1, keepdims=True))
+        return FoundFaces(boxes.reshape(-1, 4) / scale, stacked / np.linalg.norm(stacked, axis=1, keepdims=True))
 
 
-def save_found(path: Path, found: Mapping[str, Found]) -> None:
+def save_found(path: Path, found: Mapping[str, FoundFaces]) -> None:
     """Write what was found, by file name, for :func:`load_found`."""
     np.savez(
         path,
@@ -84,17 +84,17 @@ def save_found(path: Path, found: Mapping[str, Found]) -> None:
     )
 
 
-def load_found(path: Path) -> dict[str, Found]:
+def load_found(path: Path) -> dict[str, FoundFaces]:
     """What a worker saved, by file name."""
     with np.load(path) as saved:
         ends = np.cumsum(saved["counts"])
         parts = zip(np.split(saved["boxes"], ends[:-1]), np.split(saved["vectors"], ends[:-1]), strict=True)
-        return {str(name): Found(*part) for name, part in zip(saved["names"], parts, strict=True)}
+        return {str(name): FoundFaces(*part) for name, part in zip(saved["names"], parts, strict=True)}
 
 
-def serve(seat: Seat, message: Message, look: Callable[[Sequence[str]], Mapping[str, Found]]) -> NoReturn:
+def serve(seat: Seat, message: Message, look: Callable[[Sequence[str]], Mapping[str, FoundFaces]]) -> NoReturn:
     """Answer turns from the first ``message`` on, until the parent is gone: ``look`` finds the faces of named files."""
-    found: dict[str, Found] = {}
+    found: dict[str, FoundFaces] = {}
     cpu_before = time.process_time()
     while True:
         if "save" in message:
@@ -109,7 +109,7 @@ def serve(seat: Seat, message: Message, look: Callable[[Sequence[str]], Mapping[
 
 def main() -> None:
     """Serve turns until the parent is gone."""
-    parser = argparse.ArgumentParser(prog="benchmarks.opencv_loop")
+    parser = argparse.ArgumentParser(prog="benchmarks.workers.opencv_loop")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--min-score", type=float, required=True)
     parser.add_argument("--nms-iou", type=float, required=True)

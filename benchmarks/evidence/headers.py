@@ -1,6 +1,6 @@
 """Headers of model files per second, read from disk (from the page cache, after the first repeat) by one thread.
 
-    python -m benchmarks.evidence_headers [--files 3000] [--repeats 5] [--json]
+    python -m benchmarks.evidence.headers [--files 3000] [--repeats 5] [--json]
 
 The files are made up: LoRAs as kohya-ss's trainer leaves them, with 792 tensors and the tags of 40 images, and a few
 with a checkpoint's 2,500 tensors; tensors are holes in sparse files. ``ours`` opens, parses strictly, takes the texts
@@ -27,7 +27,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from benchmarks.machine import describe_machine
+from benchmarks.finish import finish
 from embeddings.headers.evidence import evident_texts, thumbnail
 from embeddings.headers.safetensors import LENGTH_BYTES, Header, header_length, parse_header
 from pipelines.settings.config import ModelFilesConfig
@@ -114,7 +114,7 @@ def ours(path: Path) -> tuple[Mapping[str, str], int, set[str]]:
 
 
 def library(path: Path) -> tuple[Mapping[str, str], int]:
-    """What the format's own library says."""
+    """Metadata and number of tensors by the format's own library."""
     with safe_open(path, framework="np") as opened:
         return opened.metadata(), len(opened.keys())
 
@@ -167,16 +167,12 @@ def measure(*, files: int, repeats: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run and print."""
-    parser = argparse.ArgumentParser(prog="benchmarks.evidence_headers")
+    parser = argparse.ArgumentParser(prog="benchmarks.evidence.headers")
     parser.add_argument("--files", type=int, default=3000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    row = measure(files=options.files, repeats=options.repeats)
-    print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
-    if options.json:
-        print(json.dumps({"machine": describe_machine(), "rows": [row]}))
-    return 0 if row["correct"] else 1
+    return finish([measure(files=options.files, repeats=options.repeats)], as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long does it take to score a stored CLIP corpus anew when the list of concepts changes, and to search it?
 
-    python -m benchmarks.evidence_heads [--vectors 1000000] [--dimension 512] [--looped 20000] [--seed 0] [--json]
+    python -m benchmarks.evidence.heads [--vectors 1000000] [--dimension 512] [--looped 20000] [--seed 0] [--json]
 
 A home with so many generated vectors in sealed content shards of 256, as sweeps leave them, each its content's and each
 content a live item's. The directions of the packaged list are random too: no CLIP weights could be had here, and
@@ -42,7 +42,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 from rich.console import Console
 
-from benchmarks.machine import describe_machine, peak_mb
+from benchmarks.finish import finish
+from benchmarks.machine import peak_mb
 from benchmarks.rescan import item
 from embeddings.types import Float32, vector_column
 from indexes.heads import Heads
@@ -92,7 +93,7 @@ class Vectors:
     dimension: int
 
     def shard(self, number: int) -> Float32:
-        """Those of one shard, unit float32 (n, dimension)."""
+        """The vectors of one shard, unit float32 (n, dimension)."""
         rows = min(SHARD_CONTENTS, self.count - number * SHARD_CONTENTS)
         random = np.random.default_rng([self.seed, number])
         return unit(random.standard_normal((rows, self.dimension), dtype=np.float32))
@@ -102,7 +103,7 @@ class Vectors:
         return range(-(-self.count // SHARD_CONTENTS))
 
     def everything(self) -> Float32:
-        """All of them in memory."""
+        """All vectors in memory."""
         return np.concatenate([self.shard(number) for number in self.shards()])
 
 
@@ -263,14 +264,14 @@ def nearest_in_memory(vectors: Float32, query: Float32) -> list[int]:
 
 
 def timed(work: Any) -> tuple[Any, float]:
-    """What a call gives, and its seconds."""
+    """Result and seconds of a call."""
     started = time.perf_counter()
     return work(), time.perf_counter() - started
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and return the exit status."""
-    parser = argparse.ArgumentParser(prog="benchmarks.evidence_heads", description="Concept scores made anew.")
+    parser = argparse.ArgumentParser(prog="benchmarks.evidence.heads", description="Concept scores made anew.")
     parser.add_argument("--vectors", type=int, default=1_000_000)
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--looped", type=int, default=20_000)
@@ -281,11 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="likeness-heads-") as folder:
         vectors = Vectors(options.seed, options.vectors, options.dimension)
         rows = measure(vectors, looped=options.looped, folder=Path(folder), say=say)
-    for row in rows:
-        print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
-    if options.json:
-        print(json.dumps({"machine": describe_machine(), "rows": rows}))
-    return 0 if all(row["correct"] for row in rows) else 1
+    return finish(rows, as_json=options.json)
 
 
 if __name__ == "__main__":

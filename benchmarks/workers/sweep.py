@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import peak_mb
-from benchmarks.turns import Seat
+from benchmarks.workers.turns import Seat
 from pipelines.home.workspace import open_workspace
 from pipelines.matching import faces as matching
 from pipelines.runs import sweep
@@ -58,7 +58,7 @@ def _timed(function: Callable[..., Any], stage: str, spent: dict[str, float]) ->
 
 def main() -> None:
     """Load the models, then sweep; a turn ends with each shard, the last one with the sweep."""
-    parser = argparse.ArgumentParser(prog="benchmarks.sweep_worker")
+    parser = argparse.ArgumentParser(prog="benchmarks.workers.sweep")
     parser.add_argument("home", type=Path)
     parser.add_argument("source")
     options = parser.parse_args()

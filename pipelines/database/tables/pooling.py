@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from pipelines.database.tables import UTCDateTime, metadata
+from pipelines.database.tables.base import metadata
+from pipelines.database.times import UTCDateTime
 
 pooled_items = sa.Table(
     "pooled_items",

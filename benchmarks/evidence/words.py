@@ -1,4 +1,4 @@
-"""Words for texts as uploaders write them, and for names that nobody has: the material of `benchmarks.evidence_text`.
+"""Words for texts as uploaders write them, and for names that nobody has: the material of `benchmarks.evidence.text`.
 
 Titles, prompts and tags are drawn from lists of our own, among them ordinary words that are also given names and
 surnames. Names are syllables at random; the hard list joins two of those ordinary words (Rose Hill, Will Stone).

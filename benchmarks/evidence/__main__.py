@@ -17,15 +17,15 @@ from collections.abc import Sequence
 from typing import Any
 
 ROWS = {
-    "headers": "benchmarks.evidence_headers",
-    "heads": "benchmarks.evidence_heads",
-    "pdq": "benchmarks.evidence_pdq",
-    "text": "benchmarks.evidence_text",
+    "headers": "benchmarks.evidence.headers",
+    "heads": "benchmarks.evidence.heads",
+    "pdq": "benchmarks.evidence.pdq",
+    "text": "benchmarks.evidence.text",
 }
 
 
 def run(module: str) -> tuple[Any, bool]:
-    """What a benchmark printed as JSON, None if it printed nothing, and whether it was content with it."""
+    """Run a benchmark; return what it printed as JSON, or None, and whether it exited with 0."""
     done = subprocess.run([sys.executable, "-m", module, "--json"], stdout=subprocess.PIPE, text=True, check=False)
     return (json.loads(done.stdout) if done.stdout.strip() else None), done.returncode == 0
 

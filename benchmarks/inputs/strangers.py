@@ -1,6 +1,6 @@
 """A folder of a hundred strangers from an installed package, to try `likeness calibrate` on.
 
-    python -m benchmarks.strangers FOLDER
+    python -m benchmarks.inputs.strangers FOLDER
     likeness calibrate --impostors FOLDER
 
 They are the faces of scikit-image's LFW subset: 25 x 25 pixels, grey, enlarged here, of people whose names are not

@@ -1,0 +1,1 @@
+"""Benchmarks of evidence that is no face."""

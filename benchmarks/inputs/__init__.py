@@ -1,0 +1,1 @@
+"""What benchmarks work on: pictures, portraits, disguises, vectors, networks. All of it is drawn or packaged."""

@@ -1,0 +1,53 @@
+"""The tables, as SQLAlchemy Core metadata. The migrations create exactly these (a test compares them).
+
+Nothing here may hold a name, a vector, a crop or an uploaded text in clear (I8): such columns are called ``sealed_*``
+and hold what :mod:`pipelines.home.sealing` made. Identifiers are opaque strings. A table lies in the file of its
+subject, and is named here, which completes the metadata.
+"""
+
+from __future__ import annotations
+
+from pipelines.database.tables.base import metadata
+from pipelines.database.tables.corpus import content_shards, coverage, examined, shards
+from pipelines.database.tables.findings import decisions, hits, kept_evidence, model_verdicts, second_opinions, verdicts
+from pipelines.database.tables.ledger import contents, items, manifests, model_files, superseded
+from pipelines.database.tables.messages import outbox
+from pipelines.database.tables.pooling import pool_coverage, pool_faces, pooled_items, pools
+from pipelines.database.tables.record import audit, calibrations, day_approvals, runs, state
+from pipelines.database.tables.registry import requests, seeds, subject_keys, subjects, templates
+from pipelines.database.times import UTCDateTime
+
+__all__ = [
+    "UTCDateTime",
+    "audit",
+    "calibrations",
+    "content_shards",
+    "contents",
+    "coverage",
+    "day_approvals",
+    "decisions",
+    "examined",
+    "hits",
+    "items",
+    "kept_evidence",
+    "manifests",
+    "metadata",
+    "model_files",
+    "model_verdicts",
+    "outbox",
+    "pool_coverage",
+    "pool_faces",
+    "pooled_items",
+    "pools",
+    "requests",
+    "runs",
+    "second_opinions",
+    "seeds",
+    "shards",
+    "state",
+    "subject_keys",
+    "subjects",
+    "superseded",
+    "templates",
+    "verdicts",
+]

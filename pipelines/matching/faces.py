@@ -44,7 +44,8 @@ from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.matching.comparison import Comparison, FoundBy, Side, compare_shard
 from pipelines.matching.galleries import load_gallery
-from pipelines.matching.pools import PoolCounts, pool_pending
+from pipelines.matching.pool_plan import PoolCounts
+from pipelines.matching.pools import pool_pending
 from pipelines.registry.subjects import active_versions, note_lapsed, require_active, take_up
 from pipelines.registry.templates import subjects_with
 from pipelines.scan.again import STAGE, embed_alone, leave, refuse_item

@@ -26,6 +26,7 @@ from pipelines.hits.statuses import settle_statuses
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_without
 from pipelines.matching.comparison import FoundBy
+from pipelines.matching.pool_plan import PoolCounts, PoolPlan
 from pipelines.matching.pool_store import (
     NewPool,
     Post,
@@ -40,7 +41,6 @@ from pipelines.registry.subjects import active_versions, note_lapsed
 from pipelines.scan.again import leave
 
 if TYPE_CHECKING:
-    from pipelines.matching.pools import PoolCounts, PoolPlan
     from pipelines.scan.again import LeavingItem
 
 POSTS_AT_ONCE: Final = 200
@@ -162,8 +162,6 @@ def commit_posts(
     found: Mapping[Post, Sequence[Found]],
 ) -> PoolCounts:
     """Store the pools of posts that are still what was pooled, with hits and coverage, some posts in a transaction."""
-    from pipelines.matching.pools import PoolCounts
-
     counts, waiting = PoolCounts(), iter(rows)
     while some := list(islice(waiting, POSTS_AT_ONCE)):
         with workspace.database.write() as tx:

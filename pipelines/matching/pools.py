@@ -14,16 +14,13 @@ Both are found in the database, whatever was cut off (I2, I6). docs/pooling.md s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from sqlalchemy.engine import Connection
 
 from embeddings.types import Float32
-from indexes.gallery import Gallery
 from indexes.pooling import distinct_pictures, face_weight, pool_faces, pooled_vector
-from indexes.thresholds import Thresholds
 from pipelines.database.registry_version import registry_version
 from pipelines.database.times import moment
 from pipelines.home.clock import acts
@@ -34,6 +31,7 @@ from pipelines.matching.galleries import load_gallery
 from pipelines.matching.pool_coverage import read_pool_coverage, record_pool_coverage, settings_of
 from pipelines.matching.pool_ends import forget_broken, let_go_of_vectors
 from pipelines.matching.pool_hits import Found, commit_found, commit_posts, compare_pools, let_leave
+from pipelines.matching.pool_plan import PoolCounts, PoolPlan
 from pipelines.matching.pool_store import (
     NewPool,
     Post,
@@ -51,30 +49,6 @@ FACES_AT_ONCE: Final = 1 << 16
 POOLS_AT_ONCE: Final = 1 << 13
 _ROUNDS: Final = 3
 """How often what changed while it was being pooled is looked at again; what is left then is left to the next run."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolCounts:
-    """What one run did. ``posts``: pooled again; ``pools``: compared; ``hits``: new ones."""
-
-    posts: int = 0
-    pools: int = 0
-    hits: int = 0
-
-    def __add__(self, other: PoolCounts) -> PoolCounts:
-        """Both together."""
-        return PoolCounts(self.posts + other.posts, self.pools + other.pools, self.hits + other.hits)
-
-
-@dataclass(frozen=True, slots=True)
-class PoolPlan:
-    """What pools are made and compared by, as one reading transaction saw it."""
-
-    gallery: Gallery
-    versions: Mapping[str, int]
-    single: Thresholds
-    pooled: Thresholds
-    settings: str
 
 
 @acts

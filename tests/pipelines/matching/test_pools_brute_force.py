@@ -35,7 +35,7 @@ PEOPLE = 2
 Picture = tuple[int, int, str, str]
 """Who is drawn, in which picture, in which model, by which uploader."""
 
-UPLOADS = st.tuples(st.integers(1, PEOPLE), st.integers(0, 4), st.sampled_from("mn"), st.sampled_from("uv"))
+UPLOADS = st.tuples(st.sampled_from([1, 1, 2]), st.integers(0, 4), st.sampled_from("mmmn"), st.sampled_from("uuuv"))
 STEPS = st.one_of(
     st.tuples(st.just("upload"), UPLOADS),
     st.tuples(st.just("upload"), UPLOADS),
@@ -102,7 +102,9 @@ def expected(uploads: dict[str, Picture], people: dict[str, int]) -> set[tuple[f
 
 def run(workspace: Workspace, folder: Path, steps: list[tuple[str, object]]) -> None:
     uploads: dict[str, Picture] = {}
-    people: dict[str, int] = {enrol(workspace, person(199)): 199}
+    people: dict[str, int] = {enrol(workspace, person(199)): 199, enrol(workspace, person(1)): 1}
+    for number in range(3):
+        act(workspace, folder, "upload", (1, number, "m", "u"), uploads, people)
     for step, what in steps:
         with contextlib.suppress(CutOffError):
             act(workspace, folder, step, what, uploads, people)

@@ -33,7 +33,7 @@ lint: $(STAMP)  ## Format, lint, types
 check: lint test  ## Format, lint, types, tests
 
 prove: $(STAMP)  ## The tests depend on no order, no kernel and no date; PROVE=tests/indexes for a part
-	$(PYTEST) --shuffle $${SEED:-1} $(PROVE)
+	LIKENESS_THOROUGH=2 $(PYTEST) --shuffle $${SEED:-1} $(PROVE)
 	OPENBLAS_CORETYPE=Haswell $(PYTEST) $(PROVE)
 	OPENBLAS_CORETYPE=Prescott $(PYTEST) $(PROVE)
 	$(PYTEST) --ahead 400 $(PROVE)

@@ -17,7 +17,7 @@ _SIDE = 256
 
 @lru_cache(maxsize=1)
 def control_content() -> Content:
-    """A small PNG of two ramps of colour."""
+    """Return a small PNG of two ramps of colour."""
     buffer = io.BytesIO()
     Image.fromarray(_ramps(_SIDE)).save(buffer, format="PNG")
     data = buffer.getvalue()

@@ -16,6 +16,7 @@
     ├── EnrolmentError            references that cannot become templates
     ├── InputError                a value that a caller gave is empty, too long or out of range; also a ``ValueError``
     ├── CalibrationError          labelled photographs that cannot give the thresholds asked for
+    ├── DeniedError               who asks may not, or could not show who they are
     └── StateError                an operation that the present state does not allow
         └── LimitError            more of something than the settings allow in a day
 
@@ -104,6 +105,10 @@ class InputError(LikenessError, ValueError):
 
 class CalibrationError(LikenessError):
     """Labelled photographs cannot give what was asked of them. Says what is missing, in counts."""
+
+
+class DeniedError(LikenessError):
+    """Who asks may not, or could not show who they are."""
 
 
 class StateError(LikenessError):

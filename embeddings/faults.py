@@ -33,7 +33,8 @@ R = TypeVar("R")
 
 
 def scanner_fault(error: Exception) -> UnscannableError:
-    """The item's status for an exception that nobody foresaw. Logs the exception's type and nothing else (I8)."""
+    """Return the item's status for an exception that nobody foresaw. Logs the exception's type and nothing else
+    (I8)."""
     reason = SCANNER_MEMORY if isinstance(error, MemoryError) else SCANNER_ERROR
     kind = type(error).__name__
     _LOG.warning(_MESSAGE, f"{UnscannableError.family}:{reason}", kind)
@@ -83,7 +84,7 @@ def _require_control(control: Callable[[], object], error: Exception) -> None:
 
 
 def guarded(work: Callable[[], R], *, but: tuple[type[Exception], ...] = ()) -> R:
-    """``work()`` on one item's bytes; what nobody foresaw is raised as the item's :class:`UnscannableError`.
+    """Call ``work`` on one item's bytes, and raise unforeseen errors as the item's :class:`UnscannableError`.
 
     ``but``: exceptions that ``work`` raises for other reasons, such as a database that is gone; raised as they are.
     """

@@ -18,8 +18,8 @@ _SEPARATORS: Final = (",", "[", "{")
 
 
 def parse_strictly(text: str, *, max_parts: int) -> object:
-    """The value of ``text``: no key twice in one object, no NaN or infinities, no integer of more digits than the
-    interpreter allows (``sys.get_int_max_str_digits``).
+    """Return the value of ``text``: no key twice in one object, no NaN or infinities, no integer of more digits than
+    the interpreter allows (``sys.get_int_max_str_digits``).
 
     ``max_parts``: most commas and opening brackets outside strings; a parsed value takes at most some 300 bytes each,
     beyond its strings. Raises :class:`UnscannableError` ``corrupt``, or ``too_complex`` for more parts or deeper
@@ -40,7 +40,7 @@ def _count(text: str) -> int:
 
 
 def without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """For ``json.loads(object_pairs_hook=...)``: raises ``ValueError`` when a key occurs twice."""
+    """Make a dict of ``pairs``, for ``json.loads(object_pairs_hook=...)``. Raises ``ValueError`` for a repeated key."""
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise ValueError("a key occurs twice")
@@ -48,5 +48,5 @@ def without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def refuse_constant(constant: str) -> NoReturn:
-    """For ``json.loads(parse_constant=...)``: raises ``ValueError``."""
+    """Raise ``ValueError`` for NaN and infinities, for ``json.loads(parse_constant=...)``."""
     raise ValueError("NaN and infinities are not JSON")

@@ -175,7 +175,7 @@ def check_unit(vectors: Float32, dimension: int | None = None) -> Float32:
 
 
 def vectors_of(column: pa.ChunkedArray | pa.Array, dimension: int) -> Float32:
-    """The float32 matrix (n, dimension) in a FixedSizeBinary column; a view where Arrow allows it."""
+    """Return the float32 matrix (n, dimension) in a FixedSizeBinary column; a view where Arrow allows it."""
     import pyarrow as pa
 
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
@@ -202,5 +202,5 @@ def vector_column(vectors: Float32) -> pa.Array:
 
 
 def distinct_contents(contents: Sequence[Content]) -> list[Content]:
-    """``contents`` without repeats of the same SHA-256, in order of first appearance."""
+    """Return ``contents`` without repeats of one SHA-256, in order of first appearance."""
     return list({content.sha256: content for content in contents}.values())

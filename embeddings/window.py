@@ -71,7 +71,7 @@ class Batches:
             del self._waiting[: self._size]
 
     def result(self) -> Float32:
-        """The vectors of all rows, in their order."""
+        """Return the vectors of all rows, in their order."""
         if self._waiting:
             self._begin(self._waiting)
             self._waiting = []

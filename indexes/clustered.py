@@ -103,7 +103,7 @@ def make_gallery(
     threshold: float,
     margin: float | None,
 ) -> Gallery:
-    """A gallery for matching at ``threshold``, with centroids in front where they save comparisons.
+    """Return a gallery for matching at ``threshold``, with centroids in front where they save comparisons.
 
     ``weights``: the quality of each reference, above 0. ``margin`` None: exact, by :func:`tight_clusters`; otherwise
     by :func:`subject_centroids`, with its recall. Raises what :class:`Gallery` raises.

@@ -61,7 +61,8 @@ class Clusters:
     threshold: float
 
     def lowered(self, threshold: float) -> Float64:
-        """The least score (m,) with each centroid of a face that reaches ``threshold`` with one of its members."""
+        """Return the least score (m,) with each centroid of a face that reaches ``threshold`` with one of its
+        members."""
         if self.margin is not None:
             return np.full(len(self.centroids), threshold - self.margin)
         return lowered_threshold(threshold, self.radius)
@@ -80,7 +81,7 @@ def lowered_threshold(threshold: float, radius: Float64) -> Float64:
 
 
 def largest_radius(threshold: float, dimension: int) -> float:
-    """The radius in radians up to which a cluster saves work at ``threshold``; not above 0 if none does."""
+    """Return the radius in radians up to which a cluster saves work at ``threshold``; not above 0 if none does."""
     floor = min(STRANGER_DEVIATIONS / math.sqrt(dimension), 1.0)
     return math.acos(floor) - math.acos(min(max(threshold, -1.0), 1.0))
 
@@ -190,7 +191,7 @@ def _large_subjects(subject_ids: Sequence[str]) -> list[Int64]:
 
 
 def _in_order(rows: Int64, vectors: Float32, weights: Float64) -> Int64:
-    """``rows`` ordered by what they hold, so that the order of enrolment decides nothing."""
+    """Order ``rows`` by their content, so that the order of enrolment decides nothing."""
     return np.array(sorted(rows.tolist(), key=lambda row: (vectors[row].tobytes(), weights[row])), dtype=np.int64)
 
 

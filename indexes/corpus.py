@@ -71,7 +71,7 @@ class ShardEntry:
         return replace(self, path=None, sha256=None, bytes=0, vector_salt=None, vector_bytes=0)
 
     def sealed(self) -> SealedEntry:
-        """The entry of the file that holds the vectors, for :mod:`indexes.sealed`."""
+        """Return the entry of the file that holds the vectors, for :mod:`indexes.sealed`."""
         if self.vector_salt is None:
             raise StateError(f"shard {self.shard_id} has no file of vectors")
         return SealedEntry(
@@ -94,7 +94,7 @@ def corpus_schema(dimension: int) -> pa.Schema:
 
 
 def with_view(table: pa.Table) -> pa.Table:
-    """``table`` with the column ``view``, which shards from before there were views lack: null in all rows."""
+    """Add the column ``view``, null in all rows, to a ``table`` of an older shard, which lacks it."""
     import pyarrow as pa
 
     if "view" in table.column_names:
@@ -151,7 +151,7 @@ class Corpus:
         return ShardEntry(shard_id, model_id, dimension, name, digest, size, len(faces), salt, vector_bytes)
 
     def read(self, entry: ShardEntry, *, key: bytes) -> pa.Table:
-        """The shard's rows, or :class:`CorruptionError` unless they are exactly what the manifest lists."""
+        """Return the shard's rows, or :class:`CorruptionError` unless they are exactly what the manifest lists."""
         table = self.read_rows(entry, key=key)
         schema = self.schema(entry.dimension)
         if entry.vector_salt is not None:
@@ -195,7 +195,7 @@ class Corpus:
         return table
 
     def open_vectors(self, entry: ShardEntry, *, key: bytes) -> SealedVectors:
-        """The vectors that lie apart, row for row those of :meth:`read_rows`, as a side of a join. Close it."""
+        """Return the vectors that lie apart, row for row those of :meth:`read_rows`, as a side of a join. Close it."""
         return SealedVectors(self.folder, entry.sealed(), key=key)
 
     def prefetch(self, entry: ShardEntry) -> None:

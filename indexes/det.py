@@ -39,6 +39,11 @@ class Rate:
     """Independent comparisons that would say as much."""
 
 
+def lower_of(rate: Rate, *, confidence: float) -> float:
+    """Return the one-sided lower bound of a rate, from as many independent comparisons as its upper one."""
+    return lower_bound(rate.rate * rate.effective, rate.effective, confidence=confidence)
+
+
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """The lowest threshold whose FMR is bounded by ``target_fmr``; None where the data cannot support one.
@@ -99,7 +104,7 @@ class Sample:
         return int(np.searchsorted(-self.scores, -limit, side="right"))
 
     def rate(self, threshold: float, *, confidence: float) -> Rate:
-        """The error rate at a threshold and its bound. Without comparisons it is bounded by 1."""
+        """Return the error rate at a threshold and its bound. Without comparisons it is bounded by 1."""
         errors = self.errors(threshold)
         return self._rate(errors, self.information(errors, confidence=confidence), confidence=confidence)
 
@@ -136,7 +141,7 @@ class Sample:
         return Rate(errors, count, errors / count if count else 0.0, upper, effective)
 
     def _per_person(self, first: int) -> npt.NDArray[np.int64]:
-        """In how many of the ``first`` comparisons each person takes part."""
+        """Count in how many of the ``first`` comparisons each person takes part."""
         left, right = self._left[:first], self._right[:first]
         return np.bincount(left, minlength=self.persons) + np.bincount(right[left != right], minlength=self.persons)
 
@@ -156,7 +161,8 @@ def lower_bound(errors: float, trials: float, *, confidence: float) -> float:
 
 
 def threshold_for(impostors: Sample, *, target_fmr: float, confidence: float) -> OperatingPoint:
-    """The lowest threshold at which the FMR is at most ``target_fmr`` with ``confidence``, above 0.5 and below 1.
+    """Return the lowest threshold at which the FMR is at most ``target_fmr`` with ``confidence``, above 0.5 and below
+    1.
 
     The threshold lies just above an order statistic, for which Clopper and Pearson's bound holds although the data
     chose it (Wilks 1941). It is refused where even no false match at all would not bound the FMR so low, and where one
@@ -183,7 +189,8 @@ def threshold_for(impostors: Sample, *, target_fmr: float, confidence: float) ->
 
 
 def _most_errors(count: int, information: float, *, target: float, confidence: float) -> int | None:
-    """How many of ``count`` comparisons may be errors and the rate still be bounded by ``target``; None: not any."""
+    """Return how many of ``count`` comparisons may be errors with the rate bounded by ``target``; None: not even
+    without any."""
 
     def bounded(errors: int) -> bool:
         return upper_bound(errors * information, count * information, confidence=confidence) <= target
@@ -225,7 +232,7 @@ def fmr_for_fpir(target: float, *, templates: int) -> float:
 
 
 def most_templates(fmr: float, *, target_fpir: float) -> int:
-    """The largest N whose FPIR is within the target; 0 where one template is too many already."""
+    """Return the largest N whose FPIR is within the target; 0 where one template is too many already."""
     if fmr <= 0:
         raise ValueError("an FMR of zero is not something that data can show: give its bound")
     # The quotient of a target made by fmr_for_fpir may lie a rounding below the number it was made for.

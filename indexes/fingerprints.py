@@ -67,7 +67,8 @@ class Fingerprints:
         return len(self.ids)
 
     def pairs(self, probes: UInt8, *, model_id: str, distance: int) -> NearPairs:
-        """All (probe, stored hash) pairs that differ in at most ``distance`` bits: :meth:`stream` in one piece."""
+        """Return all (probe, stored hash) pairs that differ in at most ``distance`` bits: :meth:`stream` in one
+        piece."""
         return _joined(list(self.stream(probes, model_id=model_id, distance=distance)))
 
     def stream(self, probes: UInt8, *, model_id: str, distance: int) -> Iterator[NearPairs]:

@@ -74,7 +74,7 @@ class NumKongKernel:
         self._library = numkong
 
     def pack(self, codes: Int8) -> Any:
-        """A copy in NumKong's own layout."""
+        """Return a copy in NumKong's own layout."""
         return self._library.dots_pack(np.ascontiguousarray(codes), dtype="int8"), len(codes)
 
     def products(self, codes: Int8, packed: Any, scratch: Scratch) -> Products:
@@ -94,7 +94,7 @@ class BlasKernel:
     probes_per_pack = 1024  # the codes are widened once per pack
 
     def pack(self, codes: Int8) -> Any:
-        """The codes widened and transposed."""
+        """Return the codes widened and transposed."""
         return codes.astype(np.float32 if codes.shape[1] <= EXACT_IN_FLOAT32 else np.float64).T
 
     def products(self, codes: Int8, packed: Any, scratch: Scratch) -> Products:
@@ -108,7 +108,8 @@ class BlasKernel:
 
 @functools.cache
 def choose_kernel() -> Kernel:
-    """The kernel of this machine: NumKong where it multiplies int8 in hardware and agrees with BLAS, else BLAS."""
+    """Return the kernel of this machine: NumKong where it multiplies int8 in hardware and agrees with BLAS, else
+    BLAS."""
     try:
         kernel = NumKongKernel()
         has = kernel._library.get_capabilities()

@@ -92,7 +92,7 @@ class Gallery:
         return len(self.template_ids)
 
     def pairs(self, probes: Float32, *, model_id: str, threshold: float) -> Pairs:
-        """All (probe, template) pairs at or above ``threshold``, exactly as brute force gives them.
+        """Return all (probe, template) pairs at or above ``threshold``, exactly as brute force gives them.
 
         ``probes``: unit float32 (n, dimension) made by ``model_id``. Raises :class:`ModelMismatchError` for another
         model or dimension.

@@ -59,7 +59,8 @@ def pair_scores(left: Float32, right: Float32) -> Float32:
 
 
 def brute_force(left: Float32, right: Float32, *, threshold: float, block: int) -> Pairs:
-    """All pairs (i, j) with score(left[i], right[j]) >= threshold, by comparing every pair in blocks of ``block`` rows.
+    """Return all pairs (i, j) with score(left[i], right[j]) >= threshold, by comparing every pair in blocks of
+    ``block`` rows.
 
     Memory is bounded by ``block`` x len(right) float32. Raises :class:`VectorError` for vectors that are not unit.
     """
@@ -74,7 +75,8 @@ def brute_force(left: Float32, right: Float32, *, threshold: float, block: int) 
 
 
 def candidate_slack(dimension: int) -> float:
-    """How much below the threshold a candidate's float32 product may lie and its score still reach the threshold."""
+    """Return how far below the threshold a candidate's float32 product may lie while its score reaches the
+    threshold."""
     return max(SCORE_SLACK, 2.0 * dimension * float(np.finfo(np.float32).eps))
 
 
@@ -102,7 +104,8 @@ class _Task(NamedTuple):
 def stream_pairs(
     stored: Sequence[Stored], probes: Probes, *, threshold: float, workers: int | None = None
 ) -> Iterator[Pairs]:
-    """All pairs (stored row, probe) at or above ``threshold``, in parts that follow each other in (row, probe) order.
+    """Yield all pairs (stored row, probe) at or above ``threshold``, in parts that follow each other in (row, probe)
+    order.
 
     Rows are counted through ``stored`` in its order. ``workers``: threads; all cores of this process unless given. At
     most two tasks per thread are held, so memory grows neither with the rows nor with the matches already given out.

@@ -34,12 +34,13 @@ def place_of(reading: TextReading) -> PreparedReading:
 
 
 def best_rank(form: Form) -> int:
-    """The strongest rule, by its position, by which this form may be found."""
+    """Return the strongest rule, by its position, by which this form may be found."""
     return min(RULES.index(form.rule), _JOINED)
 
 
 def fits_fast(form: Form, place: PreparedReading, start: int, *, settings: NameSettings) -> Rule | None:
-    """As :func:`indexes.name_rules.fits`, where the skeletons of form and text agree from ``start`` on."""
+    """Return what :func:`indexes.name_rules.fits` does, where the skeletons of form and text agree from ``start``
+    on."""
     reading, end = place.reading, start + len(form.letters)
     if start < 0 or end > len(reading.letters):
         return None
@@ -85,7 +86,7 @@ def _spells(form: Form, reading: TextReading, start: int, end: int) -> bool:
 
 
 def is_excluded_fast(phrases: Sequence[Form], place: PreparedReading, start: int, end: int) -> bool:
-    """As :func:`indexes.name_rules.is_excluded`: looks only where a phrase's skeleton is."""
+    """Return what :func:`indexes.name_rules.is_excluded` does, looking only where a phrase's skeleton is."""
     for phrase in phrases:
         sought, length = skeleton(phrase.letters), len(phrase.letters)
         at = place.skeleton.find(sought, max(end - length, 0), start + length)

@@ -129,7 +129,7 @@ def is_usable(name: TextReading, *, settings: NameSettings) -> bool:
 
 
 def forms_of(name: TextReading, *, primary: bool) -> list[Form]:
-    """The forms of one name: as given, and with its words turned round or reversed."""
+    """Return the forms of one name: as given, and with its words turned round or reversed."""
     words = _words(name)
     orders = [words]
     if 1 < len(words) <= MOST_TURNED:
@@ -218,7 +218,7 @@ def _spells(form: Form, reading: TextReading, start: int) -> bool:
 
 
 def spans_of_words(reading: TextReading) -> Iterator[tuple[int, int]]:
-    """Where a name of one word may stand: whole words, and the pieces between all boundaries."""
+    """Yield where a name of one word may stand: whole words, and the pieces between all boundaries."""
     word = piece = 0
     for at in range(1, len(reading.letters) + 1):
         boundary = reading.boundaries[at]
@@ -232,7 +232,7 @@ def spans_of_words(reading: TextReading) -> Iterator[tuple[int, int]]:
 
 
 def match_at(reading: TextReading, subject_id: str, rule: Rule, start: int, end: int) -> NameMatch:
-    """A match of the letters from ``start`` to ``end``, as a place in the text."""
+    """Return a match of the letters from ``start`` to ``end``, as a place in the text."""
     return NameMatch(subject_id, rule, reading.sources[start], reading.sources[end - 1] + 1)
 
 

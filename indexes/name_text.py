@@ -228,7 +228,7 @@ def join_texts(texts: Sequence[str]) -> str:
 
 
 def end_as_written(text: str, end: int) -> int:
-    """The end moved past what belongs to the last letter and is not seen by itself, such as its accent."""
+    """Return the end moved past what belongs to the last letter and is not seen by itself, such as its accent."""
     while end < len(text) and not FOLDED[ord(text[end])]:
         end += 1
     return end

@@ -82,7 +82,7 @@ class NameMatcher:
         return len(self._subject_ids)
 
     def find(self, text: str) -> tuple[NameMatch, ...]:
-        """The best match of each subject that the text names, ordered by subject id."""
+        """Return the best match of each subject that the text names, ordered by subject id."""
         with_figures = text.translate(LETTERS_AND_FIGURES)
         alone = text.translate(LETTERS_ALONE)
         streams = [(True, with_figures), (False, alone)] if with_figures != alone else [(False, alone)]
@@ -115,7 +115,7 @@ class NameMatcher:
         return not names.isdisjoint(cut.split())
 
     def _decide(self, text: str, found: Sequence[tuple[bool, int, list[_Entry]]], named: bool) -> tuple[NameMatch, ...]:
-        """Which of the places are matches, by the rules."""
+        """Decide by the rules which of the places are matches."""
         places = {figures: place_of(read_text(text, figures=figures)) for figures in (True, False)}
         best: dict[str, NameMatch] = {}
         for figures, end, entries in found:

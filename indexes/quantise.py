@@ -75,7 +75,7 @@ class Codes:
         return Codes(self.codes[start:stop], self.scales[start:stop], self.residuals[start:stop])
 
     def worst(self) -> Worst:
-        """The weakest values among these rows, of which there is at least one."""
+        """Return the weakest values among these rows, of which there is at least one."""
         return Worst(float(self.scales.min()), float(self.scales.max()), float(self.residuals.max()))
 
 
@@ -122,7 +122,7 @@ def least_product(worst: Worst, *, probe_scale: float, probe_residual: float, th
 
 
 def _reach(probe_residual: float, threshold: float) -> tuple[float, float]:
-    """What a product times both scales must reach is the first value less the second times the row's residual."""
+    """Return (a, b): a pair reaches the threshold only if product * scales >= a - b * residual of the row."""
     slope = LONGEST + probe_residual
     return float(np.float32(threshold)) - MARGIN - probe_residual * LONGEST, slope
 

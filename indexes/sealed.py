@@ -157,7 +157,7 @@ class SealedVectors:
         return Block(Codes(codes, numbers[3 : 3 + rows], numbers[3 + rows :]), worst)
 
     def vectors(self, rows: Int64) -> Float32:
-        """The stored vectors of ascending ``rows``, float32 (len(rows), dimension)."""
+        """Return the stored vectors of ascending ``rows``, float32 (len(rows), dimension)."""
         out = np.empty((len(rows), self.dimension), dtype=np.float32)
         chunks = rows // VECTORS_PER_CHUNK
         numbers = np.unique(chunks)
@@ -174,7 +174,7 @@ class SealedVectors:
         return out
 
     def codes(self) -> Codes:
-        """All codes in memory, for a corpus that is searched often: d + 8 bytes a row."""
+        """Return all codes in memory, for a corpus that is searched often: d + 8 bytes a row."""
         out = Codes(
             np.empty((self.rows, self.dimension), dtype=np.int8),
             np.empty(self.rows, dtype=np.float32),

@@ -45,7 +45,7 @@ class Stored(Protocol):
         ...
 
     def vectors(self, rows: Int64) -> Float32:
-        """The stored vectors float32 (len(rows), dimension) that scores are defined on; ``rows`` ascends."""
+        """Return the stored vectors float32 (len(rows), dimension) that scores are defined on; ``rows`` ascends."""
         ...
 
 

@@ -36,7 +36,7 @@ _PUBLISHED_AGREEMENT = {"dlib": (0.40, "published: dlib's distance of 0.6 for it
 
 
 def published_agreement(network: str) -> tuple[float, str]:
-    """From which score on a second network takes two faces for one person, and where that is said.
+    """Return the score from which a second network takes two faces for one person, and its source.
 
     ``network``: ``dlib``, or a pack, whose review threshold it is. Raises :class:`NotReadyError` for one without any.
     """
@@ -47,7 +47,7 @@ def published_agreement(network: str) -> tuple[float, str]:
 
 
 def published_thresholds(pack: str) -> Thresholds:
-    """The thresholds a pack's publisher states. Raises :class:`NotReadyError` for a pack without any."""
+    """Return the thresholds a pack's publisher states. Raises :class:`NotReadyError` for a pack without any."""
     if pack not in _PUBLISHED:
         raise NotReadyError(f"pack {pack} has no thresholds: calibrate it first")
     return _PUBLISHED[pack]

@@ -22,6 +22,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from pipelines.accounts.accounts import add_account
 from pipelines.calibration.labels import read_folder
 from pipelines.calibration.measure import Aim
 from pipelines.calibration.measure import calibrate as measure
@@ -111,6 +112,9 @@ def commands_on_fakes(clock: Clock) -> Iterator[None]:
         with Receiver(host, port, secrets, log_path=log_path, now=clock) as receiver:
             ready(receiver.url)
 
+    def show_nobody(environment: Environment, *, host: str, port: int, ready: Any) -> None:
+        ready(f"http://{host}:{port}")
+
     known = socket.getaddrinfo
 
     def only_here(host: Any, *more: Any, **options: Any) -> Any:
@@ -123,6 +127,7 @@ def commands_on_fakes(clock: Clock) -> Iterator[None]:
         patch.setattr("pipelines.home.workspace.open_unchecked", functools.partial(open_unchecked, now=clock))
         patch.setattr("pipelines.home.workspace.create_workspace", faked(create_workspace))
         patch.setattr("pipelines.takedown.receiver.serve", serve_nobody)
+        patch.setattr("pipelines.web.serve.serve", show_nobody)
         patch.setattr(socket, "getaddrinfo", only_here)
         yield
 
@@ -147,6 +152,7 @@ def prepare(folder: Path, receiver: Receiver, clock: Clock) -> Place:
         for version in range(2):
             (people / str(number) / f"{version}.png").write_bytes(picture(person(10 + number)))
     (folder / "pairs.csv").write_text("a,b,same\npeople/0/0.png,people/0/1.png,1\npeople/0/0.png,people/1/0.png,0\n")
+    (folder / "groups.csv").write_text("person,group\n0,a\n1,a\n2,b\n3,b\n")
     (folder / "reference.png").write_bytes(picture(person(3)))
     (folder / "same.png").write_bytes(picture(person(1)))
     (folder / "text.txt").write_text("somebody else\n", encoding="utf-8")
@@ -184,6 +190,7 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         by_item = {hit.item_id: hit.hit_id for hit in list_hits(connection, subject_id=subject)}
     deciding = [by_item[f"{number}.png"] for number in range(3)]
     told = decide(workspace, deciding, decision="confirm", reason="same_person", actor="tester", note="as agreed")
+    add_account(workspace, "ann", ["reviewer"], actor="tester")
     found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51), actor="tester")
     in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.write() as tx:
@@ -276,6 +283,9 @@ def valid_values(place: Place) -> dict[str, str]:
         "remove_exclusions": "testina street",
         "pairs": str(folder / "pairs.csv"),
         "impostors": str(folder / "people"),
+        "calibration background folder": str(folder / "people"),
+        "groups": str(folder / "groups.csv"),
+        "worst_pairs": str(folder / "worst.csv"),
         "fpir": "0.2",
         "strong_fpir": "0.1",
         "confidence": "0.51",
@@ -300,6 +310,9 @@ def valid_values(place: Place) -> dict[str, str]:
         "first_day": "2026-02-01",
         "last_day": "2026-03-31",
         "pack": "opencv-zoo",
+        "account_name": "ann",
+        "account add account_name": "bert",
+        "roles": "reviewer",
         "host": "127.0.0.1",
         "port": "0",
         "log": str(folder / "cases.jsonl"),

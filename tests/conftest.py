@@ -3,7 +3,8 @@
 A test that asks for ``database_url``, or for anything made of it, runs on SQLite and on PostgreSQL. That is the rule
 for whatever joins, upserts, orders, locks, compares times or keeps JSON. A file whose subject is something else (what
 a service answers, what a command says, what is drawn, what a photograph is worth) and whose statements are run on both
-by other files says ``pytestmark = pytest.mark.any_database`` and runs on SQLite alone.
+by other files says ``pytestmark = pytest.mark.any_database`` and runs on SQLite alone. A test with many values of one
+parameter, which all run the same statements, says ``pytest.mark.fewer_on_postgresql(parameter=count)``.
 
 ``--shuffle SEED`` runs files, and tests in each file, in another order. ``--ahead DAYS`` sets the clock of this process
 forward, though not that of the file system. ``--quick`` leaves out what needs a database, a model or seconds.
@@ -17,6 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy: workers share the cores
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+import atexit
 import base64
 import contextlib
 import random
@@ -26,6 +28,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,7 @@ from pipelines.database import Database
 from pipelines.home.clock import accept
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.settings.environment import Environment, read_environment
-from tests import examples as examples  # loads the profile of Hypothesis
+from tests.examples import THOROUGH  # and the profile of Hypothesis
 from tests.fakes import FakeContentModels, fake_canary, fake_models
 
 os.environ["LIKENESS_HOME"] = str(Path(tempfile.gettempdir()) / "no-home-of-likeness")
@@ -48,6 +51,7 @@ SLOW_FIXTURES = frozenset({"database_kind", "postgresql_server", "models", "plat
 """What costs a tenth of a second or more to make."""
 SLOW_FILES = (
     *("benchmarks/", "dagster", "sample/", "report/", "test_cli.py", "clip", "calibration/test_command"),
+    *("test_command_tree", "machine"),
     *("durability", "interleavings", "metamorphic", "corruption", "privacy", "compaction", "test_content.py", "ray"),
     *("insightface", "recognition", "runtimes", "test_ratings", "simulation", "packs", "forking"),
 )
@@ -127,16 +131,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out and reorder, as the options say."""
-    if config.getoption("--quick"):
-        out = [item for item in items if not is_quick(item)]
+    """Leave out and reorder, as the options and ``fewer_on_postgresql`` say."""
+    quick = config.getoption("--quick")
+    out = [item for item in items if is_one_too_many(item) or (quick and not is_quick(item))]
+    if out:
         config.hook.pytest_deselected(items=out)
-        items[:] = [item for item in items if is_quick(item)]
+        left_out = set(out)
+        items[:] = [item for item in items if item not in left_out]
     if (seed := config.getoption("--shuffle")) is not None:
         drawn = random.Random(seed)
         of_file = {item.path: drawn.random() for item in items}
         within = {item.nodeid: drawn.random() for item in items}
         items.sort(key=lambda item: (of_file[item.path], within[item.nodeid]))
+
+
+def is_one_too_many(item: pytest.Item) -> bool:
+    """Whether a test on PostgreSQL has a value beyond the first ones that are run there; SQLite runs all, and so does a
+    thorough run."""
+    marker, call = item.get_closest_marker("fewer_on_postgresql"), getattr(item, "callspec", None)
+    if marker is None or call is None or call.params.get("database_kind") != "postgresql" or THOROUGH > 1:
+        return False
+    return any(call.indices[name] >= count for name, count in marker.kwargs.items() if name in call.indices)
 
 
 def is_quick(item: pytest.Item) -> bool:
@@ -212,6 +227,17 @@ def migrated_template(postgresql_server: sa.URL) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def made_template(
+    postgresql_server: sa.URL, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """The name of a PostgreSQL database that a home was made with and nothing was done to, and that home."""
+    name, home = "made", tmp_path_factory.mktemp("made") / "home"
+    administer(postgresql_server, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    create_workspace(environment_for(home, url_of(postgresql_server, name)), now=lambda: START).close()
+    return name, home
+
+
 def url_of(server: sa.URL, name: str) -> str:
     """The URL of one database of the server, with its password."""
     return server.set(database=name).render_as_string(hide_password=False)
@@ -240,16 +266,26 @@ def empty_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> Iterator[str]:
-    """The URL of a migrated database without rows, once for each kind: a copy of one that was migrated."""
+    """The URL of a migrated database without rows, once for each kind: a copy of one that was migrated.
+
+    With a ``workspace`` it is a copy of one that a home was made with, and that home is there.
+    """
+    with_home = "workspace" in request.fixturenames
     if database_kind == "sqlite":
         file = tmp_path / "likeness.db"
-        shutil.copyfile(request.getfixturevalue("migrated_file"), file)
+        shutil.copyfile(made_home() / "likeness.db" if with_home else request.getfixturevalue("migrated_file"), file)
         file.chmod(0o600)
+        if with_home:
+            shutil.copytree(made_home(), tmp_path / "home", ignore=shutil.ignore_patterns(file.name))
         yield f"sqlite:///{file}"
         return
     server: sa.URL = request.getfixturevalue("postgresql_server")
+    template = request.getfixturevalue("migrated_template")
+    if with_home:
+        template, home = request.getfixturevalue("made_template")
+        shutil.copytree(home, tmp_path / "home")
     name = f"test_{secrets.token_hex(6)}"
-    administer(server, f"CREATE DATABASE {name} TEMPLATE {request.getfixturevalue('migrated_template')}")
+    administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield url_of(server, name)
     administer(server, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -303,6 +339,21 @@ def environment_for(home: Path, url: str | None = None, **more: str) -> Environm
     return read_environment(variables, home=home)
 
 
+@cache
+def made_home() -> Path:
+    """A home on SQLite that was made when tests begin, and in which nothing was done: made once for each process."""
+    folder = Path(tempfile.mkdtemp(prefix="made"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    create_workspace(environment_for(folder / "home"), now=lambda: START).close()
+    return folder / "home"
+
+
+def fresh_workspace(home: Path, *, now: Callable[[], datetime]) -> Workspace:
+    """A new home on SQLite as ``create_workspace`` makes it, by a copy: that takes milliseconds."""
+    shutil.copytree(made_home(), home)
+    return open_workspace(environment_for(home), now=now)
+
+
 @pytest.fixture
 def open_again(tmp_path: Path, database_url: str, clock: Clock) -> Iterator[Callable[[], Workspace]]:
     """Opens further workspaces on the same home, as another process would."""
@@ -322,7 +373,7 @@ def open_again(tmp_path: Path, database_url: str, clock: Clock) -> Iterator[Call
 @pytest.fixture
 def workspace(tmp_path: Path, database_url: str, clock: Clock) -> Iterator[Workspace]:
     """A fresh home with fake models, on each kind of database."""
-    with create_workspace(environment_for(tmp_path / "home", database_url), now=clock) as opened:
+    with open_workspace(environment_for(tmp_path / "home", database_url), now=clock) as opened:
         yield use_fakes(opened)
 
 

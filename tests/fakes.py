@@ -17,7 +17,7 @@ from PIL import Image
 from embeddings.content.clip import ClipTransform
 from embeddings.faces.alignment import template
 from embeddings.models.load import FaceModels
-from embeddings.types import Detections, FaceSettings, Float32, UInt8
+from embeddings.types import Content, Detections, FaceSettings, Float32, UInt8
 from indexes.gallery import Gallery
 from pipelines.home.canary import Canary
 
@@ -40,12 +40,19 @@ def picture(*colours: Colour) -> bytes:
     return buffer.getvalue()
 
 
+def content_of(data: bytes) -> Content:
+    """These bytes with their digest."""
+    return Content(hashlib.sha256(data).digest(), data)
+
+
 class ColourDetector:
     """Finds one face per stripe that is not white."""
 
     def detect(self, image: UInt8, *, as_is: bool = False) -> Detections:
         """One face in the middle of each stripe."""
-        starts = [x for x in range(0, image.shape[1], SIDE) if not (image[SIDE // 2, x + SIDE // 2] == 255).all()]
+        starts = [
+            x for x in range(0, image.shape[1] - SIDE // 2, SIDE) if not (image[SIDE // 2, x + SIDE // 2] == 255).all()
+        ]
         boxes = np.array([[x, 0, x + SIDE, SIDE] for x in starts], dtype=np.float32).reshape(-1, 4)
         inside = template() * (SIDE / 224.0) + SIDE / 4
         marks = np.array([inside + np.array([x, 0]) for x in starts], dtype=np.float32).reshape(-1, 5, 2)

@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipelines.cases.requests import RemovalRequest, accept_request, open_request, preview_request, seen_digest
+from pipelines.decisions.decide import REASONS, DecisionSummary, Word, decide
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.registry.references import Reference, read_references
 from pipelines.registry.subjects import Identity, insert_subject
+from pipelines.runs.sweep import SweepSummary, sweep
 from pipelines.settings.config import RegistryConfig
-from tests.fakes import Colour, picture
+from tests.fakes import Colour, person, picture
 
 NAME = "Testina Examplesdaughter"
 DAY = datetime(2026, 2, 27, 10, tzinfo=UTC)
@@ -81,3 +84,21 @@ def agree(workspace: Workspace, request_id: str, actor: str) -> RemovalRequest:
 def source_of(folder: Path) -> str:
     """The source URI of an upload folder."""
     return f"directory:{folder}"
+
+
+def night(workspace: Workspace, uploads: Path) -> SweepSummary:
+    """Sweep everything in an upload folder."""
+    return sweep(workspace, source_of(uploads), day=None)
+
+
+def show(uploads: Path, name: str, *people: int, model: str | None = "m", **sidecar: object) -> None:
+    """Upload a picture of these people, and of a stranger, so that no two pictures are alike."""
+    stranger = person(10 + ord(name) % 40)
+    upload(uploads, f"{name}.png", picture(*(person(one) for one in people), stranger), parent_model=model, **sidecar)
+
+
+def say(workspace: Workspace, item_id: str, word: Word = "confirm", *, reason: str | None = None) -> DecisionSummary:
+    """Decide every hit in force on an item, for the first of the reasons that there are unless another is given."""
+    with workspace.database.read() as connection:
+        found = [hit.hit_id for hit in list_hits(connection, item_id=item_id)]
+    return decide(workspace, found, decision=word, reason=reason or REASONS[word][0], actor="ann")

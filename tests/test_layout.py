@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.source_code import dotted, imported, imported_at_run_time, tree_of
+from tests.source_code import dotted, imported, imported_at_run_time, nodes_of, tree_of
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("embeddings", "indexes", "pipelines")
@@ -122,6 +122,16 @@ def test_every_package_is_typed_and_every_file_is_of_readable_length() -> None:
         assert (ROOT / package / "py.typed").exists()
         for path in modules(package):
             assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+def test_no_function_is_longer_than_fifty_lines_beside_its_docstring() -> None:
+    for package in (*PACKAGES, "benchmarks"):
+        for path in modules(package):
+            for node in nodes_of(path):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "migrations" not in path.parts:
+                    docstring = ast.get_docstring(node, clean=False) or ""
+                    lines = (node.end_lineno or 0) - node.lineno + 1 - len(docstring.splitlines())
+                    assert lines <= 50, f"{path}: {node.name} has {lines} lines"
 
 
 def test_every_dependency_says_what_it_is_for() -> None:

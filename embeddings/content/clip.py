@@ -54,7 +54,7 @@ class ClipTransform:
         return MARGIN * max(self.size)
 
     def pixels(self, frame: Frame, *, full: tuple[int, int]) -> UInt8:
-        """The part of ``frame`` that the model sees, RGB uint8 (height, width, 3).
+        """Return the part of ``frame`` that the model sees, RGB uint8 (height, width, 3).
 
         ``full`` is width and height of the full-size frame, from which open_clip computes the crop.
         """

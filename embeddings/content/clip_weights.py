@@ -73,7 +73,7 @@ def clip_terms(settings: ClipSettings) -> ClipTerms:
 
 
 def find_weights(settings: ClipSettings, *, folder: Path) -> ClipWeights | None:
-    """The weights that ``settings`` mean: the given checkpoint, else what was pulled into ``folder``, else None.
+    """Return the weights that ``settings`` mean: the given checkpoint, else what was pulled into ``folder``, else None.
 
     Raises :class:`WeightsError` for a checkpoint of an unsupported format.
     """
@@ -121,7 +121,7 @@ def pull_weights(settings: ClipSettings, *, folder: Path) -> ClipWeights:
 
 
 def clip_model_id(weights: ClipWeights, *, folder: Path) -> str:
-    """A short name for everything that decides which vectors come out, the same on every machine (I4).
+    """Return a short name for everything that decides which vectors come out, the same on every machine (I4).
 
     ``clip-<model>-<12 hex>``: a digest of architecture, tag, the files' SHA-256 and the preparation version. Whether a
     processor computes in bf16 or fp32 is no part of it: the cosine between the two is above 0.9999

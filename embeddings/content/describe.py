@@ -86,7 +86,7 @@ class Descriptions:
         self._rows.append((sha256, seen))
 
     def result(self) -> tuple[Description, ...]:
-        """The descriptions, in the order of the contents."""
+        """Return the descriptions, in the order of the contents."""
         vectors = self._batches.result() if self._batches else np.empty((0, 0), dtype=np.float32)
         described, taken = [], 0
         for sha256, seen in self._rows:

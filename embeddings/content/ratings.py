@@ -37,7 +37,7 @@ class Rater(Protocol):
     """Rates images. Safe to call from several threads."""
 
     def rate(self, image: UInt8) -> float:
-        """The score of RGB uint8 (h, w, 3) of any size, in [0, 1]."""
+        """Return the score of RGB uint8 (h, w, 3) of any size, in [0, 1]."""
         ...
 
 
@@ -48,7 +48,7 @@ class OpenNsfwRater:
         self._session = session
 
     def rate(self, image: UInt8) -> float:
-        """The probability that the image is not safe for work. Raises :class:`VectorError` for NaN."""
+        """Return the probability that the image is not safe for work. Raises :class:`VectorError` for NaN."""
         ((_, score),) = self._session.run({"input_0": prepare(image)[None]})[0]
         if not np.isfinite(score):
             raise VectorError("the rating is not a number")
@@ -56,7 +56,7 @@ class OpenNsfwRater:
 
 
 def prepare(image: UInt8) -> Float32:
-    """The network's input, float32 (224, 224, 3), of RGB uint8 (h, w, 3).
+    """Return the network's input, float32 (224, 224, 3), of RGB uint8 (h, w, 3).
 
     The JPEG round trip is part of the input: the network was trained on images compressed so.
     """

@@ -52,7 +52,7 @@ class HeaderText:
 
 
 def evident_texts(metadata: Mapping[str, str], *, limits: TextLimits) -> tuple[HeaderText, ...]:
-    """The texts of a header, each once per place, in a fixed order. Never raises."""
+    """Return the texts of a header, each once per place, in a fixed order. Never raises."""
     datasets = _json(metadata, "ss_datasets")
     folders = _json(metadata, "ss_dataset_dirs")
     frequencies = [_json(metadata, "ss_tag_frequency"), *_nested(datasets, "tag_frequency")]
@@ -70,7 +70,8 @@ def evident_texts(metadata: Mapping[str, str], *, limits: TextLimits) -> tuple[H
 
 
 def thumbnail(metadata: Mapping[str, str], *, max_bytes: int) -> bytes | None:
-    """The image file in ``modelspec.thumbnail``; None without one. Not decoded: only its first bytes were looked at.
+    """Return the image file in ``modelspec.thumbnail``; None without one. Not decoded: only its first bytes were looked
+    at.
 
     Raises :class:`UnscannableError` ``thumbnail`` for anything but a data URL, strict base64, of an image of a known
     format and at most ``max_bytes``: another viewer may show it, so it must not count as no thumbnail.

@@ -84,7 +84,8 @@ def header_length(first: bytes, *, limits: HeaderLimits) -> int:
 
 
 def parse_header(data: bytes, *, file_bytes: int | None, limits: HeaderLimits) -> Header:
-    """The header whose JSON is ``data``, in a file of ``file_bytes`` in all; None: not known, and then not checked.
+    """Return the header whose JSON is ``data``, in a file of ``file_bytes`` in all; None: not known, and then not
+    checked.
 
     Raises :class:`UnscannableError`: ``too_large``; ``too_complex`` (tensors, nesting, dimensions, names);
     ``truncated`` where tensors are missing; ``corrupt`` for anything else that is not as the format says.
@@ -125,7 +126,7 @@ def _metadata(value: object) -> dict[str, str]:
 
 
 def _payload_bytes(tensors: Mapping[str, object]) -> int:
-    """Where the last tensor ends. Raises ``corrupt`` unless they lie one after the other from 0 on."""
+    """Return where the last tensor ends. Raises ``corrupt`` unless tensors lie one after the other from 0 on."""
     end = 0
     for start, stop in sorted(_extent(tensor) for tensor in tensors.values()):
         if start != end:
@@ -153,5 +154,5 @@ def _extent(tensor: object) -> tuple[int, int]:
 
 
 def _are_numbers(value: object) -> TypeGuard[list[int]]:
-    """Whether it is a list of integers from 0 to ``MAX_NUMBER``; true and false are none."""
+    """Whether ``value`` is a list of integers from 0 to ``MAX_NUMBER``; true and false are no integers."""
     return isinstance(value, list) and all(type(entry) is int and 0 <= entry <= MAX_NUMBER for entry in value)

@@ -43,7 +43,8 @@ class Container:
 
 
 def sniff(data: bytes) -> str:
-    """The format by magic bytes. Raises ``empty`` or ``format``; a file's name and declared type play no part."""
+    """Return the format by magic bytes. Raises ``empty`` or ``format``; a file's name and declared type play no
+    part."""
     if not data:
         raise UnscannableError("empty")
     if data[:3] == b"\xff\xd8\xff":
@@ -77,7 +78,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def exif_orientation(tiff: bytes) -> int:
-    """The orientation in an Exif block (TIFF header first), or 1 when it has none or is damaged."""
+    """Return the orientation in an Exif block (TIFF header first), or 1 when it has none or is damaged."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
         return 1

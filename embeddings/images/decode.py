@@ -59,15 +59,15 @@ class Frame:
     _enlarge: Callable[[float], Frame] | None = None
 
     def at_least(self, scale: float) -> Frame:
-        """This frame at ``scale`` or more, decoded again only if need be. Raises :class:`UnscannableError`."""
+        """Return this frame at ``scale`` or more, decoded again only if need be. Raises :class:`UnscannableError`."""
         return self if self._enlarge is None or self.scale >= min(scale, 1.0) else self._enlarge(scale)
 
     def to_full(self, points: Float32) -> Float32:
-        """``points`` (..., 2) of this image in pixels of the full-size frame."""
+        """Convert ``points`` (..., 2) of this image to pixels of the full-size frame."""
         return (points / self.scale + self.offset).astype(np.float32)
 
     def from_full(self, points: Float32) -> Float32:
-        """The inverse of :meth:`to_full`."""
+        """Return the inverse of :meth:`to_full`."""
         return ((points - self.offset) * self.scale).astype(np.float32)
 
 
@@ -108,7 +108,8 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
 
 
 def sample(total: int, *, at_most: int) -> list[int]:
-    """``at_most`` evenly spaced indices below ``total``, with the first and the last; all of them if they are few."""
+    """Choose ``at_most`` evenly spaced indices below ``total``, first and last included; all of them if they are
+    few."""
     if total <= at_most:
         return list(range(total))
     if at_most == 1:
@@ -117,7 +118,7 @@ def sample(total: int, *, at_most: int) -> list[int]:
 
 
 def upright(image: UInt8, orientation: int) -> UInt8:
-    """``image`` (h, w, ...) with the Exif ``orientation`` (1 to 8) undone, C-contiguous."""
+    """Return ``image`` (h, w, ...) with the Exif ``orientation`` (1 to 8) undone, C-contiguous."""
     left_right, up_down = _mirrored(orientation)
     if orientation >= 5:
         image = image.swapaxes(0, 1)

@@ -27,7 +27,8 @@ MIN_QUALITY = 50
 
 
 def pdq(image: UInt8) -> bytes | None:
-    """The hash of an RGB image (h, w, 3) as 32 bytes, or None when the picture is too plain to be told from others."""
+    """Return the hash of an RGB image (h, w, 3) as 32 bytes, or None when the picture is too plain to be told from
+    others."""
     import pdqhash
 
     from embeddings.faces.detection import resize_to

@@ -26,7 +26,7 @@ Chunk = tuple[bytes, memoryview]
 
 
 def read_chunks(data: bytes) -> Iterator[Chunk]:
-    """The chunks up to IEND, with the checksums checked of those that carry pixels.
+    """Yield the chunks up to IEND, with the checksums checked of those that carry pixels.
 
     Raises ``truncated``, ``corrupt`` or ``too_complex``; ``struct.error`` where not even a chunk's head is left.
     """
@@ -63,7 +63,7 @@ def count_frames(chunks: Sequence[Chunk]) -> int:
 
 
 def pixels_only(chunks: Sequence[Chunk]) -> io.BytesIO:
-    """A PNG file of only the chunks that carry pixels, uncompressed, with every pixel there.
+    """Return a PNG file of only the chunks that carry pixels, uncompressed, with every pixel there.
 
     Text, profiles and unknown chunks never reach the decoder. Raises ``truncated`` where pixels are missing,
     ``corrupt`` or ``zlib.error`` where they are damaged.

@@ -17,7 +17,7 @@ LARGEST_SIDE = 32_000
 
 
 def warped(image: UInt8, matrix: Float32 | Float64, size: tuple[int, int], *, ground: int) -> UInt8:
-    """``image`` (h, w, 3) under ``matrix`` (2, 3), bilinear, ``size`` (width, height); ``ground``: grey around it."""
+    """Warp ``image`` (h, w, 3) by ``matrix`` (2, 3), bilinearly, to ``size`` (width, height) on a grey ``ground``."""
     if max(image.shape[:2]) > LARGEST_SIDE:
         image, matrix = _shortened(image, matrix)
     shown: UInt8 = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(ground,) * 3)

@@ -55,7 +55,7 @@ class LocalFile:
     path: Path
 
     def read(self, folder: Path | None = None) -> bytes:
-        """The file's bytes. Raises :class:`WeightsError` when it cannot be read."""
+        """Return the file's bytes. Raises :class:`WeightsError` when it cannot be read."""
         try:
             return self.path.read_bytes()
         except OSError as error:
@@ -97,9 +97,9 @@ class PackFile:
 
 
 def read_local_pack(folder: Path, *, known: Mapping[str, Pack]) -> Pack:
-    """The pack in ``folder``. Raises :class:`WeightsError` naming what is wrong.
+    """Return the pack in ``folder``. Raises :class:`WeightsError` naming what is wrong.
 
-    ``known``: the packs whose names it may not have, and whose detector it may use.
+    ``known``: the packs whose names are refused, and whose detectors the pack may use.
     """
     try:
         stated = TypeAdapter(PackFile).validate_python(read_toml(folder / "pack.toml")[0])

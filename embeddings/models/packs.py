@@ -30,11 +30,11 @@ class DownloadedFile:
     member: str | None = None
 
     def path(self, folder: Path) -> Path:
-        """Where the file is kept."""
+        """Return the path of the file below ``folder``."""
         return folder / DOWNLOADS / f"{self.sha256}.onnx"
 
     def read(self, folder: Path | None = None) -> bytes:
-        """The file's bytes. Raises :class:`WeightsError` when it was not pulled."""
+        """Return the file's bytes. Raises :class:`WeightsError` when it was not pulled."""
         try:
             if folder is not None:
                 return self.path(folder).read_bytes()
@@ -135,12 +135,12 @@ AURAFACE = Pack(
 
 
 def packs() -> dict[str, Pack]:
-    """The known packs by name."""
+    """Return the known packs by name."""
     return {pack.name: pack for pack in (OPENCV_ZOO, BUFFALO_L, BUFFALO_S, AURAFACE)}
 
 
 def find_pack(name: str) -> Pack:
-    """The pack called ``name``, or of the folder PATH for ``local:PATH``. Raises :class:`WeightsError`."""
+    """Return the pack called ``name``, or of the folder PATH for ``local:PATH``. Raises :class:`WeightsError`."""
     if name.startswith(LOCAL):
         from embeddings.models.local_pack import read_local_pack
 

@@ -56,7 +56,7 @@ def prepare_sface(original: bytes) -> bytes:
 
 
 def dequantise(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], Weights]:
-    """The nodes of ``model`` that compute, and its weights as arrays, block-quantised ones as float32.
+    """Return the nodes of ``model`` that compute, and its weights as arrays, block-quantised ones as float32.
 
     A scale and a zero point cover ``block_size`` consecutive elements along ``axis`` (ONNX DequantizeLinear, opset 21).
     """

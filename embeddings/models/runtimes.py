@@ -68,7 +68,7 @@ def inspect_machine() -> Machine:
 
 
 def choose_runtime(settings: RuntimeSettings, machine: Machine) -> Runtime:
-    """The runtime for ``settings`` on ``machine``. Raises :class:`WeightsError` for what cannot be had there."""
+    """Return the runtime for ``settings`` on ``machine``. Raises :class:`WeightsError` for what cannot be had there."""
     name = settings.runtime
     if name == "auto":
         bf16 = settings.precision == "bf16" or (settings.precision == "auto" and machine.bf16)

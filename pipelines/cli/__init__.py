@@ -50,6 +50,12 @@ PLACES = {
         "transparency",
         "Count requests, hits, decisions, removals and reversals of a period, with the time that removals took.",
     ),
+    "review": Place(
+        "review",
+        "review",
+        "Serve the analysts' pages until interrupted: cases with pictures side by side, decided by keys.",
+    ),
+    "account": Place("review", "account", "Who may use the pages, and in which roles."),
     "search": Place(
         "content",
         "search",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +12,10 @@ from typing import Any
 import click
 
 from embeddings.errors import StateError
+from indexes.det import lower_of
 from pipelines.calibration.fit import read_fit
-from pipelines.calibration.labels import read_folder, read_pairs
-from pipelines.calibration.measure import Aim, stop_using, use_anyway
-from pipelines.calibration.measure import calibrate as measure
+from pipelines.calibration.labels import Labels, read_folder, read_pairs, with_groups
+from pipelines.calibration.measure import Aim, Measured, measure_labels, stop_using, use_anyway
 from pipelines.calibration.measure import use as put_in_force
 from pipelines.calibration.plot import draw_det
 from pipelines.cli.console import (
@@ -37,6 +39,7 @@ from pipelines.home.calibrations import (
 from pipelines.home.private_files import publish, require_writable
 from pipelines.home.workspace import Workspace
 from pipelines.settings.environment import Environment
+from pipelines.text.spreadsheets import neutralised
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _SHOWN_POINTS = 12
@@ -51,12 +54,24 @@ _SHOWN_POINTS = 12
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Folder with a subfolder, or a photograph, for each person.",
 )
+@click.option(
+    "--groups",
+    "groups",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="With --impostors: CSV with person,group of the names in the folder.",
+)
+@click.option(
+    "--worst-pairs",
+    "worst_pairs",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="New CSV, for your eyes, with the files of the most alike pairs of different people.",
+)
 @click.option("--fpir", type=_SHARE, help="Target at the review threshold [calibration.fpir].")
 @click.option("--strong-fpir", type=_SHARE, help="Target at the strong threshold [calibration.strong_fpir].")
 @click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), help="Of the bounds [0.95].")
 @click.option("--gallery", type=COUNT, help="Templates to calibrate for [those in the registry now].")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="New PNG [HOME/calibrations/ID.png].")
-@click.option("--overwrite", is_flag=True, help="Replace the file of --plot if there is one.")
+@click.option("--overwrite", is_flag=True, help="Replace the files of --plot and --worst-pairs if there are any.")
 @click.option("--use", is_flag=True, help="Put it in force at once; see `likeness calibration use`.")
 @command_options
 def calibrate(
@@ -64,6 +79,8 @@ def calibrate(
     as_json: bool,
     pairs: Path | None,
     impostors: Path | None,
+    groups: Path | None,
+    worst_pairs: Path | None,
     fpir: float | None,
     strong_fpir: float | None,
     confidence: float | None,
@@ -75,17 +92,25 @@ def calibrate(
     """Measure error rates on labelled photographs, and the thresholds for a false positive identification rate.
 
     Exit code 1 when the data cannot support a threshold that was asked for: the rates are printed and stored, the
-    threshold is not.
+    threshold is not. --worst-pairs names files, so that people who are there twice, or under a wrong name, are found;
+    nothing of it is stored.
     """
     if (pairs is None) == (impostors is None):
         raise click.UsageError("give either --pairs or --impostors")
-    if plot is not None:
-        require_writable(plot, overwrite=overwrite)
+    if groups is not None and impostors is None:
+        raise click.UsageError("--groups goes with --impostors: a list of pairs has a column group")
+    for file in (plot, worst_pairs):
+        if file is not None:
+            require_writable(file, overwrite=overwrite)
     labels = read_pairs(pairs) if pairs else read_folder(impostors or Path())
+    labels = with_groups(labels, impostors, groups) if groups and impostors else labels
     with opened(environment) as workspace, progress(as_json) as report:
         given = workspace.config.calibration
         aim = Aim(fpir or given.fpir, strong_fpir or given.strong_fpir, confidence or given.confidence, gallery)
-        found = measure(workspace, labels, aim, actor=actor(), progress=report)
+        measured = measure_labels(workspace, labels, aim, actor=actor(), progress=report)
+        found = measured.calibration
+        if worst_pairs is not None:
+            write_worst_pairs(worst_pairs, measured, labels, overwrite=overwrite)
         picture = write_plot(workspace, found, plot, overwrite=overwrite)
         refusal = _use(workspace, found) if use and found.complete else None
     in_force = use and found.complete and refusal is None
@@ -182,6 +207,63 @@ def use_command(environment: Environment, as_json: bool, calibration_id: str, an
     _change(environment, as_json, change)
 
 
+@calibration.command("background")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True), required=False)
+@click.option("--fpir", type=_SHARE, help="Target at the review threshold [calibration.fpir].")
+@click.option("--strong-fpir", type=_SHARE, help="Target at the strong threshold [calibration.strong_fpir].")
+@click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), help="Of the bounds [0.95].")
+@click.option("--gallery", type=COUNT, help="Templates it is for [twice those in the registry now].")
+@click.option("--forget", is_flag=True, help="Delete the stored vectors instead.")
+@command_options
+def background_command(
+    environment: Environment,
+    as_json: bool,
+    folder: Path | None,
+    fpir: float | None,
+    strong_fpir: float | None,
+    confidence: float | None,
+    gallery: int | None,
+    forget: bool,
+) -> None:
+    """Calibrate by a folder of strangers from your platform, a subfolder or a photograph each, and keep their vectors.
+
+    The thresholds are put in force unless others were calibrated by labelled photographs. Without a folder the stored
+    vectors are measured again, for the registry as it has become. From then on `subject add` says how many of these
+    strangers a person would be taken for. No such cohort is packaged: see docs/calibration.md.
+    """
+    from pipelines.calibration import background as cohorts
+
+    if forget and folder is not None:
+        raise click.UsageError("--forget goes without a folder")
+    labels = read_folder(folder) if folder else None
+    with opened(environment) as workspace, progress(as_json) as report:
+        if forget:
+            emit({"forgotten": cohorts.forget_cohort(workspace)}, as_json=as_json)
+            return
+        given = workspace.config.calibration
+        aim = Aim(fpir or given.fpir, strong_fpir or given.strong_fpir, confidence or given.confidence, gallery)
+        found = (
+            cohorts.calibrate_background(workspace, labels, aim, actor=actor(), progress=report)
+            if labels
+            else cohorts.refit_background(workspace, aim, actor=actor())
+        ).calibration
+        picture = write_plot(workspace, found, None, overwrite=True)
+        wanted = found.complete and cohorts.may_be_put_in_force(workspace)
+        refusal = _use(workspace, found) if wanted else None
+    in_force = wanted and refusal is None
+    if as_json:
+        emit(to_plain(found) | {"complete": found.complete, "in_force": in_force, "plot": str(picture)}, as_json=True)
+    else:
+        _print(found, picture)
+    say(f"warning: {cohorts.WARNING}", err=True)
+    if refusal is not None:
+        raise refusal
+    if not found.complete:
+        _explain_refusal(found)
+        sys.exit(1)
+    say("in force" if in_force else "not in force: another calibration is, by labelled photographs", err=True)
+
+
 @calibration.command("stop")
 @command_options
 def stop_command(environment: Environment, as_json: bool) -> None:
@@ -205,6 +287,26 @@ def write_plot(workspace: Workspace, found: Calibration, path: Path | None, *, o
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     publish(target, lambda file: file.write(picture), overwrite=overwrite or path is None)
     return target
+
+
+def write_worst_pairs(path: Path, measured: Measured, labels: Labels, *, overwrite: bool) -> None:
+    """Write the most alike impostor pairs into a CSV that only its owner can read: score, band and the two files."""
+    own = measured.calibration
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["score", "band", "a", "b"])
+    for left, right, score in measured.worst:
+        names = (neutralised(str(labels.paths[at])) for at in (left, right))
+        writer.writerow([f"{score:.4f}", _band(score, own), *names])
+    publish(path, lambda file: file.write(text.getvalue().encode()), overwrite=overwrite)
+
+
+def _band(score: float, own: Calibration) -> str:
+    """Say what a score would be called by the thresholds that were measured."""
+    for name, point in (("strong", own.strong.point), ("review", own.review.point)):
+        if point.threshold is not None and score >= point.threshold:
+            return name
+    return "below"
 
 
 def _change(environment: Environment, as_json: bool, change: Callable[[Workspace], None]) -> None:
@@ -237,7 +339,7 @@ def _print(found: Calibration, picture: Path) -> None:
     print_rows(rows)
     if found.groups:
         say("")
-        print_rows([_group_row(group) for group in found.groups])
+        print_rows([_group_row(group, found.confidence) for group in found.groups])
     say("")
     step = max(1, len(found.points) // _SHOWN_POINTS)
     print_rows([to_plain(point) for point in found.points[::step]])
@@ -264,13 +366,15 @@ def _operating_row(name: str, own: Any) -> dict[str, Any]:
     }
 
 
-def _group_row(group: Any) -> dict[str, Any]:
+def _group_row(group: Any, confidence: float) -> dict[str, Any]:
     return {
         "group": group.group,
         "impostor": group.fmr.comparisons,
+        "FMR_at_least": lower_of(group.fmr, confidence=confidence),
         "FMR": group.fmr.rate,
         "FMR_at_most": group.fmr.upper,
         "mated": group.fnmr.comparisons,
+        "FNMR_at_least": lower_of(group.fnmr, confidence=confidence),
         "FNMR": group.fnmr.rate,
         "FNMR_at_most": group.fnmr.upper,
         "worse_than_target": group.worse,

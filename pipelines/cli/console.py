@@ -235,5 +235,5 @@ def parse_day(_context: click.Context, _parameter: click.Parameter, value: str |
 
 
 def end_of(day: date) -> datetime:
-    """The last moment of a date, in UTC."""
+    """Return the last moment of a date, in UTC."""
     return datetime(day.year, day.month, day.day, 23, 59, 59, 999999, tzinfo=UTC)

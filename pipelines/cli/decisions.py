@@ -194,14 +194,20 @@ def look(environment: Environment, as_json: bool, hit_id: str, target: Path, ove
 )
 @command_options
 def show_hit(environment: Environment, as_json: bool, hit_id: str, revealing: bool) -> None:
-    """Show everything that explains one hit, in force or not."""
+    """Show everything that explains one hit, in force or not.
+
+    `margin`: of a face what its score would be without the reference that carried it, and who of the registry comes
+    second, by the references in force now.
+    """
     from pipelines.decisions.looks import explain_hit, reveal
+    from pipelines.matching.margins import measure_margin
 
     with opened(environment) as workspace:
         with workspace.database.read() as connection:
             explained = explain_hit(connection, hit_id)
+        margin = measure_margin(workspace, hit_id)
         revealed = reveal(workspace, hit_id, actor=actor()) if revealing else None
-    facts = to_plain(explained)
+    facts = to_plain(explained) | {"margin": to_plain(margin)}
     if revealed is not None:
         sentence = revealed.passage.marked if revealed.passage else None
         facts |= {"term": revealed.term, "sentence": sentence}

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embeddings.errors import EnrolmentError
-from pipelines.cli.console import say
+from pipelines.cli.console import say, to_plain
 from pipelines.cli.private_text import text_option
 
 if TYPE_CHECKING:
     from pipelines.home.workspace import Workspace
-    from pipelines.registry.references import Reference
+    from pipelines.registry.references import ReadReferences, Reference
 
 REFERENCE_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+KEEP_ALL = "Enrol every reference, also one that looks like none of the others."
 _SEVERAL = tuple(f"--{act}{what}" for act in ("", "add-", "remove-") for what in ("reference", "alias", "exclude"))
 """Options that take every value up to the next one."""
 
@@ -56,6 +57,7 @@ def person_options(function: Callable[..., None]) -> Callable[..., None]:
         type=REFERENCE_FILE,
         help="Photographs, one clear face each.",
     )
+    @click.option("--keep-all", is_flag=True, help=KEEP_ALL)
     @functools.wraps(function)
     def wrapped(**options: Any) -> None:
         function(**options)
@@ -63,10 +65,13 @@ def person_options(function: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def read_files(workspace: Workspace, files: Sequence[Path]) -> list[Reference]:
-    """Read references from photographs. An error names the files at fault, for the person who typed them; it is never
-    logged (I8)."""
-    from pipelines.registry.references import read_references
+def read_files(workspace: Workspace, files: Sequence[Path], *, keep_all: bool = False) -> ReadReferences:
+    """Read references from photographs, and say at once what is to be said of each.
+
+    ``keep_all``: as in :func:`pipelines.registry.references.examine_references`. An error names
+    the files at fault, for the person who typed them; it is never logged (I8).
+    """
+    from pipelines.registry.references import examine_references
 
     limit = workspace.limits.max_bytes + 1
     photographs = []
@@ -74,17 +79,61 @@ def read_files(workspace: Workspace, files: Sequence[Path]) -> list[Reference]:
         with path.open("rb") as file:
             photographs.append(file.read(limit))
     try:
-        return read_references(
+        read = examine_references(
             photographs,
             workspace.models,
             limits=workspace.limits,
             config=workspace.config.registry,
             agreement=workspace.thresholds.review,
+            keep_all=keep_all,
         )
     except EnrolmentError as error:
         which = "; ".join(f"reference {position} is {files[position - 1]}" for position in error.positions)
         detail = str(error).removeprefix(f"{error.reason}: ")
         raise EnrolmentError(error.reason, f"{detail} ({which})" if which else detail) from None
+    _say_advice(read)
+    return read
+
+
+_REMARKS = {
+    "small": "its face is smaller than what is compared: give a larger photograph if there is one",
+    "blurred": "it is blurred, or was enlarged",
+    "turned": "the face is turned away",
+}
+
+
+def _say_advice(read: ReadReferences) -> None:
+    """Say what is wrong with references, by their position alone."""
+    for one in read.advice:
+        for remark in one.remarks:
+            word, _, other = remark.partition(":")
+            same = f"it is the same picture as reference {other}, or nearly, and adds nothing"
+            say(f"reference {one.position}: {same if other else _REMARKS[word]}", err=True)
+    for position in read.set_aside:
+        say(
+            f"reference {position} was set aside: it looks like none of the others, which agree with one another. It "
+            "is not enrolled and not kept; if it shows the person all the same, say --keep-all",
+            err=True,
+        )
+
+
+def advice_facts(workspace: Workspace, read: ReadReferences | None) -> dict[str, Any]:
+    """Return the same for the output, and how many strangers of the background cohort the references would be taken
+    for, which is said where it is any."""
+    from pipelines.calibration.background import expected_false_hits
+
+    if read is None:
+        return {}
+    vectors = [reference.vector for reference in read.references]
+    expected = expected_false_hits(workspace, vectors, threshold=workspace.thresholds.review)
+    if expected is not None and expected.taken:
+        by = ", ".join(f"reference {at} {count}" for at, count in enumerate(expected.by_reference, start=1) if count)
+        say(
+            f"warning: {expected.taken} of {expected.strangers} strangers of the background cohort would be taken for "
+            f"this person ({by}): a rate of {expected.rate:.2g}, at most {expected.rate_at_most:.2g}",
+            err=True,
+        )
+    return {"expected_false_hits": to_plain(expected), "advice": to_plain(read.advice), "set_aside": read.set_aside}
 
 
 def resemblances_in_registry(

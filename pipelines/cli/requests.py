@@ -27,6 +27,7 @@ from pipelines.cases.requests import (
 from pipelines.cli.console import FIRST_DAY, LAST_DAY, actor, command_options, emit, opened, progress, say, to_plain
 from pipelines.cli.persons import (
     ReferenceFiles,
+    advice_facts,
     person_options,
     read_files,
     resemblances_in_registry,
@@ -79,6 +80,7 @@ def open_command(
     aliases: tuple[str, ...],
     exclusions: tuple[str, ...],
     references: tuple[Path, ...],
+    keep_all: bool,
     contact: str,
     consent: str | None,
     case_reference: str | None,
@@ -87,21 +89,22 @@ def open_command(
     """Open a removal request. Nothing is matched until it is accepted."""
     with opened(environment) as workspace:
         require_room(workspace, contact=contact)
-        read = read_files(workspace, references)
-        resembling = resemblances_in_registry(workspace, read)
+        read = read_files(workspace, references, keep_all=keep_all)
+        resembling = resemblances_in_registry(workspace, read.references)
         opened_request = open_request(
             workspace,
             names=(name, *aliases),
             exclusions=exclusions,
-            references=read,
+            references=read.references,
             contact=contact,
             consent=consent,
             case_reference=case_reference,
             received_at=received,
             actor=actor(),
         )
+        advice = advice_facts(workspace, read)
     warn_of(resembling)
-    emit(to_plain(opened_request) | resembling_facts(resembling), as_json=as_json)
+    emit(to_plain(opened_request) | resembling_facts(resembling) | advice, as_json=as_json)
 
 
 @request.command("list")

@@ -14,8 +14,10 @@ from pipelines.cases.leaving import foresee_end
 from pipelines.cases.subject_update import Change, Updated, UpdatePreview, preview_update, update_subject
 from pipelines.cli.console import actor, command_options, emit, end_of, opened, parse_day, progress, say, to_plain
 from pipelines.cli.persons import (
+    KEEP_ALL,
     REFERENCE_FILE,
     ReferenceFiles,
+    advice_facts,
     person_options,
     read_files,
     require_yes,
@@ -55,6 +57,7 @@ def add_subject(
     aliases: tuple[str, ...],
     exclusions: tuple[str, ...],
     references: tuple[Path, ...],
+    keep_all: bool,
     consent: str,
     case_reference: str | None,
     expires: date | None,
@@ -62,21 +65,22 @@ def add_subject(
     """Add a person; from now on every new item is compared with them. Run `likeness rescan --pending` for the rest."""
     identity = Identity((name, *aliases), consent, None, exclusions=exclusions, case_reference=case_reference)
     with opened(environment) as workspace:
-        read = read_files(workspace, references)
-        resembling = resemblances_in_registry(workspace, read)
+        read = read_files(workspace, references, keep_all=keep_all)
+        resembling = resemblances_in_registry(workspace, read.references)
         days = workspace.config.registry.consent_days
         with progress(as_json) as report:
             subject_id, template_ids, impact = enrol_subject(
                 workspace,
                 identity=identity,
-                references=read,
+                references=read.references,
                 expires_at=end_of(expires) if expires else workspace.now() + timedelta(days=days),
                 actor=actor(),
                 progress=report,
             )
+        advice = advice_facts(workspace, read)
     warn_of(resembling)
     added = {"subject_id": subject_id, "reference_ids": template_ids, "impact": impact}
-    emit(added | resembling_facts(resembling), as_json=as_json)
+    emit(added | resembling_facts(resembling) | advice, as_json=as_json)
 
 
 @subject.command("preview", cls=ReferenceFiles)
@@ -89,16 +93,19 @@ def preview_command(
     aliases: tuple[str, ...],
     exclusions: tuple[str, ...],
     references: tuple[Path, ...],
+    keep_all: bool,
 ) -> None:
     """Say what of today's platform a person would hit. Stores nothing but an audit row of the counts."""
     with opened(environment) as workspace, progress(as_json) as report:
-        read = read_files(workspace, references)
+        read = read_files(workspace, references, keep_all=keep_all)
         names = names_of_candidate((name, *aliases), exclusions)
-        impact = preview_subject(workspace, read, names=names, actor=actor(), progress=report)
+        impact = preview_subject(workspace, read.references, names=names, actor=actor(), progress=report)
         approvals = approvals_needed(impact, workspace.policy.settings.enrolment)
-        resembling = resemblances_in_registry(workspace, read)
+        resembling = resemblances_in_registry(workspace, read.references)
+        advice = advice_facts(workspace, read)
     warn_of(resembling)
-    emit(to_plain(impact) | {"approvals": approvals} | resembling_facts(resembling), as_json=as_json)
+    facts = to_plain(impact) | {"approvals": approvals} | resembling_facts(resembling) | advice
+    emit(facts, as_json=as_json)
 
 
 @subject.command("list")
@@ -181,6 +188,7 @@ def _until(day: date | None, now: datetime, days: int) -> datetime:
 @subject.command("update", cls=ReferenceFiles)
 @click.argument("subject_id", metavar="ID")
 @click.option("--add-reference", "added", multiple=True, type=REFERENCE_FILE, help="Photographs, one clear face each.")
+@click.option("--keep-all", is_flag=True, help=KEEP_ALL)
 @click.option("--remove-reference", "removed", multiple=True, metavar="REFERENCE", help="Id of a reference; see show.")
 @text_option("--add-alias", "add_aliases", many=True, help="Another name; may be repeated.")
 @text_option("--remove-alias", "remove_aliases", many=True, help="A name that is looked for no more.")
@@ -197,6 +205,7 @@ def update_command(
     as_json: bool,
     subject_id: str,
     added: tuple[Path, ...],
+    keep_all: bool,
     removed: tuple[str, ...],
     preview: bool,
     expect: str | None,
@@ -208,16 +217,18 @@ def update_command(
     less has its evidence dropped at once. A rescan is due after either, which Dagster starts.
     """
     with opened(environment) as workspace, progress(as_json) as report:
-        read = read_files(workspace, added) if added else []
-        resembling = resemblances_in_registry(workspace, read, but_for=subject_id) if read else {}
-        change = Change(add_references=tuple(read), remove_references=removed, **texts)
+        read = read_files(workspace, added, keep_all=keep_all) if added else None
+        new = read.references if read else ()
+        resembling = resemblances_in_registry(workspace, new, but_for=subject_id) if new else {}
+        change = Change(add_references=new, remove_references=removed, keep_all=keep_all, **texts)
         done: Updated | UpdatePreview
         if preview:
             done = preview_update(workspace, subject_id, change, actor=actor(), progress=report)
         else:
             done = update_subject(workspace, subject_id, change, actor=actor(), seen=expect, progress=report)
+        advice = advice_facts(workspace, read)
     warn_of(resembling)
-    emit(to_plain(done) | resembling_facts(resembling), as_json=as_json)
+    emit(to_plain(done) | resembling_facts(resembling) | advice, as_json=as_json)
     if isinstance(done, Updated) and not done.in_force:
         say("not in force yet: another person has to give the same change too", err=True)
 

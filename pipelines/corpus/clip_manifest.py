@@ -27,7 +27,7 @@ from pipelines.home.workspace import Workspace
 
 
 def list_content_shards(connection: Connection, sealer: Sealer) -> list[ShardEntry]:
-    """All listed shards, oldest first. Raises :class:`CorruptionError` for an altered or lost row."""
+    """Return all listed shards, oldest first. Raises :class:`CorruptionError` for an altered or lost row."""
     lost = connection.execute(
         sa.select(sa.func.count())
         .select_from(contents.outerjoin(content_shards, content_shards.c.shard_id == contents.c.clip_shard_id))
@@ -96,7 +96,7 @@ def write_content_shard(workspace: Workspace, described: Sequence[Description], 
 
 
 def clip_vectors(workspace: Workspace, entry: ShardEntry) -> pa.Table:
-    """The rows of one listed shard (``content_schema``), checked against the manifest."""
+    """Return the rows of one listed shard (``content_schema``), checked against the manifest."""
     return workspace.content_corpus.read(entry, key=workspace.sealer.shard_key(entry.shard_id))
 
 

@@ -37,7 +37,8 @@ class ListedShard:
 
 
 def list_shards(connection: Connection, sealer: Sealer, *, model_id: str | None = None) -> list[ListedShard]:
-    """All listed shards (of one model), oldest first. Raises :class:`CorruptionError` for an altered or lost row."""
+    """Return all listed shards (of one model), oldest first. Raises :class:`CorruptionError` for an altered or lost
+    row."""
     _require_complete(connection)
     rows = connection.execute(sa.select(shards).order_by(shards.c.created_at, shards.c.shard_id))
     listed = [_listed(row, sealer) for row in rows]

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError, StateError
 from pipelines.database import tables
-from pipelines.database.accounting import Account, listen
+from pipelines.database.accounting import RowAccount, listen
 from pipelines.database.parts import parts
 
 if TYPE_CHECKING:
@@ -31,19 +31,21 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0015"
 """The newest revision under ``migrations/versions``, so that opening a database need not load Alembic to learn it."""
+_READ_STATE = sa.select(tables.state.c.value).where(tables.state.c.name == sa.bindparam("of"))
+_WRITE_STATE = sa.update(tables.state).where(tables.state.c.name == sa.bindparam("of")).values(value=sa.bindparam("to"))
 _WRITER_LOCK = 0x6C696B65  # "like": the advisory lock every PostgreSQL writer takes
 
 
 class Seal(Protocol):
     """Keeps account of all rows (:mod:`pipelines.home.state_seal`)."""
 
-    def open_account(self) -> Account:
+    def open_account(self) -> RowAccount:
         """Begin the account of one transaction."""
 
-    def enter(self, tx: Connection, account: Account) -> None:
+    def enter(self, tx: Connection, account: RowAccount) -> None:
         """Record in ``tx``, before its commit, what the transaction has changed."""
 
-    def committed(self, account: Account) -> None:
+    def committed(self, account: RowAccount) -> None:
         """Take note of a commit, outside of any transaction."""
 
 
@@ -192,7 +194,7 @@ class Database:
             raise NotReadyError(f"the database is at revision {found}, this version needs {HEAD}: run `likeness init`")
 
     def revision(self) -> str | None:
-        """The revision of the schema as Alembic recorded it; None for a database without tables."""
+        """Return the revision of the schema as Alembic recorded it; None for a database without tables."""
         with self.read() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None
@@ -251,14 +253,13 @@ def _lock_key(name: str) -> int:
 
 def get_state(connection: Connection, name: str) -> str | None:
     """Return the value of a single fact in ``state``, or None."""
-    value = connection.execute(sa.select(tables.state.c.value).where(tables.state.c.name == name)).scalar()
+    value = connection.execute(_READ_STATE, {"of": name}).scalar()
     return None if value is None else str(value)
 
 
 def set_state(connection: Connection, name: str, value: str) -> None:
     """Write a single fact to ``state``."""
-    found = connection.execute(sa.update(tables.state).where(tables.state.c.name == name).values(value=value))
-    if not found.rowcount:
+    if not connection.execute(_WRITE_STATE, {"of": name, "to": value}).rowcount:
         connection.execute(sa.insert(tables.state).values(name=name, value=value))
 
 

@@ -5,8 +5,11 @@ modulo 2^256 of a keyed BLAKE2b over each of its rows (an incremental multiset h
 says which rows there are, whatever their order, and changing some rows costs time for these rows alone. Sums are worth
 nothing by themselves: :mod:`pipelines.home.state_seal` keeps them under a MAC with a counter.
 
-A transaction's :class:`Account` looks at each statement on a known table: the rows that it may touch are subtracted as
-they were and added as they are afterwards. What cannot be accounted for (an insert from a query) is refused.
+A transaction's :class:`RowAccount` looks at each statement on a known table: the rows that it may touch are subtracted
+as they were and added as they are afterwards. What cannot be accounted for (an insert from a query) is refused.
+
+Half of all statements are the account's own reads, so theirs are built once, and rows whose primary keys a statement
+names are not looked for.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, cached_property
+from itertools import chain, product
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -37,6 +41,7 @@ _APART: Final = {
 }
 """Large columns with a digest of their own: whoever changes a status, or loads the gallery, need not read them."""
 _STREAMED: Final = 2000
+_NAMING: Final = frozenset({sa.sql.operators.eq, sa.sql.operators.in_op})
 _MODULUS: Final = 1 << 256
 
 Sums = dict[str, tuple[int, int]]
@@ -52,15 +57,32 @@ class Part:
     table: sa.Table
     columns: tuple[sa.Column[Any], ...]
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
         """Names of the part's columns."""
         return frozenset(column.name for column in self.columns)
 
+    @cached_property
+    def lead(self) -> bytes:
+        """What the digest of every row begins with."""
+        return _lead([column.name for column in self.columns])
 
-@lru_cache(maxsize=1)
+    @cached_property
+    def one_row(self) -> sa.Select[Any]:
+        """Its columns of the row whose primary key the parameters are."""
+        return sa.select(*self.columns).where(*(c == sa.bindparam(c.name) for c in self.table.primary_key.columns))
+
+    @cached_property
+    def some_rows(self) -> sa.Select[Any]:
+        """Its columns of the rows whose primary keys the parameter ``keys`` lists."""
+        columns = list(self.table.primary_key.columns)
+        key = columns[0] if len(columns) == 1 else sa.tuple_(*columns)
+        return sa.select(*self.columns).where(key.in_(sa.bindparam("keys", expanding=True)))
+
+
+@cache
 def all_parts() -> dict[str, Part]:
-    """Every part of every table of the metadata, by name."""
+    """Return every part of every table of the metadata, by name."""
     parts = {}
     for table in tables.metadata.sorted_tables:
         apart = _APART.get(table.name, ())
@@ -72,8 +94,13 @@ def all_parts() -> dict[str, Part]:
     return parts
 
 
+@cache
+def _parts_of(table: sa.Table) -> tuple[Part, ...]:
+    return tuple(part for part in all_parts().values() if part.table is table)
+
+
 @dataclass
-class Account:
+class RowAccount:
     """What one transaction has changed so far. ``key`` keys the digests; ``told`` is for the seal's own use."""
 
     key: bytes = field(repr=False)
@@ -113,8 +140,8 @@ class Account:
     def _enter(self, connection: Connection, parts: Sequence[Part], keys: Sequence[tuple[Any, ...]], sign: int) -> None:
         for part in parts:
             rows, digest = self.sums.get(part.name, (0, 0))
-            for chosen in _by_keys(part.table, keys):
-                found, total = add_up(connection, part.columns, self.key, chosen)
+            for query, chosen in _queries(part, keys):
+                found, total = _digest(connection.execute(query, chosen), part.lead, self.key)
                 rows, digest = rows + sign * found, (digest + sign * total) % _MODULUS
             self.sums[part.name] = (rows, digest)
 
@@ -127,24 +154,26 @@ def added(sums: Sums, more: Sums) -> Sums:
     return parts
 
 
-def add_up(
-    connection: Connection,
-    columns: Sequence[sa.ColumnClause[Any]],
-    key: bytes,
-    condition: sa.ColumnElement[bool] | None = None,
-) -> tuple[int, int]:
-    """Return the number of rows (that fulfil ``condition``) and the sum of their digests over ``columns``."""
+def add_up(connection: Connection, columns: Sequence[sa.ColumnClause[Any]], key: bytes) -> tuple[int, int]:
+    """Return the number of rows of a table and the sum of their digests over ``columns``."""
     query = sa.select(*columns)
-    if condition is not None:
-        query = query.where(condition)
     table: Any = columns[0].table  # taken off the column: a query would be compiled to find it
     if table.name == tables.state.name:
         query = query.where(table.c.name != SEAL)
-    lead = hashlib.blake2b(ascii([column.name for column in columns]).encode(), key=key, digest_size=32)
+    found = connection.execute(query, execution_options={"yield_per": _STREAMED})
+    return _digest(found, _lead([column.name for column in columns]), key)
+
+
+def _lead(names: Sequence[str]) -> bytes:
+    return ascii(list(names)).encode()
+
+
+def _digest(found: Iterable[Sequence[Any]], lead: bytes, key: bytes) -> tuple[int, int]:
+    start = hashlib.blake2b(lead, key=key, digest_size=32)
     rows = total = 0
-    for row in connection.execute(query, execution_options={"yield_per": _STREAMED} if condition is None else {}):
+    for row in found:
         plain = tuple([bytes(value) if isinstance(value, memoryview) else value for value in row])
-        digest = lead.copy()
+        digest = start.copy()
         digest.update(ascii(plain).encode())  # not repr: what that escapes depends on the Unicode version
         total += int.from_bytes(digest.digest(), "big")
         rows += 1
@@ -153,7 +182,7 @@ def add_up(
 
 def _touched_parts(statement: Insert | Update | Delete, given: Sequence[Values]) -> list[Part]:
     table: Any = statement.table
-    own = [part for part in all_parts().values() if part.table is table]
+    own = list(_parts_of(table))
     if not isinstance(statement, Update):
         return own
     named = {_name(column) for column in (statement._values or {})}
@@ -175,9 +204,10 @@ def _touched_keys(
             raise TypeError(f"an insert into {table.name} has to be given its rows one by one")
         own = {_name(column): value.value for column, value in (statement._values or {}).items() if _is_plain(value)}
         return [tuple({**own, **values}[column.name] for column in key) for values in given or [{}]]
-    bound = _bound_names(statement)
-    if given and all(column.name in bound for column in key):
-        return list(dict.fromkeys(tuple(values[bound[column.name]] for column in key) for values in given))
+    named = _named_keys(statement, table)
+    if all(column.name in named for column in key):
+        chosen = (product(*(_values_of(named[c.name], values) for c in key)) for values in given or [{}])
+        return list(dict.fromkeys(chain.from_iterable(chosen)))
     query = sa.select(*key)
     for condition in statement._where_criteria:
         query = query.where(condition)
@@ -185,15 +215,20 @@ def _touched_keys(
     return list(dict.fromkeys(found))
 
 
-def _bound_names(statement: Update | Delete) -> dict[str, str]:
-    """Column -> parameter, of the conditions ``column = :parameter`` that all have to hold."""
-    bound = {}
+def _named_keys(statement: Update | Delete, table: sa.Table) -> dict[str, sa.BindParameter[Any]]:
+    """Column -> parameter, of the conditions ``column = :parameter`` and ``column IN :parameter`` that have to hold."""
+    named = {}
     for condition in _conjuncts(statement._where_criteria):
-        if isinstance(condition, sa.BinaryExpression) and condition.operator is sa.sql.operators.eq:
+        if isinstance(condition, sa.BinaryExpression) and condition.operator in _NAMING:
             left, right = condition.left, condition.right
-            if isinstance(left, sa.Column) and isinstance(right, sa.BindParameter) and right.required:
-                bound[left.name] = right.key
-    return bound
+            if isinstance(right, sa.BindParameter) and isinstance(left, sa.Column) and left.table is table:
+                named[left.name] = right
+    return named
+
+
+def _values_of(parameter: sa.BindParameter[Any], given: Values) -> Sequence[Any]:
+    value = given.get(parameter.key, parameter.effective_value)
+    return list(value) if parameter.expanding else [value]
 
 
 def _conjuncts(conditions: Iterable[Any]) -> Iterator[Any]:
@@ -204,13 +239,16 @@ def _conjuncts(conditions: Iterable[Any]) -> Iterator[Any]:
             yield condition
 
 
-def _by_keys(table: sa.Table, keys: Sequence[tuple[Any, ...]]) -> Iterator[sa.ColumnElement[bool]]:
-    columns = list(table.primary_key.columns)
-    for some in parts(keys):
-        if len(columns) == 1:
-            yield columns[0].in_([key[0] for key in some])
-        else:
-            yield sa.tuple_(*columns).in_(some)
+def _queries(part: Part, keys: Sequence[tuple[Any, ...]]) -> Iterator[tuple[sa.Select[Any], dict[str, Any]]]:
+    """Statements that read the rows with these keys, and their parameters."""
+    names = [column.name for column in part.table.primary_key.columns]
+    if part.table is tables.state:
+        keys = [key for key in keys if key != (SEAL,)]
+    if len(keys) == 1:
+        yield part.one_row, dict(zip(names, keys[0], strict=True))
+    else:
+        for some in parts(keys):
+            yield part.some_rows, {"keys": [key[0] for key in some] if len(names) == 1 else list(some)}
 
 
 def _name(column: Any) -> str:
@@ -222,7 +260,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def listen(engine: Engine) -> None:
-    """Let the :class:`Account` in a connection's execution option ``account`` see each statement on known tables."""
+    """Let the :class:`RowAccount` in a connection's execution option ``account`` see each statement on known tables."""
 
     @event.listens_for(engine, "before_execute")
     def before(connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> None:
@@ -250,10 +288,10 @@ def listen(engine: Engine) -> None:
             account.end_savepoint(roll_back=False)
 
 
-def _account(connection: Connection, statement: Any) -> Account | None:
+def _account(connection: Connection, statement: Any) -> RowAccount | None:
     if not isinstance(statement, Insert | Update | Delete) or not isinstance(statement.table, sa.Table):
         return None
     if statement.table.metadata is not tables.metadata:
         return None
-    account: Account | None = connection.get_execution_options().get("account")
+    account: RowAccount | None = connection.get_execution_options().get("account")
     return account

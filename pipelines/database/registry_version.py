@@ -9,7 +9,7 @@ from pipelines.database import get_state, set_state
 
 
 def registry_version(connection: Connection) -> int:
-    """The version of the registry as this transaction sees it."""
+    """Return the version of the registry as this transaction sees it."""
     value = get_state(connection, "registry_version")
     if value is None:
         raise NotReadyError("the registry has no version: run `likeness init`")

@@ -13,12 +13,13 @@ from embeddings.errors import CorruptionError
 
 
 def utc_now() -> datetime:
-    """The present moment by this machine's clock."""
+    """Return the present moment by this machine's clock."""
     return datetime.now(UTC)
 
 
 def moment(connection: Connection) -> datetime:
-    """The present moment by the clock that the connection's database goes by: a workspace's, else this machine's.
+    """Return the present moment by the clock that the connection's database goes by: a workspace's, else this
+    machine's.
 
     Code that asks whether a consent is over uses this. Where a workspace's clock has jumped, it is the latest time that
     a run recorded (:func:`pipelines.home.clock.believed`).

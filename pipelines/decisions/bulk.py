@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import InputError, StateError
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, verdicts
 from pipelines.database.times import moment
 from pipelines.decisions.decide import Answer, DecisionSummary, decide_in
@@ -26,7 +28,10 @@ from pipelines.text.shown import counts_of, digest_of
 
 @dataclass(frozen=True, slots=True)
 class HitQuery:
-    """A choice of hits in force and not yet confirmed that meet every filter; at most ``most``, the strongest first."""
+    """A choice of hits in force and not yet confirmed that meet every filter; at most ``most``, the strongest first.
+
+    ``hit_ids``: none but these, however many.
+    """
 
     subject_id: str | None = None
     item_id: str | None = None
@@ -38,6 +43,7 @@ class HitQuery:
     verdict: str | None = None
     rule: str | None = None
     most: int | None = None
+    hit_ids: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Raise :class:`InputError` for an empty value, which would choose nothing or, read as absent, everything."""
@@ -70,6 +76,13 @@ class Preview:
 
 def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
     """Return the chosen hits with what an analyst sees of them, the strongest first."""
+    if query.hit_ids is not None:
+        alone = replace(query, hit_ids=None)
+        return [row for some in parts(query.hit_ids) for row in _choose(connection, alone, hits.c.hit_id.in_(some))]
+    return _choose(connection, query)
+
+
+def _choose(connection: Connection, query: HitQuery, *only: sa.ColumnElement[bool]) -> list[Row[Any]]:
     judged = verdict_of_hit()
     wanted = {
         hits.c.subject_id: query.subject_id,
@@ -87,8 +100,8 @@ def choose(connection: Connection, query: HitQuery) -> list[Row[Any]]:
     columns = (*(hits.c[name] for name in named), items.c.uploader, verdicts.c.verdict, verdicts.c.rule)
     chosen = (
         found.with_only_columns(*columns)
-        .select_from(found.get_final_froms()[0].outerjoin(verdicts, judged))
-        .where(~said("confirm"), *(column == value for column, value in wanted.items() if value is not None))
+        .outerjoin(verdicts, judged)
+        .where(*only, ~said("confirm"), *(column == value for column, value in wanted.items() if value is not None))
         .order_by(strength_of().desc(), hits.c.score.desc(), hits.c.hit_id)
         .limit(query.most)
     )
@@ -102,7 +115,7 @@ def preview(workspace: Workspace, query: HitQuery, answer: Answer) -> Preview:
         rehearsal = tx.begin_nested()
         told = decide_in(tx, workspace, _ids(chosen), answer) if chosen else None
         rehearsal.rollback()
-    return _preview(chosen, answer, told)
+    return preview_of(chosen, answer, told)
 
 
 @acts
@@ -116,7 +129,7 @@ def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expe
         if not chosen:
             raise StateError("no hit is chosen (any more): there is nothing to decide")
         summary = decide_in(tx, workspace, _ids(chosen), answer)
-        if _preview(chosen, answer, summary).digest != expect:
+        if preview_of(chosen, answer, summary).digest != expect:
             raise StateError(
                 f"what these options choose, {len(chosen)} hits now, is not what the preview of this answer showed: "
                 "nothing is decided, look at the preview again"
@@ -126,7 +139,7 @@ def decide_chosen(workspace: Workspace, query: HitQuery, answer: Answer, *, expe
     return summary
 
 
-def _preview(chosen: Sequence[Row[Any]], answer: Answer, told: DecisionSummary | None) -> Preview:
+def preview_of(chosen: Sequence[Row[Any]], answer: Answer, told: DecisionSummary | None) -> Preview:
     """Make the preview of the chosen hits; ``told``: the summary of deciding them."""
     preview = Preview(
         digest="",

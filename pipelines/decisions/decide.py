@@ -131,8 +131,13 @@ def decide_as(workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> D
     return summary
 
 
-def decide_in(tx: Connection, workspace: Workspace, hit_ids: Sequence[str], answer: Answer) -> DecisionSummary:
-    """Decide hits in the caller's writing transaction, which must not commit if this raises."""
+def decide_in(
+    tx: Connection, workspace: Workspace, hit_ids: Sequence[str], answer: Answer, *, batch_id: str | None = None
+) -> DecisionSummary:
+    """Decide hits in the caller's writing transaction, which must not commit if this raises.
+
+    ``batch_id``: of answers that are given, and undone, together; None: a new one.
+    """
     named: dict[DecisionScope, list[Row[Any]]] = {}
     for hit in _named(tx, hit_ids):
         named.setdefault(_scope(hit), []).append(hit)
@@ -145,7 +150,7 @@ def decide_in(tx: Connection, workspace: Workspace, hit_ids: Sequence[str], answ
             _reverse(tx, workspace, standing[scope], by=decision_id, actor=answer.actor, tally=tally)
             tally.replaced += 1
     _require_in_force(tx, [hit.hit_id for scope in new for hit in named[scope]])
-    batch_id = new_id("batch")
+    batch_id = batch_id or new_id("batch")
     _make(tx, workspace, {new[scope]: named[scope][0] for scope in new}, answer, batch_id=batch_id, tally=tally)
     items = _judge_again(tx, workspace, tally.touched)
     after = _messages(tx, named)
@@ -266,7 +271,7 @@ def _judge_again(tx: Connection, workspace: Workspace, touched: Collection[tuple
 
 
 def _named(tx: Connection, hit_ids: Sequence[str]) -> list[Row[Any]]:
-    """These hits with the kind of their items, in the order given. Raises :class:`StateError`."""
+    """Read these hits with the kind of their items, in the order given. Raises :class:`StateError` for unknown ones."""
     columns = [*(hits.c[name] for name in ("hit_id", "item_id", *DecisionScope._fields)), items.c.kind]
     query = sa.select(*columns).select_from(hits.outerjoin(items, items.c.item_id == hits.c.item_id))
     found: dict[str, Row[Any]] = {}

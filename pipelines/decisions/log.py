@@ -92,6 +92,13 @@ def decisions_on(connection: Connection, *, subject_id: str, content_key: str, f
     return [Decision(**outside(row._mapping)) for row in connection.execute(ordered)]
 
 
+def word_of_batch(connection: Connection, batch_id: str) -> str | None:
+    """What a batch said: confirm, reject or unsure; None: there is no such batch."""
+    query = sa.select(decisions.c.decision).where(decisions.c.batch_id == batch_id).limit(1)
+    word: str | None = connection.execute(query).scalar()
+    return word
+
+
 def record_made(tx: Connection, workspace: Workspace, row: Mapping[str, Any], *, note: str | None) -> None:
     """Chain a new decision; the note is sealed under the subject's key, so that erasing the subject ends it."""
     told = outside(row)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -111,15 +112,30 @@ class Revealed:
 
 def reveal(workspace: Workspace, hit_id: str, *, actor: str) -> Revealed:
     """Show the words of a hit and their sentence, with an audit row. Raises :class:`StateError` if it has no words."""
-    row = _recorded(workspace, hit_id, action="term.view", actor=actor)
+    row = record_look(workspace, hit_id, action="term.view", actor=actor)
     if row.sealed_term is None:
         raise StateError("this hit has no term: it is not of a text")
     with workspace.database.read() as connection:
-        require_kept(connection, row.subject_id)
-        named = {"hit_id": row.hit_id, "subject_id": row.subject_id, "sealed_term": row.sealed_term}
-        term = open_term(connection, workspace.sealer, **named)
-        passage = open_passage(connection, workspace.sealer, hit_id)
-        return Revealed(term, passage or find_passage(connection, workspace.sealer, row, term))
+        return _opened(connection, workspace, row)
+
+
+def reveal_all(workspace: Workspace, hit_ids: Sequence[str], *, actor: str, **facts: str) -> dict[str, Revealed]:
+    """As :func:`reveal`, of those of these hits that have a term; the looks are recorded together.
+
+    ``facts``: what else the audit rows say of the looks.
+    """
+    with workspace.database.write() as tx:
+        rows = [_recorded(tx, workspace, hit_id, action="term.view", actor=actor, **facts) for hit_id in hit_ids]
+    with workspace.database.read() as connection:
+        return {row.hit_id: _opened(connection, workspace, row) for row in rows if row.sealed_term is not None}
+
+
+def _opened(connection: Connection, workspace: Workspace, row: Row[Any]) -> Revealed:
+    require_kept(connection, row.subject_id)
+    named = {"hit_id": row.hit_id, "subject_id": row.subject_id, "sealed_term": row.sealed_term}
+    term = open_term(connection, workspace.sealer, **named)
+    passage = open_passage(connection, workspace.sealer, row.hit_id)
+    return Revealed(term, passage or find_passage(connection, workspace.sealer, row, term))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +158,14 @@ def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = 
     """
     from PIL import Image
 
-    row = _recorded(workspace, hit_id, action="crop.view", actor=actor)
+    row = record_look(workspace, hit_id, action="crop.view", actor=actor)
     if reference and row.template_id is None:
         raise StateError("this hit is no face: there is no reference to show beside it")
     kept_at, problem = None, None
     try:
-        shown = _picture(workspace, row)
+        shown = picture_now(workspace, row)
     except (ItemError, StateError, ConfigError) as error:
-        kept = _kept(workspace, row)
+        kept = kept_picture(workspace, row.hit_id)
         if kept is None:
             raise
         shown, kept_at = kept
@@ -157,26 +173,34 @@ def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = 
     with workspace.database.read() as connection:
         second = read_second_opinion(connection, hit_id)
         if reference:
-            shown = _beside(shown, _reference(connection, workspace, row.template_id))
+            shown = _beside(shown, reference_crop(connection, workspace, row.template_id))
     buffer = io.BytesIO()
     Image.fromarray(shown).save(buffer, format="PNG")
     return Look(buffer.getvalue(), kept_at, problem, second)
 
 
-def _kept(workspace: Workspace, row: Row[Any]) -> tuple[UInt8, datetime] | None:
+def kept_picture(workspace: Workspace, hit_id: str) -> tuple[UInt8, datetime] | None:
     """Return what is kept of a hit, and since when; None if nothing was kept, or it was deleted."""
     from PIL import Image
 
     with workspace.database.read() as connection:
-        facts = read_kept(connection, row.hit_id)
-        data = open_picture(connection, workspace.sealer, row.hit_id) if facts and facts.picture else None
+        facts = read_kept(connection, hit_id)
+        data = open_picture(connection, workspace.sealer, hit_id) if facts and facts.picture else None
     if facts is None or data is None:
         return None
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), facts.kept_at
 
 
-def _recorded(workspace: Workspace, hit_id: str, *, action: str, actor: str) -> Row[Any]:
-    """Commit the audit row of a look, then return the hit joined with its item."""
+def record_look(workspace: Workspace, hit_id: str, *, action: str, actor: str, **facts: str) -> Row[Any]:
+    """Commit the audit row of a look, then return the hit joined with its item. ``facts``: what else the row says.
+
+    Raises :class:`StateError` if there is no such hit.
+    """
+    with workspace.database.write() as tx:
+        return _recorded(tx, workspace, hit_id, action=action, actor=actor, **facts)
+
+
+def _recorded(tx: Connection, workspace: Workspace, hit_id: str, *, action: str, actor: str, **facts: str) -> Row[Any]:
     of_item = ("live", "sealed_record", "width", "height")
     columns = [*(items.c[name] for name in of_item), items.c.content_sha256.label("content_now")]
     query = (
@@ -184,17 +208,25 @@ def _recorded(workspace: Workspace, hit_id: str, *, action: str, actor: str) -> 
         .select_from(hits.outerjoin(items, items.c.item_id == hits.c.item_id))
         .where(hits.c.hit_id == hit_id)
     )
-    with workspace.database.write() as tx:
-        row = tx.execute(query).first()
-        if row is None:
-            raise StateError("there is no such hit")
-        named = {"hit_id": row.hit_id, "item_id": row.item_id, "subject_id": row.subject_id}
-        audit.append(tx, workspace.sealer, actor=actor, action=action, now=workspace.now(), **named)
+    row = tx.execute(query).first()
+    if row is None:
+        raise StateError("there is no such hit")
+    named = {"hit_id": row.hit_id, "item_id": row.item_id, "subject_id": row.subject_id}
+    audit.append(tx, workspace.sealer, actor=actor, action=action, now=workspace.now(), **named, **facts)
     return row
 
 
-def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
-    """Fetch and cut the part of the item's picture that the hit is about, at most :data:`LONG_SIDE` pixels long."""
+def picture_now(workspace: Workspace, row: Row[Any]) -> UInt8:
+    """Fetch and cut the part of the item's picture that the hit is about, at most :data:`LONG_SIDE` pixels long.
+
+    Raises :class:`StateError` and :class:`ItemError` as :func:`look_at` does.
+    """
+    data = content_now(workspace, row)
+    return guarded(lambda: cut_hit(decoded(workspace, data), row, long_side=LONG_SIDE))
+
+
+def content_now(workspace: Workspace, row: Row[Any]) -> bytes:
+    """Fetch the bytes that the hit was found in, from the source. ``row``: as of :func:`record_look`."""
     if not row.live or row.content_now is None:
         raise StateError("the item is gone, or has not been looked at since it changed")
     if row.width is None:
@@ -203,10 +235,10 @@ def _picture(workspace: Workspace, row: Row[Any]) -> UInt8:
     same = content is not None and content.sha256.hex() == row.content_now
     if content is None or not same or (row.tier != "text" and row.content_now != row.content_key):
         raise StateError("the item's content is not the one that the hit was found in")
-    return guarded(lambda: cut_hit(decoded(workspace, content.data), row, long_side=LONG_SIDE))
+    return content.data
 
 
-def _reference(connection: Connection, workspace: Workspace, template_id: str) -> UInt8:
+def reference_crop(connection: Connection, workspace: Workspace, template_id: str) -> UInt8:
     """The sealed crop of a template, uint8 (112, 112, 3)."""
     row = connection.execute(sa.select(templates).where(templates.c.template_id == template_id)).first()
     if row is None:

@@ -123,9 +123,11 @@ def _waiting(workspace: Workspace, subject_ids: Collection[str] | None) -> sa.Se
     since = sa.and_(
         kept_evidence.c.sealed_picture.is_(None), kept_evidence.c.problem.is_(None), items.c.width.is_not(None)
     )
-    live = hits_in_force(workspace.now())
-    joined = live.get_final_froms()[0].outerjoin(kept_evidence, kept_evidence.c.hit_id == hits.c.hit_id)
-    query = live.select_from(joined).where(sa.or_(kept_evidence.c.hit_id.is_(None), again, since))
+    query = (
+        hits_in_force(workspace.now())
+        .outerjoin(kept_evidence, kept_evidence.c.hit_id == hits.c.hit_id)
+        .where(sa.or_(kept_evidence.c.hit_id.is_(None), again, since))
+    )
     return query if subject_ids is None else query.where(hits.c.subject_id.in_(sorted(subject_ids)))
 
 

@@ -74,12 +74,12 @@ def count_kept(connection: Connection) -> KeptCounts:
 
 
 def open_picture(connection: Connection, sealer: Sealer, hit_id: str) -> bytes | None:
-    """The JPEG that is kept of a hit, or None. Raises :class:`CorruptionError` if it cannot be opened."""
+    """Return the JPEG that is kept of a hit, or None. Raises :class:`CorruptionError` if it cannot be opened."""
     return _open(connection, sealer, hit_id, "picture")
 
 
 def open_passage(connection: Connection, sealer: Sealer, hit_id: str) -> Passage | None:
-    """The sentence that is kept of a hit, or None."""
+    """Return the sentence that is kept of a hit, or None."""
     from pipelines.evidence.passages import Passage
 
     opened = _open(connection, sealer, hit_id, "passage")

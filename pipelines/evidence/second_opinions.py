@@ -55,7 +55,7 @@ it was at least 0.79 (docs/models.md); a neighbour's has next to none."""
 
 @dataclass(frozen=True, slots=True)
 class OpinionCounts:
-    """What one run of the stage did, in hits. ``waiting``: not asked, because the network cannot be had here."""
+    """Numbers of hits in one run of the stage. ``waiting``: not asked, because the network cannot be had here."""
 
     agrees: int = 0
     denies: int = 0
@@ -100,7 +100,7 @@ def ask_second_network(
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """Which network is asked, and about whom."""
+    """The network to ask, and the subjects to ask about."""
 
     network_id: str
     threshold: float
@@ -121,7 +121,7 @@ def _due(workspace: Workspace, asking: _Asking) -> sa.Select[Any]:
     """Faces in force of which this network, at this threshold, has said nothing by the subject's present references."""
     given = second_opinions.c
     live = hits_in_force(workspace.now()).where(hits.c.tier == "face")
-    joined = live.get_final_froms()[0].outerjoin(second_opinions, given.hit_id == hits.c.hit_id)
+    joined = live.outerjoin(second_opinions, given.hit_id == hits.c.hit_id)
     joined = joined.outerjoin(kept_evidence, kept_evidence.c.hit_id == hits.c.hit_id)
     other = sa.or_(
         given.network_id != asking.network_id,
@@ -129,12 +129,12 @@ def _due(workspace: Workspace, asking: _Asking) -> sa.Select[Any]:
         given.subject_version != subjects.c.version,
         sa.and_(given.opinion == NO_PICTURE, kept_evidence.c.sealed_picture.is_not(None)),
     )
-    query = live.select_from(joined).where(sa.or_(given.hit_id.is_(None), other))
+    query = joined.where(sa.or_(given.hit_id.is_(None), other))
     return query if asking.subject_ids is None else query.where(hits.c.subject_id.in_(sorted(asking.subject_ids)))
 
 
 def _batches(workspace: Workspace, asking: _Asking) -> Iterator[list[_Due]]:
-    """What is due, in order of subject, each hit once in this run."""
+    """Yield the due hits in batches, in order of subject, each hit once in this run."""
     after: tuple[str, str] = ("", "")
     key = sa.tuple_(hits.c.subject_id, hits.c.hit_id)
     columns = (
@@ -262,7 +262,7 @@ def _commit(workspace: Workspace, rows: Sequence[dict[str, Any]], *, before: dic
 
 
 def read_second_opinion(connection: Connection, hit_id: str) -> dict[str, Any] | None:
-    """What a second network says of a hit, as it stands in the table; None: none was asked."""
+    """Read the stored opinion of a second network on a hit; None if none was asked."""
     columns = [column for column in second_opinions.c if column.name not in ("hit_id", "subject_id")]
     row = connection.execute(sa.select(*columns).where(second_opinions.c.hit_id == hit_id)).first()
     return None if row is None else dict(row._mapping)
@@ -286,8 +286,8 @@ def read_second_status(workspace: Workspace, connection: Connection) -> SecondSt
     if network_id is None:
         return SecondStatus(None, {}, 0, None)
     live = hits_in_force(workspace.now()).where(hits.c.tier == "face")
-    joined = live.get_final_froms()[0].join(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
-    counts = live.with_only_columns(second_opinions.c.opinion, sa.func.count()).select_from(joined)
+    counts = live.with_only_columns(second_opinions.c.opinion, sa.func.count())
+    counts = counts.join(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
     counts = counts.where(second_opinions.c.network_id == network_id).group_by(second_opinions.c.opinion)
     opinions = {str(opinion): int(count) for opinion, count in connection.execute(counts)}
     try:

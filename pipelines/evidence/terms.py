@@ -9,7 +9,7 @@ from pipelines.registry.templates import open_subject_key
 
 
 def open_term(connection: Connection, sealer: Sealer, *, hit_id: str, subject_id: str, sealed_term: bytes) -> str:
-    """The words of a hit as they were written. Raises :class:`CorruptionError` once the subject is erased."""
+    """Return the words of a hit as they were written. Raises :class:`CorruptionError` once the subject is erased."""
     key = open_subject_key(connection, sealer, subject_id)
     return unseal(key, sealed_term, term_aad(hit_id, subject_id)).decode()
 

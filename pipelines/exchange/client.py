@@ -82,7 +82,8 @@ class BoundedClient:
             yield response
 
     def body(self, response: httpcore.Response, *, max_bytes: int) -> bytes:
-        """The body as it was sent, at most ``max_bytes`` long. Raises :class:`OversizeError` for a longer one."""
+        """Return the body as it was sent, at most ``max_bytes`` long. Raises :class:`OversizeError` for a longer
+        one."""
         if (content_length(response) or 0) > max_bytes:
             raise OversizeError("the answer is too large")
         self.allowance.expect(_FRAMING * max_bytes + self._head.max_header_bytes)
@@ -130,7 +131,7 @@ def header(response: httpcore.Response, wanted: bytes) -> list[bytes]:
 
 
 def content_length(response: httpcore.Response) -> int | None:
-    """The largest length that the answer claims, in bytes; None if it claims none."""
+    """Return the largest length that the answer claims, in bytes; None if it claims none."""
     lengths = [value for value in header(response, b"content-length") if value.isdigit()]
     return max((int(value[:19]) for value in lengths), default=None)
 

@@ -32,7 +32,7 @@ def as_connected(parsed: httpx.URL) -> httpcore.URL:
 
 
 def service_url(url: str, *, setting: str) -> httpcore.URL:
-    """The address of a service that is trusted to have acted on what it acknowledges.
+    """Return the address of a service that is trusted to have acted on what it acknowledges.
 
     Raises :class:`ConfigError`, naming ``setting``, for anything but https, and http on this very machine: without TLS
     whoever is on the way can answer 200 to a takedown that nobody ever saw.

@@ -140,11 +140,9 @@ def list_hits(
     strength, found = strength_of().label("strength"), hits_in_force(moment(connection))
     of_item = (items.c.parent_model, items.c.uploader)
     denied = sa.case((second_opinions.c.opinion == "denies", 1), else_=0)
+    columns = (*of_item, verdicts.c.verdict, verdicts.c.rule, strength, _decision(), *second_columns())
     query = (
-        found.with_only_columns(
-            hits, *of_item, verdicts.c.verdict, verdicts.c.rule, strength, _decision(), *second_columns()
-        )
-        .select_from(with_second_opinions(found.get_final_froms()[0].outerjoin(verdicts, verdict_of_hit())))
+        with_second_opinions(found.with_only_columns(hits, *columns).outerjoin(verdicts, verdict_of_hit()))
         .where(*(column == value for column, value in wanted.items() if value is not None))
         .order_by(*([denied] if denied_last else []), strength.desc(), hits.c.score.desc(), hits.c.hit_id)
         .limit(limit)
@@ -154,13 +152,13 @@ def list_hits(
     return [_hit(row) for row in connection.execute(query).mappings()]
 
 
-def with_second_opinions(source: sa.FromClause) -> sa.FromClause:
-    """``hits``, joined or not, with what a second network says of them, if one was asked."""
-    return source.outerjoin(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
+def with_second_opinions(chosen: sa.Select[Any]) -> sa.Select[Any]:
+    """Join what is selected from ``hits`` with the opinions of a second network, if it was asked."""
+    return chosen.outerjoin(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
 
 
 def second_columns() -> list[sa.Label[Any]]:
-    """What is shown of a second network's opinion: ``second_opinion``, its score, threshold and network."""
+    """Return the columns that show a second network's opinion: ``second_opinion``, its score, threshold and network."""
     given = second_opinions.c
     return [
         given.opinion.label("second_opinion"),

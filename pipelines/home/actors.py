@@ -3,7 +3,8 @@
 An account is known by the kernel's real uid. ``LOGNAME``, ``USER``, ``SUDO_UID`` and every other variable or option are
 the caller's to choose, so nothing here reads them. An actor is one string, because it is stored, sealed in the chain
 and listed: ``uid:1000:alice`` for an account, ``uid:999:dagster`` for a service that runs under one, any other text for
-a person whom a caller of the library vouches for. :func:`are_two_people` compares actors; equal strings do not decide.
+a person whom a caller of the library vouches for. Who works on the pages acts as ``account:ann``, an account of
+theirs (:mod:`pipelines.accounts`). :func:`are_two_people` compares actors; equal strings do not decide.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from embeddings.errors import InputError
 
 MOST_CHARACTERS: Final = 256
 """Most characters of an actor; a POSIX account's name has 32."""
+ON_PAGES: Final = "account:"
+"""What an account of the pages begins with, before its name."""
 _ACCOUNT: Final = re.compile(r"uid:(?P<uid>[0-9]+)(?::.*)?")
 
 
 def account() -> str:
-    """The account that this process belongs to: ``uid:1000:alice``, or ``uid:1000`` without an entry for it."""
+    """Return the account that this process belongs to: ``uid:1000:alice``, or ``uid:1000`` without an entry for it."""
     uid = os.getuid()
     try:
         return f"uid:{uid}:{pwd.getpwuid(uid).pw_name}"
@@ -35,6 +38,11 @@ def service(name: str) -> str:
     return f"uid:{os.getuid()}:{name}"
 
 
+def on_pages(name: str) -> str:
+    """Somebody who works on the pages: ``account:ann``."""
+    return f"{ON_PAGES}{name}"
+
+
 def identity_of(actor: str) -> str:
     """Return what identifies the person: an account's uid alone, since one uid may have several names; else the
     name."""
@@ -43,9 +51,15 @@ def identity_of(actor: str) -> str:
 
 
 def are_two_people(one: str, other: str) -> bool:
-    """Whether these are certainly two people. An account and a mere name may be one person, so they are not."""
-    both_known_alike = bool(_ACCOUNT.fullmatch(one)) == bool(_ACCOUNT.fullmatch(other))
-    return both_known_alike and identity_of(one) != identity_of(other)
+    """Whether these are certainly two people. An account of the machine, one of the pages and a mere name may be one
+    person, so they are not."""
+    return _kind_of(one) == _kind_of(other) and identity_of(one) != identity_of(other)
+
+
+def _kind_of(actor: str) -> str:
+    if _ACCOUNT.fullmatch(actor):
+        return "machine"
+    return "pages" if actor.startswith(ON_PAGES) else "name"
 
 
 def require_truthful(actor: str) -> None:

@@ -23,6 +23,7 @@ from pipelines.home.sealing import Sealer
 START = "0" * 64
 """The first row's entry for the MAC of the row before it."""
 _HEAD = "audit_head"
+_LENGTH = sa.select(sa.func.max(audit.c.seq))
 
 
 def append(
@@ -50,7 +51,7 @@ def append(
 
 def length(connection: Connection) -> int:
     """Return the number of the last row of the chain, 0 without any."""
-    return connection.execute(sa.select(sa.func.max(audit.c.seq))).scalar() or 0
+    return connection.execute(_LENGTH).scalar() or 0
 
 
 def was_written(connection: Connection, action: str) -> bool:
@@ -79,7 +80,7 @@ def verify(connection: Connection, sealer: Sealer, *, plain_end: bool = False) -
 
 
 def mac_of(sealer: Sealer, row: dict[str, Any]) -> str:
-    """The MAC of a row that has every other field."""
+    """Return the MAC of a row that has every other field."""
     return sealer.audit_mac(_canonical(row))
 
 

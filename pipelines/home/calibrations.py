@@ -101,8 +101,8 @@ class Calibration:
         return self.review.point.threshold is not None and self.strong.point.threshold is not None
 
     def thresholds(self) -> Thresholds:
-        """The thresholds in the form that matching takes. Raises :class:`StateError` where the data could not support
-        both."""
+        """Return the thresholds in the form that matching takes. Raises :class:`StateError` where the data could not
+        support both."""
         review, strong = self.review.point.threshold, self.strong.point.threshold
         if review is None or strong is None:
             raise StateError("this calibration has no threshold for its targets: more comparisons are needed")
@@ -127,7 +127,7 @@ class Calibration:
         return Thresholds(review=review, strong=strong, source=source, calibration_id=self.calibration_id)
 
     def fmr_bound(self, threshold: float) -> float:
-        """The upper bound of the FMR at any threshold: that of the nearest measured point at or below it."""
+        """Return the upper bound of the FMR at any threshold: that of the nearest measured point at or below it."""
         for own in (self.review, self.strong):
             if own.point.threshold == threshold and own.point.fmr is not None:
                 return own.point.fmr.upper
@@ -162,7 +162,7 @@ def read_calibration(connection: Connection, sealer: Sealer, calibration_id: str
 
 
 def list_calibrations(connection: Connection, sealer: Sealer) -> list[Calibration]:
-    """All calibrations, oldest first. Raises :class:`CorruptionError` for an altered row."""
+    """Return all calibrations, oldest first. Raises :class:`CorruptionError` for an altered row."""
     query = sa.select(calibrations).order_by(calibrations.c.created_at, calibrations.c.calibration_id)
     return [_checked(sealer, row) for row in connection.execute(query)]
 

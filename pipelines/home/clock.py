@@ -135,7 +135,7 @@ def read_clock(connection: Connection, workspace: Workspace) -> ClockReading:
 
 
 def believed(connection: Connection, workspace: Workspace) -> datetime:
-    """The present moment for code that only reads: the latest recorded time while the clock is too far from it.
+    """Return the present moment for code that only reads: the latest recorded time while the clock is too far from it.
 
     So a clock that jumped shows nobody's opt-out as over. In :func:`acting`, the clock itself.
     """
@@ -174,7 +174,7 @@ def accept(workspace: Workspace, *, reason: str, actor: str) -> ClockReading:
 
 
 def last_seen(connection: Connection) -> datetime | None:
-    """The latest time that a run recorded; else of the latest run or audit row; None in a new home.
+    """Return the latest time that a run recorded; else of the latest run or audit row; None in a new home.
 
     Audit rows of sealing or restoring the state do not count: nobody compared the clock that gave their time.
     """

@@ -82,7 +82,7 @@ class ContentModels:
         return clip_model_id(weights, folder=self._folder) if weights else None
 
     def clip_facts(self) -> ClipFacts:
-        """What the settings ask for, on which terms, and whether it is here. Loads and downloads nothing."""
+        """Return the configured CLIP weights, their terms, and whether they are here. Loads and downloads nothing."""
         settings = self._settings
         terms = clip_terms(settings)
         name = settings.checkpoint.name if settings.checkpoint else f"{settings.model} {settings.pretrained}"

@@ -35,13 +35,13 @@ class PullCounts:
 
 
 def downloads(pack: Pack) -> list[DownloadedFile]:
-    """The files of a pack that come from the network."""
+    """Return the files of a pack that come from the network."""
     sources = (pack.detector.source, pack.recognizer.source)
     return [source for source in sources if isinstance(source, DownloadedFile)]
 
 
 def missing(pack: Pack, *, folder: Path) -> list[DownloadedFile]:
-    """The files of a pack that are not in ``folder`` with the right bytes."""
+    """Return the files of a pack that are not in ``folder`` with the right bytes."""
     return [file for file in downloads(pack) if not _is_whole(file.path(folder), file.sha256)]
 
 

@@ -44,7 +44,7 @@ class KeptWorkspace:
         self._opened: _Opened | None = None
 
     def workspace(self, environment: Environment) -> Workspace:
-        """The workspace of this environment, by the settings and the database file that are there now.
+        """Return the workspace of this environment, by the settings and the database file that are there now.
 
         Raises ``NotReadyError`` and ``ConfigError`` as its opener does, and ``ConfigError`` for a file of
         the settings that is gone.

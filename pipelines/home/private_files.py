@@ -53,7 +53,8 @@ def publish(path: Path, write: Callable[[BinaryIO], object], *, overwrite: bool)
 
 
 def open_private(path: str | Path, flags: int) -> int:
-    """An ``opener`` for ``open``: a regular file, created with mode 0600, and no link. Raises :class:`StateError`."""
+    """Return an ``opener`` for ``open``: a regular file, created with mode 0600, and no link. Raises
+    :class:`StateError`."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -118,10 +118,15 @@ class _Worker:
 def _call(
     function: Callable[[Workspace, Common, Argument], Result], worker: _Worker, common: Common, argument: Argument
 ) -> Result:
-    """Run one task in a worker, whose workspace loads its models once and follows the files that settings name."""
+    """Run one task in a worker."""
+    return function(_opened(worker), common, argument)
+
+
+def _opened(worker: _Worker) -> Workspace:
+    """This worker's workspace, which loads its models once and follows the files that settings name."""
     home, config_path = worker.place
     environment = read_environment(home=Path(home), config_path=Path(config_path) if config_path else None)
-    return function(_kept(worker).workspace(environment), common, argument)
+    return _kept(worker).workspace(environment)
 
 
 @lru_cache(maxsize=1)

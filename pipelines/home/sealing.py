@@ -36,7 +36,8 @@ class KeyFileWarning(UserWarning):
 
 
 def load_master_key(key: bytes | None, key_file: Path, *, create: bool) -> bytes:
-    """The key from the environment, else from ``key_file``; with ``create``, a new file (mode 0600) and a warning.
+    """Return the key from the environment, else from ``key_file``; with ``create``, a new file (mode 0600) and a
+    warning.
 
     From here on the process dumps no memory (:mod:`pipelines.home.hardening`).
     """
@@ -82,7 +83,7 @@ def _create_key_file(key_file: Path) -> None:
 
 
 def associated_data(*parts: str | int) -> bytes:
-    """An unambiguous encoding of what some sealed bytes are."""
+    """Return an unambiguous encoding of what some sealed bytes are."""
     return json.dumps(parts, separators=(",", ":")).encode()
 
 
@@ -93,7 +94,8 @@ def seal(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
 
 
 def unseal(key: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """The plaintext, or :class:`CorruptionError` if key, bytes or associated data differ from what was sealed."""
+    """Return the plaintext, or :class:`CorruptionError` if key, bytes or associated data differ from what was
+    sealed."""
     try:
         return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], aad)
     except (InvalidTag, ValueError) as error:
@@ -106,7 +108,19 @@ class Sealer:
     def __init__(self, master_key: bytes) -> None:
         self._keys = {
             label: _derive(master_key, label)
-            for label in ("items", "corpus", "manifest", "audit", "wrap", "text", "rows", "seal", "witness", "ended")
+            for label in (
+                "items",
+                "corpus",
+                "manifest",
+                "audit",
+                "wrap",
+                "text",
+                "rows",
+                "seal",
+                "witness",
+                "ended",
+                "accounts",
+            )
         }
         self.fingerprint = _derive(master_key, "fingerprint").hex()[:32]
 
@@ -115,7 +129,7 @@ class Sealer:
         return seal(self._keys["items"], json.dumps(record).encode(), associated_data("item", item_id))
 
     def unseal_record(self, sealed: bytes, item_id: str) -> dict[str, Any]:
-        """The record that :meth:`seal_record` sealed for this very item."""
+        """Return the record that :meth:`seal_record` sealed for this very item."""
         record: dict[str, Any] = json.loads(unseal(self._keys["items"], sealed, associated_data("item", item_id)))
         return record
 
@@ -124,25 +138,33 @@ class Sealer:
         return seal(self._keys["items"], json.dumps(header).encode(), associated_data("header", content_sha256))
 
     def unseal_header(self, sealed: bytes, content_sha256: str) -> dict[str, Any]:
-        """What :meth:`seal_header` sealed for this very content."""
+        """Open the header that :meth:`seal_header` sealed for this very content."""
         plain = unseal(self._keys["items"], sealed, associated_data("header", content_sha256))
         header: dict[str, Any] = json.loads(plain)
         return header
 
+    def seal_factor(self, secret: bytes, account: str) -> bytes:
+        """Seal the secret of an account's second factor."""
+        return seal(self._keys["accounts"], secret, associated_data("factor", account))
+
+    def unseal_factor(self, sealed: bytes, account: str) -> bytes:
+        """What :meth:`seal_factor` sealed for this very account."""
+        return unseal(self._keys["accounts"], sealed, associated_data("factor", account))
+
     def shard_key(self, shard_id: str) -> bytes:
-        """The key of one corpus shard; each shard has its own."""
+        """Return the key of one corpus shard; each shard has its own."""
         return _derive(self._keys["corpus"], shard_id)
 
     def manifest_seal(self, fields: Sequence[str | int | float | None]) -> str:
-        """A MAC over one manifest row."""
+        """Return a MAC over one manifest row."""
         return self._mac("manifest", json.dumps(list(fields)))
 
     def audit_mac(self, text: str) -> str:
-        """A MAC over one audit row, which names the row before it."""
+        """Return a MAC over one audit row, which names the row before it."""
         return self._mac("audit", text)
 
     def audit_head_mac(self, seq: int, mac: str) -> str:
-        """A MAC over where the audit chain ends, which no row's own MAC can stand for."""
+        """Return a MAC over where the audit chain ends, which no row's own MAC can stand for."""
         return self._mac("audit", json.dumps(["head", seq, mac]))
 
     @property
@@ -151,23 +173,24 @@ class Sealer:
         return self._keys["rows"]
 
     def seal_mac(self, text: str) -> str:
-        """A MAC over the counter and the digests of all tables."""
+        """Return a MAC over the counter and the digests of all tables."""
         return self._mac("seal", text)
 
     def witness_mac(self, text: str) -> str:
-        """A MAC over the witness, which lies outside of the database."""
+        """Return a MAC over the witness, which lies outside of the database."""
         return self._mac("witness", text)
 
     def ended_mac(self, subject_id: str, state: str) -> str:
-        """A MAC that stands for (subject, state) in the witness without telling which subject it is."""
+        """Return a MAC that stands for (subject, state) in the witness without telling which subject it is."""
         return self._mac("ended", json.dumps([subject_id, state]))
 
     def text_mac(self, text: str) -> str:
-        """A MAC over an item's texts: it shows a change of them, and nobody without the key can guess them from it."""
+        """Return a MAC over an item's texts: it shows a change of them, and nobody without the key can guess them from
+        it."""
         return self._mac("text", text)
 
     def new_subject_key(self, subject_id: str) -> tuple[bytes, bytes]:
-        """A fresh data key and its wrapped form."""
+        """Return a fresh data key and its wrapped form."""
         key = secrets.token_bytes(KEY_BYTES)
         return key, seal(self._keys["wrap"], key, associated_data("subject_key", subject_id))
 

@@ -52,8 +52,8 @@ _LARGE_FILES: dict[Path, _Digested] = {}
 
 
 def settings_files(environment: Environment, config: Config) -> tuple[SettingsFile, ...]:
-    """Every file whose content decides what a run does: settings, key, policy, concepts, a pack of one's own, a CLIP
-    checkpoint. What the home may lack is listed as well, so that it is noticed when it comes."""
+    """Return every file whose content decides what a run does: settings, key, policy, concepts, a pack of one's own, a
+    CLIP checkpoint. What the home may lack is listed as well, so that it is noticed when it comes."""
     home = environment.home
     listed = [
         SettingsFile("--config", environment.config_path)
@@ -76,7 +76,7 @@ def settings_files(environment: Environment, config: Config) -> tuple[SettingsFi
 
 
 def read_digests(files: tuple[SettingsFile, ...]) -> dict[SettingsFile, str]:
-    """The digest of each file as it is now, :data:`ABSENT` for one that is lacking.
+    """Return the digest of each file as it is now, :data:`ABSENT` for one that is lacking.
 
     Raises ``ConfigError`` that names the setting of a file that cannot be read.
     """
@@ -93,7 +93,7 @@ def require_present(before: Mapping[SettingsFile, str], now: Mapping[SettingsFil
 
 
 def database_file(environment: Environment, config: Config) -> Path | None:
-    """The file of an SQLite database; None for a server's."""
+    """Return the file of an SQLite database; None for a server's."""
     if not config.database.url:
         return environment.home / "likeness.db"
     try:

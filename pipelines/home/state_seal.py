@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError, NotReadyError
 from pipelines.database import Database, get_state, set_state
-from pipelines.database.accounting import SEAL, Account, Sums, add_up, added, all_parts
+from pipelines.database.accounting import SEAL, RowAccount, Sums, add_up, added, all_parts
 from pipelines.database.tables import metadata, subjects
 from pipelines.home import audit
 from pipelines.home.failpoints import Failpoints
@@ -59,11 +59,11 @@ class StateSeal:
         self._failpoints = failpoints
         self._seen = 0
 
-    def open_account(self) -> Account:
+    def open_account(self) -> RowAccount:
         """Begin an empty account."""
-        return Account(self._sealer.row_key)
+        return RowAccount(self._sealer.row_key)
 
-    def enter(self, tx: Connection, account: Account) -> None:
+    def enter(self, tx: Connection, account: RowAccount) -> None:
         """Renew the seal. Raises :class:`CorruptionError` if the database went back while this process was working."""
         head = self.read(tx)
         if head is None:
@@ -74,7 +74,7 @@ class StateSeal:
         ended = _ended(tx, self._sealer) if any(account.sums.get(subjects.name, ())) else frozenset()
         account.told = (_known(tx, renewed), ended)
 
-    def committed(self, account: Account) -> None:
+    def committed(self, account: RowAccount) -> None:
         """Let the witness know of the transaction."""
         known, ended = account.told
         self._seen = max(self._seen, known.counter)
@@ -83,7 +83,7 @@ class StateSeal:
         self._failpoints.pass_by("after_witness_write")
 
     def read(self, connection: Connection) -> Head | None:
-        """The seal as this transaction sees it. Raises :class:`CorruptionError` for one that was altered."""
+        """Return the seal as this transaction sees it. Raises :class:`CorruptionError` for one that was altered."""
         text = get_state(connection, SEAL)
         if text is None:
             return None
@@ -147,7 +147,8 @@ class StateSeal:
 
 
 def require_not_older(path: Path, known: Known | None, head: Head | None) -> Head:
-    """The seal, if it is at least as new as what the witness at ``path`` knows. Raises :class:`CorruptionError`."""
+    """Return the seal, if it is at least as new as what the witness at ``path`` knows. Raises
+    :class:`CorruptionError`."""
     if known is None:
         raise CorruptionError(f"{path} is gone, which remembers how far this home had come: {_SEE}")
     if head is None or known.counter > head.counter:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 
 def new_id(prefix: str) -> str:
-    """An opaque random identifier such as ``sub_3f2a...``."""
+    """Return an opaque random identifier such as ``sub_3f2a...``."""
     return f"{prefix}_{secrets.token_hex(10)}"
 
 
@@ -206,7 +206,7 @@ class Workspace:
             return self.thresholds_at(connection)
 
     def thresholds_at(self, connection: Connection, *, policy: Policy | None = None) -> Thresholds:
-        """The bands as a transaction sees them, by the policy in force or another one.
+        """Return the bands as a transaction sees them, by the policy in force or another one.
 
         Raises :class:`CorruptionError` for an altered calibration, and :class:`NotReadyError` where the gallery has
         outgrown it by far and nothing is published for the pack.
@@ -251,7 +251,7 @@ class Workspace:
         return find_pack(self.config.embedding.pack).name
 
     def thresholds_of(self, connection: Connection, model_id: str) -> Thresholds | None:
-        """The bands for vectors of these models, in force or earlier ones; None for a pack without any."""
+        """Return the bands for vectors of these models, in force or earlier ones; None for a pack without any."""
         if model_id == self.model_id:
             return self.thresholds_at(connection)
         try:
@@ -347,7 +347,7 @@ def _sealed(workspace: Workspace) -> Workspace:
 
 
 def key_file(home: Path) -> Path:
-    """Where the sealing key lies when ``LIKENESS_KEY`` is not set."""
+    """Return the file that holds the sealing key when ``LIKENESS_KEY`` is not set."""
     return home / "likeness.key"
 
 

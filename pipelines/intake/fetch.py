@@ -89,7 +89,7 @@ def ahead(batches: Iterator[B]) -> Iterator[B]:
 
 
 def open_item(workspace: Workspace, row: Any, sources: dict[str, ItemSource]) -> tuple[Item, ItemSource]:
-    """The item in a row's sealed record, and its source, opened once per address in ``sources``.
+    """Return the item in a row's sealed record, and its source, opened once per address in ``sources``.
 
     An item behind a path or URL of its own can be opened although its manifest is gone.
     """

@@ -55,7 +55,7 @@ class Scope:
 
 
 def source_id(uri: str) -> str:
-    """A short opaque id of a source; its address stays in the sealed records."""
+    """Return a short opaque id of a source; its address stays in the sealed records."""
     return hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

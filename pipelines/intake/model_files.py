@@ -32,7 +32,7 @@ def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ReadModel]
 def header_texts(
     connection: Connection, sealer: Sealer, contents: Collection[str]
 ) -> dict[str, tuple[HeaderText, ...]]:
-    """The texts in the headers of these contents, as far as they are model files whose header was read."""
+    """Return the texts in the headers of these contents, as far as they are model files whose header was read."""
     wanted, texts = sorted(contents), {}
     for part in parts(wanted):
         query = sa.select(model_files.c.content_sha256, model_files.c.sealed_header).where(

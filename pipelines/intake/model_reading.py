@@ -128,7 +128,7 @@ class _Tape:
             raise UnscannableError("empty")
 
     def read(self, count: int) -> bytes:
-        """The next ``count`` bytes, fewer at the end."""
+        """Return the next ``count`` bytes, fewer at the end."""
         data, self._ahead = self._ahead[:count], self._ahead[count:]
         if count > len(data):
             data += self._reading.read(count - len(data))

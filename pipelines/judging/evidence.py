@@ -126,7 +126,7 @@ def evidence_of(
     more = (items.c.uploader, owner_of_item().label("owner"), confirmed, rejected, *of_seed)
     live = live_hits(rejected_too=bool(but_for), lapsed_too=True, removed_too=removed_too)
     same = sa.and_(second_opinions.c.hit_id == hits.c.hit_id, second_opinions.c.network_id == by.second_network_id)
-    query = live.select_from(live.get_final_froms()[0].outerjoin(second_opinions, same)).add_columns(*more, *_SECOND)
+    query = live.outerjoin(second_opinions, same).add_columns(*more, *_SECOND)
     query = query.where(items_of(groups))
     for row in tx.execute(query.order_by(hits.c.item_id, hits.c.hit_id)):
         counts = not row.rejected or (row.item_id, row.subject_id) in but_for
@@ -158,7 +158,8 @@ _SECOND: Final = [
 
 
 def _second_of(row: Any, policy: Policy) -> SecondOpinion | None:
-    """What the second network in force says of a row, by the threshold of the policy; None: it was not asked."""
+    """Return the opinion of the second network in force on a row, by the policy's threshold; None if it was not
+    asked."""
     if row.second_network_id is None or row.second_score is None:
         asked = row.second_network_id is not None
         return SecondOpinion(row.second_network_id, row.second_opinion, None, row.second_threshold) if asked else None

@@ -15,6 +15,7 @@ from pipelines.database import get_state, set_state
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, model_verdicts, verdicts
 from pipelines.hits.counting import KEY, model_of_item, verdict_of_hit
+from pipelines.hits.statuses import settle_statuses
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
@@ -126,8 +127,6 @@ def _weigh_anew_by_other_settings(workspace: Workspace) -> tuple[str, bool]:
 
     Returns what hits are weighed by now, and whether it has changed.
     """
-    from pipelines.hits.statuses import settle_statuses  # it asks which hits count
-
     with workspace.database.read() as connection:
         by = weighed_by(connection, workspace)
         if get_state(connection, "weighed_by") == by:

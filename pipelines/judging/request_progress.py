@@ -120,7 +120,6 @@ def _open_items(request_ids: Collection[str]) -> sa.Select[Any]:
 def _open_hits(request_ids: Collection[str]) -> sa.Select[Any]:
     unjudged = sa.or_(hits.c.judged_at.is_(None), verdicts.c.rule.is_(None))
     undecided = sa.and_(~unjudged, verdicts.c.verdict == "review")
-    counted = live_hits().get_final_froms()[0].outerjoin(verdicts, verdict_of_hit())
     return (
         live_hits()
         .with_only_columns(
@@ -128,7 +127,8 @@ def _open_hits(request_ids: Collection[str]) -> sa.Select[Any]:
             sa.func.sum(sa.case((unjudged, 1), else_=0)).label("unjudged"),
             sa.func.sum(sa.case((undecided, 1), else_=0)).label("undecided"),
         )
-        .select_from(counted.join(requests, requests.c.subject_id == hits.c.subject_id))
+        .outerjoin(verdicts, verdict_of_hit())
+        .join(requests, requests.c.subject_id == hits.c.subject_id)
         .where(requests.c.request_id.in_(request_ids), items.c.live_since <= requests.c.searched_at)
         .group_by(requests.c.request_id)
     )

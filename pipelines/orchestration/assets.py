@@ -279,12 +279,12 @@ def deliver_due(workspace: Workspace, *, log: logging.Logger) -> dict[str, Any]:
 
 
 def day_scope(workspace: Workspace, partition_key: str) -> Scope:
-    """The configured source on the partition's day. Raises ``ConfigError`` when no source is configured."""
+    """Return the configured source on the partition's day. Raises ``ConfigError`` when no source is configured."""
     return Scope(source_id(configured_source(workspace)), date.fromisoformat(partition_key))
 
 
 def night_scope(workspace: Workspace, partition_key: str) -> Scope:
-    """The day, together with the items that no partition has: dated before the first day, or after today.
+    """Return the day, together with the items that no partition has: dated before the first day, or after today.
 
     Without this, no night would take them, or one that is years away.
     """
@@ -315,7 +315,7 @@ def status_table(workspace: Workspace, scope: Scope) -> MetadataValue[Any]:
 
 
 def count_table(name: str, counts: Mapping[str, int]) -> MetadataValue[Any]:
-    """A table of two columns: what is counted, and how many."""
+    """Return a table of two columns: what is counted, and how many."""
     return MetadataValue.table(
         records=[TableRecord({name: key, "count": count}) for key, count in counts.items()],
         schema=TableSchema(columns=[TableColumn(name, "string"), TableColumn("count", "int")]),

@@ -329,14 +329,14 @@ def pack_changes(context: SensorEvaluationContext, home: Home) -> SensorResult:
 
 
 def rescan_key(keys: Sequence[str]) -> str:
-    """The run key of a rescan: the attempt itself, or a digest of all the attempts that are merged."""
+    """Return the run key of a rescan: the attempt itself, or a digest of all the attempts that are merged."""
     if len(keys) == 1:
         return keys[0]
     return f"merged:{hashlib.sha256(json.dumps(sorted(keys)).encode()).hexdigest()[:32]}"
 
 
 def rescan_config(keys: Sequence[str]) -> dict[str, Any]:
-    """The run configuration of a rescan that answers these attempts."""
+    """Return the run configuration of a rescan that answers these attempts."""
     return {"ops": {rescan_corpus.name: {"config": {"asked": list(keys)}}}}
 
 

@@ -302,7 +302,7 @@ def approve_blocked_day(context: OpExecutionContext, config: ApprovalConfig, hom
     "names the account of Dagster.",
 )
 def approve_day() -> None:
-    """What somebody launches who has looked at the day."""
+    """The job that a person launches after looking at a blocked day."""
     approve_blocked_day()
 
 

@@ -38,7 +38,7 @@ defs = Definitions(
 
 
 def open_instance(folder: Path) -> DagsterInstance:
-    """The persistent Dagster instance of this folder (a ``DAGSTER_HOME``); a context manager."""
+    """Return the persistent Dagster instance of this folder (a ``DAGSTER_HOME``); a context manager."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     (folder / "dagster.yaml").touch()
     return DagsterInstance.from_config(str(folder))

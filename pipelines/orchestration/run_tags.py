@@ -35,5 +35,5 @@ BY_HAND_TAGS: Final = {JOB_TAG: "by_hand", "dagster/max_runtime": str(_HOUR)}
 
 
 def job_tags(job: str) -> dict[str, str]:
-    """The tags of the job of this name."""
+    """Return the tags of the job of this name."""
     return {JOB_TAG: job, "dagster/max_runtime": str(MAX_RUNTIME_SECONDS[job])}

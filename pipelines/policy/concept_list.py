@@ -90,17 +90,17 @@ class ConceptList:
         return tuple(self.settings.concepts)
 
     def texts(self) -> list[tuple[str, ...]]:
-        """The texts to encode: one group per direction, the concepts' before the neutral ones."""
+        """Return the texts to encode: one group per direction, the concepts' before the neutral ones."""
         entries: list[ConceptSettings | NeutralSettings] = [*self.settings.concepts.values()]
         entries += self.settings.neutral.values()
         return [fill(entry.templates or self.settings.templates, entry.prompts) for entry in entries]
 
     def texts_id(self, clip_model_id: str) -> str:
-        """A digest of the texts and of the weights that encode them."""
+        """Return a digest of the texts and of the weights that encode them."""
         return _digest([clip_model_id, self.texts()])
 
     def concepts_id(self, clip_model_id: str) -> str:
-        """A short name for everything that decides a score of a vector by these weights."""
+        """Return a short name for everything that decides a score of a vector by these weights."""
         heads = [
             [name, entry.weight, sorted(self._against(entry)), entry.frames]
             for name, entry in self.settings.concepts.items()
@@ -109,7 +109,7 @@ class ConceptList:
         return f"concepts-{_digest(deciding)[:12]}"
 
     def heads(self, directions: Float32, *, model_id: str) -> Heads:
-        """The matrices for :mod:`indexes.heads`, from the directions of :meth:`texts`, float32 (m, d)."""
+        """Return the matrices for :mod:`indexes.heads`, from the directions of :meth:`texts`, float32 (m, d)."""
         order = [*self.settings.concepts, *self.settings.neutral]
         entries = self.settings.concepts.values()
         return Heads(
@@ -122,7 +122,8 @@ class ConceptList:
         )
 
     def present(self, scores: Mapping[str, float]) -> frozenset[str]:
-        """The concepts whose score reaches their threshold. Names that the list does not have are passed over."""
+        """Return the concepts whose score reaches their threshold. Names that the list does not have are passed
+        over."""
         entries = self.settings.concepts
         return frozenset(name for name, score in scores.items() if name in entries and score >= entries[name].threshold)
 
@@ -136,7 +137,7 @@ def _concepts_file() -> TypeAdapter[ConceptsFile]:
 
 
 def load_concepts(path: Path | None) -> ConceptList:
-    """The list in ``path``, or the packaged one. Raises ``ConfigError`` saying which entry is wrong."""
+    """Return the list in ``path``, or the packaged one. Raises ``ConfigError`` saying which entry is wrong."""
     name = str(path) if path else "the packaged list of concepts"
     try:
         packaged = resources.files("pipelines.policy").joinpath("concepts.toml")

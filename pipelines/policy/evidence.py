@@ -100,7 +100,7 @@ def may_act(second: SecondOpinion | None, settings: PolicyFile) -> bool:
 
 
 def acting_faces(evidence: Sequence[Evidence]) -> list[Evidence]:
-    """The strong faces because of which a machine may act."""
+    """Return the strong faces because of which a machine may act."""
     return [hit for hit in of_tier(evidence, "face", strong=True) if hit.acts]
 
 
@@ -129,14 +129,14 @@ def has_condemned_copy(own: Sequence[Evidence], settings: PolicyFile) -> bool:
 
 
 def tiers_of(evidence: Collection[Evidence]) -> str:
-    """The tiers among the evidence, as one sorted word list."""
+    """Return the tiers among the evidence, as one sorted word list."""
     return " ".join(sorted({hit.tier for hit in evidence}))
 
 
 def distinct_pictures(
     evidence: Sequence[Evidence], *, duplicate_distance: int, beside: Mapping[str, int | None] | None = None
 ) -> dict[str, int | None]:
-    """The different pictures that the evidence comes from; re-encodings and repeats of one count once.
+    """Return the different pictures that the evidence comes from; re-encodings and repeats of one count once.
 
     Content digest -> PDQ hash or None, of one picture of each kind. They are joined greedily in order of digest, so
     that the result does not depend on arrival. A picture without a hash counts as distinct from every other content.
@@ -155,7 +155,7 @@ def distinct_pictures(
 
 
 def count_distinct(evidence: Sequence[Evidence], *, duplicate_distance: int) -> int:
-    """How many different pictures the evidence comes from, see :func:`distinct_pictures`."""
+    """Count the different pictures that the evidence comes from (:func:`distinct_pictures`)."""
     return len(distinct_pictures(evidence, duplicate_distance=duplicate_distance))
 
 

@@ -28,7 +28,8 @@ _MOST_NAMED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the policy says of one item and one person. ``hours``: the deadline; ``best_score``: of its faces."""
+    """The policy's judgement of one item and one person. ``hours``: until the deadline; ``best_score``: of its
+    faces."""
 
     verdict: Verdict
     rule: str

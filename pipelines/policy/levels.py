@@ -29,7 +29,8 @@ _BITS: Final = ((0b111000, 3), (0b100, 2), (0b10, 1))
 
 
 def platform_level(given: str | None) -> int | None:
-    """The platform's own rating as a position in :data:`LEVELS`: a word or a number of bits. None for anything else."""
+    """Return the platform's own rating as a position in :data:`LEVELS`: a word or a number of bits. None for anything
+    else."""
     word = (given or "").strip().lower()
     if word.isascii() and word.isdigit() and len(word) <= 9:
         bits = int(word)

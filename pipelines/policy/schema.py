@@ -208,15 +208,15 @@ class Policy:
         return True
 
     def thresholds(self, pack: str, *, calibrated: Thresholds | None = None) -> Thresholds:
-        """The bands in force for a pack, with where they come from: the policy's own, else the calibration's, else
-        the published ones."""
+        """Return the bands in force for a pack, with where they come from: the policy's own, else the calibration's,
+        else the published ones."""
         bands = self.settings.bands.get(pack)
         if bands is None:
             return calibrated or published_thresholds(pack)
         return Thresholds(review=bands.review, strong=bands.strong, source=f"policy {self.version}")
 
     def agreement(self, network: str) -> tuple[float, str]:
-        """From which score on a second network agrees, and where that is said: by the policy, else as published.
+        """Return the score from which a second network agrees, and its source: the policy, else its publisher.
 
         Raises :class:`NotReadyError` for a network without a threshold.
         """
@@ -238,7 +238,7 @@ class Policy:
 
 
 def load_policy(path: Path | None) -> Policy:
-    """The policy in ``path``, or the packaged default. Raises ``ConfigError`` saying which entry is wrong."""
+    """Return the policy in ``path``, or the packaged default. Raises ``ConfigError`` saying which entry is wrong."""
     name = str(path) if path else "the packaged policy"
     packaged = resources.files("pipelines.policy").joinpath("default.toml").read_bytes()
     try:
@@ -262,7 +262,7 @@ def _policy_file() -> TypeAdapter[PolicyFile]:
 
 
 def _sections(entries: dict[str, Any]) -> dict[str, Any]:
-    """What a file may leave to the packaged one: whole sections, never the version."""
+    """Return the sections that a file may leave to the packaged policy: all but version and bands."""
     return {key: value for key, value in entries.items() if key not in ("version", "bands")}
 
 
@@ -279,5 +279,5 @@ def _require_sense(name: str, settings: PolicyFile) -> None:
 
 
 def band_of(score: float, thresholds: Thresholds) -> Band:
-    """Which band a score at or above ``thresholds.review`` falls in."""
+    """Return the band of a score at or above ``thresholds.review``."""
     return "strong" if score >= thresholds.strong else "review"

@@ -47,7 +47,7 @@ def seal_identity(key: bytes, identity: Identity, subject_id: str) -> bytes:
 
 
 def unseal_identity(key: bytes, sealed: bytes, subject_id: str) -> Identity:
-    """The identity that :func:`seal_identity` sealed for this very subject. Raises :class:`CorruptionError`."""
+    """Return the identity that :func:`seal_identity` sealed for this very subject. Raises :class:`CorruptionError`."""
     record = json.loads(unseal(key, sealed, associated_data("identity", subject_id)))
     return Identity(
         names=tuple(record["names"]),

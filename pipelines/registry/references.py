@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from embeddings.faults import guarded
 from embeddings.types import Float32, ImageLimits, UInt8
 from indexes.gallery import Gallery
 from indexes.join import pair_scores
+from pipelines.registry.advice import ReferenceAdvice, advise, standing_apart
 from pipelines.settings.config import RegistryConfig
 
 if TYPE_CHECKING:
@@ -31,6 +33,18 @@ class Reference:
     vector: Float32 = field(repr=False)
     crop: UInt8 = field(repr=False)
     detector_score: float
+    pixels: float | None = None
+    """The shorter side of its face in the photograph; None: not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReferences:
+    """What :func:`examine_references` makes of photographs: the references to enrol, what is to be said of each
+    photograph, and the positions (from 1) of those that were set aside."""
+
+    references: tuple[Reference, ...]
+    advice: tuple[ReferenceAdvice, ...]
+    set_aside: tuple[int, ...]
 
 
 def read_references(
@@ -41,8 +55,22 @@ def read_references(
     config: RegistryConfig,
     agreement: float,
 ) -> list[Reference]:
-    """One reference per photograph.
+    """One reference per photograph that is not set aside; see :func:`examine_references`."""
+    return list(examine_references(photographs, models, limits=limits, config=config, agreement=agreement).references)
 
+
+def examine_references(
+    photographs: Sequence[bytes],
+    models: FaceModels,
+    *,
+    limits: ImageLimits,
+    config: RegistryConfig,
+    agreement: float,
+    keep_all: bool = False,
+) -> ReadReferences:
+    """One reference per photograph, and advice on it; without those that stand apart from a majority of one mind.
+
+    ``keep_all``: the operator says that all of them show the person; then none is set aside and none has to agree.
     Raises :class:`EnrolmentError`: ``no_reference``, ``unscannable``, ``no_face``, ``several_faces``, ``unclear_face``
     or ``disagree`` (two references score below ``agreement``), naming photographs by their position, never by name.
     """
@@ -52,8 +80,18 @@ def read_references(
         _read_reference(position, data, models, limits=limits, config=config)
         for position, data in enumerate(photographs, start=1)
     ]
-    _require_agreement(references, agreement)
-    return references
+    vectors = np.stack([reference.vector for reference in references])
+    apart = () if keep_all else standing_apart(vectors, agreement=agreement)
+    kept = [(at, reference) for at, reference in enumerate(references) if at not in apart]
+    if not keep_all:
+        _require_agreement(kept, agreement)
+    advice = advise(
+        vectors,
+        [reference.crop for reference in references],
+        [reference.pixels for reference in references],
+        detector=models.detector,
+    )
+    return ReadReferences(tuple(reference for _, reference in kept), advice, tuple(at + 1 for at in apart))
 
 
 def resembling_subjects(references: Sequence[Reference], gallery: Gallery, *, threshold: float) -> tuple[str, ...]:
@@ -98,7 +136,7 @@ def _read_reference(
             f"{config.min_reference_score:g}: the best has {_measured(best)}",
         )
     face = clear[0]
-    return Reference(vector=face.vector, crop=face.crop, detector_score=face.score)
+    return Reference(vector=face.vector, crop=face.crop, detector_score=face.score, pixels=_side(face))
 
 
 def _measured(face: FoundFace) -> str:
@@ -115,14 +153,14 @@ def _is_clear(face: FoundFace, config: RegistryConfig) -> bool:
     return _side(face) >= config.min_reference_pixels and face.score >= config.min_reference_score
 
 
-def _require_agreement(references: Sequence[Reference], agreement: float) -> None:
-    for i, left in enumerate(references):
-        for j, right in enumerate(references[:i]):
-            score = float(pair_scores(left.vector[None, :], right.vector[None, :])[0])
-            if score < agreement:
-                raise EnrolmentError(
-                    "disagree",
-                    f"references {j + 1} and {i + 1} do not look like one person (similarity {score:.2f}, "
-                    f"needed {agreement:.2f})",
-                    positions=(j + 1, i + 1),
-                )
+def _require_agreement(references: Sequence[tuple[int, Reference]], agreement: float) -> None:
+    """Raise unless each two score ``agreement``; they come with their positions among the photographs, from 0."""
+    for (j, left), (i, right) in combinations(references, 2):
+        score = float(pair_scores(left.vector[None, :], right.vector[None, :])[0])
+        if score < agreement:
+            raise EnrolmentError(
+                "disagree",
+                f"references {j + 1} and {i + 1} do not look like one person (similarity {score:.2f}, "
+                f"needed {agreement:.2f})",
+                positions=(j + 1, i + 1),
+            )

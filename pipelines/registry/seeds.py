@@ -73,7 +73,7 @@ _VERSION: Final = "seed_version"
 
 
 def seed_version(connection: Connection) -> int:
-    """The version of the newest seed there ever was, 0 before the first. It never falls, whatever is deleted."""
+    """Return the version of the newest seed there ever was, 0 before the first. It never falls, whatever is deleted."""
     return int(get_state(connection, _VERSION) or 0)
 
 

@@ -218,7 +218,7 @@ def require_unaltered(workspace: Workspace) -> None:
 
 
 def list_subjects(connection: Connection) -> list[SubjectRow]:
-    """All subjects, oldest first, without anything personal."""
+    """Return all subjects, oldest first, without anything personal."""
     count = sa.func.count(templates.c.template_id).label("templates")
     columns = [subjects.c[name] for name in ("subject_id", "state", "version", "expires_at", "created_at")]
     query = (

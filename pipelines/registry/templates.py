@@ -49,7 +49,7 @@ def reference_weights(connection: Connection, template_ids: Sequence[str], *, mo
 
 
 def open_crops(connection: Connection, sealer: Sealer, rows: Sequence[sa.Row[Any]]) -> list[bytes]:
-    """The unsealed crops of template rows of one subject, raw RGB bytes. Raises :class:`CorruptionError`."""
+    """Return the unsealed crops of template rows of one subject, raw RGB bytes. Raises :class:`CorruptionError`."""
     key = open_subject_key(connection, sealer, rows[0].subject_id)
     return [unseal(key, row.sealed_crop, crop_aad(row.subject_id, row.template_id)) for row in rows]
 
@@ -106,7 +106,7 @@ def template_aad(subject_id: str, template_id: str, model_id: str) -> bytes:
 
 
 def open_subject_key(connection: Connection, sealer: Sealer, subject_id: str) -> bytes:
-    """The unwrapped key of one subject. Raises :class:`CorruptionError` when it is missing."""
+    """Return the unwrapped key of one subject. Raises :class:`CorruptionError` when it is missing."""
     wrapped = connection.execute(
         sa.select(subject_keys.c.wrapped_key).where(subject_keys.c.subject_id == subject_id)
     ).scalar()
@@ -133,7 +133,7 @@ class ReferenceRow:
 
 
 def list_references(connection: Connection, subject_id: str) -> list[ReferenceRow]:
-    """A subject's references, the oldest first. After a change of pack there is one for each set of models."""
+    """Return a subject's references, the oldest first. After a change of pack there is one for each set of models."""
     columns = [templates.c[name] for name in ("template_id", "model_id", "detector_score", "created_at")]
     query = sa.select(*columns).where(templates.c.subject_id == subject_id)
     rows = connection.execute(query.order_by(templates.c.created_at, templates.c.template_id))

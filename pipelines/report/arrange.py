@@ -53,7 +53,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class ReportPerson:
     """One person's hits. ``items``: per urgency, over all hits; ``total``: all hits, shown or not."""
 
     subject_id: str
@@ -83,7 +83,7 @@ class ReportCase:
         return self.urgency, -(best.priority or 0), -best.score, best.item_id, self.subject_id
 
 
-def arrange(hits: Iterable[ReportHit], *, limit: int) -> tuple[Person, ...]:
+def arrange(hits: Iterable[ReportHit], *, limit: int) -> tuple[ReportPerson, ...]:
     """Group hits by person and urgency, and keep the ``limit`` most urgent hits on the page.
 
     Every person with a hit is returned, even if only with counts.
@@ -98,7 +98,7 @@ def arrange(hits: Iterable[ReportHit], *, limit: int) -> tuple[Person, ...]:
     return tuple(sorted(persons, key=_place_of))
 
 
-def _place_of(person: Person) -> tuple[int, int, int, str]:
+def _place_of(person: ReportPerson) -> tuple[int, int, int, str]:
     urgent = min(person.items)
     return int(urgent), -person.items[urgent], -person.total, person.subject_id
 
@@ -130,14 +130,14 @@ def urgency_of(hits: Sequence[ReportHit]) -> Urgency:
     return Urgency.UNJUDGED if verdict is None else Urgency.CLEAR
 
 
-def _person(subject_id: str, cases: Sequence[ReportCase], shown: frozenset[str]) -> Person:
+def _person(subject_id: str, cases: Sequence[ReportCase], shown: frozenset[str]) -> ReportPerson:
     sections = []
     for urgency, group in groupby(cases, key=lambda case: case.urgency):
         own = list(group)
         hits = tuple(hit for case in own for hit in case.hits if hit.hit_id in shown)
         if hits:
             sections.append(Section(urgency=urgency, items=len(own), hits=hits))
-    return Person(
+    return ReportPerson(
         subject_id=subject_id,
         items=Counter(case.urgency for case in cases),
         total=sum(len(case.hits) for case in cases),

@@ -87,9 +87,8 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
 
 def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
     """Hits in force of the live items in scope, by hit id."""
-    judged = verdict_of_hit()
     found = hits_in_force(moment(connection)).where(*scope.where())
-    query = (
+    chosen = with_second_opinions(
         found.with_only_columns(
             key_of_item().label("item_key"),
             *(column for column in hits.c if column.name not in _NOT_SHOWN),
@@ -97,12 +96,11 @@ def read_hits(connection: Connection, scope: Scope) -> tuple[ReportHit, ...]:
             *(items.c[name] for name in ("kind", "parent_model", "width", "height")),
             *(verdicts.c[name] for name in _OF_VERDICT),
             *second_columns(),
-        )
-        .select_from(with_second_opinions(found.get_final_froms()[0].outerjoin(verdicts, judged)))
-        .order_by(hits.c.hit_id)
+        ).outerjoin(verdicts, verdict_of_hit())
     )
     standing = _standing_takedowns(connection, scope)
-    return tuple(_report_hit(dict(row), standing) for row in connection.execute(query).mappings())
+    rows = connection.execute(chosen.order_by(hits.c.hit_id)).mappings()
+    return tuple(_report_hit(dict(row), standing) for row in rows)
 
 
 def _report_hit(row: dict[str, Any], standing: Mapping[tuple[str, str, str], dict[str, Any]]) -> ReportHit:

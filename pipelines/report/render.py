@@ -23,7 +23,7 @@ from indexes.thresholds import Thresholds
 from pipelines.calibration.plot import draw_det
 from pipelines.hits.verdicts import ModelVerdict
 from pipelines.report import words
-from pipelines.report.arrange import Person, Urgency, arrange
+from pipelines.report.arrange import ReportPerson, Urgency, arrange
 from pipelines.report.facts import PageLimits, ReportFacts, ReportHit
 from pipelines.text.visible import visible
 
@@ -68,7 +68,7 @@ class Miniature:
 
 
 def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> str:
-    """The whole page as text."""
+    """Return the whole page as text."""
     persons = arrange(facts.hits, limit=limits.hits)
     style = resources.files("pipelines.report").joinpath("templates/report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
@@ -188,7 +188,7 @@ def score(value: float) -> str:
 
 
 def spaced(word: str) -> str:
-    """A fixed word as it is read: ``fetch_failed`` -> ``fetch failed``."""
+    """Return a fixed word as it is read: ``fetch_failed`` -> ``fetch failed``."""
     return word.replace("_", " ")
 
 
@@ -196,7 +196,7 @@ def _data_url(picture: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
-def _threshold_notes(persons: tuple[Person, ...]) -> dict[str, int]:
+def _threshold_notes(persons: tuple[ReportPerson, ...]) -> dict[str, int]:
     """Number the notes that say where the thresholds of the hits on the page come from."""
     shown = (hit for person in persons for section in person.sections for hit in section.hits)
     notes: dict[str, Any] = {}

@@ -66,7 +66,7 @@ class Transparency:
 
 
 def summarise_period(connection: Connection, *, first_day: date, last_day: date) -> Transparency:
-    """The figures of these days. Raises :class:`StateError` for a period that ends before it begins."""
+    """Return the figures of these days. Raises :class:`StateError` for a period that ends before it begins."""
     if last_day < first_day:
         raise StateError("the period ends before it begins")
     period = _Period(

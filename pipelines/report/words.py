@@ -64,7 +64,7 @@ def percent(part: int, whole: int) -> str:
 
 
 def title(day: date | None) -> str:
-    """The page's title."""
+    """Return the page's title."""
     return f"Match report, {day.day} {day:%B %Y}" if day else "Match report, all days"
 
 

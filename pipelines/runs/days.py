@@ -253,7 +253,7 @@ def open_reason(workspace: Workspace, day: date, *, actor: str) -> str:
 
 
 def standing_approval(connection: Connection, day: date, source: str) -> Approval | None:
-    """The approval that stands for a day of a source."""
+    """Return the approval that stands for a day of a source."""
     query = sa.select(day_approvals).where(*_standing(day.isoformat(), source))
     row = connection.execute(query.order_by(day_approvals.c.approved_at.desc(), day_approvals.c.approval_id)).first()
     if row is None:

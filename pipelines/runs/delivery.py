@@ -77,7 +77,7 @@ def compare_with_service(workspace: Workspace) -> Reconciliation:
 
 
 def open_client(workspace: Workspace) -> HttpTakedownClient:
-    """The client of the configured takedown service."""
+    """Return the client of the configured takedown service."""
     environment = workspace.environment
     if not environment.takedown_url or not environment.takedown_secrets:
         raise ConfigError("set LIKENESS_TAKEDOWN_URL and LIKENESS_TAKEDOWN_SECRET (whsec_...) to deliver takedowns")

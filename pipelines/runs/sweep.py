@@ -157,7 +157,7 @@ def require_registry(workspace: Workspace) -> None:
 
 
 def configured_source(workspace: Workspace, given: str | None = None) -> str:
-    """The source named on the command line, in ``LIKENESS_SOURCE`` or in ``likeness.toml``."""
+    """Return the source named on the command line, in ``LIKENESS_SOURCE`` or in ``likeness.toml``."""
     uri = given or workspace.config.source
     if not uri:
         raise ConfigError("no source: give --source, or set `source` in likeness.toml or LIKENESS_SOURCE")
@@ -312,7 +312,7 @@ def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
 
 
 def nightly_days(watermark: date | None, today: date) -> list[date]:
-    """The days a nightly run covers: from the watermark, or two days back if that is earlier, to yesterday."""
+    """Return the days a nightly run covers: from the watermark, or two days back if that is earlier, to yesterday."""
     yesterday = today - timedelta(days=1)
     two_back = today - timedelta(days=2)
     first = min(watermark, two_back) if watermark else two_back

@@ -203,6 +203,9 @@ def facts_of(workspace: Workspace, receiver: Receiver, folder: Path) -> dict[str
         "delivered": ", ".join(f"{count} {action}" for action, count in sorted(actions.items())),
         "reports": "  ".join(str(path) for path in reports),
         "state": f"LIKENESS_HOME={folder / 'home'} .venv/bin/likeness status",
+        "an account": f"LIKENESS_HOME={folder / 'home'} .venv/bin/likeness account add me --role reviewer --role lead",
+        "pages": f"LIKENESS_HOME={folder / 'home'} .venv/bin/likeness review   then open "
+        "http://127.0.0.1:8400/invitation and type the code of the account",
         "Dagster": f"make dev LIKENESS_HOME={folder / 'home'}   then open http://127.0.0.1:3000",
     }
 

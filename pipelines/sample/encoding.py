@@ -74,31 +74,32 @@ def gif(frames: Sequence[UInt8]) -> bytes:
 
 
 def oversized_png(*, width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header, with a correct checksum, claims ``width`` by ``height`` pixels."""
+    """Return a PNG of a few bytes whose header, with a correct checksum, claims ``width`` by ``height`` pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(64))), (b"IEND", b""))
     return _PNG_MAGIC + b"".join(_chunk(kind, body) for kind, body in chunks)
 
 
 def safetensors(metadata: Mapping[str, str], *, weights: bytes) -> bytes:
-    """A sound safetensors file with one tensor of bytes, ``weights``, and ``metadata``."""
+    """Return a sound safetensors file with one tensor of bytes, ``weights``, and ``metadata``."""
     tensor = {"dtype": "U8", "shape": [len(weights)], "data_offsets": [0, len(weights)]}
     header = json.dumps({"__metadata__": dict(metadata), "lora.weight": tensor}, sort_keys=True).encode()
     return safetensors_of(header, weights)
 
 
 def safetensors_of(header: bytes, weights: bytes) -> bytes:
-    """A file in the safetensors layout with any header, sound or not."""
+    """Return a file in the safetensors layout with any header, sound or not."""
     return struct.pack("<Q", len(header)) + header + weights
 
 
 def data_url(image_file: bytes) -> str:
-    """A JPEG file as a modelspec thumbnail has it."""
+    """Return a JPEG file as a modelspec thumbnail has it."""
     return f"data:image/jpeg;base64,{b64encode(image_file).decode()}"
 
 
 def loud_pickle() -> bytes:
-    """A pickle that raises :class:`ValueError` in whoever loads it: ``int("not a number")``. Harmless otherwise."""
+    """Return a pickle that raises :class:`ValueError` in whoever loads it: ``int("not a number")``. Harmless
+    otherwise."""
     return b"cbuiltins\nint\n(S'not a number'\ntR."
 
 

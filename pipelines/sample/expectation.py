@@ -82,7 +82,7 @@ _BOUNTIES: Final = ("bounty", "bounty_entry")
 
 
 def expected(case: Case, phase: Phase) -> Expected:
-    """The truth about one case after one phase."""
+    """Return the truth about one case after one phase."""
     findings = {
         label: _finding(case, label)
         for label in sorted(REGISTERED[phase])
@@ -110,7 +110,7 @@ def expected_models(cases: Sequence[Case], phase: Phase) -> dict[tuple[str, str]
 
 
 def group_of(case: Case) -> str:
-    """The model or bounty that a case belongs to or is; empty for a picture by itself."""
+    """Return the model or bounty that a case belongs to or is; empty for a picture by itself."""
     return case.model or (item_id(case) if case.kind != "image" else "")
 
 

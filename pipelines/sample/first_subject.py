@@ -24,7 +24,7 @@ from pipelines.sample.variants import (
 
 
 def first_subject_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """Every case that shows the first subject."""
+    """Yield every case that shows the first subject."""
     yield from _framings(pictures)
     yield from _encodings(pictures)
     yield from _orders(pictures)

@@ -17,7 +17,7 @@ _STYLE = {"ss_output_name": "portrait-style", "ss_tag_frequency": '{"1_style": {
 
 
 def model_file_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """Every model file in the safetensors format, and the sample picture of one that says whom it shows."""
+    """Yield every model file in the safetensors format, and the sample picture of one that says whom it shows."""
     for model, day in ((LIKENESS, 0), (SECOND, 1), (SPLIT, 0), (STYLE, 1), (INNOCENT, 0)):
         yield model_file(f"weights-{model}", {**_STYLE, "modelspec.title": model}, day, item_id=model)
     yield from _named()
@@ -31,7 +31,7 @@ def model_file_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
 
 
 def model_file(name: str, metadata: Mapping[str, str], day: int, *, weights: str = "", **more: Any) -> Case:
-    """A model file whose tensors differ from those of every other, unless ``weights`` says otherwise."""
+    """Return a model file whose tensors differ from those of every other, unless ``weights`` says otherwise."""
     tensors = hashlib.sha512((weights or name).encode()).digest()
     data = safetensors(metadata, weights=tensors)
     values: dict[str, Any] = {"status": "no_face", "faces": 0} | more

@@ -38,7 +38,7 @@ _NOT_NAMED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 
 
 def named_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """Every case that is about a name in a text."""
+    """Yield every case that is about a name in a text."""
     scenes = _scenes(pictures)
     for number, (name, texts) in enumerate(_NAMED):
         yield _faceless(name, next(scenes), number % 2, names=_TEXT, **texts)

@@ -84,10 +84,10 @@ def accept_between_two(workspace: Workspace, request_id: str) -> Iterator[str]:
     if accept("first operator") != "previewed":
         yield "one person alone accepted a request that needs two"
     for name in ("first operator", "First Operator "):
-        with suppress(StateError):  # as it should be
+        with suppress(StateError):  # the refusal that is wanted
             accept(name)
             yield "the same person accepted a request twice"
-    with suppress(StateError):  # as it should be
+    with suppress(StateError):  # the refusal that is wanted
         accept_request(workspace, request_id, actor="second operator")
         yield "a request that needs two was accepted by somebody who had not seen what it would hit"
     if accept("second operator") != "accepted":

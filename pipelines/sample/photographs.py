@@ -60,7 +60,8 @@ one whose embedding depends least on size, light and framing, and two of the oth
 
 
 def photograph_path(name: str) -> Path:
-    """The file of the photograph ``name``. Raises :class:`ConfigError` when its package or the file is missing."""
+    """Return the file of the photograph ``name``. Raises :class:`ConfigError` when its package or the file is
+    missing."""
     (module, distribution, folder), file = _FILES[name]
     spec = find_spec(module)
     for location in (spec.submodule_search_locations or ()) if spec else ():
@@ -71,7 +72,7 @@ def photograph_path(name: str) -> Path:
 
 
 def load_photographs(names: Iterable[str] = NAMES) -> dict[str, UInt8]:
-    """The photographs as uint8 RGB (h, w, 3), by name. Raises like :func:`photograph_path`."""
+    """Return the photographs as uint8 RGB (h, w, 3), by name. Raises like :func:`photograph_path`."""
     pictures: dict[str, UInt8] = {}
     for name in names:
         with Image.open(photograph_path(name)) as opened:

@@ -65,7 +65,7 @@ def build_platform(folder: Path, *, days: tuple[date, date]) -> SamplePlatform:
 
 
 def planted_cases(pictures: Mapping[str, UInt8]) -> tuple[Case, ...]:
-    """Every case, made from the packaged ``pictures``. Names are unique."""
+    """Return every case, made from the packaged ``pictures``. Names are unique."""
     parts: tuple[Iterable[Case], ...] = (
         first_subject_cases(pictures),
         second_subject_cases(pictures),

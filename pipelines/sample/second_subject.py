@@ -13,7 +13,7 @@ from pipelines.sample.variants import around, brightness, collage, crop, flip, h
 
 
 def second_subject_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """Every case that shows the second subject alone or among strangers."""
+    """Yield every case that shows the second subject alone or among strangers."""
     group = pictures["group"]
     portrait = crop(group, BETA_PORTRAIT)
     packaged = photograph_path("group").read_bytes()

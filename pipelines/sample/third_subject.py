@@ -16,7 +16,7 @@ _BACKGROUNDS: Final = ("coffee", "rocket", "brick", "gravel", "hubble", "moon", 
 
 
 def third_subject_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """The pictures of one model by one uploader."""
+    """Yield the pictures of one model by one uploader."""
     head = scale(crop(pictures["group"], GAMMA_HEAD), factor=0.7)
     for number in range(PICTURES):
         place, background = divmod(number, len(_BACKGROUNDS))

@@ -154,5 +154,5 @@ class SamplePlatform:
         return self.registered, self.requested, self.poisoned
 
     def item(self, case: str) -> str:
-        """The item id of a planted case."""
+        """Return the item id of a planted case."""
         return next(upload.item_id for upload in self.planted if upload.case == case)

@@ -28,7 +28,7 @@ def flip(image: UInt8) -> UInt8:
 
 
 def crop(image: UInt8, box: Box) -> UInt8:
-    """The part inside ``box``, which is cut to the picture."""
+    """Return the part inside ``box``, which is cut to the picture."""
     height, width = image.shape[:2]
     x1, y1, x2, y2 = max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
     return np.ascontiguousarray(image[y1:y2, x1:x2])
@@ -58,14 +58,14 @@ def rotate(image: UInt8, *, degrees: float) -> UInt8:
 
 
 def brightness(image: UInt8, *, factor: float) -> UInt8:
-    """Every value times ``factor``, saturating at 255."""
+    """Return every value times ``factor``, saturating at 255."""
     table = np.clip(np.arange(256) * factor, 0, 255).round().astype(np.uint8)
     brightened: UInt8 = table[image]
     return brightened
 
 
 def hue(image: UInt8, *, degrees: float) -> UInt8:
-    """Every hue moved by ``degrees`` on the colour circle; saturation and value stay."""
+    """Return every hue moved by ``degrees`` on the colour circle; saturation and value stay."""
     hsv = np.array(Image.fromarray(image).convert("HSV"))
     hsv[..., 0] += np.uint8(round(degrees / 360 * 256) % 256)
     return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
@@ -81,7 +81,7 @@ def stripes(image: UInt8, *, every: int, thickness: int) -> UInt8:
 
 
 def mosaic(image: UInt8, box: Box, *, cell: int) -> UInt8:
-    """The part inside ``box`` in squares of ``cell`` pixels, as a face is hidden."""
+    """Return the part inside ``box`` in squares of ``cell`` pixels, as a face is hidden."""
     part = crop(image, box)
     height, width = part.shape[:2]
     coarse = resize(part, width=max(1, width // cell), height=max(1, height // cell))

@@ -73,7 +73,7 @@ def leave(tx: Connection, shard_id: str, leaving: Sequence[LeavingItem]) -> None
     """Take items out of a shard, unless they changed meanwhile."""
     for one in leaving:
         values: Mapping[str, Any] = unscanned_values()
-        if one.status is not None:  # what is known of its content, and hits on it, stand
+        if one.status is not None:  # its known content, and hits on it, stay
             tries = {"attempts": one.tries.failed, "retry_at": one.tries.again_at}
             values = {"status": one.status, "shard_id": None, **tries}
         same = (items.c.shard_id == shard_id, items.c.source_digest == one.source_digest)

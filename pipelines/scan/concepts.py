@@ -90,7 +90,8 @@ def concept_values(workspace: Workspace, heads: Heads | None, described: Descrip
 
 
 def heads_for(workspace: Workspace, clip_model_id: str) -> Heads | None:
-    """The heads of the list in force for vectors of these weights; None if the weights are not here and never were.
+    """Return the heads of the list in force for vectors of these weights; None if the weights are not here and never
+    were.
 
     Loads the text tower only for texts that these weights have not encoded in this home before.
     """

@@ -25,6 +25,7 @@ from pipelines.exchange.limits import HeadLimits
 from pipelines.settings.config_clock import ClockConfig
 from pipelines.settings.config_dagster import DagsterConfig
 from pipelines.settings.config_evidence import EvidenceConfig
+from pipelines.settings.config_review import ReviewConfig
 from pipelines.settings.config_sources import FetchConfig, SourcesConfig
 from pipelines.settings.environment import Environment
 from pipelines.settings.scanning import (
@@ -54,6 +55,7 @@ __all__ = [
     "ImagesConfig",
     "ModelFilesConfig",
     "ModelsConfig",
+    "ReviewConfig",
     "SourcesConfig",
     "ViewsConfig",
     "explain",
@@ -209,7 +211,7 @@ class MatchingConfig:
     centroid_margin: Unit = 0.1
 
     def margin(self) -> float | None:
-        """The margin in the form that the gallery takes: None is exact."""
+        """Return the margin in the form that the gallery takes: None is exact."""
         return self.centroid_margin if self.references == "centroids" else None
 
 
@@ -335,6 +337,7 @@ class Config:
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     takedown: TakedownConfig = field(default_factory=TakedownConfig)
     clock: ClockConfig = field(default_factory=ClockConfig)
+    review: ReviewConfig = field(default_factory=ReviewConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
     ray: RayConfig = field(default_factory=RayConfig)
     dagster: DagsterConfig = field(default_factory=DagsterConfig)
@@ -358,7 +361,7 @@ def load_config(environment: Environment) -> Config:
 
 
 def _by_present_names(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The same settings, those of earlier names by their present ones. Raises ``ConfigError`` for one under both."""
+    """Return the settings with earlier names replaced by present ones. Raises ``ConfigError`` for one under both."""
     named = dict(values)
     for (table, before), after in _RENAMED.items():
         section = named.get(table)

@@ -57,7 +57,7 @@ class ViewsConfig:
     megapixels: Annotated[float, Field(gt=0, le=1000)] = 1.25
 
     def settings(self) -> ViewSettings | None:
-        """As the embeddings package takes it."""
+        """The settings in the form that ``embeddings`` takes; None when views are off."""
         if self.mode == "off":
             return None
         deciding = {one.name: getattr(self, one.name) for one in fields(ViewSettings) if one.name != "always"}
@@ -88,11 +88,11 @@ class EmbeddingConfig:
         return self.workers or len(os.sched_getaffinity(0))
 
     def runtime_settings(self) -> RuntimeSettings:
-        """The part that decides what the networks run on."""
+        """Return the part that decides what the networks run on."""
         return RuntimeSettings(self.runtime, self.precision)
 
     def faces(self) -> FaceSettings:
-        """The part that decides which vectors come out."""
+        """Return the part that decides which vectors come out."""
         return FaceSettings(
             scales=self.scales,
             min_score=self.min_score,
@@ -190,9 +190,9 @@ class ModelFilesConfig:
     identity_share: Annotated[float, Field(gt=0, le=1)] = 0.9
 
     def header_limits(self) -> HeaderLimits:
-        """The part that decides which headers are read."""
+        """Return the part that decides which headers are read."""
         return HeaderLimits(max_bytes=self.max_header_bytes, max_tensors=self.max_tensors)
 
     def text_limits(self) -> TextLimits:
-        """The part that decides what is taken of one."""
+        """Return the part that decides what is taken of one."""
         return TextLimits(max_chars=self.max_text, top_tags=self.top_tags, identity_share=self.identity_share)

@@ -33,7 +33,7 @@ def open_source(
     kinds: Mapping[str, Kind] | None = None,
     to_list: bool = True,
 ) -> ItemSource:
-    """The source that ``uri`` names: ``directory:PATH`` or ``manifest:PATH`` (.jsonl, .ndjson, .gz, .parquet).
+    """Return the source that ``uri`` names: ``directory:PATH`` or ``manifest:PATH`` (.jsonl, .ndjson, .gz, .parquet).
 
     ``head``: how large the head of a server's answer may be; ``kinds``: a platform's own names for kinds, needed for
     listing alone. ``to_list``: whether its items are to be

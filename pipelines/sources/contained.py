@@ -26,18 +26,19 @@ _ESCAPE = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 
 
 def path_text(path: bytes) -> str:
-    r"""A file name as valid UTF-8 text: bytes that are not UTF-8 become ``\xNN`` and a backslash is doubled."""
+    r"""Return a file name as valid UTF-8 text: bytes that are not UTF-8 become ``\xNN`` and a backslash is doubled."""
     return path.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
 def path_bytes(text: str) -> bytes:
-    """The inverse of :func:`path_text`."""
+    """Return the inverse of :func:`path_text`."""
     encoded = text.encode("utf-8", "surrogatepass")
     return _ESCAPE.sub(lambda match: b"\\" if match[1] == b"\\" else bytes([int(match[1][1:], 16)]), encoded)
 
 
 def open_file(root: bytes, path: bytes) -> int:
-    """A descriptor of the regular file at ``path`` (relative to ``root``, a resolved folder). The caller closes it.
+    """Return a descriptor of the regular file at ``path`` (relative to ``root``, a resolved folder). The caller closes
+    it.
 
     Links are followed as long as they stay beneath ``root``. Raises :class:`FetchError` with ``outside_source``,
     ``not_a_file``, ``missing``, ``denied`` or ``io``.
@@ -51,14 +52,15 @@ def open_file(root: bytes, path: bytes) -> int:
 
 
 def open_folder(root: bytes, path: bytes) -> int:
-    """A descriptor of the folder at ``path``, no link followed; ``path`` empty is the root. Raises :class:`OSError`."""
+    """Return a descriptor of the folder at ``path``, no link followed; ``path`` empty is the root. Raises
+    :class:`OSError`."""
     if not path:
         return os.open(root, _LIST)
     return _walk(root, path.split(b"/"), _LIST)
 
 
 def read_file(root: bytes, path: bytes, *, max_bytes: int) -> bytes:
-    """The content of the file at ``path``. Never reads more than ``max_bytes + 1`` bytes.
+    """Return the content of the file at ``path``. Never reads more than ``max_bytes + 1`` bytes.
 
     Raises :class:`FetchError` as :func:`open_file`, and :class:`UnscannableError` ``too_large``.
     """

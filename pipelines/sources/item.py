@@ -123,7 +123,7 @@ class Item:
 
     @classmethod
     def from_record(cls, record: Mapping[str, object]) -> Item:
-        """The item that :meth:`to_record` wrote. Raises :class:`CorruptionError` for anything else."""
+        """Return the item that :meth:`to_record` wrote. Raises :class:`CorruptionError` for anything else."""
         try:
             return cls(
                 item_id=_string(record["item_id"]),

@@ -125,7 +125,8 @@ class Reader:
         )
 
     def read_sidecar(self, data: bytes) -> Metadata:
-        """The metadata in a side-car's bytes; :data:`UNREADABLE_OBJECT` where they do not begin a JSON object."""
+        """Return the metadata in a side-car's bytes; :data:`UNREADABLE_OBJECT` where they do not begin a JSON
+        object."""
         objects = read_objects(data, FIELDS)
         if not objects or (not objects[0].pairs and not objects[0].whole):
             return UNREADABLE_OBJECT

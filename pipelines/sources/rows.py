@@ -74,7 +74,7 @@ def read_parquet(path: Path) -> Iterator[Row]:
 
 
 def parquet_generation(path: Path) -> str | None:
-    """The ``generation`` in a Parquet file's key-value metadata, as text; None without one.
+    """Return the ``generation`` in a Parquet file's key-value metadata, as text; None without one.
 
     Raises :class:`CorruptionError` for a file that cannot be read.
     """

@@ -32,7 +32,7 @@ _HEADERS: Final = [
 def fetch_open_keys(
     url: str, *, config: TakedownConfig, head: HeadLimits, clock: Callable[[], float] = time.monotonic
 ) -> set[str]:
-    """The keys of the cases that are open at the service.
+    """Return the keys of the cases that are open at the service.
 
     Raises :class:`ConfigError` for an address that is neither https nor on this machine, and :class:`NotReadyError`
     when the service does not give a valid list within the settings' time and size.

@@ -21,7 +21,7 @@ from pipelines.home.failpoints import Failpoints
 from pipelines.settings.config import TakedownConfig
 from pipelines.takedown import leases
 from pipelines.takedown.client import Delivery, Outcome, TakedownClient
-from pipelines.takedown.leases import Caps, Claim, Position, Settlement
+from pipelines.takedown.leases import Caps, LeasedMessage, Position, Settlement
 from pipelines.takedown.outbox import DEAD, DONE, HELD, PENDING, WITHDRAWAL, WITHDRAWN, counts_by_state, retire_moot
 
 
@@ -145,7 +145,7 @@ def _each_due(database: Database, now: Callable[[], datetime], *, page: int, cap
 
 
 def _acknowledge(
-    tx: Connection, claim: Claim, delivery: Delivery, *, endpoint_id: str, config: TakedownConfig, now: datetime
+    tx: Connection, claim: LeasedMessage, delivery: Delivery, *, endpoint_id: str, config: TakedownConfig, now: datetime
 ) -> list[str]:
     """Write the result of an attempt; return the words to count it by."""
     state = leases.settle(tx, claim, _settlement(claim, delivery, config, now), now=now)
@@ -160,7 +160,7 @@ def _acknowledge(
     return [*words, {PENDING: "retried", DEAD: "dead", WITHDRAWN: "overtaken"}[state]]
 
 
-def _settlement(claim: Claim, delivery: Delivery, config: TakedownConfig, now: datetime) -> Settlement:
+def _settlement(claim: LeasedMessage, delivery: Delivery, config: TakedownConfig, now: datetime) -> Settlement:
     if delivery.outcome is Outcome.SUCCESS:
         return Settlement(DONE, delivery.result)
     if delivery.outcome is Outcome.GONE:

@@ -35,7 +35,7 @@ class Caps:
 
 
 def caps_of(config: TakedownConfig) -> Caps:
-    """The caps that follow from the settings."""
+    """Return the caps that follow from the settings."""
     skew = timedelta(seconds=config.skew_seconds)
     wait = timedelta(seconds=max(config.longest_wait_seconds, config.backoff_cap_seconds))
     return Caps(wait=wait + skew, lease=timedelta(seconds=config.lease_seconds) + skew)
@@ -46,7 +46,7 @@ Position = tuple[int, datetime, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class LeasedMessage:
     """A message that this dispatcher may send until the lease runs out."""
 
     message: Message
@@ -79,7 +79,7 @@ def due(connection: Connection, *, now: datetime, limit: int, after: Position | 
 
 def claim(
     tx: Connection, message_id: str, *, owner: str, lease_seconds: float, now: datetime, caps: Caps
-) -> Claim | None:
+) -> LeasedMessage | None:
     """Lease the message and count the attempt; None when it can no longer be claimed."""
     token = f"{owner}:{secrets.token_hex(8)}"
     statement = (
@@ -98,10 +98,10 @@ def claim(
     if row is None:
         return None
     message = Message(message_id=row.message_id, key=row.key, body=row.body)
-    return Claim(message, row.action, token, row.attempts, row.retrying_since, row.due_at)
+    return LeasedMessage(message, row.action, token, row.attempts, row.retrying_since, row.due_at)
 
 
-def settle(tx: Connection, claim: Claim, settlement: Settlement, *, now: datetime) -> str | None:
+def settle(tx: Connection, claim: LeasedMessage, settlement: Settlement, *, now: datetime) -> str | None:
     """Give the lease back with the result; return the message's state, or None when the lease was lost.
 
     A message withdrawn while it was being sent stays ``withdrawn`` whatever the result was.

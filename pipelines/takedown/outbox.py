@@ -89,7 +89,7 @@ class Wanted:
 
     @property
     def key(self) -> dict[str, str]:
-        """What it is about."""
+        """The columns that name what the message is about."""
         return {"item_id": self.item_id, "content_key": self.content_key, "subject_id": self.subject_id}
 
 
@@ -105,7 +105,7 @@ def takedown_key(
 
 
 def withdrawal_key(key: str) -> str:
-    """The key of the event that withdraws ``key``: one takedown can be withdrawn once."""
+    """Return the key of the event that withdraws ``key``: one takedown can be withdrawn once."""
     return _digest(WITHDRAWAL, key)
 
 
@@ -279,7 +279,8 @@ def _row(
     withdraws: Row[Any] | None = None,
 ) -> dict[str, Any]:
     message_id = f"msg_{secrets.token_hex(16)}"
-    named = {"content_sha256" if name == "content_key" else name: value for name, value in ids.items()}  # as ever
+    # Receivers know the key of the content by its first name.
+    named = {"content_sha256" if name == "content_key" else name: value for name, value in ids.items()}
     data: dict[str, Any] = {**named, "message_id": message_id, "key": key, "action": action, "due_at": _iso(due_at)}
     data["reasons"] = reasons
     data["withdraws"] = withdraws and {"key": withdraws.key, "message_id": withdraws.message_id}

@@ -67,7 +67,8 @@ class CaseLog:
             return True
 
     def cases(self) -> list[dict[str, Any]]:
-        """All cases in the order of their arrival; a takedown is ``open`` until a withdrawal for its key came."""
+        """Return all cases in the order of their arrival; a takedown is ``open`` until a withdrawal for its key
+        came."""
         with self._lock:
             kept = [dict(case) for case in self._cases.values()]
         withdrawn = {case["withdraws_key"] for case in kept if case["action"] == WITHDRAWAL}
@@ -128,7 +129,7 @@ class Receiver:
         self._thread.start()
 
     def cases(self) -> list[dict[str, Any]]:
-        """The cases so far (:meth:`CaseLog.cases`)."""
+        """Return the cases so far (:meth:`CaseLog.cases`)."""
         return self._log.cases()
 
     def answer(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 def signature_headers(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers of a message. Several secrets (rotation, newest first) give several signatures."""
+    """Return the three headers of a message. Several secrets (rotation, newest first) give several signatures."""
     require_secrets(secrets)
     return {
         ID_HEADER: message_id,

@@ -18,5 +18,5 @@ def digest_of(shown: object) -> str:
 
 
 def counts_of(words: Iterable[str]) -> dict[str, int]:
-    """How often each occurs, the most frequent first."""
+    """Count how often each word occurs, the most frequent first."""
     return dict(sorted(Counter(words).items(), key=lambda entry: (-entry[1], entry[0])))

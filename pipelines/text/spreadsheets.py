@@ -27,5 +27,5 @@ def neutralised(text: str) -> str:
 
 
 def original(cell: str) -> str:
-    """The very text that :func:`neutralised` made ``cell`` from."""
+    """Return the very text that :func:`neutralised` made ``cell`` from."""
     return _MARKED.sub(r"\1", cell)

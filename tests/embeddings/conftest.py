@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import struct
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,3 +101,8 @@ def opencv() -> SimpleNamespace:
 SKIMAGE = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "coins.png", "camera.png")
 INSIGHTFACE = ("t1.jpg", "Tom_Hanks_54745.png", "mask_blue.jpg", "mask_white.jpg")
 NO_FACE = ("coffee.png", "chelsea.png", "rocket.jpg", "coins.png")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG, with its length before it and its checksum behind."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -28,9 +28,10 @@ from embeddings.images.warping import warped
 from embeddings.models.load import FaceModels
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, UInt8
-from tests.embeddings.test_shard import content, faked, picture
+from tests.embeddings.conftest import chunk
+from tests.embeddings.test_shard import faked, picture
 from tests.examples import examples
-from tests.fakes import MeanRater, fake_models
+from tests.fakes import MeanRater, content_of, fake_models
 
 UNFORESEEN = [
     RuntimeError("jane doe"),
@@ -181,7 +182,7 @@ def extreme(kind: str, size: tuple[int, int]) -> bytes:
 def test_a_picture_of_any_shape_is_looked_at(
     kind: str, size: tuple[int, int], models: FaceModels, limits: ImageLimits
 ) -> None:
-    found = embed_shard([content(extreme(kind, size))], models, limits=limits, workers=1)
+    found = embed_shard([content_of(extreme(kind, size))], models, limits=limits, workers=1)
     assert found.statuses["status"].to_pylist() == ["no_face"]
 
 
@@ -193,10 +194,6 @@ def test_a_picture_wider_than_opencv_warps_is_shown_as_a_narrow_one_is(photograp
     expected = warped(narrow, matrix, (100, 90), ground=0).astype(int)
     inside = cv2.warpAffine(np.full_like(narrow, 255), matrix, (100, 90)) == 255
     assert np.abs(shown - expected)[inside].mean() < 6
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png_of(width: int, height: int, depth: int, colour: int, interlaced: int, rows: bytes) -> bytes:

@@ -20,7 +20,7 @@ from embeddings.images.containers import MAX_BLOCKS, MAX_SCANS, exif_orientation
 from embeddings.images.decode import decode, decoder_errors
 from embeddings.images.png import MAGIC, raw_size, read_chunks
 from embeddings.types import ImageLimits
-from tests.embeddings.conftest import encode
+from tests.embeddings.conftest import chunk, encode
 from tests.embeddings.test_images import animation
 from tests.examples import examples
 
@@ -58,10 +58,6 @@ def sample_file(kind: str) -> bytes:
         return animation("PNG" if kind == "APNG" else kind.split()[1], 6)
     options: dict[str, object] = {"progressive": True} if kind == "PROGRESSIVE" else {}
     return encode(photograph(), "JPEG" if kind == "PROGRESSIVE" else kind, **options)
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png(*chunks: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 import time
@@ -31,10 +30,7 @@ from embeddings.types import (
     vectors_of,
 )
 from tests.embeddings.conftest import encode
-
-
-def content(data: bytes) -> Content:
-    return Content(hashlib.sha256(data).digest(), data)
+from tests.fakes import content_of
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +43,7 @@ def mixed(files: dict[str, bytes], photographs: dict[str, UInt8]) -> list[Conten
     good = [*files.values(), buffer.getvalue(), encode(photographs["t1.jpg"][:, ::-1], "JPEG")]
     bad = [b"", b"GIF89a", b"text", files["t1.jpg"][:9000], files["astronaut.png"][:5000], b"\x89PNG\r\n\x1a\n" * 9]
     together = [part for pair in zip(good, [*bad, *bad], strict=False) for part in pair]
-    return [content(data) for data in [*together, *good]]
+    return [content_of(data) for data in [*together, *good]]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +59,7 @@ def test_every_distinct_content_has_one_status_in_order_of_first_appearance(
 
 def test_statuses_say_what_happened(result: ShardEmbeddings, files: dict[str, bytes]) -> None:
     rows = {row["content_sha256"]: row for row in result.statuses.to_pylist()}
-    astronaut = rows[content(files["astronaut.png"]).sha256]
+    astronaut = rows[content_of(files["astronaut.png"]).sha256]
     assert {**astronaut, "pdq": None, "content_sha256": None} == {
         **dict.fromkeys(status_schema().names),
         "status": "faces",
@@ -75,13 +71,13 @@ def test_statuses_say_what_happened(result: ShardEmbeddings, files: dict[str, by
         "faces": 1,
         "faces_dropped": 0,
     }
-    assert rows[content(files["coffee.png"]).sha256]["status"] == "no_face"
-    assert rows[content(files["t1.jpg"]).sha256]["faces"] == 6
-    assert rows[content(b"").sha256]["status"] == "unscannable:empty"
-    assert rows[content(b"GIF89a").sha256]["status"] == "unscannable:truncated"
-    assert rows[content(b"text").sha256]["status"] == "unscannable:format"
-    assert rows[content(files["t1.jpg"][:9000]).sha256]["status"] == "unscannable:truncated"
-    assert rows[content(b"text").sha256]["width"] is None
+    assert rows[content_of(files["coffee.png"]).sha256]["status"] == "no_face"
+    assert rows[content_of(files["t1.jpg"]).sha256]["faces"] == 6
+    assert rows[content_of(b"").sha256]["status"] == "unscannable:empty"
+    assert rows[content_of(b"GIF89a").sha256]["status"] == "unscannable:truncated"
+    assert rows[content_of(b"text").sha256]["status"] == "unscannable:format"
+    assert rows[content_of(files["t1.jpg"][:9000]).sha256]["status"] == "unscannable:truncated"
+    assert rows[content_of(b"text").sha256]["width"] is None
 
 
 def test_tables_have_the_agreed_schemas_and_add_up(result: ShardEmbeddings, models: FaceModels) -> None:
@@ -98,8 +94,8 @@ def test_pictures_carry_a_fingerprint_and_unscannable_ones_do_not(
     result: ShardEmbeddings, files: dict[str, bytes], photographs: dict[str, UInt8]
 ) -> None:
     hashes = dict(zip(result.statuses["content_sha256"].to_pylist(), result.statuses["pdq"].to_pylist(), strict=True))
-    assert hashes[content(files["t1.jpg"]).sha256] == pdq(photographs["t1.jpg"])
-    assert hashes[content(b"text").sha256] is None
+    assert hashes[content_of(files["t1.jpg"]).sha256] == pdq(photographs["t1.jpg"])
+    assert hashes[content_of(b"text").sha256] is None
 
 
 def test_faces_of_an_animation_carry_their_frame(result: ShardEmbeddings) -> None:
@@ -145,9 +141,9 @@ def test_each_face_has_its_own_vector(
 
 
 def test_a_poisoned_image_costs_only_itself(files: dict[str, bytes], models: FaceModels, limits: ImageLimits) -> None:
-    good = [content(files["astronaut.png"]), content(files["t1.jpg"])]
+    good = [content_of(files["astronaut.png"]), content_of(files["t1.jpg"])]
     alone = embed_shard(good, models, limits=limits, workers=2)
-    poison = content(files["t1.jpg"][:-300])
+    poison = content_of(files["t1.jpg"][:-300])
     mixed = embed_shard([good[0], poison, good[1]], models, limits=limits, workers=2)
     assert mixed.faces.equals(alone.faces)
     assert mixed.statuses["status"].to_pylist() == ["faces", "unscannable:truncated", "faces"]
@@ -194,7 +190,7 @@ def faked(models: FaceModels, hook: Callable[[UInt8], None] = lambda image: None
 def picture(faces: int, seed: int = 0) -> Content:
     image = np.full((100, 100, 3), seed, dtype=np.uint8)
     image[0, 0] = faces
-    return content(encode(image, "PNG"))
+    return content_of(encode(image, "PNG"))
 
 
 def test_faces_beyond_the_limit_are_counted_and_the_best_kept(models: FaceModels, limits: ImageLimits) -> None:

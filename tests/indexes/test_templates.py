@@ -18,13 +18,9 @@ from indexes.clusters import largest_radius, lowered_threshold, spherical_kmeans
 from indexes.gallery import Gallery, GalleryMatches
 from indexes.join import Pairs, brute_force
 from tests.examples import examples
+from tests.indexes.vectors import unit
 
 THRESHOLD = 0.4
-
-
-def unit(count: int, dimension: int, seed: int) -> Float32:
-    vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def around(centre: Float32, count: int, degrees: float, seed: int) -> Float32:

@@ -15,12 +15,15 @@ from pipelines.database.tables.messages import outbox
 from pipelines.database.tables.pooling import pool_coverage, pool_faces, pooled_items, pools
 from pipelines.database.tables.record import audit, calibrations, day_approvals, runs, state
 from pipelines.database.tables.registry import requests, seeds, subject_keys, subjects, templates
+from pipelines.database.tables.review import accounts, claims, preferences, sessions
 from pipelines.database.times import UTCDateTime
 
 __all__ = [
     "UTCDateTime",
+    "accounts",
     "audit",
     "calibrations",
+    "claims",
     "content_shards",
     "contents",
     "coverage",
@@ -39,10 +42,12 @@ __all__ = [
     "pool_faces",
     "pooled_items",
     "pools",
+    "preferences",
     "requests",
     "runs",
     "second_opinions",
     "seeds",
+    "sessions",
     "shards",
     "state",
     "subject_keys",

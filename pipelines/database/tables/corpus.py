@@ -27,10 +27,10 @@ shards = sa.Table(
 )
 """The manifest: readers open only the files listed here. ``seal`` is a MAC over the row but for the two times.
 
-``path`` null: nothing is kept of its faces (:mod:`pipelines.corpus.retention`). ``vector_salt``: of the file that holds
-the vectors apart. ``created_at``: when its oldest faces were embedded. ``dead_since``: when a compaction first saw rows
-of items that are gone. ``covered_version``: every subject that was active at this registry version has been compared
-with every face of the shard, at ``covered_threshold`` or lower.
+``path`` null: no file is kept of its faces (:mod:`pipelines.corpus.retention`). ``vector_salt``: salt of the file that
+holds the vectors apart. ``created_at``: when its oldest faces were embedded. ``dead_since``: when a compaction first
+saw rows of items that are gone. ``covered_version``: every subject that was active at this registry version has been
+compared with every face of the shard, at ``covered_threshold`` or lower.
 """
 
 content_shards = sa.Table(
@@ -71,5 +71,5 @@ examined = sa.Table(
     sa.Column("seed_version", sa.Integer, nullable=False),
     sa.Column("examined_at", UTCDateTime, nullable=False),
 )
-"""Coverage of what is not a face: up to which registry version an item's texts were searched for names, and up to which
-seed its content was compared with the seeds. True of the text and content named here only."""
+"""Coverage of names and seeds: up to which registry version an item's texts were searched for names, and up to which
+seed its content was compared. A row holds for the text and content that it names, and for no other."""

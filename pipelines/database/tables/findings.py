@@ -43,15 +43,14 @@ hits = sa.Table(
     sa.Column("alone_score", sa.Float),
     sa.Column("pictures", sa.Integer),
 )
-"""Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: to do.
-``lapsed_at``: when the thresholds in force came to be above its score, so that it does not count; null: they are not.
+"""Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: not judged
+yet. ``lapsed_at``: when the thresholds in force rose above its score, so that it does not count; null: they are below.
 
-``content_key``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``.
-Only a face has template, frame and box. ``place``: where a name stands (``title``, ``header:ss_output_name``) or
-which fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the very words,
-sealed under the subject's key. ``found_by_id``: of the face pack, the matcher of names, or the hash. ``dropped_at``:
-since when the reference or the name that made it is not the subject's any more; it does not count until it is found
-again.
+``content_key``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``. Only
+a face has template, frame and box. ``place``: where a name stands (``title``, ``header:ss_output_name``) or which
+fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the words found,
+sealed under the subject's key. ``found_by_id``: id of the face pack, the matcher of names, or the hash. ``dropped_at``:
+when the subject lost the reference or the name that made the hit, which does not count until it is found again.
 
 A ``pooled_face`` is on each of the ``pictures`` whose faces were pooled: ``content_key`` is the digest of the pool,
 ``place`` the model that they belong to, ``score`` the pool's, ``alone_score`` that of this picture's own face.
@@ -78,9 +77,9 @@ kept_evidence = sa.Table(
 """What each hit was found in, sealed under the subject's key, to be looked at when the source has it no more.
 
 ``sealed_picture``: a JPEG of the face with its margin, or of the whole picture; ``sealed_passage``: the text around a
-name. ``bytes``: of both as sealed. ``problem``: why there is no picture so far; null: there is, or the item is none.
-``attempts`` and ``retry_at``: as of ``contents``. ``lapsed_at``: when a run first saw that the hit is not in force any
-more; null: it is."""
+name. ``bytes``: size of both as sealed. ``problem``: why there is no picture so far; null: there is one, or the item is
+no picture. ``attempts`` and ``retry_at``: as in ``contents``. ``lapsed_at``: when a run first saw that the hit is no
+longer in force; null: it is in force."""
 
 second_opinions = sa.Table(
     "second_opinions",
@@ -119,8 +118,8 @@ verdicts = sa.Table(
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Index("ix_verdicts_subject", "subject_id"),
 )
-"""What the policy makes of an item and a subject. ``content_key``: the item's content, or its ``text_digest`` if it
-has no content that could be read. ``best_score``: of its faces; null without. ``priority``: higher is sooner."""
+"""Verdicts of the policy on an item and a subject. ``content_key``: the item's content, or its ``text_digest`` without
+readable content. ``best_score``: of its faces; null without any. ``priority``: higher is sooner."""
 
 model_verdicts = sa.Table(
     "model_verdicts",
@@ -143,8 +142,8 @@ model_verdicts = sa.Table(
     sa.Column("judged_at", UTCDateTime, nullable=False),
     sa.Index("ix_model_verdicts_subject", "subject_id"),
 )
-"""What all evidence of a model (or bounty) and its images says of a subject. ``model``: its item id, which its images
-name as their parent."""
+"""Verdicts on a model (or bounty) with its images and a subject. ``model``: its item id, which its images name as
+their parent."""
 
 decisions = sa.Table(
     "decisions",
@@ -164,5 +163,5 @@ decisions = sa.Table(
     sa.Column("reversed_by", sa.String),
     sa.Index("ix_decisions_scope", "subject_id", "content_key", "found_by_id"),
 )
-"""What people said about hits. It holds for the (subject, content key, finder) of the hit, whichever item has that
-content; a rejection that was not reversed is a remembered negative. ``reason`` is a fixed word."""
+"""Decisions of people about hits. A decision holds for the (subject, content key, finder) of the hit, whichever item
+has that content; a rejection that was not reversed is a remembered negative. ``reason`` is a fixed word."""

@@ -72,7 +72,7 @@ manifests = sa.Table(
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("listed_at", UTCDateTime, nullable=False),
 )
-"""Manifests that were listed to their end, by the SHA-256 of the file: one of them lists nothing new."""
+"""Manifests that were listed to their end, by the SHA-256 of the file: listing one again brings nothing new."""
 
 contents = sa.Table(
     "contents",
@@ -89,11 +89,12 @@ contents = sa.Table(
     sa.Column("concepts_id", sa.String),
     sa.Column("concepts", sa.Text),
 )
-"""What content shows, once per content however many items have it. A null model id: missing, to be filled later.
-``attempts``: failed fetches since it was last described; ``retry_at``: when the next is due, null: none.
+"""Ratings and CLIP vectors, once per content however many items have it. A null model id: missing, to be filled later.
+``attempts``: failed fetches since it was last described; ``retry_at``: when the next is due; null: none is.
 
 ``clip_shard_id`` names the row of ``content_shards`` that has the vectors; null for content that cannot be decoded.
-``concepts``: JSON, concept -> score; ``concepts_id``: of which list of concepts with which CLIP weights; null: of none.
+``concepts``: JSON, concept -> score; ``concepts_id``: the list of concepts and CLIP weights behind them; null: no
+score.
 """
 
 model_files = sa.Table(

@@ -30,7 +30,7 @@ runs = sa.Table(
     sa.Column("registry_version", sa.Integer, nullable=False),
     sa.Column("summary", sa.Text),
 )
-"""What ran, with which models and policy, and the coverage it ended with. ``finished_at`` null: interrupted."""
+"""Runs, with their models, policy and final coverage. ``finished_at`` null: running or interrupted."""
 
 calibrations = sa.Table(
     "calibrations",

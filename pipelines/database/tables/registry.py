@@ -25,11 +25,11 @@ subjects = sa.Table(
 )
 """The registry. ``version`` is the registry version at which the subject last changed what must be compared.
 
-That a consent is over (``expires_at``) is no state: :mod:`pipelines.database.in_force`. Only older versions stored
-``expired``. ``lapsed_at``: when a run first found it over; what was compared since then was not compared with this
-subject. Null while it is in force. ``told_days``: the smallest number of days ahead that its end was told at;
-``accepted_end``: the end that somebody said is meant (:mod:`pipelines.registry.endings`). ``update_approval``: JSON,
-who approved which update of one that needs two."""
+The end of a consent (``expires_at``) is no state (:mod:`pipelines.database.in_force`); only older versions stored
+``expired``. ``lapsed_at``: when a run first found the consent over; later comparisons left this subject out. Null while
+it is in force. ``told_days``: the smallest number of days before the end at which a warning was given;
+``accepted_end``: the end that somebody accepted as meant (:mod:`pipelines.registry.endings`). ``update_approval``:
+JSON, the first approval of an update that needs two."""
 
 subject_keys = sa.Table(
     "subject_keys",
@@ -37,7 +37,7 @@ subject_keys = sa.Table(
     sa.Column("subject_id", sa.String, primary_key=True),
     sa.Column("wrapped_key", sa.LargeBinary, nullable=False),
 )
-"""One wrapped data key per subject. Erasing a subject deletes the row: what was sealed under it is gone."""
+"""One wrapped data key per subject. Erasing a subject deletes the row, and nobody can open what the key sealed."""
 
 templates = sa.Table(
     "templates",
@@ -68,10 +68,10 @@ seeds = sa.Table(
     sa.Column("share", sa.Float),
     sa.Index("ix_seeds_kind_digest", "kind", "digest"),
 )
-"""Fingerprints of what a person confirmed to show a subject. They outlive the content, not the subject's erasure.
-``ground``: what of the content was confirmed, see :mod:`pipelines.registry.seeds`. ``share``: of the picture's area
-that the largest confirmed face fills, 0 to 1; null: of no picture, or not known. ``version`` rises by one with each
-seed, so that ``examined.seed_version`` can say what an item was compared with.
+"""Fingerprints of content that a person confirmed to show a subject. They outlive the content, but not the subject's
+erasure. ``ground``: the confirmed part (:mod:`pipelines.registry.seeds`). ``share``: share of the picture's area that
+the largest confirmed face fills, 0 to 1; null: no picture, or not known. ``version`` rises by one with each seed, so
+that ``examined.seed_version`` can say which seeds an item was compared with.
 """
 
 requests = sa.Table(
@@ -92,10 +92,10 @@ requests = sa.Table(
     sa.Column("previewed_at", UTCDateTime),
     sa.Column("searched_at", UTCDateTime),
 )
-"""Removal requests. What one is now follows from these facts, from hits and from messages: see
-:mod:`pipelines.judging.request_progress`.
+"""Removal requests. :mod:`pipelines.judging.request_progress` computes their present state from these facts, from hits
+and from messages.
 
-``received_at``: from which the deadline counts; null: at its opening. ``searched_at``: when every live item had been
-compared with the subject. ``completed_at``: when it ended, as ``state`` says: ``completed`` once every hit was decided
-and every message acknowledged. ``impact``: JSON, what of today's platform the subject would hit; ``first_approval``:
-who approved one that needs two."""
+``received_at``: time from which the deadline counts; null: the opening. ``searched_at``: when every live item had been
+compared with the subject. ``completed_at``: when it ended in its ``state``: ``completed`` once every hit was decided
+and every message acknowledged. ``impact``: JSON, what the subject would hit (:mod:`pipelines.cases.impact`);
+``first_approval``: the first approval of a request that needs two."""

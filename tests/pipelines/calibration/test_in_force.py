@@ -18,17 +18,17 @@ from pipelines.database.tables import calibrations
 from pipelines.hits.listing import list_hits
 from pipelines.home.calibrations import insert_calibration, stop
 from pipelines.home.workspace import Workspace
-from pipelines.intake.ledger import Scope
 from pipelines.matching.faces import match_pending
 from pipelines.policy import BandSettings
 from pipelines.report import write_report
 from pipelines.runs.rescan import rescan, retry_rescan, wanted_rescans
 from pipelines.runs.status import read_status
-from pipelines.runs.sweep import measure_coverage, sweep
+from pipelines.runs.sweep import sweep
 from pipelines.runs.verify import verify
 from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.calibration.stored import calibration, in_force
 from tests.platform_actions import enrol, source_of, upload
+from tests.platform_facts import coverage
 
 SUBJECT, LOOKALIKE = 1, 5
 
@@ -56,11 +56,6 @@ def found(workspace: Workspace) -> dict[str, str | None]:
     """Items with a hit, and by which calibration it was found."""
     with workspace.database.read() as connection:
         return {hit.item_id: hit.calibration_id for hit in list_hits(connection)}
-
-
-def coverage(workspace: Workspace) -> float:
-    with workspace.database.read() as connection:
-        return measure_coverage(connection, workspace, Scope(None, None)).fraction
 
 
 def judged_by(workspace: Workspace) -> dict[str, str | None]:

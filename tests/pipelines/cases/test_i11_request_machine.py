@@ -23,12 +23,11 @@ from pipelines.database.tables import outbox
 from pipelines.decisions.decide import Word, decide, undo
 from pipelines.decisions.messages import act_on
 from pipelines.hits.listing import list_hits
-from pipelines.home.workspace import create_workspace
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import sweep
 from pipelines.runs.verify import verify
 from pipelines.takedown.client import Delivery, Message, Outcome
-from tests.conftest import Clock, environment_for, use_fakes
+from tests.conftest import Clock, fresh_workspace, use_fakes
 from tests.examples import examples
 from tests.fakes import person, picture
 from tests.pipelines.cases.requesting import FAULT, REASONS, REFUSED, WHO, fill, hold, messages, now_is, search_for
@@ -75,8 +74,7 @@ class Requests(RuleBasedStateMachine):
         self.uploads = folder / "uploads"
         self.uploads.mkdir()
         self.clock = Clock()
-        environment = environment_for(folder / "home")
-        self.workspace = use_fakes(self.stack.enter_context(create_workspace(environment, now=self.clock)))
+        self.workspace = use_fakes(self.stack.enter_context(fresh_workspace(folder / "home", now=self.clock)))
         self.service = Service()
         self.said: dict[str, list[tuple[str, str]]] = {name: [] for name in PICTURES}
         self.live = set(PICTURES)

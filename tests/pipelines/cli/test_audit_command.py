@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from embeddings.errors import CorruptionError, InputError, StateError
-from pipelines.cli import main
 from pipelines.home import audit
 from pipelines.home.audit_export import FORMATS, check_export, export_audit, list_audit
 from pipelines.home.workspace import Workspace
 from pipelines.registry.subjects import show_identity
 from pipelines.text.spreadsheets import original
-from tests.conftest import KEY, Clock
+from tests.conftest import Clock
 from tests.fakes import person
+from tests.pipelines.cli.conftest import Run, done
 from tests.platform_actions import NAME, enrol
 
-Run = Callable[..., Result]
 FORMULA = "=cmd|' /C calc'!A0"
-
-
-@pytest.fixture
-def run(workspace: Workspace, database_url: str) -> Run:
-    environment = {"LIKENESS_HOME": str(workspace.home), "LIKENESS_KEY": KEY, "LIKENESS_DATABASE_URL": database_url}
-    return lambda *arguments: CliRunner().invoke(main, list(arguments), env=environment)
-
-
-def done(result: Result) -> Any:
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 @pytest.fixture

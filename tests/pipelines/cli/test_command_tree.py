@@ -150,6 +150,8 @@ def line_of(name: str, place: Place) -> list[str]:
         needed |= {"expect"} if name == "yes" else set()
     elif call == "calibrate" and not needed & {"pairs", "impostors"}:
         needed |= {"impostors", "fpir", "strong_fpir", "confidence"}
+    elif call == "calibration background" and "forget" not in needed:
+        needed |= {"folder", "fpir", "strong_fpir", "confidence", "gallery"}
     elif call == "search" and not needed & {"text", "text_file", "image"}:
         needed.add("text")
     elif call == "restore" and "accept" in needed:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
 from pipelines.cli import main
 from pipelines.cli.decisions import decide
@@ -19,13 +16,11 @@ from pipelines.cli.typed import typed_again
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.runs.sweep import sweep
-from tests.conftest import KEY
 from tests.fakes import person, picture
+from tests.pipelines.cli.conftest import Run, done
 from tests.platform_actions import NAME, enrol, source_of, upload
 
 pytestmark = pytest.mark.any_database
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -38,25 +33,6 @@ def hits(workspace: Workspace, uploads: Path) -> list[str]:
     sweep(workspace, source_of(uploads), day=None)
     with workspace.database.read() as connection:
         return [hit.hit_id for hit in sorted(list_hits(connection), key=lambda hit: hit.item_id)]
-
-
-@pytest.fixture
-def run(workspace: Workspace, database_url: str) -> Run:
-    environment = {
-        "LIKENESS_HOME": str(workspace.home),
-        "LIKENESS_KEY": KEY,
-        "LIKENESS_DATABASE_URL": database_url,
-    }
-
-    def run_it(*arguments: str) -> Result:
-        return CliRunner().invoke(main, list(arguments), env=environment)
-
-    return run_it
-
-
-def done(result: Result) -> Any:
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 def test_one_hit_is_decided_listed_and_undone(run: Run, hits: list[str]) -> None:

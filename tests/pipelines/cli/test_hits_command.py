@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from click.testing import CliRunner, Result
 
 from embeddings.errors import InputError
-from pipelines.cli import main
 from pipelines.database import tables
 from pipelines.decisions.decide import decide
 from pipelines.evidence.passages import passage_around
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.runs.sweep import sweep
-from tests.conftest import KEY
 from tests.fakes import person, picture
+from tests.pipelines.cli.conftest import Run, done
 from tests.platform_actions import NAME, enrol, source_of, upload
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(workspace: Workspace, database_url: str) -> Run:
-    environment = {"LIKENESS_HOME": str(workspace.home), "LIKENESS_KEY": KEY, "LIKENESS_DATABASE_URL": database_url}
-    return lambda *arguments: CliRunner().invoke(main, list(arguments), env=environment)
-
-
-def done(result: Result) -> Any:
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from embeddings.errors import CorruptionError
 from pipelines.cases.requests import accept_request, get_request
 from pipelines.database import tables
 from pipelines.hits.listing import list_hits
-from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.matching.faces import match_pending
 from pipelines.policy import BandSettings
 from pipelines.runs.backfill import backfill, backfill_templates
@@ -26,11 +26,12 @@ from pipelines.runs.rescan import rescan
 from pipelines.runs.status import read_status
 from pipelines.runs.sweep import sweep
 from pipelines.runs.verify import verify
-from tests.conftest import KEY, START, Clock, environment_for, use_fakes
+from tests.conftest import KEY, START, Clock, environment_for, fresh_workspace, use_fakes
 from tests.fakes import fake_canary, fake_models, person, picture, vectors_of_colours
 from tests.pipelines.runs.durability_process import run_compaction
 from tests.pipelines.runs.test_privacy import forms_of_vector
 from tests.platform_actions import ask_for_removal, enrol, source_of, upload
+from tests.platform_facts import failing
 from tests.searching import in_clear
 
 
@@ -63,10 +64,6 @@ def files(workspace: Workspace) -> list[str]:
     return sorted(path.name for path in workspace.corpus.folder.iterdir())
 
 
-def all_hold(workspace: Workspace) -> bool:
-    return [finding for finding in verify(workspace) if not finding.ok and finding.check != "model files"] == []
-
-
 def test_i3_a_rescan_finds_the_same_in_many_small_shards_and_in_the_one_they_become(
     workspace: Workspace, uploads: Path
 ) -> None:
@@ -87,7 +84,7 @@ def test_i3_a_rescan_finds_the_same_in_many_small_shards_and_in_the_one_they_bec
     assert found(workspace) != before
     rescan(workspace)
     assert found(workspace) == before
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_a_second_compaction_has_nothing_to_do(workspace: Workspace, uploads: Path) -> None:
@@ -127,7 +124,7 @@ def test_i4_shards_of_two_models_are_never_merged(workspace: Workspace, uploads:
     backfill(workspace, actor="tester")
     compact(workspace)
     assert sorted((held.shard.entry.model_id, held.live) for held in hold(workspace)) == [("fake-1", 2), ("fake-2", 10)]
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_i4_vectors_of_two_models_are_each_searched_with_their_own_gallery(workspace: Workspace, uploads: Path) -> None:
@@ -237,7 +234,7 @@ def test_a_deleted_face_is_never_found_and_goes_after_the_days_of_grace(
     assert compact(workspace).dead_rows == 2
     status = read_status(workspace).corpus
     assert (status.faces, status.dead_rows, status.dead_since) == (10, 0, None)
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_a_shard_is_rewritten_at_once_when_much_of_it_is_dead_or_when_it_is_asked_for(
@@ -263,7 +260,7 @@ def test_a_shard_without_a_live_face_goes_at_once(workspace: Workspace, uploads:
         delete(uploads, workspace, name)
     summary = compact(workspace)
     assert (summary.shards_after, summary.dead_rows, files(workspace)) == (0, 4, [])
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 class NoCipher:
@@ -311,7 +308,7 @@ def test_i8_a_deleted_face_lies_on_disk_before_the_compaction_and_in_no_form_aft
 def test_i7_a_damaged_file_of_a_compacted_shard_stops_the_rescan_and_is_found_by_verify(
     tmp_path: Path, uploads: Path, clock: Clock, suffix: str, damage: str
 ) -> None:
-    with use_fakes(create_workspace(environment_for(tmp_path / "home"), now=clock)) as workspace:
+    with use_fakes(fresh_workspace(tmp_path / "home", now=clock)) as workspace:
         cut(workspace)
         enrol(workspace, person(0))
         fill(workspace, uploads)
@@ -384,7 +381,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with shards to merge, dead rows, and one shard that nobody names."""
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "uploads").mkdir()
-    with use_fakes(create_workspace(environment_for(folder / "home"), now=lambda: START)) as workspace:
+    with use_fakes(fresh_workspace(folder / "home", now=lambda: START)) as workspace:
         cut(workspace)
         enrol(workspace, person(0))
         fill(workspace, folder / "uploads", items=8)
@@ -404,7 +401,7 @@ def test_i6_a_compaction_that_is_killed_loses_nothing_and_the_next_leaves_nothin
     shutil.copytree(tmp_path / "home", tmp_path / "searched-at-once")
     for home in ("home", "searched-at-once"):
         with use_fakes(open_workspace(environment_for(tmp_path / home), now=lambda: START)) as workspace:
-            assert all_hold(workspace)
+            assert failing(workspace) == set()
             if home == "home":
                 compact(workspace, purge=True)
                 (held,) = hold(workspace)
@@ -412,7 +409,7 @@ def test_i6_a_compaction_that_is_killed_loses_nothing_and_the_next_leaves_nothin
                 assert files(workspace) == sorted(held.shard.entry.files)
             rescan(workspace)
             assert sorted(row[1] for row in found(workspace)) == FOUND
-            assert all_hold(workspace)
+            assert failing(workspace) == set()
 
 
 def test_i6_a_full_disk_costs_a_compaction_nothing(prepared: Path, tmp_path: Path) -> None:
@@ -420,7 +417,7 @@ def test_i6_a_full_disk_costs_a_compaction_nothing(prepared: Path, tmp_path: Pat
     failed = run_compaction(tmp_path / "home", {"LIKENESS_KEY": KEY}, "--most-bytes", "100")
     assert (failed.returncode, failed.stderr.partition(":")[0]) == (1, "error")
     with use_fakes(open_workspace(environment_for(tmp_path / "home"), now=lambda: START)) as workspace:
-        assert all_hold(workspace)
+        assert failing(workspace) == set()
         compact(workspace, purge=True)
         rescan(workspace)
         assert sorted(row[1] for row in found(workspace)) == FOUND

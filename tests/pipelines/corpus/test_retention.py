@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from embeddings.errors import NotReadyError
 from pipelines.cases.requests import get_request
-from pipelines.database import tables
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.runs.compaction import compact, hold
@@ -19,13 +17,9 @@ from pipelines.runs.status import read_status
 from pipelines.runs.sweep import sweep
 from tests.conftest import Clock, believe_the_clock
 from tests.fakes import person, picture
-from tests.pipelines.corpus.test_compaction import NoCipher, all_hold, cut, fill, found, pieces_on_disk
+from tests.pipelines.corpus.test_compaction import NoCipher, cut, fill, found, pieces_on_disk
 from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
-
-
-def statuses(workspace: Workspace) -> dict[str, str]:
-    with workspace.database.read() as connection:
-        return {row.item_id: row.status for row in connection.execute(sa.select(tables.items))}
+from tests.platform_facts import failing, statuses
 
 
 def items_with(workspace: Workspace, subject_id: str) -> set[str]:
@@ -59,7 +53,7 @@ def test_i3_a_rescan_embeds_again_what_is_not_kept_and_finds_the_same(
     status = read_status(without).corpus
     assert (status.shards, status.faces, status.faces_without_vectors) == (0, 0, 12)
     assert rescan(without).shards == 0
-    assert all_hold(without)
+    assert failing(without) == set()
 
 
 def test_i8_what_is_too_old_or_not_to_be_kept_lies_on_disk_in_no_form(
@@ -103,7 +97,7 @@ def test_only_the_faces_that_are_too_old_are_embedded_again(workspace: Workspace
     assert {name for name, status in statuses(workspace).items() if status.startswith("fetch_failed")} == {
         *("00.png", "01.png", "02.png")
     }
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_i1_what_cannot_be_had_says_so_keeps_its_hits_and_holds_up_nobody(
@@ -126,7 +120,7 @@ def test_i1_what_cannot_be_had_says_so_keeps_its_hits_and_holds_up_nobody(
     with without.database.read() as connection:
         assert "00.png" in {hit.item_id for hit in list_hits(connection)}
         assert get_request(connection, request.request_id).state == "under_review"
-    assert all_hold(without)
+    assert failing(without) == set()
     for number in range(2):
         (uploads.parent / f"away-{number}.png").rename(uploads / f"0{number}.png")
     clock.forward(hours=1)  # until the next try is due
@@ -200,7 +194,7 @@ def test_small_shards_without_vectors_become_one_that_was_compared_with_the_same
     late = enrol(workspace, person(1))
     assert (rescan(workspace).coverage, items_with(workspace, late)) == (1.0, {"01.png"})
     assert corpus_files(workspace) == []
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def explained(workspace: Workspace) -> set[tuple[Any, ...]]:

@@ -7,20 +7,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipelines.database.tables import outbox, verdicts
+from pipelines.database.tables import outbox
 from pipelines.decisions.decide import REASONS, decide, undo
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.registry.subjects import expire_subjects
 from pipelines.runs.sweep import sweep
 from tests.fakes import person, picture
-from tests.platform_actions import enrol, source_of, upload
-
-
-def show(uploads: Path, name: str, *people: int, model: str | None = "m", **sidecar: object) -> None:
-    """Upload a picture of these people, and of a stranger, so that no two pictures are alike."""
-    stranger = person(10 + ord(name) % 40)
-    upload(uploads, f"{name}.png", picture(*(person(one) for one in people), stranger), parent_model=model, **sidecar)
+from tests.platform_actions import enrol, show, source_of, upload
+from tests.platform_facts import verdict_of
 
 
 def say(workspace: Workspace, decision: Any, *pairs: tuple[str, str]) -> str:
@@ -47,15 +42,6 @@ def takedowns(workspace: Workspace) -> dict[tuple[str, str], str]:
         for row in rows
         if row.action == "takedown"
     }
-
-
-def verdict_of(workspace: Workspace, item_id: str, subject_id: str) -> tuple[str, str]:
-    query = sa.select(verdicts.c.verdict, verdicts.c.rule).where(
-        verdicts.c.item_id == item_id, verdicts.c.subject_id == subject_id
-    )
-    with workspace.database.read() as connection:
-        verdict, rule = connection.execute(query).one()
-    return verdict, rule
 
 
 def test_deciding_about_two_people_says_nothing_of_either_in_the_others_model(

@@ -35,6 +35,7 @@ from tests.fakes import WHITE, person, picture
 from tests.pipelines.runs.durability_process import run_night
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
 from tests.platform_actions import DAY, ask_for_removal, enrol, source_of, upload
+from tests.platform_facts import failing, statuses
 
 WINDOW = timedelta(minutes=10)
 WHY = {decision: reasons[0] for decision, reasons in REASONS.items()}
@@ -64,17 +65,6 @@ def messages(workspace: Workspace) -> list[tuple[str, str, str]]:
         return [(row.action, row.item_id, row.state) for row in rows]
 
 
-def statuses(workspace: Workspace) -> dict[str, str]:
-    with workspace.database.read() as connection:
-        return {row.item_id: row.status for row in connection.execute(sa.select(tables.items))}
-
-
-def all_hold(workspace: Workspace) -> bool:
-    broken = [finding for finding in verify(workspace) if not finding.ok and finding.check != "model files"]
-    assert broken == []
-    return True
-
-
 @pytest.fixture
 def one(workspace: Workspace, uploads: Path) -> tuple[str, str]:
     """A picture of somebody registered, awaiting review: its hit and the subject."""
@@ -93,7 +83,7 @@ def test_a_confirmed_hit_is_taken_down_by_a_person(workspace: Workspace, one: tu
     assert summary.undo_until == clock() + WINDOW
     assert verdicts_of(workspace)["a.png"] == ("takedown", "confirmed_by_person", "human")
     assert messages(workspace) == [("takedown", "a.png", "pending")]
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_a_rejected_hit_counts_no_more_and_the_item_is_clean_again(workspace: Workspace, one: tuple[str, str]) -> None:
@@ -101,7 +91,7 @@ def test_a_rejected_hit_counts_no_more_and_the_item_is_clean_again(workspace: Wo
     assert (summary.decisions, summary.seeds, summary.takedowns) == (1, 0, 0)
     assert verdicts_of(workspace)["a.png"] == ("clear", "rejected_by_person", "human")
     assert (hit_ids(workspace), statuses(workspace)["a.png"], messages(workspace)) == ([], "clean", [])
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_an_unsure_hit_stays_in_review(workspace: Workspace, one: tuple[str, str]) -> None:
@@ -119,7 +109,7 @@ def test_rejecting_takes_an_automatic_takedown_back(workspace: Workspace, upload
     summary = say(workspace, "reject", *hit_ids(workspace, "0.png"))
     assert summary.withdrawn >= 1
     assert ("takedown", "0.png", "withdrawn") in messages(workspace)
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 # --- What a decision speaks for ---
@@ -135,7 +125,7 @@ def test_a_decision_speaks_for_every_item_with_that_content(workspace: Workspace
     assert hit_ids(workspace) == []
     upload(uploads, "c.png", picture(person(1)), received=DAY + timedelta(hours=1))
     assert sweep(workspace, source_of(uploads), day=None).hit == 0
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_hits_of_one_scope_make_one_decision(workspace: Workspace, uploads: Path) -> None:
@@ -211,7 +201,7 @@ def test_a_rejected_hit_never_returns_while_item_and_models_are_the_same(
         assert hit_ids(workspace, "a.png") == []
         assert statuses(workspace)["a.png"] == "clean"
         assert all(item != "a.png" for _, item, _ in messages(workspace))
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_a_rejected_hit_returns_with_other_content(workspace: Workspace, uploads: Path, one: tuple[str, str]) -> None:
@@ -230,7 +220,7 @@ def test_a_rejected_hit_returns_with_other_models(workspace: Workspace, uploads:
     backfill(workspace, actor="tester")
     assert len(hit_ids(workspace, "a.png")) == 1
     assert statuses(workspace)["a.png"] == "hit"
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_a_confirmation_outlives_other_models_by_what_it_seeded(workspace: Workspace, one: tuple[str, str]) -> None:
@@ -261,7 +251,7 @@ def test_a_second_decision_replaces_the_first(
     assert (len(made), standing.decision, standing.actor) == (2, second, "bob")
     wanted = {"confirm": "takedown", "reject": "clear"}[second]
     assert verdicts_of(workspace)["a.png"][0] == wanted
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_saying_the_same_twice_changes_nothing(workspace: Workspace, one: tuple[str, str]) -> None:
@@ -280,7 +270,7 @@ def test_undoing_puts_what_was_replaced_in_force_again(workspace: Workspace, one
     with workspace.database.read() as connection:
         (standing,) = list_decisions(connection, standing=True)
     assert (standing.decision, standing.reversed_by) == ("reject", None)
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_undoing_a_rejection_brings_the_hit_back_to_review(workspace: Workspace, one: tuple[str, str]) -> None:
@@ -288,7 +278,7 @@ def test_undoing_a_rejection_brings_the_hit_back_to_review(workspace: Workspace,
     undo(workspace, str(summary.batch_id), actor="ann")
     assert (hit_ids(workspace), statuses(workspace)["a.png"]) == ([one[0]], "hit")
     assert verdicts_of(workspace)["a.png"][:2] == ("review", "strong_face_uncorroborated")
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def sent(workspace: Workspace, client: ScriptedClient) -> list[str]:
@@ -307,7 +297,7 @@ def test_inside_the_window_nothing_is_sent_and_undoing_sends_nothing(
     clock.forward(days=2)
     assert sent(workspace, client) == []
     assert messages(workspace) == [("takedown", "a.png", "withdrawn")]
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_undoing_after_the_delivery_sends_a_withdrawal(workspace: Workspace, one: tuple[str, str], clock) -> None:
@@ -316,7 +306,7 @@ def test_undoing_after_the_delivery_sends_a_withdrawal(workspace: Workspace, one
     assert sent(workspace, client) == ["takedown.requested"]
     assert undo(workspace, str(summary.batch_id), actor="ann").withdrawn == 1
     assert sent(workspace, client) == ["takedown.requested", "takedown.withdrawn"]
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_confirming_again_after_a_withdrawal_is_another_case(workspace: Workspace, one: tuple[str, str], clock) -> None:
@@ -331,7 +321,7 @@ def test_confirming_again_after_a_withdrawal_is_another_case(workspace: Workspac
     clock.forward(minutes=10)
     assert sent(workspace, client) == ["takedown.requested", "takedown.withdrawn", "takedown.requested"]
     assert len({message.key for message in client.sent}) == 3
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_only_what_stands_can_be_undone(workspace: Workspace, one: tuple[str, str]) -> None:
@@ -401,7 +391,7 @@ def test_i6_a_process_killed_while_deciding_has_decided_all_or_nothing(
     assert verdicts_of(workspace)["a.png"][0] == ("takedown" if done else "review")
     say(workspace, "confirm", one[0], actor="tester")
     assert [state for _, _, state in messages(workspace)] == ["pending"]
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def test_two_analysts_at_once_leave_one_decision_and_one_takedown(
@@ -421,7 +411,7 @@ def test_two_analysts_at_once_leave_one_decision_and_one_takedown(
         (standing,) = list_decisions(connection, standing=True)
     open_takedowns = [state for action, _, state in messages(workspace) if action == "takedown" and state == "pending"]
     assert len(open_takedowns) == (standing.decision == "confirm")
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 @given(said=st.lists(st.sampled_from(["confirm", "reject", "unsure", "undo"]), max_size=8))
@@ -446,7 +436,7 @@ def test_whatever_is_said_and_undone_the_last_word_that_stands_decides(
     with workspace.database.read() as connection:
         in_force = sa.select(tables.seeds).where(tables.seeds.c.revoked_at.is_(None))
         assert bool(connection.execute(in_force).all()) == (last == "confirm")
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
     while words:
         with workspace.database.read() as connection:
             (standing,) = list_decisions(connection, standing=True)
@@ -474,12 +464,12 @@ def test_a_preview_counts_what_the_act_then_does_and_changes_nothing(workspace: 
     assert (shown.by_tier, shown.by_uploader) == ({"face": 6}, {"u-0": 3, "u-1": 3})
     with workspace.database.read() as connection:
         assert list_decisions(connection) == []
-    assert (messages(workspace), all_hold(workspace)) == ([], True)
+    assert (messages(workspace), failing(workspace)) == ([], set())
     done = decide_chosen(workspace, query, answer, expect=shown.digest)
     assert (done.decisions, done.takedowns, done.seeds) == (6, shown.takedowns, shown.seeds)
     undo(workspace, str(done.batch_id), actor="ann")
     assert {state for _, _, state in messages(workspace)} == {"withdrawn"}
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 def swap_one(workspace: Workspace, uploads: Path) -> None:
@@ -539,7 +529,7 @@ def test_an_empty_filter_is_refused_and_never_chooses_everything(name: str) -> N
 @pytest.mark.parametrize("reason", REASONS["confirm"])
 def test_a_hit_is_confirmed_for_each_reason_there_is(workspace: Workspace, one: tuple[str, str], reason: str) -> None:
     assert decide(workspace, [one[0]], decision="confirm", reason=reason, actor="ann").decisions == 1
-    assert all_hold(workspace)
+    assert failing(workspace) == set()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from dataclasses import replace
@@ -16,7 +15,6 @@ import sqlalchemy as sa
 from PIL import Image
 
 from embeddings.errors import CorruptionError, FetchError, StateError
-from embeddings.types import Content
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import accept_request
 from pipelines.database import tables
@@ -25,7 +23,7 @@ from pipelines.decisions.decide import decide
 from pipelines.decisions.looks import look_at, reveal
 from pipelines.evidence.kept import KeptFacts, open_picture, read_kept
 from pipelines.hits.counting import live_hits
-from pipelines.hits.listing import Hit, list_hits
+from pipelines.hits.listing import Hit
 from pipelines.home.recent import RecentContents
 from pipelines.home.workspace import Workspace
 from pipelines.registry.renewal import renew
@@ -33,23 +31,15 @@ from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import sweep
 from pipelines.runs.verify import verify
 from tests.conftest import Clock, believe_the_clock
-from tests.fakes import SIDE, person, picture
+from tests.fakes import SIDE, content_of, person, picture
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
-from tests.platform_actions import DAY, NAME, ask_for_removal, enrol, source_of, upload
+from tests.platform_actions import DAY, NAME, ask_for_removal, enrol, night, source_of, upload
+from tests.platform_facts import hits_in_force
 from tests.searching import in_clear
-
-
-def night(workspace: Workspace, uploads: Path) -> None:
-    sweep(workspace, source_of(uploads), day=None)
 
 
 def configure(workspace: Workspace, **values: Any) -> None:
     workspace.config = replace(workspace.config, evidence=replace(workspace.config.evidence, **values))
-
-
-def in_force(workspace: Workspace) -> list[Hit]:
-    with workspace.database.read() as connection:
-        return list_hits(connection)
 
 
 def kept(workspace: Workspace, hit_id: str) -> KeptFacts | None:
@@ -76,7 +66,7 @@ def hit(workspace: Workspace, uploads: Path) -> Hit:
     enrol(workspace, person(1))
     upload(uploads, "a.png", picture(person(150), person(1)), uploader="u-1")
     night(workspace, uploads)
-    (found,) = in_force(workspace)
+    (found,) = hits_in_force(workspace)
     return found
 
 
@@ -107,9 +97,9 @@ def test_i12_a_rotated_manifest_loses_no_evidence_and_stops_nothing(workspace: W
     (tmp_path / "1.jsonl").unlink()
     (tmp_path / "files/0.png").unlink()
     (tmp_path / "files/1.png").unlink()
-    for hit in in_force(workspace):
+    for hit in hits_in_force(workspace):
         assert look_at(workspace, hit.hit_id, actor="ann").kept_at is not None
-    assert len(in_force(workspace)) == 2
+    assert len(hits_in_force(workspace)) == 2
 
 
 def test_i12_what_a_rescan_finds_is_kept_as_well(workspace: Workspace, uploads: Path) -> None:
@@ -118,7 +108,7 @@ def test_i12_what_a_rescan_finds_is_kept_as_well(workspace: Workspace, uploads: 
     night(workspace, uploads)
     accept_request(workspace, ask_for_removal(workspace, person(2)).request_id, actor="tester")
     rescan(workspace)
-    (hit,) = in_force(workspace)
+    (hit,) = hits_in_force(workspace)
     evict(uploads)
     assert near(pixels(look_at(workspace, hit.hit_id, actor="ann").png)[SIDE // 2, SIDE // 2], person(2))
 
@@ -128,7 +118,7 @@ def test_i12_without_a_corpus_the_crops_of_hits_are_kept_all_the_same(workspace:
     enrol(workspace, person(1))
     upload(uploads, "a.png", picture(person(1)))
     night(workspace, uploads)
-    (hit,) = in_force(workspace)
+    (hit,) = hits_in_force(workspace)
     evict(uploads)
     assert look_at(workspace, hit.hit_id, actor="ann").kept_at is not None
 
@@ -138,7 +128,7 @@ def test_a_setting_keeps_none_and_turning_it_off_loses_none(workspace: Workspace
     upload(uploads, "b.png", picture(person(1), person(61)))
     night(workspace, uploads)
     assert kept(workspace, hit.hit_id) is not None
-    (new,) = [one for one in in_force(workspace) if one.item_id == "b.png"]
+    (new,) = [one for one in hits_in_force(workspace) if one.item_id == "b.png"]
     assert kept(workspace, new.hit_id) is None
     (uploads / "b.png").unlink()
     with pytest.raises(FetchError):
@@ -155,7 +145,7 @@ def test_what_could_not_be_had_is_said_and_tried_by_the_next_run(workspace: Work
             (uploads / "a.png").rename(uploads.parent / "aside.png")
 
     sweep(workspace, source_of(uploads), day=None, progress=lose)
-    (hit,) = in_force(workspace)
+    (hit,) = hits_in_force(workspace)
     facts = kept(workspace, hit.hit_id)
     assert facts is not None
     assert (facts.picture, facts.problem) == (False, "fetch_failed:missing")
@@ -177,12 +167,8 @@ def test_i12_what_is_gone_before_it_was_compared_is_kept_from_what_the_scan_read
             (uploads / "a.png").unlink(missing_ok=True)
 
     sweep(workspace, source_of(uploads), day=None, progress=lose)
-    (hit,) = in_force(workspace)
+    (hit,) = hits_in_force(workspace)
     assert look_at(workspace, hit.hit_id, actor="ann").kept_at is not None
-
-
-def content_of(data: bytes) -> Content:
-    return Content(hashlib.sha256(data).digest(), data)
 
 
 def test_what_was_read_a_moment_ago_is_bounded_and_the_oldest_goes_first() -> None:
@@ -200,7 +186,7 @@ def test_a_picture_is_as_small_as_the_settings_say(workspace: Workspace, uploads
     enrol(workspace, person(1))
     upload(uploads, "a.png", picture(person(1)))
     night(workspace, uploads)
-    (hit,) = in_force(workspace)
+    (hit,) = hits_in_force(workspace)
     facts = kept(workspace, hit.hit_id)
     assert facts is not None
     assert (facts.width, facts.height) == (40, 40)
@@ -213,7 +199,7 @@ def test_beyond_the_ceiling_nothing_more_is_kept(workspace: Workspace, uploads: 
     configure(workspace, total_bytes=facts.bytes)
     upload(uploads, "b.png", picture(person(1), person(61)))
     night(workspace, uploads)
-    (new,) = [one for one in in_force(workspace) if one.item_id == "b.png"]
+    (new,) = [one for one in hits_in_force(workspace) if one.item_id == "b.png"]
     assert kept(workspace, new.hit_id) is None
     configure(workspace, total_bytes=2**30)
     night(workspace, uploads)
@@ -224,7 +210,7 @@ def test_the_sentence_of_a_name_is_kept_when_the_text_is_changed(workspace: Work
     enrol(workspace, person(1))
     upload(uploads, "t.png", picture(person(2)), title=f"A fine day. Portrait of {NAME}, by night! More follows")
     night(workspace, uploads)
-    (hit,) = in_force(workspace)
+    (hit,) = hits_in_force(workspace)
     upload(uploads, "t.png", picture(person(2)), title="nothing")
     night(workspace, uploads)
     revealed = reveal(workspace, hit.hit_id, actor="ann")
@@ -265,7 +251,7 @@ def test_i12_evidence_of_what_was_taken_down_outlives_the_item_as_long_as_people
     assert len(client.sent) == 1
     upload(uploads, "a.png", b"", deleted=True)
     night(workspace, uploads)
-    assert in_force(workspace) == []
+    assert hits_in_force(workspace) == []
     evidence = workspace.config.evidence
     for days in (29, 29, 29, 29, 29, 29):
         clock.forward(days=days)
@@ -334,7 +320,7 @@ def test_i8_no_byte_of_a_crop_is_in_clear_and_none_is_left_of_whoever_is_erased(
     Image.fromarray(noise).save(buffer, "PNG")
     upload(uploads, "a.png", buffer.getvalue())
     night(workspace, uploads)
-    (hit,) = in_force(workspace)
+    (hit,) = hits_in_force(workspace)
     with workspace.database.read() as connection:
         jpeg = open_picture(connection, workspace.sealer, hit.hit_id)
         sealed = connection.execute(sa.select(kept_evidence.c.sealed_picture)).scalar_one()
@@ -359,7 +345,7 @@ def everything_under(home: Path) -> bytes:
 def test_i7_a_crop_of_another_hit_put_in_its_place_is_not_shown(workspace: Workspace, uploads: Path, hit: Hit) -> None:
     upload(uploads, "b.png", picture(person(1), person(61)))
     night(workspace, uploads)
-    (other,) = [one for one in in_force(workspace) if one.item_id == "b.png"]
+    (other,) = [one for one in hits_in_force(workspace) if one.item_id == "b.png"]
     evict(uploads)
     with workspace.database.write() as tx:
         theirs = sa.select(kept_evidence.c.sealed_picture).where(kept_evidence.c.hit_id == other.hit_id)

@@ -26,10 +26,11 @@ from pipelines.settings.environment import Environment
 from tests.conftest import KEY, Clock, environment_for, use_fakes
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.calibration.stored import in_force
+from tests.pipelines.orchestration.conftest import instance_on_disk
 from tests.pipelines.orchestration.test_dagster_nightly import MONDAY, TUESDAY, instance
 from tests.platform_actions import enrol, source_of, upload
 
-__all__ = ["instance"]  # a fixture
+__all__ = ["instance", "instance_on_disk"]  # fixtures
 
 pytestmark = [
     pytest.mark.any_database,
@@ -194,12 +195,12 @@ def test_i12_a_worker_of_ray_follows_the_files_as_well(
     from pipelines.home import ray_engine
 
     monkeypatch.setenv("LIKENESS_KEY", KEY)
-    place = (str(environment.home), None)
-    assert ray_engine._opened(place, 1).policy.version.startswith("one-")
+    worker = ray_engine._Worker(open_workspace, (str(environment.home), None), cpus=1)
+    assert ray_engine._opened(worker).policy.version.startswith("one-")
     by_rename(outside / "policy.toml", version("two"))
-    changed = ray_engine._opened(place, 1)
+    changed = ray_engine._opened(worker)
     assert (changed.policy.version[:4], changed.engine.name, changed.config.embedding.workers) == ("two-", "local", 1)
-    ray_engine._kept(1).close()
+    ray_engine._kept(worker).close()
     ray_engine._kept.cache_clear()
 
 

@@ -39,6 +39,9 @@ from tests.pipelines.home.pills import (
     time_passes_by_spinning,
 )
 from tests.platform_actions import enrol, source_of, upload
+from tests.platform_facts import statuses
+
+pytestmark = pytest.mark.any_database  # and starts processes
 
 EVERYTHING = Scope(None, None)
 REASON = {"memory": "scanner_memory", "spin": "scanner_timeout", "signal": "scanner_killed", "raise": "scanner_error"}
@@ -67,19 +70,6 @@ WORK: dict[str, Callable[[Workspace], None]] = {
     "examine": examine,
     "match": match,
 }
-
-
-@pytest.fixture
-def database_url(tmp_path: Path, migrated_file: Path) -> str:
-    """SQLite alone: what is tried does not depend on the database, and starts processes."""
-    file = tmp_path / "likeness.db"
-    file.write_bytes(migrated_file.read_bytes())
-    return f"sqlite:///{file}"
-
-
-def statuses(workspace: Workspace) -> dict[str, str]:
-    with workspace.database.read() as connection:
-        return {row.item_id: row.status for row in connection.execute(sa.select(items.c.item_id, items.c.status))}
 
 
 def described(workspace: Workspace) -> dict[str, str]:

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from pipelines.cli import main
 from pipelines.database import Database, _alembic_config, tables
 from pipelines.hits.listing import list_hits
-from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.intake.ledger import Scope, source_id
 from pipelines.intake.listing import ListedCounts
 from pipelines.runs.sweep import advance_watermark, list_source, read_watermark, sweep, unfinished_days
 from pipelines.runs.verify import verify
 from pipelines.settings.environment import Environment
 from pipelines.sources import Item
-from tests.conftest import KEY, Clock, environment_for, use_fakes
+from tests.conftest import KEY, Clock, fresh_workspace, use_fakes
 from tests.examples import examples
 from tests.fakes import WHITE, person, picture
 from tests.platform_actions import enrol, source_of, upload
@@ -85,7 +85,7 @@ def listings(workspace: Workspace, uploads: Path) -> Listings:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listings]:
     """One home for many examples, which all have ids of their own."""
     folder = tmp_path_factory.mktemp("many")
-    with create_workspace(environment_for(folder / "home"), now=Clock()) as workspace:
+    with fresh_workspace(folder / "home", now=Clock()) as workspace:
         yield Listings(use_fakes(workspace), folder)
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -361,12 +361,6 @@ def test_a_sealed_header_opens_for_its_own_content_alone(workspace: Workspace, u
         tx.execute(sa.update(model_files).where(model_files.c.content_sha256 == first).values(values))
     with pytest.raises(CorruptionError), workspace.database.read() as connection:
         header_texts(connection, workspace.sealer, [first])
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import sqlalchemy as sa
-
-from pipelines.database import tables
 from pipelines.decisions.decide import decide
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
@@ -16,6 +13,7 @@ from pipelines.runs.sweep import SweepSummary, require_complete, sweep
 from pipelines.runs.verify import verify
 from tests.fakes import person, picture
 from tests.platform_actions import DAY, NAME, enrol, source_of, upload
+from tests.platform_facts import statuses
 
 EVERYTHING = Scope(None, None)
 
@@ -25,11 +23,6 @@ def listed(folder: Path, *rows: dict[str, object]) -> str:
     lines = [json.dumps({"received_at": DAY.isoformat(), "kind": "bounty", **row}) for row in rows]
     manifest.write_text("\n".join(lines), encoding="utf-8")
     return f"manifest:{manifest}"
-
-
-def statuses(workspace: Workspace) -> dict[str, str]:
-    with workspace.database.read() as connection:
-        return {row.item_id: row.status for row in connection.execute(sa.select(tables.items))}
 
 
 def swept(workspace: Workspace, source: str) -> SweepSummary:

@@ -15,14 +15,12 @@ from PIL import Image
 from embeddings.images.pdq import pdq
 from pipelines.database import tables
 from pipelines.database.tables import model_verdicts, outbox, seeds
-from pipelines.decisions.decide import Word, decide
-from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
-from pipelines.runs.sweep import sweep
 from tests.embeddings.model_files import model_file
 from tests.fakes import SIDE, Colour, person, picture
-from tests.platform_actions import NAME, enrol, source_of, upload
+from tests.platform_actions import NAME, enrol, night, say, upload
+from tests.platform_facts import messages, verdict_of
 
 STRIPES = 10
 
@@ -39,35 +37,11 @@ def scene(number: int, *, face: Colour | None = None, brighter: int = 0) -> byte
     return buffer.getvalue()
 
 
-def verdict_of(workspace: Workspace, item_id: str) -> tuple[str, str] | None:
-    query = sa.select(tables.verdicts.c.verdict, tables.verdicts.c.rule).where(tables.verdicts.c.item_id == item_id)
-    with workspace.database.read() as connection:
-        row = connection.execute(query).first()
-    return (row.verdict, row.rule) if row else None
-
-
 def of_model(workspace: Workspace, model: str) -> tuple[str, str]:
     query = sa.select(model_verdicts.c.verdict, model_verdicts.c.rule).where(model_verdicts.c.model == model)
     with workspace.database.read() as connection:
         verdict, rule = connection.execute(query).one()
     return verdict, rule
-
-
-def messages(workspace: Workspace) -> list[tuple[str, str, str]]:
-    """(action, item, state) of every message, in order."""
-    query = sa.select(outbox.c.action, outbox.c.item_id, outbox.c.state)
-    with workspace.database.read() as connection:
-        return sorted((row.action, row.item_id, row.state) for row in connection.execute(query))
-
-
-def say(workspace: Workspace, item_id: str, word: Word = "confirm", reason: str = "same_person", **where: Any) -> None:
-    with workspace.database.read() as connection:
-        found = [hit.hit_id for hit in list_hits(connection, item_id=item_id, **where)]
-    decide(workspace, found, decision=word, reason=reason, actor="ann")
-
-
-def run(workspace: Workspace, uploads: Path) -> None:
-    sweep(workspace, source_of(uploads), day=None)
 
 
 def seeded(workspace: Workspace) -> set[str]:
@@ -92,11 +66,11 @@ def test_a_face_pasted_into_a_rivals_picture_takes_down_the_copies_that_show_it_
     assert distance(original, pasted) <= workspace.policy.settings.takedown.duplicate_distance
     upload(uploads, "original.png", original, uploader="rival")
     upload(uploads, "pasted.png", pasted, uploader="griefer")
-    run(workspace, uploads)
+    night(workspace, uploads)
     say(workspace, "pasted.png")
     upload(uploads, "again.png", again, uploader="griefer")
     upload(uploads, "bytes.png", pasted, uploader="another")
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert verdict_of(workspace, "original.png") == ("review", "resembles_confirmed")
     assert verdict_of(workspace, "again.png") == ("takedown", "copy_of_confirmed")
     assert verdict_of(workspace, "bytes.png") == ("takedown", "confirmed_by_person")
@@ -108,10 +82,10 @@ def test_a_confirmed_face_that_fills_its_picture_takes_near_copies_down_though_t
 ) -> None:
     enrol(workspace, person(1))
     upload(uploads, "pasted.png", scene(1, face=person(1)))
-    run(workspace, uploads)
+    night(workspace, uploads)
     say(workspace, "pasted.png")
     upload(uploads, "hidden.png", scene(1))
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert verdict_of(workspace, "hidden.png") == ("review", "resembles_confirmed")
     settings = workspace.policy.settings
     lower = replace(settings, copies=replace(settings.copies, face_share=0.1))
@@ -129,9 +103,9 @@ def test_tensors_uploaded_again_under_a_forged_header_condemn_no_rivals_model(
     upload(uploads, "rival.safetensors", model_file({"ss_output_name": "style"}, payload=tensors), uploader="rival")
     forged = model_file({"ss_output_name": NAME}, payload=tensors)
     upload(uploads, "forged.safetensors", forged, uploader="griefer")
-    run(workspace, uploads)
+    night(workspace, uploads)
     say(workspace, "forged.safetensors", reason=reason)
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert seeded(workspace) == {"sha256"}
     assert verdict_of(workspace, "forged.safetensors") == ("takedown", "confirmed_by_person")
     assert verdict_of(workspace, "rival.safetensors") is None
@@ -142,10 +116,10 @@ def test_tensors_that_somebody_tried_are_known_again_under_any_header(workspace:
     enrol(workspace, person(1))
     tensors = b"\x09" * 64
     upload(uploads, "tried.safetensors", model_file({"ss_output_name": NAME}, payload=tensors))
-    run(workspace, uploads)
+    night(workspace, uploads)
     say(workspace, "tried.safetensors", reason="reproduces_person")
     upload(uploads, "cleaned.safetensors", model_file({}, payload=tensors))
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert verdict_of(workspace, "cleaned.safetensors") == ("takedown", "copy_of_confirmed")
 
 
@@ -153,9 +127,9 @@ def test_a_name_beside_a_rivals_picture_takes_down_none_of_its_bytes(workspace: 
     enrol(workspace, person(1))
     upload(uploads, "original.png", scene(1), uploader="rival")
     upload(uploads, "named.png", scene(1), uploader="griefer", prompt=f"photo of {NAME}")
-    run(workspace, uploads)
+    night(workspace, uploads)
     say(workspace, "named.png", reason="named_person")
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert seeded(workspace) == set()
     assert verdict_of(workspace, "original.png") is None
 
@@ -176,7 +150,7 @@ def test_a_strangers_portrait_with_the_name_in_its_prompt_blocks_no_model(worksp
     upload(
         uploads, "mine.png", picture(person(1)), parent_model="style", uploader="stranger", prompt=f"photo of {NAME}"
     )
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert of_model(workspace, "style") == ("suspected", "some_evidence")
     assert messages(workspace) == [("takedown", "mine.png", "pending")]
 
@@ -188,7 +162,7 @@ def test_generic_models_are_not_blocked_for_what_strangers_make_with_them(worksp
         for number in range(5):
             shown = picture(person(1), person(100 + number))
             upload(uploads, f"{model}-by-stranger-{number}.png", shown, parent_model=model, uploader="stranger")
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert [of_model(workspace, model)[0] for model in ("one", "two", "three")] == ["suspected"] * 3
     assert {(action, item.split("-")[1]) for action, item, _ in messages(workspace)} == {("takedown", "by")}
 
@@ -204,7 +178,7 @@ def test_an_owners_own_portraits_block_the_model_however_much_strangers_add(
     for number in range(10):
         shown = picture(person(70 + number))
         upload(uploads, f"other-{number}.png", shown, parent_model="lora", uploader=f"user-{number}")
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert of_model(workspace, "lora") == ("likeness_model", "strong_face_in_distinct_images")
     assert ("generator.block", "lora", "pending") in messages(workspace)
 
@@ -217,7 +191,7 @@ def test_strangers_neither_corroborate_an_owners_picture_nor_name_it(workspace: 
         shown = picture(person(1), person(31 + number))
         prompt = f"photo of {NAME}"
         upload(uploads, f"mine-{number}.png", shown, parent_model="style", uploader="stranger", prompt=prompt)
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert verdict_of(workspace, "own.png") == ("review", "strong_face_uncorroborated")
     assert verdict_of(workspace, "mine-0.png") == ("takedown", "strong_face_in_distinct_images")
 
@@ -230,7 +204,7 @@ def test_a_picture_without_an_uploader_is_a_strangers_where_the_owner_is_known(
     for model in ("known", "unknown"):
         for number in range(2):
             upload(uploads, f"{model}-{number}.png", picture(person(1), person(50 + number)), parent_model=model)
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert of_model(workspace, "known")[0] == "suspected"
     assert of_model(workspace, "unknown")[0] == "likeness_model"
 
@@ -242,10 +216,10 @@ def test_a_model_that_is_listed_after_its_pictures_is_judged_by_its_owner_from_t
     for number in range(2):
         shown = picture(person(1), person(50 + number))
         upload(uploads, f"{number}.png", shown, parent_model="late", uploader="owner")
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert of_model(workspace, "late")[0] == "suspected"
     upload(uploads, "late", model_file({}), kind="model", uploader="owner")
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert of_model(workspace, "late")[0] == "likeness_model"
 
 
@@ -282,10 +256,10 @@ def test_a_block_whose_only_picture_is_deleted_is_taken_back_before_it_is_sent(
     subject = enrol(workspace, person(1))
     own_model(uploads, "style", pictures=2)
     upload(uploads, "mine.png", picture(person(1)), parent_model="style", uploader="stranger")
-    run(workspace, uploads)
+    night(workspace, uploads)
     planted_block(workspace, subject, "style", state=state)
     upload(uploads, "mine.png", picture(person(1)), parent_model="style", uploader="stranger", deleted=True)
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert messages(workspace) == [("generator.block", "style", then)]
 
 
@@ -295,15 +269,15 @@ def test_an_unsent_takedown_falls_with_the_picture_that_corroborated_it_and_come
     enrol(workspace, person(1))
     for name, deleted in (("a.png", False), ("b.png", False)):
         upload(uploads, name, picture(person(1), person(ord(name[0]))), parent_model="m", deleted=deleted)
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert [state for _, _, state in messages(workspace)] == ["pending"] * 3
     upload(uploads, "b.png", picture(person(1), person(ord("b"))), parent_model="m", deleted=True)
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert {state for _, _, state in messages(workspace)} == {"withdrawn"}
     assert verdict_of(workspace, "a.png") == ("review", "strong_face_uncorroborated")
     assert of_model(workspace, "m")[0] == "suspected"
     upload(uploads, "b.png", picture(person(1), person(ord("b"))), parent_model="m")
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert sorted(state for action, _, state in messages(workspace) if action == "takedown") == [
         *("pending", "pending"),
         *("withdrawn", "withdrawn"),
@@ -316,12 +290,12 @@ def test_i12_a_takedown_that_removed_the_other_picture_leaves_the_one_that_waits
     enrol(workspace, person(1))
     for name in ("a.png", "b.png"):
         upload(uploads, name, picture(person(1), person(ord(name[0]))), parent_model="m")
-    run(workspace, uploads)
+    night(workspace, uploads)
     with workspace.database.write() as tx:
         sent = sa.update(outbox).where(outbox.c.item_id == "b.png")
         tx.execute(sent.values(state="done", attempts=1))
     upload(uploads, "b.png", picture(person(1), person(ord("b"))), parent_model="m", deleted=True)
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert messages(workspace) == [
         ("generator.block", "m", "pending"),
         ("takedown", "a.png", "pending"),
@@ -342,7 +316,7 @@ def test_confirming_a_name_replaces_the_takedown_that_was_held_while_there_was_n
     workspace.policy = replace(workspace.policy, settings=limited, version="limited")
     for name in ("bounty", "other"):
         upload(uploads, name, b"", kind="bounty", title=f"a LoRA of {NAME}, please", uploader=name)
-    run(workspace, uploads)
+    night(workspace, uploads)
     assert messages(workspace) == [("takedown", "bounty", "held"), ("takedown", "other", "held")]
     with workspace.database.write() as tx:  # as they are written while an item has no content that could be read
         text = sa.select(tables.items.c.text_digest).where(tables.items.c.item_id == outbox.c.item_id)
@@ -359,7 +333,7 @@ def test_a_takedown_of_content_that_an_item_has_no_more_is_not_sent(workspace: W
     enrol(workspace, person(1))
     for name in ("a.png", "b.png"):
         upload(uploads, name, picture(person(1), person(ord(name[0]))), parent_model="m")
-    run(workspace, uploads)
+    night(workspace, uploads)
     with workspace.database.write() as tx:
         tx.execute(sa.update(outbox).where(outbox.c.item_id == "a.png").values(content_key="0d" * 32, key="before"))
         tx.execute(sa.update(tables.hits).values(judged_at=None))

@@ -23,23 +23,8 @@ from pipelines.runs.sweep import sweep
 from pipelines.takedown.outbox import release_held
 from tests.conftest import Clock
 from tests.fakes import WHITE, person, picture
-from tests.platform_actions import NAME, enrol, source_of, upload
-
-
-def show(uploads: Path, name: str, *people: int, model: str | None = "m", **sidecar: object) -> None:
-    """Upload a picture of these people, and of a stranger, so that no two pictures are alike."""
-    stranger = person(10 + ord(name) % 40)
-    upload(uploads, f"{name}.png", picture(*(person(one) for one in people), stranger), parent_model=model, **sidecar)
-
-
-def messages(workspace: Workspace, action: str) -> list[tuple[str, str]]:
-    """(item, state) of the messages of one action, in order."""
-    query = sa.select(outbox.c.item_id, outbox.c.state).where(outbox.c.action == action)
-    query = query.order_by(outbox.c.item_id, outbox.c.state)
-    with workspace.database.read() as connection:
-        return [
-            (row.item_id, row.state) for row in connection.execute(query.order_by(outbox.c.item_id, outbox.c.state))
-        ]
+from tests.platform_actions import NAME, enrol, show, source_of, upload
+from tests.platform_facts import messages_of
 
 
 def of_model(workspace: Workspace, model: str = "m") -> Any:
@@ -126,9 +111,9 @@ def test_a_model_whose_pictures_show_one_person_is_a_likeness_model_and_the_gene
     verdict = of_model(workspace)
     assert (verdict.verdict, verdict.rule) == ("likeness_model", "strong_face_in_distinct_images")
     assert (verdict.images, verdict.images_with_face, verdict.distinct_images) == (3, 2, 2)
-    assert messages(workspace, "generator.block") == [("m", "pending")]
+    assert messages_of(workspace, "generator.block") == [("m", "pending")]
     sweep(workspace, source_of(uploads), day=None)
-    assert messages(workspace, "generator.block") == [("m", "pending")]
+    assert messages_of(workspace, "generator.block") == [("m", "pending")]
 
 
 def test_a_model_with_one_picture_among_many_is_only_suspected(workspace: Workspace, uploads: Path) -> None:
@@ -137,8 +122,8 @@ def test_a_model_with_one_picture_among_many_is_only_suspected(workspace: Worksp
         show(uploads, name, who)
     sweep(workspace, source_of(uploads), day=None)
     assert (of_model(workspace).verdict, of_model(workspace).images) == ("suspected", 5)
-    assert messages(workspace, "generator.block") == []
-    assert messages(workspace, "takedown") == [("a.png", "pending"), ("b.png", "pending")]
+    assert messages_of(workspace, "generator.block") == []
+    assert messages_of(workspace, "takedown") == [("a.png", "pending"), ("b.png", "pending")]
 
 
 def test_a_name_in_the_models_title_corroborates_a_strong_face(workspace: Workspace, uploads: Path) -> None:
@@ -152,7 +137,7 @@ def test_a_name_in_the_models_title_corroborates_a_strong_face(workspace: Worksp
     assert of_item(workspace, "a.png") == ("takedown", "strong_face_with_name")
     assert of_item(workspace, "m") == ("review", "name_in_text")
     assert (of_model(workspace).verdict, of_model(workspace).tiers) == ("likeness_model", "face text")
-    assert messages(workspace, "generator.block") == [("m", "pending")]
+    assert messages_of(workspace, "generator.block") == [("m", "pending")]
 
 
 def test_a_bounty_that_names_somebody_is_evidence_by_itself_but_blocks_nothing(
@@ -193,8 +178,8 @@ def test_withdrawn_consent_takes_takedowns_and_blocks_back(workspace: Workspace,
     with workspace.database.write() as tx:
         tx.execute(sa.update(outbox).where(outbox.c.action == "generator.block").values(state="done", attempts=1))
     withdraw(workspace, subject, actor="tester")
-    assert messages(workspace, "takedown") == [("a.png", "withdrawn"), ("b.png", "withdrawn")]
-    assert messages(workspace, "withdrawal") == [("m", "pending")]
+    assert messages_of(workspace, "takedown") == [("a.png", "withdrawn"), ("b.png", "withdrawn")]
+    assert messages_of(workspace, "withdrawal") == [("m", "pending")]
 
 
 def test_a_person_who_hits_too_much_trips_the_breaker_and_everything_unsent_is_held(
@@ -208,13 +193,13 @@ def test_a_person_who_hits_too_much_trips_the_breaker_and_everything_unsent_is_h
     show(uploads, "x", 2, model="n")
     show(uploads, "y", 2, model="n")
     sweep(workspace, source_of(uploads), day=None)
-    assert {state for _, state in messages(workspace, "takedown")} == {"pending"}
+    assert {state for _, state in messages_of(workspace, "takedown")} == {"pending"}
     show(uploads, "d", 1)
     sweep(workspace, source_of(uploads), day=None)
-    held = [state for item, state in messages(workspace, "takedown") if item < "x"]
+    held = [state for item, state in messages_of(workspace, "takedown") if item < "x"]
     assert len(held) == 4
     assert set(held) == {"held"}
-    assert dict(messages(workspace, "takedown"))["x.png"] == "pending"
+    assert dict(messages_of(workspace, "takedown"))["x.png"] == "pending"
 
 
 def test_what_somebody_released_is_not_held_again(workspace: Workspace, uploads: Path) -> None:
@@ -223,14 +208,14 @@ def test_what_somebody_released_is_not_held_again(workspace: Workspace, uploads:
     show(uploads, "a", 1)
     show(uploads, "b", 1)
     sweep(workspace, source_of(uploads), day=None)
-    assert {state for _, state in messages(workspace, "takedown")} == {"held"}
+    assert {state for _, state in messages_of(workspace, "takedown")} == {"held"}
     with workspace.database.write() as tx:
         for message_id in tx.execute(sa.select(outbox.c.message_id)).scalars().all():
             assert release_held(tx, message_id)
     with_breakers(workspace, run=1, day=1)
     show(uploads, "c", 1)
     sweep(workspace, source_of(uploads), day=None)
-    assert messages(workspace, "takedown") == [("a.png", "pending"), ("b.png", "pending"), ("c.png", "held")]
+    assert messages_of(workspace, "takedown") == [("a.png", "pending"), ("b.png", "pending"), ("c.png", "held")]
 
 
 def test_uploaders_and_days_have_limits_of_their_own(workspace: Workspace, uploads: Path) -> None:
@@ -239,7 +224,7 @@ def test_uploaders_and_days_have_limits_of_their_own(workspace: Workspace, uploa
     for name, uploader in (("a", "busy"), ("b", "busy"), ("c", "quiet")):
         show(uploads, name, 1, uploader=uploader, prompt=f"photo of {NAME}")
     sweep(workspace, source_of(uploads), day=None)
-    assert messages(workspace, "takedown") == [("a.png", "held"), ("b.png", "held"), ("c.png", "pending")]
+    assert messages_of(workspace, "takedown") == [("a.png", "held"), ("b.png", "held"), ("c.png", "pending")]
 
 
 def test_a_confirmed_hit_is_taken_down_by_a_person_once_it_cannot_be_undone(
@@ -265,10 +250,10 @@ def test_undoing_a_confirmation_leaves_no_trace_outside_and_deciding_again_is_an
     decide(workspace, "a.png", "confirm")
     decide(workspace, "a.png", "unsure")
     assert of_item(workspace, "a.png") == ("review", "strong_face_uncorroborated")
-    assert messages(workspace, "takedown") == [("a.png", "withdrawn")]
-    assert messages(workspace, "withdrawal") == []
+    assert messages_of(workspace, "takedown") == [("a.png", "withdrawn")]
+    assert messages_of(workspace, "withdrawal") == []
     decide(workspace, "a.png", "confirm")
-    assert sorted(state for _, state in messages(workspace, "takedown")) == ["pending", "withdrawn"]
+    assert sorted(state for _, state in messages_of(workspace, "takedown")) == ["pending", "withdrawn"]
 
 
 def test_a_rejection_clears_the_item_and_takes_back_what_it_corroborated(workspace: Workspace, uploads: Path) -> None:
@@ -282,7 +267,7 @@ def test_a_rejection_clears_the_item_and_takes_back_what_it_corroborated(workspa
     assert of_item(workspace, "b.png") == ("clear", "rejected_by_person")
     assert of_item(workspace, "a.png") == ("review", "strong_face_uncorroborated")
     assert of_model(workspace).verdict == "suspected"
-    assert messages(workspace, "withdrawal") == [("a.png", "pending"), ("b.png", "pending"), ("m", "pending")]
+    assert messages_of(workspace, "withdrawal") == [("a.png", "pending"), ("b.png", "pending"), ("m", "pending")]
     sweep(workspace, source_of(uploads), day=None)
     assert of_item(workspace, "b.png") == ("clear", "rejected_by_person")
 
@@ -300,8 +285,8 @@ def test_what_was_sent_of_a_model_stands_until_a_person_decides(workspace: Works
     show(uploads, "f", 4)
     sweep(workspace, source_of(uploads), day=None)
     assert of_model(workspace).verdict == "likeness_model"
-    assert messages(workspace, "generator.block") == [("m", "done")]
-    assert messages(workspace, "withdrawal") == []
+    assert messages_of(workspace, "generator.block") == [("m", "done")]
+    assert messages_of(workspace, "withdrawal") == []
 
 
 def test_other_bounds_of_ratings_weigh_what_was_judged_again(workspace: Workspace, uploads: Path, clock: Clock) -> None:
@@ -363,7 +348,7 @@ def test_pictures_that_are_removed_hide_no_likeness_model(workspace: Workspace, 
         show(uploads, name, who, deleted=True)
     sweep(workspace, source_of(uploads), day=None)
     assert (of_model(workspace).verdict, of_model(workspace).images) == ("likeness_model", 2)
-    assert messages(workspace, "generator.block") == [("m", "pending")]
+    assert messages_of(workspace, "generator.block") == [("m", "pending")]
 
 
 def test_a_confirmation_lets_go_what_a_breaker_held_and_undoing_it_holds_it_again(
@@ -374,12 +359,12 @@ def test_a_confirmation_lets_go_what_a_breaker_held_and_undoing_it_holds_it_agai
     show(uploads, "a", 1)
     show(uploads, "b", 1)
     sweep(workspace, source_of(uploads), day=None)
-    assert dict(messages(workspace, "takedown")) == {"a.png": "held", "b.png": "held"}
+    assert dict(messages_of(workspace, "takedown")) == {"a.png": "held", "b.png": "held"}
     decide(workspace, "a.png", "confirm")
-    assert messages(workspace, "takedown") == [("a.png", "pending"), ("a.png", "withdrawn"), ("b.png", "held")]
+    assert messages_of(workspace, "takedown") == [("a.png", "pending"), ("a.png", "withdrawn"), ("b.png", "held")]
     with_breakers(workspace, day=1)
     decide(workspace, "a.png", "unsure")
-    states = [state for item, state in messages(workspace, "takedown") if item == "a.png"]
+    states = [state for item, state in messages_of(workspace, "takedown") if item == "a.png"]
     assert sorted(states) == ["held", "withdrawn", "withdrawn"]
 
 

@@ -22,7 +22,7 @@ from pipelines.database import set_state
 from pipelines.database.tables import audit, decisions, examined, hits, items, model_files, seeds
 from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import live_hits
-from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.intake import texts
 from pipelines.intake.ledger import Scope
 from pipelines.matching import names
@@ -31,12 +31,13 @@ from pipelines.matching.names import examine_pending
 from pipelines.registry.identities import open_names
 from pipelines.registry.subjects import Identity, insert_subject, show_identity
 from pipelines.runs.rescan import FinishedRequests, finish_searches, rescan
-from pipelines.runs.sweep import list_source, require_complete, sweep
-from tests.conftest import KEY, Clock, environment_for, use_fakes
+from pipelines.runs.sweep import list_source, require_complete
+from tests.conftest import KEY, Clock, environment_for, fresh_workspace, use_fakes
 from tests.fakes import WHITE, person, picture
 from tests.pipelines.runs.durability_process import run_night
 from tests.pipelines.runs.test_interleavings import CutAt, CutOffError
-from tests.platform_actions import references, source_of, upload
+from tests.platform_actions import night, references, source_of, upload
+from tests.platform_facts import statuses
 from tests.searching import in_clear
 
 ALL = Scope(None, None)
@@ -54,20 +55,11 @@ def join(workspace: Workspace, name: str, *aliases: str, who: int = 1, exclusion
     return subject_id
 
 
-def night(workspace: Workspace, folder: Path) -> None:
-    sweep(workspace, source_of(folder), day=None)
-
-
 def found(workspace: Workspace, *tiers: str) -> set[tuple[str, str, str, str | None]]:
     """(item, subject, place, match) of the hits that count and are no face."""
     with workspace.database.read() as connection:
         rows = connection.execute(live_hits().where(hits.c.tier.in_(tiers or ("text", "header", "exact"))))
         return {(row.item_id, row.subject_id, row.place, row.match) for row in rows}
-
-
-def statuses(workspace: Workspace) -> dict[str, str]:
-    with workspace.database.read() as connection:
-        return dict(connection.execute(sa.select(items.c.item_id, items.c.status).where(items.c.live)).all())  # type: ignore[arg-type]
 
 
 def missing(workspace: Workspace, *subject_ids: str) -> int:
@@ -119,7 +111,7 @@ def test_names_in_every_text_of_an_item_are_hits_with_place_rule_and_sealed_word
         ("a.png", jane, "tags", "reordered"),
         ("a.png", jane, "trigger_words", "token"),
     }
-    assert statuses(workspace) == {"a.png": "hit", "b.png": "no_face"}
+    assert statuses(workspace, live=True) == {"a.png": "hit", "b.png": "no_face"}
     with workspace.database.read() as connection:
         row = connection.execute(live_hits().where(hits.c.place == "prompt")).one()
         same = {"hit_id": row.hit_id, "subject_id": jane, "sealed_term": row.sealed_term}
@@ -195,18 +187,18 @@ def test_a_changed_text_is_searched_again_and_what_it_no_longer_says_no_longer_c
     upload(uploads, "a.png", picture(WHITE), title="jane doe")
     upload(uploads, "b.png", picture(WHITE, person(9)), title="jane doe")
     night(workspace, uploads)
-    assert statuses(workspace) == {"a.png": "hit", "b.png": "hit"}
+    assert statuses(workspace, live=True) == {"a.png": "hit", "b.png": "hit"}
     upload(uploads, "a.png", picture(WHITE), title="a tree")
     upload(uploads, "b.png", picture(WHITE, person(9)), title="a tree")
     list_source(workspace, source_of(uploads), day=None)
     assert missing(workspace) == 2
     night(workspace, uploads)
     assert found(workspace) == set()
-    assert statuses(workspace) == {"a.png": "no_face", "b.png": "clean"}
+    assert statuses(workspace, live=True) == {"a.png": "no_face", "b.png": "clean"}
     upload(uploads, "a.png", picture(WHITE), title="jane doe")
     night(workspace, uploads)
     assert found(workspace) == {("a.png", jane, "title", "full_name")}
-    assert statuses(workspace) == {"a.png": "hit", "b.png": "clean"}
+    assert statuses(workspace, live=True) == {"a.png": "hit", "b.png": "clean"}
 
 
 def test_a_deleted_item_is_not_examined_and_one_that_comes_back_is(workspace: Workspace, uploads: Path) -> None:
@@ -285,7 +277,7 @@ def test_a_seed_finds_equal_and_near_content_among_old_and_new_items(workspace: 
     assert (rows["sha256"].score, rows["sha256"].threshold, rows["sha256"].seed_id) == (1.0, 1.0, "seed-1")
     assert (rows["pdq"].score, rows["pdq"].threshold) == (1 - 31 / 256, 1 - 31 / 256)
     assert {row.threshold_source for row in rows.values()} == {"seed"}
-    assert statuses(workspace)["old.png"] == "hit"
+    assert statuses(workspace, live=True)["old.png"] == "hit"
     upload(uploads, "new.png", picture(WHITE, WHITE))
     night(workspace, uploads)
     assert ("new.png", jane, "sha256", None) in found(workspace)
@@ -327,13 +319,13 @@ def test_ending_a_subject_ends_its_hits_and_gives_items_back_what_they_were(
     upload(uploads, "faces.png", picture(person(9)), title="jane doe")
     upload(uploads, "both.png", picture(WHITE), title="jane doe, ann moe")
     night(workspace, uploads)
-    assert set(statuses(workspace).values()) == {"hit"}
+    assert set(statuses(workspace, live=True).values()) == {"hit"}
     with workspace.database.read() as connection:
         row = connection.execute(sa.select(hits).where(hits.c.subject_id == jane)).first()
     assert row is not None
     seed(workspace, jane, "sha256", "b" * 64, version=1)
     erase(workspace, jane, actor="tester")
-    assert statuses(workspace) == {"nobody.png": "no_face", "faces.png": "clean", "both.png": "hit"}
+    assert statuses(workspace, live=True) == {"nobody.png": "no_face", "faces.png": "clean", "both.png": "hit"}
     assert found(workspace) == {("both.png", ann, "title", "full_name")}
     with workspace.database.read() as connection:
         assert connection.execute(sa.select(seeds)).all() == []
@@ -396,9 +388,13 @@ def test_an_item_examined_before_its_faces_were_compared_is_a_hit_in_the_end(
     upload(uploads, "broken.png", b"no picture", title="jane doe")
     list_source(workspace, source_of(uploads), day=None)
     examine_pending(workspace, found_by="rescan")
-    assert set(statuses(workspace).values()) == {"pending"}
+    assert set(statuses(workspace, live=True).values()) == {"pending"}
     night(workspace, uploads)
-    assert statuses(workspace) == {"faces.png": "hit", "nobody.png": "hit", "broken.png": "unscannable:format"}
+    assert statuses(workspace, live=True) == {
+        "faces.png": "hit",
+        "nobody.png": "hit",
+        "broken.png": "unscannable:format",
+    }
     assert len(found(workspace)) == 3
 
 
@@ -448,7 +444,7 @@ def test_i6_a_killed_process_leaves_nothing_that_the_next_run_does_not_put_right
     uploads.mkdir()
     for number in range(7):
         upload(uploads, f"{number}.png", picture(WHITE), title="jane doe", tags=["doe jane"])
-    with create_workspace(environment_for(tmp_path / "home"), now=Clock()) as opened:
+    with fresh_workspace(tmp_path / "home", now=Clock()) as opened:
         jane = join(use_fakes(opened), "Jane Doe")
     killed = run_night(tmp_path / "home", uploads, {"LIKENESS_KEY": KEY, "LIKENESS_FAILPOINT": name})
     assert killed.returncode == -9, killed.stderr[-2000:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -41,20 +40,12 @@ TODAY = date(2026, 3, 1)
 TWO_AM = datetime(2026, 3, 1, 2, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def shared_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
-    folder = tmp_path_factory.mktemp("dagster")
-    shutil.copy(ROOT / "dagster.yaml", folder)
-    with DagsterInstance.from_config(str(folder)) as opened:
-        yield opened
-
-
 @pytest.fixture
-def instance(shared_instance: DagsterInstance) -> Iterator[DagsterInstance]:
+def instance(instance_on_disk: DagsterInstance) -> Iterator[DagsterInstance]:
     """An instance on disk without runs."""
-    yield shared_instance
-    for run in shared_instance.get_runs():
-        shared_instance.delete_run(run.run_id)
+    yield instance_on_disk
+    for run in instance_on_disk.get_runs():
+        instance_on_disk.delete_run(run.run_id)
 
 
 @pytest.fixture

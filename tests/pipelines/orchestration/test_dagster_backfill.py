@@ -25,13 +25,12 @@ from tests.pipelines.orchestration.test_dagster_automation import (
     accepted,
     audited,
     instance,
-    shared_instance,
     state_of,
 )
 from tests.pipelines.orchestration.test_dagster_nightly import nightly
 from tests.platform_actions import DAY, agree, enrol, source_of, upload
 
-__all__ = ["instance", "shared_instance"]  # fixtures
+__all__ = ["instance"]  # a fixture
 
 # Dagster's own sensors pass an argument that Dagster calls beta.
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `owners` of initializer:dagster.BetaWarning")

@@ -53,11 +53,8 @@ class OpenedHome(LikenessHome):
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
-    folder = tmp_path_factory.mktemp("dagster")
-    shutil.copy(ROOT / "dagster.yaml", folder)
-    with DagsterInstance.from_config(str(folder)) as opened:
-        yield opened
+def instance(instance_on_disk: DagsterInstance) -> DagsterInstance:
+    return instance_on_disk
 
 
 @pytest.fixture

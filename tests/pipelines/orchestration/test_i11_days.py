@@ -30,7 +30,7 @@ from pipelines.scan.faces import ScanCounts
 from pipelines.takedown.outbox import counts_by_state
 from tests.conftest import KEY, START, Clock
 from tests.fakes import WHITE, BlindGallery, person, picture
-from tests.pipelines.orchestration.test_dagster_automation import evaluate_schedule, shared_instance
+from tests.pipelines.orchestration.test_dagster_automation import evaluate_schedule
 from tests.pipelines.orchestration.test_dagster_automation import instance as clean_instance
 from tests.pipelines.orchestration.test_dagster_nightly import (
     MONDAY,
@@ -46,7 +46,7 @@ from tests.pipelines.orchestration.test_dagster_nightly import (
 from tests.platform_actions import enrol, source_of, upload
 from tests.searching import in_clear
 
-__all__ = ["clean_instance", "instance", "place", "shared_instance"]  # fixtures
+__all__ = ["clean_instance", "instance", "place"]  # fixtures
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `owners` of initializer:dagster.BetaWarning")
 WHY = "Somebody Particular has looked at every one"

@@ -43,7 +43,8 @@ def read(workspace: Workspace, *photographs: bytes, config: RegistryConfig = SMA
         ([b"not a picture"], SMALL, "unscannable"),
         ([picture(person(1))], replace(SMALL, min_reference_pixels=65), "unclear_face"),
         ([picture(person(1))], replace(SMALL, min_reference_score=0.95), "unclear_face"),
-        ([picture(person(1)), picture(person(1)), picture(person(2))], SMALL, "disagree"),
+        ([picture(person(1)), picture(person(2))], SMALL, "disagree"),
+        ([picture(person(1)), picture(person(1)), picture(person(2)), picture(person(2))], SMALL, "disagree"),
     ],
 )
 def test_a_photograph_that_cannot_be_a_reference_says_why(

@@ -23,6 +23,7 @@ from pipelines.runs.verify import verify
 from tests.embeddings.model_files import model_file
 from tests.fakes import person, picture
 from tests.platform_actions import NAME, enrol, source_of, upload
+from tests.platform_facts import verdict_of
 
 PDQ = "5a" * 32
 
@@ -94,13 +95,6 @@ def match_seed(workspace: Workspace, subject_id: str) -> str:
 def counted(workspace: Workspace, hit_id: str) -> bool:
     with workspace.database.read() as connection:
         return connection.execute(live_hits().where(tables.hits.c.hit_id == hit_id)).first() is not None
-
-
-def verdict_of(workspace: Workspace, item_id: str) -> tuple[str, str]:
-    with workspace.database.read() as connection:
-        query = sa.select(tables.verdicts).where(tables.verdicts.c.item_id == item_id)
-        row = connection.execute(query).one()
-        return row.verdict, row.rule
 
 
 def test_a_confirmed_face_seeds_the_bytes_and_the_look_of_its_picture_with_its_share(

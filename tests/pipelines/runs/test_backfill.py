@@ -27,11 +27,12 @@ from pipelines.runs.backfill import backfill, backfill_templates
 from pipelines.runs.backfill_progress import BackfillProgress, read_backfill
 from pipelines.runs.rescan import wanted_rescans
 from pipelines.runs.status import read_status
-from pipelines.runs.sweep import list_source, measure_coverage, sweep
+from pipelines.runs.sweep import list_source, sweep
 from pipelines.scan.faces import scan_pending
 from tests.conftest import Clock
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
 from tests.platform_actions import DAY, agree, ask_for_removal, enrol, source_of, upload
+from tests.platform_facts import coverage, statuses
 
 NEW = "fake-2"
 
@@ -57,19 +58,9 @@ def scanned_by(workspace: Workspace) -> dict[str, str]:
         return {row.item_id: row.model_id for row in connection.execute(sa.select(items))}
 
 
-def statuses(workspace: Workspace) -> dict[str, str]:
-    with workspace.database.read() as connection:
-        return {row.item_id: row.status for row in connection.execute(sa.select(items).where(items.c.live))}
-
-
 def models_of_hits(workspace: Workspace) -> set[str]:
     with workspace.database.read() as connection:
         return {hit.model_id for hit in list_hits(connection)}
-
-
-def coverage(workspace: Workspace) -> float:
-    with workspace.database.read() as connection:
-        return measure_coverage(connection, workspace, Scope(None, None)).fraction
 
 
 def left(workspace: Workspace) -> tuple[int, int]:
@@ -86,7 +77,7 @@ def swept(workspace: Workspace, uploads: Path) -> Workspace:
     for name, colours in (("a", person(1)), ("b", person(9)), ("c", WHITE)):
         upload(uploads, name, picture(colours))
     sweep(workspace, source_of(uploads), day=None)
-    assert sorted(statuses(workspace).values()) == ["clean", "hit", "no_face"]
+    assert sorted(statuses(workspace, live=True).values()) == ["clean", "hit", "no_face"]
     assert left(workspace) == (0, 0)
     return change_pack(workspace)
 
@@ -95,33 +86,33 @@ def test_until_the_backfill_the_old_results_stand_and_coverage_says_what_is_miss
     assert left(swept) == (2, 3)
     assert coverage(swept) == 0.0
     assert models_of_hits(swept) == {"fake-1"}
-    assert sorted(statuses(swept).values()) == ["clean", "hit", "no_face"]
+    assert sorted(statuses(swept, live=True).values()) == ["clean", "hit", "no_face"]
 
 
 def test_a_sweep_before_the_templates_are_ready_stops_and_says_what_to_run(swept: Workspace, uploads: Path) -> None:
     with pytest.raises(NotReadyError, match="likeness models backfill"):
         sweep(swept, source_of(uploads), day=None)
     assert models_of_hits(swept) == {"fake-1"}
-    assert sorted(statuses(swept).values()) == ["clean", "hit", "no_face"]
+    assert sorted(statuses(swept, live=True).values()) == ["clean", "hit", "no_face"]
 
 
 def test_a_backfill_ends_in_the_state_of_a_sweep_with_the_new_models(swept: Workspace) -> None:
-    before = statuses(swept)
+    before = statuses(swept, live=True)
     summary = backfill(swept, actor="tester")
     assert (summary.templates, summary.items, summary.hits) == (2, 3, 1)
     assert left(swept) == (summary.subjects_missing, summary.items_outdated) == (0, 0)
     assert coverage(swept) == 1.0
-    assert statuses(swept) == before
+    assert statuses(swept, live=True) == before
     assert models_of_hits(swept) == {NEW}
     again = backfill(swept, actor="tester")
     assert (again.templates, again.items, again.hits) == (0, 0, 0)
 
 
 def test_between_embedding_and_comparing_no_status_and_no_hit_is_lost(swept: Workspace) -> None:
-    before = statuses(swept)
+    before = statuses(swept, live=True)
     backfill_templates(swept, actor="tester")
     scan_pending(swept, Scope(None, None))
-    assert statuses(swept) == before
+    assert statuses(swept, live=True) == before
     assert models_of_hits(swept) == {"fake-1"}
     assert coverage(swept) < 1.0
     backfill(swept, actor="tester")
@@ -130,13 +121,13 @@ def test_between_embedding_and_comparing_no_status_and_no_hit_is_lost(swept: Wor
 
 
 def test_what_cannot_be_fetched_any_more_keeps_its_old_result_and_is_counted(swept: Workspace, uploads: Path) -> None:
-    before = statuses(swept)
+    before = statuses(swept, live=True)
     for file in uploads.iterdir():
         if file.suffix != ".json":
             file.unlink()
     summary = backfill(swept, actor="tester")
     assert summary.items_outdated == 3
-    assert statuses(swept) == before
+    assert statuses(swept, live=True) == before
     assert models_of_hits(swept) == {"fake-1"}
     assert coverage(swept) < 1.0
 
@@ -211,7 +202,7 @@ def test_a_sweep_of_everything_leaves_old_items_to_the_backfill_and_one_of_a_day
     summary = sweep(swept, source_of(uploads), day=None)
     assert (summary.embedded, summary.outdated, summary.pending) == (2, 3, 0)
     assert summary.coverage < 1.0
-    assert statuses(swept)["new"] == "hit"
+    assert statuses(swept, live=True)["new"] == "hit"
     with swept.database.write() as tx:
         tx.execute(sa.update(items).where(items.c.item_id == "old of that day").values(model_id="fake-1"))
     assert sweep(swept, source_of(uploads), day=later.date()).coverage == 1.0
@@ -283,7 +274,7 @@ def test_a_request_that_came_meanwhile_is_searched_for_by_the_backfill(swept: Wo
         agree(swept, request.request_id, actor)
     assert wanted_rescans(swept).keys == (), "no rescan can bring the old items to this person"
     assert backfill(swept, actor="tester").searched_requests == 1
-    assert statuses(swept)["b"] == "hit"
+    assert statuses(swept, live=True)["b"] == "hit"
     with swept.database.read() as connection:
         assert get_request(connection, request.request_id).state == "under_review"
 
@@ -306,7 +297,7 @@ def test_a_runtime_that_is_not_here_is_a_line_of_the_status_and_stops_a_sweep(
     monkeypatch.setattr("pipelines.home.workspace.model_id", lambda *_: "fake-1")
     with pytest.raises(WeightsError, match="OpenVINO is not installed"):
         sweep(workspace, source_of(uploads), day=None)
-    assert statuses(workspace) == {"a": "pending"}
+    assert statuses(workspace, live=True) == {"a": "pending"}
 
 
 def test_the_sweep_command_says_that_a_backfill_is_due_and_does_it_when_asked(

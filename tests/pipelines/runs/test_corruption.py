@@ -25,15 +25,16 @@ from hypothesis import strategies as st
 from embeddings.errors import ConfigError, CorruptionError, LikenessError, NotReadyError
 from pipelines.cli import main
 from pipelines.hits.listing import list_hits
-from pipelines.home.workspace import Workspace, create_workspace, open_workspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.policy import BandSettings
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import list_source, sweep
 from pipelines.runs.verify import verify
-from tests.conftest import KEY, Clock, environment_for, use_fakes
+from tests.conftest import KEY, Clock, environment_for, fresh_workspace, use_fakes
 from tests.examples import examples
 from tests.fakes import person, picture
 from tests.platform_actions import DAY, enrol, source_of, upload
+from tests.platform_facts import failing
 
 EXAMPLES = examples(30)
 OLD = {f"{number}.png": (number % 3, 10 + number) for number in range(6)}
@@ -72,7 +73,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("prepared")
     store = Store(folder / "home", folder / "uploads")
     store.uploads.mkdir()
-    with use_fakes(create_workspace(environment_for(store.home), now=Clock())) as workspace:
+    with use_fakes(fresh_workspace(store.home, now=Clock())) as workspace:
         workspace.config = replace(workspace.config, sweep=replace(workspace.config.sweep, shard_items=2))
         enrol(workspace, person(0))
         enrol(workspace, person(1))
@@ -98,11 +99,6 @@ def new_rescan(workspace: Workspace, store: Store) -> None:
     """For somebody who is in every shard."""
     enrol(workspace, person(2))
     rescan(workspace)
-
-
-def failing(workspace: Workspace) -> set[str]:
-    """The checks that do not hold."""
-    return {finding.check for finding in verify(workspace) if not finding.ok} - {"model files"}
 
 
 Act = Callable[[Workspace, Store], None]

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from embeddings.types import Float32, UInt8
 from pipelines.cases.ending import withdraw
-from pipelines.database.tables import outbox, verdicts
-from pipelines.hits.listing import Hit, list_hits
+from pipelines.database.tables import verdicts
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.policy import BandSettings, Policy
@@ -24,6 +23,7 @@ from pipelines.runs.sweep import sweep
 from pipelines.runs.verify import verify
 from tests.fakes import ColourRecognizer, fake_canary, fake_models, person, picture
 from tests.platform_actions import enrol, source_of, upload
+from tests.platform_facts import hits_in_force, messages_of
 
 NEW = "fake-2"
 
@@ -62,18 +62,6 @@ def backfill_with(workspace: Workspace, *, cosine: float) -> None:
     recognizer.cosine = 1.0
 
 
-def hits_of(workspace: Workspace) -> list[Hit]:
-    with workspace.database.read() as connection:
-        return list_hits(connection)
-
-
-def messages(workspace: Workspace) -> list[tuple[str, str]]:
-    with workspace.database.read() as connection:
-        takedowns = sa.select(outbox.c.item_id, outbox.c.state).where(outbox.c.action == "takedown")
-        rows = connection.execute(takedowns.order_by(outbox.c.item_id))
-        return [(row.item_id, row.state) for row in rows]
-
-
 def judged(workspace: Workspace) -> list[tuple[str, str]]:
     with workspace.database.read() as connection:
         rows = connection.execute(sa.select(verdicts.c.item_id, verdicts.c.verdict).order_by(verdicts.c.item_id))
@@ -81,11 +69,11 @@ def judged(workspace: Workspace) -> list[tuple[str, str]]:
 
 
 def test_i5_a_hit_of_the_new_models_takes_over_and_asks_for_no_second_takedown(taken_down: Workspace) -> None:
-    before = messages(taken_down)
+    before = messages_of(taken_down, "takedown")
     backfill_with(taken_down, cosine=1.0)
-    assert [(hit.model_id, hit.verdict) for hit in hits_of(taken_down)] == [(NEW, "takedown")] * 2
+    assert [(hit.model_id, hit.verdict) for hit in hits_in_force(taken_down)] == [(NEW, "takedown")] * 2
     assert read_status(taken_down).hits_by_earlier_models == 0
-    assert messages(taken_down) == before == [("a", "pending"), ("b", "pending")]
+    assert messages_of(taken_down, "takedown") == before == [("a", "pending"), ("b", "pending")]
 
 
 def test_i5_nor_under_a_policy_that_came_with_the_new_models(taken_down: Workspace) -> None:
@@ -93,15 +81,15 @@ def test_i5_nor_under_a_policy_that_came_with_the_new_models(taken_down: Workspa
     bands = replace(old.settings, bands={"opencv-zoo": BandSettings(review=0.3, strong=0.4)})
     taken_down.policy = Policy(version="another-1", settings=bands)  # type: ignore[misc]
     backfill_with(taken_down, cosine=1.0)
-    assert len(messages(taken_down)) == 2
+    assert len(messages_of(taken_down, "takedown")) == 2
 
 
 def test_what_the_new_models_do_not_find_stays_in_force_and_is_counted(taken_down: Workspace) -> None:
     backfill_with(taken_down, cosine=0.1)
-    assert [(hit.model_id, hit.verdict) for hit in hits_of(taken_down)] == [("fake-1", "takedown")] * 2
+    assert [(hit.model_id, hit.verdict) for hit in hits_in_force(taken_down)] == [("fake-1", "takedown")] * 2
     status = read_status(taken_down)
     assert (status.hits_by_earlier_models, status.statuses, status.coverage) == (2, {"hit": 2}, 1.0)
-    assert messages(taken_down) == [("a", "pending"), ("b", "pending")]
+    assert messages_of(taken_down, "takedown") == [("a", "pending"), ("b", "pending")]
     assert [finding for finding in verify(taken_down) if not finding.ok and finding.check != "model files"] == []
     with taken_down.database.read() as connection:
         facts = collect_facts(connection, taken_down, Scope(None, None), max_runs=1)
@@ -111,12 +99,12 @@ def test_what_the_new_models_do_not_find_stays_in_force_and_is_counted(taken_dow
 
 def test_a_weaker_hit_of_the_new_models_undoes_neither_the_stronger_one_nor_its_verdict(taken_down: Workspace) -> None:
     backfill_with(taken_down, cosine=0.45)
-    assert sorted((hit.model_id, hit.band) for hit in hits_of(taken_down)) == [
+    assert sorted((hit.model_id, hit.band) for hit in hits_in_force(taken_down)) == [
         *[("fake-1", "strong")] * 2,
         *[(NEW, "review")] * 2,
     ]
     assert judged(taken_down) == [("a", "takedown"), ("b", "takedown")]
-    assert len(messages(taken_down)) == 2
+    assert len(messages_of(taken_down, "takedown")) == 2
 
 
 def test_a_stronger_hit_of_the_new_models_takes_over_and_may_ask_for_the_first_takedown(
@@ -130,8 +118,8 @@ def test_a_stronger_hit_of_the_new_models_takes_over_and_may_ask_for_the_first_t
     upload(uploads, "b", picture(person(1), person(3)), parent_model="m")
     assert sweep(workspace, source_of(uploads), day=None).review == 2
     backfill_with(workspace, cosine=1.0)
-    assert {(hit.model_id, hit.band) for hit in hits_of(workspace)} == {(NEW, "strong")}
-    assert len(messages(workspace)) == 2
+    assert {(hit.model_id, hit.band) for hit in hits_in_force(workspace)} == {(NEW, "strong")}
+    assert len(messages_of(workspace, "takedown")) == 2
 
 
 def test_todays_thresholds_are_not_applied_to_scores_of_earlier_models(workspace: Workspace, uploads: Path) -> None:
@@ -144,7 +132,7 @@ def test_todays_thresholds_are_not_applied_to_scores_of_earlier_models(workspace
     bands = replace(workspace.policy.settings, bands={"opencv-zoo": BandSettings(review=0.7, strong=0.8)})
     workspace.policy = Policy(version="for-the-new-models-1", settings=bands)  # type: ignore[misc]
     backfill_with(workspace, cosine=0.1)
-    assert [(hit.model_id, hit.band, hit.rule) for hit in hits_of(workspace)] == [
+    assert [(hit.model_id, hit.band, hit.rule) for hit in hits_in_force(workspace)] == [
         ("fake-1", "strong", "strong_face_uncorroborated")
     ]
     with workspace.database.read() as connection:
@@ -156,13 +144,13 @@ def test_changing_back_gives_the_first_models_hits_their_place_again(taken_down:
     taken_down.models = fake_models()  # type: ignore[misc]
     taken_down.canary = fake_canary()  # type: ignore[misc]
     backfill(taken_down, actor="tester")
-    assert {hit.model_id for hit in hits_of(taken_down)} == {"fake-1"}
-    assert len(messages(taken_down)) == 2
+    assert {hit.model_id for hit in hits_in_force(taken_down)} == {"fake-1"}
+    assert len(messages_of(taken_down, "takedown")) == 2
 
 
 def test_a_subject_that_leaves_ends_the_hits_of_all_models(taken_down: Workspace) -> None:
     backfill_with(taken_down, cosine=0.45)
-    withdraw(taken_down, hits_of(taken_down)[0].subject_id, actor="tester")
-    assert hits_of(taken_down) == []
+    withdraw(taken_down, hits_in_force(taken_down)[0].subject_id, actor="tester")
+    assert hits_in_force(taken_down) == []
     status = read_status(taken_down)
     assert (status.hits_by_earlier_models, status.statuses) == (0, {"clean": 2})

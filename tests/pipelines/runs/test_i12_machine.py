@@ -23,13 +23,12 @@ from pipelines.database.tables import items, outbox
 from pipelines.decisions.decide import Word, decide
 from pipelines.decisions.looks import look_at
 from pipelines.hits.listing import Hit, list_hits
-from pipelines.home.workspace import create_workspace
 from pipelines.registry.renewal import renew
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import sweep
 from pipelines.runs.verify import verify
 from pipelines.takedown.client import Delivery
-from tests.conftest import START, Clock, believe_the_clock, environment_for, use_fakes
+from tests.conftest import START, Clock, believe_the_clock, fresh_workspace, use_fakes
 from tests.examples import examples
 from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.calibration.stored import in_force
@@ -92,8 +91,7 @@ class Deeds(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.clock = Clock()
-        environment = environment_for(self.folder / "home")
-        self.workspace = use_fakes(self.stack.enter_context(create_workspace(environment, now=self.clock)))
+        self.workspace = use_fakes(self.stack.enter_context(fresh_workspace(self.folder / "home", now=self.clock)))
         self.service = Service()
         self.snapshots: list[dict[str, State]] = [{}]
         self.newest = self.current = 0

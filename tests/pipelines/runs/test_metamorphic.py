@@ -20,21 +20,20 @@ from hypothesis import strategies as st
 
 from pipelines.cases.requests import accept_request
 from pipelines.database import tables
-from pipelines.decisions.decide import REASONS, decide
 from pipelines.hits.listing import list_hits
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
-from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.runs.backfill import backfill
 from pipelines.runs.compaction import compact
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import list_source, sweep
 from pipelines.runs.verify import verify
-from tests.conftest import Clock, environment_for, use_fakes
+from tests.conftest import Clock, fresh_workspace, use_fakes
 from tests.embeddings.model_files import data_url, model_file
 from tests.examples import examples
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
-from tests.platform_actions import DAY, ask_for_removal, enrol, source_of, upload
+from tests.platform_actions import DAY, ask_for_removal, enrol, night, say, source_of, upload
 
 COMMON = settings(max_examples=examples(12))
 NAMES = ("Zdenicka Vymyslena", "Ondrej Nejsoucny", "Bozena Smyslena")
@@ -90,7 +89,7 @@ def home(*, shard_items: int = 256) -> Iterator[tuple[Workspace, Path]]:
     with tempfile.TemporaryDirectory() as folder:
         uploads = Path(folder, "uploads")
         uploads.mkdir()
-        with create_workspace(environment_for(Path(folder, "home")), now=Clock()) as workspace:
+        with fresh_workspace(Path(folder, "home"), now=Clock()) as workspace:
             config = workspace.config
             workspace.config = replace(
                 config, sweep=replace(config.sweep, shard_items=shard_items, examined_items=shard_items)
@@ -230,17 +229,13 @@ def test_texts_that_are_read_before_their_pictures_are_weighed_as_those_that_com
 # --- What somebody rejected ---
 
 
-def list_again(workspace: Workspace, uploads: Path) -> None:
-    sweep(workspace, source_of(uploads), day=None)
-
-
 def delete_and_upload_again(workspace: Workspace, uploads: Path) -> None:
     for sidecar in uploads.glob("*.json"):
         kept = json.loads(sidecar.read_text(encoding="utf-8"))
         sidecar.write_text(json.dumps(kept | {"deleted": True}), encoding="utf-8")
-        list_again(workspace, uploads)
+        night(workspace, uploads)
         sidecar.write_text(json.dumps(kept | {"deleted": False}), encoding="utf-8")
-    list_again(workspace, uploads)
+    night(workspace, uploads)
 
 
 def rescan_for_somebody_else(workspace: Workspace, uploads: Path) -> None:
@@ -254,7 +249,7 @@ def forget_coverage(workspace: Workspace, uploads: Path) -> None:
     with workspace.database.write() as tx:
         tx.execute(sa.delete(tables.examined))
         tx.execute(sa.update(tables.hits).values(judged_at=None))
-    list_again(workspace, uploads)
+    night(workspace, uploads)
     judge_pending(workspace)
 
 
@@ -267,7 +262,7 @@ def compact_everything(workspace: Workspace, uploads: Path) -> None:
 
 
 HAPPENINGS = (
-    *(list_again, delete_and_upload_again, rescan_for_somebody_else),
+    *(night, delete_and_upload_again, rescan_for_somebody_else),
     *(forget_coverage, backfill_again, compact_everything),
 )
 
@@ -291,13 +286,6 @@ def pass_over(workspace: Workspace, uploads: Path) -> None:
         say(workspace, item_id, "reject")
 
 
-def say(workspace: Workspace, item_id: str, word: str, *, reason: str | None = None) -> None:
-    with workspace.database.read() as connection:
-        hits = [hit.hit_id for hit in list_hits(connection, item_id=item_id)]
-    reason = reason or REASONS[word][0]  # type: ignore[index]
-    decide(workspace, hits, decision=word, reason=reason, actor="ann")  # type: ignore[arg-type]
-
-
 def counted(workspace: Workspace, *item_ids: str) -> set[str]:
     """Tiers of the hits in force on these items."""
     with workspace.database.read() as connection:
@@ -313,7 +301,7 @@ def asked_for(workspace: Workspace) -> set[str]:
 @settings(max_examples=examples(8))
 @given(happenings=st.lists(st.sampled_from(HAPPENINGS), min_size=1, max_size=5))
 def test_what_was_rejected_never_returns_in_any_tier_while_content_text_and_models_are_the_same(
-    happenings: list[Callable[[Workspace, Path], None]],
+    happenings: list[Callable[[Workspace, Path], object]],
 ) -> None:
     with home() as (workspace, uploads):
         pass_over(workspace, uploads)
@@ -331,14 +319,14 @@ def test_what_was_rejected_returns_only_where_that_very_thing_changed() -> None:
         later = DAY + timedelta(minutes=1)
         other = f"a statue of {NAMES[1]}"
         upload(uploads, "text.png", picture(person(61)), prompt=other, received=later)
-        list_again(workspace, uploads)
+        night(workspace, uploads)
         assert counted(workspace, *REJECTED) == {"text"}
         upload(uploads, "face.png", picture(person(1), person(62)), received=later)
-        list_again(workspace, uploads)
+        night(workspace, uploads)
         assert counted(workspace, *REJECTED) == {"text", "face"}
         again = model_file({"ss_output_name": NAMES[1], "modelspec.title": "2"}, payload=b"abcd")
         upload(uploads, "header.safetensors", again, received=later)
-        list_again(workspace, uploads)
+        night(workspace, uploads)
         assert counted(workspace, *REJECTED) == {"text", "face", "header"}
 
 
@@ -348,5 +336,5 @@ def test_other_face_models_bring_back_a_rejected_face_and_nothing_else() -> None
         workspace.models = fake_models("fake-2")  # type: ignore[misc]
         workspace.canary = fake_canary("fake-2")  # type: ignore[misc]
         backfill(workspace, actor="tester")
-        list_again(workspace, uploads)
+        night(workspace, uploads)
         assert counted(workspace, *REJECTED) == {"face"}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.home.workspace import Workspace
 from pipelines.intake import listing
 from pipelines.sample.older_listing import survive_an_older_listing
-from tests.conftest import Clock, environment_for, use_fakes
+from tests.conftest import Clock, fresh_workspace, use_fakes
 from tests.fakes import WHITE, person, picture
 from tests.platform_actions import enrol
 
@@ -38,7 +38,7 @@ def platform(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Workspace]:
-    with create_workspace(environment_for(tmp_path / "home"), now=Clock()) as workspace:
+    with fresh_workspace(tmp_path / "home", now=Clock()) as workspace:
         enrol(use_fakes(workspace), person(1))
         yield workspace
 

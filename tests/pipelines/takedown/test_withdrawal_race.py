@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pipelines.database import Database, tables
 from pipelines.database.tables import outbox
 from pipelines.takedown import leases
-from pipelines.takedown.leases import Claim, Settlement
+from pipelines.takedown.leases import LeasedMessage, Settlement
 from pipelines.takedown.outbox import DEAD, DONE, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, revive, withdraw
 from tests.examples import examples
 from tests.pipelines.takedown.delivering import CONFIG, Clock, enqueue, rows
@@ -32,7 +32,7 @@ class Race(RuleBasedStateMachine):
         self.database = Database(f"sqlite:///{Path(self.folder.name) / 'race.db'}", busy_timeout_seconds=60)
         tables.metadata.create_all(self.database.engine)
         self.clock = Clock()
-        self.flights: list[tuple[Claim, bool]] = []  # and whether the service has it already
+        self.flights: list[tuple[LeasedMessage, bool]] = []  # and whether the service has it already
         self.arrived: list[str] = []
         self.withdrawn: set[str] = set()
         self.sent_when_withdrawn: dict[str, int] = {}

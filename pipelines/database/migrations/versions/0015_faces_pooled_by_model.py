@@ -6,7 +6,7 @@ from alembic import op
 import pipelines.database.times
 
 revision = "0015"
-down_revision = "0016"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 

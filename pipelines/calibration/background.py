@@ -1,0 +1,179 @@
+"""A background cohort: faces of strangers from the operator's own platform, by which thresholds and references are
+judged where nobody labelled any pairs.
+
+None is packaged. Embeddings of real people are biometric data that nobody may hand on, and faces that a generator made
+are not the strangers of a platform: thresholds from them would promise a rate that nobody measured there. So the
+operator makes the cohort by one command from a folder of pictures of different people, and it stays in the home:
+vectors alone, sealed, one file for each set of models, gone with one command.
+
+A cohort says how often strangers like these are taken for somebody. It says nothing of how often a registered person is
+missed, nothing of people who look alike for a reason (relatives, one age or origin) beyond their share in it, and two
+pictures of one person under two names make its threshold higher than need be.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from embeddings.errors import CorruptionError, StateError
+from embeddings.types import Float32, check_unit
+from indexes.det import upper_bound
+from indexes.durable import durable_file, fsync_folder
+from indexes.stored import Int64
+from pipelines.calibration.faces import Faces, embed_photographs
+from pipelines.calibration.labels import Labels
+from pipelines.calibration.measure import Aim, Measured, measure_faces
+from pipelines.home.calibration_cover import count_templates
+from pipelines.home.calibrations import calibration_in_force
+from pipelines.home.clock import acts
+from pipelines.home.progress import Progress, silent
+from pipelines.home.sealing import associated_data, seal, unseal
+from pipelines.home.workspace import Workspace
+
+KIND: Final = "background"
+WARNING: Final = (
+    "from strangers alone: this bounds how often a stranger's face is taken for somebody, and says nothing of how "
+    "often a registered person is missed. It holds for faces like those of the folder"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Vectors of strangers, unit float32 (n, d), and the number of the person that each is of, int64 (n,)."""
+
+    vectors: Float32 = field(repr=False)
+    persons: Int64 = field(repr=False)
+
+    @property
+    def people(self) -> int:
+        """How many there are."""
+        return len(np.unique(self.persons))
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedFalseHits:
+    """How many of the cohort's strangers a person's references would take for them, before anybody is registered.
+
+    ``strangers``: of the cohort; ``taken``: of them at or above the review threshold; ``rate_at_most``: bound of the
+    rate at the calibration's confidence; ``by_reference``: by each reference, in the order given.
+    """
+
+    strangers: int
+    taken: int
+    rate: float
+    rate_at_most: float
+    by_reference: tuple[int, ...]
+
+
+@acts
+def calibrate_background(
+    workspace: Workspace, labels: Labels, aim: Aim, *, actor: str, progress: Progress = silent
+) -> Measured:
+    """Embed a folder of strangers, keep the vectors sealed, and measure a calibration, which is not put in force.
+
+    ``aim.templates`` None: twice those that are registered, so that it bears the registry for a while. Raises what
+    :func:`pipelines.calibration.measure.calibrate` raises.
+    """
+    faces = embed_photographs(workspace, labels.paths, progress=progress)
+    measured = _measured(workspace, replace(labels, kind=KIND), faces, aim, actor=actor)
+    usable = faces.row >= 0
+    rows, first = np.unique(faces.row[usable], return_index=True)
+    persons = np.array(labels.persons, dtype=np.int64)[usable][first]
+    _write(workspace, Cohort(faces.vectors[rows], persons))
+    return measured
+
+
+@acts
+def refit_background(workspace: Workspace, aim: Aim, *, actor: str) -> Measured:
+    """Measure the stored cohort again, for the registry as it is now. Raises :class:`StateError` without one."""
+    cohort = read_cohort(workspace)
+    if cohort is None:
+        raise StateError("there is no background cohort of these models: give a folder of pictures of strangers")
+    count = len(cohort.vectors)
+    faces = Faces(cohort.vectors, np.arange(count, dtype=np.int64), (None,) * count, 0, 0)
+    labels = Labels(KIND, (Path(),) * count, persons=tuple(cohort.persons.tolist()))
+    return _measured(workspace, labels, faces, aim, actor=actor)
+
+
+def may_be_put_in_force(workspace: Workspace) -> bool:
+    """Whether nothing better is in force: no calibration by labelled pairs or people."""
+    with workspace.database.read() as connection:
+        current = calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id)
+    return current is None or current.kind == KIND
+
+
+def read_cohort(workspace: Workspace) -> Cohort | None:
+    """The cohort of the models in force; None: there is none. Raises :class:`CorruptionError` for an altered file."""
+    try:
+        data = _file(workspace).read_bytes()
+    except FileNotFoundError:
+        return None
+    plain = unseal(workspace.sealer.shard_key(_name(workspace)), data, associated_data(KIND, workspace.model_id))
+    stored = np.load(io.BytesIO(plain), allow_pickle=False)
+    vectors, persons = stored["vectors"], stored["persons"]
+    if len(vectors) != len(persons):
+        raise CorruptionError("the background cohort is not what was written: make it again")
+    return Cohort(check_unit(np.ascontiguousarray(vectors)), persons)
+
+
+@acts
+def forget_cohort(workspace: Workspace) -> bool:
+    """Delete the cohort of the models in force; False where there was none. Calibrations made by it stay."""
+    file = _file(workspace)
+    there = file.exists()
+    file.unlink(missing_ok=True)
+    if there:
+        fsync_folder(file.parent)
+    return there
+
+
+def expected_false_hits(
+    workspace: Workspace, vectors: Sequence[Float32], *, threshold: float
+) -> ExpectedFalseHits | None:
+    """What a person with these references, unit vectors (d,), would take strangers for; None without a cohort."""
+    cohort = read_cohort(workspace)
+    if cohort is None or not len(cohort.vectors) or not vectors:
+        return None
+    above = cohort.vectors @ np.stack(vectors).T >= threshold
+    taken = len(np.unique(cohort.persons[above.any(axis=1)]))
+    people = cohort.people
+    return ExpectedFalseHits(
+        strangers=people,
+        taken=taken,
+        rate=taken / people,
+        rate_at_most=upper_bound(taken, people, confidence=workspace.config.calibration.confidence),
+        by_reference=tuple(len(np.unique(cohort.persons[column])) for column in above.T),
+    )
+
+
+def _measured(workspace: Workspace, labels: Labels, faces: Faces, aim: Aim, *, actor: str) -> Measured:
+    return measure_faces(
+        workspace, labels, faces, replace(aim, templates=aim.templates or _room(workspace)), actor=actor
+    )
+
+
+def _room(workspace: Workspace) -> int:
+    with workspace.database.read() as connection:
+        return 2 * max(1, count_templates(connection, model_id=workspace.model_id, now=workspace.now()))
+
+
+def _write(workspace: Workspace, cohort: Cohort) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, vectors=cohort.vectors, persons=cohort.persons)
+    key = workspace.sealer.shard_key(_name(workspace))
+    with durable_file(_file(workspace), before_rename=lambda: None) as file:
+        file.write(seal(key, buffer.getvalue(), associated_data(KIND, workspace.model_id)))
+
+
+def _name(workspace: Workspace) -> str:
+    return f"{KIND}-{workspace.model_id}"
+
+
+def _file(workspace: Workspace) -> Path:
+    return workspace.home / "calibrations" / f"{_name(workspace)}.sealed"

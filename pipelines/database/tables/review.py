@@ -1,0 +1,71 @@
+"""The tables of the people who judge: accounts, sessions, what each prefers, and who has claimed which case.
+
+An account's name is a login, chosen by an operator, and stands in the audit chain as the actor.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from pipelines.database.tables.base import metadata
+from pipelines.database.times import UTCDateTime
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("roles", sa.String, nullable=False),  # words of pipelines.accounts.roles, separated by spaces
+    sa.Column("state", sa.String, nullable=False),  # invited, active, disabled
+    sa.Column("password_hash", sa.String),  # Argon2id, with its salt and costs
+    sa.Column("sealed_totp", sa.LargeBinary),
+    sa.Column("totp_step", sa.BigInteger),  # of the last code that was taken: none is taken twice
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("wait_until", UTCDateTime),
+    sa.Column("invitation", sa.String(64), unique=True),  # SHA-256 of the code by which the person comes in
+    sa.Column("invitation_ends", UTCDateTime),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("changed_at", UTCDateTime, nullable=False),
+)
+"""Local accounts. ``sealed_totp``: the secret of the second factor. ``failures``: refused logins in a row;
+``wait_until``: before which none is looked at."""
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("session_id", sa.String(64), primary_key=True),  # SHA-256 of the token that the browser holds
+    sa.Column("account", sa.String, nullable=False, index=True),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("seen_at", UTCDateTime, nullable=False),
+    sa.Column("ends_at", UTCDateTime, nullable=False),
+)
+"""Who is logged in. One that has ended is deleted. ``seen_at``: to the minute; ``ends_at``: however it is used."""
+
+preferences = sa.Table(
+    "preferences",
+    metadata,
+    sa.Column("actor", sa.String, primary_key=True),
+    sa.Column("chosen", sa.Text, nullable=False),
+)
+"""How somebody likes the pages. ``chosen``: JSON, see :mod:`pipelines.accounts.preferences`."""
+
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("claim_id", sa.String, primary_key=True),
+    sa.Column("case_id", sa.String, nullable=False),
+    sa.Column("subject_id", sa.String, nullable=False),
+    sa.Column("about", sa.String, nullable=False),  # the model or bounty, or the item that belongs to none
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("claimed_at", UTCDateTime, nullable=False),
+    sa.Column("until", UTCDateTime, nullable=False),
+    sa.Column("looked_at", UTCDateTime),
+    sa.Column("answered_at", UTCDateTime),
+    sa.Column("first_answer", sa.String),  # confirm, reject, unsure
+    sa.Column("ended_at", UTCDateTime),
+    sa.Column("outcome", sa.String),  # decided, skipped, released, expired, gone
+    sa.Column("batch_id", sa.String, index=True),
+    sa.Index("ix_claims_case_ended", "case_id", "ended_at"),
+    sa.Index("ix_claims_actor_ended", "actor", "ended_at"),
+)
+"""Who worked on which case, and when: claimed, first shown, first answered, ended. At most one claim on a case is open:
+without ``ended_at``, and ``until`` in the future. ``batch_id``: of the decision that ended it."""

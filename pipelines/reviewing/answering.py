@@ -1,0 +1,173 @@
+"""Answering a case: what it would do, doing exactly that, and taking it back.
+
+An answer is for all hits of the case, or for those that were marked. One reason is chosen, and each hit gets the one of
+its kind: somebody who says that it is the same person says of a name beside the face that it names that person, and of
+a copy that it is one, because what a confirmation seeds depends on it. All of it is one batch, undone together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from embeddings.errors import DeniedError, StateError
+from pipelines.database.tables import hits, outbox
+from pipelines.decisions.bulk import HitQuery, Preview, choose, preview_of
+from pipelines.decisions.decide import Answer, DecisionSummary, decide_in, undo
+from pipelines.home.clock import acts
+from pipelines.home.workspace import Workspace, new_id
+from pipelines.registry.seeds import REPRODUCES
+from pipelines.reviewing.case import MOST_HITS
+from pipelines.reviewing.claims import CaseClaim, claim_case, claim_of_batch, end_claim, require_claim
+from pipelines.reviewing.queue import CaseKey, hits_that_wait
+from pipelines.takedown.outbox import BLOCK, not_taken_back
+from pipelines.text.shown import digest_of
+
+_CONFIRMS: Final = {
+    "face": "same_person",
+    "exact": "copy_of_confirmed",
+    "header": "named_person",
+    "text": "named_person",
+}
+"""Tier -> why a hit of it is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What an answer would do. ``digest``: what the act has to be told to expect; ``answer``: as it was given.
+
+    ``blocks``: messages that keep the model from the generator; ``by_uploader``: items of each.
+    """
+
+    digest: str
+    answer: Answer
+    hits: int
+    items: int
+    takedowns: int
+    blocks: int
+    withdrawn: int
+    seeds: int
+    by_uploader: dict[str, int]
+
+
+def foresee(workspace: Workspace, key: CaseKey, answer: Answer, *, only: Sequence[str] = ()) -> Foreseen:
+    """What answering the case so would do now. Changes nothing. ``only``: the marked hits; empty: all that wait."""
+    with workspace.database.write() as tx:
+        rehearsal = tx.begin_nested()
+        foreseen, _ = _answer(tx, workspace, key, answer, only)
+        rehearsal.rollback()
+    return foreseen
+
+
+@acts
+def answer_case(
+    workspace: Workspace, case_id: str, answer: Answer, *, expect: str, only: Sequence[str] = ()
+) -> tuple[CaseClaim, DecisionSummary]:
+    """Answer a case that the actor has claimed, all or nothing, and end the claim unless hits of it are left.
+
+    ``expect``: the digest of :func:`foresee`. Raises :class:`StateError` without a claim, or if it would do something
+    else by now.
+    """
+    with workspace.database.write() as tx:
+        now = workspace.now()
+        claim = require_claim(tx, case_id, actor=answer.actor, now=now)
+        foreseen, summary = _answer(tx, workspace, claim.key, answer, only)
+        if foreseen.digest != expect:
+            raise StateError("this case is not what it was when you answered: nothing is decided, look at it again")
+        end_claim(tx, claim, now=now, outcome="decided", batch_id=summary.batch_id)
+        workspace.failpoints.pass_by("before_decision_commit")
+    workspace.failpoints.pass_by("after_decision_commit")
+    return replace(claim, ended_at=now, outcome="decided", batch_id=summary.batch_id), summary
+
+
+def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool) -> CaseClaim | None:
+    """Undo a decision on a case, and claim the case again if it is free; the new claim.
+
+    Somebody's own decision, within the time for it; ``anybodys``: also another's, at any time. Raises
+    :class:`DeniedError` otherwise, and :class:`StateError` where nothing stands any more.
+    """
+    with workspace.database.read() as connection:
+        claim = claim_of_batch(connection, batch_id)
+    if not anybodys:
+        minutes = workspace.policy.settings.decisions.undo_minutes
+        if claim is None or claim.actor != actor or claim.ended_at is None:
+            raise DeniedError("this decision is not yours to undo")
+        if workspace.now() > claim.ended_at + timedelta(minutes=minutes):
+            raise DeniedError("the time for undoing it is over: a lead can")
+    undo(workspace, batch_id, actor=actor)
+    if claim is None:
+        return None
+    try:
+        return claim_case(workspace, claim.key, actor=actor)
+    except StateError:
+        return None  # somebody else has it, or a machine's verdict stands now
+
+
+def _answer(
+    tx: Connection, workspace: Workspace, key: CaseKey, answer: Answer, only: Sequence[str]
+) -> tuple[Foreseen, DecisionSummary]:
+    chosen = _chosen(tx, key, only)
+    blocks = _blocks(tx, key)
+    batch_id, previews, told = new_id("batch"), list[Preview](), list[DecisionSummary]()
+    by_reason: dict[str, list[str]] = {}
+    for row in chosen:
+        by_reason.setdefault(_reason(answer, row.tier), []).append(row.hit_id)
+    for reason, hit_ids in sorted(by_reason.items()):
+        part = replace(answer, reason=reason)
+        rows = choose(tx, HitQuery(hit_ids=tuple(sorted(hit_ids))))
+        told.append(decide_in(tx, workspace, [row.hit_id for row in rows], part, batch_id=batch_id))
+        previews.append(preview_of(rows, part, told[-1]))
+    summary = _added_up(told)
+    uploaders: dict[str, int] = {}
+    for one in previews:
+        for name, count in one.by_uploader.items():
+            uploaders[name] = uploaders.get(name, 0) + count
+    foreseen = Foreseen(
+        digest=digest_of([one.digest for one in previews]),
+        answer=answer,
+        hits=len(chosen),
+        items=len({row.item_id for row in chosen}),
+        takedowns=summary.takedowns,
+        blocks=_blocks(tx, key) - blocks,
+        withdrawn=summary.withdrawn,
+        seeds=summary.seeds,
+        by_uploader=uploaders,
+    )
+    return foreseen, summary
+
+
+def _chosen(tx: Connection, key: CaseKey, only: Sequence[str]) -> Sequence[Row[Any]]:
+    """The hits that are answered. Raises :class:`StateError` for a marked one that does not wait."""
+    columns = [hits.c[name] for name in ("hit_id", "item_id", "tier")]
+    waiting = tx.execute(hits_that_wait(tx, key).with_only_columns(*columns).order_by(hits.c.hit_id)).all()
+    if not waiting:
+        raise StateError("nothing of this case waits (any more)")
+    marked = set(only)
+    if not marked <= {row.hit_id for row in waiting}:
+        raise StateError("something that was marked does not wait (any more): look at the case again")
+    return [row for row in waiting if row.hit_id in marked] if marked else waiting[:MOST_HITS]
+
+
+def _reason(answer: Answer, tier: str) -> str:
+    if answer.decision != "confirm" or answer.reason == REPRODUCES:
+        return answer.reason
+    return _CONFIRMS[tier]
+
+
+def _blocks(tx: Connection, key: CaseKey) -> int:
+    about = (outbox.c.action == BLOCK, outbox.c.item_id == key.about, outbox.c.subject_id == key.subject_id)
+    return int(tx.execute(sa.select(sa.func.count()).select_from(outbox).where(*about, not_taken_back())).scalar_one())
+
+
+def _added_up(told: Sequence[DecisionSummary]) -> DecisionSummary:
+    """One summary of answers that were given together."""
+    counts = [name for name, value in asdict(told[0]).items() if isinstance(value, int)]
+    batch_id = next((one.batch_id for one in told if one.batch_id), None)
+    until = next((one.undo_until for one in told if one.undo_until), None)
+    sums = {name: sum(getattr(one, name) for one in told) for name in counts}
+    return DecisionSummary(batch_id=batch_id, undo_until=until, **sums)

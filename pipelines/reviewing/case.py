@@ -1,0 +1,226 @@
+"""What is shown of one case: its hits without their scores, the references, the model's other pictures.
+
+Scores, bands, thresholds and rules are read apart (:func:`read_scores`), so that a page which must not show them does
+not have them. The order of hits says nothing of them either: faces first, then by item and place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from pipelines.database.parts import parts
+from pipelines.database.tables import decisions, hits, items, kept_evidence, verdicts
+from pipelines.policy.levels import LEVELS
+from pipelines.registry.templates import list_references
+from pipelines.reviewing.queue import CaseKey, belongs_to, hits_that_wait
+
+MOST_HITS: Final = 200
+"""Hits of a case that are shown, and answered, at once; what is left waits, and comes back."""
+MOST_OTHERS: Final = 60
+_TIERS: Final = ("face", "exact", "header", "text")
+_SHOWN: Final = (
+    *("hit_id", "item_id", "tier", "place", "match", "template_id", "seed_id", "frame", "face"),
+    *("x1", "y1", "x2", "y2", "view", "found_by_id", "found_by", "found_at"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseHit:
+    """One hit that waits, without anything that says how strong it is.
+
+    ``box``: of a face, (x1, y1, x2, y2) in pixels of the item's upright picture of ``width`` x ``height``.
+    ``kept``: whether its picture was put aside; ``level``: the platform's own rating of the item, in words;
+    ``unsure``: whether somebody is.
+    """
+
+    hit_id: str
+    item_id: str
+    tier: str
+    place: str | None
+    match: str | None
+    reference_id: str | None
+    seed_id: str | None
+    frame: int | None
+    box: tuple[float, float, float, float] | None
+    view: str | None
+    found_by_id: str
+    found_by: str
+    found_at: datetime
+    kind: str
+    uploader: str | None
+    received_at: datetime
+    width: int | None
+    height: int | None
+    level: str | None
+    kept: bool
+    unsure: bool
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is, or may be, something to look at."""
+        return self.kept or self.width is not None
+
+    @property
+    def has_sentence(self) -> bool:
+        """Whether it is a name in a text."""
+        return self.tier in ("header", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPicture:
+    """A picture of the same model that no hit of the case is in. ``handle``: its id in addresses."""
+
+    item_id: str
+    handle: str
+    status: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """One case. ``kind``, ``uploader``, ``received_at``: of what it is about; None where that is not listed.
+
+    ``left``: further hits that wait, beyond those here; ``references``: ids, the oldest first; ``others``: at most
+    :data:`MOST_OTHERS`.
+    """
+
+    key: CaseKey
+    kind: str | None
+    uploader: str | None
+    received_at: datetime | None
+    hits: tuple[CaseHit, ...]
+    left: int
+    references: tuple[str, ...]
+    others: tuple[OtherPicture, ...]
+
+    @property
+    def pictures(self) -> tuple[CaseHit, ...]:
+        """Hits with something to look at."""
+        return tuple(hit for hit in self.hits if hit.has_picture and not hit.has_sentence)
+
+    @property
+    def sentences(self) -> tuple[CaseHit, ...]:
+        """Hits that are names in texts."""
+        return tuple(hit for hit in self.hits if hit.has_sentence)
+
+    @property
+    def uploaders(self) -> tuple[str, ...]:
+        """Whose items the hits are on."""
+        return tuple(dict.fromkeys(hit.uploader for hit in self.hits if hit.uploader))
+
+
+@dataclass(frozen=True, slots=True)
+class HitScore:
+    """How strong one hit is, and what the policy made of it so far."""
+
+    hit_id: str
+    score: float
+    threshold: float
+    threshold_source: str
+    band: str
+    rule: str
+
+
+def read_case(connection: Connection, key: CaseKey) -> CaseFacts:
+    """Everything that is shown of a case before anybody has answered it."""
+    found = _hits(connection, key)
+    about = connection.execute(sa.select(items).where(items.c.item_id == key.about)).first()
+    shown = found[:MOST_HITS]
+    models = {hit.found_by_id for hit in shown if hit.tier == "face"}
+    return CaseFacts(
+        key=key,
+        kind=about.kind if about else None,
+        uploader=about.uploader if about else None,
+        received_at=about.received_at if about else None,
+        hits=tuple(shown),
+        left=len(found) - len(shown),
+        references=tuple(
+            reference.reference_id
+            for reference in list_references(connection, key.subject_id)
+            if reference.model_id in models
+        ),
+        others=_others(connection, key, besides={hit.item_id for hit in found}),
+    )
+
+
+def read_scores(connection: Connection, hit_ids: Sequence[str]) -> dict[str, HitScore]:
+    """Hit id -> how strong it is, of hits of a case."""
+    columns = [hits.c[name] for name in ("hit_id", "score", "threshold", "threshold_source", "band")]
+    waiting = hits_that_wait(connection, None).with_only_columns(*columns, verdicts.c.rule)
+    found: dict[str, HitScore] = {}
+    for some in parts(hit_ids):
+        rows = connection.execute(waiting.where(hits.c.hit_id.in_(some)))
+        found |= {row.hit_id: HitScore(**row._mapping) for row in rows}
+    return found
+
+
+def handle_of(item_id: str) -> str:
+    """An opaque id of an item for addresses: an item's own id may be anything, as long as it likes."""
+    return f"pic_{hashlib.sha256(json.dumps(item_id).encode()).hexdigest()[:20]}"
+
+
+def _hits(connection: Connection, key: CaseKey) -> list[CaseHit]:
+    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
+    unsure = sa.select(decisions.c.decision_id).where(*same, decisions.c.decision == "unsure")
+    stands = unsure.where(decisions.c.reversed_at.is_(None)).correlate(hits).exists()
+    kept = sa.select(kept_evidence.c.hit_id).where(
+        kept_evidence.c.hit_id == hits.c.hit_id, kept_evidence.c.sealed_picture.is_not(None)
+    )
+    of_item = [items.c[name] for name in ("kind", "uploader", "received_at", "width", "height", "platform_level")]
+    waiting = hits_that_wait(connection, key).with_only_columns(
+        *(hits.c[name] for name in _SHOWN),
+        *of_item,
+        stands.label("unsure"),
+        kept.correlate(hits).exists().label("kept"),
+    )
+    rows = connection.execute(waiting).all()
+    return [_hit(row) for row in sorted(rows, key=_place)]
+
+
+def _place(row: Any) -> tuple[Any, ...]:
+    return (
+        _TIERS.index(row.tier),
+        row.received_at,
+        row.item_id,
+        row.frame or 0,
+        row.face or 0,
+        row.place or "",
+        row.hit_id,
+    )
+
+
+def _hit(row: Any) -> CaseHit:
+    renamed = ("reference_id", "box", "level", "kept", "unsure")
+    same = {name: getattr(row, name) for name in CaseHit.__dataclass_fields__ if name not in renamed}
+    return CaseHit(
+        **same,
+        reference_id=row.template_id,
+        box=None if row.x1 is None else (row.x1, row.y1, row.x2, row.y2),
+        level=None if row.platform_level is None else LEVELS[row.platform_level],
+        kept=bool(row.kept),
+        unsure=bool(row.unsure),
+    )
+
+
+def _others(connection: Connection, key: CaseKey, *, besides: set[str]) -> tuple[OtherPicture, ...]:
+    columns = [items.c[name] for name in ("item_id", "status", "width", "height")]
+    query = (
+        sa.select(*columns)
+        .where(belongs_to(key.about), items.c.live, items.c.width.is_not(None))
+        .order_by(items.c.received_at, items.c.item_id)
+        .limit(MOST_OTHERS + len(besides))
+    )
+    rows = [row for row in connection.execute(query) if row.item_id not in besides]
+    return tuple(
+        OtherPicture(row.item_id, handle_of(row.item_id), row.status, row.width, row.height)
+        for row in rows[:MOST_OTHERS]
+    )

@@ -1,0 +1,208 @@
+"""Claims: one person works on a case at a time, for as long as a lease lasts.
+
+A claim is open while it has not ended and its lease lasts. Writers are serialised, so looking for an open claim and
+making one in one transaction never makes two. A lease that is over frees the case without anybody's doing; who comes
+next writes down that it expired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import StateError
+from pipelines.database.tables import claims
+from pipelines.home.actors import identity_of
+from pipelines.home.workspace import Workspace, new_id
+from pipelines.reviewing.queue import CaseKey, Queue, WaitingCase, waiting_case
+
+Outcome = Literal["decided", "skipped", "released", "expired", "gone"]
+_SKIP_HOURS: Final = 12
+"""How long a case that somebody skipped comes last for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseClaim:
+    """Somebody's work on a case. ``looked_at``, ``answered_at``: first shown to them, first answered by them."""
+
+    claim_id: str
+    key: CaseKey
+    actor: str
+    claimed_at: datetime
+    until: datetime
+    looked_at: datetime | None = None
+    answered_at: datetime | None = None
+    first_answer: str | None = None
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    batch_id: str | None = None
+
+    @property
+    def case_id(self) -> str:
+        """Of the case."""
+        return self.key.case_id
+
+
+def claim_next(workspace: Workspace, queue: Queue, *, actor: str, besides: str | None = None) -> CaseClaim | None:
+    """The case that this person has claimed already, else the first that waits for them; None: nothing waits.
+
+    ``besides``: the case on their screen, to which this one is the next.
+    """
+    with workspace.database.read() as connection:
+        for claim in open_claims(connection, actor=actor, now=workspace.now()):
+            if claim.case_id != besides and waiting_case(connection, workspace, claim.key) is not None:
+                return claim
+    for fresh in (False, True):
+        first = _claim_first(workspace, queue.cases(workspace, fresh=fresh), actor=actor, besides=besides)
+        if first is not None:
+            return first
+    return None
+
+
+def claim_case(workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
+    """Claim one case, or go on with it. Raises :class:`StateError` if somebody else has it, or nothing of it waits."""
+    with workspace.database.write() as tx:
+        return _claim(tx, workspace, key, actor=actor)
+
+
+def open_claim(connection: Connection, case_id: str, *, now: datetime) -> CaseClaim | None:
+    """Who works on the case at this moment."""
+    query = sa.select(claims).where(claims.c.case_id == case_id, *_is_open(now))
+    row = connection.execute(query).first()
+    return None if row is None else _as_claim(row)
+
+
+def open_claims(connection: Connection, *, now: datetime, actor: str | None = None) -> list[CaseClaim]:
+    """Claims that are open, the oldest first; of this person, or of all."""
+    query = sa.select(claims).where(*_is_open(now)).order_by(claims.c.claimed_at, claims.c.claim_id)
+    if actor is not None:
+        query = query.where(claims.c.actor == actor)
+    return [_as_claim(row) for row in connection.execute(query)]
+
+
+def require_claim(connection: Connection, case_id: str, *, actor: str, now: datetime) -> CaseClaim:
+    """This person's open claim on the case. Raises :class:`StateError` without one."""
+    claim = open_claim(connection, case_id, now=now)
+    if claim is None or claim.actor != actor:
+        whose = "you have not claimed it, or the time for it is over" if claim is None else "somebody else works on it"
+        raise StateError(f"this case is not yours: {whose}")
+    return claim
+
+
+def release(workspace: Workspace, case_id: str, *, actor: str, outcome: Outcome) -> CaseClaim:
+    """End this person's claim without a decision. Raises :class:`StateError` without one."""
+    with workspace.database.write() as tx:
+        claim = require_claim(tx, case_id, actor=actor, now=workspace.now())
+        end_claim(tx, claim, now=workspace.now(), outcome=outcome)
+    return claim
+
+
+def end_claim(
+    tx: Connection, claim: CaseClaim, *, now: datetime, outcome: Outcome, batch_id: str | None = None
+) -> None:
+    """End a claim, in the caller's writing transaction."""
+    own = sa.update(claims).where(claims.c.claim_id == claim.claim_id)
+    tx.execute(own.values(ended_at=now, outcome=outcome, batch_id=batch_id))
+
+
+def note_look(workspace: Workspace, claim: CaseClaim) -> None:
+    """Note when the case first was on the person's screen."""
+    if claim.looked_at is None:
+        _note(workspace, claim, claims.c.looked_at, looked_at=workspace.now())
+
+
+def note_answer(workspace: Workspace, claim: CaseClaim, word: str) -> None:
+    """Note the first answer, which was given without the score."""
+    if claim.answered_at is None:
+        now = workspace.now()
+        looked = {} if claim.looked_at else {"looked_at": now}
+        _note(workspace, claim, claims.c.answered_at, answered_at=now, first_answer=word, **looked)
+
+
+def last_decided(connection: Connection, *, actor: str, since: datetime) -> CaseClaim | None:
+    """The last case that this person decided since then: what undoing would take back."""
+    mine = (claims.c.actor == actor, claims.c.outcome == "decided", claims.c.ended_at >= since)
+    row = connection.execute(sa.select(claims).where(*mine).order_by(claims.c.ended_at.desc()).limit(1)).first()
+    return None if row is None else _as_claim(row)
+
+
+def claim_of_batch(connection: Connection, batch_id: str) -> CaseClaim | None:
+    """The claim that ended with this decision."""
+    row = connection.execute(sa.select(claims).where(claims.c.batch_id == batch_id)).first()
+    return None if row is None else _as_claim(row)
+
+
+def judged_since(connection: Connection, *, actor: str, since: datetime) -> list[datetime]:
+    """When this person ended cases since then, in order: for counts, and for suggesting a break."""
+    mine = (claims.c.actor == actor, claims.c.ended_at >= since, claims.c.outcome.in_(("decided", "skipped")))
+    return list(connection.execute(sa.select(claims.c.ended_at).where(*mine).order_by(claims.c.ended_at)).scalars())
+
+
+def _claim_first(
+    workspace: Workspace, cases: Sequence[WaitingCase], *, actor: str, besides: str | None
+) -> CaseClaim | None:
+    """Claim the first of these cases that is free, is for this person, and still waits."""
+    with workspace.database.read() as connection:
+        now = workspace.now()
+        taken = {claim.case_id for claim in open_claims(connection, now=now)}
+        skipped = _skipped(connection, actor=actor, since=now - timedelta(hours=_SKIP_HOURS))
+    for case in _for(cases, actor, skipped):
+        if case.key.case_id in taken or case.key.case_id == besides:
+            continue
+        try:
+            return claim_case(workspace, case.key, actor=actor)
+        except StateError:
+            continue  # somebody was quicker, or it was answered since the order was read
+    return None
+
+
+def _for(cases: Sequence[WaitingCase], actor: str, skipped: Sequence[str]) -> Iterator[WaitingCase]:
+    """The cases for this person in order: what they skipped comes last, what they were unsure of never."""
+    mine = [case for case in cases if identity_of(actor) not in case.unsure]
+    yield from (case for case in mine if case.key.case_id not in skipped)
+    yield from sorted(
+        (case for case in mine if case.key.case_id in skipped), key=lambda case: skipped.index(case.key.case_id)
+    )
+
+
+def _claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
+    now = workspace.now()
+    standing = open_claim(tx, key.case_id, now=now)
+    if standing is not None and standing.actor == actor:
+        return standing
+    if standing is not None:
+        raise StateError("somebody else works on this case")
+    if waiting_case(tx, workspace, key) is None:
+        raise StateError("nothing of this case waits (any more)")
+    over = sa.update(claims).where(claims.c.case_id == key.case_id, claims.c.ended_at.is_(None))
+    tx.execute(over.values(ended_at=claims.c.until, outcome="expired"))
+    made = CaseClaim(new_id("claim"), key, actor, claimed_at=now, until=now + workspace.config.review.lease)
+    own = {name: getattr(made, name) for name in ("claim_id", "actor", "claimed_at", "until")}
+    tx.execute(sa.insert(claims).values(case_id=key.case_id, **key._asdict(), **own))
+    return made
+
+
+def _note(workspace: Workspace, claim: CaseClaim, once: sa.Column[Any], **values: Any) -> None:
+    with workspace.database.write() as tx:
+        own = sa.update(claims).where(claims.c.claim_id == claim.claim_id, once.is_(None))
+        tx.execute(own.values(**values))
+
+
+def _skipped(connection: Connection, *, actor: str, since: datetime) -> list[str]:
+    """Cases that this person skipped since then, the longest ago first."""
+    mine = (claims.c.actor == actor, claims.c.outcome == "skipped", claims.c.ended_at >= since)
+    return list(connection.execute(sa.select(claims.c.case_id).where(*mine).order_by(claims.c.ended_at)).scalars())
+
+
+def _is_open(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return claims.c.ended_at.is_(None), claims.c.until > now
+
+
+def _as_claim(row: Any) -> CaseClaim:
+    same = {name: getattr(row, name) for name in CaseClaim.__dataclass_fields__ if name != "key"}
+    return CaseClaim(key=CaseKey(row.subject_id, row.about), **same)

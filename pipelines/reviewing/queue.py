@@ -1,0 +1,205 @@
+"""Which cases wait for a person, and in which order.
+
+A *case* is everything undecided that links one subject with one model (or bounty), or with one item that belongs to
+none: all tiers together, since one look answers them together. It waits while a verdict of ``review`` rests on any of
+it. The order is by the hour of the deadline, then by harm (somebody who looks like a minor, mature content), then faces
+before names, then the oldest first. It is the same for everybody, and says nothing of scores.
+
+:class:`Queue` remembers the order for some seconds, because reading it goes through everything that waits. Whether a
+case still waits is asked again, of that case alone, when it is claimed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from pipelines.database.tables import decisions, hits, items, requests, verdicts
+from pipelines.database.times import moment
+from pipelines.hits.counting import hits_in_force, said, verdict_of_hit
+from pipelines.home.actors import identity_of
+from pipelines.home.workspace import Workspace
+from pipelines.judging.request_progress import is_running
+
+MATURE: Final = 2
+MINOR: Final = 4
+"""Verdicts' priorities from which content is mature, and somebody in it looks like a minor
+(:func:`pipelines.policy.items.priority_of`)."""
+
+
+class CaseKey(NamedTuple):
+    """Whom a case is about, and which model, bounty or single item: ``about`` is its id."""
+
+    subject_id: str
+    about: str
+
+    @property
+    def case_id(self) -> str:
+        """An opaque id for addresses, the same whenever the case comes back."""
+        return f"case_{hashlib.sha256(json.dumps(self).encode()).hexdigest()[:20]}"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCase:
+    """A case that waits. ``hits`` and ``items``: that wait; ``tiers``: of these hits; ``harm``: 2 minor, 1 mature, 0.
+
+    ``found_at``: of the oldest hit; ``due_at``: by the policy from then on, or by the person's running request if that
+    is sooner. ``unsure``: identities of those who were unsure of every hit that waits: it is for somebody else.
+    """
+
+    key: CaseKey
+    hits: int
+    items: int
+    tiers: tuple[str, ...]
+    harm: int
+    found_at: datetime
+    due_at: datetime
+    unsure: frozenset[str] = field(default=frozenset())
+
+    @property
+    def has_face(self) -> bool:
+        """Whether a face is among the evidence."""
+        return "face" in self.tiers
+
+    @property
+    def place(self) -> tuple[datetime, int, bool, datetime, str]:
+        """Sorts cases."""
+        hour = self.due_at.replace(minute=0, second=0, microsecond=0)
+        return hour, -self.harm, not self.has_face, self.found_at, self.key.case_id
+
+
+def waiting_cases(connection: Connection, workspace: Workspace) -> list[WaitingCase]:
+    """All cases that wait, in their order."""
+    return _read(connection, workspace, None)
+
+
+def waiting_case(connection: Connection, workspace: Workspace, key: CaseKey) -> WaitingCase | None:
+    """One case; None: nothing of it waits (any more)."""
+    return next(iter(_read(connection, workspace, key)), None)
+
+
+def hits_that_wait(connection: Connection, key: CaseKey | None) -> sa.Select[Any]:
+    """Hits in force that nobody has confirmed and whose verdict is ``review``, joined with items and verdicts.
+
+    ``key``: of one case; None: of all.
+    """
+    found = hits_in_force(moment(connection))
+    query = found.join(verdicts, verdict_of_hit()).where(verdicts.c.verdict == "review", ~said("confirm"))
+    return query if key is None else query.where(hits.c.subject_id == key.subject_id, belongs_to(key.about))
+
+
+def belongs_to(about: str) -> sa.ColumnElement[bool]:
+    """Condition on ``items``: the item is the model or bounty of this id or belongs to it, or it is the item itself."""
+    return sa.or_(items.c.parent_model == about, items.c.item_id == about)
+
+
+def about_of() -> sa.ColumnElement[str]:
+    """Of ``items``: what an item's case is about."""
+    return sa.func.coalesce(items.c.parent_model, items.c.item_id)
+
+
+def _read(connection: Connection, workspace: Workspace, key: CaseKey | None) -> list[WaitingCase]:
+    tiers = {
+        tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)) for tier in ("face", "exact", "header", "text")
+    }
+    about = about_of().label("about")
+    query = hits_that_wait(connection, key).with_only_columns(
+        hits.c.subject_id,
+        about,
+        sa.func.count().label("hits"),
+        sa.func.count(hits.c.item_id.distinct()).label("items"),
+        sa.func.min(hits.c.found_at).label("found_at"),
+        sa.func.max(verdicts.c.priority).label("priority"),
+        *(value.label(tier) for tier, value in tiers.items()),
+    )
+    rows = connection.execute(query.group_by(hits.c.subject_id, about_of())).all()
+    requested, unsure = _requested(connection, key), _unsure(connection, key)
+    found = []
+    for row in rows:
+        own = CaseKey(row.subject_id, row.about)
+        harm = 2 if row.priority >= MINOR else 1 if row.priority >= MATURE else 0
+        sure = frozenset(who for who, hits_of in unsure.get(own, {}).items() if hits_of >= row.hits)
+        found.append(
+            WaitingCase(
+                key=own,
+                hits=row.hits,
+                items=row.items,
+                tiers=tuple(tier for tier in tiers if getattr(row, tier)),
+                harm=harm,
+                found_at=row.found_at,
+                due_at=_due_at(workspace, row.found_at, harm, requested.get(own.subject_id)),
+                unsure=sure,
+            )
+        )
+    return sorted(found, key=lambda case: case.place)
+
+
+def _due_at(workspace: Workspace, found_at: datetime, harm: int, requested: datetime | None) -> datetime:
+    settings = workspace.policy.settings
+    due = found_at + timedelta(hours=settings.mature.hours if harm else settings.takedown.hours)
+    return due if requested is None else min(due, requested)
+
+
+def _requested(connection: Connection, key: CaseKey | None) -> dict[str, datetime]:
+    """Subject -> the soonest deadline of a removal request that runs."""
+    query = sa.select(requests.c.subject_id, sa.func.min(requests.c.due_at)).where(is_running())
+    if key is not None:
+        query = query.where(requests.c.subject_id == key.subject_id)
+    return {row[0]: row[1] for row in connection.execute(query.group_by(requests.c.subject_id))}
+
+
+def _unsure(connection: Connection, key: CaseKey | None) -> dict[CaseKey, dict[str, int]]:
+    """Case -> who is unsure -> of how many hits that wait."""
+    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
+    stands = sa.and_(*same, decisions.c.decision == "unsure", decisions.c.reversed_at.is_(None))
+    waiting = hits_that_wait(connection, key)
+    query = waiting.join(decisions, stands).with_only_columns(
+        hits.c.subject_id, about_of().label("about"), decisions.c.actor
+    )
+    found: dict[CaseKey, dict[str, int]] = {}
+    for row in connection.execute(query):
+        counts = found.setdefault(CaseKey(row.subject_id, row.about), {})
+        who = identity_of(row.actor)
+        counts[who] = counts.get(who, 0) + 1
+    return found
+
+
+class Queue:
+    """The order of waiting cases as it was some seconds ago. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cases: Sequence[WaitingCase] = ()
+        self._read_at: datetime | None = None
+
+    def cases(self, workspace: Workspace, *, fresh: bool = False) -> Sequence[WaitingCase]:
+        """The cases in their order, read again where that is ``review.queue_seconds`` ago, or ``fresh``."""
+        now = workspace.now()
+        with self._lock:
+            age = None if self._read_at is None else abs(now - self._read_at)
+            if fresh or age is None or age >= timedelta(seconds=workspace.config.review.queue_seconds):
+                with workspace.database.read() as connection:
+                    self._cases = waiting_cases(connection, workspace)
+                self._read_at = now
+            return self._cases
+
+    def forget(self, key: CaseKey) -> None:
+        """Leave out a case that was answered, until the order is read again."""
+        with self._lock:
+            self._cases = [case for case in self._cases if case.key != key]
+
+    def case(self, workspace: Workspace, case_id: str) -> WaitingCase | None:
+        """The case of this id, if it waits."""
+        chosen: Callable[[WaitingCase], bool] = lambda case: case.key.case_id == case_id  # noqa: E731
+        for fresh in (False, True):
+            if found := next(filter(chosen, self.cases(workspace, fresh=fresh)), None):
+                return found
+        return None

@@ -1,0 +1,93 @@
+"""Who asks, whether they may, and whether the request is one that they made: before any page is called.
+
+Somebody is known by a session that a login began, or by the headers of a proxy, which are believed from the listed
+addresses alone. What changes anything is a POST with the form's secret, from a page of our own (``Origin``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from embeddings.errors import DeniedError, InputError
+from pipelines.accounts.accounts import require_name
+from pipelines.accounts.roles import known_roles
+from pipelines.accounts.sessions import session_of
+from pipelines.home.actors import on_pages
+from pipelines.home.workspace import Workspace
+from pipelines.settings.config_review import ReviewConfig
+from pipelines.web.routes import Route, User
+
+SESSION_COOKIE: Final = "likeness_session"
+PAGE_COOKIE: Final = "likeness_page"
+"""A random text by which forms are bound to a browser that has no session."""
+FORM_FIELD: Final = "csrf"
+OWN_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+def identify(request: Request, workspace: Workspace) -> tuple[User | None, str | None]:
+    """Who asks, and the token of their session. (None, None): nobody who is known.
+
+    Raises :class:`DeniedError` for a request that has to come through a proxy and does not.
+    """
+    config = workspace.config.review
+    if config.by_proxy:
+        return _vouched_for(request, config), None
+    token = request.cookies.get(SESSION_COOKIE)
+    session = session_of(workspace, token) if token else None
+    if session is None:
+        return None, None
+    return User(session.account, session.actor, session.roles, session.session_id), token
+
+
+def form_secret(token: str | None, page_cookie: str | None) -> str:
+    """What the forms of this browser have to bring back."""
+    return hashlib.sha256(f"form:{token or page_cookie or secrets.token_hex(16)}".encode()).hexdigest()
+
+
+def may(user: User | None, route: Route) -> bool:
+    """Whether this person may ask for the route at all; what it shows of which object, the page decides."""
+    if None in route.roles:
+        return True
+    return user is not None and bool(user.roles & route.roles)
+
+
+def require_own_form(request: Request, config: ReviewConfig, *, given: str, expected: str) -> None:
+    """Raise :class:`DeniedError` unless the request comes from a form of ours that this browser was given."""
+    own = f"{'https' if config.https else 'http'}://{request.headers.get('host', '')}"
+    if request.headers.get("origin") != own:
+        raise DeniedError("the request does not come from these pages")
+    if not secrets.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
+        raise DeniedError("the form is not from this session: go back, load the page again, and repeat it")
+
+
+def set_cookie(response: Response, name: str, value: str, workspace: Workspace) -> None:
+    """Set a cookie that no script reads and no other site sends; until the browser is closed."""
+    secure = workspace.config.review.https
+    response.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")
+
+
+def is_known_host(host: str, config: ReviewConfig) -> bool:
+    """Whether a ``Host`` header names these pages. Another name may be one that somebody pointed at this machine."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
+    return name.lower() in (*OWN_HOSTS, *(own.lower() for own in config.hosts))
+
+
+def _vouched_for(request: Request, config: ReviewConfig) -> User:
+    address = request.client.host if request.client else ""
+    if address not in config.proxy_addresses:
+        raise DeniedError("these pages are reached through the proxy alone")
+    names = request.headers.getlist(config.account_header)
+    listed = request.headers.getlist(config.roles_header)
+    if len(names) != 1 or len(listed) > 1:
+        raise DeniedError("the proxy does not say who asks")
+    try:
+        name = require_name(names[0].strip().casefold())
+    except InputError:
+        raise DeniedError("the proxy names an account that cannot be one") from None
+    words = "".join(listed).replace(",", " ").split()
+    return User(name, on_pages(name), known_roles(words))

@@ -1,0 +1,300 @@
+"""The queue, and one case: what waits, whose it is, and everything that is shown of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, get_args
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+
+from embeddings.errors import InputError
+from pipelines.decisions.decide import REASONS, Answer, Word
+from pipelines.decisions.log import word_of_batch
+from pipelines.decisions.looks import reveal_all
+from pipelines.evidence.passages import Passage
+from pipelines.reviewing.answering import Foreseen, foresee
+from pipelines.reviewing.case import CaseFacts, CaseHit, HitScore, read_case, read_scores
+from pipelines.reviewing.claims import (
+    CaseClaim,
+    claim_case,
+    claim_next,
+    judged_since,
+    last_decided,
+    note_look,
+    open_claim,
+    open_claims,
+)
+from pipelines.reviewing.masking import masked_passage
+from pipelines.reviewing.pictures import Veil
+from pipelines.reviewing.queue import WaitingCase
+from pipelines.web import words
+from pipelines.web.routes import JUDGES, READERS, MissingError, Routes, Visit
+
+ROUTES: Final = Routes()
+_NEXT_SHOWN: Final = 6
+_LISTED: Final = 200
+_SENTENCES: Final = 12
+"""Of a case, opened at once: each is a look at what somebody wrote."""
+_HIT_ID: Final = re.compile(r"hit_[0-9a-f]{1,64}")
+_PAUSE: Final = timedelta(minutes=10)
+"""Without a decision for so long, somebody has had a break."""
+
+
+@ROUTES.route("GET", "/cases", roles=READERS, nav="Cases")
+def queue_page(visit: Visit) -> Response:
+    """What waits, in order; whose each is; and the way to the next."""
+    with visit.workspace.database.read() as connection:
+        now = visit.workspace.now()
+        claimed = {claim.case_id: claim for claim in open_claims(connection, now=now)}
+    cases = visit.desk.queue.cases(visit.workspace)
+    mine = [case for case in cases if case.key.case_id in claimed and claimed[case.key.case_id].actor == visit.actor]
+    return visit.page(
+        "cases.html.j2",
+        cases=cases[:_LISTED],
+        waiting=len(cases),
+        claimed=claimed,
+        mine=mine,
+        people=len({case.key.subject_id for case in cases}),
+        judges=visit.has("reviewer", "lead"),
+        last=last_decision(visit),
+        rest=break_due(visit),
+    )
+
+
+@ROUTES.route("POST", "/cases/next", roles=JUDGES)
+def next_case(visit: Visit) -> Response:
+    """Claim the next case, and go there. ``besides``: the case on the screen, for which this one is fetched ahead."""
+    besides = visit.form.get("besides")
+    claim = claim_next(visit.workspace, visit.desk.queue, actor=visit.actor, besides=besides)
+    if claim is None:
+        return visit.go("/cases")
+    return visit.go(f"/cases/{claim.case_id}{'?ahead=1' if besides else ''}")
+
+
+@ROUTES.route("POST", "/cases/{case_id}/claim", roles=JUDGES)
+def claim_page(visit: Visit, case_id: str) -> Response:
+    """Claim this very case."""
+    case = visit.desk.queue.case(visit.workspace, case_id)
+    if case is None:
+        raise MissingError("no such case waits")
+    claim_case(visit.workspace, case.key, actor=visit.actor)
+    return visit.go(f"/cases/{case_id}")
+
+
+@ROUTES.route("GET", "/cases/{case_id}", roles=JUDGES)
+def case_page(visit: Visit, case_id: str) -> Response:
+    """One case that this person has claimed. What is chosen on it stands in the address."""
+    claim = own_claim(visit, case_id)
+    ahead = visit.query.get("ahead") == "1"
+    with visit.workspace.database.read() as connection:
+        facts = read_case(connection, claim.key)
+    if not facts.hits:
+        return visit.page("case_gone.html.j2", status=410, last=last_decision(visit))
+    view = CaseView.of(visit, claim, facts)
+    if not ahead:
+        note_look(visit.workspace, claim)
+    return visit.page(
+        "case.html.j2",
+        claim=claim,
+        facts=facts,
+        view=view,
+        sentences=_sentences(visit, facts, view, ahead=ahead),
+        scores=_scores(visit, claim, facts),
+        foreseen=view.foreseen(visit),
+        case=next(iter(_waiting(visit, case_id)), None),
+        next_cases=_next_cases(visit, case_id),
+        last=last_decision(visit),
+        rest=break_due(visit),
+        ahead=ahead,
+    )
+
+
+@ROUTES.route("POST", "/cases/{case_id}/shown", roles=JUDGES)
+def case_shown(visit: Visit, case_id: str) -> Response:
+    """Note that a case that was fetched ahead is on the screen now."""
+    note_look(visit.workspace, own_claim(visit, case_id))
+    return Response(status_code=204)
+
+
+def own_claim(visit: Visit, case_id: str) -> CaseClaim:
+    """The person's open claim on a case. Whoever has none learns nothing of the case."""
+    with visit.workspace.database.read() as connection:
+        claim = open_claim(connection, case_id, now=visit.workspace.now())
+    if claim is None or claim.actor != visit.actor:
+        raise MissingError("not this person's case")
+    return claim
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """What is chosen on a case's page, all of it from the address: the hit and the reference that stand side by side,
+    how pictures are shown, which hits are marked, and the answer that is being weighed."""
+
+    case_id: str
+    hit: CaseHit
+    reference: str | None
+    revealed: bool
+    whole: bool
+    veil: Veil
+    only: tuple[str, ...]
+    answer: Word | None
+    reason: str | None
+    facts: CaseFacts
+    hits: tuple[CaseHit, ...]
+
+    @classmethod
+    def of(cls, visit: Visit, claim: CaseClaim, facts: CaseFacts) -> CaseView:
+        """Read the address; what makes no sense there is as if it were not said."""
+        by_id = {hit.hit_id: hit for hit in facts.hits}
+        hit = by_id.get(visit.query.get("hit", ""), facts.hits[0])
+        wanted = visit.query.get("reference", hit.reference_id)
+        reference = wanted if wanted in facts.references else hit.reference_id
+        if reference is None and facts.references and hit.has_picture and hit.tier == "exact":
+            reference = facts.references[0]
+        revealed = visit.query.get("shown") == "clear" or not visit.preferences.blur
+        answer = visit.query.get("answer") if claim.first_answer or not _hides(visit) else None
+        known: Word | None = answer if answer in get_args(Word) else None  # type: ignore[assignment]
+        only = tuple(hit_id for hit_id in dict.fromkeys(visit.query.getlist("only")) if hit_id in by_id)
+        chosen = tuple(by_id[hit_id] for hit_id in only) or facts.hits
+        reason = visit.query.get("reason")
+        if known is not None and reason not in REASONS[known]:
+            reason = words.default_reason(known, chosen)
+        return cls(
+            case_id=claim.case_id,
+            hit=hit,
+            reference=reference,
+            revealed=revealed,
+            whole=visit.query.get("view") == "whole" and hit.width is not None,
+            veil=veil(visit, revealed=revealed),
+            only=only,
+            answer=known,
+            reason=reason,
+            facts=facts,
+            hits=chosen,
+        )
+
+    def address(self, **changed: Any) -> str:
+        """The page with something else chosen."""
+        kept = {
+            "hit": self.hit.hit_id if self.hit is not self.facts.hits[0] else None,
+            "reference": self.reference if self.reference != self.hit.reference_id else None,
+            "shown": "clear" if self.revealed else None,
+            "view": "whole" if self.whole else None,
+            "only": list(self.only),
+            "answer": self.answer,
+            "reason": self.reason,
+        }
+        chosen = {**kept, **changed}
+        query = urlencode({name: value for name, value in chosen.items() if value}, doseq=True)
+        return f"/cases/{self.case_id}{'?' + query if query else ''}"
+
+    def toggled(self, hit_id: str) -> list[str]:
+        """The marked hits with this one marked, or not any more."""
+        return [one for one in self.only if one != hit_id] if hit_id in self.only else [*self.only, hit_id]
+
+    def beside(self, step: int) -> str | None:
+        """The reference that many after the one that is shown."""
+        known = self.facts.references
+        if self.reference not in known or len(known) < 2:
+            return None
+        return known[(known.index(self.reference) + step) % len(known)]
+
+    @property
+    def number(self) -> int:
+        """Of the reference that is shown, from 1 on; 0: none."""
+        known = self.facts.references
+        return known.index(self.reference) + 1 if self.reference in known else 0
+
+    def foreseen(self, visit: Visit) -> Foreseen | None:
+        """What the answer would do, if one is being weighed."""
+        if self.answer is None or self.reason is None:
+            return None
+        answer = Answer(self.answer, self.reason, visit.actor)
+        return foresee(visit.workspace, self.facts.key, answer, only=self.only)
+
+
+def veil(visit: Visit, *, revealed: bool) -> Veil:
+    """How this person's pictures come."""
+    if not revealed:
+        return "blurred"
+    return "grey" if visit.preferences.grey else "clear"
+
+
+def last_decision(visit: Visit) -> dict[str, Any] | None:
+    """What undoing would take back, within the time for it."""
+    now = visit.workspace.now()
+    minutes = visit.workspace.policy.settings.decisions.undo_minutes
+    with visit.workspace.database.read() as connection:
+        claim = last_decided(connection, actor=visit.actor, since=now - timedelta(minutes=minutes))
+    if claim is None or claim.batch_id is None or claim.ended_at is None:
+        return None
+    return {"claim": claim, "ago": words.ago(claim.ended_at, now), "words": _said(visit, claim.batch_id)}
+
+
+def break_due(visit: Visit) -> int | None:
+    """For how many minutes this person has judged without a pause, once that is long."""
+    config, now = visit.workspace.config.review, visit.workspace.now()
+    with visit.workspace.database.read() as connection:
+        ended = judged_since(connection, actor=visit.actor, since=now - timedelta(hours=12))
+    begun = now
+    for moment in reversed(ended):
+        if begun - moment > _PAUSE:
+            break
+        begun = moment
+    minutes = int((now - begun).total_seconds() // 60)
+    return minutes if minutes >= config.break_minutes else None
+
+
+def marked_hits(given: Sequence[str]) -> tuple[str, ...]:
+    """The marked hits of a form. Raises :class:`InputError` for what cannot be a hit's id."""
+    if any(not _HIT_ID.fullmatch(hit_id) for hit_id in given):
+        raise InputError("a mark is on something that is no hit")
+    return tuple(dict.fromkeys(given))
+
+
+def _hides(visit: Visit) -> bool:
+    return visit.workspace.config.review.hide_scores
+
+
+def _scores(visit: Visit, claim: CaseClaim, facts: CaseFacts) -> dict[str, HitScore]:
+    """How strong the hits are, once the person has answered without knowing; else nothing."""
+    if _hides(visit) and claim.first_answer is None:
+        return {}
+    with visit.workspace.database.read() as connection:
+        return read_scores(connection, [hit.hit_id for hit in facts.hits])
+
+
+def _sentences(visit: Visit, facts: CaseFacts, view: CaseView, *, ahead: bool) -> dict[str, Passage]:
+    """Hit id -> the sentence that a name stands in, masked unless it is revealed. Each is a look, and recorded."""
+    wanted = [hit.hit_id for hit in facts.sentences[:_SENTENCES]]
+    if view.hit.has_sentence and view.hit.hit_id not in wanted:
+        wanted.append(view.hit.hit_id)
+    if not wanted:
+        return {}
+    how = {"shown": "clear" if view.revealed else "masked"} | ({"ahead": "yes"} if ahead else {})
+    opened = reveal_all(visit.workspace, wanted, actor=visit.actor, **how)
+    passages = {hit_id: one.passage or Passage("", one.term, "") for hit_id, one in opened.items()}
+    return passages if view.revealed else {hit_id: masked_passage(one) for hit_id, one in passages.items()}
+
+
+def _waiting(visit: Visit, case_id: str) -> list[WaitingCase]:
+    return [case for case in visit.desk.queue.cases(visit.workspace) if case.key.case_id == case_id]
+
+
+def _next_cases(visit: Visit, case_id: str) -> list[WaitingCase]:
+    """The first cases that are this person's or free, after this one."""
+    now = visit.workspace.now()
+    with visit.workspace.database.read() as connection:
+        taken = {claim.case_id for claim in open_claims(connection, now=now) if claim.actor != visit.actor}
+    free = (case for case in visit.desk.queue.cases(visit.workspace) if case.key.case_id not in taken | {case_id})
+    return [case for case, _ in zip(free, range(_NEXT_SHOWN), strict=False)]
+
+
+def _said(visit: Visit, batch_id: str) -> str:
+    with visit.workspace.database.read() as connection:
+        word = word_of_batch(connection, batch_id)
+    return next((said for answer, said in words.ANSWERS.items() if answer == word), "decided")

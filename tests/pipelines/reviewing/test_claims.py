@@ -1,0 +1,112 @@
+"""Claims on cases: one at a time whoever comes when, on each kind of database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from embeddings.errors import StateError
+from pipelines.decisions.decide import Answer, decide
+from pipelines.decisions.log import list_decisions
+from pipelines.hits.listing import list_hits
+from pipelines.home.workspace import Workspace
+from pipelines.reviewing.answering import answer_case, foresee, take_back
+from pipelines.reviewing.claims import CaseClaim, claim_case, claim_next, open_claims, release
+from pipelines.reviewing.queue import Queue, waiting_cases
+from pipelines.runs.sweep import sweep
+from tests.conftest import Clock
+from tests.fakes import person, picture
+from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
+
+
+@pytest.fixture
+def waiting(workspace: Workspace, uploads: Path) -> Workspace:
+    """Eight cases of one person."""
+    enrol(workspace, person(1))
+    for number in range(8):
+        upload(uploads, f"{number}.png", picture(person(1), person(100 + number)), uploader=f"u-{number}")
+    sweep(workspace, source_of(uploads), day=None)
+    return workspace
+
+
+def test_many_at_once_never_get_one_case_twice(waiting: Workspace) -> None:
+    queue, found = Queue(), list[CaseClaim | None]()
+
+    def work(name: str) -> None:
+        found.append(claim_next(waiting, queue, actor=name))
+
+    threads = [threading.Thread(target=work, args=(f"account:r-{number}",)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    got = [claim.case_id for claim in found if claim is not None]
+    assert len(got) == len(set(got)) == 8
+    assert found.count(None) == 2, "and two find nothing"
+
+
+def test_a_lease_ends_by_itself_and_not_before(waiting: Workspace, clock: Clock) -> None:
+    queue = Queue()
+    first = claim_next(waiting, queue, actor="account:ann")
+    assert first is not None
+    clock.forward(minutes=19, seconds=59)
+    with pytest.raises(StateError, match="somebody else"):
+        claim_case(waiting, first.key, actor="account:bob")
+    clock.forward(seconds=1)
+    assert claim_case(waiting, first.key, actor="account:bob").actor == "account:bob"
+    with pytest.raises(StateError, match="not yours"):
+        release(waiting, first.case_id, actor="account:ann", outcome="skipped")
+
+
+def test_what_was_answered_elsewhere_is_not_offered(waiting: Workspace) -> None:
+    queue = Queue()
+    order = queue.cases(waiting)
+    with waiting.database.read() as connection:
+        hits = [hit.hit_id for hit in list_hits(connection, item_id=order[0].key.about)]
+    decide(waiting, hits, decision="reject", reason="other_person", actor="by command")
+    claim = claim_next(waiting, queue, actor="account:ann")
+    assert claim is not None
+    assert claim.key == order[1].key, "although the order was read before"
+
+
+def test_an_answer_is_one_transaction_with_the_end_of_the_claim(waiting: Workspace, clock: Clock) -> None:
+    queue, answer = Queue(), Answer("confirm", "same_person", "account:ann")
+    claim = claim_next(waiting, queue, actor="account:ann")
+    assert claim is not None
+    foreseen = foresee(waiting, claim.key, answer)
+    assert (foreseen.hits, foreseen.takedowns) == (1, 1)
+    with waiting.database.read() as connection:
+        assert list_decisions(connection) == [], "foreseeing decides nothing"
+    clock.forward(minutes=20)
+    with pytest.raises(StateError, match="not yours"):
+        answer_case(waiting, claim.case_id, answer, expect=foreseen.digest)
+    claim_case(waiting, claim.key, actor="account:ann")
+    ended, summary = answer_case(waiting, claim.case_id, answer, expect=foreseen.digest)
+    assert ended.batch_id == summary.batch_id
+    with waiting.database.read() as connection:
+        assert open_claims(connection, now=waiting.now()) == []
+    again = take_back(waiting, str(summary.batch_id), actor="account:ann", anybodys=False)
+    assert again is not None
+    assert again.key == claim.key
+
+
+def test_a_running_request_brings_its_persons_cases_forward(
+    waiting: Workspace, uploads: Path, clock: Clock, open_again: Callable[[], Workspace]
+) -> None:
+    from pipelines.runs.rescan import rescan
+
+    clock.forward(hours=60)
+    upload(uploads, "later.png", picture(person(2), person(150)), uploader="u-9")
+    upload(uploads, "last.png", picture(person(1), person(151)), uploader="u-9")
+    sweep(waiting, source_of(uploads), day=None)
+    asked = ask_for_removal(waiting, person(2), name="Nobody Inparticular")
+    agree(waiting, asked.request_id, "tester")
+    rescan(waiting)
+    with waiting.database.read() as connection:
+        order = [(case.key.about, case.due_at) for case in waiting_cases(connection, waiting)]
+    due = dict(order)
+    assert due["later.png"] == asked.due_at
+    assert [about for about, _ in order][-1] in ("later.png", "last.png"), "older hits are due before both"

@@ -1,0 +1,367 @@
+"""The pages in a real browser: cases judged by keys alone, two people at once, and nothing that a browser complains of.
+
+Runs in the system's Chromium. Where there is none these tests are skipped and say so; continuous integration has one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from pipelines.database.tables import claims
+from pipelines.decisions.log import list_decisions
+from pipelines.home.workspace import Workspace
+from pipelines.runs.sweep import sweep
+from pipelines.web.access import SESSION_COOKIE
+from pipelines.web.app import create_app
+from tests.conftest import Clock
+from tests.fakes import person, picture
+from tests.pipelines.web.visiting import PASSWORD, code_at, invite, session
+from tests.platform_actions import NAME, enrol, source_of, upload
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.any_database,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt install chromium)"),
+]
+CASES = 200
+"""Judged by keys alone."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def serving(workspace: Workspace) -> Iterator[str]:
+    """The address of the pages, served as `likeness review` serves them."""
+    config = uvicorn.Config(create_app(lambda: workspace), host="127.0.0.1", port=0, log_level="error", lifespan="off")
+    server, socket = uvicorn.Server(config), config.bind_socket()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=30)
+    socket.close()
+
+
+Coming = Callable[..., Page]
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What browsers wrote to their consoles, content policy included."""
+    return []
+
+
+@pytest.fixture
+def come(browser: Browser, workspace: Workspace, serving: str, complaints: list[str]) -> Iterator[Coming]:
+    """Lets somebody come in with a browser of their own, whose every complaint fails the test."""
+    contexts: list[BrowserContext] = []
+
+    def come_in(name: str, *roles: str, **options: str) -> Page:
+        context = browser.new_context(base_url=serving, viewport={"width": 1440, "height": 900}, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        context.add_cookies([{"name": SESSION_COOKIE, "value": session(workspace, name, *roles), "url": serving}])
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield come_in
+    for context in contexts:
+        context.close()
+    assert complaints == [], "neither the console nor the content policy reports anything"
+
+
+def fill(workspace: Workspace, uploads: Path, count: int) -> None:
+    """So many cases of one person, each another picture, some with a name instead of a face."""
+    enrol(workspace, person(1))
+    for number in range(count):
+        beside = (number % 100 + 100, number // 100 * 50, 7)
+        if number % 10 == 9:
+            upload(uploads, f"{number}.png", picture(beside), uploader=f"u-{number}", prompt=f"{number} {NAME} at dusk")
+        else:
+            upload(uploads, f"{number}.png", picture(person(1), beside), uploader=f"u-{number}")
+    sweep(workspace, source_of(uploads), day=None)
+
+
+def judging(page: Page) -> str:
+    """The case on the screen, once it is there with the next one behind it."""
+    page.wait_for_selector("main.case:not([hidden])")
+    return str(page.locator("#main").get_attribute("data-case"))
+
+
+def press(page: Page, key: str, *, then: str) -> None:
+    page.keyboard.press(key)
+    page.wait_for_selector(then, state="attached")
+
+
+def begin(page: Page) -> str:
+    page.goto("/cases")
+    page.wait_for_selector("form[action='/cases/next'] button:focus")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    return judging(page)
+
+
+def decide(page: Page, key: str) -> None:
+    """Answer the case on the screen and go on, by keys; waits until it is decided."""
+    case = judging(page)
+    press(page, key, then="#decide")
+    with page.expect_response(lambda response: response.url.endswith(f"{case}/decide")) as told:
+        page.keyboard.press("Enter")
+    assert told.value.status == 200
+
+
+def test_two_hundred_cases_are_judged_by_keys_alone(workspace: Workspace, uploads: Path, come: Coming) -> None:
+    fill(workspace, uploads, CASES)
+    page, seen = come("ann", "reviewer"), set[str]()
+    begin(page)
+    for number in range(CASES):
+        seen.add(judging(page))
+        decide(page, "n" if number % 3 else "y")
+        if number + 1 < CASES:
+            page.wait_for_function(
+                "known => !known.includes(document.querySelector('#main').dataset.case)", arg=list(seen)
+            )
+    page.wait_for_url("**/cases")
+    assert "Nothing waits" in page.inner_text("main")
+    assert len(seen) == CASES
+    with workspace.database.read() as connection:
+        made = list_decisions(connection, standing=True)
+        ended = connection.execute(sa.select(claims.c.outcome, claims.c.looked_at)).all()
+    assert len({one.batch_id for one in made}) == CASES
+    assert {one.actor for one in made} == {"account:ann"}
+    assert [row.outcome for row in ended] == ["decided"] * CASES
+    assert all(row.looked_at for row in ended)
+
+
+def test_two_people_at_once_never_share_a_case(workspace: Workspace, uploads: Path, come: Coming) -> None:
+    fill(workspace, uploads, 12)
+    pages = {name: come(name, "reviewer") for name in ("ann", "bob")}
+    seen: dict[str, list[str]] = {name: [] for name in pages}
+    for page in pages.values():
+        begin(page)
+    for _ in range(4):
+        for name, page in pages.items():
+            case = judging(page)
+            seen[name].append(case)
+            decide(page, "n")
+            page.wait_for_function("before => document.querySelector('#main').dataset.case !== before", arg=case)
+    assert not set(seen["ann"]) & set(seen["bob"])
+    assert len(set(seen["ann"])) == len(set(seen["bob"])) == 4
+
+
+def test_a_lease_that_is_over_gives_the_case_to_somebody_else(
+    workspace: Workspace, uploads: Path, come: Coming, clock: Clock, complaints: list[str]
+) -> None:
+    fill(workspace, uploads, 1)
+    ann = come("ann", "reviewer")
+    case = begin(ann)
+    press(ann, "y", then="#decide")
+    clock.forward(minutes=21)
+    bob = come("bob", "reviewer")
+    assert begin(bob) == case
+    decide(bob, "n")
+    with ann.expect_response(lambda response: response.url.endswith("/decide")) as told:
+        ann.keyboard.press("Enter")
+    assert told.value.status == 404
+    with workspace.database.read() as connection:
+        assert [(one.actor, one.decision) for one in list_decisions(connection)] == [("account:bob", "reject")]
+    ann.wait_for_selector("#toast .problem")
+    (written,) = complaints  # Chromium writes each 4xx to the console, also one that the page handles
+    assert "404" in written
+    complaints.clear()
+
+
+def test_pictures_are_blurred_until_a_key_reveals_them_and_again_after_another(
+    workspace: Workspace, uploads: Path, come: Coming
+) -> None:
+    fill(workspace, uploads, 1)
+    page = come("ann", "reviewer")
+    begin(page)
+    found = page.locator("#found")
+    assert "shown=blurred" in str(found.get_attribute("src"))
+    press(page, "r", then="#found[src*='shown=clear']")
+    assert page.locator("#reveal").is_hidden()
+    press(page, "b", then="#found[src*='shown=blurred']")
+    page.hover("#found")
+    assert "shown=blurred" in str(found.get_attribute("src")), "hovering reveals nothing"
+    press(page, "w", then="#found[src*='/whole?']")
+
+
+def test_a_name_is_revealed_by_the_same_key(workspace: Workspace, uploads: Path, come: Coming) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "named.png", picture(person(4)), uploader="u", prompt=f"portrait of {NAME} at dusk")
+    sweep(workspace, source_of(uploads), day=None)
+    page = come("ann", "reviewer")
+    begin(page)
+    assert "\u2022" in page.inner_text("mark")
+    page.keyboard.press("r")
+    page.wait_for_function("name => document.querySelector('#main mark').textContent === name", arg=NAME)
+
+
+def test_the_score_is_not_in_the_page_before_the_first_answer(
+    workspace: Workspace, uploads: Path, come: Coming
+) -> None:
+    fill(workspace, uploads, 2)
+    page = come("ann", "reviewer")
+    begin(page)
+    page.wait_for_selector("#ahead", state="attached")
+    assert page.locator("svg.scale").count() == 0, "neither of this case nor of the next"
+    assert "0.363" not in page.content()
+    press(page, "u", then="#main svg.scale")
+    assert page.locator("#ahead svg.scale").count() == 0
+
+
+def test_keys_mark_choose_reasons_undo_and_show_their_map(workspace: Workspace, uploads: Path, come: Coming) -> None:
+    enrol(workspace, person(1))
+    for number in range(3):
+        upload(
+            uploads,
+            f"{number}.png",
+            picture(person(1), person(150 + number)),
+            parent_model="m-1",
+            uploader=f"u-{number}",
+        )
+    upload(uploads, "later.png", picture(person(1), person(190)), uploader="u-9")
+    sweep(workspace, source_of(uploads), day=None)
+    page = come("ann", "reviewer")
+    case = begin(page)
+    if page.locator("#evidence .hit").count() == 1:
+        page.keyboard.press("s")
+        page.wait_for_function("before => document.querySelector('#main').dataset.case !== before", arg=case)
+        case = judging(page)
+    hits = page.locator("#evidence .hit")
+    page.keyboard.press("j")
+    assert "current" in str(hits.nth(1).get_attribute("class"))
+    page.keyboard.press("x")
+    assert page.inner_text("#scope") == "for 1 marked hit"
+    press(page, "n", then="#decide input[name=reason][value=other_person]")
+    press(page, "2", then="#decide input[name=reason][value=not_a_likeness]")
+    page.keyboard.press("?")
+    assert page.locator("#map").is_visible()
+    page.keyboard.press("?")
+    assert page.locator("#map").is_hidden()
+    with page.expect_response(lambda response: response.url.endswith("/decide")):
+        page.keyboard.press("Enter")
+    page.wait_for_selector("#toast .undo")
+    with workspace.database.read() as connection:
+        (made,) = list_decisions(connection, standing=True)
+    assert (made.decision, made.reason) == ("reject", "not_a_likeness")
+    with page.expect_navigation():
+        page.keyboard.press("z")
+    assert judging(page) == case
+    assert page.locator("#evidence .hit").count() == 3
+    with workspace.database.read() as connection:
+        assert list_decisions(connection, standing=True) == []
+
+
+def test_keys_do_nothing_while_somebody_writes_or_has_switched_them_off(
+    workspace: Workspace, uploads: Path, come: Coming
+) -> None:
+    fill(workspace, uploads, 1)
+    page = come("ann", "reviewer")
+    begin(page)
+    press(page, "y", then="#decide")
+    page.fill("#decide textarea", "")
+    page.type("#decide textarea", "nz?")
+    assert page.input_value("#decide textarea") == "nz?"
+    assert page.locator("#main").get_attribute("data-answer") == "confirm"
+    page.goto("/you")
+    page.uncheck("[name=keys_on]")
+    page.fill("[name=key-reject]", "m")
+    with page.expect_navigation():
+        page.click("button:has-text('Keep')")
+    begin_by_mouse(page)
+    page.keyboard.press("m")
+    page.keyboard.press("r")
+    assert page.locator("#main").get_attribute("data-revealed") == "0"
+    page.goto("/you")
+    page.check("[name=keys_on]")
+    with page.expect_navigation():
+        page.click("button:has-text('Keep')")
+    begin_by_mouse(page)
+    page.keyboard.press("n")
+    press(page, "m", then="#main[data-answer=reject]")
+
+
+def begin_by_mouse(page: Page) -> None:
+    page.goto("/cases")
+    with page.expect_navigation():
+        page.click("form[action='/cases/next'] button")
+    judging(page)
+
+
+def test_everything_is_reached_without_scripts(workspace: Workspace, uploads: Path, come: Coming) -> None:
+    fill(workspace, uploads, 2)
+    page = come("ann", "reviewer", java_script_enabled=False)  # type: ignore[arg-type]
+    begin_by_mouse(page)
+    page.click("#reveal")
+    assert "shown=grey" in str(page.locator("#found").get_attribute("src"))
+    page.click("button.confirm")
+    page.click("#decide button.main")
+    page.click("#toast button")
+    assert page.locator("main.case").is_visible()
+
+
+def test_somebody_who_is_invited_comes_in_with_both_factors(
+    workspace: Workspace, browser: Browser, serving: str
+) -> None:
+    secret = invite(workspace, "ann", "viewer")
+    context = browser.new_context(base_url=serving)
+    page = context.new_page()
+    page.goto("/cases")
+    page.wait_for_url("**/login?next=/cases")
+    page.fill("[name=name]", "ann")
+    page.fill("[name=password]", PASSWORD)
+    page.fill("[name=code]", code_at(secret, workspace))
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/cases")
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_stands_in_the_way_of_assistive_technology(
+    workspace: Workspace, uploads: Path, come: Coming, scheme: str
+) -> None:
+    fill(workspace, uploads, 10)
+    workspace.config = replace(workspace.config, review=replace(workspace.config.review, break_minutes=1))
+    page = come("lea", "lead", "auditor", color_scheme=scheme)
+    for address in ("/cases", "/you", "/audit"):
+        page.goto(address)
+        require_accessible(page)
+    begin(page)
+    require_accessible(page)
+    press(page, "r", then="#found[src*='shown=clear']")
+    press(page, "y", then="#decide")
+    require_accessible(page)
+    page.keyboard.press("?")
+    require_accessible(page)
+    page.keyboard.press("?")
+    page.set_viewport_size({"width": 700, "height": 900})
+    require_accessible(page)
+    page.context.clear_cookies()
+    for address in ("/login", "/invitation"):
+        page.goto(address)
+        require_accessible(page)
+
+
+def require_accessible(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()

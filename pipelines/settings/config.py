@@ -182,9 +182,8 @@ class RegistryConfig:
 class CalibrationConfig:
     """What ``likeness calibrate`` aims at: the false positive identification rate, per face of a stranger, at the
     review and at the strong threshold, each held with ``confidence``. Of more than ``max_comparisons`` that a folder
-    gives, so many are drawn. ``pooled_pictures``: photographs of one person in each pool that is compared to calibrate
-    pooled faces. ``points``: of the stored DET curve. ``outgrown_factor``: how many times the gallery that
-    it is for makes a calibration lapse (:mod:`pipelines.home.calibration_cover`).
+    gives, so many are drawn. ``pooled_pictures``: of one person, in each pool that is measured. ``points``: of the DET
+    curve. ``outgrown_factor``: times its gallery that make it lapse (:mod:`pipelines.home.calibration_cover`).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID

@@ -57,7 +57,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundItem:
+class ItemFinding:
     """One item and one person that evidence links. ``hits``: of any tier, ``confirmed``: of these by people.
 
     ``verdict`` None: not judged yet.
@@ -120,12 +120,10 @@ def count_findings(connection: Connection, about: About) -> FindingCounts:
             sa.func.sum(sa.case((undecided, 1), else_=0)).label("undecided"),
         )
     ).one()
-    by_effect = sa.select(effect().label("word"), sa.func.count()).where(
-        *_messages(about), outbox.c.action.in_(EFFECTS)
-    )
-    found = {
-        word: int(count) for word, count in connection.execute(_joined(by_effect, about).group_by(sa.text("word")))
-    }
+    word = effect().label("word")
+    opening = (*_messages(about), outbox.c.action.in_(EFFECTS))
+    by_effect = _joined(sa.select(word, sa.func.count().label("messages")), about).where(*opening)
+    found = {row.word: row.messages for row in connection.execute(by_effect.group_by(sa.text("word")))}
     return FindingCounts(
         items=row.items,
         people=row.people,
@@ -137,7 +135,7 @@ def count_findings(connection: Connection, about: About) -> FindingCounts:
     )
 
 
-def list_findings(connection: Connection, about: About, *, limit: int) -> list[FoundItem]:
+def list_findings(connection: Connection, about: About, *, limit: int) -> list[ItemFinding]:
     """List items with hits in force, what is undecided first, then the newest; at most ``limit``."""
     flags = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)).label(tier) for tier in _TIERS}
     own = (hits.c.item_id, hits.c.subject_id, items.c.kind, items.c.parent_model, items.c.uploader)
@@ -161,8 +159,8 @@ def list_findings(connection: Connection, about: About, *, limit: int) -> list[F
     )
     found = []
     for row in connection.execute(query).mappings():
-        same = {name: row[name] for name in FoundItem.__dataclass_fields__ if name != "tiers"}
-        found.append(FoundItem(**same, tiers=tuple(tier for tier in _TIERS if row[tier])))
+        same = {name: row[name] for name in ItemFinding.__dataclass_fields__ if name != "tiers"}
+        found.append(ItemFinding(**same, tiers=tuple(tier for tier in _TIERS if row[tier])))
     return found
 
 
@@ -224,7 +222,7 @@ def _messages(about: About) -> list[sa.ColumnElement[bool]]:
     return [outbox.c.item_id.in_(of_items)]
 
 
-def _joined(query: sa.Select[Any], about: About) -> sa.Select[Any]:
+def _joined(query: sa.Select[*tuple[Any, ...]], about: About) -> sa.Select[*tuple[Any, ...]]:
     if about.request_id is None:
         return query.select_from(outbox)
     return query.select_from(outbox.join(requests, requests.c.subject_id == outbox.c.subject_id))

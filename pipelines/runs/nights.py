@@ -21,8 +21,8 @@ _KINDS: Final = (NIGHTLY, "sweep")
 @dataclass(frozen=True, slots=True)
 class Night:
     """One night, or one sweep that somebody began. ``state``: ``blocked`` where a check stopped it, ``unfinished``
-    while it runs or if it was cut off. ``items`` and ``hits``: of the day at its end; ``seconds``: from beginning to end;
-    all three are None until there is an end. ``in_dagster``: whether Dagster ran it, under this very id.
+    while it runs or if it was cut off. ``items`` and ``hits``: of the day at its end; ``seconds``: that it
+    took; all three are None until there is an end. ``in_dagster``: whether Dagster ran it, under this very id.
     """
 
     run_id: str

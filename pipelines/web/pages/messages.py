@@ -79,7 +79,10 @@ def revive(visit: Visit) -> Response:
 
 
 def _query(asked: dict[str, str]) -> MessageQuery:
-    return MessageQuery(**{name: value or None for name, value in asked.items()})
+    given = {name: value or None for name, value in asked.items()}
+    return MessageQuery(
+        given["state"], given["held_by"], given["subject_id"], item_id=given["item_id"], action=given["action"]
+    )
 
 
 def _chosen(visit: Visit) -> MessageQuery:

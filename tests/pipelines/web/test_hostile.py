@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from pipelines.accounts.preferences import KEYS
+from pipelines.database.tables import items
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.queue import waiting_cases
 from pipelines.runs.sweep import sweep
@@ -61,8 +63,11 @@ def test_what_an_uploader_writes_is_text_wherever_it_is_shown(workspace: Workspa
     pages = [lead.get("/audit"), lead.get("/people"), lead.get("/requests"), lead.get("/messages"), lead.get("/")]
     subject_id = cases[0].key.subject_id
     pages.append(lead.get(f"/people/{subject_id}"))
-    for kind, wanted in (("models", text), ("models", f"2{text}"), ("models", "a.png"), ("uploaders", text)):
-        pages.append(lead.client.get(f"/{kind}", params={"id": wanted}))
+    with workspace.database.read() as connection:
+        known = connection.execute(sa.select(items.c.item_id, items.c.parent_model, items.c.uploader)).all()
+    for item_id, model, uploader in known:
+        wanted = (("models", item_id), ("models", model), ("uploaders", uploader))
+        pages += [lead.client.get(f"/{kind}", params={"id": one}) for kind, one in wanted if one]
     for case in cases:
         address = f"/cases/{case.key.case_id}"
         pages.append(lead.get("/cases"))

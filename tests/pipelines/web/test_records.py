@@ -1,4 +1,4 @@
-"""A request, a person, an uploader and a model have each a page; who somebody is, few may see, and each look is kept."""
+"""A request, a person, an uploader and a model have a page each; few see who somebody is, and looks are kept."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from pipelines.runs.sweep import NIGHTLY, sweep
 from pipelines.runs.today import read_today
 from pipelines.web.nights_chart import HEIGHT, draw_nights
 from tests.conftest import Clock
-from tests.fakes import person, picture
+from tests.fakes import person
 from tests.pipelines.web.visiting import Visitor, visitor
 from tests.platform_actions import ask_for_removal, enrol, say, source_of, upload
 

@@ -57,7 +57,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemFinding:
+class LinkedItem:
     """One item and one person that evidence links. ``hits``: of any tier, ``confirmed``: of these by people.
 
     ``verdict`` None: not judged yet.
@@ -135,7 +135,7 @@ def count_findings(connection: Connection, about: About) -> FindingCounts:
     )
 
 
-def list_findings(connection: Connection, about: About, *, limit: int) -> list[ItemFinding]:
+def list_findings(connection: Connection, about: About, *, limit: int) -> list[LinkedItem]:
     """List items with hits in force, what is undecided first, then the newest; at most ``limit``."""
     flags = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)).label(tier) for tier in _TIERS}
     own = (hits.c.item_id, hits.c.subject_id, items.c.kind, items.c.parent_model, items.c.uploader)
@@ -159,8 +159,8 @@ def list_findings(connection: Connection, about: About, *, limit: int) -> list[I
     )
     found = []
     for row in connection.execute(query).mappings():
-        same = {name: row[name] for name in ItemFinding.__dataclass_fields__ if name != "tiers"}
-        found.append(ItemFinding(**same, tiers=tuple(tier for tier in _TIERS if row[tier])))
+        same = {name: row[name] for name in LinkedItem.__dataclass_fields__ if name != "tiers"}
+        found.append(LinkedItem(**same, tiers=tuple(tier for tier in _TIERS if row[tier])))
     return found
 
 

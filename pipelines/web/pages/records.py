@@ -8,7 +8,7 @@ from typing import Final
 from pipelines.cases.findings import (
     About,
     FindingCounts,
-    ItemFinding,
+    LinkedItem,
     ToldMessage,
     count_findings,
     list_findings,
@@ -26,7 +26,7 @@ class CaseRecord:
     """Counts of everything; of items, messages and events the first :data:`LISTED`."""
 
     counts: FindingCounts
-    found: tuple[ItemFinding, ...]
+    found: tuple[LinkedItem, ...]
     told: tuple[ToldMessage, ...]
     history: tuple[HistoryEvent, ...]
 

@@ -26,6 +26,8 @@ RENAMED = {
     "outbox": {"content_key": "content_sha256"},
     "decisions": {"content_key": "content_sha256", "found_by_id": "model_id"},
 }
+LATER = {"hits": {"alone_score", "pictures"}}
+"""Columns that came after that schema."""
 
 
 @pytest.fixture
@@ -52,7 +54,8 @@ def rows(database: Database, names: dict[str, dict[str, str]]) -> dict[str, list
     found = {}
     with database.read() as connection:
         for table, renamed in names.items():
-            columns = [sa.column(renamed.get(one.name, one.name)) for one in metadata.tables[table].columns]
+            there = [one.name for one in metadata.tables[table].columns if one.name not in LATER.get(table, ())]
+            columns = [sa.column(renamed.get(name, name)) for name in there]
             found[table] = sorted(map(repr, connection.execute(sa.select(*columns).select_from(sa.table(table)))))
     return found
 
@@ -68,7 +71,8 @@ def test_i12_renamed_columns_keep_their_rows_and_the_seal_over_them_holds(
     sealed = json.loads(state_seal._column_names())
     for part, names in sealed.items():
         renamed = RENAMED.get(part.partition(".")[0], {})
-        sealed[part] = [renamed.get(name, name) for name in names] + ["shard_id"] * (part == "hits")
+        there = [name for name in names if name not in LATER.get(part.partition(".")[0], ())]
+        sealed[part] = [renamed.get(name, name) for name in there] + ["shard_id"] * (part == "hits")
     with monkeypatch.context() as earlier, database.write() as tx:  # as the earlier version left it
         earlier.setattr(state_seal, "_column_names", lambda: json.dumps(sealed))
         head = platform.seal.read(tx)

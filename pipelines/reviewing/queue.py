@@ -67,7 +67,7 @@ class WaitingCase:
     @property
     def has_face(self) -> bool:
         """Whether a face is among the evidence."""
-        return "face" in self.tiers
+        return "face" in self.tiers or POOLED in self.tiers
 
     @property
     def place(self) -> tuple[datetime, int, bool, datetime, str]:

@@ -4,14 +4,14 @@ Owns which views (:mod:`embeddings.faces.views`) are looked at, in which order, 
 
 *Which way up is a face?* Neither its score nor its landmarks tell: at 20 degrees YuNet scores 0.90 where it scores 0.92
 upright, at 180 up to 0.91, and it puts nearly upright landmarks on both. What tells is the comparison: of close-ups of
-one face turned by various angles, the one with the highest score is within 15 degrees of upright. So every face is
+one face turned by various angles, the one with the highest score is nearly always within 20 degrees of upright. So every face is
 looked at turned a little to either side, by quarters, and inverted, and a face that looks better in one of these is
 turned on until nothing looks better. No score is compared with a constant.
 
 *Is there another one?* Where no face is settled, quarter turns of the whole frame in both polarities; where one is but
 leaves room for others, the same in a much smaller picture, so that a plain face does not hide a turned one beside it.
 
-What the fast pass took for faces is looked at in any case, which costs a small part of recognising them; everything
+What the fast pass took for faces is looked at in any case, which costs a quarter of recognising them; everything
 else ends when the budget of detector input is spent. Of one place one face is taken, the one that the detector likes
 best. Knows nothing of recognition.
 """

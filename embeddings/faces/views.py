@@ -18,6 +18,8 @@ from embeddings.types import Detections, Float32, ViewSettings
 
 FAST = "fast"
 """The view of a face that the fast pass found and that needed no second look, or gained nothing from one."""
+SMOOTHED = "smoothed"
+"""The view of a face that only a smoothed picture of the frame shows."""
 EIGHTHS = (0, 180, 90, 270, 45, 315, 135, 225)
 """Turns of a close-up in degrees, likeliest first."""
 ODD_EIGHTHS = (45, 315, 135, 225)

@@ -4,9 +4,9 @@ Owns which views (:mod:`embeddings.faces.views`) are looked at, in which order, 
 
 *Which way up is a face?* Neither its score nor its landmarks tell: at 20 degrees YuNet scores 0.90 where it scores 0.92
 upright, at 180 up to 0.91, and it puts nearly upright landmarks on both. What tells is the comparison: of close-ups of
-one face turned by various angles, the one with the highest score is nearly always within 20 degrees of upright. So every face is
-looked at turned a little to either side, by quarters, and inverted, and a face that looks better in one of these is
-turned on until nothing looks better. No score is compared with a constant.
+one face turned by various angles, the one with the highest score is nearly always within 20 degrees of upright. So
+every face is looked at turned a little to either side, by quarters, and inverted, and a face that looks better in one
+of these is turned on until nothing looks better. No score is compared with a constant.
 
 *Is there another one?* Where no face is settled, quarter turns of the whole frame in both polarities; where one is but
 leaves room for others, the same in a much smaller picture, so that a plain face does not hide a turned one beside it.

@@ -5,7 +5,7 @@ from alembic import op
 
 import pipelines.database.times
 
-revision = "0015"
+revision = "0018"
 down_revision = "0017"
 branch_labels = None
 depends_on = None

@@ -166,15 +166,18 @@ class Orientation:
         return max(self._seen, key=lambda way: (_score(self._seen[way]), way == (0, False)), default=(0, False))
 
     def _upright_way(self) -> Way:
-        """The best way, or the quarter turn beside it where the turns beyond the two say that it is no less upright.
+        """The best way, or the quarter turn beside it unless the turns beyond the two say that it is less upright.
 
         Scores hardly differ within 20 degrees of upright and fall alike on either side of it, and pictures are more
         often turned by quarters, or not at all, than by anything else.
         """
         turn, changed = self._best_way()
         side = next((side for side in (1, -1) if (turn + side) % (TURNS // 4) == 0), 0)
-        leans = side and self._at(turn + 2 * side, changed) > self._at(turn - side, changed)
-        return (_turn(turn + side), changed) if leans else (turn, changed)
+        quarter = (_turn(turn + side), changed)
+        upright = (
+            side and self._seen.get(quarter) and self._at(turn + 2 * side, changed) >= self._at(turn - side, changed)
+        )
+        return quarter if upright else (turn, changed)
 
     def _at(self, turn: int, changed: bool) -> float:
         """Score at a turn; 0 where nothing was seen."""

@@ -5,8 +5,24 @@ from __future__ import annotations
 from itertools import chain
 from typing import Final
 
-from pipelines.web.pages import answers, audit, cases, entrance, files, pictures, you
+from pipelines.web.pages import (
+    answers,
+    audit,
+    cases,
+    entrance,
+    files,
+    messages,
+    people,
+    pictures,
+    platform,
+    requests,
+    today,
+    you,
+)
 from pipelines.web.routes import Route
 
-MODULES: Final = (entrance, files, cases, pictures, answers, you, audit)
+MODULES: Final = (
+    *(entrance, files, today, cases, pictures, answers, messages),
+    *(requests, people, platform, you, audit),
+)
 ALL_ROUTES: Final[tuple[Route, ...]] = tuple(chain.from_iterable(module.ROUTES for module in MODULES))

@@ -7,9 +7,10 @@ face with a box that is wider or narrower than faces are is shown to the detecto
 stretches in which its box looks most usual are those in which its landmarks are right.
 
 They count if the detector likes the face better in one of them than unstretched, which it hardly ever does of a face
-that is wide or narrow by nature. Two are taken, because the right one lies between two: a crop is cut in each, and their
-vectors are averaged (:func:`embeddings.faces.recognition.pooled`). That leaves one vector per face, so that neither the
-corpus nor the number of comparisons grows. Where a face looks most usual unstretched it keeps the one crop it had.
+that is wide or narrow by nature. Two are taken, because the right one lies between two: a crop is cut in each, and
+their vectors are averaged (:func:`embeddings.faces.recognition.pooled`). That leaves one vector per face, so that
+neither the corpus nor the number of comparisons grows. Where a face looks most usual unstretched it keeps the one crop
+it had.
 
 A squeezed face may look best when it is turned a little, and the box of a turned view says nothing of proportions. So a
 face that was seen turned is first looked at level, once; and its stretches count only if the face scores higher in the

@@ -111,7 +111,7 @@ def read_page(connection: Connection, asked: Asked, *, counted: bool = True, at_
     if counted:
         whole = replace(asked, after=())
         far = None if whole.is_narrow else connection.execute(bound_of(whole)).first()
-        limited = rows_of(whole, connection, far, keys_only=True).order_by(None).limit(MOST_COUNTED + 1).subquery()
+        limited = rows_of(whole, connection, far, keys_only=True).limit(MOST_COUNTED + 1).subquery()
         number = int(connection.execute(sa.select(sa.func.count()).select_from(limited)).scalar_one())
         count = number if far is None or number > MOST_COUNTED else None
     width = len(asked.order.columns)

@@ -170,7 +170,11 @@ def _copies(workspace: Workspace, data: bytes, fingerprint: bytes | None) -> tup
         columns = [items.c[name] for name in ("item_id", "kind", "parent_model", "uploader")]
         rows = connection.execute(sa.select(*columns).where(items.c.item_id.in_(list(bits)))).all()
     known = {row.item_id: row for row in rows}
-    return tuple(PictureCopy(*tuple(known[item_id]), of) for item_id, of in bits.items())
+    return tuple(
+        PictureCopy(item_id, row.kind, row.parent_model, row.uploader, of)
+        for item_id, of in bits.items()
+        for row in [known[item_id]]
+    )
 
 
 def _near(connection: Connection, fingerprint: bytes, distance: int) -> dict[str, int]:

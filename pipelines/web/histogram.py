@@ -16,7 +16,7 @@ _TALLEST: Final = 205.0
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ScoreBar:
     """One piece of a stacked bar. ``kind``: the state that it counts."""
 
     kind: str
@@ -30,7 +30,7 @@ class Bar:
 class Histogram:
     """Bars over scores from 0 to 1. ``most``: hits of the tallest; ``rows``: (from, to, counts) of those not empty."""
 
-    bars: tuple[Bar, ...]
+    bars: tuple[ScoreBar, ...]
     most: int
     rows: tuple[tuple[float, float, Mapping[str, int]], ...]
 
@@ -43,14 +43,14 @@ class Histogram:
 def draw_histogram(bins: Sequence[Mapping[str, int]]) -> Histogram:
     """Place the bars: confirmed at the bottom, then rejected, then undecided."""
     most = max((sum(one.values()) for one in bins), default=0)
-    width, bars, rows = WIDTH / len(bins), list[Bar](), []
+    width, bars, rows = WIDTH / len(bins), list[ScoreBar](), []
     for at, counts in enumerate(bins):
         top = float(GROUND)
         for state in STATES:
             if counts[state]:
                 height = max(1.0, _TALLEST * counts[state] / most)
                 top -= height
-                bars.append(Bar(state, at * width + 1, top, width - 2, height))
+                bars.append(ScoreBar(state, at * width + 1, top, width - 2, height))
         if any(counts.values()):
             rows.append((at / len(bins), (at + 1) / len(bins), counts))
     return Histogram(tuple(bars), most, tuple(rows))

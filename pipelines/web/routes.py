@@ -37,7 +37,8 @@ EVERY_ROLE: Final = frozenset[Role | None](ROLES)
 JUDGES: Final = frozenset[Role | None]({"reviewer", "lead"})
 READERS: Final = frozenset[Role | None]({"viewer", "reviewer", "lead"})
 LEADS: Final = frozenset[Role | None]({"lead"})
-OFFICERS: Final = frozenset[Role | None]({"registry_officer"})
+OFFICERS: Final = frozenset[Role | None]({"registry_officer", "lead"})
+"""May see who a person is; each look is on record."""
 AUDITORS: Final = frozenset[Role | None]({"auditor"})
 
 

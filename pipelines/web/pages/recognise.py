@@ -10,20 +10,20 @@ from embeddings.errors import ConfigError, InputError, UnscannableError, Weights
 from pipelines.exploring.recognising import recognise
 from pipelines.scan.search import search_text
 from pipelines.web.pages.explore import tabs
-from pipelines.web.routes import JUDGES, LEADS, OFFICERS, Routes, Visit
+from pipelines.web.routes import JUDGES, OFFICERS, Routes, Visit
 
 ROUTES: Final = Routes()
 _MOST_FOUND: Final = 50
 _MOST_TEXT: Final = 500
 
 
-@ROUTES.route("GET", "/explore/picture", roles=LEADS | OFFICERS)
+@ROUTES.route("GET", "/explore/picture", roles=OFFICERS)
 def picture_page(visit: Visit) -> Response:
     """The form for a picture."""
     return visit.page("picture.html.j2", found=None, problem=None, tabs=tabs(visit))
 
 
-@ROUTES.route("POST", "/explore/picture", roles=LEADS | OFFICERS, takes_file=True)
+@ROUTES.route("POST", "/explore/picture", roles=OFFICERS, takes_file=True)
 def who_is_this(visit: Visit) -> Response:
     """Look at a picture, and forget it."""
     if not visit.file:

@@ -265,6 +265,7 @@
 
   document.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    if (event.target.closest("[data-print]")) { window.print(); return; }
     const button = event.target.closest("[data-act]");
     if (button && (everywhere.includes(button.dataset.act) ? button.dataset.act === "map" : inCase()) && does[button.dataset.act]) {
       event.preventDefault();

@@ -282,6 +282,21 @@
     if (reason) { event.preventDefault(); follow(reason.getAttribute("href")); }
   });
 
+  // A picture dropped on the form for one.
+  const drop = document.querySelector(".drop");
+  if (drop) {
+    const over = (event) => { event.preventDefault(); drop.classList.add("over"); };
+    drop.addEventListener("dragover", over);
+    drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+    drop.addEventListener("drop", (event) => {
+      event.preventDefault();
+      drop.classList.remove("over");
+      if (event.dataTransfer.files.length !== 1) return;
+      drop.querySelector("input[type=file]").files = event.dataTransfer.files;
+      drop.requestSubmit();
+    });
+  }
+
   window.addEventListener("popstate", () => location.reload());
   if (inCase()) { main().focus({ preventScroll: true }); fetchAhead(); }
 })();

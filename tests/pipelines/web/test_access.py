@@ -23,6 +23,7 @@ pytestmark = pytest.mark.any_database
 ALL = {"viewer", "reviewer", "lead", "registry_officer", "auditor"}
 JUDGES = {"reviewer", "lead"}
 OFFICERS = {"registry_officer", "lead"}
+EXPLORERS = {"viewer", "reviewer", "lead", "auditor"}
 NOBODY = {None}
 MAY = {
     ("GET", "/"): ALL,
@@ -66,6 +67,15 @@ MAY = {
     ("POST", "/you/sessions/{session_id}/end"): ALL,
     ("GET", "/audit"): {"auditor", "lead"},
     ("POST", "/audit/verify"): {"auditor", "lead"},
+    ("GET", "/explore"): ALL,
+    ("GET", "/explore/{what}"): EXPLORERS,
+    ("POST", "/explore/{what}/export"): {"lead", "auditor"},
+    ("POST", "/explore/saved"): EXPLORERS,
+    ("GET", "/explore/thresholds"): {"lead", "auditor"},
+    ("GET", "/explore/picture"): {"lead", "registry_officer"},
+    ("POST", "/explore/picture"): {"lead", "registry_officer"},
+    ("GET", "/explore/text"): JUDGES,
+    ("POST", "/explore/text"): JUDGES,
 }
 """Every route, and who may ask for it. One that is added has to be entered here by somebody who has thought of it."""
 

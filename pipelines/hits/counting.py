@@ -31,9 +31,9 @@ def outside(row: Mapping[str, Any] | sa.RowMapping) -> dict[str, Any]:
     return {_OUTSIDE.get(str(name), str(name)): value for name, value in row.items()}
 
 
-def hits_in_force(now: datetime) -> sa.Select[Any]:
+def hits_in_force(now: datetime, *, rejected_too: bool = False) -> sa.Select[Any]:
     """Select the hits that are shown and acted on at ``now``: :func:`live_hits` of subjects whose consent lasts."""
-    return live_hits().where(is_in_force(now))
+    return live_hits(rejected_too=rejected_too).where(is_in_force(now))
 
 
 @cache  # building it takes milliseconds, and every judgement asks for it several times

@@ -23,6 +23,7 @@ from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.registry.seeds import REPRODUCES
 from pipelines.reviewing.case import MOST_HITS
+from pipelines.reviewing.checks import Check, check_of, record_check, rehearse_undone, take_answer_back
 from pipelines.reviewing.claims import CaseClaim, claim_case, claim_of_batch, end_claim, require_claim
 from pipelines.reviewing.queue import CaseKey, hits_that_wait
 from pipelines.takedown.outbox import BLOCK, not_taken_back
@@ -55,12 +56,15 @@ class Foreseen:
     by_uploader: dict[str, int]
 
 
-def foresee(workspace: Workspace, key: CaseKey, answer: Answer, *, only: Sequence[str] = ()) -> Foreseen:
-    """What answering the case so would do now. Changes nothing. ``only``: the marked hits; empty: all that wait."""
+def foresee(
+    workspace: Workspace, key: CaseKey, answer: Answer, *, only: Sequence[str] = (), check: Check | None = None
+) -> Foreseen:
+    """What answering the case so would do now. Changes nothing. ``only``: the marked hits; empty: all that wait.
+
+    ``check``: the case is looked at again, and this is what the answer would do if it still waited.
+    """
     with workspace.database.write() as tx:
-        rehearsal = tx.begin_nested()
-        foreseen, _ = _answer(tx, workspace, key, answer, only)
-        rehearsal.rollback()
+        foreseen, _ = _rehearsed(tx, workspace, key, answer, only, check)
     return foreseen
 
 
@@ -76,9 +80,15 @@ def answer_case(
     with workspace.database.write() as tx:
         now = workspace.now()
         claim = require_claim(tx, case_id, actor=answer.actor, now=now)
-        foreseen, summary = _answer(tx, workspace, claim.key, answer, only)
+        check = check_of(tx, claim)
+        if check is None:
+            foreseen, summary = _answer(tx, workspace, claim.key, answer, only)
+        else:
+            foreseen, summary = _rehearsed(tx, workspace, claim.key, answer, only, check)
         if foreseen.digest != expect:
             raise StateError("this case is not what it was when you answered: nothing is decided, look at it again")
+        if check is not None:
+            record_check(tx, workspace, claim, check, answer)
         end_claim(tx, claim, now=now, outcome="decided", batch_id=summary.batch_id)
         workspace.failpoints.pass_by("before_decision_commit")
     workspace.failpoints.pass_by("after_decision_commit")
@@ -99,6 +109,10 @@ def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool
             raise DeniedError("this decision is not yours to undo")
         if workspace.now() > claim.ended_at + timedelta(minutes=minutes):
             raise DeniedError("the time for undoing it is over: a lead can")
+    if claim is not None:
+        with workspace.database.write() as tx:
+            if check_of(tx, claim) is not None:
+                return take_answer_back(tx, workspace, claim)
     undo(workspace, batch_id, actor=actor)
     if claim is None:
         return None
@@ -106,6 +120,20 @@ def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool
         return claim_case(workspace, claim.key, actor=actor)
     except StateError:
         return None  # somebody else has it, or a machine's verdict stands now
+
+
+def _rehearsed(
+    tx: Connection, workspace: Workspace, key: CaseKey, answer: Answer, only: Sequence[str], check: Check | None
+) -> tuple[Foreseen, DecisionSummary]:
+    """Answer, and roll that back. Decided and undone is judged in either order, so both kinds of case take as long."""
+    rehearsal = tx.begin_nested()
+    if check is not None:
+        rehearse_undone(tx, workspace, key, check.batch_id, actor=answer.actor)
+    foreseen, summary = _answer(tx, workspace, key, answer, only)
+    if check is None and workspace.config.review.checks and summary.batch_id is not None:
+        rehearse_undone(tx, workspace, key, summary.batch_id, actor=answer.actor)
+    rehearsal.rollback()
+    return foreseen, summary
 
 
 def _answer(

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from pipelines.decisions.looks import reveal_all
 from pipelines.reviewing.case import CaseHit, read_case
+from pipelines.reviewing.checks import check_of
 from pipelines.reviewing.claims import CaseClaim
 from pipelines.reviewing.masking import masked_passage
 from pipelines.reviewing.pictures import NOT_SHOWN, Shown, Veil, show_face, show_other, show_reference, show_whole
@@ -58,7 +59,9 @@ def other(visit: Visit, case_id: str, handle: str) -> Response:
     """A picture of the same model that no hit of the case is in."""
     claim = own_claim(visit, case_id)
     with visit.workspace.database.read() as connection:
-        known = {one.handle: one.item_id for one in read_case(connection, claim.key).others}
+        known = {
+            one.handle: one.item_id for one in read_case(connection, claim.key, check_of(connection, claim)).others
+        }
     if handle not in known:
         raise MissingError("no such picture")
     return _picture(lambda: show_other(visit.workspace, claim.key, known[handle], actor=visit.actor, veil=_veil(visit)))
@@ -81,7 +84,7 @@ def _own_hit(visit: Visit, case_id: str, hit_id: str) -> tuple[CaseClaim, CaseHi
     """A hit of the person's own case."""
     claim = own_claim(visit, case_id)
     with visit.workspace.database.read() as connection:
-        for hit in read_case(connection, claim.key).hits:
+        for hit in read_case(connection, claim.key, check_of(connection, claim)).hits:
             if hit.hit_id == hit_id:
                 return claim, hit
     raise MissingError("no such hit in this case")

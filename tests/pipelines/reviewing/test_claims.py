@@ -14,7 +14,8 @@ from pipelines.decisions.log import list_decisions
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.answering import answer_case, foresee, take_back
-from pipelines.reviewing.claims import CaseClaim, claim_case, claim_next, open_claims, release
+from pipelines.reviewing.claims import CaseClaim, claim_case, open_claims, release
+from pipelines.reviewing.next_case import claim_next
 from pipelines.reviewing.queue import Queue, waiting_cases
 from pipelines.runs.sweep import sweep
 from tests.conftest import Clock

@@ -45,6 +45,7 @@ MAY = {
     ("POST", "/cases/{case_id}/decide"): JUDGES,
     ("POST", "/cases/{case_id}/skip"): JUDGES,
     ("POST", "/decisions/{batch_id}/undo"): JUDGES,
+    ("GET", "/fairness"): {"lead"},
     ("GET", "/you"): ALL,
     ("POST", "/you"): ALL,
     ("POST", "/you/sessions/{session_id}/end"): ALL,

@@ -162,7 +162,6 @@ def agreement_of(answers: Iterable[tuple[str, str]]) -> Agreement:
     return Agreement(table, unsure)
 
 
-
 def wilson(count: int, of: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson, JASA 22, 1927), which neither end of the scale makes a point."""
     share, z = count / of, _Z**2 / of

@@ -238,7 +238,7 @@ def _candidates(tx: Connection, workspace: Workspace, kind: Kind, actor: str) ->
     rows = tx.execute(query.order_by(claims.c.ended_at.desc(), claims.c.claim_id).limit(_CONSIDERED)).all()
     known = set(tx.execute(sa.select(claims.c.case_id).where(claims.c.actor == actor)).scalars())
     said = _said_again(tx, {row.batch_id for row in rows})
-    found = []
+    found: list[Row[Any]] = []
     for row in rows:
         if row.decision not in ("confirm", "reject") or row.case_id in known:
             continue  # undone, unsure, or seen by this person before

@@ -48,7 +48,34 @@ class CaseClaim:
 def claim_case(workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
     """Claim one case, or go on with it. Raises :class:`StateError` if somebody else has it, or nothing of it waits."""
     with workspace.database.write() as tx:
-        return _claim(tx, workspace, key, actor=actor)
+        return claim_in(tx, workspace, key, actor=actor)
+
+
+def claim_in(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
+    """As :func:`claim_case`, in the caller's writing transaction."""
+    now = workspace.now()
+    standing = open_claim(tx, key.case_id, now=now)
+    if standing is not None and standing.actor == actor:
+        return standing
+    if standing is not None:
+        raise StateError("somebody else works on this case")
+    case = waiting_case(tx, workspace, key)
+    if case is None:
+        raise StateError("nothing of this case waits (any more)")
+    if identity_of(actor) in case.barred:
+        raise StateError("you decided this case before: somebody else looks at it now")
+    return insert_claim(tx, workspace, key, actor=actor)
+
+
+def insert_claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
+    """Claim a case of which the caller knows, in its writing transaction, that it is free and that there is work."""
+    now = workspace.now()
+    over = sa.update(claims).where(claims.c.case_id == key.case_id, claims.c.ended_at.is_(None))
+    tx.execute(over.values(ended_at=claims.c.until, outcome="expired"))
+    made = CaseClaim(new_id("claim"), key, actor, claimed_at=now, until=now + workspace.config.review.lease)
+    own = {name: getattr(made, name) for name in ("claim_id", "actor", "claimed_at", "until")}
+    tx.execute(sa.insert(claims).values(case_id=key.case_id, **key._asdict(), **own))
+    return made
 
 
 def open_claim(connection: Connection, case_id: str, *, now: datetime) -> CaseClaim | None:
@@ -112,10 +139,10 @@ def last_decided(connection: Connection, *, actor: str, since: datetime) -> Case
     return None if row is None else _as_claim(row)
 
 
-def claim_of_batch(connection: Connection, batch_id: str) -> CaseClaim | None:
-    """The claim that ended with this decision."""
-    row = connection.execute(sa.select(claims).where(claims.c.batch_id == batch_id)).first()
-    return None if row is None else _as_claim(row)
+def claims_of_batch(connection: Connection, batch_id: str) -> list[CaseClaim]:
+    """The claims that ended with this decision: one, or those of all cases that a contact sheet answered."""
+    query = sa.select(claims).where(claims.c.batch_id == batch_id).order_by(claims.c.claim_id)
+    return [_as_claim(row) for row in connection.execute(query)]
 
 
 def judged_since(connection: Connection, *, actor: str, since: datetime) -> list[datetime]:
@@ -128,32 +155,6 @@ def skipped_since(connection: Connection, *, actor: str, since: datetime) -> lis
     """Cases that this person skipped since then, the longest ago first."""
     mine = (claims.c.actor == actor, claims.c.outcome == "skipped", claims.c.ended_at >= since)
     return list(connection.execute(sa.select(claims.c.case_id).where(*mine).order_by(claims.c.ended_at)).scalars())
-
-
-def _claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
-    now = workspace.now()
-    standing = open_claim(tx, key.case_id, now=now)
-    if standing is not None and standing.actor == actor:
-        return standing
-    if standing is not None:
-        raise StateError("somebody else works on this case")
-    case = waiting_case(tx, workspace, key)
-    if case is None:
-        raise StateError("nothing of this case waits (any more)")
-    if identity_of(actor) in case.barred:
-        raise StateError("you decided this case before: somebody else looks at it now")
-    return insert_claim(tx, workspace, key, actor=actor)
-
-
-def insert_claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
-    """Claim a case of which the caller knows, in its writing transaction, that it is free and that there is work."""
-    now = workspace.now()
-    over = sa.update(claims).where(claims.c.case_id == key.case_id, claims.c.ended_at.is_(None))
-    tx.execute(over.values(ended_at=claims.c.until, outcome="expired"))
-    made = CaseClaim(new_id("claim"), key, actor, claimed_at=now, until=now + workspace.config.review.lease)
-    own = {name: getattr(made, name) for name in ("claim_id", "actor", "claimed_at", "until")}
-    tx.execute(sa.insert(claims).values(case_id=key.case_id, **key._asdict(), **own))
-    return made
 
 
 def _note(workspace: Workspace, claim: CaseClaim, once: sa.Column[Any], **values: Any) -> None:

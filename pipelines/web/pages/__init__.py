@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import Final
 
-from pipelines.web.pages import answers, audit, cases, entrance, fairness, files, pictures, you
+from pipelines.web.pages import answers, audit, cases, entrance, fairness, files, pictures, sheets, you
 from pipelines.web.routes import Route
 
-MODULES: Final = (entrance, files, cases, pictures, answers, fairness, you, audit)
+MODULES: Final = (entrance, files, cases, pictures, answers, sheets, fairness, you, audit)
 ALL_ROUTES: Final[tuple[Route, ...]] = tuple(chain.from_iterable(module.ROUTES for module in MODULES))

@@ -31,8 +31,8 @@ _LACKING: Final = (
 def face(visit: Visit, case_id: str, hit_id: str) -> Response:
     """The face of a hit with its margin; ``small`` for the grid, ``ahead`` for a case that is not shown yet."""
     _claim, hit = _own_hit(visit, case_id, hit_id)
-    how, ahead, small = _veil(visit), visit.query.get("ahead") == "1", visit.query.get("small") == "1"
-    return _picture(
+    how, ahead, small = veil_asked(visit), visit.query.get("ahead") == "1", visit.query.get("small") == "1"
+    return picture_response(
         lambda: show_face(visit.workspace, hit.hit_id, actor=visit.actor, veil=how, ahead=ahead, small=small)
     )
 
@@ -41,7 +41,7 @@ def face(visit: Visit, case_id: str, hit_id: str) -> Response:
 def whole(visit: Visit, case_id: str, hit_id: str) -> Response:
     """The whole picture with the face framed, as the source gives it now."""
     _claim, hit = _own_hit(visit, case_id, hit_id)
-    return _picture(lambda: show_whole(visit.workspace, hit.hit_id, actor=visit.actor, veil=_veil(visit)))
+    return picture_response(lambda: show_whole(visit.workspace, hit.hit_id, actor=visit.actor, veil=veil_asked(visit)))
 
 
 @ROUTES.route("GET", "/cases/{case_id}/references/{reference_id}", roles=JUDGES)
@@ -49,7 +49,7 @@ def reference(visit: Visit, case_id: str, reference_id: str) -> Response:
     """A reference of the case's person."""
     claim, how = own_claim(visit, case_id), veil(visit, revealed=True)
     ahead = visit.query.get("ahead") == "1"
-    return _picture(
+    return picture_response(
         lambda: show_reference(visit.workspace, claim.key, reference_id, actor=visit.actor, veil=how, ahead=ahead)
     )
 
@@ -64,7 +64,9 @@ def other(visit: Visit, case_id: str, handle: str) -> Response:
         }
     if handle not in known:
         raise MissingError("no such picture")
-    return _picture(lambda: show_other(visit.workspace, claim.key, known[handle], actor=visit.actor, veil=_veil(visit)))
+    return picture_response(
+        lambda: show_other(visit.workspace, claim.key, known[handle], actor=visit.actor, veil=veil_asked(visit))
+    )
 
 
 @ROUTES.route("GET", "/cases/{case_id}/hits/{hit_id}/sentence", roles=JUDGES)
@@ -90,14 +92,16 @@ def _own_hit(visit: Visit, case_id: str, hit_id: str) -> tuple[CaseClaim, CaseHi
     raise MissingError("no such hit in this case")
 
 
-def _veil(visit: Visit) -> Veil:
+def veil_asked(visit: Visit) -> Veil:
+    """How the address asks for a picture; by itself as the person prefers."""
     asked = visit.query.get("shown")
     if asked == "blurred":
         return "blurred"
     return veil(visit, revealed=asked in ("clear", "grey") or not visit.preferences.blur)
 
 
-def _picture(show: Callable[[], Shown]) -> Response:
+def picture_response(show: Callable[[], Shown]) -> Response:
+    """A picture, or one that says that there is none."""
     try:
         return Response(show().jpeg, media_type="image/jpeg")
     except NOT_SHOWN as error:

@@ -78,7 +78,7 @@ def test_an_answer_is_one_transaction_with_the_end_of_the_claim(waiting: Workspa
     claim = claim_next(waiting, queue, actor="account:ann")
     assert claim is not None
     foreseen = foresee(waiting, claim.key, answer)
-    assert (foreseen.hits, foreseen.takedowns) == (1, 1)
+    assert (foreseen.items, foreseen.takedowns) == (1, 1)
     with waiting.database.read() as connection:
         assert list_decisions(connection) == [], "foreseeing decides nothing"
     clock.forward(minutes=20)

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.decisions.log import list_decisions
 from pipelines.home.workspace import Workspace
+from pipelines.runs.sweep import sweep
 from tests.conftest import Clock
+from tests.fakes import person, picture
 from tests.pipelines.calibration.stored import in_force
 from tests.pipelines.web.browsing import Coming, require_accessible
 from tests.pipelines.web.test_browser import begin, decide, fill, press
+from tests.platform_actions import enrol, source_of, upload
 
 pytestmark = [pytest.mark.any_database, pytest.mark.slow]
 
@@ -27,6 +31,8 @@ def test_a_decided_case_is_judged_by_keys_and_a_lead_sees_who_disagrees(
     ann = come("ann", "reviewer")
     decided = begin(ann)
     decide(ann, "n")
+    ann.wait_for_load_state("networkidle")
+    ann.context.close()
     clock.forward(days=8)
     workspace.config = replace(workspace.config, review=replace(shares, golden_share=1.0))
     bob = come("bob", "reviewer", color_scheme=scheme)
@@ -40,9 +46,41 @@ def test_a_decided_case_is_judged_by_keys_and_a_lead_sees_who_disagrees(
     bob.wait_for_selector("#toast .undo")
     bob.goto("/you")
     require_accessible(bob)
+    bob.context.close()
     lea = come("lea", "lead", color_scheme=scheme)
     lea.goto("/fairness")
     require_accessible(lea)
     with lea.expect_navigation():
         lea.click("text=undo, and judge it anew")
     assert lea.locator("#main").get_attribute("data-case") == decided
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_sheet_is_answered_but_for_the_marked_and_undone(
+    workspace: Workspace, uploads: Path, come: Coming, scheme: str
+) -> None:
+    enrol(workspace, person(1))
+    for number in range(6):
+        upload(uploads, f"{number}.png", picture(person(1), (100 + number, 50, 7)), uploader="u-1")
+    sweep(workspace, source_of(uploads), day=None)
+    ann = come("ann", "reviewer", color_scheme=scheme)
+    ann.goto("/sheets")
+    require_accessible(ann)
+    ann.click("text=by this uploader")
+    assert ann.locator(".tiles input").count() == 6
+    require_accessible(ann)
+    ann.locator(".tiles input").nth(2).check()
+    ann.click(".answers button[value=reject]")
+    assert "all but the 1 marked" in ann.inner_text("main")
+    assert "u-1 (5)" in ann.inner_text(".effect")
+    require_accessible(ann)
+    ann.click("button:has-text('decide 5 pictures')")
+    ann.wait_for_selector("#toast .undo")
+    with workspace.database.read() as connection:
+        made = list_decisions(connection, standing=True)
+    assert len(made) == 5
+    assert len({one.batch_id for one in made}) == 1
+    with ann.expect_navigation():
+        ann.click("#toast button")
+    with workspace.database.read() as connection:
+        assert list_decisions(connection, standing=True) == []

@@ -24,7 +24,7 @@ from skimage.data import lfw_subset
 
 from benchmarks.inputs.portraits import Portrait
 from benchmarks.inputs.transforms import Transform, transforms, turned
-from embeddings.faces.find import faces_of_frame
+from embeddings.faces.find import faces_of_frame, vectors_of_frame
 from embeddings.images.decode import Frame
 from embeddings.models.load import FaceModels
 from embeddings.types import UInt8
@@ -108,7 +108,7 @@ def vectors_of(picture: UInt8, models: FaceModels) -> Float32:
     """Vectors of all faces of ``picture``."""
     height, width = picture.shape[:2]
     faces = faces_of_frame(Frame(0, np.ascontiguousarray(picture), 1.0, (0.0, 0.0)), (width, height), models)
-    return models.recognizer.embed(faces.crops)
+    return vectors_of_frame(faces, models)
 
 
 def picked(names: Sequence[str]) -> dict[str, Transform]:

@@ -40,7 +40,7 @@ from benchmarks.finish import finish, print_rows
 from benchmarks.impostors import LFW_FACES, bounds, measure_impostors
 from benchmarks.inputs.portraits import Portrait, fresh, portraits
 from benchmarks.inputs.transforms import CERTAIN, Transform, inverted, transforms, turned
-from embeddings.faces.find import faces_of_frame
+from embeddings.faces.find import faces_of_frame, vectors_of_frame
 from embeddings.images.decode import Frame, decode
 from embeddings.models.load import FaceModels, load_models
 from embeddings.types import UInt8
@@ -105,7 +105,7 @@ def vectors_in(picture: UInt8, models: FaceModels) -> Float32:
     """Vectors of the best faces of ``picture``."""
     height, width = picture.shape[:2]
     faces = faces_of_frame(Frame(0, np.ascontiguousarray(picture), 1.0, (0.0, 0.0)), (width, height), models)
-    return models.recognizer.embed(faces.crops[:FACES_COMPARED])
+    return vectors_of_frame(faces, models)[:FACES_COMPARED]
 
 
 def measure_transforms(

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VIEWS_VERSION = 2
+VIEWS_VERSION = 3
 """Part of the model id where there are views: raised when the thorough pass finds other faces by the same settings."""
+
+CROPS_VERSION = 1
+"""Part of the model id where there are views: raised when the same faces are cut out, restored or pooled otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +35,11 @@ class ViewSettings:
 
     always: bool
     """Search every frame, not only those without a certain face."""
-    sure_score: float
-    """Detector score that no tilted face reaches, in [0, 1]."""
-    clear_score: float
-    """Detector score from which a face that turns out level needs no closer look but at its negative."""
-    certain_score: float
-    """Detector score that negatives and turned faces do not reach."""
     candidate_score: float
     """Detector score from which a place is looked at again."""
-    promising_score: float
-    """Detector score that the first close-ups of a place must reach to be worth more of them."""
-    settled_score: float
-    """Detector score from which a face that its close-ups agree on ends the search for others."""
     search_score: float
-    """Detector score from which something that only another view shows is a face: more views, more false alarms."""
-    level_margin: float
-    """How much the scores of a level face may differ when it is turned to the left and to the right."""
-    max_drop: float
-    """How much of its score a face may lose at the better side of these, and still be taken for upright."""
-    tiny_pixels: float
-    """Shorter side of a box, in pixels of detector input, below which a face is looked at again."""
-    max_lean: float
-    """Degrees from upright beyond which a face is looked at again."""
+    """Detector score that ends the search for others, and from which something that only another view shows is a face:
+    more views, more false alarms."""
     room: float
     """Certain faces that cover less than this share of a frame leave room for one that is hidden beside them."""
     glance_side: int
@@ -61,7 +47,7 @@ class ViewSettings:
     sides: tuple[int, ...]
     """Long sides, in pixels, of views of the whole frame; the largest is also the side of a tile."""
     megapixels: float
-    """Detector input that the thorough pass of one frame may cost, in millions of pixels."""
+    """Detector input that the search for what the fast pass did not take for a face may cost, in millions of pixels."""
 
 
 @dataclass(frozen=True, slots=True)

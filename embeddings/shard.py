@@ -18,6 +18,7 @@ from embeddings.control import control_content, control_crops
 from embeddings.errors import ItemError, UnscannableError
 from embeddings.faces.alignment import no_crops
 from embeddings.faces.find import FoundFace, ScannedImage, find_faces, scan
+from embeddings.faces.recognition import pooled
 from embeddings.faults import bisected, is_unforeseen
 from embeddings.models.load import FaceModels, load_models
 from embeddings.types import (
@@ -143,7 +144,10 @@ def _status(outcome: Outcome) -> dict[str, str | int | bytes | None]:
 
 
 def _face_table(contents: Sequence[Content], outcomes: Sequence[Outcome], rest: Float32) -> pa.Table:
-    """``rest`` holds the vectors of the crops that the images left over, in their order."""
+    """``rest`` holds the vectors of the crops that the images left over, in their order.
+
+    A face has one row, however many crops it has.
+    """
     dimension = rest.shape[1]
     pairs = [
         (content.sha256, image)
@@ -152,9 +156,10 @@ def _face_table(contents: Sequence[Content], outcomes: Sequence[Outcome], rest: 
     ]
     vectors, taken = [rest[:0]], 0
     for _, image in pairs:
-        left = len(image) - len(image.vectors)
+        left = sum(image.counts) - len(image.vectors)
         vectors += [image.vectors, rest[taken : taken + left]]
         taken += left
+    counts = np.array([count for _, image in pairs for count in image.counts], dtype=np.int64)
     boxes = np.concatenate([np.empty((0, 4), dtype=np.float32), *(image.boxes for _, image in pairs)])
     columns = {
         "content_sha256": [sha256 for sha256, image in pairs for _ in image.frame],
@@ -163,6 +168,6 @@ def _face_table(contents: Sequence[Content], outcomes: Sequence[Outcome], rest: 
         **{name: boxes[:, at] for at, name in enumerate(("x1", "y1", "x2", "y2"))},
         "score": np.concatenate([np.empty(0, dtype=np.float32), *(image.scores for _, image in pairs)]),
         "view": [view for _, image in pairs for view in image.views],
-        "vector": vector_column(np.concatenate(vectors)),
+        "vector": vector_column(pooled(np.concatenate(vectors), counts)),
     }
     return pa.table(columns, schema=face_schema(dimension))

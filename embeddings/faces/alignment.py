@@ -49,42 +49,57 @@ def fit(landmarks: Float32) -> Float32:
 
 
 def scales(matrices: Float32) -> Float32:
-    """Template pixels per source pixel (n,) of similarities (n, 2, 3)."""
-    return np.hypot(matrices[:, 0, 0], matrices[:, 1, 0])
+    """Template pixels per source pixel (n,) of affine maps (n, 2, 3), along whichever image axis has more."""
+    larger: Float32 = _scales_by_axis(matrices).max(axis=1)
+    return larger
+
+
+def _scales_by_axis(matrices: Float32) -> Float32:
+    """Template pixels per source pixel (n, 2) along the two axes of the image."""
+    sides: Float32 = np.hypot(matrices[:, 0, :2], matrices[:, 1, :2])
+    return sides
 
 
 def align(image: UInt8, landmarks: Float32) -> UInt8:
-    """Aligned crops (n, 112, 112, 3) of the faces of ``image``, RGB uint8 (h, w, 3), at ``landmarks`` (n, 5, 2).
+    """Aligned crops (n, 112, 112, 3) of the faces of ``image``, RGB uint8 (h, w, 3), at ``landmarks`` (n, 5, 2)."""
+    return cut(image, fit(landmarks))
+
+
+def cut(image: UInt8, matrices: Float32) -> UInt8:
+    """Crops (n, 112, 112, 3) of ``image``, RGB uint8 (h, w, 3), under affine maps (n, 2, 3) to the template.
 
     Bilinear with black outside the image, as insightface does. A face more than twice the template's size is first
-    shrunk by area averaging, because bilinear sampling would alias it.
+    shrunk by area averaging, along each axis by its own factor, because bilinear sampling would alias it.
     """
-    matrices = fit(landmarks)
     crops = np.empty((len(matrices), CROP_SIDE, CROP_SIDE, 3), dtype=np.uint8)
-    for crop, matrix, scale in zip(crops, matrices, scales(matrices), strict=True):
-        factor = int(1 / scale) if scale > 0 else 1
-        source, moved = shrink(image, matrix, factor=factor) if factor >= 2 else (image, matrix)
+    for crop, matrix, sides in zip(crops, matrices, _scales_by_axis(matrices).tolist(), strict=True):
+        across, down = (int(1 / side) if side > 0 else 1 for side in sides)
+        source, moved = shrink(image, matrix, factors=(across, down)) if max(across, down) >= 2 else (image, matrix)
         crop[:] = warped(source, moved, (CROP_SIDE, CROP_SIDE), ground=0)
     return crops
 
 
-def shrink(image: UInt8, matrix: Float32, *, factor: int) -> tuple[UInt8, Float32]:
-    """The part of ``image`` that ``matrix`` (2, 3) takes into the crop, shrunk ``factor`` times, and its matrix."""
+def shrink(image: UInt8, matrix: Float32, *, factors: tuple[int, int]) -> tuple[UInt8, Float32]:
+    """The part of ``image`` that ``matrix`` (2, 3) takes into the crop, shrunk by these factors, and its matrix.
+
+    ``factors``: across and down, each at least 1.
+    """
     height, width = image.shape[:2]
     inverse = cv2.invertAffineTransform(matrix)
+    by = np.maximum(np.array(factors), 1)
     side = float(CROP_SIDE)
     corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]]) @ inverse.T
-    low = np.clip(np.floor(corners.min(axis=0)) - factor, 0, [width - 1, height - 1]).astype(int) // factor * factor
-    high = np.clip(np.ceil(corners.max(axis=0)) + factor, low + 1, [width, height]).astype(int)
+    low = np.clip(np.floor(corners.min(axis=0)) - by, 0, [width - 1, height - 1]).astype(int) // by * by
+    high = np.clip(np.ceil(corners.max(axis=0)) + by, low + 1, [width, height]).astype(int)
     part = image[low[1] : high[1], low[0] : high[0]]
-    whole = part.shape[1] // factor * factor, part.shape[0] // factor * factor
-    if min(whole) == 0:
+    small_size = part.shape[1] // by[0], part.shape[0] // by[1]
+    if min(small_size) == 0:
         return image, matrix
-    part = part[: whole[1], : whole[0]]
-    small: UInt8 = cv2.resize(part, (whole[0] // factor, whole[1] // factor), interpolation=cv2.INTER_AREA)
+    part = part[: small_size[1] * by[1], : small_size[0] * by[0]]
+    small: UInt8 = cv2.resize(part, (int(small_size[0]), int(small_size[1])), interpolation=cv2.INTER_AREA)
     # A pixel of the small image is centred on its block: x = low + factor * x' + (factor - 1) / 2.
-    offset = low + (factor - 1) / 2
+    offset = low + (by - 1) / 2
     moved = np.empty((2, 3), dtype=np.float32)
-    moved[:, :2] = matrix[:, :2] * factor
+    moved[:, :2] = matrix[:, :2] * by
     moved[:, 2] = matrix[:, :2] @ offset + matrix[:, 2]
     return small, moved

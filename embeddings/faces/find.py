@@ -9,11 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from embeddings.content.describe import Describer, Glimpse
-from embeddings.faces.alignment import align, fit, no_crops, scales
+from embeddings.faces.alignment import cut, fit, no_crops, scales
+from embeddings.faces.detection import resize_to
+from embeddings.faces.proportions import fitted
+from embeddings.faces.recognition import pooled
+from embeddings.faces.restoration import restored, smooth
 from embeddings.faces.thorough import look_again
-from embeddings.faces.views import Face
+from embeddings.faces.views import SMOOTHED, Face
 from embeddings.images.decode import Frame, decode
 from embeddings.images.pdq import pdq
 from embeddings.models.load import FaceModels
@@ -29,7 +34,9 @@ class FrameFaces:
     scores: Float32
     """(n,)"""
     crops: UInt8 = field(repr=False)
-    """(n, 112, 112, 3)"""
+    """(k, 112, 112, 3): one or several of each face, face by face, the best of a face first."""
+    counts: tuple[int, ...]
+    """Of each face how many of ``crops`` are its own: more than one where it is squeezed, or degraded."""
     views: tuple[str, ...]
     """For each face the view it was found in (:mod:`embeddings.faces.views`)."""
     dropped: int
@@ -60,10 +67,13 @@ class ScannedImage:
     """(n,)"""
     views: tuple[str, ...]
     """For each face the view it was found in (:mod:`embeddings.faces.views`)."""
+    counts: tuple[int, ...]
+    """For each face how many crops it has, which are pooled into one vector
+    (:func:`embeddings.faces.recognition.pooled`)."""
     vectors: Float32 = field(repr=False)
-    """(m, dimension): of the first m faces, recognised in whole batches."""
+    """(m, dimension): of the first m crops, recognised in whole batches."""
     crops: UInt8 = field(repr=False)
-    """(n - m, 112, 112, 3): of the other faces, to be recognised together with those of other images."""
+    """(k - m, 112, 112, 3): the other crops, to be recognised together with those of other images."""
     glimpses: tuple[Glimpse, ...] = ()
     """For the content models, where a describer was given."""
 
@@ -81,7 +91,7 @@ class FoundFace:
     score: float
     view: str
     crop: UInt8 = field(repr=False)
-    """Aligned, (112, 112, 3)."""
+    """Aligned, (112, 112, 3): the first of its crops."""
     vector: Float32 = field(repr=False)
     """Unit length, (dimension,)."""
 
@@ -95,14 +105,31 @@ def find_faces(data: bytes, models: FaceModels, *, limits: ImageLimits) -> tuple
     found: list[FoundFace] = []
     for frame in image.frames:
         faces = faces_of_frame(frame, (image.width, image.height), models)
-        if len(faces.crops) == 0:
-            continue
-        vectors = models.recognizer.embed(faces.crops)
+        vectors = vectors_of_frame(faces, models)
         boxes, scores = faces.boxes.tolist(), faces.scores.tolist()
-        for box, score, view, crop, vector in zip(boxes, scores, faces.views, faces.crops, vectors, strict=True):
+        first = faces.crops[np.cumsum((0, *faces.counts))[:-1]]
+        for box, score, view, crop, vector in zip(boxes, scores, faces.views, first, vectors, strict=True):
             x1, y1, x2, y2 = box
             found.append(FoundFace(frame.index, (x1, y1, x2, y2), score, view, crop, vector))
     return tuple(found)
+
+
+def vectors_of_frame(faces: FrameFaces, models: FaceModels) -> Float32:
+    """Unit vectors (n, dimension) of the faces of one frame, in one call of the recogniser.
+
+    Raises :class:`VectorError` for an unusable vector.
+    """
+    crops = faces.crops if models.settings.views is None else restored(faces.crops)
+    return pooled(models.recognizer.embed(crops), np.array(faces.counts, dtype=np.int64))
+
+
+def vectors_of_crops(crops: UInt8, models: FaceModels) -> Float32:
+    """Unit vectors (n, dimension) of faces of which only one aligned crop is kept each, (n, 112, 112, 3).
+
+    What a template is made of, at enrolment and again after a change of models, so that both give one vector. Raises
+    :class:`VectorError`.
+    """
+    return models.recognizer.embed(crops if models.settings.views is None else restored(crops))
 
 
 def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Describer | None = None) -> ScannedImage:
@@ -126,7 +153,8 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
         faces = faces_of_frame(frame, (image.width, image.height), models)
         frames += [frame.index] * len(faces.scores)
         looked_at += 1
-        waiting = np.concatenate([waiting, faces.crops])
+        crops = faces.crops if models.settings.views is None else restored(faces.crops)
+        waiting = np.concatenate([waiting, crops])
         while len(waiting) >= models.batch:
             vectors.append(models.recognizer.embed(waiting[: models.batch]))
             waiting = waiting[models.batch :].copy()
@@ -143,6 +171,7 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
         boxes=np.concatenate([faces.boxes for faces in found]),
         scores=np.concatenate([faces.scores for faces in found]),
         views=tuple(view for faces in found for view in faces.views),
+        counts=tuple(count for faces in found for count in faces.counts),
         vectors=np.concatenate(vectors),
         crops=waiting,
         glimpses=tuple(glimpses),
@@ -152,27 +181,57 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
 def faces_of_frame(frame: Frame, size: tuple[int, int], models: FaceModels) -> FrameFaces:
     """Detect and align the faces of one frame, ``size`` (width, height) at full size; the best ``max_faces`` of them.
 
-    Detection runs on the frame as decoded, maybe reduced, and again on other views of it where that is uncertain
-    (:mod:`embeddings.faces.views`). If some face is then smaller than a crop, the frame is decoded again just large
-    enough for it, or at full size.
+    Detection runs on the frame as decoded, maybe reduced, again on other views of it where that is uncertain
+    (:mod:`embeddings.faces.views`), and once on a smoothed one where none shows a face. If some face is then smaller
+    than a crop, the frame is decoded again just large enough for it, or at full size.
     """
     settings = models.settings
     fast = _candidates(models.detector.detect(frame.image), frame, looked_at=max(settings.scales) / max(size))
-    seen = look_again(frame, size, fast, models.detector, settings)
+    seen = look_again(frame, size, fast, models.detector, settings) or _smoothed(frame, size, models)
     faces = seen[: settings.max_faces]
-    landmarks = np.array([face.landmarks for face in faces], dtype=np.float32).reshape(-1, 5, 2)
-    crops = no_crops()
-    if faces:
-        sharp = frame.at_least(float(scales(fit(landmarks)).max()))
-        crops = align(sharp.image, sharp.from_full(landmarks))
-        crops[[face.negative for face in faces]] ^= 255
+    crops, counts = _crops(frame, faces, models)
     return FrameFaces(
         boxes=np.array([face.box for face in faces], dtype=np.float32).reshape(-1, 4),
         scores=np.array([face.score for face in faces], dtype=np.float32),
         crops=crops,
+        counts=tuple(counts.tolist()),
         views=tuple(face.view for face in faces),
         dropped=len(seen) - len(faces),
     )
+
+
+def _smoothed(frame: Frame, size: tuple[int, int], models: FaceModels) -> list[Face]:
+    """What the fast pass finds in a smoothed picture of ``frame``: faces under noise, scan lines, strokes.
+
+    Nothing without views. No turns are tried: a picture without faces costs one more pass, not all of them twice.
+    """
+    settings = models.settings
+    if settings.views is None:
+        return []
+    looked_at = max(settings.scales)
+    picture, across, down = resize_to(frame.image, long_side=looked_at)
+    found = models.detector.detect(smooth(picture))
+    corners = (found.boxes.reshape(-1, 2, 2) / [across, down]).astype(np.float32)
+    marks = (found.landmarks / [across, down]).astype(np.float32)
+    moved = Detections(corners.reshape(-1, 4), marks, found.scores)
+    faces = _candidates(moved, frame, looked_at=looked_at / max(size))
+    return [replace(face, view=SMOOTHED) for face in faces if face.score >= settings.min_score]
+
+
+def _crops(frame: Frame, faces: list[Face], models: FaceModels) -> tuple[UInt8, npt.NDArray[np.int64]]:
+    """The crops (k, 112, 112, 3) of ``faces``, face by face, and how many each has."""
+    if not faces:
+        return no_crops(), np.empty(0, dtype=np.int64)
+    if models.settings.views is None:
+        maps = [fit(face.landmarks[None]) for face in faces]
+    else:
+        maps = fitted(faces, frame, models.detector)
+    counts = np.array([len(some) for some in maps], dtype=np.int64)
+    matrices = np.concatenate(maps)
+    sharp = frame.at_least(float(scales(matrices).max()))
+    crops = cut(sharp.image, sharp.maps_from_full(matrices))
+    crops[np.repeat([face.negative for face in faces], counts)] ^= 255
+    return crops, counts
 
 
 def _candidates(found: Detections, frame: Frame, *, looked_at: float) -> list[Face]:

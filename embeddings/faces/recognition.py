@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from embeddings.errors import VectorError
 from embeddings.faces.alignment import CROP_SIDE
@@ -43,3 +44,21 @@ def normalise(raw: Float32, *, dimension: int) -> Float32:
     if bad.any():
         raise VectorError(f"{int(bad.sum())} of {len(raw)} recogniser outputs are NaN, infinite or zero")
     return check_unit(np.ascontiguousarray(raw / norms[:, None], dtype=np.float32), dimension)
+
+
+def pooled(vectors: Float32, counts: npt.NDArray[np.int64]) -> Float32:
+    """One unit vector (n, d) for each face, of whose crops ``vectors`` (k, d) are; face i has ``counts[i]`` of them.
+
+    The direction of their mean. A face with one crop keeps its vector bit for bit, and so does one whose crops cancel
+    each other, which has the vector of its first.
+    """
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    if len(counts) == len(vectors):
+        return vectors
+    chosen: Float32 = vectors[starts]
+    for at in np.flatnonzero(counts > 1).tolist():
+        mean = vectors[starts[at] : starts[at] + counts[at]].mean(axis=0, dtype=np.float64)
+        length = float(np.sqrt((mean * mean).sum()))
+        if length > TINY_NORM:
+            chosen[at] = mean / length
+    return chosen

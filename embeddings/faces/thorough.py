@@ -1,18 +1,19 @@
-"""The thorough pass: looking again where the fast pass found nothing, or something uncertain.
+"""The thorough pass: seeing every face upright, and looking again where the fast pass found nothing certain.
 
 Owns which views (:mod:`embeddings.faces.views`) are looked at, in which order, and when to stop:
 
-*Is a face upright?* Neither a high score nor its landmarks tell: at 30 degrees YuNet scores 0.92 and puts upright
-landmarks beside the eyes. What tells is that a level face keeps its score when it is turned a little to either side,
-and a tilted one gains on one side and loses on the other. So every face of the fast pass gets two small close-ups.
-
-*What else might it be?* A face that is not clear is looked at in eighths of a turn and both polarities.
+*Which way up is a face?* Neither its score nor its landmarks tell: at 20 degrees YuNet scores 0.90 where it scores 0.92
+upright, at 180 up to 0.91, and it puts nearly upright landmarks on both. What tells is the comparison: of close-ups of
+one face turned by various angles, the one with the highest score is nearly always within 20 degrees of upright. So
+every face is looked at turned a little to either side, by quarters, and inverted, and a face that looks better in one
+of these is turned on until nothing looks better. No score is compared with a constant.
 
 *Is there another one?* Where no face is settled, quarter turns of the whole frame in both polarities; where one is but
 leaves room for others, the same in a much smaller picture, so that a plain face does not hide a turned one beside it.
 
-All of it ends when the budget of detector input is spent; looking at what the fast pass found may take half of it. Of
-one place one face is taken, the one that the detector likes best. Knows nothing of recognition.
+What the fast pass took for faces is looked at in any case, which costs a quarter of recognising them; everything
+else ends when the budget of detector input is spent. Of one place one face is taken, the one that the detector likes
+best. Knows nothing of recognition.
 """
 
 from __future__ import annotations
@@ -21,32 +22,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from embeddings.faces.viewing import Viewer
-from embeddings.faces.views import (
-    CLOSE_SIDE,
-    EIGHTHS,
-    Face,
-    View,
-    close_up,
-    glances,
-    holds,
-    merged,
-    overlaps,
-    whole_views,
-)
+from embeddings.faces.views import Face, View, close_up, glances, holds, merged, overlaps, whole_views
 from embeddings.images.decode import Frame
 from embeddings.types import FaceDetector, FaceSettings, ViewSettings
 
-STEP = 25.0
-"""Degrees between the close-ups that level a face: less and scores hardly differ, more and they are all low."""
-MAX_STEPS = 4
-BETTER = 0.02
-"""How much higher than a level face one to the side of it may score."""
+TURNS = 16
+"""Directions in which a face is sought: 22.5 degrees apart, so that one is within 11 degrees of upright."""
+AROUND = (0, 1, -1, TURNS // 4, -TURNS // 4, TURNS // 2)
+"""Turns, in sixteenths, that a face has to outdo where it looks best: a little to either side, by quarters, opposite.
+"""
+SIZES = (1, 2)
+"""Sizes of close-ups: of a face without anything around it the smaller ones show nothing."""
+Way = tuple[int, bool]
+"""How a face is turned against the view it was found in, in sixteenths, and whether its polarity is changed."""
 PLACES = 6
 """Best places of a stage that are looked at closer: a sheet of a hundred false ones must not use up the budget."""
-NEAR = (0, 45, -45, 180)
-"""Turns at which a place is looked at first, from the turn at which it was seen."""
-RIVAL_MARGIN = 0.03
-"""How much lower the negative and the opposite of a face have to score."""
 
 
 def look_again(
@@ -62,11 +52,10 @@ def look_again(
     views = settings.views
     if views is None:
         return sure
-    search = Search(Viewer(frame, detector, megapixels=views.megapixels), views, nms_iou=settings.nms_iou)
-    faces = search.look_at(sure)
-    if views.always or not any(face.settled for face in faces):
-        places = search.look_at([face for face in fast if face.score < settings.min_score])
-        faces += [face for face in places if face.score >= views.search_score]
+    search = Search(Viewer(frame, detector, megapixels=views.megapixels), views, settings)
+    faces = search.upright(sure[: settings.max_faces], free=True) + sure[settings.max_faces :]
+    places = search.upright([face for face in fast if face.score < settings.min_score][:PLACES])
+    faces += [face for face in places if face.settled]
     covered = sum(face.area for face in faces if face.settled)
     if views.always or covered < views.room * size[0] * size[1]:
         faces += search.elsewhere([list(glances(size, side=views.glance_side))], faces)
@@ -78,107 +67,128 @@ def look_again(
 class Search:
     """What is looked at in one frame, and why. Lives as long as one call of :func:`look_again`."""
 
-    def __init__(self, viewer: Viewer, views: ViewSettings, *, nms_iou: float) -> None:
+    def __init__(self, viewer: Viewer, views: ViewSettings, settings: FaceSettings) -> None:
         self._viewer = viewer
         self._views = views
-        self._nms_iou = nms_iou
+        self._settings = settings
 
-    def look_at(self, faces: Sequence[Face]) -> list[Face]:
-        """``faces``, each closer, for at most half of the budget. The sides of clear ones are shown together."""
-        reserve = self._views.megapixels / 2
-        affordable = max(0, int((self._viewer.left - reserve) * 1e6 / (2 * CLOSE_SIDE**2)))
-        clear = [face for face in faces if self._clear(face) and face.score < self._views.sure_score][:affordable]
-        self._viewer.faces_in([close_up(one, one.tilt + turn, one.negative) for one in clear for turn in (-STEP, STEP)])
-        return [self.closer(face) if self._viewer.left >= reserve else face for face in faces]
+    def upright(self, faces: Sequence[Face], *, free: bool = False) -> list[Face]:
+        """``faces``, each as the close-ups of its place show it best; *settled* when that is a face in any view.
+
+        ``free``: outside of the budget.
+        """
+        looks = [Orientation(face, still=self._settings.min_score) for face in faces]
+        while True:
+            asked = [(look, way) for look in looks for way in look.wanted()]
+            if not asked:
+                return [look.best(self._views.search_score) for look in looks]
+            shown = self._viewer.faces_in([look.view(way) for look, way in asked], free=free)
+            for (look, way), seen in zip(asked, shown, strict=True):
+                look.add(way, seen)
 
     def elsewhere(self, stages: Iterable[Sequence[View]], known: Sequence[Face]) -> list[Face]:
         """Faces that these views show, up to the first stage that shows one for certain."""
         new: list[Face] = []
         for stage in stages:
+            settled = [face for face in (*known, *new) if face.settled]
             shown = sorted((one for faces in self._viewer.faces_in(stage) for one in faces), key=_score, reverse=True)
-            for face in shown if self._views.always else shown[:PLACES]:
-                if any(one.settled and self._same(one, face) for one in (*known, *new)):
-                    continue
-                closer = self.closer(face)
-                if closer.score >= self._views.search_score:
-                    new.append(closer)
+            places: list[Face] = []
+            for face in shown:
+                if not any(self._same(one, face) for one in (*settled, *places)):
+                    places.append(face)
+            closer = self.upright(places if self._views.always else places[:PLACES])
+            new += [face for face in closer if face.settled]
             if not self._views.always and any(face.settled for face in new):
                 break
         return new
 
-    def closer(self, face: Face) -> Face:
-        """``face``, or what close-ups of its place show better; *settled* when they leave no doubt of it.
-
-        A clear face that scores very high or is level stays as it is. Any other is sought in both polarities, in the
-        turns near its own and, unless one of them is certain, in all eighths; the best is levelled and set against
-        its negative and its opposite.
-        """
-        views = self._views
-        if self._clear(face) and face.score >= views.sure_score:
-            return replace(face, settled=True)
-        level = self._levelled(face, face.tilt) if self._clear(face) else None
-        if level is not None and (level.score >= views.certain_score or self._outdoes(level, level.tilt)):
-            return replace(level, settled=True)
-        near = [(face.turn + turn, face.negative) for turn in NEAR]
-        best = self._best(face, [*near, (face.turn, not face.negative)])
-        if best is None or best.score < views.promising_score:
-            return face
-        if best.score < views.certain_score:
-            rest = [(turn, polarity) for polarity in (face.negative, not face.negative) for turn in EIGHTHS]
-            best = max(best, self._best(best, rest) or best, key=_score)
-        level = self._levelled(best, best.turn) or best
-        if level.score < max(face.score - views.level_margin, views.promising_score):
-            return face
-        return replace(level, settled=level.score >= views.settled_score and self._outdoes(level, level.turn))
-
-    def _clear(self, face: Face) -> bool:
-        """Whether a face needs no more than levelling."""
-        views = self._views
-        return face.score >= views.clear_score and face.pixels >= views.tiny_pixels and face.lean <= views.max_lean
-
-    def _levelled(self, face: Face, turn: float) -> Face | None:
-        """``face``, seen at ``turn``, or what close-ups to the side show: what scores best together with its sides.
-
-        None where neither side looks like a face: one that is not upside down bears a little turning.
-        """
-        seen: dict[int, Face | None] = {0: face}
-
-        def score(steps: int) -> float:
-            if steps not in seen:
-                seen[steps] = self._best(face, [(turn + steps * STEP, face.negative)])
-            one = seen[steps]
-            return 0.0 if one is None else one.score
-
-        def poise(steps: int) -> float:
-            return score(steps - 1) + score(steps) + score(steps + 1)
-
-        at = 0
-        self._best(face, [(turn - STEP, face.negative), (turn + STEP, face.negative)])
-        for _ in range(MAX_STEPS):
-            low, high = sorted([score(at - 1), score(at + 1)])
-            level = high - low <= self._views.level_margin and high <= score(at) + BETTER
-            if level or (low > 0 and high <= score(at)):
-                break
-            towards = at + (1 if score(at + 1) == high else -1)
-            if poise(towards) <= poise(at):
-                break
-            at = towards
-        bears = max(score(at - 1), score(at + 1)) >= score(at) - self._views.max_drop
-        return seen[at] if bears else None
-
-    def _outdoes(self, face: Face, turn: float) -> bool:
-        """Whether neither the negative nor the opposite of ``face``, upright at ``turn``, comes near its score."""
-        rival = self._best(face, [(turn, not face.negative), (turn + 180, face.negative)])
-        return rival is None or rival.score < face.score - RIVAL_MARGIN
-
-    def _best(self, face: Face, ways: Sequence[tuple[float, bool]]) -> Face | None:
-        """The best face where ``face`` lies, over close-ups at these turns and polarities."""
-        shown = self._viewer.faces_in([close_up(face, turn, negative) for turn, negative in ways])
-        return max((one for faces in shown for one in faces if holds(face, one)), key=_score, default=None)
-
     def _same(self, one: Face, other: Face) -> bool:
-        return holds(one, other) or bool(overlaps(one.box, other.box[None])[0] > self._nms_iou)
+        return holds(one, other) or bool(overlaps(one.box, other.box[None])[0] > self._settings.nms_iou)
 
 
-def _score(face: Face) -> float:
-    return face.score
+class Orientation:
+    """What close-ups of one place have shown so far."""
+
+    def __init__(self, face: Face, *, still: float) -> None:
+        """``still``: detector score from which something is a face."""
+        self._face = face
+        self._still = still
+        self._seen: dict[Way, Face | None] = {}
+        self._size = 0
+
+    def view(self, way: Way) -> View:
+        """The close-up for ``way``."""
+        turn, negative = self._face.turn + way[0] * 360 / TURNS, self._face.negative != way[1]
+        return close_up(self._face, turn, negative, size=SIZES[self._size])
+
+    def add(self, way: Way, shown: Sequence[Face]) -> None:
+        """Take note of what the close-up for ``way`` has shown."""
+        self._seen[way] = max((one for one in shown if holds(self._face, one)), key=_score, default=None)
+
+    def wanted(self) -> list[Way]:
+        """Ways to look in next; none once nothing promises more.
+
+        A face that looks best as it was found is upright. One that looks best a little turned is turned on until its
+        surroundings look worse. One that looks best in another quarter or polarity was misjudged, and all turns of that
+        polarity are looked at.
+        """
+        if self._seen and self._blind() and self._size + 1 < len(SIZES):
+            self._size += 1
+            self._seen = {}
+        best, changed = self._best_way()
+        turns = AROUND if not changed and self._climbed(best) else range(TURNS)
+        ways = [(_turn(best + turn), changed) for turn in turns] + [(best, not changed)]
+        return [way for way in ways if way not in self._seen]
+
+    def best(self, search_score: float) -> Face:
+        """The face as it is seen best: as it was found unless a close-up shows it turned, or larger and better.
+
+        *Settled* when some view gives it ``search_score``, and turned a little more to one side it still is a face.
+        """
+        way = self._level()
+        shown = self._seen.get(way)
+        face = self._face
+        if shown is None or self._blind():
+            return replace(face, settled=face.score >= search_score)
+        sides = (_score(self._seen.get((_turn(way[0] + side), way[1]))) for side in (1, -1))
+        settled = max(shown.score, face.score) >= search_score and max(sides) >= self._still
+        better = shown.score > face.score and shown.pixels > face.pixels
+        return replace(shown if way != (0, False) or better else face, settled=settled)
+
+    def _blind(self) -> bool:
+        """Whether close-ups show neither the face that was found nor a better one."""
+        if self._face.score < self._still:
+            return False
+        return self._seen.get((0, False)) is None and _score(self._seen[self._best_way()]) < self._face.score
+
+    def _best_way(self) -> Way:
+        return max(self._seen, key=lambda way: (_score(self._seen[way]), way == (0, False)), default=(0, False))
+
+    def _level(self) -> Way:
+        """Return the way that looks best together with the turns to both sides of it.
+
+        Scores of an upright face differ little over a sixteenth, so that one of its sides may score highest by chance;
+        the sum of three is largest in the middle. As it was found, where that does as well.
+        """
+        best, changed = self._best_way()
+        near = [(_turn(best + turn), changed) for turn in (0, 1, -1)]
+        sums = {way: self._poise(way) for way in near if self._seen.get(way) is not None and self._poise(way) > 0}
+        return max(sums, key=lambda way: (sums[way], way == (0, False)), default=(best, changed))
+
+    def _poise(self, way: Way) -> float:
+        """Return the sum of the scores of a way and its two sides, 0 unless all three were looked at."""
+        ways = [(_turn(way[0] + turn), way[1]) for turn in (0, 1, -1)]
+        return sum(_score(self._seen[one]) for one in ways) if all(one in self._seen for one in ways) else 0.0
+
+    def _climbed(self, best: int) -> bool:
+        """Whether every turn between the one it was found in and ``best`` was looked at, so that it was turned on."""
+        return all((turn, False) in self._seen for turn in range(0, best, 1 if best > 0 else -1))
+
+
+def _turn(sixteenths: int) -> int:
+    """The same turn between one half turn and the other, -7 to 8."""
+    return (sixteenths + TURNS // 2 - 1) % TURNS - TURNS // 2 + 1
+
+
+def _score(face: Face | None) -> float:
+    return 0.0 if face is None else face.score

@@ -7,6 +7,7 @@ of a close-up, quarter turns are made from one picture, and no view is shown twi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ GROUND = 128
 """Grey outside the frame: the negative of itself."""
 SMALL = 192
 """Views up to this side, in pixels, share sheets."""
-SHEET_CELLS = 4
+SHEET_CELLS = 8
 """Cells in a row of a sheet, and rows."""
 
 Level = tuple[UInt8, float, tuple[float, float]]
@@ -40,15 +41,25 @@ class Viewer:
         self.left = megapixels
         """Megapixels of detector input that may still be spent."""
 
-    def faces_in(self, views: Sequence[View]) -> list[list[Face]]:
-        """For each view what the detector sees in it, best first; nothing where the budget does not reach that far."""
+    def faces_in(self, views: Sequence[View], *, free: bool = False) -> list[list[Face]]:
+        """For each view what the detector sees in it, best first; nothing where the budget does not reach that far.
+
+        ``free``: the budget is left alone.
+        """
+        left = self.left
+        if free:
+            self.left = math.inf
         new = {_key(view): view for view in views if _key(view) not in self._seen}
         small = [view for view in new.values() if max(view.width, view.height) <= SMALL]
         for view in new.values():
             if max(view.width, view.height) > SMALL and self._spend(view.width * view.height):
                 self._seen[_key(view)] = taken_back(self._detector.detect(self._pixels(view), as_is=True), view)
-        for start in range(0, len(small), SHEET_CELLS**2):
-            self._show_sheet(small[start : start + SHEET_CELLS**2])
+        for side in sorted({max(view.width, view.height) for view in small}):
+            alike = [view for view in small if max(view.width, view.height) == side]
+            for start in range(0, len(alike), SHEET_CELLS**2):
+                self._show_sheet(alike[start : start + SHEET_CELLS**2])
+        if free:
+            self.left = left
         return [self._seen.get(_key(view), []) for view in views]
 
     def _show_sheet(self, views: Sequence[View]) -> None:

@@ -18,15 +18,17 @@ from embeddings.types import Detections, Float32, ViewSettings
 
 FAST = "fast"
 """The view of a face that the fast pass found and that needed no second look, or gained nothing from one."""
+SMOOTHED = "smoothed"
+"""The view of a face that only a smoothed picture of the frame shows."""
 EIGHTHS = (0, 180, 90, 270, 45, 315, 135, 225)
 """Turns of a close-up in degrees, likeliest first."""
 ODD_EIGHTHS = (45, 315, 135, 225)
 QUARTERS = ((90, False), (270, False), (180, False), (0, True), (90, True), (270, True), (180, True))
 """Turns and whether negative: all that the fast pass does not look at."""
-CLOSE_SIDE = 128
-"""Side of a close-up in pixels: 0.3 ms where a whole view at 640 takes 6."""
-CLOSE_MARGIN = 2.2
-"""Side of a close-up by the longer side of the box: room for the corners of a face at 45 degrees."""
+CLOSE_SIDE = 96
+"""Side of a close-up in pixels."""
+CLOSE_MARGIN = 1.7
+"""Side of a close-up by the longer side of the box; docs/recall.md compares sides and margins."""
 TILE_OVERLAP = 128
 """Pixels that neighbouring tiles share: a face of that size is whole in one of them."""
 MAX_ENLARGEMENT = 4.0
@@ -152,13 +154,14 @@ def tiles(size: tuple[int, int], *, side: int) -> Iterator[View]:
             yield View("tile", matrix, width, height, 0.0, False)
 
 
-def close_up(face: Face, turn: float, negative: bool) -> View:
-    """A square around ``face``, turned about its centre."""
-    factor = CLOSE_SIDE / (CLOSE_MARGIN * face.side)
+def close_up(face: Face, turn: float, negative: bool, *, size: int = 1) -> View:
+    """A square around ``face``, turned about its centre, ``size`` times ``CLOSE_SIDE`` pixels wide."""
+    side = size * CLOSE_SIDE
+    factor = side / (CLOSE_MARGIN * face.side)
     x, y = ((face.box[:2] + face.box[2:]) / 2).tolist()
     matrix = cv2.getRotationMatrix2D((x, y), turn, factor)
-    matrix[:, 2] += [CLOSE_SIDE / 2 - x, CLOSE_SIDE / 2 - y]
-    return View("close", matrix.astype(np.float32), CLOSE_SIDE, CLOSE_SIDE, turn, negative)
+    matrix[:, 2] += [side / 2 - x, side / 2 - y]
+    return View("close", matrix.astype(np.float32), side, side, turn, negative)
 
 
 def taken_back(found: Detections, view: View) -> list[Face]:

@@ -70,6 +70,13 @@ class Frame:
         """Return the inverse of :meth:`to_full`."""
         return ((points - self.offset) * self.scale).astype(np.float32)
 
+    def maps_from_full(self, matrices: Float32) -> Float32:
+        """Affine maps (n, 2, 3) that take pixels of this image where ``matrices`` take those of the full-size frame."""
+        moved = np.empty(matrices.shape, dtype=np.float32)
+        moved[:, :, :2] = matrices[:, :, :2] / self.scale
+        moved[:, :, 2] = matrices[:, :, :2] @ np.asarray(self.offset) + matrices[:, :, 2]
+        return moved
+
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:

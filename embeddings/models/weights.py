@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 
 from embeddings.errors import WeightsError
 from embeddings.models.preparation import PREPARATION_VERSION
-from embeddings.settings import VIEWS_VERSION, FaceSettings
+from embeddings.settings import CROPS_VERSION, VIEWS_VERSION, FaceSettings
 
 DetectorKind = Literal["yunet", "scrfd"]
 
@@ -106,7 +106,7 @@ def model_id(pack: Pack, settings: FaceSettings) -> str:
     if settings.views is None:
         del deciding["views"]  # ids from before there were views stay
     else:
-        deciding["views"]["version"] = VIEWS_VERSION
+        deciding["views"] |= {"version": VIEWS_VERSION, "crops": CROPS_VERSION}
     parts = {
         "pack": pack.name,
         "files": [pack.detector.sha256, pack.recognizer.sha256],

@@ -96,7 +96,9 @@ def refit_background(workspace: Workspace, aim: Aim, *, actor: str) -> Measured:
     if cohort is None:
         raise StateError("there is no background cohort of these models: give a folder of pictures of strangers")
     count = len(cohort.vectors)
-    faces = Faces(cohort.vectors, np.arange(count, dtype=np.int64), (None,) * count, 0, 0)
+    rows = np.arange(count, dtype=np.int64)
+    # A cohort keeps no pictures: pools of it weigh each face alike, and cannot tell near-duplicates.
+    faces = Faces(cohort.vectors, np.ones(count), rows, rows, (None,) * count, 0, 0)
     labels = Labels(KIND, (Path(),) * count, persons=tuple(cohort.persons.tolist()))
     return _measured(workspace, labels, faces, aim, actor=actor)
 

@@ -14,12 +14,14 @@ from indexes.thresholds import Thresholds
 from pipelines.calibration.compare import Compared, compare
 from pipelines.calibration.faces import Faces, embed_photographs
 from pipelines.calibration.labels import Labels
+from pipelines.calibration.pooling import ComparedPools, compare_pools
 from pipelines.home.actors import are_two_people, identity_of
 from pipelines.home.calibration_cover import Cover, count_templates
 from pipelines.home.calibrations import (
     Calibration,
     GroupRates,
     Operating,
+    PooledRates,
     approvals_anyway,
     approve_anyway,
     identified,
@@ -85,6 +87,7 @@ def measure_faces(workspace: Workspace, labels: Labels, faces: Faces, aim: Aim, 
     templates = aim.templates or _templates_now(workspace)
     compared = compare(labels, faces, most=workspace.config.calibration.max_comparisons)
     review, strong = _operating(compared, aim, templates=templates)
+    pooled = _pooled(workspace, labels, faces, review, aim, templates=templates)
     points = workspace.config.calibration.points
     calibration = identified(
         Calibration(
@@ -106,6 +109,7 @@ def measure_faces(workspace: Workspace, labels: Labels, faces: Faces, aim: Aim, 
             strong=strong,
             groups=_groups(compared, review, aim.confidence),
             points=tuple(det_points(compared.mated, compared.impostors, most=points, confidence=aim.confidence)),
+            pooled=pooled,
         )
     )
     with workspace.database.write() as tx:
@@ -217,8 +221,31 @@ def _templates_now(workspace: Workspace) -> int:
         return max(1, count_templates(connection, model_id=workspace.model_id, now=workspace.now()))
 
 
-def _operating(compared: Compared, aim: Aim, *, templates: int) -> tuple[Operating, Operating]:
-    """Return the operating points for review and strong."""
+def _pooled(
+    workspace: Workspace, labels: Labels, faces: Faces, review: Operating, aim: Aim, *, templates: int
+) -> PooledRates | None:
+    """The same of pools, which are made at the review threshold measured of single faces, or the one in force."""
+    config = workspace.config.calibration
+    threshold = workspace.thresholds.review if review.point.threshold is None else review.point.threshold
+    compared = compare_pools(
+        labels, faces, pictures=config.pooled_pictures, threshold=threshold, most=config.max_comparisons
+    )
+    if compared is None:
+        return None
+    of_review, of_strong = _operating(compared, aim, templates=templates)
+    return PooledRates(
+        pictures=config.pooled_pictures,
+        pools=compared.pools,
+        persons=compared.persons,
+        mated=len(compared.mated),
+        impostors=len(compared.impostors),
+        review=of_review,
+        strong=of_strong,
+    )
+
+
+def _operating(compared: Compared | ComparedPools, aim: Aim, *, templates: int) -> tuple[Operating, Operating]:
+    """Review and strong."""
     targets = (aim.fpir, aim.strong_fpir)
     rates = (fmr_for_fpir(target, templates=templates) for target in targets)
     points = (threshold_for(compared.impostors, target_fmr=rate, confidence=aim.confidence) for rate in rates)
@@ -230,7 +257,7 @@ def _operating(compared: Compared, aim: Aim, *, templates: int) -> tuple[Operati
 
 
 def _rated(
-    compared: Compared, target_fpir: float, point: OperatingPoint, *, templates: int, confidence: float
+    compared: Compared | ComparedPools, target_fpir: float, point: OperatingPoint, *, templates: int, confidence: float
 ) -> Operating:
     """A point with the FPIR and the FNMR that hold there."""
     if point.threshold is None or point.fmr is None:

@@ -330,16 +330,25 @@ def _print(found: Calibration, picture: Path) -> None:
         {name: facts[name] for name in ("calibration_id", "model_id", "views", "templates", "photographs", "persons")}
         | {"comparisons": {"impostor": found.impostors, "mated": found.mated}, "dropped": facts["dropped"]}
         | {name: facts[name] for name in ("several_faces", "second_look", "confidence")}
-        | {"plot": str(picture)}
+        | {"pools": _pools(found), "plot": str(picture)}
     )
     say("")
-    print_rows([_operating_row(name, getattr(found, name)) for name in ("review", "strong")])
+    rows = [_operating_row(name, getattr(found, name)) for name in ("review", "strong")]
+    if found.pooled is not None:
+        rows += [_operating_row(f"{name}, pooled", getattr(found.pooled, name)) for name in ("review", "strong")]
+    print_rows(rows)
     if found.groups:
         say("")
         print_rows([_group_row(group, found.confidence) for group in found.groups])
     say("")
     step = max(1, len(found.points) // _SHOWN_POINTS)
     print_rows([to_plain(point) for point in found.points[::step]])
+
+
+def _pools(found: Calibration) -> dict[str, int]:
+    """How many pools of how many photographs were compared."""
+    pooled = found.pooled
+    return {} if pooled is None else {"pictures": pooled.pictures, "pools": pooled.pools, "persons": pooled.persons}
 
 
 def _operating_row(name: str, own: Any) -> dict[str, Any]:

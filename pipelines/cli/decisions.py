@@ -12,6 +12,7 @@ from pipelines.cli.private_text import text_option
 from pipelines.cli.typed import Digest, typed_again
 from pipelines.decisions.bulk import HitQuery
 from pipelines.decisions.decide import REASONS, Answer, Word
+from pipelines.hits.listing import TIERS
 from pipelines.home.private_files import publish, require_writable
 from pipelines.policy import RULES
 from pipelines.settings.environment import Environment
@@ -35,7 +36,7 @@ _LISTED = (
 @click.option("--parent-model", help="... of this model's pictures.")
 @click.option("--uploader", help="... of this uploader's items.")
 @click.option("--day", callback=parse_day, help="... of items received on this UTC day.")
-@click.option("--tier", type=click.Choice(["exact", "face", "header", "text"]), help="... of this tier.")
+@click.option("--tier", type=click.Choice(TIERS), help="... of this tier.")
 @click.option("--band", type=click.Choice(["strong", "review"]), help="... in this band.")
 @click.option("--verdict", type=click.Choice(["takedown", "review", "clear"]), help="... with this verdict.")
 @click.option("--rule", type=click.Choice(RULES), help="... whose verdict is by this rule.")

@@ -130,7 +130,7 @@ def _say_what_is_left(workspace: Workspace, summary: SweepSummary) -> None:
             "earlier models, whose results stand until then: run `likeness models backfill`",
             err=True,
         )
-    elif summary.coverage < 1 or summary.unexamined:
+    elif summary.coverage < 1 or summary.unexamined or summary.unpooled:
         say("some items are not compared with everybody yet: run `likeness rescan --pending`", err=True)
 
 

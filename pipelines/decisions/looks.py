@@ -29,7 +29,8 @@ from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_
 from pipelines.evidence.passages import Passage, find_passage
 from pipelines.evidence.second_opinions import read_second_opinion
 from pipelines.evidence.terms import open_term
-from pipelines.hits.counting import hits_in_force, outside, verdict_of_hit
+from pipelines.hits.counting import POOLED, hits_in_force, outside, verdict_of_hit
+from pipelines.hits.pooled import PooledPicture, content_of_pooled, pictures_of_pool
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
@@ -47,7 +48,8 @@ class HitExplained:
 
     ``facts``: the hit's own row; ``reasons``: of the verdict on its item and subject, if there is one; ``decisions``:
     what people decided on it, the newest first; ``has_term``: whether :func:`reveal` has words to show; ``kept``: what
-    is kept of it; ``second_opinion``: what a second network says of it, if one was asked.
+    is kept of it; ``pool``: of a pooled face, the pictures that were compared together; ``second_opinion``: what a
+    second network says of it, if one was asked.
     """
 
     facts: dict[str, Any]
@@ -62,6 +64,7 @@ class HitExplained:
     decisions: tuple[Decision, ...]
     has_term: bool
     kept: KeptFacts | None = None
+    pool: tuple[PooledPicture, ...] = ()
     second_opinion: dict[str, Any] | None = None
 
 
@@ -93,6 +96,7 @@ def explain_hit(connection: Connection, hit_id: str) -> HitExplained:
         decisions=tuple(decisions_on(connection, **about)),
         has_term=row.sealed_term is not None,
         kept=read_kept(connection, hit_id),
+        pool=pictures_of_pool(connection, hit_id),
         second_opinion=read_second_opinion(connection, hit_id),
     )
 
@@ -229,9 +233,17 @@ def content_now(workspace: Workspace, row: Row[Any]) -> bytes:
         raise StateError("the item is no picture: there is nothing to look at")
     content = found(workspace, open_item(workspace, row, {}), known=row.content_now).content
     same = content is not None and content.sha256.hex() == row.content_now
-    if content is None or not same or (row.tier != "text" and row.content_now != row.content_key):
+    if content is None or not same or not _is_what_was_found(workspace, row):
         raise StateError("the item's content is not the one that the hit was found in")
     return content.data
+
+
+def _is_what_was_found(workspace: Workspace, row: Row[Any]) -> bool:
+    """Whether the item's content now is the one that the hit was found in; a text is in none."""
+    if row.tier == POOLED:
+        with workspace.database.read() as connection:
+            return bool(content_of_pooled(connection, row.hit_id) == row.content_now)
+    return bool(row.tier == "text" or row.content_now == row.content_key)
 
 
 def reference_crop(connection: Connection, workspace: Workspace, template_id: str) -> UInt8:

@@ -183,13 +183,13 @@ def _opinions(
     workspace: Workspace, network: SecondNetwork, asking: _Asking, batch: Sequence[_Due]
 ) -> list[dict[str, Any]]:
     """A row of the table for each hit of a batch."""
-    described: dict[str, Float32] = {}
+    described: dict[str, Float32 | None] = {}
     rows = []
     for due in batch:
         subject_id = due.hit.subject_id
-        if subject_id not in described and due.references:
-            described[subject_id] = network.describe(np.stack(list(due.references.values())))
-        opinion, score, reference_id = _opinion(workspace, network, asking, due, described.get(subject_id))
+        if subject_id not in described:
+            described[subject_id] = _described(network, due.references)
+        opinion, score, reference_id = _opinion(workspace, network, asking, due, described[subject_id])
         rows.append(
             {
                 "hit_id": due.hit.hit_id,
@@ -206,6 +206,16 @@ def _opinions(
         )
         workspace.beat()
     return rows
+
+
+def _described(network: SecondNetwork, references: dict[str, UInt8]) -> Float32 | None:
+    """Describe the references of one person; None where there are none, or the network fails on them."""
+    if not references:
+        return None
+    try:
+        return guarded(lambda: network.describe(np.stack(list(references.values()))))
+    except ItemError:
+        return None
 
 
 def _opinion(

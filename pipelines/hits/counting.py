@@ -10,7 +10,17 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from pipelines.database.in_force import ACTIVE, is_in_force
-from pipelines.database.tables import decisions, hits, items, outbox, seeds, subjects, verdicts
+from pipelines.database.tables import (
+    decisions,
+    hits,
+    items,
+    outbox,
+    pool_faces,
+    pools,
+    seeds,
+    subjects,
+    verdicts,
+)
 from pipelines.policy import BOUNTIES
 from pipelines.takedown.outbox import not_taken_back
 
@@ -18,6 +28,10 @@ KEY = ("item_id", "content_key", "subject_id")
 """Columns that name what a verdict or a takedown is about."""
 MODELS = ("model", *BOUNTIES)
 """Kinds of items that pictures may belong to."""
+POOLED: Final = "pooled_face"
+"""The tier of what faces of several pictures show together."""
+FACES: Final = ("face", POOLED)
+"""Tiers whose scores are similarities of faces."""
 _OUTSIDE: Final = {"content_key": "content_sha256", "found_by_id": "model_id"}
 SAME_FINGERPRINT: Final = ("subject_id", "kind", "digest", "model_id")
 """Columns in which seeds of one fingerprint agree, whichever confirmation left them."""
@@ -44,18 +58,20 @@ def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_t
     Judging and storing use this selection, because the end of a consent must undo neither. Code that shows hits or acts
     on them uses :func:`hits_in_force`.
 
-    A text hit counts while the item has the text, every other hit while the item has the content. These do not count:
-    rejected hits; hits on a revoked seed; hits by a reference or name that the subject has lost (``dropped_at``); faces
-    that score below the thresholds in force, unless a person confirmed them; and a face hit of earlier models, once the
-    models of the item's present vectors have found the same person in the same content no less strongly
-    (:mod:`pipelines.runs.backfill`). ``item_key`` is what a verdict names: the content, or the text of an item
-    without content; ``model`` is what the item belongs to.
+    A text hit counts while the item has the text, a pooled face while each picture of its pool is unchanged, every
+    other hit while the item has the content. These do not count: rejected hits; hits on a revoked seed; hits by a
+    reference or name that the subject has lost (``dropped_at``); faces that score below the thresholds in force, unless
+    a person confirmed them; and a face hit of earlier models, once the models of the item's present vectors have found
+    the same person in the same content no less strongly (:mod:`pipelines.runs.backfill`), likewise for pools.
+    ``item_key`` is what a verdict names: the content, or the text of an item without content; ``model`` is what the
+    item belongs to.
 
     ``rejected_too``: also hits that would count if nobody had rejected them. ``lapsed_too``: also faces below the
     thresholds. ``removed_too``: also hits in items that are gone because of a message that was sent.
     """
     digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
-    present = sa.and_(digest == hits.c.content_key, items.c.live)
+    same_content = sa.and_(hits.c.tier != POOLED, digest == hits.c.content_key)
+    present = sa.and_(items.c.live, sa.or_(same_content, sa.and_(hits.c.tier == POOLED, _is_in_whole_pool())))
     key = key_of_item()
     if removed_too:
         present, key = sa.or_(present, _is_removed_by_us()), sa.func.coalesce(key, hits.c.content_key)
@@ -68,6 +84,37 @@ def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_t
     return counted.select_from(hits.join(items, same).join(subjects, active)).where(
         hits.c.dropped_at.is_(None), ~_taken_over(), *only
     )
+
+
+def _is_in_whole_pool() -> sa.ColumnElement[bool]:
+    """Condition on ``hits``: the pool that it is of is stored, its item is in it, and all of its pictures are there."""
+    own, any_of = pool_faces.alias("own_face"), pool_faces.alias("any_face")
+    broken = sa.select(any_of.c.number).where(any_of.c.number == pools.c.number, is_gone_from_pool(any_of, pools))
+    return (
+        sa.select(pools.c.number)
+        .select_from(pools.join(own, own.c.number == pools.c.number))
+        .where(
+            own.c.item_id == hits.c.item_id,
+            pools.c.digest == hits.c.content_key,
+            pools.c.model_id == hits.c.found_by_id,
+        )
+        .where(~broken.correlate(pools).exists())
+        .correlate(hits)
+        .exists()
+    )
+
+
+def is_gone_from_pool(of: sa.FromClause, pool: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Condition on faces of pools: the item is gone, has other content, or belongs to another model or uploader."""
+    there = items.alias("pooled_item")
+    same = sa.and_(
+        there.c.item_id == of.c.item_id,
+        there.c.live,
+        there.c.content_sha256 == of.c.content_sha256,
+        model_of_item(there) == pool.c.model,
+        there.c.uploader.is_not_distinct_from(pool.c.uploader),
+    )
+    return sa.and_(of.c.number == pool.c.number, ~sa.select(there.c.item_id).where(same).correlate(of, pool).exists())
 
 
 def _is_removed_by_us() -> sa.ColumnElement[bool]:
@@ -140,16 +187,20 @@ def is_rejected() -> sa.ColumnElement[bool]:
 def _taken_over() -> sa.ColumnElement[bool]:
     """Condition on ``hits`` joined with ``items``: the item's present models made an equal hit that is no weaker."""
     newer = hits.alias("newer")
+    by_face = sa.and_(newer.c.tier == "face", newer.c.content_key == items.c.content_sha256)
+    of_newer = (pools.c.digest == newer.c.content_key, pools.c.model_id == newer.c.found_by_id)
+    stored = sa.select(pools.c.number).where(*of_newer).correlate(newer).exists()
     found = sa.select(newer.c.hit_id).where(
         newer.c.item_id == hits.c.item_id,
-        newer.c.content_key == hits.c.content_key,
+        sa.or_(by_face, sa.and_(hits.c.tier == POOLED, newer.c.tier == POOLED, stored)),
         _subject_of(newer) == hits.c.subject_id,
-        newer.c.tier == "face",
         newer.c.dropped_at.is_(None),
         newer.c.found_by_id == items.c.model_id,
         sa.or_(newer.c.band == "strong", hits.c.band == "review"),
     )
-    return sa.and_(hits.c.tier == "face", hits.c.found_by_id != items.c.model_id, found.correlate(hits, items).exists())
+    return sa.and_(
+        hits.c.tier.in_(FACES), hits.c.found_by_id != items.c.model_id, found.correlate(hits, items).exists()
+    )
 
 
 def is_revoked() -> sa.ColumnElement[bool]:

@@ -12,9 +12,9 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import InputError
 from pipelines.database.tables import hits, items, second_opinions, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import hits_in_force, outside, said, verdict_of_hit
+from pipelines.hits.counting import FACES, POOLED, hits_in_force, outside, said, verdict_of_hit
 
-TIERS = ("exact", "face", "header", "text")
+TIERS = ("exact", "face", "pooled_face", "header", "text")
 """Tiers of evidence, the weightiest first."""
 MOST: Final = 2**31 - 1
 _FACES_FROM: Final = 0.5
@@ -33,9 +33,9 @@ def strength_of() -> sa.ColumnElement[float]:
     """Return a column of ``hits``: one scale for all tiers, 0 to 1, to order lists by. Scores themselves cannot be
     compared between tiers.
 
-    A face has 0.5 at its threshold and 1 where it is the reference itself, in proportion. Below that stand copies of
-    what was confirmed (0.4 to 0.5), names in headers (0.3 to 0.4 where they are strong, 0.2 to 0.3 otherwise) and names
-    in texts (0.1 to 0.2, 0 to 0.1). It orders, and decides nothing.
+    A face, and likewise a pool of faces, has 0.5 at its threshold and 1 where it is the reference itself, in
+    proportion. Below that stand copies of what was confirmed (0.4 to 0.5), names in headers (0.3 to 0.4 where they are
+    strong, 0.2 to 0.3 otherwise) and names in texts (0.1 to 0.2, 0 to 0.1). It orders, and decides nothing.
     """
     room = sa.func.coalesce(sa.func.nullif(1.0 - hits.c.threshold, 0.0), 1.0)
     place = (hits.c.score - hits.c.threshold) / room
@@ -45,7 +45,7 @@ def strength_of() -> sa.ColumnElement[float]:
         (sa.and_(hits.c.tier == tier, hits.c.band == band), least + 0.1 * score)
         for (tier, band), least in _STRENGTHS.items()
     ]
-    return sa.case((hits.c.tier == "face", face), *others, else_=0.0)
+    return sa.case((hits.c.tier.in_(FACES), face), *others, else_=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,10 @@ class Hit:
     ``strength``: by :func:`strength_of`; ``decision``: the decision of people that stands, None: none. Only a
     face has a reference, frame, face number, detector score and ``face_box``: (x1, y1, x2, y2) in pixels of the upright
     image. ``place``: where a name stands or which fingerprint matched; ``match``: by which rule; ``seed_id``: the
-    confirmed content that an exact hit matches. The term itself stays sealed. ``second_opinion``: what the second
-    network that was asked last says of a face, ``agrees``, ``denies`` or ``none:<reason>``; None: none was asked.
+    confirmed content that an exact hit matches. The term itself stays sealed. A pooled face stands for ``pictures`` of
+    the model ``place``, all with the same ``pool``; ``alone_score`` is what this picture's own face scores.
+    ``second_opinion``: what the second network that was asked last says of a face, ``agrees``, ``denies`` or
+    ``none:<reason>``; None: none was asked.
     """
 
     hit_id: str
@@ -80,6 +82,9 @@ class Hit:
     place: str | None
     match: str | None
     seed_id: str | None
+    pool: str | None
+    pictures: int | None
+    alone_score: float | None
     second_opinion: str | None
     second_score: float | None
     second_threshold: float | None
@@ -171,6 +176,7 @@ def _decision() -> sa.Label[Any]:
 
 def _hit(row: sa.RowMapping) -> Hit:
     told = outside(row)
-    same = {name: told[name] for name in Hit.__dataclass_fields__ if name not in ("face_box", "reference_id")}
+    same = {name: told[name] for name in Hit.__dataclass_fields__ if name not in ("face_box", "reference_id", "pool")}
+    pool = row["content_key"] if row["tier"] == POOLED else None
     box = None if row["x1"] is None else (row["x1"], row["y1"], row["x2"], row["y2"])
-    return Hit(**same, reference_id=row["template_id"], face_box=box)
+    return Hit(**same, reference_id=row["template_id"], face_box=box, pool=pool)

@@ -54,6 +54,19 @@ class GroupRates:
 
 
 @dataclass(frozen=True, slots=True)
+class PooledRates:
+    """What was measured of pools of ``pictures`` photographs of one person each, compared with single photographs."""
+
+    pictures: int
+    pools: int
+    persons: int
+    mated: int
+    impostors: int
+    review: Operating
+    strong: Operating
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What was measured, on what, and the thresholds that follow.
 
@@ -79,6 +92,8 @@ class Calibration:
     strong: Operating
     groups: tuple[GroupRates, ...]
     points: tuple[DetPoint, ...]
+    pooled: PooledRates | None = None
+    """Of faces pooled by person; None: there were too few photographs of each for any to be pooled."""
 
     @property
     def complete(self) -> bool:
@@ -94,6 +109,20 @@ class Calibration:
         source = (
             f"calibration {self.calibration_id}: FPIR at most {self.review.target_fpir:g} (strong "
             f"{self.strong.target_fpir:g}) for a gallery of {self.templates}, {self.confidence:.0%} confidence"
+        )
+        return Thresholds(review=review, strong=strong, source=source, calibration_id=self.calibration_id)
+
+    def pooled_thresholds(self) -> Thresholds | None:
+        """Those of pooled faces; None where none were measured or the data could not support both."""
+        if self.pooled is None:
+            return None
+        review, strong = self.pooled.review.point.threshold, self.pooled.strong.point.threshold
+        if review is None or strong is None:
+            return None
+        source = (
+            f"calibration {self.calibration_id} of pools of {self.pooled.pictures}: FPIR at most "
+            f"{self.pooled.review.target_fpir:g} (strong {self.pooled.strong.target_fpir:g}) for a gallery of "
+            f"{self.templates}, {self.confidence:.0%} confidence"
         )
         return Thresholds(review=review, strong=strong, source=source, calibration_id=self.calibration_id)
 
@@ -302,7 +331,10 @@ def _seal(sealer: Sealer, row: dict[str, str | int | float | None]) -> str:
 
 
 def _document(calibration: Calibration) -> str:
-    return json.dumps(asdict(calibration), sort_keys=True, default=_iso)
+    fields = asdict(calibration)
+    if calibration.pooled is None:  # ids of calibrations from before pools were measured stay what they are
+        del fields["pooled"]
+    return json.dumps(fields, sort_keys=True, default=_iso)
 
 
 def _digest(calibration: Calibration) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -220,6 +221,18 @@ class Workspace:
         if not policy.has_thresholds(self.pack_name):
             raise NotReadyError("the registry has outgrown the calibration in force by far: calibrate anew")
         return stricter(calibrated, policy.thresholds(self.pack_name))
+
+    def pooled_thresholds_at(self, connection: Connection, *, policy: Policy | None = None) -> Thresholds:
+        """The bands of pooled faces as a transaction sees them.
+
+        Those that the calibration in force measured of pooled faces; without any, those of single faces, which no
+        stranger's pool reaches more often (benchmarks.pooling).
+        """
+        single = self.thresholds_at(connection, policy=policy)
+        calibration = calibration_in_force(connection, self.sealer, model_id=self.model_id)
+        same = calibration is not None and calibration.calibration_id == single.calibration_id
+        pooled = calibration.pooled_thresholds() if calibration is not None and same else None
+        return pooled or replace(single, source=f"as for one face, pools are not calibrated: {single.source}")
 
     def cover_at(self, connection: Connection, calibration: Calibration) -> Cover:
         """Compare the gallery that a transaction sees with a calibration, in force or not."""

@@ -14,7 +14,16 @@ from indexes.thresholds import Thresholds
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items, second_opinions
 from pipelines.database.times import moment
-from pipelines.hits.counting import hits_in_force, is_rejected, live_hits, model_of_item, owner_of_item, said
+from pipelines.hits.counting import (
+    FACES,
+    POOLED,
+    hits_in_force,
+    is_rejected,
+    live_hits,
+    model_of_item,
+    owner_of_item,
+    said,
+)
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.policy import Band, Context, Evidence, Policy, SecondOpinion, band_of, may_act
@@ -84,6 +93,8 @@ class Weighing:
 
     policy: Policy
     thresholds: Thresholds
+    pooled: Thresholds
+    """Those of pooled faces."""
     model_id: str
     second_network_id: str | None = None
 
@@ -91,8 +102,9 @@ class Weighing:
 def weighing(workspace: Workspace, connection: Connection, policy: Policy | None = None) -> Weighing:
     """Return the weighing by the policy in force, or by ``policy``."""
     policy = policy or workspace.policy
-    thresholds = workspace.thresholds_at(connection, policy=policy)
-    return Weighing(policy, thresholds, workspace.model_id, workspace.second_network_id)
+    single = workspace.thresholds_at(connection, policy=policy)
+    pooled = workspace.pooled_thresholds_at(connection, policy=policy)
+    return Weighing(policy, single, pooled, workspace.model_id, workspace.second_network_id)
 
 
 def evidence_of(
@@ -130,9 +142,11 @@ def _band(row: Any, by: Weighing) -> Band | None:
     """
     if row.tier in ("header", "text"):
         return by.policy.text_band(row.place, row.match)
-    if row.tier == "face" and row.found_by_id == by.model_id:
-        return band_of(row.score, by.thresholds) if row.score >= by.thresholds.review else None
-    if row.place == "pdq" and row.score < pdq_score(by.policy.settings.takedown.duplicate_distance):
+    if row.tier in FACES and row.found_by_id == by.model_id:
+        thresholds = by.pooled if row.tier == POOLED else by.thresholds
+        return band_of(row.score, thresholds) if row.score >= thresholds.review else None
+    nearest = pdq_score(by.policy.settings.takedown.duplicate_distance)
+    if row.tier == "exact" and row.place == "pdq" and row.score < nearest:
         return None
     band: Band = row.band
     return band
@@ -159,6 +173,7 @@ def _evidence(row: Any, band: Band | None, policy: Policy) -> Evidence:
     more = ("template_id", "place", "match", "seed_id", "seed_share", "uploader")
     values = {name: row._mapping[name] for name in (*same, *more)}
     values |= {"confirmed": bool(row.confirmed), "by_owner": is_by_owner(row), "seed_firm": bool(row.seed_firm)}
+    values |= {"pool": row.content_key if row.tier == POOLED else None, "pictures": row.pictures}
     second = _second_of(row, policy)
     acts = row.tier != "face" or may_act(second, policy.settings)
     return Evidence(**values, content_key=row.item_key, band=band, second=second, acts=acts)

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, runs
-from pipelines.hits.counting import model_of_item
+from pipelines.hits.counting import POOLED, model_of_item
 from pipelines.home.calibrations import all_in_force
 from pipelines.home.workspace import Workspace
 from pipelines.judging.evidence import Group, group_of_message, weighing
@@ -54,15 +54,16 @@ def mark_lapsed(tx: Connection, workspace: Workspace) -> set[str]:
     Hits of earlier models keep the band that they were found with (I4).
     """
     by, now = weighing(workspace, tx), workspace.now()
-    of_models = sa.and_(hits.c.tier == "face", hits.c.found_by_id == by.model_id)
-    below = hits.c.score < by.thresholds.review
     changed: set[str] = set()
-    for condition, since in (
-        (sa.and_(of_models, below, hits.c.lapsed_at.is_(None)), now),
-        (sa.and_(of_models, ~below, hits.c.lapsed_at.is_not(None)), None),
-    ):
-        changed.update(tx.execute(sa.select(hits.c.item_id).where(condition).distinct()).scalars())
-        tx.execute(sa.update(hits).where(condition).values(lapsed_at=since))
+    for tier, thresholds in (("face", by.thresholds), (POOLED, by.pooled)):
+        of_models = sa.and_(hits.c.tier == tier, hits.c.found_by_id == by.model_id)
+        below = hits.c.score < thresholds.review
+        for condition, since in (
+            (sa.and_(of_models, below, hits.c.lapsed_at.is_(None)), now),
+            (sa.and_(of_models, ~below, hits.c.lapsed_at.is_not(None)), None),
+        ):
+            changed.update(tx.execute(sa.select(hits.c.item_id).where(condition).distinct()).scalars())
+            tx.execute(sa.update(hits).where(condition).values(lapsed_at=since))
     return changed
 
 
@@ -122,7 +123,8 @@ def withdraw_uncalled(
 def weighed_by(connection: Connection, workspace: Workspace) -> str:
     """Return what hits are weighed by, as stored in ``state``: when it changes, all hits are weighed again."""
     thresholds = workspace.thresholds_at(connection)
-    bands = [thresholds.calibration_id, thresholds.review, thresholds.strong]
+    pooled = workspace.pooled_thresholds_at(connection)
+    bands = [thresholds.calibration_id, thresholds.review, thresholds.strong, pooled.review, pooled.strong]
     in_force = sorted(all_in_force(connection, workspace.sealer))
     weighed = [workspace.policy.version, *bands, in_force, settings_digest(workspace)]
     return json.dumps([*weighed, workspace.second_network_id] if workspace.second_network_id else weighed)

@@ -8,7 +8,7 @@ coverage together, so that work cut off anywhere is found uncovered again (I2, I
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -44,6 +44,8 @@ from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.matching.comparison import Comparison, FoundBy, Side, compare_shard
 from pipelines.matching.galleries import load_gallery
+from pipelines.matching.pool_plan import PoolCounts
+from pipelines.matching.pools import pool_pending
 from pipelines.registry.subjects import active_versions, note_lapsed, require_active, take_up
 from pipelines.registry.templates import subjects_with
 from pipelines.scan.again import STAGE, embed_alone, leave, refuse_item
@@ -95,6 +97,9 @@ def match_pending(
     :class:`NotReadyError` for an empty registry (I7).
     """
     resume(workspace, STAGE, embed_alone, refuse_item)
+    pooled = PoolCounts()
+    if found_by == "sweep":  # while the vectors of new pictures are there, also where nothing is kept
+        pooled = pool_pending(workspace, found_by=found_by, progress=progress)
     total, subjects = MatchCounts(), set[str]()
     for model_id in _models(workspace, found_by):
         again = True
@@ -110,6 +115,9 @@ def match_pending(
                 subjects=len(subjects),
                 hits=total.hits + counts.hits,
             )
+    if found_by == "rescan":  # after single faces, which are the answer that somebody waits for
+        pooled = pool_pending(workspace, found_by=found_by, subject_ids=subject_ids, progress=progress)
+    total = replace(total, hits=total.hits + pooled.hits)
     if found_by == "sweep":
         tend_evidence(workspace, progress=progress)
     else:

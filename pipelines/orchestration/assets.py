@@ -58,7 +58,15 @@ from pipelines.runs.backfill import backfill_templates
 from pipelines.runs.day_blocks import forget_blocks
 from pipelines.runs.delivery import deliver
 from pipelines.runs.run_log import begin_run, finish_run
-from pipelines.runs.sweep import NIGHTLY, configured_source, list_source, measure_coverage, require_registry, summarise
+from pipelines.runs.sweep import (
+    NIGHTLY,
+    configured_source,
+    count_unpooled,
+    list_source,
+    measure_coverage,
+    require_registry,
+    summarise,
+)
 from pipelines.scan.describe import describe_pending
 from pipelines.scan.faces import ScanCounts, scan_pending
 from pipelines.takedown.outbox import counts_by_state
@@ -189,7 +197,9 @@ def matches(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
     with workspace.database.read() as connection:
         coverage = measure_coverage(connection, workspace, scope)
         unexamined = unexamined_count(connection, workspace, scope=scope)
+        unpooled = count_unpooled(connection, workspace, scope)
     found = {"examined": examined.items, "examined_hits": examined.hits, "unexamined": unexamined}
+    found |= {"unpooled": unpooled}
     metadata: dict[str, Any] = asdict(counts) | found | {"coverage": coverage.fraction, "pairs": coverage.pairs}
     return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 from pipelines.policy.schema import Band, PolicyFile
 
-Tier = Literal["exact", "face", "header", "text"]
+Tier = Literal["exact", "face", "pooled_face", "header", "text"]
 BOUNTIES = ("bounty", "bounty_entry")
 
 
@@ -66,6 +66,10 @@ class Evidence:
     """Tier ``exact``: whether the seed is of something in the confirmed bytes (:mod:`pipelines.registry.seeds`)."""
     seed_share: float | None = None
     """Tier ``exact``: share of the confirmed picture that the confirmed face fills; None: not known."""
+    pool: str | None = None
+    """Tier ``pooled_face``: digest of the faces that were pooled, the same in each picture of the pool."""
+    pictures: int | None = None
+    """Tier ``pooled_face``: how many different pictures were pooled."""
     second: SecondOpinion | None = None
     """Tier ``face``: what the second network in force says of the face; None: it was not asked."""
     acts: bool = True

@@ -99,6 +99,10 @@ _RULES: Final[tuple[_Rule, ...]] = (
     ("strong_face_not_agreed", lambda case: "review" if case.strong_face and not case.acting_face else None),
     ("strong_face_uncorroborated", lambda case: "review" if case.strong_face else None),
     ("face_above_review_threshold", lambda case: "review" if _counted(case.own, "face") else None),
+    (
+        "pooled_face_above_review_threshold",
+        lambda case: "review" if case.settings.pooled.alone == "review" and _counted(case.own, "pooled_face") else None,
+    ),
     ("resembles_confirmed", lambda case: "review" if of_tier(case.own, "exact", strong=True) else None),
     ("name_in_header", lambda case: "review" if of_tier(case.own, "header", strong=True) else None),
     ("name_in_text", lambda case: "review" if of_tier(case.own, "text", strong=True) else None),
@@ -114,7 +118,7 @@ RULES: Final = (*(name for name, _ in _RULES), "rejected_by_person", "message_di
 everything, and where somebody decided that a machine's takedown shall not be sent."""
 
 
-def _counted(evidence: Sequence[Evidence], tier: Literal["face"]) -> bool:
+def _counted(evidence: Sequence[Evidence], tier: Literal["face", "pooled_face"]) -> bool:
     return any(hit.band is not None for hit in of_tier(evidence, tier))
 
 
@@ -171,8 +175,13 @@ def priority_of(context: Context, *, likeness_model: bool) -> int:
     return 4 * (context.mature and context.minor_looking) + 2 * context.mature + likeness_model
 
 
-_LEADING_TIER: Final = {"copy_of_confirmed": "exact", "resembles_confirmed": "exact", "bounty_names_person": "text"}
-_ORDER: Final = ("face", "exact", "header", "text")
+_LEADING_TIER: Final = {
+    "copy_of_confirmed": "exact",
+    "resembles_confirmed": "exact",
+    "bounty_names_person": "text",
+    "pooled_face_above_review_threshold": "pooled_face",
+}
+_ORDER: Final = ("face", "pooled_face", "exact", "header", "text")
 
 
 def _weight(hit: Evidence, rule: str) -> tuple[bool, bool, int, bool, float, str]:
@@ -200,6 +209,8 @@ def _statement(
         "confirmed_face_share_needed": policy.settings.copies.face_share if leading.tier == "exact" else None,
         "place": leading.place,
         "match": leading.match,
+        "pool": leading.pool,
+        "pictures": leading.pictures,
         "score": round(leading.score, 4),
         "threshold": leading.threshold,
         "threshold_source": leading.threshold_source,

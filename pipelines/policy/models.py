@@ -46,13 +46,17 @@ class ModelJudgement:
 class _Found:
     """What the model's own uploader posted. ``strong``: pictures with a strong face that may act; ``model_named`` and
     ``picture_named``: a strong name stands in the model's own texts or header, or in a picture's; ``fills_share``: such
-    faces are in enough of the ``images``."""
+    faces are in enough of the ``images``. ``pooled``: different pictures that together show a strong face;
+    ``pool_fills_share``: those are enough of them; ``pool_confirmed``: somebody confirmed what they show together."""
 
     images: int
     strong: int
     model_named: bool
     picture_named: bool
     fills_share: bool
+    pooled: int
+    pool_fills_share: bool
+    pool_confirmed: bool
 
     @classmethod
     def of(cls, model: str, evidence: Sequence[Evidence], *, images: int, share: float) -> _Found:
@@ -60,12 +64,16 @@ class _Found:
         names = of_tier(own, "header", "text", strong=True)
         strong = len({hit.item_id for hit in acting_faces(own)})
         images = max(images, strong)
+        pooled = max((hit.pictures or 0 for hit in of_tier(own, "pooled_face", strong=True)), default=0)
         return cls(
             images=images,
             strong=strong,
             model_named=any(hit.item_id == model for hit in names),
             picture_named=any(hit.item_id != model for hit in names),
             fills_share=strong >= share * images,
+            pooled=pooled,
+            pool_fills_share=pooled >= share * images,
+            pool_confirmed=any(hit.confirmed for hit in of_tier(own, "pooled_face")),
         )
 
 
@@ -127,7 +135,7 @@ def _first_rule(
 ) -> tuple[ModelVerdictWord, str]:
     """Return the verdict of the first rule that holds, and the rule's name."""
     own = [hit for hit in evidence if hit.item_id == model]
-    if any(hit.confirmed for hit in own):
+    if found.pool_confirmed or any(hit.confirmed for hit in own):
         return "likeness_model", "confirmed_by_person"
     if has_condemned_copy(own, settings):
         return "likeness_model", "copy_of_confirmed"
@@ -135,11 +143,19 @@ def _first_rule(
         return "likeness_model", "strong_face_in_distinct_images"
     if found.strong and settings.model.named and (found.model_named or (found.picture_named and found.fills_share)):
         return "likeness_model", "strong_face_with_name"
+    if settings.pooled.corroborates and _is_pool_corroborated(found, settings):
+        return "likeness_model", "pooled_face_corroborated"
     if any(hit.kind in BOUNTIES for hit in of_tier(own, "text", strong=True)):
         return "suspected", "bounty_names_person"
     if any(hit.band is not None for hit in evidence):
         return "suspected", "some_evidence"
     return "clear", "below_review_threshold"
+
+
+def _is_pool_corroborated(found: _Found, settings: PolicyFile) -> bool:
+    """Whether a strong pool of enough of the model's pictures meets other strong evidence about the model."""
+    of_enough = found.pooled >= settings.model.distinct_images and found.pool_fills_share
+    return of_enough and (found.strong > 0 or (found.model_named and settings.model.named))
 
 
 def _facts(
@@ -158,6 +174,7 @@ def _facts(
         "own_images": found.images,
         "own_images_with_strong_face": found.strong,
         "own_distinct_images": own_distinct,
+        "own_images_pooled": found.pooled,
         "images_with_face": judgement.images_with_face,
         "distinct_images": judgement.distinct_images,
         "distinct_images_needed": needed.distinct_images,

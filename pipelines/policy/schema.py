@@ -94,6 +94,15 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PooledSettings:
+    """What the faces of several pictures show together: by itself, and beside other evidence about the model."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    alone: Literal["review", "clear"]
+    corroborates: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BountySettings:
     """What becomes of a bounty that asks for somebody registered."""
 
@@ -169,6 +178,7 @@ class PolicyFile:
     copies: CopySettings
     mature: MatureSettings
     model: ModelSettings
+    pooled: PooledSettings
     bounty: BountySettings
     breakers: BreakerSettings
     enrolment: EnrolmentSettings

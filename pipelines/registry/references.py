@@ -113,7 +113,7 @@ def resemblances(references: Sequence[Reference], gallery: Gallery, *, threshold
 def _read_reference(
     position: int, data: bytes, models: FaceModels, *, limits: ImageLimits, config: RegistryConfig
 ) -> Reference:
-    from embeddings.faces.find import find_faces
+    from embeddings.faces.find import find_faces, vectors_of_crops
 
     def refused(reason: str, detail: str) -> EnrolmentError:
         return EnrolmentError(reason, f"reference {position} {detail}", positions=(position,))
@@ -136,7 +136,8 @@ def _read_reference(
             f"{config.min_reference_score:g}: the best has {_measured(best)}",
         )
     face = clear[0]
-    return Reference(vector=face.vector, crop=face.crop, detector_score=face.score, pixels=_side(face))
+    (vector,) = vectors_of_crops(face.crop[None], models)  # as a backfill makes it, which has this crop alone
+    return Reference(vector=vector, crop=face.crop, detector_score=face.score, pixels=_side(face))
 
 
 def _measured(face: FoundFace) -> str:

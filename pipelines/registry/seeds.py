@@ -12,6 +12,7 @@ a forged header. So each seed records its ``ground``, the confirmed part, and ea
 confirmed                          ground     same bytes   looks alike (PDQ)   same tensors
 =================================  =========  ===========  ==================  ===================
 a face, in a thumbnail too         face       takedown     by share of face    not sown
+a face as part of a pool           face       takedown     by share of face    not sown
 a copy, on a picture               seen       takedown     review              not sown
 a copy, on a model                 bytes      takedown     not sown            not sown
 a name in a file's header          bytes      takedown     not sown            not sown
@@ -42,7 +43,7 @@ from embeddings.images.pdq import PDQ_MODEL_ID
 from pipelines.database import get_state, set_state
 from pipelines.database.parts import parts
 from pipelines.database.tables import decisions, hits, items, model_files, seeds
-from pipelines.hits.counting import SAME_FINGERPRINT
+from pipelines.hits.counting import FACES, SAME_FINGERPRINT
 from pipelines.home.workspace import new_id
 
 Kind = Literal["sha256", "payload", "pdq"]
@@ -95,7 +96,7 @@ def ground_of(*, tier: str, kind: str, reason: str) -> Ground | None:
         return "bytes"  # even as a mere name, because the header is part of the file
     if reason == NAMED:
         return None
-    if tier == "face":
+    if tier in FACES:
         return "face"
     if tier == "exact":
         return "bytes" if kind == "model" else "seen"
@@ -161,7 +162,7 @@ def _face_shares(connection: Connection, confirmed: Sequence[Confirmed]) -> dict
     query = (
         sa.select(decisions.c.decision_id, *columns, items.c.width, items.c.height)
         .select_from(decisions.join(hits, sa.and_(*same)).join(items, items.c.item_id == hits.c.item_id))
-        .where(hits.c.tier == "face")
+        .where(hits.c.tier.in_(FACES))
     )
     for some in parts(confirmed):
         part = [one.decision_id for one in some]

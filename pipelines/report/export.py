@@ -53,6 +53,8 @@ HIT_SCHEMA: Final = pa.schema(
         pa.field("y2", pa.float64()),
         pa.field("detector_score", pa.float64()),
         pa.field("view", pa.string()),
+        pa.field("pictures", pa.int32()),
+        pa.field("alone_score", pa.float64()),
         pa.field("second_opinion", pa.string()),
         pa.field("second_score", pa.float64()),
         pa.field("second_threshold", pa.float64()),

@@ -31,7 +31,8 @@ class ReportHit:
     """One hit in force with everything that explains it (I10). The fields, in this order, are the exported columns.
 
     Only a face has a reference, frame and box, in pixels of the upright picture of ``width`` x ``height``. ``place``:
-    where a name stands or which fingerprint matched, ``match``: by which rule; the term itself is never read here.
+    where a name stands or which fingerprint matched, ``match``: by which rule; the term itself is never read here. Of a
+    pooled face ``place`` is the model, ``pictures`` how many were pooled and ``alone_score`` what this one scores.
     ``second_*``: what a second network says of a face, ``agrees``, ``denies`` or ``none:<reason>``, if one was asked.
     ``judged_at`` None: no verdict has weighed this hit yet; ``verdict`` is then that of the item's earlier hits, or
     None. ``tiers``: of all evidence behind the verdict. ``takedown_*``: the message that stands for this item and
@@ -62,6 +63,8 @@ class ReportHit:
     y2: float | None
     detector_score: float | None
     view: str | None
+    pictures: int | None
+    alone_score: float | None
     second_opinion: str | None
     second_score: float | None
     second_threshold: float | None

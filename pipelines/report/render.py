@@ -120,6 +120,7 @@ def _environment(facts: ReportFacts) -> jinja2.Environment:
         "model_rule_words": words.model_rule_words,
         "evidence_words": words.evidence_words,
         "match_words": words.match_words,
+        "pool_words": words.pool_words,
         "second_words": words.second_words,
         "request_words": words.request_words,
         "miniature": miniature,

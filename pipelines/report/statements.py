@@ -156,6 +156,7 @@ def _statement(row: Row[Any], workspace: Workspace) -> Statement:
 
 _STATED: Final = (
     *("rule", "tier", "tiers", "hit_id", "place", "match", "score", "threshold", "threshold_source", "band"),
+    *("pool", "pictures"),
     *("distinct_images", "distinct_images_needed", "rating", "likeness_model", "model_id", "policy_version"),
 )
 """Entries of a verdict's reasons that an uploader is told. No subject, no reference, no seed."""
@@ -171,7 +172,13 @@ def _automation(row: Row[Any]) -> str:
 
 def _facts_in_words(reasons: Mapping[str, Any]) -> str:
     """Describe what was found and what followed in one paragraph of numbers and fixed words."""
-    found = {"face": _face_words, "exact": _exact_words, "header": _name_words, "text": _name_words}
+    found = {
+        "face": _face_words,
+        "pooled_face": _pooled_words,
+        "exact": _exact_words,
+        "header": _name_words,
+        "text": _name_words,
+    }
     say = found.get(reasons.get("tier", ""), _likeness_words)
     sentences = [say(reasons)]
     if reasons.get("decided_by") == "a person":
@@ -189,6 +196,14 @@ def _face_words(reasons: Mapping[str, Any]) -> str:
     )
     distinct = reasons.get("distinct_images") or 0
     return f"{words} {distinct} different pictures of the same model show such a face." if distinct > 1 else words
+
+
+def _pooled_words(reasons: Mapping[str, Any]) -> str:
+    return (
+        f"The faces in {reasons['pictures']} pictures of the same model, taken together, resemble a reference of a "
+        f"person who has opted out, with a similarity of {reasons['score']:.3f}; from {reasons['threshold']:.3f} on "
+        f"this is looked at ({reasons['threshold_source']}). It is one of these pictures."
+    )
 
 
 def _exact_words(reasons: Mapping[str, Any]) -> str:

@@ -224,6 +224,7 @@ def rule_words(hit: ReportHit) -> str:
         "strong_face_uncorroborated": "strong face, no second distinct image",
         "strong_face_with_name": "strong face, and the person's name",
         "face_above_review_threshold": "face above the review threshold",
+        "pooled_face_above_review_threshold": "faces of several pictures together",
         "copy_of_confirmed": "copy of confirmed content",
         "message_discarded": "somebody discarded its takedown",
     }
@@ -251,6 +252,12 @@ def evidence_words(hit: ReportHit) -> str:
         return _FINGERPRINTS.get(hit.place or "", "same fingerprint")
     place = (hit.place or "unknown place").removeprefix("header:")
     return f"name in the header: {place}" if hit.tier == "header" else f"name in the {place.replace('_', ' ')}"
+
+
+def pool_words(hit: ReportHit) -> str:
+    """Of a pooled face: with how many pictures it counts, and what it scores by itself."""
+    alone = "not known" if hit.alone_score is None else f"{hit.alone_score:.3f}"
+    return f"pooled from {number(hit.pictures or 0, 'distinct picture')}; this one alone {alone}"
 
 
 def match_words(hit: ReportHit) -> str:

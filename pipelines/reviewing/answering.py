@@ -20,6 +20,7 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import hits, outbox
 from pipelines.decisions.bulk import HitQuery, Preview, choose, preview_of
 from pipelines.decisions.decide import Answer, DecisionSummary, decide_in, undo
+from pipelines.hits.counting import POOLED
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.registry.seeds import REPRODUCES
@@ -32,6 +33,7 @@ from pipelines.text.shown import digest_of
 
 _CONFIRMS: Final = {
     "face": "same_person",
+    POOLED: "same_person",
     "exact": "copy_of_confirmed",
     "header": "named_person",
     "text": "named_person",

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import decisions, hits, items, kept_evidence
+from pipelines.hits.counting import FACES, POOLED
 from pipelines.policy.levels import LEVELS
 from pipelines.registry.templates import list_references
 from pipelines.reviewing.checks import Check, hits_again
@@ -26,7 +27,7 @@ from pipelines.reviewing.queue import CaseKey, belongs_to, hits_that_wait
 MOST_HITS: Final = 200
 """Hits of a case that are shown, and answered, at once; what is left waits, and comes back."""
 MOST_OTHERS: Final = 60
-_TIERS: Final = ("face", "exact", "header", "text")
+_TIERS: Final = ("face", POOLED, "exact", "header", "text")
 _SHOWN: Final = (
     *("hit_id", "item_id", "tier", "place", "match", "template_id", "seed_id", "frame", "face"),
     *("x1", "y1", "x2", "y2", "view", "found_by_id", "found_by", "found_at"),
@@ -136,7 +137,7 @@ def read_case(connection: Connection, key: CaseKey, check: Check | None) -> Case
     found = _hits(connection, waiting)
     about = connection.execute(sa.select(items).where(items.c.item_id == key.about)).first()
     shown = found[:MOST_HITS]
-    models = {hit.found_by_id for hit in shown if hit.tier == "face"}
+    models = {hit.found_by_id for hit in shown if hit.tier in FACES}
     return CaseFacts(
         key=key,
         kind=about.kind if about else None,

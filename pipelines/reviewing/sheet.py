@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import StateError
 from pipelines.database.tables import hits, items
 from pipelines.decisions.decide import Answer, DecisionScope, DecisionSummary
+from pipelines.hits.counting import FACES
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.answering import Foreseen, answer_rows
@@ -29,7 +30,7 @@ from pipelines.reviewing.queue import CaseKey, about_of, belongs_to, hits_that_w
 
 MOST_TILES: Final = 200
 """Pictures on one sheet; what is left waits, and comes back."""
-PICTURES: Final = ("face", "exact")
+PICTURES: Final = (*FACES, "exact")
 """Tiers that are something to look at."""
 
 

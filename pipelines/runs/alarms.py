@@ -20,7 +20,7 @@ from pipelines.intake.ledger import Scope, count_statuses
 from pipelines.judging import unjudged_count
 from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.endings import count_ended
-from pipelines.runs.sweep import measure_coverage
+from pipelines.runs.sweep import count_unpooled, measure_coverage
 from pipelines.takedown.leases import is_stopped
 from pipelines.takedown.outbox import DEAD, EFFECTS, HELD, LEASED, PENDING, WITHDRAWAL
 
@@ -94,6 +94,8 @@ def _coverage(connection: Connection, workspace: Workspace) -> Iterator[Alarm]:
     yield Alarm("item_pending", pending, f"{pending} items wait to be scanned: `likeness sweep`")
     unexamined = unexamined_count(connection, workspace)
     yield Alarm("not_examined", unexamined, f"{unexamined} items have texts or content not searched for everybody")
+    unpooled = count_unpooled(connection, workspace, everything)
+    yield Alarm("not_pooled", unpooled, f"{unpooled} models whose pictures are not compared together with everybody")
     unjudged = unjudged_count(connection)
     yield Alarm("not_judged", unjudged, f"{unjudged} hits have no verdict: `likeness sweep` or `likeness rescan`")
 

@@ -28,6 +28,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError
 from embeddings.faces.alignment import CROP_SIDE
+from embeddings.faces.find import vectors_of_crops
 from pipelines.database.tables import templates
 from pipelines.home import audit
 from pipelines.home.clock import acts
@@ -143,7 +144,7 @@ def _embed_subject(tx: Connection, workspace: Workspace, subject_id: str, *, act
     if any(len(crop) != CROP_SIDE * CROP_SIDE * 3 for crop in crops):
         raise CorruptionError("a template's crop does not have the size of a crop")
     pixels = np.stack([np.frombuffer(crop, dtype=np.uint8).reshape(CROP_SIDE, CROP_SIDE, 3) for crop in crops])
-    vectors = workspace.models.recognizer.embed(pixels)
+    vectors = vectors_of_crops(pixels, workspace.models)
     for row, crop, vector in zip(rows, crops, vectors, strict=True):
         store_template(tx, workspace, subject_id=subject_id, vector=vector, crop=crop, score=row.detector_score)
     audit.append(

@@ -10,7 +10,8 @@ finds a dead row from the transaction on that made it dead. Compaction removes i
 - small shards of one model are merged up to ``shard_bytes``, those compared with everybody apart from the others;
 - of shards without files only the rows in the database are merged, up to as many faces as a batch has items.
 
-The stored header of a model file is deleted with the last live item that has it.
+The stored header of a model file is deleted with the last live item that has it, and so is the vector of a pool that
+lacks a picture.
 
 One transaction lists the new shard, moves the items that are still there, and unlists the old shards; then their files
 are deleted. A process that dies before the transaction leaves new files unlisted, one that dies after it old ones; the
@@ -100,10 +101,13 @@ def compact(
     A waiting sweep gets its turn after each shard that is written.
     """
     from pipelines.corpus.retention import let_go
+    from pipelines.matching.pool_ends import forget_broken, let_go_of_vectors
 
     started = time.monotonic()
     run_id = begin_run(workspace, kind="compaction", day=None, run_id=run_id)
     let_go(workspace)
+    let_go_of_vectors(workspace)
+    forget_broken(workspace)
     with turn(workspace):
         leavings = remove_leavings(workspace)
         before = hold(workspace)

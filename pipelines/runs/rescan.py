@@ -27,6 +27,7 @@ from pipelines.judging.request_progress import settle_requests
 from pipelines.matching.coverage import is_examined_for, required, unexamined_count
 from pipelines.matching.faces import match_pending
 from pipelines.matching.names import examine_pending
+from pipelines.matching.pool_coverage import lacking_subjects
 from pipelines.registry.subjects import active_versions, expire_subjects
 from pipelines.runs.run_log import begin_run, finish_run
 from pipelines.runs.sweep import Coverage, measure_coverage
@@ -129,7 +130,7 @@ def finish_searches(workspace: Workspace) -> FinishedRequests:
         versions = active_versions(tx, now=moment(tx))
         named = named_shards(tx)
         listed = [shard for shard in list_shards(tx, workspace.sealer) if shard.entry.shard_id in named]
-        waiting = _waiting(tx, workspace, listed, versions)
+        waiting = _waiting(tx, workspace, listed, versions) | lacking_subjects(tx, workspace, versions)
         for request in list_requests(tx, state="accepted"):
             compared = request.subject_id in versions and request.subject_id not in waiting
             if compared and is_examined_for(tx, workspace, request.subject_id):
@@ -214,13 +215,14 @@ def _behind(workspace: Workspace, connection: Connection, *, without: Collection
 
 
 def _uncovered_version(workspace: Workspace, connection: Connection, *, without: Collection[str]) -> int | None:
-    """The newest version among active subjects, other than these, that some compared shard lacks."""
+    """The newest version among active subjects, other than these, that some compared shard, or some pool, lacks."""
     listed = list_shards(connection, workspace.sealer, model_id=workspace.model_id)
     compared = [shard for shard in listed if shard.covered_threshold is not None]
     versions = active_versions(connection, now=moment(connection))
     others = {subject_id: version for subject_id, version in versions.items() if subject_id not in without}
     missing = uncovered(connection, compared, others, threshold=workspace.thresholds_at(connection).review)
-    return max((versions[subject_id] for ids in missing.values() for subject_id in ids), default=None)
+    lacking = lacking_subjects(connection, workspace, others).union(*missing.values())
+    return max((versions[subject_id] for subject_id in lacking), default=None)
 
 
 def days_with_new_hits(workspace: Workspace, *, since: datetime) -> list[date]:

@@ -31,7 +31,7 @@ from pipelines.registry.subjects import active_versions
 from pipelines.runs.backfill_progress import BackfillProgress, watch_backfill
 from pipelines.runs.compaction import held_shards
 from pipelines.runs.days import blocked_days
-from pipelines.runs.sweep import measure_coverage
+from pipelines.runs.sweep import count_unpooled, measure_coverage
 from pipelines.scan.content_coverage import ContentCoverage, measure_content
 from pipelines.takedown.outbox import count_resting, counts_by_state
 
@@ -63,6 +63,7 @@ class Status:
     coverage: float
     pairs_missing: int
     items_unexamined: int
+    models_unpooled: int
     items_unsettled: int
     backfill: BackfillProgress
     hits_by_earlier_models: int
@@ -113,6 +114,7 @@ def read_status(workspace: Workspace) -> Status:
             coverage=coverage.fraction,
             pairs_missing=coverage.pairs - coverage.settled,
             items_unexamined=unexamined_count(connection, workspace),
+            models_unpooled=count_unpooled(connection, workspace, Scope(None, None)),
             items_unsettled=count_unsettled(connection, Scope(None, None)),
             backfill=watch_backfill(connection, workspace),
             hits_by_earlier_models=earlier_hits_count(connection, model_id=workspace.model_id),

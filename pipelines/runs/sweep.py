@@ -78,6 +78,7 @@ class SweepSummary:
     """The state of the swept scope after the sweep, and the speed of this run.
 
     ``outdated``: items whose result is of earlier models. ``unexamined``: items not compared with every name and seed.
+    ``unpooled``: models with pictures in scope whose faces were not compared together with everybody, as they are now.
     ``unsettled``: items not fetched or not read that will be tried again. ``scanner_faults``: unscannable items where
     the fault may be the scanner's. ``passed_over``: listed rows that changed nothing, because they are not known to be
     newer; ``undated``: listed rows without a readable date; ``bad_fields``: unreadable fields, by name.
@@ -101,6 +102,7 @@ class SweepSummary:
     review: int
     coverage: float
     unexamined: int
+    unpooled: int
     listed: int
     passed_over: dict[str, int]
     undated: int
@@ -207,6 +209,7 @@ def summarise(
         judged = count_verdicts(connection, scope)
         coverage = measure_coverage(connection, workspace, scope)
         not_examined = unexamined_count(connection, workspace, scope=scope)
+        not_pooled = count_unpooled(connection, workspace, scope)
         outdated_items = count_outdated(connection, scope, model_id=workspace.model_id)
         content = measure_content(connection, workspace, scope)
         unsettled = count_unsettled(connection, scope)
@@ -224,6 +227,7 @@ def summarise(
         review=judged.get("review", 0),
         coverage=coverage.fraction,
         unexamined=not_examined,
+        unpooled=not_pooled,
         listed=listed.listed,
         passed_over={reason: count for reason, count in listed.passed_over.items() if count},
         undated=listed.undated,
@@ -279,8 +283,18 @@ def measure_coverage(connection: Connection, workspace: Workspace, scope: Scope)
     return Coverage(pairs=pairs, settled=pairs - unsettled)
 
 
+def count_unpooled(connection: Connection, workspace: Workspace, scope: Scope) -> int:
+    """Models with pictures in scope whose faces were not pooled as they are now, or of which a pool was not compared
+    with everybody."""
+    from pipelines.matching.pool_coverage import uncompared_count, unpooled_count
+
+    unpooled = unpooled_count(connection, workspace, scope=scope)
+    return unpooled + uncompared_count(connection, workspace, scope=scope)
+
+
 def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
-    """Raise :class:`NotReadyError` unless every pair in scope is settled, every item examined, every hit judged.
+    """Raise :class:`NotReadyError` unless every pair in scope is settled, every model's faces are pooled and compared,
+    every item is examined and every hit judged.
 
     A pending item counts as unsettled even if there is no subject to compare it with.
     """
@@ -288,10 +302,12 @@ def require_complete(workspace: Workspace, scope: Scope) -> Coverage:
         coverage = measure_coverage(connection, workspace, scope)
         left = unexamined_count(connection, workspace, scope=scope)
         waiting = unjudged_count(connection, scope)
+        unpooled = count_unpooled(connection, workspace, scope)
         pending = count_statuses(connection, scope).get("pending", 0)
-    if coverage.settled != coverage.pairs or left or waiting or pending:
+    if coverage.settled != coverage.pairs or left or waiting or pending or unpooled:
         pairs = f"{coverage.pairs - coverage.settled} of {coverage.pairs} pairs are not compared"
-        raise NotReadyError(f"{pairs}, {pending} items pending, {left} not examined, {waiting} hits not judged")
+        models = f"{unpooled} models whose pictures are not compared together"
+        raise NotReadyError(f"{pairs}, {models}, {pending} items pending, {left} not examined, {waiting} not judged")
     return coverage
 
 

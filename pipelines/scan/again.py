@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import FetchError, NotReadyError, UnscannableError
 from embeddings.shard import embed_shard
+from pipelines.database.parts import parts
 from pipelines.database.tables import items
 from pipelines.home.attempts import attempting
 from pipelines.home.workspace import Workspace
@@ -47,14 +48,25 @@ def embed_again(workspace: Workspace, shard_id: str) -> Iterator[tuple[pa.Table,
 
     Raises :class:`NotReadyError` when no content of a whole shard can be had: that is an outage, not the items' fault.
     """
-    rows = _items(workspace, shard_id)
+    yield from _embed_rows(workspace, _items(workspace, shard_id), where=f"shard {shard_id}")
+
+
+def embed_items(workspace: Workspace, item_ids: Sequence[str]) -> Iterator[tuple[pa.Table, list[LeavingItem]]]:
+    """As :func:`embed_again`, for the live ones of these items, whichever shards they are in."""
+    rows = [row for some in parts(item_ids) for row in _rows(workspace, items.c.item_id.in_(some))]
+    yield from _embed_rows(workspace, rows, where="what is pooled")
+
+
+def _embed_rows(
+    workspace: Workspace, rows: Sequence[Row], *, where: str
+) -> Iterator[tuple[pa.Table, list[LeavingItem]]]:
     failed = 0
     for batch in ahead(_batches(workspace, rows)):
         faces, leaving = _embed(workspace, batch)
         failed += sum(one.status is not None for one in leaving)
         yield faces, leaving
     if failed == len(rows) >= workspace.config.sweep.min_items_for_rates:
-        raise NotReadyError(f"none of the {failed} items of shard {shard_id} could be fetched: is the source down?")
+        raise NotReadyError(f"none of the {failed} items of {where} could be fetched: is the source down?")
 
 
 def leave(tx: Connection, shard_id: str, leaving: Sequence[LeavingItem]) -> None:

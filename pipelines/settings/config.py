@@ -182,8 +182,8 @@ class RegistryConfig:
 class CalibrationConfig:
     """What ``likeness calibrate`` aims at: the false positive identification rate, per face of a stranger, at the
     review and at the strong threshold, each held with ``confidence``. Of more than ``max_comparisons`` that a folder
-    gives, so many are drawn. ``points``: of the stored DET curve. ``outgrown_factor``: how many times the gallery that
-    it is for makes a calibration lapse (:mod:`pipelines.home.calibration_cover`).
+    gives, so many are drawn. ``pooled_pictures``: of one person, in each pool that is measured. ``points``: of the DET
+    curve. ``outgrown_factor``: times its gallery that make it lapse (:mod:`pipelines.home.calibration_cover`).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -191,6 +191,7 @@ class CalibrationConfig:
     strong_fpir: Share = 0.001
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     max_comparisons: Positive = 5_000_000
+    pooled_pictures: Annotated[int, Field(ge=2, le=100)] = 3
     points: Annotated[int, Field(ge=10, le=1000)] = 120
     outgrown_factor: Annotated[float, Field(ge=1, le=1000)] = 2.0
 

@@ -34,23 +34,15 @@ class ViewsConfig:
     """Looking again from other sides (:mod:`embeddings.faces.views`), measured by ``benchmarks/robustness.py``.
 
     ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain, or where that leaves
-    room; ``always``: every frame in full, for which ``megapixels`` should be 8 or so. That bounds the cost of one
-    frame: about 15 ms of one core for each. Views change the models' id: thresholds have to be calibrated with them.
+    room; ``always``: every frame in full, for which ``megapixels`` should be 8 or so. That bounds what looking for
+    others may cost in one frame, 15 to 35 ms of one core for each; looking at what the fast pass found costs about
+    a quarter of recognising it. Views change the models' id: thresholds have to be calibrated with them.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
     mode: Literal["off", "uncertain", "always"] = "uncertain"
-    sure_score: Unit = 0.93
-    clear_score: Unit = 0.85
-    certain_score: Unit = 0.88
     candidate_score: Unit = 0.5
-    promising_score: Unit = 0.7
-    settled_score: Unit = 0.8
     search_score: Unit = 0.85
-    level_margin: Unit = 0.05
-    max_drop: Unit = 0.06
-    tiny_pixels: Positive = 20
-    max_lean: Annotated[float, Field(gt=0, le=180)] = 20.0
     room: Unit = 0.25
     glance_side: Positive = 128
     sides: tuple[Positive, ...] = (320, 640)

@@ -130,7 +130,7 @@ def test_faces_beyond_the_edge_give_black_and_no_error(where: tuple[float, float
 def test_the_shrunk_part_is_no_larger_than_the_face_needs() -> None:
     image = np.zeros((3000, 3000, 3), dtype=np.uint8)
     (matrix,) = fit(posed(4.0, 0.0, (1000.0, 1000.0), 0.0, 0)[None])
-    small, _ = shrink(image, matrix, factor=4)
+    small, _ = shrink(image, matrix, factors=(4, 4))
     assert max(small.shape) <= 112 + 4
 
 

@@ -270,13 +270,13 @@ def test_a_small_face_is_cropped_from_full_size_and_a_large_one_is_not(
     models: FaceModels, limits: ImageLimits, photographs: dict[str, UInt8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[float] = []
-    align = embeddings.faces.find.align
+    cut = embeddings.faces.find.cut
 
-    def spy(image: UInt8, landmarks: Float32) -> UInt8:
+    def spy(image: UInt8, matrices: Float32) -> UInt8:
         taken.append(image.shape[1])
-        return align(image, landmarks)
+        return cut(image, matrices)
 
-    monkeypatch.setattr(embeddings.faces.find, "align", spy)
+    monkeypatch.setattr(embeddings.faces.find, "cut", spy)
     portrait = photographs["astronaut.png"]
     large = np.asarray(Image.fromarray(portrait[20:260, 100:340]).resize((2600, 2600)))
     small = np.zeros((2600, 2600, 3), dtype=np.uint8)

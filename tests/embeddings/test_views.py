@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from embeddings.faces.find import FoundFace, find_faces
+from embeddings.faces.thorough import Orientation
 from embeddings.faces.viewing import Viewer
 from embeddings.faces.views import Face, View, glances, merged, overlaps, taken_back, tiles, turned, whole_views
 from embeddings.images.decode import Frame
@@ -239,3 +240,51 @@ def test_faces_of_a_faceless_picture_are_not_invented(
 ) -> None:
     for name in ("coffee.png", "rocket.jpg", "coins.png"):
         assert find_faces(encode(photographs[name], "PNG"), thorough, limits=limits) == ()
+
+
+def look_with(curve: Callable[[int], float], start: int, *, found: float = 0.75) -> tuple[Orientation, int]:
+    """A finished look at a face found ``start`` sixteenths from upright, and the close-ups it took.
+
+    ``curve``: detector score by sixteenths from upright, 0 where nothing is seen.
+    """
+
+    def face(score: float) -> Face:
+        return Face(np.array([0, 0, 10, 10], dtype=np.float32), np.zeros((5, 2), dtype=np.float32), score, 10, 10, 0.0)
+
+    look, shown = Orientation(face(found), still=0.7), 0
+    while ways := look.wanted():
+        for turn, changed in ways:
+            score = 0.0 if changed else curve(start + turn)
+            look.add((turn, changed), [face(score)] if score else [])
+            shown += 1
+    return look, shown
+
+
+def two_peaks(sixteenths: int) -> float:
+    """As YuNet scores many a face: best upright, and nearly as good upside down."""
+    off = abs((sixteenths + 8) % 16 - 8)
+    return {0: 0.92, 1: 0.9, 2: 0.8, 6: 0.8, 7: 0.89, 8: 0.91}.get(off, 0.55)
+
+
+@pytest.mark.parametrize("start", range(-7, 9))
+def test_a_face_is_turned_to_its_best_score_from_wherever_it_was_found(start: int) -> None:
+    look, shown = look_with(two_peaks, start, found=two_peaks(start))
+    best = look.best(0.85)
+    assert best.score == 0.92
+    assert best.settled
+    assert shown <= 20
+
+
+def test_a_face_that_looks_best_as_it_was_found_costs_seven_close_ups() -> None:
+    assert look_with(two_peaks, 0)[1] == 7
+
+
+def test_what_looks_like_a_face_in_one_turn_alone_does_not_end_the_search() -> None:
+    look, _ = look_with(lambda sixteenths: 0.9 if sixteenths % 16 == 0 else 0.5, 0)
+    assert not look.best(0.85).settled
+
+
+def test_a_face_that_no_close_up_shows_stays_as_it_was_found() -> None:
+    look, shown = look_with(lambda sixteenths: 0.0, 0, found=0.8)
+    assert (look.best(0.85).score, look.best(0.85).view) == (0.8, "fast")
+    assert shown == 14  # small ones, then large ones

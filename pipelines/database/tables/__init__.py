@@ -12,6 +12,7 @@ from pipelines.database.tables.corpus import content_shards, coverage, examined,
 from pipelines.database.tables.findings import decisions, hits, kept_evidence, model_verdicts, second_opinions, verdicts
 from pipelines.database.tables.ledger import contents, items, manifests, model_files, superseded
 from pipelines.database.tables.messages import outbox
+from pipelines.database.tables.pooling import pool_coverage, pool_faces, pooled_items, pools
 from pipelines.database.tables.record import audit, calibrations, day_approvals, runs, state
 from pipelines.database.tables.registry import requests, seeds, subject_keys, subjects, templates
 from pipelines.database.tables.review import accounts, checks, claims, preferences, sessions
@@ -38,6 +39,10 @@ __all__ = [
     "model_files",
     "model_verdicts",
     "outbox",
+    "pool_coverage",
+    "pool_faces",
+    "pooled_items",
+    "pools",
     "preferences",
     "requests",
     "runs",

@@ -15,7 +15,7 @@ hits = sa.Table(
     sa.Column("content_key", sa.String(64), nullable=False),
     sa.Column("subject_id", sa.String, nullable=False, index=True),
     sa.Column("template_id", sa.String),
-    sa.Column("tier", sa.String, nullable=False),  # face, exact, header, text
+    sa.Column("tier", sa.String, nullable=False),  # face, pooled_face, exact, header, text
     sa.Column("band", sa.String, nullable=False),
     sa.Column("score", sa.Float, nullable=False),
     sa.Column("threshold", sa.Float, nullable=False),
@@ -40,6 +40,8 @@ hits = sa.Table(
     sa.Column("judged_at", UTCDateTime),
     sa.Column("lapsed_at", UTCDateTime),
     sa.Column("dropped_at", UTCDateTime),
+    sa.Column("alone_score", sa.Float),
+    sa.Column("pictures", sa.Integer),
 )
 """Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: not judged
 yet. ``lapsed_at``: when the thresholds in force rose above its score, so that it does not count; null: they are below.
@@ -49,6 +51,9 @@ a face has template, frame and box. ``place``: where a name stands (``title``, `
 fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the words found,
 sealed under the subject's key. ``found_by_id``: id of the face pack, the matcher of names, or the hash. ``dropped_at``:
 when the subject lost the reference or the name that made the hit, which does not count until it is found again.
+
+A ``pooled_face`` is on each of the ``pictures`` whose faces were pooled: ``content_key`` is the digest of the pool,
+``place`` the model that they belong to, ``score`` the pool's, ``alone_score`` that of this picture's own face.
 """
 
 kept_evidence = sa.Table(

@@ -8,6 +8,7 @@ from indexes.det import DetPoint, OperatingPoint, Rate, fmr_for_fpir, fpir
 from pipelines.home.calibrations import (
     Calibration,
     Operating,
+    PooledRates,
     identified,
     insert_calibration,
     put_in_force,
@@ -28,9 +29,14 @@ def operating(threshold: float | None, *, templates: int, target: float = FPIR) 
 
 
 def calibration(
-    workspace: Workspace, *, review: float = 0.4, strong: float | None = 0.6, templates: int = 100
+    workspace: Workspace,
+    *,
+    review: float = 0.4,
+    strong: float | None = 0.6,
+    templates: int = 100,
+    pooled: tuple[float, float] | None = None,
 ) -> Calibration:
-    """A calibration of the models in force."""
+    """A calibration of the models in force; ``pooled``: the review and the strong threshold of pools."""
     return identified(
         Calibration(
             calibration_id="",
@@ -50,14 +56,34 @@ def calibration(
             review=operating(review, templates=templates),
             strong=operating(strong, templates=templates, target=FPIR / 10),
             groups=(),
+            pooled=_pooled(*pooled, templates=templates) if pooled else None,
             points=(DetPoint(0.1, 0.5, 0.51, None), DetPoint(0.5, 0.00005, 0.0001, None)),
         )
     )
 
 
-def in_force(workspace: Workspace, *, review: float = 0.4, strong: float = 0.6, templates: int = 100) -> Calibration:
+def _pooled(review: float, strong: float, *, templates: int) -> PooledRates:
+    return PooledRates(
+        pictures=3,
+        pools=200,
+        persons=100,
+        mated=300,
+        impostors=100_000,
+        review=operating(review, templates=templates),
+        strong=operating(strong, templates=templates, target=FPIR / 10),
+    )
+
+
+def in_force(
+    workspace: Workspace,
+    *,
+    review: float = 0.4,
+    strong: float = 0.6,
+    templates: int = 100,
+    pooled: tuple[float, float] | None = None,
+) -> Calibration:
     """Store such a calibration and put it in force."""
-    made = calibration(workspace, review=review, strong=strong, templates=templates)
+    made = calibration(workspace, review=review, strong=strong, templates=templates, pooled=pooled)
     with workspace.database.write() as tx:
         insert_calibration(tx, workspace.sealer, made, actor="tester")
         put_in_force(tx, workspace.sealer, made, actor="tester", now=workspace.now())

@@ -24,6 +24,7 @@ from pipelines.home.calibrations import Calibration, read_calibration
 from pipelines.home.workspace import Workspace
 from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.calibration.stored import people
+from tests.pipelines.matching.pooling_scene import drawn, see_drawings, vectors_of
 from tests.platform_actions import enrol
 
 pytestmark = pytest.mark.any_database
@@ -241,3 +242,33 @@ def test_what_was_not_drawn_is_counted(workspace: Workspace, tmp_path: Path) -> 
     workspace.config = replace(workspace.config, calibration=limited)
     found = measured(workspace, people(tmp_path / "people", 60))
     assert (found.impostors, found.dropped) == (300, {"not_drawn": 60 * 59 // 2 - 300})
+
+
+def test_pools_of_photographs_of_one_person_are_measured_beside_single_ones(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    see_drawings(workspace, likeness=0.6)
+    folder = tmp_path / "people"
+    for who in range(60):
+        (folder / str(who)).mkdir(parents=True)
+        for number in range(4):
+            (folder / str(who) / f"{number}.png").write_bytes(picture(drawn(who, number)))
+    found = measured(workspace, folder)
+    pooled = found.pooled
+    assert pooled is not None
+    assert (pooled.pictures, pooled.pools, pooled.persons) == (3, 60, 60)
+    assert (pooled.mated, pooled.impostors) == (60, 60 * 59 * 4)
+    vectors = vectors_of([drawn(who, number) for who in range(60) for number in range(4)], likeness=0.6)
+    assert pooled.review.fnmr is not None
+    assert pooled.review.fnmr.errors == 0
+    assert pooled.review.point.threshold is not None
+    three = vectors[:3].astype(np.float64).sum(axis=0)
+    mate = float(three @ vectors[3] / np.linalg.norm(three))
+    assert mate == pytest.approx(0.612, abs=1e-3), "beside 0.5 of one photograph with another"
+    assert pooled.review.point.threshold < mate
+    with workspace.database.read() as connection:
+        assert read_calibration(connection, workspace.sealer, found.calibration_id) == found
+
+
+def test_a_list_of_pairs_and_single_photographs_give_no_pools(workspace: Workspace, tmp_path: Path) -> None:
+    assert measured(workspace, people(tmp_path / "people", 60)).pooled is None

@@ -252,6 +252,19 @@ def test_what_a_picture_raises_costs_its_own_opinion_alone(workspace: Workspace,
     assert sorted(found.values(), key=str) == ["agrees", "none:unscannable:broken"]
 
 
+def test_references_that_the_network_fails_on_are_no_opinion_and_end_no_run(
+    workspace: Workspace, uploads: Path
+) -> None:
+    class Failing(ColourNetwork):
+        def describe(self, crops: UInt8) -> Float32:
+            raise RuntimeError("broken")
+
+    use_network(workspace, Failing())
+    enrol(workspace, person(1))
+    upload(uploads, "a.png", picture(person(1)))
+    assert night(workspace, uploads)[0].second_opinion == "none:no_reference"
+
+
 def test_denied_hits_are_listed_last_where_the_policy_ranks(workspace: Workspace, uploads: Path) -> None:
     use_network(workspace, ColourNetwork(1))
     enrol(workspace, person(1))

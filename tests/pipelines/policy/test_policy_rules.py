@@ -44,6 +44,8 @@ OTHER_PICTURE = replace(FACE, hit_id="hit-other", item_id="two", content_key="tw
 NAME = replace(FACE, hit_id="hit-name", tier="text", place="prompt", match="full_name", score=1.0, template_id=None)
 FIRST_NAME = replace(NAME, match="alias", band="review")
 HEADER = replace(NAME, tier="header", place="header:ss_output_name", item_id="model", kind="model")
+POOLED = replace(FACE, hit_id="hit-pool", tier="pooled_face", place="model", pool="pool", pictures=3, score=0.6)
+WEAK_POOLED = replace(POOLED, band="review", score=0.4)
 COPY = replace(
     FACE, hit_id="hit-copy", tier="exact", place="sha256", score=1.0, template_id=None, seed_id="seed", seed_firm=True
 )
@@ -56,6 +58,8 @@ def with_settings(section: str, **changes: Any) -> Policy:
 
 
 CASES: list[tuple[str, list[Evidence], list[Evidence], Context, str]] = [
+    ("pooled_face_above_review_threshold", [POOLED], [], Context(), "review"),
+    ("pooled_face_above_review_threshold", [WEAK_POOLED], [POOLED], Context(), "review"),
     ("confirmed_by_person", [replace(WEAK_FACE, confirmed=True)], [], Context(), "takedown"),
     ("copy_of_confirmed", [COPY], [], Context(), "takedown"),
     ("strong_face_in_distinct_images", [FACE], [OTHER_PICTURE], Context(), "takedown"),

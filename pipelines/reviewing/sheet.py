@@ -51,8 +51,8 @@ class SheetQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Waiting pictures of one person by one uploader. ``models``: models, bounties and single items that they are in."""
+class SheetGroup:
+    """Waiting pictures of one person by one uploader. ``models``: models, bounties and single items that have them."""
 
     subject_id: str
     uploader: str | None
@@ -99,7 +99,7 @@ def handle_of_uploader(uploader: str | None) -> str:
     return f"up_{hashlib.sha256(json.dumps(uploader).encode()).hexdigest()[:20]}"
 
 
-def list_groups(connection: Connection, *, most: int) -> list[Group]:
+def list_groups(connection: Connection, *, most: int) -> list[SheetGroup]:
     """The groups of at least two waiting pictures, the largest first."""
     count = sa.func.count()
     counts = (count, sa.func.count(hits.c.item_id.distinct()), sa.func.count(about_of().distinct()))
@@ -112,7 +112,7 @@ def list_groups(connection: Connection, *, most: int) -> list[Group]:
         .order_by(count.desc(), hits.c.subject_id, items.c.uploader)
         .limit(most)
     )
-    return [Group(*row) for row in connection.execute(query)]
+    return [SheetGroup(*row) for row in connection.execute(query)]
 
 
 def read_sheet(connection: Connection, workspace: Workspace, query: SheetQuery, *, actor: str) -> Sheet:

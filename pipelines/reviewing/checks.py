@@ -235,7 +235,9 @@ def _candidates(tx: Connection, workspace: Workspace, kind: Kind, actor: str) ->
         claims.c.actor,
     )
     query = sa.select(*columns, word.correlate(claims).scalar_subquery().label("decision")).where(*made, *span)
-    rows = tx.execute(query.order_by(claims.c.ended_at.desc(), claims.c.claim_id).limit(_CONSIDERED)).all()
+    rows: Sequence[Any] = tx.execute(
+        query.order_by(claims.c.ended_at.desc(), claims.c.claim_id).limit(_CONSIDERED)
+    ).all()
     known = set(tx.execute(sa.select(claims.c.case_id).where(claims.c.actor == actor)).scalars())
     said = _said_again(tx, {row.batch_id for row in rows})
     found: list[Row[Any]] = []

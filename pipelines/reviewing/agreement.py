@@ -100,11 +100,17 @@ class Disagreement:
     answered_at: datetime
 
 
-def read_figures(connection: Connection, *, since: datetime, actor: str | None = None) -> list[Figures]:
-    """The figures of everybody who decided or was asked again since then, by name; ``actor``: of this person alone."""
+def read_figures(
+    connection: Connection, *, since: datetime, until: datetime, actor: str | None = None
+) -> list[Figures]:
+    """The figures of everybody who decided or was asked again since then, by name; ``actor``: of this person alone.
+
+    ``until``: when what they were asked again was answered, at the latest. Who sees their own figures change at once
+    learns which case was one of these.
+    """
     decided, overturned = _decided(connection, since), _overturned(connection, since)
     pairs: dict[str, dict[str, list[tuple[str, str]]]] = {}
-    for row in connection.execute(_answered(since)):
+    for row in connection.execute(_answered(since, until)):
         own = pairs.setdefault(row.answered_by, {"golden": [], "second_look": []})
         own[row.kind].append((row.answer, row.decided))
         if row.kind == "second_look":
@@ -124,7 +130,8 @@ def read_figures(connection: Connection, *, since: datetime, actor: str | None =
 
 
 def read_disagreements(connection: Connection) -> list[Disagreement]:
-    """Those that are not settled yet, the oldest first: the decision still stands."""
+    """Those that are not settled yet, the oldest first: the decision still stands. Of all people: see
+    :func:`read_figures` for what somebody is shown of their own answers."""
     stands = sa.select(decisions.c.decision_id).where(
         decisions.c.batch_id == checks.c.batch_id,
         decisions.c.subject_id == claims.c.subject_id,
@@ -170,8 +177,13 @@ def wilson(count: int, of: int) -> tuple[float, float]:
     return max(0.0, (middle - reach) / (1 + z)), min(1.0, (middle + reach) / (1 + z))
 
 
-def _answered(since: datetime) -> sa.Select[Any]:
-    asked = (checks.c.answered_at >= since, checks.c.undone_at.is_(None), checks.c.answer.is_not(None))
+def _answered(since: datetime, until: datetime) -> sa.Select[Any]:
+    asked = (
+        checks.c.answered_at >= since,
+        checks.c.answered_at <= until,
+        checks.c.undone_at.is_(None),
+        checks.c.answer.is_not(None),
+    )
     return sa.select(checks).where(*asked)
 
 

@@ -93,6 +93,11 @@ class Sheet:
             found.setdefault(tile.cluster, []).append(tile)
         return dict(sorted(found.items(), key=lambda entry: -len(entry[1])))
 
+    @property
+    def singles(self) -> list[Tile]:
+        """Pictures that nothing on the sheet is a near-duplicate of."""
+        return [tile for tiles in self.clusters.values() if len(tiles) == 1 for tile in tiles]
+
 
 def handle_of_uploader(uploader: str | None) -> str:
     """An opaque id of an uploader for addresses."""

@@ -164,7 +164,7 @@ def test_what_is_said_again_counts_for_both_and_a_disagreement_waits_for_a_lead(
     since = workspace.now().replace(year=2000)
     with workspace.database.read() as connection:
         (open_one,) = read_disagreements(connection)
-        figures = {one.actor: one for one in read_figures(connection, since=since)}
+        figures = {one.actor: one for one in read_figures(connection, since=since, until=workspace.now())}
     assert (open_one.decided_by, open_one.answered_by) == ("account:ann", "account:bob")
     assert (figures["account:bob"].golden.cases, figures["account:bob"].golden.agreed) == (1, 0)
     assert (figures["account:ann"].decided, figures["account:ann"].overturned) == (1, 0)
@@ -172,7 +172,7 @@ def test_what_is_said_again_counts_for_both_and_a_disagreement_waits_for_a_lead(
     take_back(workspace, decided.batch_id, actor="account:lea", anybodys=True)
     with workspace.database.read() as connection:
         assert read_disagreements(connection) == []
-        figures = {one.actor: one for one in read_figures(connection, since=since)}
+        figures = {one.actor: one for one in read_figures(connection, since=since, until=workspace.now())}
     assert figures["account:ann"].overturned == 1
 
 

@@ -134,6 +134,32 @@ def test_a_lead_sees_what_people_disagree_on_and_who_decided_does_not_settle_it(
     assert "bob" not in own
 
 
+def test_nobody_learns_from_their_own_figures_which_case_it_was(
+    platform: Workspace, ann: Visitor, clock: Clock
+) -> None:
+    shares(platform)
+    address = case_about(ann, platform, "single.png")
+    decide(ann, address, "reject")
+    clock.forward(days=8)
+    shares(platform, golden=1.0)
+    lea = visitor(platform, "lea", ["lead"])
+    before = undone(lea.get("/you").text)
+    assert begin(lea) == address
+    decide(lea, address, "confirm")
+    assert undone(lea.get("/you").text) == before
+    page = undone(lea.get("/fairness").text)
+    assert "single.png" not in page
+    assert "agreed on" not in page
+    clock.forward(days=8)
+    lea = visitor(platform, "les", ["lead"])
+    assert "single.png" in lea.get("/fairness").text
+
+
+def undone(page: str) -> str:
+    """A page without what can be undone."""
+    return re.sub(r'<div id="toast".*?</div>', "", page, flags=re.DOTALL)
+
+
 def test_after_the_first_answer_a_score_says_what_it_rests_on(platform: Workspace, ann: Visitor) -> None:
     in_force(platform, review=0.36, strong=0.6)
     address = case_about(ann, platform, "single.png")

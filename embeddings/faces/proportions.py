@@ -6,12 +6,18 @@ map of the landmarks undoes a fifth of it. The *box* does tell: its proportions 
 face with a box that is wider or narrower than faces are is shown to the detector in several stretches, and the
 stretches in which its box looks most usual are those in which its landmarks are right.
 
-Two of them are taken, because the right one lies between two: a crop is cut in each, and their vectors are averaged
-(:func:`embeddings.faces.recognition.pooled`). That leaves one vector per face, so that neither the corpus nor the
-number of comparisons grows. Where the face looks most usual unstretched it keeps the one crop it had.
+They count if the detector likes the face better in one of them than unstretched, which it hardly ever does of a face
+that is wide or narrow by nature. Two are taken, because the right one lies between two: a crop is cut in each, and
+their vectors are averaged (:func:`embeddings.faces.recognition.pooled`). That leaves one vector per face, so that
+neither the corpus nor the number of comparisons grows. Where a face looks most usual unstretched it keeps the one crop
+it had.
+
+A squeezed face may look best when it is turned a little, and the box of a turned view says nothing of proportions. So a
+face that was seen turned is first looked at level, once; and its stretches count only if the face scores higher in the
+best of them than it did turned, which a face that is really tilted does not.
 
 Stretches go along the axes of the picture, as those of whoever resizes one do. Faces that are tilted far from a quarter
-turn have boxes that say nothing of their proportions, and stay as they are; so does shear.
+turn stay as they are, and so does shear.
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ from embeddings.types import FaceDetector, Float32
 
 USUAL = -0.28
 """Natural logarithm of a box's width over its height: the median of upright faces of ordinary pictures."""
-UNUSUAL = 0.10
+UNUSUAL = 0.06
 """How far a box's logarithm lies from ``USUAL`` when its face is looked at in other stretches."""
 STRETCHES = tuple(log(ratio) for ratio in (0.5, 0.6, 0.75, 1.0, 1 / 0.75, 1 / 0.6, 2.0))
 """Natural logarithms of the factors by which a picture's width over its height is changed."""
@@ -37,6 +43,8 @@ TAKEN = 2
 """Stretches that a face is cut in."""
 LEVEL = 20.0
 """Degrees from a quarter turn up to which a box tells the proportions of its face."""
+NEARLY_LEVEL = 34.0
+"""Degrees from a quarter turn up to which a face that was seen turned may be a squeezed one."""
 SIDE = 128
 """Side of a stretched close-up, in pixels."""
 FACE_SIDE = 80
@@ -54,22 +62,34 @@ def fitted(faces: Sequence[Face], frame: Frame, detector: FaceDetector) -> list[
     to ``TAKEN`` maps.
     """
     maps = {at: fit(face.landmarks[None]) for at, face in enumerate(faces)}
-    asked = [at for at, face in enumerate(faces) if is_unusual(face)][:MOST]
-    if asked:
-        views = {at: [stretched(faces[at], by) for by in STRETCHES] for at in asked}
-        viewer = Viewer(frame, detector, megapixels=MEGAPIXELS)
-        viewer.faces_in([view for some in views.values() for view in some])  # together, so that they share sheets
-        for at, some in views.items():
-            maps[at] = _maps(faces[at], some, viewer.faces_in(some), plain=maps[at])
+    asked = {at: 0.0 for at, face in enumerate(faces) if is_unusual(face)}
+    doubtful = [at for at, face in enumerate(faces) if is_doubtful(face)][:MOST]
+    if not (asked or doubtful):
+        return list(maps.values())
+    viewer = Viewer(frame, detector, megapixels=MEGAPIXELS)
+    level = [stretched(faces[at], 0.0) for at in doubtful]
+    for at, view, shown in zip(doubtful, level, viewer.faces_in(level), strict=True):
+        best = _best(faces[at], shown)
+        if best is not None and abs(_proportions(best.box, view.matrix[:, :2], 0) - USUAL) > UNUSUAL:
+            asked[at] = faces[at].score
+    views = {at: [stretched(faces[at], by) for by in STRETCHES] for at in sorted(asked)[:MOST]}
+    viewer.faces_in([view for some in views.values() for view in some])  # together, so that they share sheets
+    for at, some in views.items():
+        maps[at] = _maps(faces[at], some, viewer.faces_in(some), plain=maps[at], bar=asked[at])
     return list(maps.values())
 
 
 def is_unusual(face: Face) -> bool:
-    """Whether the box of ``face`` is wider or narrower than the boxes of faces are."""
+    """Whether the box of ``face``, seen level, is wider or narrower than the boxes of faces are."""
     quarters = round(face.tilt / 90)
-    if abs(face.tilt - 90 * quarters) > LEVEL:
+    if face.turn % 90 or abs(face.tilt - 90 * quarters) > LEVEL:
         return False
     return abs(_proportions(face.box, np.eye(2, dtype=np.float32), quarters) - USUAL) > UNUSUAL
+
+
+def is_doubtful(face: Face) -> bool:
+    """Whether ``face`` was seen turned, but so little that a squeezed one might look better so."""
+    return bool(face.turn % 90) and abs(face.tilt - 90 * round(face.tilt / 90)) <= NEARLY_LEVEL
 
 
 def stretched(face: Face, by: float) -> View:
@@ -95,18 +115,27 @@ _QUARTER = {
 """Turns against the clock of a picture whose y goes down."""
 
 
-def _maps(face: Face, views: Sequence[View], seen: Sequence[Sequence[Face]], *, plain: Float32) -> Float32:
-    """The maps of one face, from what the detector has seen in ``views``, one for each of ``STRETCHES``."""
-    found: list[tuple[float, float, Float32]] = []
+def _maps(face: Face, views: Sequence[View], seen: Sequence[Sequence[Face]], *, plain: Float32, bar: float) -> Float32:
+    """The maps of one face, from what the detector has seen in ``views``, one for each of ``STRETCHES``.
+
+    ``bar``: a score that the face has to outdo in the best of them, as it has to outdo what it scores unstretched.
+    """
+    found: list[tuple[float, float, float, Float32]] = []
     for by, view, shown in zip(STRETCHES, views, seen, strict=True):
-        best = max((one for one in shown if holds(face, one)), key=lambda one: one.score, default=None)
+        best = _best(face, shown)
         if best is not None:
             off = abs(_proportions(best.box, view.matrix[:, :2], 0) - USUAL)
-            found.append((off, by, _through(view, best.landmarks)))
+            found.append((off, by, best.score, _through(view, best.landmarks)))
+            bar = max(bar, best.score) if by == 0 else bar
     found.sort(key=lambda one: one[:2])
-    if not found or found[0][1] == 0:
+    if not found or found[0][1] == 0 or max(score for _, _, score, _ in found[:TAKEN]) <= bar:
         return plain
-    return np.stack([matrix for _, _, matrix in found[:TAKEN]])
+    return np.stack([matrix for *_, matrix in found[:TAKEN]])
+
+
+def _best(face: Face, shown: Sequence[Face]) -> Face | None:
+    """The face that a view shows where ``face`` lies."""
+    return max((one for one in shown if holds(face, one)), key=lambda one: one.score, default=None)
 
 
 def _proportions(box: Float32, linear: Float32, quarters: int) -> float:

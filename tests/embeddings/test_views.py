@@ -202,7 +202,7 @@ def test_the_budget_of_a_frame_holds(
     views = replace(ALWAYS, megapixels=budget)
     models = replace(thorough, detector=detector, settings=replace(settings, views=views))
     assert find_faces(encode(head, "PNG"), models, limits=limits) == ()
-    fast = head.shape[0] * head.shape[1] / 1e6
+    fast = 2 * head.shape[0] * head.shape[1] / 1e6  # as it is, and once smoothed because it shows no face
     assert 0.3 < detector.megapixels - fast <= budget
 
 

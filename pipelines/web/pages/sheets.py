@@ -25,7 +25,7 @@ from pipelines.reviewing.sheet import (
 )
 from pipelines.text.shown import DIGITS
 from pipelines.web.pages.cases import last_decision, marked_hits, veil
-from pipelines.web.pages.pictures import picture_response, veil_asked
+from pipelines.web.pages.pictures import picture_of, veil_asked
 from pipelines.web.routes import JUDGES, MissingError, Routes, Visit
 
 ROUTES: Final = Routes()
@@ -86,7 +86,7 @@ def tile(visit: Visit, hit_id: str) -> Response:
         if not may_look(connection, visit.workspace, known, actor=visit.actor):
             raise MissingError("no such picture")
     how = veil_asked(visit)
-    return picture_response(lambda: show_face(visit.workspace, known, actor=visit.actor, veil=how, small=True))
+    return picture_of(lambda: show_face(visit.workspace, known, actor=visit.actor, veil=how, small=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ GROUND = 128
 """Grey outside the frame: the negative of itself."""
 SMALL = 192
 """Views up to this side, in pixels, share sheets."""
-SHEET_CELLS = 8
+SHEET_CELLS = 4
 """Cells in a row of a sheet, and rows."""
 
 Level = tuple[UInt8, float, tuple[float, float]]

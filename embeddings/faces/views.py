@@ -28,7 +28,7 @@ QUARTERS = ((90, False), (270, False), (180, False), (0, True), (90, True), (270
 CLOSE_SIDE = 96
 """Side of a close-up in pixels."""
 CLOSE_MARGIN = 1.7
-"""Side of a close-up by the longer side of the box: room for the corners of a face at 45 degrees."""
+"""Side of a close-up by the longer side of the box; docs/recall.md compares sides and margins."""
 TILE_OVERLAP = 128
 """Pixels that neighbouring tiles share: a face of that size is whole in one of them."""
 MAX_ENLARGEMENT = 4.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -34,17 +35,22 @@ KEYS: Final[Mapping[str, tuple[str, str]]] = {
     "map": ("?", "this map of keys"),
 }
 """What a key does -> the key as delivered, and words for it."""
+MOST_SAVED: Final = 50
+"""Addresses that a person may have names for."""
+_SAVED: Final = re.compile(r"/explore/[a-z]+\?[!-~]{1,2000}")
+_LONGEST_NAME: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
     """``blur`` and ``grey``: how pictures come; ``keys_on``: whether single keys do anything (WCAG 2.1.4); ``keys``:
-    what each does -> the key."""
+    what each does -> the key; ``saved``: what the person calls a filtered list -> its address."""
 
     blur: bool
     grey: bool
     keys_on: bool = True
     keys: Mapping[str, str] = field(default_factory=lambda: {name: key for name, (key, _) in KEYS.items()})
+    saved: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_preferences(connection: Connection, actor: str, config: ReviewConfig) -> Preferences:
@@ -63,6 +69,11 @@ def write_preferences(workspace: Workspace, actor: str, chosen: Preferences) -> 
             raise InputError("a key is a single character, or Enter")
     if set(chosen.keys) != set(KEYS) or len(set(chosen.keys.values())) != len(KEYS):
         raise InputError("each key has one meaning, and each meaning a key")
+    if len(chosen.saved) > MOST_SAVED:
+        raise InputError(f"at most {MOST_SAVED} lists can have names: forget one first")
+    for name, address in chosen.saved.items():
+        if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable() or not _SAVED.fullmatch(address):
+            raise InputError(f"a list is called by 1 to {_LONGEST_NAME} printable characters")
     text = json.dumps(asdict(chosen), sort_keys=True)
     with workspace.database.write() as tx:
         own = preferences.c.actor == actor

@@ -97,9 +97,14 @@ def get_request(connection: Connection, request_id: str) -> RemovalRequest:
     return _from_rows(connection, [row])[0]
 
 
-def list_requests(connection: Connection, *, state: str | None = None) -> list[RemovalRequest]:
-    """List requests, the most urgent first; ``state``: only those in this state now."""
-    rows = connection.execute(sa.select(requests).order_by(requests.c.due_at, requests.c.request_id)).all()
+def list_requests(
+    connection: Connection, *, state: str | None = None, subject_id: str | None = None
+) -> list[RemovalRequest]:
+    """List requests, the most urgent first; ``state``: only those in this state now, ``subject_id``: of this person."""
+    query = sa.select(requests).order_by(requests.c.due_at, requests.c.request_id)
+    if subject_id is not None:
+        query = query.where(requests.c.subject_id == subject_id)
+    rows = connection.execute(query).all()
     return [one for one in _from_rows(connection, rows) if state in (None, one.state)]
 
 

@@ -29,8 +29,8 @@ from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_
 from pipelines.evidence.passages import Passage, find_passage
 from pipelines.evidence.second_opinions import read_second_opinion
 from pipelines.evidence.terms import open_term
-from pipelines.hits.counting import hits_in_force, outside, verdict_of_hit
-from pipelines.hits.pooled import PooledPicture, pictures_of_pool
+from pipelines.hits.counting import POOLED, hits_in_force, outside, verdict_of_hit
+from pipelines.hits.pooled import PooledPicture, content_of_pooled, pictures_of_pool
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
@@ -233,9 +233,17 @@ def content_now(workspace: Workspace, row: Row[Any]) -> bytes:
         raise StateError("the item is no picture: there is nothing to look at")
     content = found(workspace, open_item(workspace, row, {}), known=row.content_now).content
     same = content is not None and content.sha256.hex() == row.content_now
-    if content is None or not same or (row.tier != "text" and row.content_now != row.content_key):
+    if content is None or not same or not _is_what_was_found(workspace, row):
         raise StateError("the item's content is not the one that the hit was found in")
     return content.data
+
+
+def _is_what_was_found(workspace: Workspace, row: Row[Any]) -> bool:
+    """Whether the item's content now is the one that the hit was found in; a text is in none."""
+    if row.tier == POOLED:
+        with workspace.database.read() as connection:
+            return bool(content_of_pooled(connection, row.hit_id) == row.content_now)
+    return bool(row.tier == "text" or row.content_now == row.content_key)
 
 
 def reference_crop(connection: Connection, workspace: Workspace, template_id: str) -> UInt8:

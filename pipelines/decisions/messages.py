@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import InputError, StateError
 from pipelines.database.parts import parts
 from pipelines.database.tables import outbox
+from pipelines.decisions.stuck import require_second_person
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace
@@ -135,11 +136,19 @@ def preview(workspace: Workspace, query: MessageQuery, act: Act) -> MessagePrevi
 
 @acts
 def act_on_chosen(
-    workspace: Workspace, query: MessageQuery, act: Act, *, expect: str, actor: str, reason: str | None = None
+    workspace: Workspace,
+    query: MessageQuery,
+    act: Act,
+    *,
+    expect: str,
+    actor: str,
+    reason: str | None = None,
+    second_person: bool = False,
 ) -> DeskSummary:
     """Release or discard the messages that a query chooses, all or none.
 
-    ``expect``: the digest of the preview. Raises :class:`StateError` if a preview would differ now.
+    ``expect``: the digest of the preview. ``second_person``: refuse who decided what a message follows from
+    (:class:`DeniedError`). Raises :class:`StateError` if a preview would differ now.
     """
     with workspace.database.write() as tx:
         now = workspace.now()
@@ -151,6 +160,8 @@ def act_on_chosen(
                 f"what these options choose, {len(rows)} messages now, is not what the preview showed: nothing is "
                 "done, look at the preview again"
             )
+        if second_person:
+            require_second_person(tx, rows, actor=actor)
         return _act(tx, workspace, rows, act, actor=actor, reason=reason)
 
 

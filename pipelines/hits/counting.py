@@ -45,9 +45,12 @@ def outside(row: Mapping[str, Any] | sa.RowMapping) -> dict[str, Any]:
     return {_OUTSIDE.get(str(name), str(name)): value for name, value in row.items()}
 
 
-def hits_in_force(now: datetime) -> sa.Select[Any]:
-    """Select the hits that are shown and acted on at ``now``: :func:`live_hits` of subjects whose consent lasts."""
-    return live_hits().where(is_in_force(now))
+def hits_in_force(now: datetime, *, rejected_too: bool = False, lapsed_too: bool = False) -> sa.Select[Any]:
+    """Select the hits that are shown and acted on at ``now``: :func:`live_hits` of subjects whose consent lasts.
+
+    ``rejected_too`` and ``lapsed_too``: as there, for lists of what was decided and for weighing thresholds.
+    """
+    return live_hits(rejected_too=rejected_too, lapsed_too=lapsed_too).where(is_in_force(now))
 
 
 @cache  # building it takes milliseconds, and every judgement asks for it several times

@@ -49,6 +49,17 @@ def pictures_of_pool(connection: Connection, hit_id: str) -> tuple[PooledPicture
     return tuple(pictures)
 
 
+def content_of_pooled(connection: Connection, hit_id: str) -> str | None:
+    """The content whose face a pooled hit is of, while its pool is stored; None: nobody knows any more."""
+    same = (pools.c.digest == hits.c.content_key, pools.c.model_id == hits.c.found_by_id)
+    joined = hits.join(pools, sa.and_(*same)).join(
+        pool_faces, sa.and_(pool_faces.c.number == pools.c.number, pool_faces.c.item_id == hits.c.item_id)
+    )
+    query = sa.select(pool_faces.c.content_sha256).select_from(joined).where(hits.c.hit_id == hit_id)
+    found = connection.execute(query).scalar()
+    return None if found is None else str(found)
+
+
 def _number_with(faces: Any, item_id: str) -> int | None:
     """The stored pool of these faces that has the item: copies of the same pictures may be pooled elsewhere."""
     return next((face.number for face in faces if face.item_id == item_id), None)

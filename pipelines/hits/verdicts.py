@@ -106,6 +106,7 @@ def list_model_verdicts(
     connection: Connection,
     *,
     subject_id: str | None = None,
+    model: str | None = None,
     verdict: str | None = None,
     scope: Scope = EVERYTHING,
 ) -> list[ModelVerdict]:
@@ -124,6 +125,8 @@ def list_model_verdicts(
     )
     if subject_id is not None:
         query = query.where(model_verdicts.c.subject_id == subject_id)
+    if model is not None:
+        query = query.where(model_verdicts.c.model == model)
     if verdict is not None:
         query = query.where(model_verdicts.c.verdict == verdict)
     return [ModelVerdict(**row) for row in connection.execute(query).mappings()]

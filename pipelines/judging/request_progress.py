@@ -148,10 +148,15 @@ def _open_messages(request_ids: Collection[str]) -> sa.Select[Any]:
         .where(
             requests.c.request_id.in_(request_ids),
             outbox.c.state.in_((PENDING, HELD, LEASED, DEAD)),
-            sa.or_(outbox.c.created_at <= requests.c.searched_at, _about_what_was_there()),
+            message_belongs(),
         )
         .group_by(requests.c.request_id)
     )
+
+
+def message_belongs() -> sa.ColumnElement[bool]:
+    """Condition on ``outbox`` joined with ``requests`` of the same person: the message is part of the request."""
+    return sa.or_(outbox.c.created_at <= requests.c.searched_at, _about_what_was_there())
 
 
 def _about_what_was_there() -> sa.ColumnElement[bool]:

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import hits, items, outbox, subjects, verdicts
-from pipelines.hits.counting import is_rejected, key_of_item, live_hits, model_of_item, owner_of_item, said
+from pipelines.hits.counting import POOLED, is_rejected, key_of_item, live_hits, model_of_item, owner_of_item, said
 from pipelines.home.workspace import Workspace
 from pipelines.judging.evidence import Group, group_of_message
 from pipelines.judging.messages import is_unsent, stands_by_person, take_back
@@ -63,7 +63,7 @@ def _unfounded(pairs: Sequence[Pair]) -> sa.Select[tuple[str, str, str]]:
     """
     of_pair = sa.select(hits.c.hit_id).where(
         *(hits.c[name] == verdicts.c[name] for name in ("item_id", "subject_id")),
-        sa.or_(hits.c.content_key == verdicts.c.content_key, hits.c.tier == "text"),
+        sa.or_(hits.c.content_key == verdicts.c.content_key, hits.c.tier.in_(("text", POOLED))),
         hits.c.dropped_at.is_(None),
     )
     so = sa.or_(verdicts.c.decided_by != "human", said("confirm"))

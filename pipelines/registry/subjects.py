@@ -217,8 +217,8 @@ def require_unaltered(workspace: Workspace) -> None:
         workspace.seal.require_unaltered(connection, REGISTRY)
 
 
-def list_subjects(connection: Connection) -> list[SubjectRow]:
-    """Return all subjects, oldest first, without anything personal."""
+def list_subjects(connection: Connection, *, subject_id: str | None = None) -> list[SubjectRow]:
+    """Return all subjects, or the one of this id, oldest first, without anything personal."""
     count = sa.func.count(templates.c.template_id).label("templates")
     columns = [subjects.c[name] for name in ("subject_id", "state", "version", "expires_at", "created_at")]
     query = (
@@ -227,6 +227,8 @@ def list_subjects(connection: Connection) -> list[SubjectRow]:
         .group_by(*columns)
         .order_by(subjects.c.created_at, subjects.c.subject_id)
     )
+    if subject_id is not None:
+        query = query.where(subjects.c.subject_id == subject_id)
     rows = (dict(row._mapping) for row in connection.execute(query))
     return [SubjectRow(**(row | {"state": row.pop("state_now")})) for row in rows]
 

@@ -129,6 +129,11 @@ def write_unscanned_csv(file: BinaryIO, unscanned: Iterable[UnscannedItem]) -> N
     _write_fields(file, UNSCANNED_COLUMNS, unscanned)
 
 
+def write_rows_csv(file: BinaryIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows of any columns as CSV, in the same form."""
+    _write_csv(file, names, rows)
+
+
 def _write_parquet(file: BinaryIO, schema: pa.Schema, rows: Sequence[object]) -> None:
     columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in schema]
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), file, compression="zstd")

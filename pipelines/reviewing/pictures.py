@@ -71,15 +71,15 @@ def show_whole(workspace: Workspace, hit_id: str, *, actor: str, veil: Veil) -> 
 
 
 def show_reference(
-    workspace: Workspace, key: CaseKey, reference_id: str, *, actor: str, veil: Veil, ahead: bool = False
+    workspace: Workspace, subject_id: str, reference_id: str, *, actor: str, veil: Veil, ahead: bool = False
 ) -> Shown:
     """A reference as it was cropped when it was enrolled. Raises :class:`StateError` for another subject's."""
     with workspace.database.write() as tx:
         own = sa.select(templates.c.subject_id).where(templates.c.template_id == reference_id)
-        if tx.execute(own).scalar() != key.subject_id:
+        if tx.execute(own).scalar() != subject_id:
             raise StateError("there is no such reference (any more)")
-        require_kept(tx, key.subject_id)
-        facts = {"subject_id": key.subject_id, "reference_id": reference_id, **_how(veil, ahead)}
+        require_kept(tx, subject_id)
+        facts = {"subject_id": subject_id, "reference_id": reference_id, **_how(veil, ahead)}
         audit.append(tx, workspace.sealer, actor=actor, action="reference.view", now=workspace.now(), **facts)
     with workspace.database.read() as connection:
         return _shown(reference_crop(connection, workspace, reference_id), veil, side=FACE_SIDE)

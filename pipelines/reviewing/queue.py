@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import decisions, hits, items, requests, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import hits_in_force, said, verdict_of_hit
+from pipelines.hits.counting import POOLED, hits_in_force, said, verdict_of_hit
 from pipelines.home.actors import identity_of
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import is_running
@@ -67,7 +67,7 @@ class WaitingCase:
     @property
     def has_face(self) -> bool:
         """Whether a face is among the evidence."""
-        return "face" in self.tiers
+        return "face" in self.tiers or POOLED in self.tiers
 
     @property
     def place(self) -> tuple[datetime, int, bool, datetime, str]:
@@ -107,9 +107,8 @@ def about_of() -> sa.ColumnElement[str]:
 
 
 def _read(connection: Connection, workspace: Workspace, key: CaseKey | None) -> list[WaitingCase]:
-    tiers = {
-        tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)) for tier in ("face", "exact", "header", "text")
-    }
+    named = ("face", POOLED, "exact", "header", "text")
+    tiers = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)) for tier in named}
     about = about_of().label("about")
     query = hits_that_wait(connection, key).with_only_columns(
         hits.c.subject_id,

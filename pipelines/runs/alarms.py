@@ -41,7 +41,7 @@ def read_alarms(workspace: Workspace) -> list[Alarm]:
         found = [
             *_deadlines(connection, now=workspace.now()),
             *_messages(connection, workspace),
-            *_coverage(connection, workspace),
+            *coverage_alarms(connection, workspace),
             *_opt_outs(connection, now=workspace.now()),
         ]
     if uncertain:
@@ -85,7 +85,8 @@ def _messages(connection: Connection, workspace: Workspace) -> Iterator[Alarm]:
     )
 
 
-def _coverage(connection: Connection, workspace: Workspace) -> Iterator[Alarm]:
+def coverage_alarms(connection: Connection, workspace: Workspace) -> Iterator[Alarm]:
+    """Yield the alarms of what is not scanned, compared, examined or judged, also those with a count of 0."""
     everything = Scope(None, None)
     coverage = measure_coverage(connection, workspace, everything)
     missing = coverage.pairs - coverage.settled

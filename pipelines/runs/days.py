@@ -284,6 +284,22 @@ def blocked_days(connection: Connection, workspace: Workspace) -> tuple[str, ...
     return tuple(day for day in sorted(recorded_days(connection)) if _is_blocked(connection, workspace, day))
 
 
+def list_blocked(connection: Connection, workspace: Workspace) -> list[DayRow]:
+    """List the days of :func:`blocked_days` with what stops them, the oldest first.
+
+    A day whose items came from several sources, of which none is configured, has no figures and an empty digest: it
+    cannot be approved before one is.
+    """
+    found = []
+    for day in blocked_days(connection, workspace):
+        try:
+            found.append(row_of(read_day(connection, workspace, date.fromisoformat(day))))
+        except ConfigError:
+            words = recorded_blocks(connection, date.fromisoformat(day))
+            found.append(DayRow(day, "", "blocked", 0, 0, 0.0, words, {}, None, None, ""))
+    return found
+
+
 def _is_blocked(connection: Connection, workspace: Workspace, day: str) -> bool:
     try:
         return read_day(connection, workspace, date.fromisoformat(day)).state == "blocked"

@@ -35,8 +35,8 @@ class ViewsConfig:
 
     ``off``: never; ``uncertain``: where the fast pass found nothing or something uncertain, or where that leaves
     room; ``always``: every frame in full, for which ``megapixels`` should be 8 or so. That bounds what looking for
-    others may cost in one frame, 15 to 35 ms of one core for each; looking at what the fast pass found costs less than
-    a tenth of recognising it. Views change the models' id: thresholds have to be calibrated with them.
+    others may cost in one frame, 15 to 35 ms of one core for each; looking at what the fast pass found costs about
+    a quarter of recognising it. Views change the models' id: thresholds have to be calibrated with them.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID

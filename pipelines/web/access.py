@@ -58,11 +58,16 @@ def may(user: User | None, route: Route) -> bool:
 
 def require_own_form(request: Request, config: ReviewConfig, *, given: str, expected: str) -> None:
     """Raise :class:`DeniedError` unless the request comes from a form of ours that this browser was given."""
+    require_own_origin(request, config)
+    if not secrets.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
+        raise DeniedError("the form is not from this session: go back, load the page again, and repeat it")
+
+
+def require_own_origin(request: Request, config: ReviewConfig) -> None:
+    """Raise :class:`DeniedError` unless a browser says that the request comes from a page of ours."""
     own = f"{'https' if config.https else 'http'}://{request.headers.get('host', '')}"
     if request.headers.get("origin") != own:
         raise DeniedError("the request does not come from these pages")
-    if not secrets.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
-        raise DeniedError("the form is not from this session: go back, load the page again, and repeat it")
 
 
 def set_cookie(response: Response, name: str, value: str, workspace: Workspace) -> None:

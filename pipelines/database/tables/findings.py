@@ -13,7 +13,7 @@ hits = sa.Table(
     sa.Column("hit_id", sa.String, primary_key=True),
     sa.Column("item_id", sa.String, nullable=False, index=True),
     sa.Column("content_key", sa.String(64), nullable=False),
-    sa.Column("subject_id", sa.String, nullable=False, index=True),
+    sa.Column("subject_id", sa.String, nullable=False),
     sa.Column("template_id", sa.String),
     sa.Column("tier", sa.String, nullable=False),  # face, pooled_face, exact, header, text
     sa.Column("band", sa.String, nullable=False),
@@ -42,6 +42,11 @@ hits = sa.Table(
     sa.Column("dropped_at", UTCDateTime),
     sa.Column("alone_score", sa.Float),
     sa.Column("pictures", sa.Integer),
+    # Each ends in what tells rows apart, so that a page of a list begins where the one before it ended. The tier comes
+    # last and not first: without statistics SQLite would take an index by tier for one as narrow as that by item.
+    sa.Index("ix_hits_subject_found", "subject_id", "found_at", "hit_id"),
+    sa.Index("ix_hits_found", "found_at", "hit_id", "tier"),
+    sa.Index("ix_hits_score", "score", "hit_id", "tier"),
 )
 """Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: not judged
 yet. ``lapsed_at``: when the thresholds in force rose above its score, so that it does not count; null: they are below.
@@ -141,6 +146,7 @@ model_verdicts = sa.Table(
     sa.Column("reasons", sa.Text, nullable=False),
     sa.Column("judged_at", UTCDateTime, nullable=False),
     sa.Index("ix_model_verdicts_subject", "subject_id"),
+    sa.Index("ix_model_verdicts_judged", "judged_at", "model", "subject_id"),
 )
 """Verdicts on a model (or bounty) with its images and a subject. ``model``: its item id, which its images name as
 their parent."""
@@ -162,6 +168,8 @@ decisions = sa.Table(
     sa.Column("reversed_at", UTCDateTime),
     sa.Column("reversed_by", sa.String),
     sa.Index("ix_decisions_scope", "subject_id", "content_key", "found_by_id"),
+    sa.Index("ix_decisions_decided", "decided_at", "decision_id"),
+    sa.Index("ix_decisions_actor", "actor", "decided_at", "decision_id"),
 )
 """Decisions of people about hits. A decision holds for the (subject, content key, finder) of the hit, whichever item
 has that content; a rejection that was not reversed is a remembered negative. ``reason`` is a fixed word."""

@@ -45,6 +45,8 @@ items = sa.Table(
     sa.Column("generation", sa.BigInteger),
     sa.Column("deleted_at", UTCDateTime),
     sa.Index("ix_items_day_status", "day", "status"),
+    sa.Index("ix_items_received", "received_at", "item_id"),
+    sa.Index("ix_items_uploader", "uploader", "received_at", "item_id"),
     sa.Index("ix_items_content_model", "content_sha256", "model_id"),
     sa.Index("ix_items_shard", "shard_id", "live", "status", "model_id", "faces"),  # coverage without a row's record
 )

@@ -5,8 +5,28 @@ from __future__ import annotations
 from itertools import chain
 from typing import Final
 
-from pipelines.web.pages import answers, audit, cases, entrance, files, pictures, you
+from pipelines.web.pages import (
+    answers,
+    audit,
+    cases,
+    entrance,
+    explore,
+    files,
+    messages,
+    people,
+    pictures,
+    platform,
+    recognise,
+    requests,
+    today,
+    weighing,
+    you,
+)
 from pipelines.web.routes import Route
 
-MODULES: Final = (entrance, files, cases, pictures, answers, you, audit)
+MODULES: Final = (
+    *(entrance, files, today, cases, pictures, answers, messages),
+    *(requests, people, platform, you, audit, weighing, recognise, explore),
+)
+"""In this order routes are tried: addresses with a name of their own before those that take any."""
 ALL_ROUTES: Final[tuple[Route, ...]] = tuple(chain.from_iterable(module.ROUTES for module in MODULES))

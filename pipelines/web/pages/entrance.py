@@ -1,4 +1,4 @@
-"""Coming in and going out: the login, an invitation, the way to the first page."""
+"""Coming in and going out: the login and an invitation."""
 
 from __future__ import annotations
 
@@ -18,15 +18,6 @@ from pipelines.web.routes import ANYBODY, EVERY_ROLE, MissingError, Routes, Visi
 ROUTES: Final = Routes()
 _LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_~.-]+/?)*")
 """Addresses that a login may lead to: ours, and nothing that a browser reads as another host's."""
-
-
-@ROUTES.route("GET", "/", roles=EVERY_ROLE)
-def first_page(visit: Visit) -> Response:
-    """The first page that the person's roles have."""
-    for route in visit.desk.nav:
-        if visit.who.roles & route.roles:
-            return visit.go(route.path)
-    return visit.go("/you")
 
 
 @ROUTES.route("GET", "/login", roles=ANYBODY)

@@ -31,7 +31,7 @@ def face(visit: Visit, case_id: str, hit_id: str) -> Response:
     """The face of a hit with its margin; ``small`` for the grid, ``ahead`` for a case that is not shown yet."""
     _claim, hit = _own_hit(visit, case_id, hit_id)
     how, ahead, small = _veil(visit), visit.query.get("ahead") == "1", visit.query.get("small") == "1"
-    return _picture(
+    return picture_of(
         lambda: show_face(visit.workspace, hit.hit_id, actor=visit.actor, veil=how, ahead=ahead, small=small)
     )
 
@@ -40,16 +40,16 @@ def face(visit: Visit, case_id: str, hit_id: str) -> Response:
 def whole(visit: Visit, case_id: str, hit_id: str) -> Response:
     """The whole picture with the face framed, as the source gives it now."""
     _claim, hit = _own_hit(visit, case_id, hit_id)
-    return _picture(lambda: show_whole(visit.workspace, hit.hit_id, actor=visit.actor, veil=_veil(visit)))
+    return picture_of(lambda: show_whole(visit.workspace, hit.hit_id, actor=visit.actor, veil=_veil(visit)))
 
 
 @ROUTES.route("GET", "/cases/{case_id}/references/{reference_id}", roles=JUDGES)
 def reference(visit: Visit, case_id: str, reference_id: str) -> Response:
     """A reference of the case's person."""
-    claim, how = own_claim(visit, case_id), veil(visit, revealed=True)
+    subject_id, how = own_claim(visit, case_id).key.subject_id, veil(visit, revealed=True)
     ahead = visit.query.get("ahead") == "1"
-    return _picture(
-        lambda: show_reference(visit.workspace, claim.key, reference_id, actor=visit.actor, veil=how, ahead=ahead)
+    return picture_of(
+        lambda: show_reference(visit.workspace, subject_id, reference_id, actor=visit.actor, veil=how, ahead=ahead)
     )
 
 
@@ -61,7 +61,9 @@ def other(visit: Visit, case_id: str, handle: str) -> Response:
         known = {one.handle: one.item_id for one in read_case(connection, claim.key).others}
     if handle not in known:
         raise MissingError("no such picture")
-    return _picture(lambda: show_other(visit.workspace, claim.key, known[handle], actor=visit.actor, veil=_veil(visit)))
+    return picture_of(
+        lambda: show_other(visit.workspace, claim.key, known[handle], actor=visit.actor, veil=_veil(visit))
+    )
 
 
 @ROUTES.route("GET", "/cases/{case_id}/hits/{hit_id}/sentence", roles=JUDGES)
@@ -94,7 +96,8 @@ def _veil(visit: Visit) -> Veil:
     return veil(visit, revealed=asked in ("clear", "grey") or not visit.preferences.blur)
 
 
-def _picture(show: Callable[[], Shown]) -> Response:
+def picture_of(show: Callable[[], Shown]) -> Response:
+    """A picture as an answer; one that says why where there is nothing to show."""
     try:
         return Response(show().jpeg, media_type="image/jpeg")
     except NOT_SHOWN as error:

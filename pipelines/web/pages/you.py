@@ -25,11 +25,12 @@ def own_page(visit: Visit) -> Response:
 def keep_preferences(visit: Visit) -> Response:
     """Keep what this person prefers from now on; ``reset``: the organisation's defaults again."""
     config = visit.workspace.config.review
-    chosen = Preferences(blur=config.blur, grey=config.grey)
+    saved = visit.preferences.saved
+    chosen = Preferences(blur=config.blur, grey=config.grey, saved=saved)
     if "reset" not in visit.form:
         keys = {name: visit.form.get(f"key-{name}", chosen.keys[name]).strip() for name in KEYS}
         switches = {name: visit.form.get(name) == "1" for name in ("blur", "grey", "keys_on")}
-        chosen = Preferences(**switches, keys=keys)
+        chosen = Preferences(**switches, keys=keys, saved=saved)
     write_preferences(visit.workspace, visit.actor, chosen)
     return visit.go("/you")
 

@@ -265,6 +265,7 @@
 
   document.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    if (event.target.closest("[data-print]")) { window.print(); return; }
     const button = event.target.closest("[data-act]");
     if (button && (everywhere.includes(button.dataset.act) ? button.dataset.act === "map" : inCase()) && does[button.dataset.act]) {
       event.preventDefault();
@@ -280,6 +281,21 @@
     const reason = event.target.closest("[data-reason]");
     if (reason) { event.preventDefault(); follow(reason.getAttribute("href")); }
   });
+
+  // A picture dropped on the form for one.
+  const drop = document.querySelector(".drop");
+  if (drop) {
+    const over = (event) => { event.preventDefault(); drop.classList.add("over"); };
+    drop.addEventListener("dragover", over);
+    drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+    drop.addEventListener("drop", (event) => {
+      event.preventDefault();
+      drop.classList.remove("over");
+      if (event.dataTransfer.files.length !== 1) return;
+      drop.querySelector("input[type=file]").files = event.dataTransfer.files;
+      drop.requestSubmit();
+    });
+  }
 
   window.addEventListener("popstate", () => location.reload());
   if (inCase()) { main().focus({ preventScroll: true }); fetchAhead(); }

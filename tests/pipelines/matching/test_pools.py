@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipelines.database.tables import items, pool_faces, pooled_items, pools
+from pipelines.database.tables import items, pool_faces, pooled_items, pools, verdicts
 from pipelines.decisions.decide import decide
-from pipelines.decisions.looks import explain_hit
+from pipelines.decisions.looks import explain_hit, look_at
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 from pipelines.home.workspace import Workspace
@@ -196,6 +196,9 @@ def test_a_rejected_pool_stays_rejected_until_its_pictures_change(scene: Workspa
     found = night(scene, uploads)
     done = decide(scene, [found[1].hit_id], decision="reject", reason="other_person", actor="one")
     assert (done.decisions, done.items) == (1, 3), "one answer for all of its pictures"
+    with scene.database.read() as connection:
+        said = {(row.verdict, row.rule) for row in connection.execute(sa.select(verdicts))}
+    assert said == {("clear", "rejected_by_person")}
     assert night(scene, uploads) == []
     post(uploads, "b", drawn(1, 4))
     assert len(night(scene, uploads)) == 4
@@ -283,6 +286,8 @@ def test_a_pool_says_which_pictures_it_is_of_and_what_each_scores_alone(scene: W
     for number in range(3):
         post(uploads, f"a{number}", drawn(1, number))
     (hit, *_) = night(scene, uploads)
+    look = look_at(scene, hit.hit_id, actor="one", reference=True)
+    assert (look.kept_at, look.problem) == (None, None), "its own face, from the source"
     with scene.database.read() as connection:
         explained = explain_hit(connection, hit.hit_id)
     assert [picture.item_id for picture in explained.pool] == ["a0.png", "a1.png", "a2.png"]

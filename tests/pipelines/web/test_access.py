@@ -22,6 +22,8 @@ pytestmark = pytest.mark.any_database
 
 ALL = {"viewer", "reviewer", "lead", "registry_officer", "auditor"}
 JUDGES = {"reviewer", "lead"}
+OFFICERS = {"registry_officer", "lead"}
+EXPLORERS = {"viewer", "reviewer", "lead", "auditor"}
 NOBODY = {None}
 MAY = {
     ("GET", "/"): ALL,
@@ -45,11 +47,35 @@ MAY = {
     ("POST", "/cases/{case_id}/decide"): JUDGES,
     ("POST", "/cases/{case_id}/skip"): JUDGES,
     ("POST", "/decisions/{batch_id}/undo"): JUDGES,
+    ("POST", "/days/{day}/approve"): {"lead"},
+    ("GET", "/messages"): ALL,
+    ("POST", "/messages/release"): {"lead"},
+    ("POST", "/messages/discard"): {"lead"},
+    ("POST", "/messages/revive"): {"lead"},
+    ("GET", "/requests"): ALL,
+    ("GET", "/requests/{request_id}"): ALL,
+    ("POST", "/requests/{request_id}/contact"): OFFICERS,
+    ("GET", "/people"): ALL,
+    ("GET", "/people/{subject_id}"): ALL,
+    ("POST", "/people/{subject_id}/names"): OFFICERS,
+    ("GET", "/people/{subject_id}/references/{reference_id}"): OFFICERS,
+    ("POST", "/people/{subject_id}/renew"): OFFICERS,
+    ("GET", "/uploaders"): ALL,
+    ("GET", "/models"): ALL,
     ("GET", "/you"): ALL,
     ("POST", "/you"): ALL,
     ("POST", "/you/sessions/{session_id}/end"): ALL,
     ("GET", "/audit"): {"auditor", "lead"},
     ("POST", "/audit/verify"): {"auditor", "lead"},
+    ("GET", "/explore"): ALL,
+    ("GET", "/explore/{what}"): EXPLORERS,
+    ("POST", "/explore/{what}/export"): {"lead", "auditor"},
+    ("POST", "/explore/saved"): EXPLORERS,
+    ("GET", "/explore/thresholds"): {"lead", "auditor"},
+    ("GET", "/explore/picture"): {"lead", "registry_officer"},
+    ("POST", "/explore/picture"): {"lead", "registry_officer"},
+    ("GET", "/explore/text"): JUDGES,
+    ("POST", "/explore/text"): JUDGES,
 }
 """Every route, and who may ask for it. One that is added has to be entered here by somebody who has thought of it."""
 

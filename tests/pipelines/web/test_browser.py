@@ -17,7 +17,7 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from pipelines.database.tables import claims
+from pipelines.database.tables import claims, outbox, subjects
 from pipelines.decisions.log import list_decisions
 from pipelines.home.workspace import Workspace
 from pipelines.runs.sweep import sweep
@@ -26,7 +26,7 @@ from pipelines.web.app import create_app
 from tests.conftest import Clock
 from tests.fakes import person, picture
 from tests.pipelines.web.visiting import PASSWORD, code_at, invite, session
-from tests.platform_actions import NAME, enrol, source_of, upload
+from tests.platform_actions import NAME, ask_for_removal, enrol, say, source_of, upload
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -365,3 +365,52 @@ def test_nothing_stands_in_the_way_of_assistive_technology(
 def require_accessible(page: Page) -> None:
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_first_page_and_the_records_stand_in_nobodys_way(
+    workspace: Workspace, uploads: Path, come: Coming, scheme: str
+) -> None:
+    fill(workspace, uploads, 10)
+    subject_id = fill_first_page(workspace)
+    page = come("lea", "lead", "registry_officer", color_scheme=scheme)
+    page.goto("/")
+    assert page.locator("section.need").count() == 5, "beside those, copies of what was confirmed are not looked for"
+    require_accessible(page)
+    page.click("text=As a table")
+    require_accessible(page)
+    page.click("section.need:has-text('Held messages') a.act")
+    page.wait_for_url("**/messages?**")
+    require_accessible(page)
+    with page.expect_navigation():
+        page.click("button:has-text('Release 1')")
+    assert "Released." in page.inner_text("#toast")
+    assert page.locator("section.need:has-text('Held messages')").count() == 0
+    for address in ("/requests", "/people", "/models?id=0.png", "/uploaders?id=u-0"):
+        page.goto(address)
+        require_accessible(page)
+    page.goto("/")
+    page.click("section.need:has-text('Removal requests') a.act")
+    page.wait_for_url("**/requests/*")
+    require_accessible(page)
+    page.goto(f"/people/{subject_id}")
+    page.click("button:has-text('Show the names')")
+    assert NAME in page.inner_text("main")
+    require_accessible(page)
+    page.goto(f"/people/{subject_id}?references=shown")
+    page.wait_for_function("() => [...document.querySelectorAll('.crop img')].every(one => one.naturalWidth > 0)")
+    require_accessible(page)
+    page.emulate_media(media="print")
+    assert page.locator("header.top").is_hidden()
+    assert page.locator(".printed").is_visible()
+
+
+def fill_first_page(workspace: Workspace) -> str:
+    """A request, a held message, an opt-out that ends, and cases; returns the person whom the cases are about."""
+    request = ask_for_removal(workspace, person(40), name="Somebody Else")
+    say(workspace, "0.png")
+    with workspace.database.write() as tx:
+        held = {"state": "held", "last_result": "held:breaker_day", "decided_by": "automated"}
+        tx.execute(sa.update(outbox).values(**held))
+        chosen = subjects.c.subject_id != request.subject_id
+        return str(tx.execute(sa.select(subjects.c.subject_id).where(chosen)).scalar_one())

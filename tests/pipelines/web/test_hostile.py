@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from pipelines.accounts.preferences import KEYS
+from pipelines.database.tables import items
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.queue import waiting_cases
 from pipelines.runs.sweep import sweep
@@ -58,7 +60,14 @@ def test_what_an_uploader_writes_is_text_wherever_it_is_shown(workspace: Workspa
     with workspace.database.read() as connection:
         cases = waiting_cases(connection, workspace)
     assert len(cases) == 2
-    pages = [lead.get("/audit")]
+    pages = [lead.get("/audit"), lead.get("/people"), lead.get("/requests"), lead.get("/messages"), lead.get("/")]
+    subject_id = cases[0].key.subject_id
+    pages.append(lead.get(f"/people/{subject_id}"))
+    with workspace.database.read() as connection:
+        known = connection.execute(sa.select(items.c.item_id, items.c.parent_model, items.c.uploader)).all()
+    for item_id, model, uploader in known:
+        wanted = (("models", item_id), ("models", model), ("uploaders", uploader))
+        pages += [lead.client.get(f"/{kind}", params={"id": one}) for kind, one in wanted if one]
     for case in cases:
         address = f"/cases/{case.key.case_id}"
         pages.append(lead.get("/cases"))
@@ -76,7 +85,7 @@ def test_what_an_uploader_writes_is_text_wherever_it_is_shown(workspace: Workspa
         assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b]", page.text)
         assert len(page.text) < 200_000
     if len(text) < 1000 and text.isprintable():
-        assert html.escape(text) in pages[1].text.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
+        assert html.escape(text) in lead.get("/cases").text.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
 
 
 def test_what_is_asked_for_in_an_address_is_text_too(workspace: Workspace) -> None:
@@ -86,6 +95,16 @@ def test_what_is_asked_for_in_an_address_is_text_too(workspace: Workspace) -> No
         assert page.status_code == 200
         assert Tags(page.text).names.count("script") == 1
         assert lead.client.get("/audit", params={"since": text}).status_code == 400
+        page = lead.client.get("/messages", params=dict.fromkeys(("state", "held_by", "subject_id", "item_id"), text))
+        assert page.status_code == 200
+        assert Tags(page.text).names.count("script") == 1
+        for address in ("/people", "/requests"):
+            assert lead.client.get(address, params={"state": text}).status_code == 200
+        assert lead.client.get("/", params={"done": text}).status_code == 200
+        for address in ("/models", "/uploaders"):
+            assert lead.client.get(address, params={"id": text}).status_code == 404
+        for address in ("/people", "/requests"):
+            assert lead.client.get(f"{address}/{text[:200]}".replace("%", "")).status_code == 404
         assert lead.client.get(f"/cases/{text[:200]}".replace("%", "")).status_code == 404
 
 

@@ -1,0 +1,47 @@
+"""The first page: what needs a person, each thing with its count, its age and one act."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+from starlette.responses import Response
+
+from embeddings.errors import InputError
+from pipelines.runs.days import approve_day
+from pipelines.runs.today import read_today
+from pipelines.text.shown import DIGITS
+from pipelines.web.nights_chart import draw_nights
+from pipelines.web.record_words import DONE
+from pipelines.web.routes import EVERY_ROLE, LEADS, Routes, Visit
+
+ROUTES: Final = Routes()
+
+
+@ROUTES.route("GET", "/", roles=EVERY_ROLE, nav="Today")
+def today_page(visit: Visit) -> Response:
+    """What waits, the most pressing first, and the nights."""
+    found = read_today(visit.workspace, visit.desk.queue.cases(visit.workspace))
+    return visit.page(
+        "today.html.j2",
+        today=found,
+        charts=draw_nights(found.nights),
+        dagster=visit.workspace.config.dagster,
+        done=DONE.get(visit.query.get("done", "")),
+        judges=visit.has("reviewer", "lead"),
+        leads=visit.has("lead"),
+    )
+
+
+@ROUTES.route("POST", "/days/{day}/approve", roles=LEADS)
+def approve(visit: Visit, day: str) -> Response:
+    """Let a blocked day go on, with the figures that the page showed and no worse ones."""
+    expect = visit.form.get("expect", "")
+    if len(expect) != DIGITS:
+        raise InputError("the form does not say what the page showed")
+    try:
+        chosen = date.fromisoformat(day)
+    except ValueError:
+        raise InputError("a day is written as 2026-11-21") from None
+    approve_day(visit.workspace, chosen, reason=visit.form.get("reason", ""), actor=visit.actor, expect=expect)
+    return visit.go("/?done=approved")

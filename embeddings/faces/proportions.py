@@ -9,12 +9,14 @@ stretches in which its box looks most usual are those in which its landmarks are
 They count if the detector likes the face better in one of them than unstretched, which it hardly ever does of a face
 that is wide or narrow by nature. Two are taken, because the right one lies between two: a crop is cut in each, and
 their vectors are averaged (:func:`embeddings.faces.recognition.pooled`). That leaves one vector per face, so that
-neither the corpus nor the number of comparisons grows. Where a face looks most usual unstretched it keeps the one crop
-it had.
+neither the corpus nor the number of comparisons grows. Where a face looks most usual unstretched it keeps the one
+crop it had.
 
-A squeezed face may look best when it is turned a little, and the box of a turned view says nothing of proportions. So a
-face that was seen turned is first looked at level, once; and its stretches count only if the face scores higher in the
-best of them than it did turned, which a face that is really tilted does not.
+The box of a turned view says nothing of proportions, and a squeezed face, like many a level one, may look best when it
+is turned a little. So a face that was seen turned by less than half a quarter is looked at level, once. If it is
+unusual there it is shown stretched, and the stretches have to outdo what it scored turned. If not, it is cut out both
+ways, by its landmarks as it was turned and as it is level: which are better does not show in a score, and their mean
+is nearly as good as the better of them.
 
 Stretches go along the axes of the picture, as those of whoever resizes one do. Faces that are tilted far from a quarter
 turn stay as they are, and so does shear.
@@ -58,8 +60,8 @@ MEGAPIXELS = 2 * MOST * len(STRETCHES) * SIDE**2 / 1e6
 def fitted(faces: Sequence[Face], frame: Frame, detector: FaceDetector) -> list[Float32]:
     """For each face the affine maps (m, 2, 3) from pixels of the full-size frame to its crops, the best first.
 
-    One similarity for most, which :func:`embeddings.faces.alignment.fit` gives; for a face of unusual proportions up
-    to ``TAKEN`` maps.
+    One similarity for most, which :func:`embeddings.faces.alignment.fit` gives; two for a face that was seen turned a
+    little, or has unusual proportions.
     """
     maps = {at: fit(face.landmarks[None]) for at, face in enumerate(faces)}
     asked = {at: 0.0 for at, face in enumerate(faces) if is_unusual(face)}
@@ -69,8 +71,10 @@ def fitted(faces: Sequence[Face], frame: Frame, detector: FaceDetector) -> list[
     viewer = Viewer(frame, detector, megapixels=MEGAPIXELS)
     level = [stretched(faces[at], 0.0) for at in doubtful]
     for at, view, shown in zip(doubtful, level, viewer.faces_in(level), strict=True):
-        best = _best(faces[at], shown)
-        if best is not None and abs(_proportions(best.box, view.matrix[:, :2], 0) - USUAL) > UNUSUAL:
+        if (best := _best(faces[at], shown)) is None:
+            continue
+        maps[at] = np.concatenate([maps[at], _through(view, best.landmarks)[None]])
+        if abs(_proportions(best.box, view.matrix[:, :2], 0) - USUAL) > UNUSUAL:
             asked[at] = faces[at].score
     views = {at: [stretched(faces[at], by) for by in STRETCHES] for at in sorted(asked)[:MOST]}
     viewer.faces_in([view for some in views.values() for view in some])  # together, so that they share sheets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
@@ -127,6 +127,11 @@ def age(moment: datetime | None, now: datetime) -> str:
     if minutes < 90:
         return f"{minutes} min"
     return f"{minutes // 60} h" if minutes < 72 * 60 else f"{minutes // 1440} days"
+
+
+def day_age(day: str, now: datetime) -> str:
+    """How long ago a day began: ``2 days``."""
+    return age(datetime.fromisoformat(day).replace(tzinfo=UTC), now)
 
 
 def days_left(days: int) -> str:

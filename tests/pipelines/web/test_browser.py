@@ -5,87 +5,26 @@ Runs in the system's Chromium. Where there is none these tests are skipped and s
 
 from __future__ import annotations
 
-import shutil
-import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-import uvicorn
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from pipelines.database.tables import claims, outbox, subjects
 from pipelines.decisions.log import list_decisions
 from pipelines.home.workspace import Workspace
 from pipelines.runs.sweep import sweep
-from pipelines.web.access import SESSION_COOKIE
-from pipelines.web.app import create_app
 from tests.conftest import Clock
 from tests.fakes import person, picture
-from tests.pipelines.web.visiting import PASSWORD, code_at, invite, session
+from tests.pipelines.web.browsing import Coming, require_accessible
+from tests.pipelines.web.visiting import PASSWORD, code_at, invite
 from tests.platform_actions import NAME, ask_for_removal, enrol, say, source_of, upload
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.any_database,
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt install chromium)"),
-]
+pytestmark = [pytest.mark.any_database, pytest.mark.slow]
 CASES = 200
 """Judged by keys alone."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def serving(workspace: Workspace) -> Iterator[str]:
-    """The address of the pages, served as `likeness review` serves them."""
-    config = uvicorn.Config(create_app(lambda: workspace), host="127.0.0.1", port=0, log_level="error", lifespan="off")
-    server, socket = uvicorn.Server(config), config.bind_socket()
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(timeout=30)
-    socket.close()
-
-
-Coming = Callable[..., Page]
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What browsers wrote to their consoles, content policy included."""
-    return []
-
-
-@pytest.fixture
-def come(browser: Browser, workspace: Workspace, serving: str, complaints: list[str]) -> Iterator[Coming]:
-    """Lets somebody come in with a browser of their own, whose every complaint fails the test."""
-    contexts: list[BrowserContext] = []
-
-    def come_in(name: str, *roles: str, **options: str) -> Page:
-        context = browser.new_context(base_url=serving, viewport={"width": 1440, "height": 900}, **options)  # type: ignore[arg-type]
-        contexts.append(context)
-        context.add_cookies([{"name": SESSION_COOKIE, "value": session(workspace, name, *roles), "url": serving}])
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        return page
-
-    yield come_in
-    for context in contexts:
-        context.close()
-    assert complaints == [], "neither the console nor the content policy reports anything"
 
 
 def fill(workspace: Workspace, uploads: Path, count: int) -> None:
@@ -360,11 +299,6 @@ def test_nothing_stands_in_the_way_of_assistive_technology(
     for address in ("/login", "/invitation"):
         page.goto(address)
         require_accessible(page)
-
-
-def require_accessible(page: Page) -> None:
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

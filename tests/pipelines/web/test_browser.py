@@ -348,3 +348,48 @@ def fill_first_page(workspace: Workspace) -> str:
         tx.execute(sa.update(outbox).values(**held))
         chosen = subjects.c.subject_id != request.subject_id
         return str(tx.execute(sa.select(subjects.c.subject_id).where(chosen)).scalar_one())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_looking_around_stands_in_nobodys_way(
+    workspace: Workspace, uploads: Path, come: Coming, tmp_path: Path, scheme: str
+) -> None:
+    fill(workspace, uploads, 60)
+    for number in (0, 1, 2):
+        say(workspace, f"{number}.png", "confirm" if number else "reject")
+    page = come("lea", "lead", color_scheme=scheme)
+    page.goto("/explore")
+    require_accessible(page)
+    page.select_option("select[name=tier]", "face")
+    page.click("text=Show")
+    page.wait_for_url("**tier=face**")
+    page.fill("input[name=name]", "faces")
+    page.click("text=Keep")
+    page.wait_for_selector(".saved a:has-text('faces')")
+    first = page.locator("tbody tr td:nth-child(2)").first.inner_text()
+    page.click("text=Next page")
+    page.wait_for_selector("text=From the beginning")
+    assert page.locator("tbody tr td:nth-child(2)").first.inner_text() != first
+    with page.expect_download() as told:
+        page.click("text=CSV")
+    assert told.value.suggested_filename == "hits.csv"
+    for name in ("items", "models", "uploaders", "decisions"):
+        page.goto(f"/explore/{name}")
+        require_accessible(page)
+    page.goto("/explore/thresholds?review=0.6")
+    require_accessible(page)
+    page.click("text=0.01 lower")
+    page.wait_for_url("**review=0.59")
+    page.goto("/explore/picture")
+    require_accessible(page)
+    shown = tmp_path / "who.png"
+    shown.write_bytes(picture(person(1), person(150)))
+    page.set_input_files("#file", shown)
+    page.click("button:has-text('Look')")
+    page.wait_for_selector("#people")
+    require_accessible(page)
+    page.goto("/explore/text")
+    page.fill("input[name=text]", "a garden")
+    page.click("button:has-text('Search')")
+    page.wait_for_selector("text=Not searched")
+    require_accessible(page)

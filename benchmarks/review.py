@@ -42,7 +42,7 @@ from pipelines.exploring.listings import HITS, LISTINGS
 from pipelines.exploring.paging import all_rows, read_asked, read_page
 from pipelines.exploring.thresholds import read_stored_scores
 from pipelines.home.workspace import Workspace, create_workspace
-from pipelines.reviewing.claims import claim_next
+from pipelines.reviewing.next_case import claim_next
 from pipelines.reviewing.queue import Queue
 from pipelines.settings.config_review import ReviewConfig
 from pipelines.settings.environment import read_environment

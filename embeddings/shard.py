@@ -18,7 +18,7 @@ from embeddings.control import control_content, control_crops
 from embeddings.errors import ItemError, UnscannableError
 from embeddings.faces.alignment import no_crops
 from embeddings.faces.find import FoundFace, ScannedImage, find_faces, scan
-from embeddings.faces.recognition import pooled
+from embeddings.faces.recognition import mean_of_crops
 from embeddings.faults import bisected, is_unforeseen
 from embeddings.models.load import FaceModels, load_models
 from embeddings.types import (
@@ -168,6 +168,6 @@ def _face_table(contents: Sequence[Content], outcomes: Sequence[Outcome], rest: 
         **{name: boxes[:, at] for at, name in enumerate(("x1", "y1", "x2", "y2"))},
         "score": np.concatenate([np.empty(0, dtype=np.float32), *(image.scores for _, image in pairs)]),
         "view": [view for _, image in pairs for view in image.views],
-        "vector": vector_column(pooled(np.concatenate(vectors), counts)),
+        "vector": vector_column(mean_of_crops(np.concatenate(vectors), counts)),
     }
     return pa.table(columns, schema=face_schema(dimension))

@@ -15,7 +15,7 @@ from embeddings.content.describe import Describer, Glimpse
 from embeddings.faces.alignment import cut, fit, no_crops, scales
 from embeddings.faces.detection import resize_to
 from embeddings.faces.proportions import fitted
-from embeddings.faces.recognition import pooled
+from embeddings.faces.recognition import mean_of_crops
 from embeddings.faces.restoration import restored, smooth
 from embeddings.faces.thorough import look_again
 from embeddings.faces.views import SMOOTHED, Face
@@ -36,7 +36,8 @@ class FrameFaces:
     crops: UInt8 = field(repr=False)
     """(k, 112, 112, 3): one or several of each face, face by face, the best of a face first."""
     counts: tuple[int, ...]
-    """Of each face how many of ``crops`` are its own: more than one where it is squeezed, or degraded."""
+    """How many of ``crops`` each face has: two where it is squeezed or was seen turned a little, else one
+    (:mod:`embeddings.faces.proportions`)."""
     views: tuple[str, ...]
     """For each face the view it was found in (:mod:`embeddings.faces.views`)."""
     dropped: int
@@ -69,7 +70,7 @@ class ScannedImage:
     """For each face the view it was found in (:mod:`embeddings.faces.views`)."""
     counts: tuple[int, ...]
     """For each face how many crops it has, which are pooled into one vector
-    (:func:`embeddings.faces.recognition.pooled`)."""
+    (:func:`embeddings.faces.recognition.mean_of_crops`)."""
     vectors: Float32 = field(repr=False)
     """(m, dimension): of the first m crops, recognised in whole batches."""
     crops: UInt8 = field(repr=False)
@@ -120,7 +121,7 @@ def vectors_of_frame(faces: FrameFaces, models: FaceModels) -> Float32:
     Raises :class:`VectorError` for an unusable vector.
     """
     crops = faces.crops if models.settings.views is None else restored(faces.crops)
-    return pooled(models.recognizer.embed(crops), np.array(faces.counts, dtype=np.int64))
+    return mean_of_crops(models.recognizer.embed(crops), np.array(faces.counts, dtype=np.int64))
 
 
 def vectors_of_crops(crops: UInt8, models: FaceModels) -> Float32:

@@ -8,8 +8,8 @@ stretches in which its box looks most usual are those in which its landmarks are
 
 They count if the detector likes the face better in one of them than unstretched, which it hardly ever does of a face
 that is wide or narrow by nature. Two are taken, because the right one lies between two: a crop is cut in each, and
-their vectors are averaged (:func:`embeddings.faces.recognition.pooled`). That leaves one vector per face, so that
-neither the corpus nor the number of comparisons grows. Where a face looks most usual unstretched it keeps the one
+their vectors are averaged (:func:`embeddings.faces.recognition.mean_of_crops`). That leaves one vector per face, so
+that neither the corpus nor the number of comparisons grows. Where a face looks most usual unstretched it keeps the one
 crop it had.
 
 The box of a turned view says nothing of proportions, and a squeezed face, like many a level one, may look best when it

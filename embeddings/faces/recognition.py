@@ -46,7 +46,7 @@ def normalise(raw: Float32, *, dimension: int) -> Float32:
     return check_unit(np.ascontiguousarray(raw / norms[:, None], dtype=np.float32), dimension)
 
 
-def pooled(vectors: Float32, counts: npt.NDArray[np.int64]) -> Float32:
+def mean_of_crops(vectors: Float32, counts: npt.NDArray[np.int64]) -> Float32:
     """One unit vector (n, d) for each face, of whose crops ``vectors`` (k, d) are; face i has ``counts[i]`` of them.
 
     The direction of their mean. A face with one crop keeps its vector bit for bit, and so does one whose crops cancel

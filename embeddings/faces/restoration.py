@@ -1,9 +1,9 @@
 """Degraded crops made readable before they are recognised: which crops are, and a cheap remedy.
 
 Owns three measured properties of an aligned crop, which ordinary photographs hardly reach, and one remedy, a Gaussian.
-A crop is restored, not joined by a restored one: the vector of what is noisy only pulls a mean away. A restored crop is
-a function of the crop, so that a template embeds to the same vector again from what is kept of it. Knows nothing of
-detection.
+The restored crop takes the place of the degraded one: a mean of both vectors would be pulled away by the degraded one.
+It is a function of the crop alone, so that a template embeds to the same vector again from what is kept of it. Knows
+nothing of detection.
 
 *Noise*: the median absolute value of the finest diagonal detail (the HH band of a Haar wavelet) over 0.6745, which
 estimates a Gaussian's standard deviation and hardly minds edges (Donoho, Johnstone, "Ideal spatial adaptation by
@@ -38,7 +38,8 @@ BLUR = 1.6
 LINE_BLUR = (0.8, 2.2)
 """Standard deviations along and across lines."""
 DETECTION_BLUR = 2.0
-"""Standard deviation, in pixels of what the detector looks at, of the Gaussian under which it looks once more."""
+"""Standard deviation of the Gaussian over a picture without faces before the detector looks at it once more, in pixels
+of the detector's input."""
 MIDDLE = slice(20, 92)
 """Rows and columns of a crop that are measured: face, whatever lies around it."""
 
@@ -63,7 +64,7 @@ def remedy(crop: UInt8) -> tuple[float, float] | None:
 
 
 def smooth(picture: UInt8) -> UInt8:
-    """``picture``, RGB uint8 (h, w, 3), without what noise, lines and strokes hide a face from a detector with."""
+    """Blur ``picture``, RGB uint8 (h, w, 3), so that a detector sees faces that noise, lines or strokes would hide."""
     return _blurred(picture, DETECTION_BLUR, DETECTION_BLUR)
 
 

@@ -1,4 +1,5 @@
-"""Reads a model file piece by piece: its format, its header, and digests of the file and of the tensors.
+"""Reads contents: a picture's bytes as they are; a model file piece by piece, for its format, its header, and digests
+of the file and of the tensors.
 
 A content's identity is the SHA-256 of the whole file where that was streamed, else one of its header and size. The
 image in a header stands for the file wherever a picture is looked for: its bytes, under the file's identity. Nothing is

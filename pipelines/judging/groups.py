@@ -30,7 +30,7 @@ from pipelines.judging.evidence import (
     most_mature,
     weighing,
 )
-from pipelines.judging.messages import hand_back, is_discarded, send, stands, subjects_of_discarded
+from pipelines.judging.messages import hand_back, is_discarded, stands, subjects_of_discarded, write_messages
 from pipelines.judging.request_progress import settle_requests
 from pipelines.judging.retractions import (
     clear_rejected,
@@ -296,8 +296,8 @@ def _judge_groups(
     if own:
         unjudged = sa.and_(hits.c.hit_id == sa.bindparam("this_hit"), hits.c.judged_at.is_(None))
         tx.execute(sa.update(hits).where(unjudged).values(judged_at=workspace.now()), own)
-    takedowns = send(tx, workspace, [one for one in wanted if one.action == TAKEDOWN])
-    blocks = send(tx, workspace, [one for one in wanted if one.action == BLOCK])
+    takedowns = write_messages(tx, workspace, [one for one in wanted if one.action == TAKEDOWN])
+    blocks = write_messages(tx, workspace, [one for one in wanted if one.action == BLOCK])
     held = trip(tx, workspace, run_began=began) if takedowns or blocks else 0
     return JudgeCounts(len(judged), takedowns, blocks, held)
 

@@ -28,8 +28,10 @@ from pipelines.takedown.outbox import (
 )
 
 
-def send(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
-    """Write the messages that do not stand already; return how many.
+def write_messages(tx: Connection, workspace: Workspace, wanted: Sequence[Wanted]) -> int:
+    """Write wanted messages that do not stand already into the outbox; return how many.
+
+    :func:`pipelines.takedown.dispatcher.dispatch` sends them.
 
     A message that a person decided, or that follows from a decision, waits until the decision can no longer be undone.
     An implausible message is held; one that a person decided replaces a held one.

@@ -19,8 +19,9 @@ from pipelines.accounts.roles import known_roles
 from pipelines.accounts.sessions import session_of
 from pipelines.home.actors import on_pages
 from pipelines.home.workspace import Workspace
+from pipelines.reviewing.claims import CaseClaim
 from pipelines.settings.config_review import ReviewConfig
-from pipelines.web.routes import Route, User
+from pipelines.web.routes import Route, User, Visit
 
 SESSION_COOKIE: Final = "likeness_session"
 PAGE_COOKIE: Final = "likeness_page"
@@ -96,3 +97,14 @@ def _vouched_for(request: Request, config: ReviewConfig) -> User:
         raise DeniedError("the proxy names an account that cannot be one") from None
     words = "".join(listed).replace(",", " ").split()
     return User(name, on_pages(name), known_roles(words))
+
+
+def sees_scores(visit: Visit, claim: CaseClaim) -> bool:
+    """Tell whether the page of a case may show scores: after the first answer, or always where the settings say so."""
+    return claim.first_answer is not None or not visit.workspace.config.review.hide_scores
+
+
+def sees_lists_of_scores(visit: Visit) -> bool:
+    """Tell whether lists may show scores, verdicts and decisions: to leads and auditors, or to everybody where the
+    settings hide no scores."""
+    return visit.has("lead", "auditor") or not visit.workspace.config.review.hide_scores

@@ -13,7 +13,7 @@ from benchmarks.inputs.degradations import noisy, posterised, resized, scan_line
 from embeddings.faces.alignment import align, cut, fit
 from embeddings.faces.find import FrameFaces, faces_of_frame, vectors_of_crops, vectors_of_frame
 from embeddings.faces.proportions import SIDE, STRETCHES, TAKEN, is_doubtful, is_unusual, stretched
-from embeddings.faces.recognition import pooled
+from embeddings.faces.recognition import mean_of_crops
 from embeddings.faces.restoration import flatness, lines, noise, remedy, restored
 from embeddings.faces.views import SMOOTHED, Face
 from embeddings.images.decode import Frame
@@ -136,12 +136,12 @@ def test_pooling_averages_the_crops_of_a_face_and_leaves_single_ones_alone() -> 
     vectors = random.normal(size=(6, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors[5] = -vectors[4]
-    both = pooled(vectors, np.array([1, 3, 2]))
+    both = mean_of_crops(vectors, np.array([1, 3, 2]))
     mean = vectors[1:4].mean(axis=0)
     assert np.array_equal(both[0], vectors[0])
     assert np.allclose(both[1], mean / np.linalg.norm(mean), atol=1e-6)
     assert np.array_equal(both[2], vectors[4])
-    assert pooled(vectors[:0], np.array([], dtype=np.int64)).shape == (0, 8)
+    assert mean_of_crops(vectors[:0], np.array([], dtype=np.int64)).shape == (0, 8)
 
 
 def test_a_map_of_the_full_frame_cuts_the_same_crop_from_a_reduced_one(head: UInt8, models: FaceModels) -> None:

@@ -34,6 +34,7 @@ from pipelines.reviewing.pictures import Veil
 from pipelines.reviewing.queue import WaitingCase
 from pipelines.reviewing.strength import Strength, measure_strength
 from pipelines.web import words
+from pipelines.web.access import sees_scores
 from pipelines.web.routes import JUDGES, READERS, MissingError, Routes, Visit
 
 ROUTES: Final = Routes()
@@ -167,7 +168,7 @@ class CaseView:
         if reference is None and facts.references and hit.has_picture and hit.tier == "exact":
             reference = facts.references[0]
         revealed = visit.query.get("shown") == "clear" or not visit.preferences.blur
-        answer = visit.query.get("answer") if claim.first_answer or not _hides(visit) else None
+        answer = visit.query.get("answer") if sees_scores(visit, claim) else None
         known: Word | None = answer if answer in get_args(Word) else None  # type: ignore[assignment]
         only = tuple(hit_id for hit_id in dict.fromkeys(visit.query.getlist("only")) if hit_id in by_id)
         chosen = tuple(by_id[hit_id] for hit_id in only) or facts.hits
@@ -268,13 +269,9 @@ def marked_hits(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(given))
 
 
-def _hides(visit: Visit) -> bool:
-    return visit.workspace.config.review.hide_scores
-
-
 def _scores(visit: Visit, claim: CaseClaim, facts: CaseFacts) -> dict[str, HitScore]:
     """How strong the hits are, once the person has answered without knowing; else nothing."""
-    if _hides(visit) and claim.first_answer is None:
+    if not sees_scores(visit, claim):
         return {}
     with visit.workspace.database.read() as connection:
         return read_scores(connection, [hit.hit_id for hit in facts.hits])

@@ -14,6 +14,7 @@ from pipelines.accounts.preferences import write_preferences
 from pipelines.exploring.exports import Form, export_list
 from pipelines.exploring.listings import LISTINGS, Listing
 from pipelines.exploring.paging import Asked, read_asked, read_page
+from pipelines.web.access import sees_lists_of_scores
 from pipelines.web.routes import AUDITORS, LEADS, OFFICERS, READERS, MissingError, Routes, Visit
 
 ROUTES: Final = Routes()
@@ -66,7 +67,7 @@ def export_page(visit: Visit, what: str) -> Response:
 @ROUTES.route("GET", "/explore/{what}", roles=EXPLORERS)
 def list_page(visit: Visit, what: str) -> Response:
     """One page of a list."""
-    listing, told = _listing(what), is_told(visit)
+    listing, told = _listing(what), sees_lists_of_scores(visit)
     if listing.all_told and not told:
         raise DeniedError("decisions are not listed for whoever may have to judge the same hits")
     asked = read_asked(listing, visit.query, told=told)
@@ -79,7 +80,7 @@ def list_page(visit: Visit, what: str) -> Response:
 def tabs(visit: Visit) -> list[tuple[str, str]]:
     """The pages of this kind that the person's roles have, as (address, name)."""
     own = visit.who.roles
-    lists = [one for one in LISTINGS.values() if own & EXPLORERS and (is_told(visit) or not one.all_told)]
+    lists = [one for one in LISTINGS.values() if own & EXPLORERS and (sees_lists_of_scores(visit) or not one.all_told)]
     found = [(f"/explore/{one.name}", one.label) for one in lists]
     if visit.has("lead", "auditor"):
         found.append(("/explore/thresholds", "Thresholds"))
@@ -88,12 +89,6 @@ def tabs(visit: Visit) -> list[tuple[str, str]]:
     if visit.has("reviewer", "lead"):
         found.append(("/explore/text", "Search by text"))
     return found
-
-
-def is_told(visit: Visit) -> bool:
-    """Whether the person sees scores, and what others decided: whoever has to judge does not, where scores come after
-    the first answer."""
-    return visit.has("lead", "auditor") or not visit.workspace.config.review.hide_scores
 
 
 def _listing(what: str) -> Listing:

@@ -219,7 +219,9 @@ def _messages(about: About) -> list[sa.ColumnElement[bool]]:
     if about.subject_id is not None:
         return [outbox.c.subject_id == about.subject_id]
     of_items = sa.select(items.c.item_id).where(*about.of_items())
-    return [outbox.c.item_id.in_(of_items)]
+    belongs = outbox.c.item_id.in_(of_items)
+    # A block names a model that may have no item of its own.
+    return [belongs if about.model is None else sa.or_(belongs, outbox.c.item_id == about.model)]
 
 
 def _joined(query: sa.Select[*tuple[Any, ...]], about: About) -> sa.Select[*tuple[Any, ...]]:

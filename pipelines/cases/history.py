@@ -89,8 +89,9 @@ def _of_requests(connection: Connection, about: About) -> Iterator[HistoryEvent]
             "request_previewed": row.previewed_at,
             "request_accepted": row.accepted_at,
             "request_searched": row.searched_at,
-            f"request_{row.state}": row.completed_at,
         }
+        if row.completed_at is not None:
+            moments[f"request_{row.state}"] = row.completed_at
         yield from (HistoryEvent(at, what, 1, None, row.request_id) for what, at in moments.items() if at is not None)
 
 

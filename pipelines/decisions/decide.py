@@ -184,15 +184,21 @@ def undo(workspace: Workspace, which: str, *, actor: str) -> DecisionSummary:
         if not standing:
             why = "it was undone or replaced already" if found else "there is no such batch or decision"
             raise StateError(f"nothing to undo: {why}")
-        scopes, tally = [_scope(decision) for decision in standing], _Tally()
-        before = _messages(tx, scopes)
-        for decision in standing:
-            _reverse(tx, workspace, decision, by=None, actor=actor, tally=tally)
-            _restore_replaced(tx, workspace, decision, actor=actor, tally=tally)
-        items = _judge_again(tx, workspace, tally.touched)
-        after = _messages(tx, scopes)
+        summary = undo_in(tx, workspace, standing, actor=actor)
         workspace.failpoints.pass_by("before_decision_commit")
     workspace.failpoints.pass_by("after_decision_commit")
+    return summary
+
+
+def undo_in(tx: Connection, workspace: Workspace, standing: Sequence[Row[Any]], *, actor: str) -> DecisionSummary:
+    """Undo these decisions, which stand, in the caller's writing transaction."""
+    scopes, tally = [_scope(decision) for decision in standing], _Tally()
+    before = _messages(tx, scopes)
+    for decision in standing:
+        _reverse(tx, workspace, decision, by=None, actor=actor, tally=tally)
+        _restore_replaced(tx, workspace, decision, actor=actor, tally=tally)
+    items = _judge_again(tx, workspace, tally.touched)
+    after = _messages(tx, scopes)
     return DecisionSummary(
         batch_id=standing[0].batch_id,
         hits=len(standing),

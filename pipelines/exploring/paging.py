@@ -28,8 +28,8 @@ AT_ONCE: Final = 50
 """Rows of a page."""
 MOST_COUNTED: Final = 1000
 """Rows that are counted; beyond, there are more."""
-WALK: Final = 20_000
-"""Rows of the order that one page goes through at most."""
+WALK: Final = 10_000
+"""Rows of the order that one page goes through at most, whatever the filter (benchmarks.review)."""
 
 Row = Mapping[str, Any]
 
@@ -108,7 +108,9 @@ def read_page(connection: Connection, asked: Asked, *, counted: bool = True, at_
     rows, more = found[:at_once], len(found) > at_once
     place = tuple(rows[-1])[: len(asked.order.columns)] if more else tuple(bound) if bound is not None else None
     count = None
-    if counted:
+    if counted and not asked.after and not more:
+        count = len(rows) if bound is None else None  # what was gone through is not gone through twice
+    elif counted:
         whole = replace(asked, after=())
         far = None if whole.is_narrow else connection.execute(bound_of(whole)).first()
         limited = rows_of(whole, connection, far, keys_only=True).limit(MOST_COUNTED + 1).subquery()

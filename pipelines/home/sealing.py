@@ -120,6 +120,7 @@ class Sealer:
                 "witness",
                 "ended",
                 "accounts",
+                "lots",
             )
         }
         self.fingerprint = _derive(master_key, "fingerprint").hex()[:32]
@@ -188,6 +189,11 @@ class Sealer:
         """Return a MAC over an item's texts: it shows a change of them, and nobody without the key can guess them from
         it."""
         return self._mac("text", text)
+
+    def lot(self, *about: str | int) -> float:
+        """Draw a number from 0 up to 1 for ``about``: always the same one, and nobody without the key can foretell
+        it."""
+        return int(self._mac("lots", json.dumps(about))[:13], 16) / 16.0**13
 
     def new_subject_key(self, subject_id: str) -> tuple[bytes, bytes]:
         """Return a fresh data key and its wrapped form."""

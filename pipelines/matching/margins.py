@@ -34,8 +34,9 @@ class Margin:
 
     ``reference_id`` and ``score``: the subject's most alike reference; ``score_without`` it: that of the next one, None
     where there is no other, and then everything rests on one photograph. ``second_subject`` and ``second_score``: who
-    of the others is most alike, None where nobody else is registered; ``margin``: how far behind. ``problem``: why
-    nothing can be measured.
+    of the others is most alike, None where nobody else is registered; ``margin``: how far behind. ``rank``: of the
+    subject's most alike reference among all ``references`` in force, 1 where none is more alike; ``own``: of these, the
+    subject's. ``problem``: why nothing can be measured.
     """
 
     reference_id: str | None = None
@@ -44,6 +45,9 @@ class Margin:
     second_subject: str | None = None
     second_score: float | None = None
     margin: float | None = None
+    rank: int | None = None
+    references: int = 0
+    own: int = 0
     problem: str | None = None
 
 
@@ -86,6 +90,9 @@ def _margin(scores: Float32, references: Any, owners: Any, subject_id: str) -> M
         second_subject=None if second is None else str(owners[second]),
         second_score=None if second is None else float(scores[second]),
         margin=None if second is None else float(ordered[0] - scores[second]),
+        rank=1 + int((scores > ordered[0]).sum()),
+        references=len(scores),
+        own=len(ordered),
     )
 
 

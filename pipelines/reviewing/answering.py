@@ -7,29 +7,33 @@ a copy that it is one, because what a confirmation seeds depends on it. All of i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from embeddings.errors import DeniedError, StateError
+from pipelines.database.parts import parts
 from pipelines.database.tables import hits, outbox
 from pipelines.decisions.bulk import HitQuery, Preview, choose, preview_of
 from pipelines.decisions.decide import Answer, DecisionSummary, decide_in, undo
+from pipelines.hits.counting import POOLED
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.registry.seeds import REPRODUCES
 from pipelines.reviewing.case import MOST_HITS
-from pipelines.reviewing.claims import CaseClaim, claim_case, claim_of_batch, end_claim, require_claim
+from pipelines.reviewing.checks import Check, check_of, record_check, rehearse_undone, take_answer_back
+from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim, require_claim
 from pipelines.reviewing.queue import CaseKey, hits_that_wait
 from pipelines.takedown.outbox import BLOCK, not_taken_back
 from pipelines.text.shown import digest_of
 
 _CONFIRMS: Final = {
     "face": "same_person",
+    POOLED: "same_person",
     "exact": "copy_of_confirmed",
     "header": "named_person",
     "text": "named_person",
@@ -55,12 +59,15 @@ class Foreseen:
     by_uploader: dict[str, int]
 
 
-def foresee(workspace: Workspace, key: CaseKey, answer: Answer, *, only: Sequence[str] = ()) -> Foreseen:
-    """What answering the case so would do now. Changes nothing. ``only``: the marked hits; empty: all that wait."""
+def foresee(
+    workspace: Workspace, key: CaseKey, answer: Answer, *, only: Sequence[str] = (), check: Check | None = None
+) -> Foreseen:
+    """What answering the case so would do now. Changes nothing. ``only``: the marked hits; empty: all that wait.
+
+    ``check``: the case is looked at again, and this is what the answer would do if it still waited.
+    """
     with workspace.database.write() as tx:
-        rehearsal = tx.begin_nested()
-        foreseen, _ = _answer(tx, workspace, key, answer, only)
-        rehearsal.rollback()
+        foreseen, _ = _rehearsed(tx, workspace, key, answer, only, check)
     return foreseen
 
 
@@ -76,9 +83,15 @@ def answer_case(
     with workspace.database.write() as tx:
         now = workspace.now()
         claim = require_claim(tx, case_id, actor=answer.actor, now=now)
-        foreseen, summary = _answer(tx, workspace, claim.key, answer, only)
+        check = check_of(tx, claim)
+        if check is None:
+            foreseen, summary = _answer(tx, workspace, claim.key, answer, only)
+        else:
+            foreseen, summary = _rehearsed(tx, workspace, claim.key, answer, only, check)
         if foreseen.digest != expect:
             raise StateError("this case is not what it was when you answered: nothing is decided, look at it again")
+        if check is not None:
+            record_check(tx, workspace, claim, check, answer)
         end_claim(tx, claim, now=now, outcome="decided", batch_id=summary.batch_id)
         workspace.failpoints.pass_by("before_decision_commit")
     workspace.failpoints.pass_by("after_decision_commit")
@@ -86,37 +99,82 @@ def answer_case(
 
 
 def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool) -> CaseClaim | None:
-    """Undo a decision on a case, and claim the case again if it is free; the new claim.
+    """Undo a decision on a case, and claim the case again if it is free; the new claim. None also for several cases.
 
     Somebody's own decision, within the time for it; ``anybodys``: also another's, at any time. Raises
     :class:`DeniedError` otherwise, and :class:`StateError` where nothing stands any more.
     """
     with workspace.database.read() as connection:
-        claim = claim_of_batch(connection, batch_id)
+        ended = claims_of_batch(connection, batch_id)
     if not anybodys:
         minutes = workspace.policy.settings.decisions.undo_minutes
-        if claim is None or claim.actor != actor or claim.ended_at is None:
+        if not ended or any(claim.actor != actor or claim.ended_at is None for claim in ended):
             raise DeniedError("this decision is not yours to undo")
-        if workspace.now() > claim.ended_at + timedelta(minutes=minutes):
+        if workspace.now() > ended[0].ended_at + timedelta(minutes=minutes):  # type: ignore[operator]
             raise DeniedError("the time for undoing it is over: a lead can")
+    if ended:
+        with workspace.database.write() as tx:
+            if check_of(tx, ended[0]) is not None:
+                return take_answer_back(tx, workspace, ended[0])
     undo(workspace, batch_id, actor=actor)
-    if claim is None:
+    if len(ended) != 1:
         return None
     try:
-        return claim_case(workspace, claim.key, actor=actor)
+        return claim_case(workspace, ended[0].key, actor=actor)
     except StateError:
         return None  # somebody else has it, or a machine's verdict stands now
+
+
+def _rehearsed(
+    tx: Connection, workspace: Workspace, key: CaseKey, answer: Answer, only: Sequence[str], check: Check | None
+) -> tuple[Foreseen, DecisionSummary]:
+    """Answer, and roll that back. Decided and undone is judged in either order, so both kinds of case take as long."""
+    rehearsal = tx.begin_nested()
+    if check is not None:
+        rehearse_undone(tx, workspace, key, check.batch_id, actor=answer.actor)
+    foreseen, summary = _answer(tx, workspace, key, answer, only)
+    if check is None and workspace.config.review.checks and summary.batch_id is not None:
+        rehearse_undone(tx, workspace, key, summary.batch_id, actor=answer.actor)
+    rehearsal.rollback()
+    return foreseen, summary
 
 
 def _answer(
     tx: Connection, workspace: Workspace, key: CaseKey, answer: Answer, only: Sequence[str]
 ) -> tuple[Foreseen, DecisionSummary]:
-    chosen = _chosen(tx, key, only)
-    blocks = _blocks(tx, key)
+    return answer_rows(tx, workspace, _chosen(tx, key, only), answer)
+
+
+class Answerable(Protocol):
+    """A hit that may be answered, and whose case it is of."""
+
+    @property
+    def hit_id(self) -> str:
+        """Of the hit."""
+
+    @property
+    def item_id(self) -> str:
+        """In which it is."""
+
+    @property
+    def tier(self) -> str:
+        """What kind of evidence it is."""
+
+    @property
+    def key(self) -> CaseKey:
+        """Of its case."""
+
+
+def answer_rows(
+    tx: Connection, workspace: Workspace, chosen: Sequence[Answerable], answer: Answer
+) -> tuple[Foreseen, DecisionSummary]:
+    """Answer hits that wait, each with the reason of its kind, in one batch and the caller's transaction."""
+    keys = {hit.key for hit in chosen}
+    blocks = _blocks(tx, keys)
     batch_id, previews, told = new_id("batch"), list[Preview](), list[DecisionSummary]()
     by_reason: dict[str, list[str]] = {}
-    for row in chosen:
-        by_reason.setdefault(_reason(answer, row.tier), []).append(row.hit_id)
+    for hit in chosen:
+        by_reason.setdefault(_reason(answer, hit.tier), []).append(hit.hit_id)
     for reason, hit_ids in sorted(by_reason.items()):
         part = replace(answer, reason=reason)
         rows = choose(tx, HitQuery(hit_ids=tuple(sorted(hit_ids))))
@@ -131,9 +189,9 @@ def _answer(
         digest=digest_of([one.digest for one in previews]),
         answer=answer,
         hits=len(chosen),
-        items=len({row.item_id for row in chosen}),
+        items=len({hit.item_id for hit in chosen}),
         takedowns=summary.takedowns,
-        blocks=_blocks(tx, key) - blocks,
+        blocks=_blocks(tx, keys) - blocks,
         withdrawn=summary.withdrawn,
         seeds=summary.seeds,
         by_uploader=uploaders,
@@ -141,7 +199,15 @@ def _answer(
     return foreseen, summary
 
 
-def _chosen(tx: Connection, key: CaseKey, only: Sequence[str]) -> Sequence[Row[Any]]:
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    hit_id: str
+    item_id: str
+    tier: str
+    key: CaseKey
+
+
+def _chosen(tx: Connection, key: CaseKey, only: Sequence[str]) -> Sequence[Answerable]:
     """The hits that are answered. Raises :class:`StateError` for a marked one that does not wait."""
     columns = [hits.c[name] for name in ("hit_id", "item_id", "tier")]
     waiting = tx.execute(hits_that_wait(tx, key).with_only_columns(*columns).order_by(hits.c.hit_id)).all()
@@ -150,7 +216,8 @@ def _chosen(tx: Connection, key: CaseKey, only: Sequence[str]) -> Sequence[Row[A
     marked = set(only)
     if not marked <= {row.hit_id for row in waiting}:
         raise StateError("something that was marked does not wait (any more): look at the case again")
-    return [row for row in waiting if row.hit_id in marked] if marked else waiting[:MOST_HITS]
+    rows = [row for row in waiting if row.hit_id in marked] if marked else waiting[:MOST_HITS]
+    return [_Chosen(row.hit_id, row.item_id, row.tier, key) for row in rows]
 
 
 def _reason(answer: Answer, tier: str) -> str:
@@ -159,9 +226,10 @@ def _reason(answer: Answer, tier: str) -> str:
     return _CONFIRMS[tier]
 
 
-def _blocks(tx: Connection, key: CaseKey) -> int:
-    about = (outbox.c.action == BLOCK, outbox.c.item_id == key.about, outbox.c.subject_id == key.subject_id)
-    return int(tx.execute(sa.select(sa.func.count()).select_from(outbox).where(*about, not_taken_back())).scalar_one())
+def _blocks(tx: Connection, keys: Collection[CaseKey]) -> int:
+    named = sa.tuple_(outbox.c.subject_id, outbox.c.item_id)
+    count = sa.select(sa.func.count()).select_from(outbox).where(outbox.c.action == BLOCK, not_taken_back())
+    return sum(int(tx.execute(count.where(named.in_(some))).scalar_one()) for some in parts(sorted(keys)))
 
 
 def _added_up(told: Sequence[DecisionSummary]) -> DecisionSummary:

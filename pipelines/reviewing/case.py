@@ -17,15 +17,17 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
-from pipelines.database.tables import decisions, hits, items, kept_evidence, verdicts
+from pipelines.database.tables import decisions, hits, items, kept_evidence
+from pipelines.hits.counting import FACES, POOLED
 from pipelines.policy.levels import LEVELS
 from pipelines.registry.templates import list_references
+from pipelines.reviewing.checks import Check, hits_again
 from pipelines.reviewing.queue import CaseKey, belongs_to, hits_that_wait
 
 MOST_HITS: Final = 200
 """Hits of a case that are shown, and answered, at once; what is left waits, and comes back."""
 MOST_OTHERS: Final = 60
-_TIERS: Final = ("face", "exact", "header", "text")
+_TIERS: Final = ("face", POOLED, "exact", "header", "text")
 _SHOWN: Final = (
     *("hit_id", "item_id", "tier", "place", "match", "template_id", "seed_id", "frame", "face"),
     *("x1", "y1", "x2", "y2", "view", "found_by_id", "found_by", "found_at"),
@@ -120,22 +122,22 @@ class CaseFacts:
 
 @dataclass(frozen=True, slots=True)
 class HitScore:
-    """How strong one hit is, and what the policy made of it so far."""
+    """How strong one hit is."""
 
     hit_id: str
     score: float
     threshold: float
     threshold_source: str
     band: str
-    rule: str
 
 
-def read_case(connection: Connection, key: CaseKey) -> CaseFacts:
-    """Everything that is shown of a case before anybody has answered it."""
-    found = _hits(connection, key)
+def read_case(connection: Connection, key: CaseKey, check: Check | None) -> CaseFacts:
+    """Everything that is shown of a case before anybody has answered it. ``check``: it is looked at again."""
+    waiting = hits_that_wait(connection, key) if check is None else hits_again(connection, key, check.batch_id)
+    found = _hits(connection, waiting)
     about = connection.execute(sa.select(items).where(items.c.item_id == key.about)).first()
     shown = found[:MOST_HITS]
-    models = {hit.found_by_id for hit in shown if hit.tier == "face"}
+    models = {hit.found_by_id for hit in shown if hit.tier in FACES}
     return CaseFacts(
         key=key,
         kind=about.kind if about else None,
@@ -155,10 +157,9 @@ def read_case(connection: Connection, key: CaseKey) -> CaseFacts:
 def read_scores(connection: Connection, hit_ids: Sequence[str]) -> dict[str, HitScore]:
     """Hit id -> how strong it is, of hits of a case."""
     columns = [hits.c[name] for name in ("hit_id", "score", "threshold", "threshold_source", "band")]
-    waiting = hits_that_wait(connection, None).with_only_columns(*columns, verdicts.c.rule)
     found: dict[str, HitScore] = {}
     for some in parts(hit_ids):
-        rows = connection.execute(waiting.where(hits.c.hit_id.in_(some)))
+        rows = connection.execute(sa.select(*columns).where(hits.c.hit_id.in_(some)))
         found |= {row.hit_id: HitScore(**row._mapping) for row in rows}
     return found
 
@@ -168,7 +169,7 @@ def handle_of(item_id: str) -> str:
     return f"pic_{hashlib.sha256(json.dumps(item_id).encode()).hexdigest()[:20]}"
 
 
-def _hits(connection: Connection, key: CaseKey) -> list[CaseHit]:
+def _hits(connection: Connection, found: sa.Select[Any]) -> list[CaseHit]:
     same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
     unsure = sa.select(decisions.c.decision_id).where(*same, decisions.c.decision == "unsure")
     stands = unsure.where(decisions.c.reversed_at.is_(None)).correlate(hits).exists()
@@ -176,13 +177,13 @@ def _hits(connection: Connection, key: CaseKey) -> list[CaseHit]:
         kept_evidence.c.hit_id == hits.c.hit_id, kept_evidence.c.sealed_picture.is_not(None)
     )
     of_item = [items.c[name] for name in ("kind", "uploader", "received_at", "width", "height", "platform_level")]
-    waiting = hits_that_wait(connection, key).with_only_columns(
+    shown = found.with_only_columns(
         *(hits.c[name] for name in _SHOWN),
         *of_item,
         stands.label("unsure"),
         kept.correlate(hits).exists().label("kept"),
     )
-    rows = connection.execute(waiting).all()
+    rows = connection.execute(shown).all()
     return [_hit(row) for row in sorted(rows, key=_place)]
 
 

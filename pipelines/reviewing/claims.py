@@ -7,10 +7,9 @@ next writes down that it expired.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from datetime import datetime
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -19,11 +18,9 @@ from embeddings.errors import StateError
 from pipelines.database.tables import claims
 from pipelines.home.actors import identity_of
 from pipelines.home.workspace import Workspace, new_id
-from pipelines.reviewing.queue import CaseKey, Queue, WaitingCase, waiting_case
+from pipelines.reviewing.queue import CaseKey, waiting_case
 
 Outcome = Literal["decided", "skipped", "released", "expired", "gone"]
-_SKIP_HOURS: Final = 12
-"""How long a case that somebody skipped comes last for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +45,37 @@ class CaseClaim:
         return self.key.case_id
 
 
-def claim_next(workspace: Workspace, queue: Queue, *, actor: str, besides: str | None = None) -> CaseClaim | None:
-    """The case that this person has claimed already, else the first that waits for them; None: nothing waits.
-
-    ``besides``: the case on their screen, to which this one is the next.
-    """
-    with workspace.database.read() as connection:
-        for claim in open_claims(connection, actor=actor, now=workspace.now()):
-            if claim.case_id != besides and waiting_case(connection, workspace, claim.key) is not None:
-                return claim
-    for fresh in (False, True):
-        first = _claim_first(workspace, queue.cases(workspace, fresh=fresh), actor=actor, besides=besides)
-        if first is not None:
-            return first
-    return None
-
-
 def claim_case(workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
     """Claim one case, or go on with it. Raises :class:`StateError` if somebody else has it, or nothing of it waits."""
     with workspace.database.write() as tx:
-        return _claim(tx, workspace, key, actor=actor)
+        return claim_in(tx, workspace, key, actor=actor)
+
+
+def claim_in(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
+    """As :func:`claim_case`, in the caller's writing transaction."""
+    now = workspace.now()
+    standing = open_claim(tx, key.case_id, now=now)
+    if standing is not None and standing.actor == actor:
+        return standing
+    if standing is not None:
+        raise StateError("somebody else works on this case")
+    case = waiting_case(tx, workspace, key)
+    if case is None:
+        raise StateError("nothing of this case waits (any more)")
+    if identity_of(actor) in case.barred:
+        raise StateError("you decided this case before: somebody else looks at it now")
+    return insert_claim(tx, workspace, key, actor=actor)
+
+
+def insert_claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
+    """Claim a case of which the caller knows, in its writing transaction, that it is free and that there is work."""
+    now = workspace.now()
+    over = sa.update(claims).where(claims.c.case_id == key.case_id, claims.c.ended_at.is_(None))
+    tx.execute(over.values(ended_at=claims.c.until, outcome="expired"))
+    made = CaseClaim(new_id("claim"), key, actor, claimed_at=now, until=now + workspace.config.review.lease)
+    own = {name: getattr(made, name) for name in ("claim_id", "actor", "claimed_at", "until")}
+    tx.execute(sa.insert(claims).values(case_id=key.case_id, **key._asdict(), **own))
+    return made
 
 
 def open_claim(connection: Connection, case_id: str, *, now: datetime) -> CaseClaim | None:
@@ -131,10 +139,10 @@ def last_decided(connection: Connection, *, actor: str, since: datetime) -> Case
     return None if row is None else _as_claim(row)
 
 
-def claim_of_batch(connection: Connection, batch_id: str) -> CaseClaim | None:
-    """The claim that ended with this decision."""
-    row = connection.execute(sa.select(claims).where(claims.c.batch_id == batch_id)).first()
-    return None if row is None else _as_claim(row)
+def claims_of_batch(connection: Connection, batch_id: str) -> list[CaseClaim]:
+    """The claims that ended with this decision: one, or those of all cases that a contact sheet answered."""
+    query = sa.select(claims).where(claims.c.batch_id == batch_id).order_by(claims.c.claim_id)
+    return [_as_claim(row) for row in connection.execute(query)]
 
 
 def judged_since(connection: Connection, *, actor: str, since: datetime) -> list[datetime]:
@@ -143,60 +151,16 @@ def judged_since(connection: Connection, *, actor: str, since: datetime) -> list
     return list(connection.execute(sa.select(claims.c.ended_at).where(*mine).order_by(claims.c.ended_at)).scalars())
 
 
-def _claim_first(
-    workspace: Workspace, cases: Sequence[WaitingCase], *, actor: str, besides: str | None
-) -> CaseClaim | None:
-    """Claim the first of these cases that is free, is for this person, and still waits."""
-    with workspace.database.read() as connection:
-        now = workspace.now()
-        taken = {claim.case_id for claim in open_claims(connection, now=now)}
-        skipped = _skipped(connection, actor=actor, since=now - timedelta(hours=_SKIP_HOURS))
-    for case in _for(cases, actor, skipped):
-        if case.key.case_id in taken or case.key.case_id == besides:
-            continue
-        try:
-            return claim_case(workspace, case.key, actor=actor)
-        except StateError:
-            continue  # somebody was quicker, or it was answered since the order was read
-    return None
-
-
-def _for(cases: Sequence[WaitingCase], actor: str, skipped: Sequence[str]) -> Iterator[WaitingCase]:
-    """The cases for this person in order: what they skipped comes last, what they were unsure of never."""
-    mine = [case for case in cases if identity_of(actor) not in case.unsure]
-    yield from (case for case in mine if case.key.case_id not in skipped)
-    yield from sorted(
-        (case for case in mine if case.key.case_id in skipped), key=lambda case: skipped.index(case.key.case_id)
-    )
-
-
-def _claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
-    now = workspace.now()
-    standing = open_claim(tx, key.case_id, now=now)
-    if standing is not None and standing.actor == actor:
-        return standing
-    if standing is not None:
-        raise StateError("somebody else works on this case")
-    if waiting_case(tx, workspace, key) is None:
-        raise StateError("nothing of this case waits (any more)")
-    over = sa.update(claims).where(claims.c.case_id == key.case_id, claims.c.ended_at.is_(None))
-    tx.execute(over.values(ended_at=claims.c.until, outcome="expired"))
-    made = CaseClaim(new_id("claim"), key, actor, claimed_at=now, until=now + workspace.config.review.lease)
-    own = {name: getattr(made, name) for name in ("claim_id", "actor", "claimed_at", "until")}
-    tx.execute(sa.insert(claims).values(case_id=key.case_id, **key._asdict(), **own))
-    return made
+def skipped_since(connection: Connection, *, actor: str, since: datetime) -> list[str]:
+    """Cases that this person skipped since then, the longest ago first."""
+    mine = (claims.c.actor == actor, claims.c.outcome == "skipped", claims.c.ended_at >= since)
+    return list(connection.execute(sa.select(claims.c.case_id).where(*mine).order_by(claims.c.ended_at)).scalars())
 
 
 def _note(workspace: Workspace, claim: CaseClaim, once: sa.Column[Any], **values: Any) -> None:
     with workspace.database.write() as tx:
         own = sa.update(claims).where(claims.c.claim_id == claim.claim_id, once.is_(None))
         tx.execute(own.values(**values))
-
-
-def _skipped(connection: Connection, *, actor: str, since: datetime) -> list[str]:
-    """Cases that this person skipped since then, the longest ago first."""
-    mine = (claims.c.actor == actor, claims.c.outcome == "skipped", claims.c.ended_at >= since)
-    return list(connection.execute(sa.select(claims.c.case_id).where(*mine).order_by(claims.c.ended_at)).scalars())
 
 
 def _is_open(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:

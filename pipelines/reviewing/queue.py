@@ -52,7 +52,8 @@ class WaitingCase:
     """A case that waits. ``hits`` and ``items``: that wait; ``tiers``: of these hits; ``harm``: 2 minor, 1 mature, 0.
 
     ``found_at``: of the oldest hit; ``due_at``: by the policy from then on, or by the person's running request if that
-    is sooner. ``unsure``: identities of those who were unsure of every hit that waits: it is for somebody else.
+    is sooner. ``unsure``: identities of those who were unsure of every hit that waits, and ``barred``: of those whose
+    decision on any of them somebody else ended: it is for others.
     """
 
     key: CaseKey
@@ -63,11 +64,16 @@ class WaitingCase:
     found_at: datetime
     due_at: datetime
     unsure: frozenset[str] = field(default=frozenset())
+    barred: frozenset[str] = field(default=frozenset())
 
     @property
     def has_face(self) -> bool:
         """Whether a face is among the evidence."""
         return "face" in self.tiers or POOLED in self.tiers
+
+    def is_for(self, actor: str) -> bool:
+        """Whether this person may get it: they are not who could not say, nor who decided it before."""
+        return identity_of(actor) not in self.unsure | self.barred
 
     @property
     def place(self) -> tuple[datetime, int, bool, datetime, str]:
@@ -121,6 +127,7 @@ def _read(connection: Connection, workspace: Workspace, key: CaseKey | None) -> 
     )
     rows = connection.execute(query.group_by(hits.c.subject_id, about_of())).all()
     requested, unsure = _requested(connection, key), _unsure(connection, key)
+    barred = _barred(connection, key)
     found = []
     for row in rows:
         own = CaseKey(row.subject_id, row.about)
@@ -136,6 +143,7 @@ def _read(connection: Connection, workspace: Workspace, key: CaseKey | None) -> 
                 found_at=row.found_at,
                 due_at=_due_at(workspace, row.found_at, harm, requested.get(own.subject_id)),
                 unsure=sure,
+                barred=frozenset(barred.get(own, ())),
             )
         )
     return sorted(found, key=lambda case: case.place)
@@ -168,6 +176,26 @@ def _unsure(connection: Connection, key: CaseKey | None) -> dict[CaseKey, dict[s
         counts = found.setdefault(CaseKey(row.subject_id, row.about), {})
         who = identity_of(row.actor)
         counts[who] = counts.get(who, 0) + 1
+    return found
+
+
+def _barred(connection: Connection, key: CaseKey | None) -> dict[CaseKey, set[str]]:
+    """Case -> who decided on hits of it that wait again, because somebody else undid or replaced that."""
+    ended, by = decisions.alias("ended"), decisions.alias("by")
+    same = [ended.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
+    decided = sa.and_(*same, ended.c.decision.in_(("confirm", "reject")), ended.c.reversed_at.is_not(None))
+    by_whom = sa.func.coalesce(by.c.actor, ended.c.reversed_by).label("by_whom")
+    query = (
+        hits_that_wait(connection, key)
+        .join(ended, decided)
+        .outerjoin(by, by.c.decision_id == ended.c.reversed_by)
+        .with_only_columns(hits.c.subject_id, about_of().label("about"), ended.c.actor, by_whom)
+        .distinct()
+    )
+    found: dict[CaseKey, set[str]] = {}
+    for row in connection.execute(query):
+        if identity_of(row.actor) != identity_of(row.by_whom):
+            found.setdefault(CaseKey(row.subject_id, row.about), set()).add(identity_of(row.actor))
     return found
 
 

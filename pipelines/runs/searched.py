@@ -43,7 +43,9 @@ def searched_for(connection: Connection, workspace: Workspace, subject_id: str) 
     old = sa.func.coalesce(outdated(model_id=workspace.model_id), sa.false())
     query = sa.select(items.c.shard_id, items.c.status, old.label("old"), sa.func.count()).where(items.c.live)
     total = compared = pending = 0
-    for shard_id, status, is_old, count in connection.execute(query.group_by(items.c.shard_id, items.c.status, old)):
+    for shard_id, status, is_old, count in connection.execute(
+        query.group_by(items.c.shard_id, items.c.status, sa.text("old"))
+    ):
         total += int(count)
         waiting = shard_id is None and status == "pending"
         pending += int(count) * waiting

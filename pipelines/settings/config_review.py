@@ -12,6 +12,7 @@ from embeddings.errors import ConfigError
 from pipelines.settings.scanning import FORBID, WholeHours
 
 Minutes = Annotated[int, Field(gt=0, le=7 * 24 * 60)]
+Share = Annotated[float, Field(ge=0, le=0.5)]
 Word = Annotated[str, Field(max_length=253)]
 
 
@@ -29,6 +30,10 @@ class ReviewConfig:
     until somebody asks for more, unless a person prefers otherwise. ``hide_scores``: until the first answer.
     ``break_minutes``: of judging without a pause, after which one is suggested. ``queue_seconds``: after which the
     order of waiting cases is read again.
+
+    ``golden_share``: of the cases that a person gets, how many were settled long ago; ``second_look_share``: of the
+    decisions, how many somebody else judges again without knowing it. ``settled_days``: after which a decision that
+    stands is settled.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -46,6 +51,9 @@ class ReviewConfig:
     hide_scores: bool = True
     break_minutes: Minutes = 50
     queue_seconds: Annotated[int, Field(ge=1, le=3600)] = 20
+    golden_share: Share = 0.03
+    second_look_share: Share = 0.05
+    settled_days: Annotated[int, Field(ge=1, le=365)] = 7
 
     def __post_init__(self) -> None:
         named = (bool(self.proxy_addresses), bool(self.account_header), bool(self.roles_header))
@@ -56,6 +64,11 @@ class ReviewConfig:
     def by_proxy(self) -> bool:
         """Whether a proxy says who somebody is."""
         return bool(self.proxy_addresses)
+
+    @property
+    def checks(self) -> bool:
+        """Whether decided cases are looked at again."""
+        return self.golden_share > 0 or self.second_look_share > 0
 
     @property
     def lease(self) -> timedelta:

@@ -9,6 +9,7 @@ from typing import Final
 from pipelines.accounts.preferences import KEYS
 from pipelines.decisions.decide import REASONS, Word
 from pipelines.hits.counting import FACES
+from pipelines.home.actors import ON_PAGES
 from pipelines.policy import Policy
 from pipelines.report.words import number as number
 from pipelines.reviewing.case import CaseHit
@@ -133,6 +134,22 @@ def scope(hits: int, marked: int) -> str:
 def person_short(subject_id: str) -> str:
     """A subject's id, short enough to tell people on a screen apart: ``User 95d9``."""
     return f"Person {subject_id.rpartition('_')[2][:4]}"
+
+
+def place(rank: int) -> str:
+    """``1st``, ``2nd``, ``11th``."""
+    ending = "th" if 10 <= rank % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    return f"{rank:,}{ending}"
+
+
+def one_in(share: float) -> str:
+    """``1 in 2,000``: how rare a share is."""
+    return f"1 in {int(1 / share):,}" if share > 0 else "none"
+
+
+def somebody(actor: str) -> str:
+    """Who acted, as people call them: an account of these pages by its name."""
+    return actor.removeprefix(ON_PAGES)
 
 
 def key_words() -> list[tuple[str, str]]:

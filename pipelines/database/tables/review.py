@@ -1,4 +1,5 @@
-"""The tables of the people who judge: accounts, sessions, what each prefers, and who has claimed which case.
+"""The tables of the people who judge: accounts, sessions, what each prefers, and who has claimed which case,
+and which decided cases are looked at again.
 
 An account's name is a login, chosen by an operator, and stands in the audit chain as the actor.
 """
@@ -66,6 +67,32 @@ claims = sa.Table(
     sa.Column("batch_id", sa.String, index=True),
     sa.Index("ix_claims_case_ended", "case_id", "ended_at"),
     sa.Index("ix_claims_actor_ended", "actor", "ended_at"),
+    sa.Index("ix_claims_outcome_ended", "outcome", "ended_at"),
 )
 """Who worked on which case, and when: claimed, first shown, first answered, ended. At most one claim on a case is open:
 without ``ended_at``, and ``until`` in the future. ``batch_id``: of the decision that ended it."""
+
+checks = sa.Table(
+    "checks",
+    metadata,
+    sa.Column("claim_id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),  # golden, second_look
+    sa.Column("case_id", sa.String, nullable=False),
+    sa.Column("batch_id", sa.String, nullable=False, index=True),
+    sa.Column("decided_by", sa.String, nullable=False),
+    sa.Column("decided", sa.String, nullable=False),  # confirm, reject
+    sa.Column("hits", sa.Integer, nullable=False),
+    sa.Column("items", sa.Integer, nullable=False),
+    sa.Column("tiers", sa.String, nullable=False),
+    sa.Column("harm", sa.Integer, nullable=False),
+    sa.Column("found_at", UTCDateTime, nullable=False),
+    sa.Column("due_at", UTCDateTime, nullable=False),
+    sa.Column("answer", sa.String),  # confirm, reject, unsure
+    sa.Column("reason", sa.String),
+    sa.Column("answered_by", sa.String, nullable=False),
+    sa.Column("answered_at", UTCDateTime),
+    sa.Column("undone_at", UTCDateTime),
+)
+"""Claims on cases that were decided before, by ``decided_by`` in ``batch_id``: what the answer says changes nothing.
+``hits``, ``items``, ``tiers``, ``harm``, ``found_at``: as the case had them while it waited. ``due_at``: of the case in
+whose place it was given, since a deadline that is long over would tell. ``answered_by``: whose claim it is."""

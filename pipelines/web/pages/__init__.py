@@ -11,6 +11,7 @@ from pipelines.web.pages import (
     cases,
     entrance,
     explore,
+    fairness,
     files,
     messages,
     people,
@@ -18,6 +19,7 @@ from pipelines.web.pages import (
     platform,
     recognise,
     requests,
+    sheets,
     today,
     weighing,
     you,
@@ -25,8 +27,8 @@ from pipelines.web.pages import (
 from pipelines.web.routes import Route
 
 MODULES: Final = (
-    *(entrance, files, today, cases, pictures, answers, messages),
-    *(requests, people, platform, you, audit, weighing, recognise, explore),
+    *(entrance, files, today, cases, pictures, answers, sheets, messages),
+    *(requests, people, platform, fairness, you, audit, weighing, recognise, explore),
 )
 """In this order routes are tried: addresses with a name of their own before those that take any."""
 ALL_ROUTES: Final[tuple[Route, ...]] = tuple(chain.from_iterable(module.ROUTES for module in MODULES))

@@ -11,17 +11,17 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from embeddings.errors import InputError
+from embeddings.errors import InputError, StateError
 from pipelines.decisions.decide import REASONS, Answer, Word
 from pipelines.decisions.log import word_of_batch
 from pipelines.decisions.looks import reveal_all
 from pipelines.evidence.passages import Passage
 from pipelines.reviewing.answering import Foreseen, foresee
 from pipelines.reviewing.case import CaseFacts, CaseHit, HitScore, read_case, read_scores
+from pipelines.reviewing.checks import Check, cases_shown, check_of
 from pipelines.reviewing.claims import (
     CaseClaim,
     claim_case,
-    claim_next,
     judged_since,
     last_decided,
     note_look,
@@ -29,8 +29,10 @@ from pipelines.reviewing.claims import (
     open_claims,
 )
 from pipelines.reviewing.masking import masked_passage
+from pipelines.reviewing.next_case import claim_next
 from pipelines.reviewing.pictures import Veil
 from pipelines.reviewing.queue import WaitingCase
+from pipelines.reviewing.strength import Strength, measure_strength
 from pipelines.web import words
 from pipelines.web.routes import JUDGES, READERS, MissingError, Routes, Visit
 
@@ -50,7 +52,7 @@ def queue_page(visit: Visit) -> Response:
     with visit.workspace.database.read() as connection:
         now = visit.workspace.now()
         claimed = {claim.case_id: claim for claim in open_claims(connection, now=now)}
-    cases = visit.desk.queue.cases(visit.workspace)
+    cases = _cases(visit)
     mine = [case for case in cases if case.key.case_id in claimed and claimed[case.key.case_id].actor == visit.actor]
     return visit.page(
         "cases.html.j2",
@@ -78,10 +80,15 @@ def next_case(visit: Visit) -> Response:
 @ROUTES.route("POST", "/cases/{case_id}/claim", roles=JUDGES)
 def claim_page(visit: Visit, case_id: str) -> Response:
     """Claim this very case."""
-    case = visit.desk.queue.case(visit.workspace, case_id)
-    if case is None:
-        raise MissingError("no such case waits")
-    claim_case(visit.workspace, case.key, actor=visit.actor)
+    with visit.workspace.database.read() as connection:
+        claim = open_claim(connection, case_id, now=visit.workspace.now())
+    if claim is None:
+        case = visit.desk.queue.case(visit.workspace, case_id)
+        if case is None:
+            raise MissingError("no such case waits")
+        claim_case(visit.workspace, case.key, actor=visit.actor)
+    elif claim.actor != visit.actor:
+        raise StateError("somebody else works on this case")
     return visit.go(f"/cases/{case_id}")
 
 
@@ -91,21 +98,24 @@ def case_page(visit: Visit, case_id: str) -> Response:
     claim = own_claim(visit, case_id)
     ahead = visit.query.get("ahead") == "1"
     with visit.workspace.database.read() as connection:
-        facts = read_case(connection, claim.key)
+        check = check_of(connection, claim)
+        facts = read_case(connection, claim.key, check)
     if not facts.hits:
         return visit.page("case_gone.html.j2", status=410, last=last_decision(visit))
-    view = CaseView.of(visit, claim, facts)
+    view = CaseView.of(visit, claim, facts, check)
     if not ahead:
         note_look(visit.workspace, claim)
+    scores = _scores(visit, claim, facts)
     return visit.page(
         "case.html.j2",
         claim=claim,
         facts=facts,
         view=view,
         sentences=_sentences(visit, facts, view, ahead=ahead),
-        scores=_scores(visit, claim, facts),
+        scores=scores,
+        strength=_strength(visit, view.hit, scores),
         foreseen=view.foreseen(visit),
-        case=next(iter(_waiting(visit, case_id)), None),
+        case=check.case if check else next(iter(_waiting(visit, case_id)), None),
         next_cases=_next_cases(visit, case_id),
         last=last_decision(visit),
         rest=break_due(visit),
@@ -145,9 +155,10 @@ class CaseView:
     reason: str | None
     facts: CaseFacts
     hits: tuple[CaseHit, ...]
+    check: Check | None
 
     @classmethod
-    def of(cls, visit: Visit, claim: CaseClaim, facts: CaseFacts) -> CaseView:
+    def of(cls, visit: Visit, claim: CaseClaim, facts: CaseFacts, check: Check | None) -> CaseView:
         """Read the address; what makes no sense there is as if it were not said."""
         by_id = {hit.hit_id: hit for hit in facts.hits}
         hit = by_id.get(visit.query.get("hit", ""), facts.hits[0])
@@ -175,6 +186,7 @@ class CaseView:
             reason=reason,
             facts=facts,
             hits=chosen,
+            check=check,
         )
 
     def address(self, **changed: Any) -> str:
@@ -214,7 +226,7 @@ class CaseView:
         if self.answer is None or self.reason is None:
             return None
         answer = Answer(self.answer, self.reason, visit.actor)
-        return foresee(visit.workspace, self.facts.key, answer, only=self.only)
+        return foresee(visit.workspace, self.facts.key, answer, only=self.only, check=self.check)
 
 
 def veil(visit: Visit, *, revealed: bool) -> Veil:
@@ -232,7 +244,7 @@ def last_decision(visit: Visit) -> dict[str, Any] | None:
         claim = last_decided(connection, actor=visit.actor, since=now - timedelta(minutes=minutes))
     if claim is None or claim.batch_id is None or claim.ended_at is None:
         return None
-    return {"claim": claim, "ago": words.ago(claim.ended_at, now), "words": _said(visit, claim.batch_id)}
+    return {"claim": claim, "ago": words.ago(claim.ended_at, now), "words": _said(visit, claim)}
 
 
 def break_due(visit: Visit) -> int | None:
@@ -268,6 +280,14 @@ def _scores(visit: Visit, claim: CaseClaim, facts: CaseFacts) -> dict[str, HitSc
         return read_scores(connection, [hit.hit_id for hit in facts.hits])
 
 
+def _strength(visit: Visit, hit: CaseHit, scores: dict[str, HitScore]) -> Strength | None:
+    """What the score of the hit on the screen rests on, where scores are shown."""
+    if hit.hit_id not in scores or hit.tier != "face":
+        return None
+    score = scores[hit.hit_id].score
+    return measure_strength(visit.workspace, hit.hit_id, score=score, found_by_id=hit.found_by_id)
+
+
 def _sentences(visit: Visit, facts: CaseFacts, view: CaseView, *, ahead: bool) -> dict[str, Passage]:
     """Hit id -> the sentence that a name stands in, masked unless it is revealed. Each is a look, and recorded."""
     wanted = [hit.hit_id for hit in facts.sentences[:_SENTENCES]]
@@ -285,16 +305,24 @@ def _waiting(visit: Visit, case_id: str) -> list[WaitingCase]:
     return [case for case in visit.desk.queue.cases(visit.workspace) if case.key.case_id == case_id]
 
 
+def _cases(visit: Visit) -> list[WaitingCase]:
+    """What waits, in order, as this person may see it."""
+    waiting = visit.desk.queue.cases(visit.workspace)
+    with visit.workspace.database.read() as connection:
+        return cases_shown(connection, waiting, actor=visit.actor, now=visit.workspace.now())
+
+
 def _next_cases(visit: Visit, case_id: str) -> list[WaitingCase]:
-    """The first cases that are this person's or free, after this one."""
+    """The first cases that are this person's or free and for them, after this one."""
     now = visit.workspace.now()
     with visit.workspace.database.read() as connection:
         taken = {claim.case_id for claim in open_claims(connection, now=now) if claim.actor != visit.actor}
-    free = (case for case in visit.desk.queue.cases(visit.workspace) if case.key.case_id not in taken | {case_id})
+    free = (case for case in _cases(visit) if case.key.case_id not in taken | {case_id} and case.is_for(visit.actor))
     return [case for case, _ in zip(free, range(_NEXT_SHOWN), strict=False)]
 
 
-def _said(visit: Visit, batch_id: str) -> str:
+def _said(visit: Visit, claim: CaseClaim) -> str:
     with visit.workspace.database.read() as connection:
-        word = word_of_batch(connection, batch_id)
+        check = check_of(connection, claim)
+        word = check.answer if check else word_of_batch(connection, claim.batch_id or "")
     return next((said for answer, said in words.ANSWERS.items() if answer == word), "decided")

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from pipelines.decisions.looks import reveal_all
 from pipelines.reviewing.case import CaseHit, read_case
+from pipelines.reviewing.checks import check_of
 from pipelines.reviewing.claims import CaseClaim
 from pipelines.reviewing.masking import masked_passage
 from pipelines.reviewing.pictures import NOT_SHOWN, Shown, Veil, show_face, show_other, show_reference, show_whole
@@ -30,7 +31,7 @@ _LACKING: Final = (
 def face(visit: Visit, case_id: str, hit_id: str) -> Response:
     """The face of a hit with its margin; ``small`` for the grid, ``ahead`` for a case that is not shown yet."""
     _claim, hit = _own_hit(visit, case_id, hit_id)
-    how, ahead, small = _veil(visit), visit.query.get("ahead") == "1", visit.query.get("small") == "1"
+    how, ahead, small = veil_asked(visit), visit.query.get("ahead") == "1", visit.query.get("small") == "1"
     return picture_of(
         lambda: show_face(visit.workspace, hit.hit_id, actor=visit.actor, veil=how, ahead=ahead, small=small)
     )
@@ -40,7 +41,7 @@ def face(visit: Visit, case_id: str, hit_id: str) -> Response:
 def whole(visit: Visit, case_id: str, hit_id: str) -> Response:
     """The whole picture with the face framed, as the source gives it now."""
     _claim, hit = _own_hit(visit, case_id, hit_id)
-    return picture_of(lambda: show_whole(visit.workspace, hit.hit_id, actor=visit.actor, veil=_veil(visit)))
+    return picture_of(lambda: show_whole(visit.workspace, hit.hit_id, actor=visit.actor, veil=veil_asked(visit)))
 
 
 @ROUTES.route("GET", "/cases/{case_id}/references/{reference_id}", roles=JUDGES)
@@ -58,11 +59,13 @@ def other(visit: Visit, case_id: str, handle: str) -> Response:
     """A picture of the same model that no hit of the case is in."""
     claim = own_claim(visit, case_id)
     with visit.workspace.database.read() as connection:
-        known = {one.handle: one.item_id for one in read_case(connection, claim.key).others}
+        known = {
+            one.handle: one.item_id for one in read_case(connection, claim.key, check_of(connection, claim)).others
+        }
     if handle not in known:
         raise MissingError("no such picture")
     return picture_of(
-        lambda: show_other(visit.workspace, claim.key, known[handle], actor=visit.actor, veil=_veil(visit))
+        lambda: show_other(visit.workspace, claim.key, known[handle], actor=visit.actor, veil=veil_asked(visit))
     )
 
 
@@ -83,13 +86,14 @@ def _own_hit(visit: Visit, case_id: str, hit_id: str) -> tuple[CaseClaim, CaseHi
     """A hit of the person's own case."""
     claim = own_claim(visit, case_id)
     with visit.workspace.database.read() as connection:
-        for hit in read_case(connection, claim.key).hits:
+        for hit in read_case(connection, claim.key, check_of(connection, claim)).hits:
             if hit.hit_id == hit_id:
                 return claim, hit
     raise MissingError("no such hit in this case")
 
 
-def _veil(visit: Visit) -> Veil:
+def veil_asked(visit: Visit) -> Veil:
+    """How the address asks for a picture; by itself as the person prefers."""
     asked = visit.query.get("shown")
     if asked == "blurred":
         return "blurred"

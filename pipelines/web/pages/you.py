@@ -8,6 +8,8 @@ from starlette.responses import Response
 
 from pipelines.accounts.preferences import KEYS, Preferences, write_preferences
 from pipelines.accounts.sessions import end_session, list_sessions
+from pipelines.reviewing.agreement import read_figures
+from pipelines.web.pages.fairness import FIGURES_OF, own_until
 from pipelines.web.routes import EVERY_ROLE, Routes, Visit
 
 ROUTES: Final = Routes()
@@ -18,7 +20,17 @@ def own_page(visit: Visit) -> Response:
     """What this person prefers, and their sessions."""
     with visit.workspace.database.read() as connection:
         own = list_sessions(connection, visit.who.name) if visit.who.session_id else []
-    return visit.page("you.html.j2", preferences=visit.preferences, sessions=own, config=visit.workspace.config.review)
+        since = visit.workspace.now() - FIGURES_OF
+        judges = visit.has("reviewer", "lead")
+        told = own_until(visit)
+        figures = read_figures(connection, since=since, until=told, actor=visit.actor) if judges else []
+    return visit.page(
+        "you.html.j2",
+        preferences=visit.preferences,
+        sessions=own,
+        config=visit.workspace.config.review,
+        figures=figures,
+    )
 
 
 @ROUTES.route("POST", "/you", roles=EVERY_ROLE)

@@ -14,7 +14,8 @@ from pipelines.decisions.log import list_decisions
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.answering import answer_case, foresee, take_back
-from pipelines.reviewing.claims import CaseClaim, claim_case, claim_next, open_claims, release
+from pipelines.reviewing.claims import CaseClaim, claim_case, open_claims, release
+from pipelines.reviewing.next_case import claim_next
 from pipelines.reviewing.queue import Queue, waiting_cases
 from pipelines.runs.sweep import sweep
 from tests.conftest import Clock
@@ -77,7 +78,7 @@ def test_an_answer_is_one_transaction_with_the_end_of_the_claim(waiting: Workspa
     claim = claim_next(waiting, queue, actor="account:ann")
     assert claim is not None
     foreseen = foresee(waiting, claim.key, answer)
-    assert (foreseen.hits, foreseen.takedowns) == (1, 1)
+    assert (foreseen.items, foreseen.takedowns) == (1, 1)
     with waiting.database.read() as connection:
         assert list_decisions(connection) == [], "foreseeing decides nothing"
     clock.forward(minutes=20)

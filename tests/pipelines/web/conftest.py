@@ -1,17 +1,25 @@
-"""A small platform with cases that wait, and hashing that costs nothing."""
+"""A small platform with cases that wait, hashing that costs nothing, and a browser where there is one."""
 
 from __future__ import annotations
 
+import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from argon2 import PasswordHasher
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from pipelines.accounts import factors
 from pipelines.home.workspace import Workspace
 from pipelines.runs.sweep import sweep
+from pipelines.web.access import SESSION_COOKIE
+from pipelines.web.app import create_app
 from tests.fakes import person, picture
-from tests.pipelines.web.visiting import Visitor, visitor
+from tests.pipelines.web.browsing import Coming
+from tests.pipelines.web.visiting import Visitor, session, visitor
 from tests.platform_actions import NAME, enrol, source_of, upload
 
 
@@ -47,3 +55,54 @@ def ann(platform: Workspace) -> Visitor:
 def bob(platform: Workspace) -> Visitor:
     """Another reviewer."""
     return visitor(platform, "bob", ["reviewer"])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium. Where there is none, the tests in it are skipped and say so."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium is installed (apt install chromium)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def serving(workspace: Workspace) -> Iterator[str]:
+    """The address of the pages, served as `likeness review` serves them."""
+    config = uvicorn.Config(create_app(lambda: workspace), host="127.0.0.1", port=0, log_level="error", lifespan="off")
+    server, socket = uvicorn.Server(config), config.bind_socket()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=30)
+    socket.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What browsers wrote to their consoles, content policy included."""
+    return []
+
+
+@pytest.fixture
+def come(browser: Browser, workspace: Workspace, serving: str, complaints: list[str]) -> Iterator[Coming]:
+    """Lets somebody come in with a browser of their own, whose every complaint fails the test."""
+    contexts: list[BrowserContext] = []
+
+    def come_in(name: str, *roles: str, **options: str) -> Page:
+        context = browser.new_context(base_url=serving, viewport={"width": 1440, "height": 900}, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        context.add_cookies([{"name": SESSION_COOKIE, "value": session(workspace, name, *roles), "url": serving}])
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield come_in
+    for context in contexts:
+        context.close()
+    assert complaints == [], "neither the console nor the content policy reports anything"

@@ -5,87 +5,26 @@ Runs in the system's Chromium. Where there is none these tests are skipped and s
 
 from __future__ import annotations
 
-import shutil
-import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-import uvicorn
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from pipelines.database.tables import claims, outbox, subjects
 from pipelines.decisions.log import list_decisions
 from pipelines.home.workspace import Workspace
 from pipelines.runs.sweep import sweep
-from pipelines.web.access import SESSION_COOKIE
-from pipelines.web.app import create_app
 from tests.conftest import Clock
 from tests.fakes import person, picture
-from tests.pipelines.web.visiting import PASSWORD, code_at, invite, session
+from tests.pipelines.web.browsing import Coming, require_accessible
+from tests.pipelines.web.visiting import PASSWORD, code_at, invite
 from tests.platform_actions import NAME, ask_for_removal, enrol, say, source_of, upload
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.any_database,
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt install chromium)"),
-]
+pytestmark = [pytest.mark.any_database, pytest.mark.slow]
 CASES = 200
 """Judged by keys alone."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def serving(workspace: Workspace) -> Iterator[str]:
-    """The address of the pages, served as `likeness review` serves them."""
-    config = uvicorn.Config(create_app(lambda: workspace), host="127.0.0.1", port=0, log_level="error", lifespan="off")
-    server, socket = uvicorn.Server(config), config.bind_socket()
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(timeout=30)
-    socket.close()
-
-
-Coming = Callable[..., Page]
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What browsers wrote to their consoles, content policy included."""
-    return []
-
-
-@pytest.fixture
-def come(browser: Browser, workspace: Workspace, serving: str, complaints: list[str]) -> Iterator[Coming]:
-    """Lets somebody come in with a browser of their own, whose every complaint fails the test."""
-    contexts: list[BrowserContext] = []
-
-    def come_in(name: str, *roles: str, **options: str) -> Page:
-        context = browser.new_context(base_url=serving, viewport={"width": 1440, "height": 900}, **options)  # type: ignore[arg-type]
-        contexts.append(context)
-        context.add_cookies([{"name": SESSION_COOKIE, "value": session(workspace, name, *roles), "url": serving}])
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        return page
-
-    yield come_in
-    for context in contexts:
-        context.close()
-    assert complaints == [], "neither the console nor the content policy reports anything"
 
 
 def fill(workspace: Workspace, uploads: Path, count: int) -> None:
@@ -362,11 +301,6 @@ def test_nothing_stands_in_the_way_of_assistive_technology(
         require_accessible(page)
 
 
-def require_accessible(page: Page) -> None:
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_first_page_and_the_records_stand_in_nobodys_way(
     workspace: Workspace, uploads: Path, come: Coming, scheme: str
@@ -414,3 +348,48 @@ def fill_first_page(workspace: Workspace) -> str:
         tx.execute(sa.update(outbox).values(**held))
         chosen = subjects.c.subject_id != request.subject_id
         return str(tx.execute(sa.select(subjects.c.subject_id).where(chosen)).scalar_one())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_looking_around_stands_in_nobodys_way(
+    workspace: Workspace, uploads: Path, come: Coming, tmp_path: Path, scheme: str
+) -> None:
+    fill(workspace, uploads, 60)
+    for number in (0, 1, 2):
+        say(workspace, f"{number}.png", "confirm" if number else "reject")
+    page = come("lea", "lead", color_scheme=scheme)
+    page.goto("/explore")
+    require_accessible(page)
+    page.select_option("select[name=tier]", "face")
+    page.click("text=Show")
+    page.wait_for_url("**tier=face**")
+    page.fill("input[name=name]", "faces")
+    page.click("text=Keep")
+    page.wait_for_selector(".saved a:has-text('faces')")
+    first = page.locator("tbody tr td:nth-child(2)").first.inner_text()
+    page.click("text=Next page")
+    page.wait_for_selector("text=From the beginning")
+    assert page.locator("tbody tr td:nth-child(2)").first.inner_text() != first
+    with page.expect_download() as told:
+        page.click("text=CSV")
+    assert told.value.suggested_filename == "hits.csv"
+    for name in ("items", "models", "uploaders", "decisions"):
+        page.goto(f"/explore/{name}")
+        require_accessible(page)
+    page.goto("/explore/thresholds?review=0.6")
+    require_accessible(page)
+    page.click("text=0.01 lower")
+    page.wait_for_url("**review=0.59")
+    page.goto("/explore/picture")
+    require_accessible(page)
+    shown = tmp_path / "who.png"
+    shown.write_bytes(picture(person(1), person(150)))
+    page.set_input_files("#file", shown)
+    page.click("button:has-text('Look')")
+    page.wait_for_selector("#people")
+    require_accessible(page)
+    page.goto("/explore/text")
+    page.fill("input[name=text]", "a garden")
+    page.click("button:has-text('Search')")
+    page.wait_for_selector("text=Not searched")
+    require_accessible(page)

@@ -37,7 +37,7 @@ from embeddings.types import FaceDetector, Float32
 
 USUAL = -0.28
 """Natural logarithm of a box's width over its height: the median of upright faces of ordinary pictures."""
-UNUSUAL = 0.06
+UNUSUAL = 0.10
 """How far a box's logarithm lies from ``USUAL`` when its face is looked at in other stretches."""
 STRETCHES = tuple(log(ratio) for ratio in (0.5, 0.6, 0.75, 1.0, 1 / 0.75, 1 / 0.6, 2.0))
 """Natural logarithms of the factors by which a picture's width over its height is changed."""

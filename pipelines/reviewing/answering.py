@@ -17,14 +17,14 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import DeniedError, StateError
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, outbox
+from pipelines.database.tables import outbox
 from pipelines.decisions.bulk import HitQuery, Preview, choose, preview_of
 from pipelines.decisions.decide import Answer, DecisionSummary, decide_in, undo
 from pipelines.hits.counting import POOLED
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.registry.seeds import REPRODUCES
-from pipelines.reviewing.case import MOST_HITS
+from pipelines.reviewing.case import first_hits
 from pipelines.reviewing.checks import Check, check_of, record_check, rehearse_undone, take_answer_back
 from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim, require_claim
 from pipelines.reviewing.queue import CaseKey, hits_that_wait
@@ -208,15 +208,14 @@ class _Chosen:
 
 
 def _chosen(tx: Connection, key: CaseKey, only: Sequence[str]) -> Sequence[Answerable]:
-    """The hits that are answered. Raises :class:`StateError` for a marked one that does not wait."""
-    columns = [hits.c[name] for name in ("hit_id", "item_id", "tier")]
-    waiting = tx.execute(hits_that_wait(tx, key).with_only_columns(*columns).order_by(hits.c.hit_id)).all()
-    if not waiting:
+    """The hits that are answered, of those that are shown. Raises :class:`StateError` for a marked one that is not."""
+    shown, _ = first_hits(tx, hits_that_wait(tx, key))
+    if not shown:
         raise StateError("nothing of this case waits (any more)")
     marked = set(only)
-    if not marked <= {row.hit_id for row in waiting}:
-        raise StateError("something that was marked does not wait (any more): look at the case again")
-    rows = [row for row in waiting if row.hit_id in marked] if marked else waiting[:MOST_HITS]
+    if not marked <= {row.hit_id for row in shown}:
+        raise StateError("something that was marked does not wait here (any more): look at the case again")
+    rows = [row for row in shown if row.hit_id in marked] if marked else shown
     return [_Chosen(row.hit_id, row.item_id, row.tier, key) for row in rows]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from embeddings.errors import StateError
 from pipelines.decisions.decide import Answer
 from pipelines.decisions.log import list_decisions
 from pipelines.home.workspace import Workspace
@@ -39,7 +40,7 @@ def model_of(workspace: Workspace, uploads: Path, faces: Sequence[Sequence[int]]
 
 def claim_again(workspace: Workspace) -> CaseClaim:
     with workspace.database.read() as connection:
-        (waiting,) = waiting_cases(connection, workspace)
+        (waiting,) = (one for one in waiting_cases(connection, workspace) if one.key.about == "m-1")
     return claim_case(workspace, waiting.key, actor="account:ann")
 
 
@@ -70,3 +71,34 @@ def test_of_a_case_with_more_than_is_shown_just_what_is_shown_is_decided(
         if left:
             claim = claim_again(workspace)
     assert len(seen) == 8
+
+
+def test_a_mark_on_one_of_two_faces_in_a_picture_is_refused_and_on_both_is_not(
+    workspace: Workspace, uploads: Path
+) -> None:
+    claim = model_of(workspace, uploads, [(1, 1)])
+    twins = [hit.hit_id for hit in facts_of(workspace, claim).hits]
+    assert len(twins) == 2
+    for only in ([twins[0]], [twins[1]]):
+        with pytest.raises(StateError, match="the very content of a marked hit"):
+            foresee(workspace, claim.key, REJECT, only=only)
+    foreseen = foresee(workspace, claim.key, REJECT, only=twins)
+    assert (foreseen.hits, foreseen.beyond, foreseen.items) == (2, 0, 1)
+    with pytest.raises(StateError, match="the very content of a marked hit"):
+        answer_case(workspace, claim.case_id, REJECT, expect=foreseen.digest, only=twins[:1])
+    assert decided(workspace) == set()
+    answer_case(workspace, claim.case_id, REJECT, expect=foreseen.digest, only=twins)
+    assert facts_of(workspace, claim).hits == ()
+
+
+def test_what_an_answer_does_is_said_of_every_hit_that_has_the_content(workspace: Workspace, uploads: Path) -> None:
+    for name in ("elsewhere.png", "there.png"):
+        upload(uploads, name, picture(person(1), person(100)), uploader="u-2")
+    claim = model_of(workspace, uploads, [(1, 100)])
+    foreseen = foresee(workspace, claim.key, REJECT)
+    assert (foreseen.hits, foreseen.beyond, foreseen.items) == (3, 2, 3)
+    assert foreseen.by_uploader == {"u-1": 1, "u-2": 2}
+    upload(uploads, "later.png", picture(person(1), person(100)), uploader="u-3")
+    sweep(workspace, source_of(uploads), day=None)
+    with pytest.raises(StateError, match="not what it was"):
+        answer_case(workspace, claim.case_id, REJECT, expect=foreseen.digest)

@@ -102,7 +102,7 @@ def draw_check(workspace: Workspace, *, actor: str, place_of: WaitingCase) -> Ca
         if kind is None or found is None:
             return None
         decided, case = found
-        claim = insert_claim(tx, workspace, case.key, actor=actor)
+        claim = insert_claim(tx, workspace, case.key, actor=actor, found_at=case.found_at)
         tx.execute(
             sa.insert(checks).values(
                 claim_id=claim.claim_id,
@@ -173,7 +173,7 @@ def take_answer_back(tx: Connection, workspace: Workspace, claim: CaseClaim) -> 
     taken = {one.case_id for one in open_claims(tx, now=workspace.now())}
     if claim.case_id in taken or not standing_of(tx, claim.key, row.batch_id):
         return None
-    again = insert_claim(tx, workspace, claim.key, actor=claim.actor)
+    again = insert_claim(tx, workspace, claim.key, actor=claim.actor, found_at=row.found_at)
     fresh = {"claim_id": again.claim_id, "answer": None, "reason": None, "answered_at": None, "undone_at": None}
     tx.execute(sa.insert(checks).values({**row._mapping, **fresh}))
     return again

@@ -27,8 +27,8 @@ from pipelines.home.workspace import Workspace, new_id
 from pipelines.registry.seeds import REPRODUCES
 from pipelines.reviewing.case import first_hits
 from pipelines.reviewing.checks import Check, check_of, record_check, rehearse_undone, take_answer_back
-from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim, require_claim
-from pipelines.reviewing.queue import CaseKey, hits_that_wait
+from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim, require_claim, require_for
+from pipelines.reviewing.queue import CaseKey, hits_that_wait, waiting_case
 from pipelines.takedown.outbox import BLOCK, not_taken_back
 from pipelines.text.shown import counts_of, digest_of
 
@@ -81,13 +81,15 @@ def answer_case(
 ) -> tuple[CaseClaim, DecisionSummary]:
     """Answer a case that the actor has claimed, all or nothing, and end the claim unless hits of it are left.
 
-    ``expect``: the digest of :func:`foresee`. Raises :class:`StateError` without a claim, or if it would do something
-    else by now.
+    ``expect``: the digest of :func:`foresee`. Raises :class:`StateError` without a claim, if the case is for others
+    by now, or if it would do something else.
     """
     with workspace.database.write() as tx:
         now = workspace.now()
         claim = require_claim(tx, case_id, actor=answer.actor, now=now)
-        check = check_of(tx, claim)
+        check, case = check_of(tx, claim), waiting_case(tx, workspace, claim.key)
+        if case is not None:
+            require_for(case, answer.actor)
         if check is None:
             foreseen, summary = _answer(tx, workspace, claim.key, answer, only)
         else:

@@ -18,7 +18,7 @@ from embeddings.errors import StateError
 from pipelines.database.tables import claims
 from pipelines.home.actors import identity_of
 from pipelines.home.workspace import Workspace, new_id
-from pipelines.reviewing.queue import CaseKey, waiting_case
+from pipelines.reviewing.queue import CaseKey, WaitingCase, waiting_case
 
 Outcome = Literal["decided", "skipped", "released", "expired", "gone"]
 
@@ -47,7 +47,8 @@ class CaseClaim:
 
 
 def claim_case(workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
-    """Claim one case, or go on with it. Raises :class:`StateError` if somebody else has it, or nothing of it waits."""
+    """Claim one case, or go on with it. Raises :class:`StateError` if somebody else has it, it is for others, or
+    nothing of it waits."""
     with workspace.database.write() as tx:
         return claim_in(tx, workspace, key, actor=actor)
 
@@ -55,16 +56,24 @@ def claim_case(workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
 def claim_in(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
     """As :func:`claim_case`, in the caller's writing transaction."""
     standing = open_claim(tx, key.case_id, now=workspace.now())
-    if standing is not None and standing.actor == actor:
-        return standing
-    if standing is not None:
+    if standing is not None and standing.actor != actor:
         raise StateError("somebody else works on this case")
     case = waiting_case(tx, workspace, key)
+    if case is not None:
+        require_for(case, actor)
+    if standing is not None:
+        return standing
     if case is None:
         raise StateError("nothing of this case waits (any more)")
+    return insert_claim(tx, workspace, key, actor=actor, found_at=case.found_at)
+
+
+def require_for(case: WaitingCase, actor: str) -> None:
+    """Raise :class:`StateError` if a case is for others than this person."""
     if identity_of(actor) in case.barred:
         raise StateError("you decided this case before: somebody else looks at it now")
-    return insert_claim(tx, workspace, key, actor=actor, found_at=case.found_at)
+    if not case.is_for(actor):
+        raise StateError("you were unsure of this case: somebody else looks at it now")
 
 
 def insert_claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str, found_at: datetime) -> CaseClaim:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from embeddings.errors import StateError
-from pipelines.decisions.decide import Answer, decide
+from pipelines.decisions.decide import REASONS, Answer, Word, decide, undo
 from pipelines.decisions.log import list_decisions
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
@@ -139,6 +139,35 @@ def test_what_was_found_since_somebody_answered_is_answered_without_scores(
     upload(uploads, "b.png", picture(person(1), person(141)), parent_model="m-1", uploader="u-1")
     sweep(waiting, source_of(uploads), day=None)
     assert claim_case(waiting, key, actor="account:ann").first_answer is None
+
+
+def test_who_was_unsure_of_a_case_does_not_get_it_by_its_address(waiting: Workspace) -> None:
+    unsure = Answer("unsure", "low_quality", "account:ann")
+    claim = claim_next(waiting, Queue(), actor="account:ann")
+    assert claim is not None
+    answer_case(waiting, claim.case_id, unsure, expect=foresee(waiting, claim.key, unsure).digest)
+    with pytest.raises(StateError, match="you were unsure"):
+        claim_case(waiting, claim.key, actor="account:ann")
+    assert claim_case(waiting, claim.key, actor="account:bob").actor == "account:bob"
+
+
+@pytest.mark.parametrize("word", ["reject", "unsure"])
+def test_a_claim_that_stands_is_no_way_to_a_case_that_is_for_others_by_now(waiting: Workspace, word: Word) -> None:
+    claim = claim_next(waiting, Queue(), actor="account:ann")
+    assert claim is not None
+    expect = foresee(waiting, claim.key, REJECT).digest
+    with waiting.database.read() as connection:
+        hits = [hit.hit_id for hit in list_hits(connection, item_id=claim.key.about)]
+    made = decide(waiting, hits, decision=word, reason=REASONS[word][0], actor="account:ann")
+    if word == "reject":
+        undo(waiting, str(made.batch_id), actor="account:lea")
+    with pytest.raises(StateError, match="somebody else looks at it now"):
+        claim_case(waiting, claim.key, actor="account:ann")
+    with pytest.raises(StateError, match="somebody else looks at it now"):
+        answer_case(waiting, claim.case_id, REJECT, expect=expect)
+    following = claim_next(waiting, Queue(), actor="account:ann")
+    assert following is not None
+    assert following.key != claim.key
 
 
 def test_a_running_request_brings_its_persons_cases_forward(

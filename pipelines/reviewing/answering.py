@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import DeniedError, StateError
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, outbox
+from pipelines.database.tables import decisions, hits, items, outbox
 from pipelines.database.times import moment
 from pipelines.decisions.bulk import HitQuery, Preview, choose, preview_of
 from pipelines.decisions.decide import Answer, DecisionScope, DecisionSummary, decide_in, undo
@@ -120,7 +120,7 @@ def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool
             raise DeniedError("the time for undoing it is over: a lead can")
     if ended:
         with workspace.database.write() as tx:
-            if check_of(tx, ended[0]) is not None:
+            if check_of(tx, ended[0]) is not None and not _made_decisions(tx, batch_id):
                 return take_answer_back(tx, workspace, ended[0])
     undo(workspace, batch_id, actor=actor)
     if len(ended) != 1:
@@ -129,6 +129,12 @@ def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool
         return claim_case(workspace, ended[0].key, actor=actor)
     except StateError:
         return None  # somebody else has it, or a machine's verdict stands now
+
+
+def _made_decisions(connection: Connection, batch_id: str) -> bool:
+    """Whether a batch decided anything, as what is said of a case that is looked at again does not."""
+    own = sa.select(decisions.c.decision_id).where(decisions.c.batch_id == batch_id)
+    return connection.execute(own.limit(1)).first() is not None
 
 
 def _rehearsed(

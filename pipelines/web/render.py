@@ -2,7 +2,8 @@
 
 Escaping is the template engine's, for every value; what passes for something else (direction marks, zero-width and
 control characters) is spelt out by :func:`pipelines.text.visible.visible`, for every value too, so that no template can
-forget it. Values of any length are cut.
+forget it. Values of any length are cut, but for addresses, which would lead elsewhere
+(:class:`pipelines.web.addresses.Address`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from importlib import resources
 from typing import Any, Final
 
 import jinja2
+from jinja2.filters import do_urlencode
 from markupsafe import Markup
 
 from pipelines.text.visible import visible
 from pipelines.web import record_words, words
+from pipelines.web.addresses import Address
 from pipelines.web.routes import Visit
 
 MOST_SHOWN: Final = 1000
@@ -77,6 +80,7 @@ class Templates:
         environment.globals["file"] = lambda name: self.files[name].address
         environment.globals["words"] = words
         environment.globals["record_words"] = record_words
+        environment.filters["urlencode"] = lambda value: Address(do_urlencode(value))
         environment.filters["clock"] = lambda moment: moment.strftime("%H:%M")
         environment.filters["date"] = lambda moment: moment.strftime("%Y-%m-%d")
         environment.filters["day"] = lambda moment: moment.strftime("%Y-%m-%d %H:%M")
@@ -91,9 +95,9 @@ class Templates:
 
 
 def shown(value: Any) -> Any:
-    """A value as a page shows it. What is markup already, and what is no text, is left as it is."""
+    """A value as a page shows it. Markup, and what is no text, is left as it is; an address is never cut."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return "" if value is None else value
-    if len(value) > MOST_SHOWN:
+    if len(value) > MOST_SHOWN and not isinstance(value, Address):
         value = f"{value[:MOST_SHOWN]}… ({len(value):,} characters)"
     return visible(value)

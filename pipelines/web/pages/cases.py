@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, get_args
-from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -35,6 +34,7 @@ from pipelines.reviewing.queue import WaitingCase
 from pipelines.reviewing.strength import Strength, measure_strength
 from pipelines.web import words
 from pipelines.web.access import sees_scores
+from pipelines.web.addresses import Address, address_of
 from pipelines.web.routes import JUDGES, READERS, MissingError, Routes, Visit
 
 ROUTES: Final = Routes()
@@ -192,7 +192,7 @@ class CaseView:
             check=check,
         )
 
-    def address(self, **changed: Any) -> str:
+    def address(self, **changed: Any) -> Address:
         """The page with something else chosen."""
         kept = {
             "hit": self.hit.hit_id if self.hit is not self.facts.hits[0] else None,
@@ -203,9 +203,7 @@ class CaseView:
             "answer": self.answer,
             "reason": self.reason,
         }
-        chosen = {**kept, **changed}
-        query = urlencode({name: value for name, value in chosen.items() if value}, doseq=True)
-        return f"/cases/{self.case_id}{'?' + query if query else ''}"
+        return address_of(f"/cases/{self.case_id}", {**kept, **changed})
 
     def toggled(self, hit_id: str) -> list[str]:
         """The marked hits with this one marked, or not any more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, get_args
-from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -15,6 +14,7 @@ from pipelines.exploring.exports import Form, export_list
 from pipelines.exploring.listings import LISTINGS, Listing
 from pipelines.exploring.paging import Asked, read_asked, read_page
 from pipelines.web.access import sees_lists_of_scores
+from pipelines.web.addresses import Address, address_of
 from pipelines.web.routes import AUDITORS, LEADS, OFFICERS, READERS, MissingError, Routes, Visit
 
 ROUTES: Final = Routes()
@@ -108,12 +108,16 @@ class ListView:
             "way": "up" if asked.ascending else None,
         }
 
-    def address(self, **changed: str | None) -> str:
+    def address(self, **changed: str | None) -> Address:
         """The list from its beginning, with these filters or this order instead."""
-        query = urlencode({name: value for name, value in {**self._chosen, **changed}.items() if value})
-        return f"/explore/{self._asked.listing.name}{'?' + query if query else ''}"
+        return address_of(f"/explore/{self._asked.listing.name}", {**self._chosen, **changed})
 
-    def narrowed(self, field: str, value: Any) -> str | None:
+    @property
+    def export(self) -> Address:
+        """Where the list is taken along from."""
+        return address_of(f"/explore/{self._asked.listing.name}/export", self._chosen)
+
+    def narrowed(self, field: str, value: Any) -> Address | None:
         """The list narrowed to a cell's value; None where there is no such filter."""
         name = _LINKS.get(field)
         known = {one.name for one in self._asked.filters}

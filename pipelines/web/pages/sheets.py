@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, get_args
-from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -24,6 +23,7 @@ from pipelines.reviewing.sheet import (
     read_sheet,
 )
 from pipelines.text.shown import DIGITS
+from pipelines.web.addresses import Address, address_of
 from pipelines.web.pages.cases import last_decision, marked_hits, veil
 from pipelines.web.pages.pictures import picture_of, veil_asked
 from pipelines.web.routes import JUDGES, MissingError, Routes, Visit
@@ -121,11 +121,10 @@ class SheetAsked:
             answer = Answer(known, reason if reason in REASONS[known] else default, visit.actor)
         return cls(chosen, query, marked_hits(but), answer)
 
-    def address(self, **changed: str | list[str] | None) -> str:
+    def address(self, **changed: str | list[str] | None) -> Address:
         """The sheet with something else chosen."""
         answered = {"word": self.answer.decision, "reason": self.answer.reason} if self.answer else {}
-        named = {**dict(self.chosen), "but": list(self.but), **answered, **changed}
-        return f"/sheet?{urlencode({name: value for name, value in named.items() if value}, doseq=True)}"
+        return address_of("/sheet", {**dict(self.chosen), "but": list(self.but), **answered, **changed})
 
 
 def _foreseen(visit: Visit, asked: SheetAsked) -> tuple[Foreseen | None, str | None]:

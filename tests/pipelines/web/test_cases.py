@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -287,6 +289,25 @@ def test_a_page_says_why_one_of_two_faces_cannot_be_answered_alone(
     assert page.status_code == 200
     assert "a decision holds for both" in page.text
     assert 'name="expect"' not in page.text
+
+
+def test_no_mark_is_lost_on_the_way_from_page_to_page_however_many_there_are(
+    platform: Workspace, ann: Visitor, uploads: Path
+) -> None:
+    for number in range(45):
+        prompt = f"{NAME} number {number}"
+        upload(uploads, f"n-{number}.png", picture(person(9)), parent_model="m-9", uploader="u-9", prompt=prompt)
+    sweep(platform, source_of(uploads), day=None)
+    address = case_about(ann, platform, "m-9")
+    marked = hits_on(ann.get(address).text)[:40]
+    assert len(marked) == 40
+    page = ann.get(str(ann.post(f"{address}/answer", {"word": "reject", "only": marked}).headers["location"])).text
+    links = [html.unescape(link) for link in re.findall(r'href="([^"]+)"', page)]
+    onwards = [parse_qs(urlsplit(link).query).get("only", []) for link in links if link.startswith(f"{address}?")]
+    assert len(onwards) > 45
+    assert {len(only) for only in onwards} == {39, 40, 41}, "a mark less, as many, or one more: what the link says"
+    (another,) = [link for link in links if "reason=not_a_likeness" in link]
+    assert re.findall(r'name="only" value="(hit_\w+)"', ann.get(another).text)[:40] == marked
 
 
 def test_nothing_is_decided_that_the_page_did_not_show(platform: Workspace, ann: Visitor, uploads: object) -> None:

@@ -108,3 +108,9 @@ def sees_lists_of_scores(visit: Visit) -> bool:
     """Tell whether lists may show scores, verdicts and decisions: to leads and auditors, or to everybody where the
     settings hide no scores."""
     return visit.has("lead", "auditor") or not visit.workspace.config.review.hide_scores
+
+
+def sees_answers(visit: Visit) -> bool:
+    """Tell whether records may show verdicts, rules and decisions: where lists may, and to registry officers who judge
+    nothing themselves."""
+    return sees_lists_of_scores(visit) or (visit.has("registry_officer") and not visit.has("reviewer"))

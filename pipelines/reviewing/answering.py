@@ -10,26 +10,27 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import DeniedError, StateError
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, outbox
+from pipelines.database.tables import decisions, hits, items, outbox
+from pipelines.database.times import moment
 from pipelines.decisions.bulk import HitQuery, Preview, choose, preview_of
-from pipelines.decisions.decide import Answer, DecisionSummary, decide_in, undo
-from pipelines.hits.counting import POOLED
+from pipelines.decisions.decide import Answer, DecisionScope, DecisionSummary, decide_in, undo
+from pipelines.hits.counting import POOLED, hits_in_force
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.registry.seeds import REPRODUCES
-from pipelines.reviewing.case import MOST_HITS
+from pipelines.reviewing.case import first_hits
 from pipelines.reviewing.checks import Check, check_of, record_check, rehearse_undone, take_answer_back
-from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim, require_claim
-from pipelines.reviewing.queue import CaseKey, hits_that_wait
+from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim, require_claim, require_for
+from pipelines.reviewing.queue import CaseKey, hits_that_wait, waiting_case
 from pipelines.takedown.outbox import BLOCK, not_taken_back
-from pipelines.text.shown import digest_of
+from pipelines.text.shown import counts_of, digest_of
 
 _CONFIRMS: Final = {
     "face": "same_person",
@@ -45,12 +46,15 @@ _CONFIRMS: Final = {
 class Foreseen:
     """What an answer would do. ``digest``: what the act has to be told to expect; ``answer``: as it was given.
 
-    ``blocks``: messages that keep the model from the generator; ``by_uploader``: items of each.
+    ``hits`` and ``items``: that it holds for; ``beyond``: of these hits, those that have the very content of one that
+    is answered and are not answered themselves. ``blocks``: messages that keep the model from the generator;
+    ``by_uploader``: items of each.
     """
 
     digest: str
     answer: Answer
     hits: int
+    beyond: int
     items: int
     takedowns: int
     blocks: int
@@ -77,13 +81,15 @@ def answer_case(
 ) -> tuple[CaseClaim, DecisionSummary]:
     """Answer a case that the actor has claimed, all or nothing, and end the claim unless hits of it are left.
 
-    ``expect``: the digest of :func:`foresee`. Raises :class:`StateError` without a claim, or if it would do something
-    else by now.
+    ``expect``: the digest of :func:`foresee`. Raises :class:`StateError` without a claim, if the case is for others
+    by now, or if it would do something else.
     """
     with workspace.database.write() as tx:
         now = workspace.now()
         claim = require_claim(tx, case_id, actor=answer.actor, now=now)
-        check = check_of(tx, claim)
+        check, case = check_of(tx, claim), waiting_case(tx, workspace, claim.key)
+        if case is not None:
+            require_for(case, answer.actor)
         if check is None:
             foreseen, summary = _answer(tx, workspace, claim.key, answer, only)
         else:
@@ -114,7 +120,7 @@ def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool
             raise DeniedError("the time for undoing it is over: a lead can")
     if ended:
         with workspace.database.write() as tx:
-            if check_of(tx, ended[0]) is not None:
+            if check_of(tx, ended[0]) is not None and not _made_decisions(tx, batch_id):
                 return take_answer_back(tx, workspace, ended[0])
     undo(workspace, batch_id, actor=actor)
     if len(ended) != 1:
@@ -123,6 +129,12 @@ def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool
         return claim_case(workspace, ended[0].key, actor=actor)
     except StateError:
         return None  # somebody else has it, or a machine's verdict stands now
+
+
+def _made_decisions(connection: Connection, batch_id: str) -> bool:
+    """Whether a batch decided anything, as what is said of a case that is looked at again does not."""
+    own = sa.select(decisions.c.decision_id).where(decisions.c.batch_id == batch_id)
+    return connection.execute(own.limit(1)).first() is not None
 
 
 def _rehearsed(
@@ -142,7 +154,7 @@ def _rehearsed(
 def _answer(
     tx: Connection, workspace: Workspace, key: CaseKey, answer: Answer, only: Sequence[str]
 ) -> tuple[Foreseen, DecisionSummary]:
-    return answer_rows(tx, workspace, _chosen(tx, key, only), answer)
+    return answer_rows(tx, workspace, _chosen(tx, key, only, answer), answer)
 
 
 class Answerable(Protocol):
@@ -170,7 +182,7 @@ def answer_rows(
 ) -> tuple[Foreseen, DecisionSummary]:
     """Answer hits that wait, each with the reason of its kind, in one batch and the caller's transaction."""
     keys = {hit.key for hit in chosen}
-    blocks = _blocks(tx, keys)
+    blocks, reached = _blocks(tx, keys), _reached(tx, chosen, answer)
     batch_id, previews, told = new_id("batch"), list[Preview](), list[DecisionSummary]()
     by_reason: dict[str, list[str]] = {}
     for hit in chosen:
@@ -181,20 +193,18 @@ def answer_rows(
         told.append(decide_in(tx, workspace, [row.hit_id for row in rows], part, batch_id=batch_id))
         previews.append(preview_of(rows, part, told[-1]))
     summary = _added_up(told)
-    uploaders: dict[str, int] = {}
-    for one in previews:
-        for name, count in one.by_uploader.items():
-            uploaders[name] = uploaders.get(name, 0) + count
+    uploader_of = {row.item_id: row.uploader or "unknown" for row in reached}
     foreseen = Foreseen(
-        digest=digest_of([one.digest for one in previews]),
+        digest=digest_of([[one.digest for one in previews], sorted(row.hit_id for row in reached)]),
         answer=answer,
-        hits=len(chosen),
-        items=len({hit.item_id for hit in chosen}),
+        hits=len(reached),
+        beyond=len({row.hit_id for row in reached} - {hit.hit_id for hit in chosen}),
+        items=len(uploader_of),
         takedowns=summary.takedowns,
         blocks=_blocks(tx, keys) - blocks,
         withdrawn=summary.withdrawn,
         seeds=summary.seeds,
-        by_uploader=uploaders,
+        by_uploader=counts_of(uploader_of.values()),
     )
     return foreseen, summary
 
@@ -207,17 +217,43 @@ class _Chosen:
     key: CaseKey
 
 
-def _chosen(tx: Connection, key: CaseKey, only: Sequence[str]) -> Sequence[Answerable]:
-    """The hits that are answered. Raises :class:`StateError` for a marked one that does not wait."""
-    columns = [hits.c[name] for name in ("hit_id", "item_id", "tier")]
-    waiting = tx.execute(hits_that_wait(tx, key).with_only_columns(*columns).order_by(hits.c.hit_id)).all()
-    if not waiting:
+def _chosen(tx: Connection, key: CaseKey, only: Sequence[str], answer: Answer) -> Sequence[Answerable]:
+    """The hits that are answered, of those that are shown. Raises :class:`StateError` for a marked one that is not, and
+    where the answer would hold for one that is shown and not marked."""
+    shown, _ = first_hits(tx, hits_that_wait(tx, key))
+    if not shown:
         raise StateError("nothing of this case waits (any more)")
     marked = set(only)
-    if not marked <= {row.hit_id for row in waiting}:
-        raise StateError("something that was marked does not wait (any more): look at the case again")
-    rows = [row for row in waiting if row.hit_id in marked] if marked else waiting[:MOST_HITS]
-    return [_Chosen(row.hit_id, row.item_id, row.tier, key) for row in rows]
+    if not marked <= {row.hit_id for row in shown}:
+        raise StateError("something that was marked does not wait here (any more): look at the case again")
+    rows = [row for row in shown if row.hit_id in marked] if marked else shown
+    chosen = [_Chosen(row.hit_id, row.item_id, row.tier, key) for row in rows]
+    unmarked = {row.hit_id for row in shown} - {row.hit_id for row in rows}
+    if unmarked & {row.hit_id for row in _reached(tx, chosen, answer)}:
+        raise StateError(
+            "something unmarked has the very content of a marked hit: a decision holds for both, mark both"
+        )
+    return chosen
+
+
+def _reached(tx: Connection, chosen: Sequence[Answerable], answer: Answer) -> list[Row[Any]]:
+    """Every hit in force that a decision on these holds for: of the same person, content and finder, wherever it is.
+
+    A name in a text that is confirmed is confirmed in its own item alone.
+    """
+    fields = [hits.c[name] for name in DecisionScope._fields]
+    scopes: set[tuple[str, ...]] = set()
+    for some in parts([hit.hit_id for hit in chosen]):
+        scopes.update(tuple(row) for row in tx.execute(sa.select(*fields).where(hits.c.hit_id.in_(some))))
+    columns = (hits.c.hit_id, hits.c.item_id, hits.c.tier, items.c.uploader)
+    found: sa.Select[Any] = hits_in_force(moment(tx)).with_only_columns(*columns)
+    reached: list[Row[Any]] = []
+    for named in parts(sorted(scopes)):
+        reached += tx.execute(found.where(sa.tuple_(*fields).in_(named))).all()
+    if answer.decision != "confirm":
+        return reached
+    answered = {hit.item_id for hit in chosen}
+    return [row for row in reached if row.tier != "text" or row.item_id in answered]
 
 
 def _reason(answer: Answer, tier: str) -> str:

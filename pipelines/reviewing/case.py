@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import decisions, hits, items, kept_evidence
@@ -28,9 +28,10 @@ MOST_HITS: Final = 200
 """Hits of a case that are shown, and answered, at once; what is left waits, and comes back."""
 MOST_OTHERS: Final = 60
 _TIERS: Final = ("face", POOLED, "exact", "header", "text")
+_PLACED: Final = ("tier", "item_id", "frame", "face", "place", "hit_id")
 _SHOWN: Final = (
-    *("hit_id", "item_id", "tier", "place", "match", "template_id", "seed_id", "frame", "face"),
-    *("x1", "y1", "x2", "y2", "view", "found_by_id", "found_by", "found_at"),
+    *("match", "template_id", "seed_id", "x1", "y1", "x2", "y2"),
+    *("view", "found_by_id", "found_by", "found_at"),
 )
 
 
@@ -134,9 +135,9 @@ class HitScore:
 def read_case(connection: Connection, key: CaseKey, check: Check | None) -> CaseFacts:
     """Everything that is shown of a case before anybody has answered it. ``check``: it is looked at again."""
     waiting = hits_that_wait(connection, key) if check is None else hits_again(connection, key, check.batch_id)
-    found = _hits(connection, waiting)
+    rows, left = _hits(connection, waiting)
+    shown = [_hit(row) for row in rows]
     about = connection.execute(sa.select(items).where(items.c.item_id == key.about)).first()
-    shown = found[:MOST_HITS]
     models = {hit.found_by_id for hit in shown if hit.tier in FACES}
     return CaseFacts(
         key=key,
@@ -144,14 +145,26 @@ def read_case(connection: Connection, key: CaseKey, check: Check | None) -> Case
         uploader=about.uploader if about else None,
         received_at=about.received_at if about else None,
         hits=tuple(shown),
-        left=len(found) - len(shown),
+        left=len(left),
         references=tuple(
             reference.reference_id
             for reference in list_references(connection, key.subject_id)
             if reference.model_id in models
         ),
-        others=_others(connection, key, besides={hit.item_id for hit in found}),
+        others=_others(connection, key, besides={row.item_id for row in (*rows, *left)}),
     )
+
+
+def first_hits(
+    connection: Connection, found: sa.Select[Any], *more: sa.ColumnElement[Any]
+) -> tuple[list[Row[Any]], list[Row[Any]]]:
+    """The hits of a case that are shown, and answered, at once, in the order of the page; and those that are left.
+
+    ``found``: the hits of the case, joined with items; ``more``: columns beside the hit's id, item, tier and place.
+    """
+    columns = (*(hits.c[name] for name in _PLACED), items.c.received_at, *more)
+    rows = sorted(connection.execute(found.with_only_columns(*columns)), key=_place)
+    return rows[:MOST_HITS], rows[MOST_HITS:]
 
 
 def read_scores(connection: Connection, hit_ids: Sequence[str]) -> dict[str, HitScore]:
@@ -169,22 +182,17 @@ def handle_of(item_id: str) -> str:
     return f"pic_{hashlib.sha256(json.dumps(item_id).encode()).hexdigest()[:20]}"
 
 
-def _hits(connection: Connection, found: sa.Select[Any]) -> list[CaseHit]:
+def _hits(connection: Connection, found: sa.Select[Any]) -> tuple[list[Row[Any]], list[Row[Any]]]:
     same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
     unsure = sa.select(decisions.c.decision_id).where(*same, decisions.c.decision == "unsure")
     stands = unsure.where(decisions.c.reversed_at.is_(None)).correlate(hits).exists()
     kept = sa.select(kept_evidence.c.hit_id).where(
         kept_evidence.c.hit_id == hits.c.hit_id, kept_evidence.c.sealed_picture.is_not(None)
     )
-    of_item = [items.c[name] for name in ("kind", "uploader", "received_at", "width", "height", "platform_level")]
-    shown = found.with_only_columns(
-        *(hits.c[name] for name in _SHOWN),
-        *of_item,
-        stands.label("unsure"),
-        kept.correlate(hits).exists().label("kept"),
-    )
-    rows = connection.execute(shown).all()
-    return [_hit(row) for row in sorted(rows, key=_place)]
+    of_item = [items.c[name] for name in ("kind", "uploader", "width", "height", "platform_level")]
+    of_hit = [hits.c[name] for name in _SHOWN]
+    whether = (stands.label("unsure"), kept.correlate(hits).exists().label("kept"))
+    return first_hits(connection, found, *of_hit, *of_item, *whether)
 
 
 def _place(row: Any) -> tuple[Any, ...]:

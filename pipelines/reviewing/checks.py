@@ -28,7 +28,7 @@ from pipelines.home.actors import identity_of
 from pipelines.home.sealing import associated_data, seal
 from pipelines.home.workspace import Workspace
 from pipelines.registry.templates import open_subject_key
-from pipelines.reviewing.claims import CaseClaim, insert_claim, open_claims
+from pipelines.reviewing.claims import CaseClaim, claim_in, end_claim, insert_claim, open_claim, open_claims
 from pipelines.reviewing.queue import CaseKey, WaitingCase, belongs_to, waiting_case
 
 Kind = Literal["golden", "second_look"]
@@ -61,6 +61,16 @@ def check_of(connection: Connection, claim: CaseClaim) -> Check | None:
     """What this claim looks at again; None: it is on a case that waits."""
     row = connection.execute(sa.select(checks).where(checks.c.claim_id == claim.claim_id)).first()
     return None if row is None else _as_check(row, claim.key)
+
+
+def claim_what_waits(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
+    """Claim what waits of a case, as :func:`claim_in` does. If this person looks at the case again meanwhile, that
+    ends: it is no longer as it was."""
+    now = workspace.now()
+    standing = open_claim(tx, key.case_id, now=now)
+    if standing is not None and standing.actor == actor and check_of(tx, standing) is not None:
+        end_claim(tx, standing, now=now, outcome="gone")
+    return claim_in(tx, workspace, key, actor=actor)
 
 
 def cases_shown(
@@ -102,7 +112,7 @@ def draw_check(workspace: Workspace, *, actor: str, place_of: WaitingCase) -> Ca
         if kind is None or found is None:
             return None
         decided, case = found
-        claim = insert_claim(tx, workspace, case.key, actor=actor)
+        claim = insert_claim(tx, workspace, case.key, actor=actor, found_at=case.found_at)
         tx.execute(
             sa.insert(checks).values(
                 claim_id=claim.claim_id,
@@ -173,7 +183,7 @@ def take_answer_back(tx: Connection, workspace: Workspace, claim: CaseClaim) -> 
     taken = {one.case_id for one in open_claims(tx, now=workspace.now())}
     if claim.case_id in taken or not standing_of(tx, claim.key, row.batch_id):
         return None
-    again = insert_claim(tx, workspace, claim.key, actor=claim.actor)
+    again = insert_claim(tx, workspace, claim.key, actor=claim.actor, found_at=row.found_at)
     fresh = {"claim_id": again.claim_id, "answer": None, "reason": None, "answered_at": None, "undone_at": None}
     tx.execute(sa.insert(checks).values({**row._mapping, **fresh}))
     return again

@@ -18,14 +18,15 @@ from embeddings.errors import StateError
 from pipelines.database.tables import claims
 from pipelines.home.actors import identity_of
 from pipelines.home.workspace import Workspace, new_id
-from pipelines.reviewing.queue import CaseKey, waiting_case
+from pipelines.reviewing.queue import CaseKey, WaitingCase, waiting_case
 
 Outcome = Literal["decided", "skipped", "released", "expired", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
 class CaseClaim:
-    """Somebody's work on a case. ``looked_at``, ``answered_at``: first shown to them, first answered by them."""
+    """Somebody's work on a case. ``looked_at``: first shown to them, in this claim; ``answered_at``, ``first_answer``:
+    first answered by them, in this claim or an earlier one."""
 
     claim_id: str
     key: CaseKey
@@ -46,34 +47,56 @@ class CaseClaim:
 
 
 def claim_case(workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
-    """Claim one case, or go on with it. Raises :class:`StateError` if somebody else has it, or nothing of it waits."""
+    """Claim one case, or go on with it. Raises :class:`StateError` if somebody else has it, it is for others, or
+    nothing of it waits."""
     with workspace.database.write() as tx:
         return claim_in(tx, workspace, key, actor=actor)
 
 
 def claim_in(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
     """As :func:`claim_case`, in the caller's writing transaction."""
-    now = workspace.now()
-    standing = open_claim(tx, key.case_id, now=now)
-    if standing is not None and standing.actor == actor:
-        return standing
-    if standing is not None:
+    standing = open_claim(tx, key.case_id, now=workspace.now())
+    if standing is not None and standing.actor != actor:
         raise StateError("somebody else works on this case")
     case = waiting_case(tx, workspace, key)
+    if case is not None:
+        require_for(case, actor)
+    if standing is not None:
+        return standing
     if case is None:
         raise StateError("nothing of this case waits (any more)")
+    return insert_claim(tx, workspace, key, actor=actor, found_at=case.found_at)
+
+
+def require_for(case: WaitingCase, actor: str) -> None:
+    """Raise :class:`StateError` if a case is for others than this person."""
     if identity_of(actor) in case.barred:
         raise StateError("you decided this case before: somebody else looks at it now")
-    return insert_claim(tx, workspace, key, actor=actor)
+    if not case.is_for(actor):
+        raise StateError("you were unsure of this case: somebody else looks at it now")
 
 
-def insert_claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
-    """Claim a case of which the caller knows, in its writing transaction, that it is free and that there is work."""
+def insert_claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str, found_at: datetime) -> CaseClaim:
+    """Claim a case of which the caller knows, in its writing transaction, that it is free and that there is work.
+
+    ``found_at``: of its oldest hit. What the person answered first since then stays their first answer: they have seen
+    scores of it, however that claim ended.
+    """
     now = workspace.now()
     over = sa.update(claims).where(claims.c.case_id == key.case_id, claims.c.ended_at.is_(None))
     tx.execute(over.values(ended_at=claims.c.until, outcome="expired"))
-    made = CaseClaim(new_id("claim"), key, actor, claimed_at=now, until=now + workspace.config.review.lease)
-    own = {name: getattr(made, name) for name in ("claim_id", "actor", "claimed_at", "until")}
+    answered_at, first_answer = _answered(tx, key.case_id, actor=actor, since=found_at)
+    made = CaseClaim(
+        claim_id=new_id("claim"),
+        key=key,
+        actor=actor,
+        claimed_at=now,
+        until=now + workspace.config.review.lease,
+        answered_at=answered_at,
+        first_answer=first_answer,
+    )
+    named = ("claim_id", "actor", "claimed_at", "until", "answered_at", "first_answer")
+    own = {name: getattr(made, name) for name in named}
     tx.execute(sa.insert(claims).values(case_id=key.case_id, **key._asdict(), **own))
     return made
 
@@ -155,6 +178,16 @@ def skipped_since(connection: Connection, *, actor: str, since: datetime) -> lis
     """Cases that this person skipped since then, the longest ago first."""
     mine = (claims.c.actor == actor, claims.c.outcome == "skipped", claims.c.ended_at >= since)
     return list(connection.execute(sa.select(claims.c.case_id).where(*mine).order_by(claims.c.ended_at)).scalars())
+
+
+def _answered(tx: Connection, case_id: str, *, actor: str, since: datetime) -> tuple[datetime | None, str | None]:
+    """When this person first answered the case since then, and what; Nones: they have not."""
+    columns = (claims.c.actor, claims.c.answered_at, claims.c.first_answer)
+    query = sa.select(*columns).where(claims.c.case_id == case_id, claims.c.answered_at >= since)
+    for row in tx.execute(query.order_by(claims.c.answered_at, claims.c.claim_id)):
+        if identity_of(row.actor) == identity_of(actor):
+            return row.answered_at, row.first_answer
+    return None, None
 
 
 def _note(workspace: Workspace, claim: CaseClaim, once: sa.Column[Any], **values: Any) -> None:

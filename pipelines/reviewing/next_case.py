@@ -28,7 +28,8 @@ def claim_next(workspace: Workspace, queue: Queue, *, actor: str, besides: str |
         for claim in open_claims(connection, actor=actor, now=workspace.now()):
             if claim.case_id == besides:
                 continue
-            if check_of(connection, claim) or waiting_case(connection, workspace, claim.key) is not None:
+            case = waiting_case(connection, workspace, claim.key)
+            if check_of(connection, claim) or (case is not None and case.is_for(actor)):
                 return claim
     for fresh in (False, True):
         first = _claim_first(workspace, queue.cases(workspace, fresh=fresh), actor=actor, besides=besides)

@@ -27,7 +27,8 @@ from pipelines.hits.counting import FACES
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.answering import Foreseen, answer_rows
-from pipelines.reviewing.claims import claim_in, end_claim, open_claims
+from pipelines.reviewing.checks import claim_what_waits
+from pipelines.reviewing.claims import end_claim, open_claims
 from pipelines.reviewing.queue import CaseKey, about_of, belongs_to, cases_of_person, hits_that_wait, waiting_case
 
 MOST_TILES: Final = 200
@@ -199,7 +200,8 @@ def decide_sheet(
     with workspace.database.write() as tx:
         now = workspace.now()
         chosen = _chosen(tx, workspace, query, answer, but, alike)
-        claims = [claim_in(tx, workspace, key, actor=answer.actor) for key in dict.fromkeys(one.key for one in chosen)]
+        keys = dict.fromkeys(one.key for one in chosen)
+        claims = [claim_what_waits(tx, workspace, key, actor=answer.actor) for key in keys]
         foreseen, summary = answer_rows(tx, workspace, chosen, answer)
         if foreseen.digest != expect:
             raise StateError("this sheet is not what it was when you answered: nothing is decided, look at it again")

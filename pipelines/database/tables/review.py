@@ -70,7 +70,8 @@ claims = sa.Table(
     sa.Index("ix_claims_outcome_ended", "outcome", "ended_at"),
 )
 """Who worked on which case, and when: claimed, first shown, first answered, ended. At most one claim on a case is open:
-without ``ended_at``, and ``until`` in the future. ``batch_id``: of the decision that ended it."""
+without ``ended_at``, and ``until`` in the future. ``first_answer``: the person's first on what waits, so a later claim
+of theirs has the earlier one's. ``batch_id``: of the decision that ended it."""
 
 checks = sa.Table(
     "checks",

@@ -107,6 +107,7 @@ def case_page(visit: Visit, case_id: str) -> Response:
     if not ahead:
         note_look(visit.workspace, claim)
     scores = _scores(visit, claim, facts)
+    foreseen, problem = view.foreseen(visit)
     return visit.page(
         "case.html.j2",
         claim=claim,
@@ -115,7 +116,8 @@ def case_page(visit: Visit, case_id: str) -> Response:
         sentences=_sentences(visit, facts, view, ahead=ahead),
         scores=scores,
         strength=_strength(visit, view.hit, scores),
-        foreseen=view.foreseen(visit),
+        foreseen=foreseen,
+        problem=problem,
         case=check.case if check else next(iter(_waiting(visit, case_id)), None),
         next_cases=_next_cases(visit, case_id),
         last=last_decision(visit),
@@ -222,12 +224,15 @@ class CaseView:
         known = self.facts.references
         return known.index(self.reference) + 1 if self.reference in known else 0
 
-    def foreseen(self, visit: Visit) -> Foreseen | None:
-        """What the answer would do, if one is being weighed."""
+    def foreseen(self, visit: Visit) -> tuple[Foreseen | None, str | None]:
+        """What the answer would do, if one is being weighed, or why it cannot be given."""
         if self.answer is None or self.reason is None:
-            return None
+            return None, None
         answer = Answer(self.answer, self.reason, visit.actor)
-        return foresee(visit.workspace, self.facts.key, answer, only=self.only, check=self.check)
+        try:
+            return foresee(visit.workspace, self.facts.key, answer, only=self.only, check=self.check), None
+        except StateError as error:
+            return None, str(error)
 
 
 def veil(visit: Visit, *, revealed: bool) -> Veil:

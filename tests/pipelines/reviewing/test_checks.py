@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 
 from embeddings.errors import DeniedError, StateError
 from pipelines.database import tables
-from pipelines.decisions.decide import REASONS, Answer, Word
-from pipelines.decisions.log import verify_decisions
+from pipelines.decisions.decide import REASONS, Answer, Word, decide
+from pipelines.decisions.log import list_decisions, verify_decisions
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.agreement import read_disagreements, read_figures
 from pipelines.reviewing.answering import answer_case, foresee, take_back
 from pipelines.reviewing.case import read_case
 from pipelines.reviewing.checks import check_of
-from pipelines.reviewing.claims import CaseClaim, claim_case
+from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim
 from pipelines.reviewing.next_case import claim_next
 from pipelines.reviewing.queue import Queue, waiting_cases
+from pipelines.reviewing.sheet import SheetQuery, decide_sheet, foresee_sheet
 from pipelines.runs.sweep import sweep
 from tests.conftest import Clock, fresh_workspace, use_fakes
 from tests.examples import examples
@@ -222,6 +223,46 @@ def test_an_answer_to_a_decided_case_is_undone_like_any_other(settled: tuple[Wor
         take_back(workspace, ended.batch_id, actor="account:bob", anybodys=False)
     with workspace.database.read() as connection:
         assert read_disagreements(connection) == [], "what was taken back was never said"
+
+
+def test_a_sheet_with_what_came_meanwhile_is_decided_and_undone_though_the_case_was_looked_at_again(
+    settled: tuple[Workspace, CaseClaim], uploads: Path
+) -> None:
+    workspace, decided = settled
+    claim = claim_next(workspace, Queue(), actor="account:bob")
+    assert claim is not None
+    assert claim.key == decided.key
+    upload(uploads, "new.png", picture(person(1), person(190)), parent_model=decided.key.about, uploader="u-9")
+    sweep(workspace, source_of(uploads), day=None)
+    given, query = Answer("reject", "other_person", "account:bob"), SheetQuery(case=decided.key)
+    foreseen = foresee_sheet(workspace, query, given)
+    summary = decide_sheet(workspace, query, given, expect=foreseen.digest)
+    assert (summary.hits, summary.decisions) == (1, 1)
+    with workspace.database.read() as connection:
+        outcomes = dict(connection.execute(sa.select(tables.claims.c.claim_id, tables.claims.c.outcome)).all())
+        (ended,) = claims_of_batch(connection, str(summary.batch_id))
+        assert check_of(connection, ended) is None
+    assert outcomes[claim.claim_id] == "gone"
+    take_back(workspace, str(summary.batch_id), actor="account:bob", anybodys=False)
+    with workspace.database.read() as connection:
+        assert [one.item_id for one in list_decisions(connection, standing=True)] == [decided.key.about]
+
+
+def test_decisions_are_undone_although_a_claim_on_a_decided_case_ended_with_them(
+    settled: tuple[Workspace, CaseClaim],
+) -> None:
+    workspace, decided = settled
+    claim = claim_next(workspace, Queue(), actor="account:bob")
+    assert claim is not None
+    with workspace.database.read() as connection:
+        (other, *_) = (case.key for case in waiting_cases(connection, workspace) if case.key != decided.key)
+        (hit,) = (hit.hit_id for hit in read_case(connection, other, None).hits)
+    made = decide(workspace, [hit], decision="reject", reason="other_person", actor="account:bob")
+    with workspace.database.write() as tx:
+        end_claim(tx, claim, now=workspace.now(), outcome="decided", batch_id=made.batch_id)
+    take_back(workspace, str(made.batch_id), actor="account:bob", anybodys=False)
+    with workspace.database.read() as connection:
+        assert [one.item_id for one in list_decisions(connection, standing=True)] == [decided.key.about]
 
 
 def test_a_recent_decision_is_looked_at_by_one_other_person(workspace: Workspace, uploads: Path, clock: Clock) -> None:

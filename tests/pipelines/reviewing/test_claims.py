@@ -9,18 +9,20 @@ from pathlib import Path
 import pytest
 
 from embeddings.errors import StateError
-from pipelines.decisions.decide import Answer, decide
+from pipelines.decisions.decide import REASONS, Answer, Word, decide, undo
 from pipelines.decisions.log import list_decisions
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.answering import answer_case, foresee, take_back
-from pipelines.reviewing.claims import CaseClaim, claim_case, open_claims, release
+from pipelines.reviewing.claims import CaseClaim, claim_case, note_answer, open_claim, open_claims, release
 from pipelines.reviewing.next_case import claim_next
 from pipelines.reviewing.queue import Queue, waiting_cases
 from pipelines.runs.sweep import sweep
 from tests.conftest import Clock
 from tests.fakes import person, picture
 from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
+
+REJECT = Answer("reject", "other_person", "account:ann")
 
 
 @pytest.fixture
@@ -92,6 +94,80 @@ def test_an_answer_is_one_transaction_with_the_end_of_the_claim(waiting: Workspa
     again = take_back(waiting, str(summary.batch_id), actor="account:ann", anybodys=False)
     assert again is not None
     assert again.key == claim.key
+
+
+@pytest.mark.parametrize("how", ["skipped", "expired", "taken back"])
+def test_the_first_answer_stays_the_first_however_the_claim_on_it_ends(
+    waiting: Workspace, clock: Clock, how: str
+) -> None:
+    claim = claim_next(waiting, Queue(), actor="account:ann")
+    assert claim is not None
+    first = waiting.now()
+    note_answer(waiting, claim, "unsure")
+    clock.forward(minutes=1)
+    if how == "skipped":
+        release(waiting, claim.case_id, actor="account:ann", outcome="skipped")
+    elif how == "expired":
+        clock.forward(minutes=20)
+    else:
+        foreseen = foresee(waiting, claim.key, REJECT)
+        _, summary = answer_case(waiting, claim.case_id, REJECT, expect=foreseen.digest)
+        take_back(waiting, str(summary.batch_id), actor="account:ann", anybodys=False)
+    again = claim_case(waiting, claim.key, actor="account:ann")
+    assert again.claim_id != claim.claim_id
+    note_answer(waiting, again, "reject")
+    with waiting.database.read() as connection:
+        kept = open_claim(connection, claim.case_id, now=waiting.now())
+    assert kept is not None
+    assert (kept.answered_at, kept.first_answer) == (first, "unsure")
+    release(waiting, claim.case_id, actor="account:ann", outcome="released")
+    assert claim_case(waiting, claim.key, actor="account:bob").first_answer is None
+
+
+def test_what_was_found_since_somebody_answered_is_answered_without_scores(
+    waiting: Workspace, uploads: Path, clock: Clock
+) -> None:
+    enrolled = claim_next(waiting, Queue(), actor="account:ann")
+    assert enrolled is not None
+    upload(uploads, "a.png", picture(person(1), person(140)), parent_model="m-1", uploader="u-1")
+    sweep(waiting, source_of(uploads), day=None)
+    key = enrolled.key._replace(about="m-1")
+    claim = claim_case(waiting, key, actor="account:ann")
+    note_answer(waiting, claim, "reject")
+    answer_case(waiting, key.case_id, REJECT, expect=foresee(waiting, key, REJECT).digest)
+    clock.forward(hours=1)
+    upload(uploads, "b.png", picture(person(1), person(141)), parent_model="m-1", uploader="u-1")
+    sweep(waiting, source_of(uploads), day=None)
+    assert claim_case(waiting, key, actor="account:ann").first_answer is None
+
+
+def test_who_was_unsure_of_a_case_does_not_get_it_by_its_address(waiting: Workspace) -> None:
+    unsure = Answer("unsure", "low_quality", "account:ann")
+    claim = claim_next(waiting, Queue(), actor="account:ann")
+    assert claim is not None
+    answer_case(waiting, claim.case_id, unsure, expect=foresee(waiting, claim.key, unsure).digest)
+    with pytest.raises(StateError, match="you were unsure"):
+        claim_case(waiting, claim.key, actor="account:ann")
+    assert claim_case(waiting, claim.key, actor="account:bob").actor == "account:bob"
+
+
+@pytest.mark.parametrize("word", ["reject", "unsure"])
+def test_a_claim_that_stands_is_no_way_to_a_case_that_is_for_others_by_now(waiting: Workspace, word: Word) -> None:
+    claim = claim_next(waiting, Queue(), actor="account:ann")
+    assert claim is not None
+    expect = foresee(waiting, claim.key, REJECT).digest
+    with waiting.database.read() as connection:
+        hits = [hit.hit_id for hit in list_hits(connection, item_id=claim.key.about)]
+    made = decide(waiting, hits, decision=word, reason=REASONS[word][0], actor="account:ann")
+    if word == "reject":
+        undo(waiting, str(made.batch_id), actor="account:lea")
+    with pytest.raises(StateError, match="somebody else looks at it now"):
+        claim_case(waiting, claim.key, actor="account:ann")
+    with pytest.raises(StateError, match="somebody else looks at it now"):
+        answer_case(waiting, claim.case_id, REJECT, expect=expect)
+    following = claim_next(waiting, Queue(), actor="account:ann")
+    assert following is not None
+    assert following.key != claim.key
 
 
 def test_a_running_request_brings_its_persons_cases_forward(

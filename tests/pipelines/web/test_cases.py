@@ -6,6 +6,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +20,11 @@ from pipelines.hits.listing import list_hits
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.queue import waiting_cases
+from pipelines.runs.sweep import sweep
 from tests.conftest import Clock
-from tests.fakes import person
+from tests.fakes import person, picture
 from tests.pipelines.web.visiting import Visitor, visitor
-from tests.platform_actions import NAME
+from tests.platform_actions import NAME, source_of, upload
 
 pytestmark = pytest.mark.any_database
 
@@ -206,8 +208,6 @@ def test_a_look_is_on_record_before_the_picture_leaves(
 def test_the_whole_picture_has_the_face_framed_and_is_said_to_be_lacking(
     platform: Workspace, ann: Visitor, uploads: object
 ) -> None:
-    from pathlib import Path
-
     address = case_about(ann, platform, "single.png")
     (hit,) = hits_on(ann.get(address).text)
     whole = Image.open(io.BytesIO(ann.get(f"{address}/hits/{hit}/whole?shown=clear").content))
@@ -253,12 +253,6 @@ def test_a_decision_is_the_persons_and_ends_the_case_and_can_be_undone(platform:
 
 
 def test_a_reason_fits_what_each_hit_is(platform: Workspace, ann: Visitor, uploads: object) -> None:
-    from pathlib import Path
-
-    from pipelines.runs.sweep import sweep
-    from tests.fakes import picture
-    from tests.platform_actions import source_of, upload
-
     folder = Path(str(uploads))
     upload(folder, "both.png", picture(person(1), person(180)), uploader="u-9", title="Testina E.", prompt="Testina")
     upload(folder, "both2.png", picture(person(9)), parent_model="both.png", uploader="x", prompt=f"by {NAME}")
@@ -282,13 +276,20 @@ def test_an_answer_may_be_for_what_is_marked_alone(platform: Workspace, ann: Vis
     assert hits_on(left) == [other]
 
 
+def test_a_page_says_why_one_of_two_faces_cannot_be_answered_alone(
+    platform: Workspace, ann: Visitor, uploads: Path
+) -> None:
+    upload(uploads, "twins.png", picture(person(1), person(1)), uploader="u-9")
+    sweep(platform, source_of(uploads), day=None)
+    address = case_about(ann, platform, "twins.png")
+    one, _ = hits_on(ann.get(address).text)
+    page = ann.get(str(ann.post(f"{address}/answer", {"word": "reject", "only": [one]}).headers["location"]))
+    assert page.status_code == 200
+    assert "a decision holds for both" in page.text
+    assert 'name="expect"' not in page.text
+
+
 def test_nothing_is_decided_that_the_page_did_not_show(platform: Workspace, ann: Visitor, uploads: object) -> None:
-    from pathlib import Path
-
-    from pipelines.runs.sweep import sweep
-    from tests.fakes import picture
-    from tests.platform_actions import source_of, upload
-
     address = case_about(ann, platform, "m-1")
     page = ann.get(str(ann.post(f"{address}/answer", {"word": "confirm"}).headers["location"])).text
     expect = re.search(r'name="expect" value="(\w+)"', page)

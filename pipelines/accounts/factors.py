@@ -6,10 +6,13 @@ import base64
 import functools
 import hashlib
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from embeddings.errors import InputError
+from embeddings.errors import DeniedError, InputError
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -65,19 +68,41 @@ def step_of_code(secret: bytes, code: str, *, now: datetime, after: int | None) 
     return None
 
 
+_HASHING: Final = threading.BoundedSemaphore(2)
+_QUEUE: Final = threading.BoundedSemaphore(8)
+"""Passwords hashed at once, 64 MiB each, and hashed or waiting: strangers at the login cost no more than that."""
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Wait for a turn to hash. Raises :class:`DeniedError` where too many wait."""
+    if not _QUEUE.acquire(blocking=False):
+        raise DeniedError("too many people come in at once: try again in a moment")
+    try:
+        with _HASHING:
+            yield
+    finally:
+        _QUEUE.release()
+
+
 def hash_password(password: str) -> str:
     """Argon2id with a salt. Raises :class:`InputError` for a password that is too short or too long."""
     if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
         raise InputError(f"a password has {LEAST_PASSWORD} to {MOST_PASSWORD} characters")
-    return _hasher().hash(password)
+    with _turn():
+        return _hasher().hash(password)
 
 
 def is_password(stored: str | None, password: str) -> bool:
-    """Whether this is the password. Takes as long where there is none, so that nobody learns which accounts exist."""
+    """Whether this is the password. Takes as long where there is none, so that nobody learns which accounts exist.
+
+    Raises :class:`DeniedError` where too many passwords wait to be hashed.
+    """
     from argon2.exceptions import InvalidHashError, VerificationError
 
     try:
-        _hasher().verify(stored or _nobody(), password[: MOST_PASSWORD + 1])
+        with _turn():
+            _hasher().verify(stored or _nobody(), password[: MOST_PASSWORD + 1])
     except (VerificationError, InvalidHashError):
         return False
     return stored is not None

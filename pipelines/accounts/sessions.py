@@ -27,7 +27,7 @@ REFUSED: Final = "name, password or code is wrong, or the account may not come i
 _FREE_FAILURES: Final = 3
 """Refused logins in a row that cost no waiting: people mistype."""
 _LONGEST_WAIT: Final = timedelta(minutes=5)
-"""After further ones, doubling from a second. Nobody can lock somebody else out for longer."""
+"""After further ones, doubling from a second. Who keeps guessing keeps an account waiting; the audit chain shows it."""
 _SEEN_EVERY: Final = timedelta(minutes=1)
 
 
@@ -68,10 +68,11 @@ def log_in(workspace: Workspace, name: str, *, password: str, totp: str) -> str:
     with workspace.database.write() as tx:
         current = _row(tx, name)
         same = current is not None and current.changed_at == row.changed_at and current.totp_step == row.totp_step
-        taken = right and step is not None and same and row.state == ENABLED
+        waits = current is not None and current.wait_until is not None and now < current.wait_until
+        taken = right and step is not None and same and not waits and row.state == ENABLED
         if taken:
             _begin(tx, workspace, name, token=token, step=step)
-        elif current is not None:
+        elif current is not None and not waits:  # a wait that began meanwhile refuses all that came beside it
             _refuse(tx, workspace, current)
     if not taken:
         raise DeniedError(REFUSED)

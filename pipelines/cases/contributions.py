@@ -31,11 +31,17 @@ MOST_TERMS: Final = 5000
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """Hits in force and those among them that people confirmed; ``rejected``: hits that people rejected."""
+    """Hits in force and those among them that people confirmed; ``rejected``: hits that people rejected; None: not
+    told."""
 
     hits: int = 0
-    confirmed: int = 0
-    rejected: int = 0
+    confirmed: int | None = 0
+    rejected: int | None = 0
+
+    @property
+    def without_answers(self) -> Brought:
+        """The same for whoever may have yet to judge."""
+        return Brought(self.hits, None, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What was found and what became of it: of one person, one request, one uploader or one model.
 
 Hits are those in force. What a message removed is gone from the platform and so is no hit any more; the messages say
-what was asked for, and what the service acknowledged. Opaque ids, counts and fixed words only (I8), and no scores: a
-page of these facts is read by people who have yet to judge.
+what was asked for, and what the service acknowledged. Opaque ids, counts and fixed words only (I8), and no scores.
+Who may have yet to judge gets these facts without verdicts and answers (``judged=False``).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class About:
 class LinkedItem:
     """One item and one person that evidence links. ``hits``: of any tier, ``confirmed``: of these by people.
 
-    ``verdict`` None: not judged yet.
+    ``verdict`` None: not judged yet, or not told; ``confirmed`` None: not told.
     """
 
     item_id: str
@@ -70,7 +70,7 @@ class LinkedItem:
     subject_id: str
     tiers: tuple[str, ...]
     hits: int
-    confirmed: int
+    confirmed: int | None
     verdict: str | None
     rule: str | None
     found_at: datetime
@@ -79,28 +79,30 @@ class LinkedItem:
 @dataclass(frozen=True, slots=True)
 class FindingCounts:
     """In numbers. ``items``: with hits in force, ``people``: whom they link to, ``undecided``: hits whose verdict waits
-    for a person; ``rejected``: hits that people rejected. ``effects``: takedowns and blocks by what became of them.
+    for a person; ``rejected``: hits that people rejected; None: not told. ``effects``: takedowns and blocks by what
+    became of them.
     """
 
     items: int
     people: int
     hits: int
-    confirmed: int
-    undecided: int
-    rejected: int
+    confirmed: int | None
+    undecided: int | None
+    rejected: int | None
     effects: dict[Effect, int]
 
 
 @dataclass(frozen=True, slots=True)
 class ToldMessage:
-    """One takedown or block, or the event that takes one back. ``acknowledged_at``: by the service, None so far."""
+    """One takedown or block, or the event that takes one back. ``acknowledged_at``: by the service, None so far;
+    ``decided_by`` None: not told."""
 
     message_id: str
     action: str
     item_id: str
     subject_id: str
     effect: Effect
-    decided_by: str
+    decided_by: str | None
     created_at: datetime
     due_at: datetime
     acknowledged_at: datetime | None
@@ -135,31 +137,25 @@ def count_findings(connection: Connection, about: About) -> FindingCounts:
     )
 
 
-def list_findings(connection: Connection, about: About, *, limit: int) -> list[LinkedItem]:
-    """List items with hits in force, what is undecided first, then the newest; at most ``limit``."""
+def list_findings(connection: Connection, about: About, *, limit: int, judged: bool = True) -> list[LinkedItem]:
+    """List items with hits in force, what is undecided first, then the newest; at most ``limit``.
+
+    ``judged`` False: without verdicts and answers, in the order of time alone, which tells neither.
+    """
     flags = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)).label(tier) for tier in _TIERS}
     own = (hits.c.item_id, hits.c.subject_id, items.c.kind, items.c.parent_model, items.c.uploader)
-    judged = (verdicts.c.verdict, verdicts.c.rule)
+    said_of = (verdicts.c.verdict, verdicts.c.rule) if judged else ()
     waits = sa.case((sa.func.coalesce(verdicts.c.verdict, "review") == "review", 0), else_=1)
+    confirmed = sa.func.sum(sa.case((said("confirm"), 1), else_=0)).label("confirmed")
     found_at = sa.func.min(hits.c.found_at).label("found_at")
-    query = (
-        _hits(connection, about)
-        .outerjoin(verdicts, verdict_of_hit())
-        .with_only_columns(
-            *own,
-            *judged,
-            found_at,
-            sa.func.count().label("hits"),
-            sa.func.sum(sa.case((said("confirm"), 1), else_=0)).label("confirmed"),
-            *flags.values(),
-        )
-        .group_by(*own, *judged)
-        .order_by(waits, found_at.desc(), hits.c.item_id, hits.c.subject_id)
-        .limit(limit)
-    )
+    facts = (*own, *said_of, found_at, sa.func.count().label("hits"), *flags.values())
+    query = _hits(connection, about)
+    query = query.outerjoin(verdicts, verdict_of_hit()) if judged else query
+    query = query.with_only_columns(*facts, *((confirmed,) if judged else ())).group_by(*own, *said_of)
+    order = (*((waits,) if judged else ()), found_at.desc(), hits.c.item_id, hits.c.subject_id)
     found = []
-    for row in connection.execute(query).mappings():
-        same = {name: row[name] for name in LinkedItem.__dataclass_fields__ if name != "tiers"}
+    for row in connection.execute(query.order_by(*order).limit(limit)).mappings():
+        same: dict[str, Any] = {name: row.get(name) for name in LinkedItem.__dataclass_fields__ if name != "tiers"}
         found.append(LinkedItem(**same, tiers=tuple(tier for tier in _TIERS if row[tier])))
     return found
 

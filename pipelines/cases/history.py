@@ -35,9 +35,10 @@ class HistoryEvent:
     about: str | None
 
 
-def read_history(connection: Connection, about: About, *, limit: int) -> list[HistoryEvent]:
-    """Return what happened, the newest first, at most ``limit`` lines."""
-    single = [*_of_messages(connection, about), *_of_decisions(connection, about)]
+def read_history(connection: Connection, about: About, *, limit: int, judged: bool = True) -> list[HistoryEvent]:
+    """Return what happened, the newest first, at most ``limit`` lines; ``judged`` False: without what people
+    decided."""
+    single = [*_of_messages(connection, about), *(_of_decisions(connection, about) if judged else ())]
     if about.subject_id is not None:
         single += [*_of_requests(connection, about), *_of_finds(connection, about)]
         single += [] if about.request_id else [*_of_subject(connection, about.subject_id)]

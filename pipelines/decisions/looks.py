@@ -24,7 +24,7 @@ from embeddings.types import UInt8
 from pipelines.database.tables import hits, items, templates, verdicts
 from pipelines.database.times import moment
 from pipelines.decisions.log import Decision, decisions_on
-from pipelines.evidence.cutting import LONG_SIDE, cut_hit, decoded
+from pipelines.evidence.cutting import LONG_SIDE, cut_hit, frame_of
 from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_kept
 from pipelines.evidence.passages import Passage, find_passage
 from pipelines.evidence.second_opinions import read_second_opinion
@@ -32,6 +32,7 @@ from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import POOLED, hits_in_force, outside, verdict_of_hit
 from pipelines.hits.pooled import PooledPicture, content_of_pooled, pictures_of_pool
 from pipelines.home import audit
+from pipelines.home.decoding import decoding_slot
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
 from pipelines.registry.templates import open_crops, require_kept
@@ -222,7 +223,9 @@ def picture_now(workspace: Workspace, row: Row[Any]) -> UInt8:
     Raises :class:`StateError` and :class:`ItemError` as :func:`look_at` does.
     """
     data = content_now(workspace, row)
-    return guarded(lambda: cut_hit(decoded(workspace, data), row, long_side=LONG_SIDE))
+    number = row.frame or 0
+    with decoding_slot(workspace):
+        return guarded(lambda: cut_hit({number: frame_of(workspace, data, number)}, row, long_side=LONG_SIDE))
 
 
 def content_now(workspace: Workspace, row: Row[Any]) -> bytes:

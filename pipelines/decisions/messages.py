@@ -76,7 +76,7 @@ class MessageQuery:
 @dataclass(frozen=True, slots=True)
 class ListedMessage:
     """One message, in opaque ids and fixed words. ``held_by``: the breaker that holds it, or None; ``answer``: its last
-    result; ``decided_by``: automated or human."""
+    result; ``decided_by``: automated or human, None: not told."""
 
     message_id: str
     action: str
@@ -89,7 +89,7 @@ class ListedMessage:
     overdue: bool
     attempts: int
     answer: str | None
-    decided_by: str
+    decided_by: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,18 @@ def decoded(workspace: Workspace, data: bytes) -> dict[int, Frame]:
     return {frame.index: frame for frame in image.frames}
 
 
+def frame_of(workspace: Workspace, data: bytes, number: int) -> Frame:
+    """Decode one frame of a picture, and hold no other. Raises :class:`ItemError`, and :class:`StateError` if it is not
+    among those that are scanned."""
+    from embeddings.images.decode import decode
+
+    image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
+    for frame in image.frames:
+        if frame.index == number:
+            return frame
+    raise StateError("the picture has this frame no more among those that are looked at")
+
+
 def cut_hit(frames: dict[int, Frame], row: Any, *, long_side: int) -> UInt8:
     """Cut out what a hit is about, uint8 (h, w, 3) with neither side above ``long_side``.
 

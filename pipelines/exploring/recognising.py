@@ -21,6 +21,7 @@ from embeddings.types import UInt8
 from pipelines.database.tables import items
 from pipelines.database.times import moment
 from pipelines.home import audit
+from pipelines.home.decoding import decoding_slot
 from pipelines.home.workspace import Workspace
 from pipelines.matching.galleries import load_gallery
 from pipelines.registry.finding import MOST_RECORDED
@@ -84,8 +85,9 @@ class Recognised:
 def recognise(workspace: Workspace, data: bytes, *, actor: str) -> Recognised:
     """Look at a picture. Raises :class:`UnscannableError` for bytes that are none, which is on record as well."""
     try:
-        faces, people = _faces(workspace, data)
-        fingerprint = _pdq_of(workspace, data)
+        with decoding_slot(workspace):
+            faces, people = _faces(workspace, data)
+            fingerprint = _pdq_of(workspace, data)
     except UnscannableError as error:
         _record(workspace, actor, outcome=f"unreadable: {error.reason}")
         raise

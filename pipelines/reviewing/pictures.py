@@ -2,7 +2,8 @@
 
 Each picture that leaves is a look, and an audit row before it is anything. The row says how it was shown (``clear``,
 ``grey`` or ``blurred``) and whether it was fetched ahead, for a case that is not on anybody's screen yet. What is
-blurred is blurred here: nothing sharper reaches a browser that has not asked for it.
+blurred is blurred here: nothing sharper reaches a browser that has not asked for it. Few are decoded at once
+(:mod:`pipelines.home.decoding`), and of each the frame that is shown.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from embeddings.faults import guarded
 from embeddings.types import UInt8
 from pipelines.database.tables import items, templates
 from pipelines.decisions.looks import content_now, kept_picture, picture_now, record_look, reference_crop
-from pipelines.evidence.cutting import decoded, place_in_cut
+from pipelines.evidence.cutting import frame_of, place_in_cut
 from pipelines.home import audit
+from pipelines.home.decoding import decoding_slot
 from pipelines.home.workspace import Workspace
 from pipelines.registry.templates import require_kept
 from pipelines.reviewing.queue import CaseKey, belongs_to
@@ -63,11 +65,9 @@ def show_whole(workspace: Workspace, hit_id: str, *, actor: str, veil: Veil) -> 
     """The whole picture as the source gives it, with the face framed; raises as :func:`show_face`."""
     row = record_look(workspace, hit_id, action="picture.view", actor=actor, **_how(veil, ahead=False))
     data = content_now(workspace, row)
-    frames = guarded(lambda: decoded(workspace, data))
-    frame = frames.get(row.frame or 0)
-    if frame is None:
-        raise StateError("the picture has this frame no more among those that are looked at")
-    return _shown(_framed(np.asarray(frame.image), row), veil, side=WHOLE_SIDE)
+    with decoding_slot(workspace):
+        frame = guarded(lambda: frame_of(workspace, data, row.frame or 0))
+        return _shown(_framed(np.asarray(frame.image), row), veil, side=WHOLE_SIDE)
 
 
 def show_reference(
@@ -97,8 +97,8 @@ def show_other(workspace: Workspace, key: CaseKey, item_id: str, *, actor: str, 
         facts = {"item_id": item_id, "subject_id": key.subject_id, **_how(veil, ahead=False)}
         audit.append(tx, workspace.sealer, actor=actor, action="picture.view", now=workspace.now(), **facts)
     data = content_now(workspace, row)
-    frames = guarded(lambda: decoded(workspace, data))
-    return _shown(np.asarray(frames[min(frames)].image), veil, side=SMALL_SIDE)
+    with decoding_slot(workspace):
+        return _shown(np.asarray(guarded(lambda: frame_of(workspace, data, 0)).image), veil, side=SMALL_SIDE)
 
 
 NOT_SHOWN: Final = (ItemError, StateError, ConfigError)

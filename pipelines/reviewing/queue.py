@@ -87,6 +87,11 @@ def waiting_cases(connection: Connection, workspace: Workspace) -> list[WaitingC
     return _read(connection, workspace, None)
 
 
+def cases_of_person(connection: Connection, workspace: Workspace, subject_id: str) -> list[WaitingCase]:
+    """All cases of one person that wait, in their order."""
+    return _read(connection, workspace, subject_id)
+
+
 def waiting_case(connection: Connection, workspace: Workspace, key: CaseKey) -> WaitingCase | None:
     """One case; None: nothing of it waits (any more)."""
     return next(iter(_read(connection, workspace, key)), None)
@@ -112,11 +117,18 @@ def about_of() -> sa.ColumnElement[str]:
     return sa.func.coalesce(items.c.parent_model, items.c.item_id)
 
 
-def _read(connection: Connection, workspace: Workspace, key: CaseKey | None) -> list[WaitingCase]:
+def _that_wait(connection: Connection, which: CaseKey | str | None) -> sa.Select[Any]:
+    """Hits that wait: of a case, of a person, or all."""
+    if isinstance(which, str):
+        return hits_that_wait(connection, None).where(hits.c.subject_id == which)
+    return hits_that_wait(connection, which)
+
+
+def _read(connection: Connection, workspace: Workspace, which: CaseKey | str | None) -> list[WaitingCase]:
     named = ("face", POOLED, "exact", "header", "text")
     tiers = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)) for tier in named}
     about = about_of().label("about")
-    query = hits_that_wait(connection, key).with_only_columns(
+    query = _that_wait(connection, which).with_only_columns(
         hits.c.subject_id,
         about,
         sa.func.count().label("hits"),
@@ -126,8 +138,8 @@ def _read(connection: Connection, workspace: Workspace, key: CaseKey | None) -> 
         *(value.label(tier) for tier, value in tiers.items()),
     )
     rows = connection.execute(query.group_by(hits.c.subject_id, about_of())).all()
-    requested, unsure = _requested(connection, key), _unsure(connection, key)
-    barred = _barred(connection, key)
+    requested, unsure = _requested(connection, which), _unsure(connection, which)
+    barred = _barred(connection, which)
     found = []
     for row in rows:
         own = CaseKey(row.subject_id, row.about)
@@ -155,19 +167,20 @@ def _due_at(workspace: Workspace, found_at: datetime, harm: int, requested: date
     return due if requested is None else min(due, requested)
 
 
-def _requested(connection: Connection, key: CaseKey | None) -> dict[str, datetime]:
+def _requested(connection: Connection, which: CaseKey | str | None) -> dict[str, datetime]:
     """Subject -> the soonest deadline of a removal request that runs."""
     query = sa.select(requests.c.subject_id, sa.func.min(requests.c.due_at)).where(is_running())
-    if key is not None:
-        query = query.where(requests.c.subject_id == key.subject_id)
+    if which is not None:
+        subject_id = which if isinstance(which, str) else which.subject_id
+        query = query.where(requests.c.subject_id == subject_id)
     return {row[0]: row[1] for row in connection.execute(query.group_by(requests.c.subject_id))}
 
 
-def _unsure(connection: Connection, key: CaseKey | None) -> dict[CaseKey, dict[str, int]]:
+def _unsure(connection: Connection, which: CaseKey | str | None) -> dict[CaseKey, dict[str, int]]:
     """Case -> who is unsure -> of how many hits that wait."""
     same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
     stands = sa.and_(*same, decisions.c.decision == "unsure", decisions.c.reversed_at.is_(None))
-    waiting = hits_that_wait(connection, key)
+    waiting = _that_wait(connection, which)
     query = waiting.join(decisions, stands).with_only_columns(
         hits.c.subject_id, about_of().label("about"), decisions.c.actor
     )
@@ -179,14 +192,14 @@ def _unsure(connection: Connection, key: CaseKey | None) -> dict[CaseKey, dict[s
     return found
 
 
-def _barred(connection: Connection, key: CaseKey | None) -> dict[CaseKey, set[str]]:
+def _barred(connection: Connection, which: CaseKey | str | None) -> dict[CaseKey, set[str]]:
     """Case -> who decided on hits of it that wait again, because somebody else undid or replaced that."""
     ended, by = decisions.alias("ended"), decisions.alias("by")
     same = [ended.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
     decided = sa.and_(*same, ended.c.decision.in_(("confirm", "reject")), ended.c.reversed_at.is_not(None))
     by_whom = sa.func.coalesce(by.c.actor, ended.c.reversed_by).label("by_whom")
     query = (
-        hits_that_wait(connection, key)
+        _that_wait(connection, which)
         .join(ended, decided)
         .outerjoin(by, by.c.decision_id == ended.c.reversed_by)
         .with_only_columns(hits.c.subject_id, about_of().label("about"), ended.c.actor, by_whom)

@@ -25,6 +25,7 @@ from pipelines.corpus.clip_manifest import clip_vectors, list_content_shards
 from pipelines.database.parts import parts
 from pipelines.database.tables import contents, items
 from pipelines.home import audit
+from pipelines.home.decoding import decoding_slot
 from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import ahead
@@ -87,13 +88,14 @@ def search_image(
     Raises :class:`WeightsError` without CLIP weights, :class:`UnscannableError` for bytes that are no picture.
     """
     _require_weights(workspace)
-    (seen,) = describe_contents(
-        [Content(hashlib.sha256(data).digest(), data)],
-        Describer(None, workspace.content_models.encoder, workspace.config.content.max_frames),
-        limits=workspace.limits,
-        long_side=max(workspace.config.embedding.scales),
-        workers=1,
-    )
+    with decoding_slot(workspace):
+        (seen,) = describe_contents(
+            [Content(hashlib.sha256(data).digest(), data)],
+            Describer(None, workspace.content_models.encoder, workspace.config.content.max_frames),
+            limits=workspace.limits,
+            long_side=max(workspace.config.embedding.scales),
+            workers=1,
+        )
     if not len(seen.vectors):
         raise UnscannableError(seen.status.partition(":")[2], "the picture to search for cannot be read")
     return _search(workspace, seen.vectors, kind="image", limit=limit, actor=actor, progress=progress)

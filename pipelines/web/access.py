@@ -38,7 +38,7 @@ def identify(request: Request, workspace: Workspace) -> tuple[User | None, str |
     config = workspace.config.review
     if config.by_proxy:
         return _vouched_for(request, config), None
-    token = request.cookies.get(SESSION_COOKIE)
+    token = cookie_of(request, SESSION_COOKIE, config)
     session = session_of(workspace, token) if token else None
     if session is None:
         return None, None
@@ -71,10 +71,28 @@ def require_own_origin(request: Request, config: ReviewConfig) -> None:
         raise DeniedError("the request does not come from these pages")
 
 
+def cookie_of(request: Request, name: str, config: ReviewConfig) -> str | None:
+    """Return the value of a cookie that these pages set, if the browser brings it."""
+    return request.cookies.get(_cookie_name(name, config))
+
+
 def set_cookie(response: Response, name: str, value: str, workspace: Workspace) -> None:
     """Set a cookie that no script reads and no other site sends; until the browser is closed."""
-    secure = workspace.config.review.https
-    response.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")
+    config = workspace.config.review
+    own = _cookie_name(name, config)
+    response.set_cookie(own, value, httponly=True, samesite="strict", secure=config.https, path="/")
+
+
+def drop_cookie(response: Response, name: str, workspace: Workspace) -> None:
+    """Have the browser forget a cookie."""
+    config = workspace.config.review
+    own = _cookie_name(name, config)
+    response.delete_cookie(own, httponly=True, samesite="strict", secure=config.https, path="/")
+
+
+def _cookie_name(name: str, config: ReviewConfig) -> str:
+    """Return the name under https that browsers take from this very host alone, so that no neighbour plants one."""
+    return f"__Host-{name}" if config.https else name
 
 
 def is_known_host(host: str, config: ReviewConfig) -> bool:
@@ -92,7 +110,9 @@ def _vouched_for(request: Request, config: ReviewConfig) -> User:
     if len(names) != 1 or len(listed) > 1:
         raise DeniedError("the proxy does not say who asks")
     try:
-        name = require_name(names[0].strip().casefold())
+        if not names[0].isascii():  # lower case makes two names one beyond ASCII
+            raise InputError("not ASCII")
+        name = require_name(names[0].strip().lower())
     except InputError:
         raise DeniedError("the proxy names an account that cannot be one") from None
     words = "".join(listed).replace(",", " ").split()
@@ -108,3 +128,9 @@ def sees_lists_of_scores(visit: Visit) -> bool:
     """Tell whether lists may show scores, verdicts and decisions: to leads and auditors, or to everybody where the
     settings hide no scores."""
     return visit.has("lead", "auditor") or not visit.workspace.config.review.hide_scores
+
+
+def sees_answers(visit: Visit) -> bool:
+    """Tell whether records may show verdicts, rules and decisions: where lists may, and to registry officers who judge
+    nothing themselves."""
+    return sees_lists_of_scores(visit) or (visit.has("registry_officer") and not visit.has("reviewer"))

@@ -146,15 +146,15 @@ def _visit(desk: Desk, workspace: Workspace, request: Request, form: ImmutableMu
         path=request.url.path,
         query=ImmutableMultiDict(request.query_params.multi_items()),
         form=form,
-        csrf=access.form_secret(token, _browser(request)),
+        csrf=access.form_secret(token, _browser(request, workspace)),
         wants_json=request.headers.get("accept") == "application/json",
         token=token,
     )
 
 
-def _browser(request: Request) -> str:
+def _browser(request: Request, workspace: Workspace) -> str:
     """The random text of a browser without a session: the one that it brings, or a new one for this request."""
-    known = request.cookies.get(access.PAGE_COOKIE)
+    known = access.cookie_of(request, access.PAGE_COOKIE, workspace.config.review)
     if known is None:
         known = getattr(request.state, "browser", None) or secrets.token_urlsafe(24)
         request.state.browser = known
@@ -196,9 +196,10 @@ def _failed(desk: Desk, opener: Callable[[], Workspace], request: Request, error
     try:
         visit = _visit(desk, opener(), request, ImmutableMultiDict())
     except Exception:  # noqa: BLE001  without a workspace there is still an answer
-        return Response(
-            f"{HTTPStatus(status).phrase}: {words if status != 500 else ''}", status, media_type="text/plain"
-        )
+        told = words if status not in (500, 503) else ""  # whoever asks: what is wrong with a home is the operator's
+        return Response(f"{HTTPStatus(status).phrase}: {told}", status, media_type="text/plain")
+    if status == 503 and visit.user is None:
+        words = "These pages are not ready."
     return _error_page(visit, status, words)
 
 

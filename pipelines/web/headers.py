@@ -6,9 +6,11 @@ file can be without it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.settings.config_review import ReviewConfig
 from pipelines.web.access import is_known_host
 
+LOGGER: Final = logging.getLogger(__name__)
 _POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -48,7 +51,12 @@ class Guarded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        config = self._config()
+        app = self._app
+        try:
+            config = await run_in_threadpool(self._config)  # opens the home, which may take a moment
+        except Exception as error:  # noqa: BLE001  the answer says nothing of the home, whoever asks
+            LOGGER.error("%s while the home was opened", type(error).__name__)
+            config, app = ReviewConfig(), PlainTextResponse("these pages are not ready", status_code=503)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -60,7 +68,6 @@ class Guarded:
                     headers["strict-transport-security"] = "max-age=63072000"
             await send(message)
 
-        app = self._app
-        if not is_known_host(Headers(scope=scope).get("host", ""), config):
+        if app is self._app and not is_known_host(Headers(scope=scope).get("host", ""), config):
             app = PlainTextResponse("these pages are not called by this name (setting review.hosts)", status_code=421)
         await app(scope, receive, guarded)

@@ -16,8 +16,11 @@ from pipelines.web import access
 from pipelines.web.routes import ANYBODY, EVERY_ROLE, MissingError, Routes, Visit
 
 ROUTES: Final = Routes()
-_LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_~.-]+/?)*")
-"""Addresses that a login may lead to: ours, and nothing that a browser reads as another host's."""
+_LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_~.-]+(?:/[A-Za-z0-9_~.-]+)*/?)?")
+"""Addresses that a login may lead to: ours, and nothing that a browser reads as another host's. Each can be read in one
+way, so that none takes long to refuse."""
+_LONGEST: Final = 200
+"""Characters of such an address."""
 
 
 @ROUTES.route("GET", "/login", roles=ANYBODY)
@@ -41,7 +44,7 @@ def login(visit: Visit) -> Response:
         return visit.page("login.html.j2", status=403, **again)
     response = visit.go(_next(visit.form.get("next", "/")))
     access.set_cookie(response, access.SESSION_COOKIE, token, visit.workspace)
-    response.delete_cookie(access.PAGE_COOKIE, path="/")
+    access.drop_cookie(response, access.PAGE_COOKIE, visit.workspace)
     return response
 
 
@@ -51,7 +54,7 @@ def logout(visit: Visit) -> Response:
     if visit.who.session_id is not None:
         end_session(visit.workspace, visit.who.session_id, actor=visit.actor)
     response = visit.go("/login")
-    response.delete_cookie(access.SESSION_COOKIE, path="/")
+    access.drop_cookie(response, access.SESSION_COOKIE, visit.workspace)
     return response
 
 
@@ -96,7 +99,8 @@ def _qr(secret: bytes, name: str) -> Markup:
 
 
 def _next(address: str) -> str:
-    return address if _LOCAL.fullmatch(address) and not address.startswith("/login") else "/"
+    known = len(address) <= _LONGEST and _LOCAL.fullmatch(address) and not address.startswith("/login")
+    return address if known else "/"
 
 
 def _require_local(visit: Visit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from starlette.responses import Response
@@ -19,6 +20,7 @@ from pipelines.decisions.messages import (
 from pipelines.runs.delivery import intervene
 from pipelines.takedown.outbox import DEAD, HELD, STATES
 from pipelines.text.shown import DIGITS
+from pipelines.web.access import sees_answers
 from pipelines.web.routes import EVERY_ROLE, LEADS, Routes, Visit
 
 ROUTES: Final = Routes()
@@ -38,9 +40,10 @@ def messages_page(visit: Visit) -> Response:
         acts: tuple[Act, ...] = ("release", "discard") if query.state == HELD else ("discard",)
         offered = {act: one for act in acts if (one := preview(visit.workspace, query, act)).messages}
     dead = [one.message_id for one in found[:_LISTED] if one.state == DEAD] if visit.has("lead") else []
+    judged = sees_answers(visit)
     return visit.page(
         "messages.html.j2",
-        messages=found[:_LISTED],
+        messages=[one if judged else replace(one, decided_by=None) for one in found[:_LISTED]],
         count=len(found),
         asked=asked,
         offered=offered,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
@@ -16,6 +17,7 @@ from pipelines.registry.subjects import SubjectRow, list_subjects
 from pipelines.reviewing.pictures import show_reference
 from pipelines.runs.searched import searched_for
 from pipelines.runs.today import people_waiting
+from pipelines.web.access import sees_answers
 from pipelines.web.pages.cases import veil
 from pipelines.web.pages.pictures import picture_of
 from pipelines.web.pages.records import read_record
@@ -90,6 +92,9 @@ def _page(visit: Visit, row: SubjectRow, opened: NamesOpened | None) -> Response
         asked = [standing_of(one, now=now) for one in list_requests(connection, subject_id=row.subject_id)]
         references = references_bring(connection, visit.workspace, row.subject_id)
         searched = searched_for(connection, visit.workspace, row.subject_id)
+    if not sees_answers(visit):
+        references = [replace(one, brought=one.brought.without_answers) for one in references]
+        opened = _without_answers(opened) if opened else None
     cases = (case for case in visit.desk.queue.cases(visit.workspace) if case.key.subject_id == row.subject_id)
     return visit.page(
         "person.html.j2",
@@ -105,3 +110,8 @@ def _page(visit: Visit, row: SubjectRow, opened: NamesOpened | None) -> Response
         renewable=officer and row.state in RENEWED,
         judges=visit.has("reviewer", "lead"),
     )
+
+
+def _without_answers(opened: NamesOpened) -> NamesOpened:
+    names = tuple(replace(one, brought=one.brought.without_answers) for one in opened.names)
+    return replace(opened, names=names, unexplained=opened.unexplained.without_answers)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from pipelines.cases.findings import About, is_known, item_counts
 from pipelines.hits.verdicts import list_model_verdicts
+from pipelines.web.access import sees_answers
 from pipelines.web.pages.records import read_record
 from pipelines.web.routes import EVERY_ROLE, MissingError, Routes, Visit
 
@@ -38,7 +39,8 @@ def _page(visit: Visit, kind: str, wanted: str, about: About | None) -> Response
         if not is_known(connection, about):
             raise MissingError("nothing of this id")
         counts = item_counts(connection, about)
-        verdicts = list_model_verdicts(connection, model=wanted) if kind == "model" else []
+        told = kind == "model" and sees_answers(visit)
+        verdicts = list_model_verdicts(connection, model=wanted) if told else []
     return visit.page(
         "platform.html.j2", kind=kind, wanted=wanted, items=counts, verdicts=verdicts, record=read_record(visit, about)
     )

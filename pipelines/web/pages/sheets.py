@@ -100,13 +100,13 @@ class SheetAsked:
 
     @classmethod
     def of(cls, visit: Visit, but: list[str], word: str | None, reason: str | None) -> SheetAsked:
-        """Read it. Raises :class:`InputError` where nothing is chosen or a mark is none, :class:`MissingError` for a
-        case that does not wait."""
+        """Read it. Raises :class:`InputError` without a person or a case, or where a mark is none, and
+        :class:`MissingError` for a case that does not wait."""
         given = visit.form if visit.method == "POST" else visit.query
         chosen = tuple((name, given[name]) for name in ("person", "case", "uploader", "alike") if given.get(name))
-        if not chosen:
-            raise InputError("say what belongs together: a person, a case, an uploader")
         by_name = dict(chosen)
+        if not {"person", "case"} & by_name.keys():
+            raise InputError("say whose pictures: a person or a case, and beside these an uploader")
         case = None
         if "case" in by_name:
             waiting = visit.desk.queue.case(visit.workspace, by_name["case"])

@@ -10,6 +10,7 @@ from argon2 import PasswordHasher
 
 from embeddings.errors import DeniedError, InputError, StateError
 from pipelines.accounts import factors
+from pipelines.accounts import sessions as sessions_module
 from pipelines.accounts.accounts import (
     accept_invitation,
     add_account,
@@ -92,6 +93,37 @@ def test_refused_logins_cost_a_wait_that_grows_and_ends(workspace: Workspace, cl
     assert (wait - workspace.now()).total_seconds() == 8
     clock.forward(minutes=5)
     assert log_in(workspace, "ann", password=PASSWORD, totp=code_at(secret, workspace))
+
+
+def test_a_wait_that_begins_meanwhile_refuses_what_came_beside_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, hashed = invite(workspace, "ann", "reviewer"), sessions_module.is_password
+
+    def others_first(stored: str | None, password: str) -> bool:
+        monkeypatch.setattr(sessions_module, "is_password", hashed)
+        for _ in range(4):
+            with pytest.raises(DeniedError):
+                log_in(workspace, "ann", password="wrong horse battery", totp="000000")
+        return hashed(stored, password)
+
+    monkeypatch.setattr(sessions_module, "is_password", others_first)
+    with pytest.raises(DeniedError):
+        log_in(workspace, "ann", password=PASSWORD, totp=code_at(secret, workspace))
+
+
+def test_strangers_cannot_have_more_passwords_hashed_than_the_machine_bears() -> None:
+    taken = 0
+    while factors._QUEUE.acquire(blocking=False):
+        taken += 1
+    try:
+        with pytest.raises(DeniedError, match="at once"):
+            is_password(None, PASSWORD)
+    finally:
+        for _ in range(taken):
+            factors._QUEUE.release()
+    assert taken == 8
+    assert not is_password(None, PASSWORD)
 
 
 def test_a_reset_and_a_disabled_account_end_what_there_was(workspace: Workspace) -> None:

@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 from starlette.routing import Route as StarletteRoute
+from starlette.testclient import TestClient
 
+from embeddings.errors import ConfigError
 from pipelines.accounts.accounts import disable_account
 from pipelines.accounts.roles import ROLES
 from pipelines.home.workspace import Workspace
 from pipelines.settings.config_review import ReviewConfig
-from pipelines.web.access import SESSION_COOKIE
+from pipelines.web.access import PAGE_COOKIE, SESSION_COOKIE
 from pipelines.web.app import create_app
 from pipelines.web.pages import ALL_ROUTES
 from tests.conftest import Clock
@@ -185,6 +187,32 @@ def test_a_login_leads_to_pages_of_ours_alone(workspace: Workspace) -> None:
         assert page.headers.get("location", "/") == "/"
 
 
+@pytest.mark.parametrize("address", ["/" + "a" * 60 + "!", "/" + "a/" * 5000, "/" + "a" * 5000])
+def test_no_address_takes_long_to_refuse(workspace: Workspace, address: str) -> None:
+    page = Visitor(workspace).get(f"/login?next={address}")
+    assert page.status_code == 200
+    assert 'name="next" value="/"' in page.text
+
+
+def test_cookies_under_https_are_of_this_host_alone(workspace: Workspace) -> None:
+    workspace.config = replace(workspace.config, review=replace(workspace.config.review, https=True))
+    answer = Visitor(workspace).get("/login")
+    (cookie,) = answer.headers.get_list("set-cookie")
+    assert cookie.startswith(f"__Host-{PAGE_COOKIE}=")
+    assert {"Secure", "Path=/"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
+
+
+def test_i8_a_home_that_cannot_be_opened_is_not_described_to_strangers() -> None:
+    def opener() -> Workspace:
+        raise ConfigError("/srv/private/likeness.toml line 3")
+
+    answer = TestClient(create_app(opener), base_url=ORIGIN).get("/login")
+    assert answer.status_code == 503
+    assert "private" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
 def test_sessions_end_when_idle_when_old_and_when_the_account_is_disabled(workspace: Workspace, clock: Clock) -> None:
     ann = visitor(workspace, "ann", ["reviewer"])
     for _ in range(3):
@@ -238,6 +266,13 @@ def test_a_proxy_is_believed_from_its_address_alone(workspace: Workspace) -> Non
     assert near.get("/login").status_code != 200, "there is no login beside the proxy's"
     twice = near.client.get("/cases", headers=[("x-user", "ann"), ("x-user", "lea"), ("x-roles", "lead")])
     assert twice.status_code == 403
+
+
+def test_a_proxys_name_is_nobody_elses_in_another_alphabet(workspace: Workspace) -> None:
+    near = by_proxy(workspace, "testclient")
+    for name in ("straße", "\u212aim"):
+        sent = {"x-user": name.encode(), "x-roles": b"lead"}
+        assert near.client.get("/cases", headers=sent).status_code == 403
 
 
 def test_headers_of_a_proxy_mean_nothing_where_there_is_none(workspace: Workspace) -> None:

@@ -11,13 +11,16 @@ import sqlalchemy as sa
 
 from pipelines.cases.contributions import explained_by, names_bring, references_bring
 from pipelines.cases.findings import About, count_findings, list_findings
+from pipelines.cases.history import read_history
 from pipelines.cases.requests import open_request
-from pipelines.database.tables import audit, outbox, subjects, templates
+from pipelines.database.tables import audit, hits, items, outbox, subjects, templates, verdicts
+from pipelines.decisions.decide import undo
 from pipelines.home.workspace import Workspace
 from pipelines.registry.subjects import Identity
 from pipelines.runs.rescan import rescan
 from pipelines.runs.searched import searched_for
 from pipelines.runs.sweep import sweep
+from pipelines.web.record_words import tier_words
 from tests.fakes import person, picture
 from tests.pipelines.web.visiting import Visitor, visitor
 from tests.platform_actions import NAME, agree, ask_for_removal, enrol, references, say, source_of, upload
@@ -98,6 +101,86 @@ def test_a_contact_is_shown_to_an_officer_alone_and_the_look_is_kept(platform: W
     assert "case-1" in officer.post(address).text
     assert looks(platform, "request.view") == ["account:otto"]
     assert officer.post("/requests/req_none/contact").status_code == 404
+
+
+def said_of(platform: Workspace) -> list[str]:
+    """What nobody is to read before they judge: rules as pages write them, bands, and who decided."""
+    with platform.database.read() as connection:
+        rules = connection.execute(sa.select(verdicts.c.rule).distinct()).scalars().all()
+        bands = connection.execute(sa.select(hits.c.band).distinct()).scalars().all()
+    assert rules
+    kinds = {tier_words((tier,)) for tier in ("face", "exact", "header", "text")}  # of evidence, which everybody sees
+    written = [form for rule in rules for form in (rule, rule.replace("_", " ")) if form not in kinds]
+    assert written
+    words = (
+        "Verdict</th>",
+        "Confirmed</th>",
+        "Rejected</th>",
+        "Generator block",
+        "confirmed",
+        "rejected",
+        "decided:",
+        "undone",
+    )
+    return [*written, *(f"{band}<" for band in bands if band), *words, "by ann", "account:", "by a person"]
+
+
+def pages_of(platform: Workspace) -> list[str]:
+    with platform.database.read() as connection:
+        listed = connection.execute(sa.select(items.c.item_id, items.c.uploader)).all()
+    subject_id = only_subject(platform)
+    found = {f"/people/{subject_id}", "/people", "/", "/requests", "/messages", "/models?id=m-1"}
+    found |= {"/cases", "/sheets", f"/sheet?person={subject_id}", "/explore/hits", "/explore/models", "/explore/items"}
+    found |= {f"/models?id={row.item_id}" for row in listed} | {f"/uploaders?id={row.uploader}" for row in listed}
+    return sorted(found)
+
+
+def readable(page: str) -> str:
+    """A page without its navigation, its list of states and who printed it."""
+    inner = page.partition("<main")[2]
+    return re.sub(r'<p class="(chips|printed)">.*?</p>', "", inner, flags=re.DOTALL)
+
+
+def test_no_page_of_a_reviewer_says_what_the_policy_or_others_made_of_a_hit(platform: Workspace) -> None:
+    subject_id = only_subject(platform)
+    say(platform, "single.png", "unsure")
+    undo(platform, say(platform, "m-a.png").batch_id or "", actor="lea")
+    say(platform, "mature.png", "reject", reason="other_person")
+    somebody = visitor(platform, "rob", ["reviewer", "viewer", "registry_officer"])
+    for address in pages_of(platform):
+        page = somebody.get(address)
+        assert page.status_code == 200, address
+        for word in said_of(platform):
+            assert word not in readable(page.text), (address, word)
+    names = readable(somebody.post(f"/people/{subject_id}/names").text)
+    assert not [word for word in said_of(platform) if word in names]
+
+
+@pytest.mark.parametrize("role", ["lead", "auditor", "registry_officer"])
+def test_who_does_not_judge_reads_what_was_made_of_a_hit(platform: Workspace, role: str) -> None:
+    say(platform, "single.png", "unsure")
+    somebody = visitor(platform, "somebody", [role])
+    page = somebody.get(f"/people/{only_subject(platform)}").text
+    model = somebody.get("/models?id=m-1").text
+    assert "by ann" in page
+    assert "Confirmed" in page
+    assert "Generator block" in model
+    assert "Verdict" in model
+
+
+def test_what_is_not_told_is_not_read_and_not_in_the_order(platform: Workspace) -> None:
+    say(platform, "single.png")
+    about = About(subject_id=only_subject(platform))
+    with platform.database.read() as connection:
+        found = list_findings(connection, about, limit=99, judged=False)
+        whole = list_findings(connection, about, limit=99)
+        happened = read_history(connection, about, limit=99, judged=False)
+    assert {(one.verdict, one.rule, one.confirmed) for one in found} == {(None, None, None)}
+    assert {one.item_id for one in found} == {one.item_id for one in whole}
+    assert len({one.item_id for one in found}) == len(found)
+    order = [(-one.found_at.timestamp(), one.item_id) for one in found]
+    assert order == sorted(order)
+    assert not [one for one in happened if one.what.startswith(("decided", "undone")) or one.actor]
 
 
 @pytest.mark.parametrize("address", ["/people/sub_none", "/requests/none", "/uploaders", "/models?id=none", "/models"])

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.engine import Connection
 
+from embeddings.errors import InputError
 from pipelines.database.tables import claims
 from pipelines.decisions.log import list_decisions
 from pipelines.home.workspace import Workspace
+from pipelines.reviewing import sheet
 from pipelines.reviewing.sheet import handle_of_uploader, near_duplicates
 from pipelines.runs.sweep import sweep
 from tests.conftest import Clock
@@ -150,6 +155,67 @@ def test_near_duplicates_are_chains_of_pairs_that_are_near(values: list[int | No
                 assert first[one] == first[other]
         if left is None:
             assert first.count(one) == 1
+
+
+def chains(hashes: list[str | None], distance: int) -> list[int]:
+    """The definition: the smallest number in each connected part of the pairs that are near."""
+    first = list(range(len(hashes)))
+    for number, value in enumerate(hashes):
+        for earlier in range(number):
+            other = hashes[earlier]
+            if value is None or other is None or (int(value, 16) ^ int(other, 16)).bit_count() > distance:
+                continue
+            low, high = sorted((first[number], first[earlier]))
+            first = [low if one == high else one for one in first]
+    return first
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 2**12 - 1)), max_size=24), st.integers(0, 4))
+def test_near_duplicates_are_the_connected_parts(values: list[int | None], distance: int) -> None:
+    hashes = [None if value is None else f"{value << 200 | value:064x}" for value in values]
+    assert near_duplicates(hashes, distance=distance) == chains(hashes, distance)
+
+
+@pytest.mark.parametrize("chosen", ["uploader=up_1", "alike=hit_1", "uploader=up_1&alike=hit_1"])
+def test_a_sheet_is_of_a_person_or_a_case(platform: Workspace, ann: Visitor, chosen: str) -> None:
+    refused = ann.get(f"/sheet?{chosen}")
+    assert refused.status_code == 400
+    assert "a person or a case" in refused.text
+    with platform.database.read() as connection, pytest.raises(InputError):
+        sheet.read_sheet(connection, platform, sheet.SheetQuery(uploader="up_1"), actor="account:ann")
+
+
+def test_near_duplicates_are_looked_for_among_so_many_and_never_while_writers_wait(
+    platform: Workspace, ann: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+
+    def counted(hashes: Sequence[str | None], *, distance: int) -> list[int]:
+        assert not writing
+        compared.append(len(hashes))
+        return near_duplicates(hashes, distance=distance)
+
+    writing: list[bool] = []
+    write = platform.database.write
+
+    @contextmanager
+    def watched() -> Iterator[Connection]:
+        with write() as tx:
+            writing.append(True)
+            try:
+                yield tx
+            finally:
+                writing.pop()
+
+    monkeypatch.setattr(sheet, "near_duplicates", counted)
+    monkeypatch.setattr(platform.database, "write", watched)
+    monkeypatch.setattr(sheet, "MOST_COMPARED", 3)
+    address = sheet_of(platform, person=person_on(platform))
+    page = ann.get(address).text
+    assert len(tiles_on(page)) == 3
+    assert "2 more come" in page
+    assert decide(ann, f"{address}&alike={tiles_on(page)[0]}", "unsure") == 303
+    assert set(compared) == {3}
 
 
 def test_who_leads_and_who_reads_get_no_sheet_they_may_not(platform: Workspace, clock: Clock) -> None:

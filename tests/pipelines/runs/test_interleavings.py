@@ -35,6 +35,7 @@ from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
+from pipelines.matching import faces as matching
 from pipelines.matching.comparison import FoundBy
 from pipelines.matching.faces import match_pending
 from pipelines.registry.subjects import active_versions
@@ -220,12 +221,20 @@ class Platform:
         (``write``), when a comparison is planned and nothing is committed (``read``), or when its shard is read or
         embedded again and nothing is committed (``compared``).
         """
-        waiting = [event]
+        waiting, pooling = [event], [False]
+        pool = matching.pool_pending
+
+        def pool_apart(*args: Any, **options: Any) -> Any:
+            pooling[0] = True  # reads the same files before the comparison does
+            try:
+                return pool(*args, **options)
+            finally:
+                pooling[0] = False
 
         def once(original: Callable[..., Any], *, late: bool) -> Callable[..., Any]:
             def first(*args: Any, **options: Any) -> Any:
                 result = original(*args, **options) if late else None
-                if waiting:
+                if waiting and not pooling[0]:
                     waiting.pop()()
                 return result if late else original(*args, **options)
 
@@ -235,6 +244,7 @@ class Platform:
         if moment != "write":
             places = [(self.workspace.corpus, "read"), (self.workspace.corpus, "open_vectors"), (again, "_items")]
         with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(matching, "pool_pending", pool_apart)
             for place, name in places:
                 patched.setattr(place, name, once(getattr(place, name), late=moment == "compared"))
             yield

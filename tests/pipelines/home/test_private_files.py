@@ -139,6 +139,7 @@ def test_every_option_that_writes_a_file_is_one_that_was_looked_at() -> None:
     assert writing == {
         ("look", "--to"),
         ("calibrate", "--plot"),
+        ("calibrate", "--worst-pairs"),
         ("calibration show", "--plot"),
         ("receiver", "--log"),
         ("report", "--out"),

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Row
 
 from pipelines.database.parts import parts
 from pipelines.database.tables import decisions, hits, items, kept_evidence
-from pipelines.hits.counting import FACES, POOLED
+from pipelines.hits.counting import FACES, FACES_FIRST
 from pipelines.policy.levels import LEVELS
 from pipelines.registry.templates import list_references
 from pipelines.reviewing.checks import Check, hits_again
@@ -27,7 +27,6 @@ from pipelines.reviewing.queue import CaseKey, belongs_to, hits_that_wait
 MOST_HITS: Final = 200
 """Hits of a case that are shown, and answered, at once; what is left waits, and comes back."""
 MOST_OTHERS: Final = 60
-_TIERS: Final = ("face", POOLED, "exact", "header", "text")
 _PLACED: Final = ("tier", "item_id", "frame", "face", "place", "hit_id")
 _SHOWN: Final = (
     *("match", "template_id", "seed_id", "x1", "y1", "x2", "y2"),
@@ -197,7 +196,7 @@ def _hits(connection: Connection, found: sa.Select[Any]) -> tuple[list[Row[Any]]
 
 def _place(row: Any) -> tuple[Any, ...]:
     return (
-        _TIERS.index(row.tier),
+        FACES_FIRST.index(row.tier),
         row.received_at,
         row.item_id,
         row.frame or 0,

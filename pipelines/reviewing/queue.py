@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import decisions, hits, items, requests, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import POOLED, hits_in_force, said, verdict_of_hit
+from pipelines.hits.counting import FACES, FACES_FIRST, hits_in_force, said, verdict_of_hit
 from pipelines.home.actors import identity_of
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import is_running
@@ -69,7 +69,7 @@ class WaitingCase:
     @property
     def has_face(self) -> bool:
         """Whether a face is among the evidence."""
-        return "face" in self.tiers or POOLED in self.tiers
+        return not set(FACES).isdisjoint(self.tiers)
 
     def is_for(self, actor: str) -> bool:
         """Whether this person may get it: they are not who could not say, nor who decided it before."""
@@ -125,8 +125,7 @@ def _that_wait(connection: Connection, which: CaseKey | str | None) -> sa.Select
 
 
 def _read(connection: Connection, workspace: Workspace, which: CaseKey | str | None) -> list[WaitingCase]:
-    named = ("face", POOLED, "exact", "header", "text")
-    tiers = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)) for tier in named}
+    tiers = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)) for tier in FACES_FIRST}
     about = about_of().label("about")
     query = _that_wait(connection, which).with_only_columns(
         hits.c.subject_id,

@@ -28,9 +28,10 @@ _TIERS: Final = {
     "face": "face",
     "pooled_face": "faces together",
     "exact": "copy",
-    "header": "model file",
-    "text": "text",
+    "header": "name in model file",
+    "text": "name in text",
 }
+"""What kind of evidence a tier is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,8 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def evidence_kind(hit: CaseHit) -> str:
-    """What kind of evidence a hit is, in a word."""
-    return _TIERS[hit.tier]
+    """What kind of evidence a hit is, in a word; beside a name there are the words that it stands in."""
+    return _TIERS[hit.tier].removeprefix("name in ")
 
 
 def evidence(hit: CaseHit) -> str:
@@ -120,8 +121,12 @@ def evidence(hit: CaseHit) -> str:
 
 def case_kinds(case: WaitingCase) -> str:
     """What a waiting case rests on: ``6 items: face, name in text``."""
-    kinds = _TIERS | {"header": "name in model file", "text": "name in text"}
-    return f"{number(case.items, 'item')}: {', '.join(kinds[tier] for tier in case.tiers)}"
+    return f"{number(case.items, 'item')}: {tier_words(case.tiers)}"
+
+
+def tier_words(tiers: tuple[str, ...]) -> str:
+    """Kinds of evidence: ``face, name in text``."""
+    return ", ".join(_TIERS[tier] for tier in tiers)
 
 
 def scope(hits: int, marked: int) -> str:

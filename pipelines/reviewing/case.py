@@ -133,8 +133,7 @@ class HitScore:
 
 def read_case(connection: Connection, key: CaseKey, check: Check | None) -> CaseFacts:
     """Everything that is shown of a case before anybody has answered it. ``check``: it is looked at again."""
-    waiting = hits_that_wait(connection, key) if check is None else hits_again(connection, key, check.batch_id)
-    rows, left = _hits(connection, waiting)
+    rows, left = _hits(connection, _hits_of(connection, key, check))
     shown = [_hit(row) for row in rows]
     about = connection.execute(sa.select(items).where(items.c.item_id == key.about)).first()
     models = {hit.found_by_id for hit in shown if hit.tier in FACES}
@@ -152,6 +151,18 @@ def read_case(connection: Connection, key: CaseKey, check: Check | None) -> Case
         ),
         others=_others(connection, key, besides={row.item_id for row in (*rows, *left)}),
     )
+
+
+def is_shown(connection: Connection, key: CaseKey, check: Check | None, hit_id: str) -> bool:
+    """Whether a hit is among the first :data:`MOST_HITS` of the case, without reading more of them than their order."""
+    rows, _left = first_hits(connection, _hits_of(connection, key, check))
+    return any(row.hit_id == hit_id for row in rows)
+
+
+def other_pictures(connection: Connection, key: CaseKey, check: Check | None) -> tuple[OtherPicture, ...]:
+    """The pictures of the model that no hit of the case is in: :attr:`CaseFacts.others`, without the case."""
+    rows, left = first_hits(connection, _hits_of(connection, key, check))
+    return _others(connection, key, besides={row.item_id for row in (*rows, *left)})
 
 
 def first_hits(
@@ -179,6 +190,10 @@ def read_scores(connection: Connection, hit_ids: Sequence[str]) -> dict[str, Hit
 def handle_of(item_id: str) -> str:
     """An opaque id of an item for addresses: an item's own id may be anything, as long as it likes."""
     return f"pic_{hashlib.sha256(json.dumps(item_id).encode()).hexdigest()[:20]}"
+
+
+def _hits_of(connection: Connection, key: CaseKey, check: Check | None) -> sa.Select[Any]:
+    return hits_that_wait(connection, key) if check is None else hits_again(connection, key, check.batch_id)
 
 
 def _hits(connection: Connection, found: sa.Select[Any]) -> tuple[list[Row[Any]], list[Row[Any]]]:

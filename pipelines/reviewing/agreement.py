@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import checks, claims, decisions
 from pipelines.home.actors import identity_of
-from pipelines.reviewing.queue import CaseKey
+from pipelines.reviewing.queue import CaseKey, ended_by
 
 _Z: Final = 1.959963984540054
 """Of an interval that holds in 95 of 100 cases."""
@@ -196,13 +196,9 @@ def _decided(connection: Connection, since: datetime) -> dict[str, int]:
 
 def _overturned(connection: Connection, since: datetime) -> dict[str, int]:
     """Actor -> acts of deciding that somebody else undid, or replaced by another word."""
-    by = decisions.alias("by")
+    by, by_whom = ended_by(decisions)
     query = (
-        sa.select(
-            decisions.c.actor,
-            decisions.c.batch_id,
-            sa.func.coalesce(by.c.actor, decisions.c.reversed_by).label("by_whom"),
-        )
+        sa.select(decisions.c.actor, decisions.c.batch_id, by_whom)
         .outerjoin(by, by.c.decision_id == decisions.c.reversed_by)
         .where(
             decisions.c.decided_at >= since,

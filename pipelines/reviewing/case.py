@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from pipelines.database.parts import parts
-from pipelines.database.tables import decisions, hits, items, kept_evidence
-from pipelines.hits.counting import FACES, FACES_FIRST
+from pipelines.database.tables import hits, items, kept_evidence
+from pipelines.hits.counting import FACES, FACES_FIRST, said
 from pipelines.policy.levels import LEVELS
 from pipelines.registry.templates import list_references
 from pipelines.reviewing.checks import Check, hits_again
@@ -197,15 +197,12 @@ def _hits_of(connection: Connection, key: CaseKey, check: Check | None) -> sa.Se
 
 
 def _hits(connection: Connection, found: sa.Select[Any]) -> tuple[list[Row[Any]], list[Row[Any]]]:
-    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
-    unsure = sa.select(decisions.c.decision_id).where(*same, decisions.c.decision == "unsure")
-    stands = unsure.where(decisions.c.reversed_at.is_(None)).correlate(hits).exists()
     kept = sa.select(kept_evidence.c.hit_id).where(
         kept_evidence.c.hit_id == hits.c.hit_id, kept_evidence.c.sealed_picture.is_not(None)
     )
     of_item = [items.c[name] for name in ("kind", "uploader", "width", "height", "platform_level")]
     of_hit = [hits.c[name] for name in _SHOWN]
-    whether = (stands.label("unsure"), kept.correlate(hits).exists().label("kept"))
+    whether = (said("unsure").label("unsure"), kept.correlate(hits).exists().label("kept"))
     return first_hits(connection, found, *of_hit, *of_item, *whether)
 
 

@@ -118,7 +118,7 @@ def about_of() -> sa.ColumnElement[str]:
     return sa.func.coalesce(items.c.parent_model, items.c.item_id)
 
 
-def ended_by(ended: sa.FromClause) -> tuple[sa.Alias, sa.Label[str]]:
+def ended_by(ended: sa.FromClause) -> tuple[sa.FromClause, sa.Label[Any]]:
     """Of decisions that somebody ended: the decision that replaced one, to be joined by ``reversed_by``, and who ended
     it, which is its actor, or whoever undid it without another."""
     by = decisions.alias("by")

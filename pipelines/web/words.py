@@ -8,7 +8,6 @@ from typing import Final
 
 from pipelines.accounts.preferences import KEYS
 from pipelines.decisions.decide import REASONS, Word
-from pipelines.hits.counting import FACES
 from pipelines.home.actors import ON_PAGES
 from pipelines.policy import Policy
 from pipelines.report.words import number as number
@@ -68,14 +67,6 @@ def reasons(policy: Policy, answer: Word, *, harm: int) -> list[Reason]:
         "needs_second_opinion": "You want somebody else to look. It stays in review, for somebody else.",
     }
     return [Reason(word, word.replace("_", " "), meanings[word]) for word in REASONS[answer]]
-
-
-def default_reason(answer: Word, hits: tuple[CaseHit, ...]) -> str:
-    """The reason that is chosen until somebody chooses another one."""
-    if answer == "confirm":
-        tiers = {hit.tier for hit in hits}
-        return "same_person" if tiers & set(FACES) else "copy_of_confirmed" if "exact" in tiers else "named_person"
-    return "other_person" if answer == "reject" else "needs_second_opinion"
 
 
 def left(due_at: datetime, now: datetime) -> str:

@@ -17,12 +17,10 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import InputError
 from pipelines.database.tables import decisions, hits, items, outbox, requests, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import hits_in_force, said, verdict_of_hit
+from pipelines.hits.counting import FACES_FIRST, hits_in_force, said, verdict_of_hit
 from pipelines.judging.request_progress import message_belongs
 from pipelines.takedown.effects import EFFECT_WORDS, Effect, effect
 from pipelines.takedown.outbox import DONE, EFFECTS
-
-_TIERS = ("face", "exact", "header", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ def list_findings(connection: Connection, about: About, *, limit: int, judged: b
 
     ``judged`` False: without verdicts and answers, in the order of time alone, which tells neither.
     """
-    flags = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)).label(tier) for tier in _TIERS}
+    flags = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)).label(tier) for tier in FACES_FIRST}
     own = (hits.c.item_id, hits.c.subject_id, items.c.kind, items.c.parent_model, items.c.uploader)
     said_of = (verdicts.c.verdict, verdicts.c.rule) if judged else ()
     waits = sa.case((sa.func.coalesce(verdicts.c.verdict, "review") == "review", 0), else_=1)
@@ -156,7 +154,7 @@ def list_findings(connection: Connection, about: About, *, limit: int, judged: b
     found = []
     for row in connection.execute(query.order_by(*order).limit(limit)).mappings():
         same: dict[str, Any] = {name: row.get(name) for name in LinkedItem.__dataclass_fields__ if name != "tiers"}
-        found.append(LinkedItem(**same, tiers=tuple(tier for tier in _TIERS if row[tier])))
+        found.append(LinkedItem(**same, tiers=tuple(tier for tier in FACES_FIRST if row[tier])))
     return found
 
 

@@ -32,6 +32,8 @@ POOLED: Final = "pooled_face"
 """The tier of what faces of several pictures show together."""
 FACES: Final = ("face", POOLED)
 """Tiers whose scores are similarities of faces."""
+FACES_FIRST: Final = (*FACES, "exact", "header", "text")
+"""Every tier, in the order in which people look at evidence."""
 _OUTSIDE: Final = {"content_key": "content_sha256", "found_by_id": "model_id"}
 SAME_FINGERPRINT: Final = ("subject_id", "kind", "digest", "model_id")
 """Columns in which seeds of one fingerprint agree, whichever confirmation left them."""

@@ -8,17 +8,17 @@ Nobody is ranked: the figures are of one person, for them and for who leads.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from pipelines.database.tables import checks, claims, decisions
 from pipelines.home.actors import identity_of
-from pipelines.reviewing.queue import CaseKey
+from pipelines.reviewing.queue import CaseKey, ended_by
 
 _Z: Final = 1.959963984540054
 """Of an interval that holds in 95 of 100 cases."""
@@ -101,21 +101,30 @@ class Disagreement:
 
 
 def read_figures(
-    connection: Connection, *, since: datetime, until: datetime, actor: str | None = None
+    connection: Connection,
+    *,
+    since: datetime,
+    until: datetime,
+    actor: str | None = None,
+    earlier: Mapping[str, datetime] | None = None,
 ) -> list[Figures]:
     """The figures of everybody who decided or was asked again since then, by name; ``actor``: of this person alone.
 
-    ``until``: when what they were asked again was answered, at the latest. Who sees their own figures change at once
-    learns which case was one of these.
+    ``until``: when what they were asked again was answered, at the latest; ``earlier``: other moments for some people.
+    Who sees their own figures change at once learns which case was one of these.
     """
-    decided, overturned = _decided(connection, since), _overturned(connection, since)
+    decided, overturned = _decided(connection, since, actor), _overturned(connection, since, actor)
     pairs: dict[str, dict[str, list[tuple[str, str]]]] = {}
-    for row in connection.execute(_answered(since, until)):
-        own = pairs.setdefault(row.answered_by, {"golden": [], "second_look": []})
-        own[row.kind].append((row.answer, row.decided))
+
+    def note(who: str, row: Row[Any], own: str, other: str) -> None:
+        answers = pairs.setdefault(who, {"golden": [], "second_look": []})
+        if row.answered_at <= (earlier or {}).get(who, until):
+            answers[row.kind].append((own, other))
+
+    for row in connection.execute(_answered(since, until, actor)):
+        note(row.answered_by, row, row.answer, row.decided)
         if row.kind == "second_look":
-            other = pairs.setdefault(row.decided_by, {"golden": [], "second_look": []})
-            other["second_look"].append((row.decided, row.answer))
+            note(row.decided_by, row, row.decided, row.answer)
     people = sorted(decided.keys() | pairs.keys() if actor is None else {actor})
     return [
         Figures(
@@ -177,35 +186,39 @@ def wilson(count: int, of: int) -> tuple[float, float]:
     return max(0.0, (middle - reach) / (1 + z)), min(1.0, (middle + reach) / (1 + z))
 
 
-def _answered(since: datetime, until: datetime) -> sa.Select[Any]:
+def _answered(since: datetime, until: datetime, actor: str | None) -> sa.Select[Any]:
     asked = (
         checks.c.answered_at >= since,
         checks.c.answered_at <= until,
         checks.c.undone_at.is_(None),
         checks.c.answer.is_not(None),
     )
-    return sa.select(checks).where(*asked)
+    query = sa.select(checks).where(*asked)
+    return query if actor is None else query.where(sa.or_(checks.c.answered_by == actor, checks.c.decided_by == actor))
 
 
-def _decided(connection: Connection, since: datetime) -> dict[str, int]:
-    """Actor -> their acts of deciding."""
+def _decided(connection: Connection, since: datetime, actor: str | None) -> dict[str, int]:
+    """Actor -> their acts of deciding; ``actor``: of this person alone."""
     count = sa.func.count(decisions.c.batch_id.distinct())
-    query = sa.select(decisions.c.actor, count).where(decisions.c.decided_at >= since).group_by(decisions.c.actor)
+    query = sa.select(decisions.c.actor, count).where(decisions.c.decided_at >= since, *_is_of(actor))
+    query = query.group_by(decisions.c.actor)
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def _overturned(connection: Connection, since: datetime) -> dict[str, int]:
-    """Actor -> acts of deciding that somebody else undid, or replaced by another word."""
-    by = decisions.alias("by")
+def _is_of(actor: str | None) -> tuple[sa.ColumnElement[bool], ...]:
+    return () if actor is None else (decisions.c.actor == actor,)
+
+
+def _overturned(connection: Connection, since: datetime, actor: str | None) -> dict[str, int]:
+    """Actor -> acts of deciding that somebody else undid, or replaced by another word; ``actor``: of this person
+    alone."""
+    by, by_whom = ended_by(decisions)
     query = (
-        sa.select(
-            decisions.c.actor,
-            decisions.c.batch_id,
-            sa.func.coalesce(by.c.actor, decisions.c.reversed_by).label("by_whom"),
-        )
+        sa.select(decisions.c.actor, decisions.c.batch_id, by_whom)
         .outerjoin(by, by.c.decision_id == decisions.c.reversed_by)
         .where(
             decisions.c.decided_at >= since,
+            *_is_of(actor),
             decisions.c.reversed_at.is_not(None),
             sa.or_(by.c.decision.is_(None), by.c.decision != decisions.c.decision),
         )

@@ -20,8 +20,8 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import decisions, hits, items, outbox
 from pipelines.database.times import moment
 from pipelines.decisions.bulk import HitQuery, Preview, choose, preview_of
-from pipelines.decisions.decide import Answer, DecisionScope, DecisionSummary, decide_in, undo
-from pipelines.hits.counting import POOLED, hits_in_force
+from pipelines.decisions.decide import Answer, DecisionScope, DecisionSummary, Word, decide_in, undo
+from pipelines.hits.counting import FACES_FIRST, POOLED, hits_in_force
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.registry.seeds import REPRODUCES
@@ -40,6 +40,12 @@ _CONFIRMS: Final = {
     "text": "named_person",
 }
 """Tier -> why a hit of it is right."""
+_OTHERWISE: Final = {"reject": "other_person", "unsure": "needs_second_opinion"}
+
+
+def first_reason(word: Word, tiers: Collection[str]) -> str:
+    """The reason that is chosen until somebody chooses another one. ``tiers``: of what is answered, at least one."""
+    return _CONFIRMS[min(tiers, key=FACES_FIRST.index)] if word == "confirm" else _OTHERWISE[word]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from pipelines.database.parts import parts
-from pipelines.database.tables import decisions, hits, items, kept_evidence
-from pipelines.hits.counting import FACES, POOLED
+from pipelines.database.tables import hits, items, kept_evidence
+from pipelines.hits.counting import FACES, FACES_FIRST, said
 from pipelines.policy.levels import LEVELS
 from pipelines.registry.templates import list_references
 from pipelines.reviewing.checks import Check, hits_again
@@ -27,7 +27,6 @@ from pipelines.reviewing.queue import CaseKey, belongs_to, hits_that_wait
 MOST_HITS: Final = 200
 """Hits of a case that are shown, and answered, at once; what is left waits, and comes back."""
 MOST_OTHERS: Final = 60
-_TIERS: Final = ("face", POOLED, "exact", "header", "text")
 _PLACED: Final = ("tier", "item_id", "frame", "face", "place", "hit_id")
 _SHOWN: Final = (
     *("match", "template_id", "seed_id", "x1", "y1", "x2", "y2"),
@@ -134,8 +133,7 @@ class HitScore:
 
 def read_case(connection: Connection, key: CaseKey, check: Check | None) -> CaseFacts:
     """Everything that is shown of a case before anybody has answered it. ``check``: it is looked at again."""
-    waiting = hits_that_wait(connection, key) if check is None else hits_again(connection, key, check.batch_id)
-    rows, left = _hits(connection, waiting)
+    rows, left = _hits(connection, _hits_of(connection, key, check))
     shown = [_hit(row) for row in rows]
     about = connection.execute(sa.select(items).where(items.c.item_id == key.about)).first()
     models = {hit.found_by_id for hit in shown if hit.tier in FACES}
@@ -153,6 +151,18 @@ def read_case(connection: Connection, key: CaseKey, check: Check | None) -> Case
         ),
         others=_others(connection, key, besides={row.item_id for row in (*rows, *left)}),
     )
+
+
+def is_shown(connection: Connection, key: CaseKey, check: Check | None, hit_id: str) -> bool:
+    """Whether a hit is among the first :data:`MOST_HITS` of the case, without reading more of them than their order."""
+    rows, _left = first_hits(connection, _hits_of(connection, key, check))
+    return any(row.hit_id == hit_id for row in rows)
+
+
+def other_pictures(connection: Connection, key: CaseKey, check: Check | None) -> tuple[OtherPicture, ...]:
+    """The pictures of the model that no hit of the case is in: :attr:`CaseFacts.others`, without the case."""
+    rows, left = first_hits(connection, _hits_of(connection, key, check))
+    return _others(connection, key, besides={row.item_id for row in (*rows, *left)})
 
 
 def first_hits(
@@ -182,22 +192,23 @@ def handle_of(item_id: str) -> str:
     return f"pic_{hashlib.sha256(json.dumps(item_id).encode()).hexdigest()[:20]}"
 
 
+def _hits_of(connection: Connection, key: CaseKey, check: Check | None) -> sa.Select[Any]:
+    return hits_that_wait(connection, key) if check is None else hits_again(connection, key, check.batch_id)
+
+
 def _hits(connection: Connection, found: sa.Select[Any]) -> tuple[list[Row[Any]], list[Row[Any]]]:
-    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
-    unsure = sa.select(decisions.c.decision_id).where(*same, decisions.c.decision == "unsure")
-    stands = unsure.where(decisions.c.reversed_at.is_(None)).correlate(hits).exists()
     kept = sa.select(kept_evidence.c.hit_id).where(
         kept_evidence.c.hit_id == hits.c.hit_id, kept_evidence.c.sealed_picture.is_not(None)
     )
     of_item = [items.c[name] for name in ("kind", "uploader", "width", "height", "platform_level")]
     of_hit = [hits.c[name] for name in _SHOWN]
-    whether = (stands.label("unsure"), kept.correlate(hits).exists().label("kept"))
+    whether = (said("unsure").label("unsure"), kept.correlate(hits).exists().label("kept"))
     return first_hits(connection, found, *of_hit, *of_item, *whether)
 
 
 def _place(row: Any) -> tuple[Any, ...]:
     return (
-        _TIERS.index(row.tier),
+        FACES_FIRST.index(row.tier),
         row.received_at,
         row.item_id,
         row.frame or 0,

@@ -24,7 +24,8 @@ from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import decisions, hits, items, requests, verdicts
 from pipelines.database.times import moment
-from pipelines.hits.counting import POOLED, hits_in_force, said, verdict_of_hit
+from pipelines.decisions.decide import DecisionScope
+from pipelines.hits.counting import FACES, FACES_FIRST, hits_in_force, said, verdict_of_hit
 from pipelines.home.actors import identity_of
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import is_running
@@ -69,7 +70,7 @@ class WaitingCase:
     @property
     def has_face(self) -> bool:
         """Whether a face is among the evidence."""
-        return "face" in self.tiers or POOLED in self.tiers
+        return not set(FACES).isdisjoint(self.tiers)
 
     def is_for(self, actor: str) -> bool:
         """Whether this person may get it: they are not who could not say, nor who decided it before."""
@@ -117,6 +118,13 @@ def about_of() -> sa.ColumnElement[str]:
     return sa.func.coalesce(items.c.parent_model, items.c.item_id)
 
 
+def ended_by(ended: sa.FromClause) -> tuple[sa.FromClause, sa.Label[Any]]:
+    """Of decisions that somebody ended: the decision that replaced one, to be joined by ``reversed_by``, and who ended
+    it, which is its actor, or whoever undid it without another."""
+    by = decisions.alias("by")
+    return by, sa.func.coalesce(by.c.actor, ended.c.reversed_by).label("by_whom")
+
+
 def _that_wait(connection: Connection, which: CaseKey | str | None) -> sa.Select[Any]:
     """Hits that wait: of a case, of a person, or all."""
     if isinstance(which, str):
@@ -125,8 +133,7 @@ def _that_wait(connection: Connection, which: CaseKey | str | None) -> sa.Select
 
 
 def _read(connection: Connection, workspace: Workspace, which: CaseKey | str | None) -> list[WaitingCase]:
-    named = ("face", POOLED, "exact", "header", "text")
-    tiers = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)) for tier in named}
+    tiers = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)) for tier in FACES_FIRST}
     about = about_of().label("about")
     query = _that_wait(connection, which).with_only_columns(
         hits.c.subject_id,
@@ -178,7 +185,7 @@ def _requested(connection: Connection, which: CaseKey | str | None) -> dict[str,
 
 def _unsure(connection: Connection, which: CaseKey | str | None) -> dict[CaseKey, dict[str, int]]:
     """Case -> who is unsure -> of how many hits that wait."""
-    same = [decisions.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
+    same = [decisions.c[name] == hits.c[name] for name in DecisionScope._fields]
     stands = sa.and_(*same, decisions.c.decision == "unsure", decisions.c.reversed_at.is_(None))
     waiting = _that_wait(connection, which)
     query = waiting.join(decisions, stands).with_only_columns(
@@ -194,10 +201,10 @@ def _unsure(connection: Connection, which: CaseKey | str | None) -> dict[CaseKey
 
 def _barred(connection: Connection, which: CaseKey | str | None) -> dict[CaseKey, set[str]]:
     """Case -> who decided on hits of it that wait again, because somebody else undid or replaced that."""
-    ended, by = decisions.alias("ended"), decisions.alias("by")
-    same = [ended.c[name] == hits.c[name] for name in ("subject_id", "content_key", "found_by_id")]
+    ended = decisions.alias("ended")
+    by, by_whom = ended_by(ended)
+    same = [ended.c[name] == hits.c[name] for name in DecisionScope._fields]
     decided = sa.and_(*same, ended.c.decision.in_(("confirm", "reject")), ended.c.reversed_at.is_not(None))
-    by_whom = sa.func.coalesce(by.c.actor, ended.c.reversed_by).label("by_whom")
     query = (
         _that_wait(connection, which)
         .join(ended, decided)

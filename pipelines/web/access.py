@@ -45,9 +45,9 @@ def identify(request: Request, workspace: Workspace) -> tuple[User | None, str |
     return User(session.account, session.actor, session.roles, session.session_id), token
 
 
-def form_secret(token: str | None, page_cookie: str | None) -> str:
-    """What the forms of this browser have to bring back."""
-    return hashlib.sha256(f"form:{token or page_cookie or secrets.token_hex(16)}".encode()).hexdigest()
+def form_secret(known: str) -> str:
+    """What the forms of this browser have to bring back. ``known``: the token of its session, or its page cookie."""
+    return hashlib.sha256(f"form:{known}".encode()).hexdigest()
 
 
 def may(user: User | None, route: Route) -> bool:

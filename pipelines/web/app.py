@@ -146,9 +146,8 @@ def _visit(desk: Desk, workspace: Workspace, request: Request, form: ImmutableMu
         path=request.url.path,
         query=ImmutableMultiDict(request.query_params.multi_items()),
         form=form,
-        csrf=access.form_secret(token, _browser(request, workspace)),
+        csrf=access.form_secret(token or _browser(request, workspace)),
         wants_json=request.headers.get("accept") == "application/json",
-        token=token,
     )
 
 

@@ -102,12 +102,6 @@ def event(one: HistoryEvent) -> str:
     return f"{known} ({one.count})" if one.count > 1 else known
 
 
-def tier_words(tiers: tuple[str, ...]) -> str:
-    """Kinds of evidence, in words."""
-    kinds = {"face": "face", "exact": "copy", "header": "name in model file", "text": "name in text"}
-    return ", ".join(kinds[tier] for tier in tiers)
-
-
 def left_words(left: dict[str, int]) -> str:
     """What a request waits for: ``3 to decide, 1 held``."""
     return ", ".join(f"{count} {_OPEN[name]}" for name, count in left.items() if count)

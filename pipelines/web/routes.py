@@ -117,9 +117,8 @@ class Desk:
 class Visit:
     """One request, once it is known who asks and that they may.
 
-    ``csrf``: what every form of this person has to bring back; ``page_cookie``: to be set for somebody without a
-    session. ``query`` and ``form`` are from outside: text, any number of each; ``file``: bytes of the one file that a
-    form brought, on routes that take one.
+    ``csrf``: what every form of this person has to bring back. ``query`` and ``form`` are from outside: text, any
+    number of each; ``file``: bytes of the one file that a form brought, on routes that take one.
     """
 
     desk: Desk
@@ -131,7 +130,6 @@ class Visit:
     form: ImmutableMultiDict[str, str]
     csrf: str
     wants_json: bool = False
-    token: str | None = field(default=None, repr=False)
     file: bytes | None = field(default=None, repr=False)
 
     @property

@@ -8,7 +8,6 @@ from typing import Final
 
 from pipelines.accounts.preferences import KEYS
 from pipelines.decisions.decide import REASONS, Word
-from pipelines.hits.counting import FACES
 from pipelines.home.actors import ON_PAGES
 from pipelines.policy import Policy
 from pipelines.report.words import number as number
@@ -28,9 +27,10 @@ _TIERS: Final = {
     "face": "face",
     "pooled_face": "faces together",
     "exact": "copy",
-    "header": "model file",
-    "text": "text",
+    "header": "name in model file",
+    "text": "name in text",
 }
+"""What kind of evidence a tier is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,6 @@ def reasons(policy: Policy, answer: Word, *, harm: int) -> list[Reason]:
     return [Reason(word, word.replace("_", " "), meanings[word]) for word in REASONS[answer]]
 
 
-def default_reason(answer: Word, hits: tuple[CaseHit, ...]) -> str:
-    """The reason that is chosen until somebody chooses another one."""
-    if answer == "confirm":
-        tiers = {hit.tier for hit in hits}
-        return "same_person" if tiers & set(FACES) else "copy_of_confirmed" if "exact" in tiers else "named_person"
-    return "other_person" if answer == "reject" else "needs_second_opinion"
-
-
 def left(due_at: datetime, now: datetime) -> str:
     """``5 h``, ``40 min``, ``3 days``, ``late by 2 h``."""
     late, minutes = due_at < now, abs(due_at - now) // timedelta(minutes=1)
@@ -103,8 +95,8 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def evidence_kind(hit: CaseHit) -> str:
-    """What kind of evidence a hit is, in a word."""
-    return _TIERS[hit.tier]
+    """What kind of evidence a hit is, in a word; beside a name there are the words that it stands in."""
+    return _TIERS[hit.tier].removeprefix("name in ")
 
 
 def evidence(hit: CaseHit) -> str:
@@ -120,8 +112,12 @@ def evidence(hit: CaseHit) -> str:
 
 def case_kinds(case: WaitingCase) -> str:
     """What a waiting case rests on: ``6 items: face, name in text``."""
-    kinds = _TIERS | {"header": "name in model file", "text": "name in text"}
-    return f"{number(case.items, 'item')}: {', '.join(kinds[tier] for tier in case.tiers)}"
+    return f"{number(case.items, 'item')}: {tier_words(case.tiers)}"
+
+
+def tier_words(tiers: tuple[str, ...]) -> str:
+    """Kinds of evidence: ``face, name in text``."""
+    return ", ".join(_TIERS[tier] for tier in tiers)
 
 
 def scope(hits: int, marked: int) -> str:

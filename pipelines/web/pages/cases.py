@@ -15,7 +15,7 @@ from pipelines.decisions.decide import REASONS, Answer, Word
 from pipelines.decisions.log import word_of_batch
 from pipelines.decisions.looks import reveal_all
 from pipelines.evidence.passages import Passage
-from pipelines.reviewing.answering import Foreseen, foresee
+from pipelines.reviewing.answering import Foreseen, first_reason, foresee
 from pipelines.reviewing.case import CaseFacts, CaseHit, HitScore, read_case, read_scores
 from pipelines.reviewing.checks import Check, cases_shown, check_of
 from pipelines.reviewing.claims import (
@@ -176,7 +176,7 @@ class CaseView:
         chosen = tuple(by_id[hit_id] for hit_id in only) or facts.hits
         reason = visit.query.get("reason")
         if known is not None and reason not in REASONS[known]:
-            reason = words.default_reason(known, chosen)
+            reason = first_reason(known, {one.tier for one in chosen})
         return cls(
             case_id=claim.case_id,
             hit=hit,

@@ -21,14 +21,13 @@ def fairness_page(visit: Visit) -> Response:
     """Everybody's figures by name, and decisions that somebody who saw the case again would have made otherwise."""
     now, told = visit.workspace.now(), own_until(visit)
     with visit.workspace.database.read() as connection:
-        everybody = read_figures(connection, since=now - FIGURES_OF, until=now)
-        (mine,) = read_figures(connection, since=now - FIGURES_OF, until=told, actor=visit.actor)
+        figures = read_figures(connection, since=now - FIGURES_OF, until=now, earlier={visit.actor: told})
         known = read_disagreements(connection)
     shown = [one for one in known if one.answered_by != visit.actor or one.answered_at <= told]
     own = [one.batch_id for one in shown if identity_of(one.decided_by) == identity_of(visit.actor)]
     return visit.page(
         "fairness.html.j2",
-        figures=[mine if one.actor == visit.actor else one for one in everybody],
+        figures=figures,
         disagreements=shown,
         own=own,
         config=visit.workspace.config.review,

@@ -9,9 +9,8 @@ from markupsafe import escape
 from starlette.responses import JSONResponse, Response
 
 from pipelines.decisions.looks import reveal_all
-from pipelines.reviewing.case import CaseHit, read_case
+from pipelines.reviewing.case import is_shown, other_pictures
 from pipelines.reviewing.checks import check_of
-from pipelines.reviewing.claims import CaseClaim
 from pipelines.reviewing.masking import masked_passage
 from pipelines.reviewing.pictures import NOT_SHOWN, Shown, Veil, show_face, show_other, show_reference, show_whole
 from pipelines.text.visible import visible
@@ -30,18 +29,16 @@ _LACKING: Final = (
 @ROUTES.route("GET", "/cases/{case_id}/hits/{hit_id}/face", roles=JUDGES)
 def face(visit: Visit, case_id: str, hit_id: str) -> Response:
     """The face of a hit with its margin; ``small`` for the grid, ``ahead`` for a case that is not shown yet."""
-    _claim, hit = _own_hit(visit, case_id, hit_id)
+    _require_shown(visit, case_id, hit_id)
     how, ahead, small = veil_asked(visit), visit.query.get("ahead") == "1", visit.query.get("small") == "1"
-    return picture_of(
-        lambda: show_face(visit.workspace, hit.hit_id, actor=visit.actor, veil=how, ahead=ahead, small=small)
-    )
+    return picture_of(lambda: show_face(visit.workspace, hit_id, actor=visit.actor, veil=how, ahead=ahead, small=small))
 
 
 @ROUTES.route("GET", "/cases/{case_id}/hits/{hit_id}/whole", roles=JUDGES)
 def whole(visit: Visit, case_id: str, hit_id: str) -> Response:
     """The whole picture with the face framed, as the source gives it now."""
-    _claim, hit = _own_hit(visit, case_id, hit_id)
-    return picture_of(lambda: show_whole(visit.workspace, hit.hit_id, actor=visit.actor, veil=veil_asked(visit)))
+    _require_shown(visit, case_id, hit_id)
+    return picture_of(lambda: show_whole(visit.workspace, hit_id, actor=visit.actor, veil=veil_asked(visit)))
 
 
 @ROUTES.route("GET", "/cases/{case_id}/references/{reference_id}", roles=JUDGES)
@@ -59,9 +56,8 @@ def other(visit: Visit, case_id: str, handle: str) -> Response:
     """A picture of the same model that no hit of the case is in."""
     claim = own_claim(visit, case_id)
     with visit.workspace.database.read() as connection:
-        known = {
-            one.handle: one.item_id for one in read_case(connection, claim.key, check_of(connection, claim)).others
-        }
+        found = other_pictures(connection, claim.key, check_of(connection, claim))
+    known = {one.handle: one.item_id for one in found}
     if handle not in known:
         raise MissingError("no such picture")
     return picture_of(
@@ -72,24 +68,23 @@ def other(visit: Visit, case_id: str, handle: str) -> Response:
 @ROUTES.route("GET", "/cases/{case_id}/hits/{hit_id}/sentence", roles=JUDGES)
 def sentence(visit: Visit, case_id: str, hit_id: str) -> Response:
     """The sentence that a name stands in, for a script: before, term and after."""
-    _claim, hit = _own_hit(visit, case_id, hit_id)
+    _require_shown(visit, case_id, hit_id)
     clear = visit.query.get("shown") == "clear"
-    opened = reveal_all(visit.workspace, [hit.hit_id], actor=visit.actor, shown="clear" if clear else "masked")
-    found = opened.get(hit.hit_id)
+    opened = reveal_all(visit.workspace, [hit_id], actor=visit.actor, shown="clear" if clear else "masked")
+    found = opened.get(hit_id)
     if found is None or found.passage is None:
         raise MissingError("no sentence")
     passage = found.passage if clear else masked_passage(found.passage)
     return JSONResponse([visible(part) for part in (passage.before, passage.term, passage.after)])
 
 
-def _own_hit(visit: Visit, case_id: str, hit_id: str) -> tuple[CaseClaim, CaseHit]:
-    """A hit of the person's own case."""
+def _require_shown(visit: Visit, case_id: str, hit_id: str) -> None:
+    """Raise :class:`MissingError` unless a hit is one of those that the person's own case shows."""
     claim = own_claim(visit, case_id)
     with visit.workspace.database.read() as connection:
-        for hit in read_case(connection, claim.key, check_of(connection, claim)).hits:
-            if hit.hit_id == hit_id:
-                return claim, hit
-    raise MissingError("no such hit in this case")
+        shown = is_shown(connection, claim.key, check_of(connection, claim), hit_id)
+    if not shown:
+        raise MissingError("no such hit in this case")
 
 
 def veil_asked(visit: Visit) -> Veil:

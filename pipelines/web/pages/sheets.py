@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from embeddings.errors import InputError, StateError
 from pipelines.decisions.decide import REASONS, Answer, Word
-from pipelines.reviewing.answering import Foreseen
+from pipelines.reviewing.answering import Foreseen, first_reason
 from pipelines.reviewing.pictures import show_face
 from pipelines.reviewing.queue import CaseKey
 from pipelines.reviewing.sheet import (
+    PICTURES,
     Sheet,
     SheetQuery,
     decide_sheet,
@@ -117,8 +118,8 @@ class SheetAsked:
         known: Word | None = word if word in get_args(Word) else None  # type: ignore[assignment]
         answer = None
         if known is not None:
-            default = {"confirm": "same_person", "reject": "other_person", "unsure": "needs_second_opinion"}[known]
-            answer = Answer(known, reason if reason in REASONS[known] else default, visit.actor)
+            chosen_reason = reason if reason in REASONS[known] else first_reason(known, PICTURES)
+            answer = Answer(known, chosen_reason, visit.actor)
         return cls(chosen, query, marked_hits(but), answer)
 
     def address(self, **changed: str | list[str] | None) -> Address:

@@ -203,6 +203,12 @@ def test_cookies_under_https_are_of_this_host_alone(workspace: Workspace) -> Non
     assert "Domain" not in cookie
 
 
+def test_a_browser_with_a_session_gets_no_second_secret(workspace: Workspace) -> None:
+    ann = visitor(workspace, "ann", ["reviewer"])
+    assert "set-cookie" not in ann.get("/you").headers
+    assert ann.post("/you").status_code == 303
+
+
 def test_i8_a_home_that_cannot_be_opened_is_not_described_to_strangers() -> None:
     def opener() -> Workspace:
         raise ConfigError("/srv/private/likeness.toml line 3")

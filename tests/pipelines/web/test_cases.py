@@ -21,6 +21,7 @@ from pipelines.decisions.log import list_decisions
 from pipelines.hits.listing import list_hits
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
+from pipelines.reviewing import case
 from pipelines.reviewing.queue import waiting_cases
 from pipelines.runs.sweep import sweep
 from tests.conftest import Clock
@@ -127,6 +128,20 @@ def test_a_hit_of_another_case_is_not_in_ones_own(platform: Workspace, ann: Visi
     for what in ("face", "whole", "sentence"):
         assert ann.get(f"{own}/hits/{other.hit_id}/{what}").status_code == 404
     assert ann.get(f"{own}/references/ref_none").headers["content-type"] == "image/svg+xml"
+
+
+def test_a_picture_beyond_those_that_are_shown_is_not_to_be_had(
+    platform: Workspace, ann: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = case_about(ann, platform, "m-1")
+    first, *beyond = hits_on(ann.get(address).text)
+    monkeypatch.setattr(case, "MOST_HITS", 1)
+    assert hits_on(ann.get(address).text) == [first]
+    assert beyond
+    assert [ann.get(f"{address}/hits/{hit}/face").status_code for hit in (first, *beyond)] == [
+        200,
+        *(404 for _ in beyond),
+    ]
 
 
 def test_nothing_says_how_strong_a_hit_is_before_the_first_answer(platform: Workspace, ann: Visitor) -> None:

@@ -15,13 +15,15 @@ from pipelines.cases.history import read_history
 from pipelines.cases.requests import open_request
 from pipelines.database.tables import audit, hits, items, outbox, subjects, templates, verdicts
 from pipelines.decisions.decide import undo
+from pipelines.hits.counting import FACES_FIRST
 from pipelines.home.workspace import Workspace
 from pipelines.registry.subjects import Identity
 from pipelines.runs.rescan import rescan
 from pipelines.runs.searched import searched_for
 from pipelines.runs.sweep import sweep
-from pipelines.web.record_words import tier_words
+from pipelines.web.words import tier_words
 from tests.fakes import person, picture
+from tests.pipelines.matching.pooling_scene import drawn, post, see_drawings
 from tests.pipelines.web.visiting import Visitor, visitor
 from tests.platform_actions import NAME, agree, ask_for_removal, enrol, references, say, source_of, upload
 
@@ -103,13 +105,26 @@ def test_a_contact_is_shown_to_an_officer_alone_and_the_look_is_kept(platform: W
     assert officer.post("/requests/req_none/contact").status_code == 404
 
 
+def test_what_faces_show_together_alone_is_said_as_what_it_rests_on(workspace: Workspace, uploads: Path) -> None:
+    see_drawings(workspace)
+    subject_id = enrol(workspace, person(1))
+    for number in range(3):
+        post(uploads, f"a{number}", drawn(1, number))
+    sweep(workspace, source_of(uploads), day=None)
+    ann = visitor(workspace, "ann", ["reviewer"])
+    for address in (f"/people/{subject_id}", "/models?id=m", "/uploaders?id=u"):
+        rests = re.findall(r"<td>faces together</td>", ann.get(address).text)
+        assert len(rests) == 3, address
+    assert "3 items: faces together" in ann.get("/cases").text
+
+
 def said_of(platform: Workspace) -> list[str]:
     """What nobody is to read before they judge: rules as pages write them, bands, and who decided."""
     with platform.database.read() as connection:
         rules = connection.execute(sa.select(verdicts.c.rule).distinct()).scalars().all()
         bands = connection.execute(sa.select(hits.c.band).distinct()).scalars().all()
     assert rules
-    kinds = {tier_words((tier,)) for tier in ("face", "exact", "header", "text")}  # of evidence, which everybody sees
+    kinds = {tier_words((tier,)) for tier in FACES_FIRST}  # of evidence, which everybody sees
     written = [form for rule in rules for form in (rule, rule.replace("_", " ")) if form not in kinds]
     assert written
     words = (

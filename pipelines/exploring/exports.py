@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pipelines.database.times import UTCDateTime
 from pipelines.exploring.listings import Field
@@ -25,7 +25,7 @@ def export_list(workspace: Workspace, asked: Asked, *, form: Form, actor: str) -
     Values of filters that may be an uploader's text are not in that row: their names are. Raises :class:`InputError`
     for more than :data:`MOST_EXPORTED` rows.
     """
-    from pipelines.report.export import write_rows_csv
+    from pipelines.report.export import write_rows_csv, write_rows_parquet
 
     names = [one.name for one in asked.fields]
     with workspace.database.read() as connection:
@@ -37,17 +37,14 @@ def export_list(workspace: Workspace, asked: Asked, *, form: Form, actor: str) -
     if form == "csv":
         write_rows_csv(file, names, rows)
     else:
-        _write_parquet(file, asked.fields, rows)
+        write_rows_parquet(file, _schema_of(asked.fields), rows)
     return file.getvalue()
 
 
-def _write_parquet(file: io.BytesIO, fields: tuple[Field, ...], rows: list[tuple[Any, ...]]) -> None:
+def _schema_of(fields: tuple[Field, ...]) -> pa.Schema:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    schema = pa.schema([pa.field(one.name, _type_of(one)) for one in fields])
-    columns = [pa.array([row[at] for row in rows], type=field.type) for at, field in enumerate(schema)]
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), file, compression="zstd")
+    return pa.schema([pa.field(one.name, _type_of(one)) for one in fields])
 
 
 def _type_of(field: Field) -> pa.DataType:

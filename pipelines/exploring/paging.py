@@ -105,18 +105,17 @@ def read_page(connection: Connection, asked: Asked, *, counted: bool = True, at_
     """Read one page, and count the list as far as :data:`MOST_COUNTED`."""
     bound = None if asked.is_narrow else connection.execute(bound_of(asked)).first()
     found = connection.execute(rows_of(asked, connection, bound).limit(at_once + 1)).all()
-    rows, more = found[:at_once], len(found) > at_once
-    place = tuple(rows[-1])[: len(asked.order.columns)] if more else tuple(bound) if bound is not None else None
+    rows, more, width = found[:at_once], len(found) > at_once, len(asked.order.columns)
+    place = tuple(rows[-1])[:width] if more else tuple(bound) if bound is not None else None
     count = None
     if counted and not asked.after and not more:
         count = len(rows) if bound is None else None  # what was gone through is not gone through twice
     elif counted:
         whole = replace(asked, after=())
-        far = None if whole.is_narrow else connection.execute(bound_of(whole)).first()
+        far = bound if asked.is_narrow or not asked.after else connection.execute(bound_of(whole)).first()
         limited = rows_of(whole, connection, far, keys_only=True).limit(MOST_COUNTED + 1).subquery()
         number = int(connection.execute(sa.select(sa.func.count()).select_from(limited)).scalar_one())
         count = number if far is None or number > MOST_COUNTED else None
-    width = len(asked.order.columns)
     names = [one.name for one in asked.fields]
     shown = [dict(zip(names, tuple(row)[width:], strict=True)) for row in rows]
     _count_hits(connection, asked.listing, shown)

@@ -106,7 +106,7 @@ UNSCANNED_COLUMNS: Final = tuple(UnscannedItem.__dataclass_fields__)
 
 def write_hits_parquet(file: BinaryIO, hits: Sequence[ReportHit]) -> None:
     """Write the hits with :data:`HIT_SCHEMA`."""
-    _write_parquet(file, HIT_SCHEMA, hits)
+    write_rows_parquet(file, HIT_SCHEMA, _rows(HIT_SCHEMA.names, hits))
 
 
 def write_hits_csv(file: BinaryIO, hits: Iterable[ReportHit]) -> None:
@@ -116,7 +116,7 @@ def write_hits_csv(file: BinaryIO, hits: Iterable[ReportHit]) -> None:
 
 def write_models_parquet(file: BinaryIO, models: Sequence[ModelVerdict]) -> None:
     """Write the verdicts on models with :data:`MODEL_SCHEMA`."""
-    _write_parquet(file, MODEL_SCHEMA, models)
+    write_rows_parquet(file, MODEL_SCHEMA, _rows(MODEL_SCHEMA.names, models))
 
 
 def write_models_csv(file: BinaryIO, models: Iterable[ModelVerdict]) -> None:
@@ -134,13 +134,19 @@ def write_rows_csv(file: BinaryIO, names: Sequence[str], rows: Iterable[Sequence
     _write_csv(file, names, rows)
 
 
-def _write_parquet(file: BinaryIO, schema: pa.Schema, rows: Sequence[object]) -> None:
-    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in schema]
+def write_rows_parquet(file: BinaryIO, schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows as Parquet: a value for each field of ``schema``, in its order."""
+    held = list(rows)
+    columns = [pa.array([row[at] for row in held], type=field.type) for at, field in enumerate(schema)]
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), file, compression="zstd")
 
 
 def _write_fields(file: BinaryIO, names: Sequence[str], rows: Iterable[object]) -> None:
-    _write_csv(file, names, ([getattr(row, name) for name in names] for row in rows))
+    _write_csv(file, names, _rows(names, rows))
+
+
+def _rows(names: Sequence[str], found: Iterable[object]) -> Iterator[list[Any]]:
+    return ([getattr(one, name) for name in names] for one in found)
 
 
 def _write_csv(file: BinaryIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

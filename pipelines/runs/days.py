@@ -281,30 +281,24 @@ def why_stopped(connection: Connection, workspace: Workspace, scope: Scope) -> t
 
 def blocked_days(connection: Connection, workspace: Workspace) -> tuple[str, ...]:
     """Return the days whose last night was stopped and not approved since, the oldest first."""
-    return tuple(day for day in sorted(recorded_days(connection)) if _is_blocked(connection, workspace, day))
+    return tuple(row.day for row in list_blocked(connection, workspace))
 
 
 def list_blocked(connection: Connection, workspace: Workspace) -> list[DayRow]:
-    """List the days of :func:`blocked_days` with what stops them, the oldest first.
+    """List the days whose last night was stopped and not approved since, with what stops them, the oldest first.
 
     A day whose items came from several sources, of which none is configured, has no figures and an empty digest: it
     cannot be approved before one is.
     """
     found = []
-    for day in blocked_days(connection, workspace):
+    for day in sorted(recorded_days(connection)):
         try:
-            found.append(row_of(read_day(connection, workspace, date.fromisoformat(day))))
-        except ConfigError:
+            row = row_of(read_day(connection, workspace, date.fromisoformat(day)))
+        except ConfigError:  # several sources and none configured: the night's record stands
             words = recorded_blocks(connection, date.fromisoformat(day))
-            found.append(DayRow(day, "", "blocked", 0, 0, 0.0, words, {}, None, None, ""))
+            row = DayRow(day, "", "blocked", 0, 0, 0.0, words, {}, None, None, "")
+        found += [row] if row.state == "blocked" else []
     return found
-
-
-def _is_blocked(connection: Connection, workspace: Workspace, day: str) -> bool:
-    try:
-        return read_day(connection, workspace, date.fromisoformat(day)).state == "blocked"
-    except ConfigError:
-        return True  # several sources and none configured: the night's record stands
 
 
 def _require_reason(workspace: Workspace, reason: str) -> str:

@@ -14,6 +14,7 @@ from pipelines.web.pages import (
     fairness,
     files,
     messages,
+    notes,
     people,
     pictures,
     platform,
@@ -27,7 +28,7 @@ from pipelines.web.pages import (
 from pipelines.web.routes import Route
 
 MODULES: Final = (
-    *(entrance, files, today, cases, pictures, answers, sheets, messages),
+    *(entrance, files, today, cases, pictures, answers, notes, sheets, messages),
     *(requests, people, platform, fairness, you, audit, weighing, recognise, explore),
 )
 """In this order routes are tried: addresses with a name of their own before those that take any."""

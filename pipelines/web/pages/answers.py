@@ -66,7 +66,7 @@ def skip(visit: Visit, case_id: str) -> Response:
 @ROUTES.route("POST", "/decisions/{batch_id}/undo", roles=JUDGES)
 def undo(visit: Visit, batch_id: str) -> Response:
     """Take a decision back, and go to its case if nobody else has it."""
-    claim = take_back(visit.workspace, batch_id, actor=visit.actor, anybodys=visit.has("lead"))
+    claim = take_back(visit.workspace, batch_id, actor=visit.actor, anybodys=visit.is_lead)
     visit.desk.queue.cases(visit.workspace, fresh=True)
     return visit.go(f"/cases/{claim.case_id}" if claim else "/cases")
 

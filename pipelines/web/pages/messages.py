@@ -36,10 +36,10 @@ def messages_page(visit: Visit) -> Response:
     with visit.workspace.database.read() as connection:
         found = list_messages(connection, query, now=visit.workspace.now())
     offered: dict[Act, MessagePreview] = {}
-    if visit.has("lead") and query.state in (HELD, DEAD):
+    if visit.is_lead and query.state in (HELD, DEAD):
         acts: tuple[Act, ...] = ("release", "discard") if query.state == HELD else ("discard",)
         offered = {act: one for act in acts if (one := preview(visit.workspace, query, act)).messages}
-    dead = [one.message_id for one in found[:_LISTED] if one.state == DEAD] if visit.has("lead") else []
+    dead = [one.message_id for one in found[:_LISTED] if one.state == DEAD] if visit.is_lead else []
     judged = sees_answers(visit)
     return visit.page(
         "messages.html.j2",

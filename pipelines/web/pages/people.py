@@ -18,7 +18,7 @@ from pipelines.reviewing.pictures import show_reference
 from pipelines.runs.searched import searched_for
 from pipelines.runs.today import people_waiting
 from pipelines.web.access import sees_answers
-from pipelines.web.pages.cases import veil
+from pipelines.web.pages.cases import cases_of, veil
 from pipelines.web.pages.pictures import picture_of
 from pipelines.web.pages.records import read_record
 from pipelines.web.routes import EVERY_ROLE, OFFICERS, MissingError, Routes, Visit
@@ -34,7 +34,7 @@ def people_page(visit: Visit) -> Response:
     asked = visit.query.get("state", "active")
     with visit.workspace.database.read() as connection:
         every = list_subjects(connection)
-    waiting = {one.subject_id: one for one in people_waiting(visit.desk.queue.cases(visit.workspace))}
+    waiting = {one.subject_id: one for one in people_waiting(cases_of(visit))}
     found = [row for row in every if asked not in _STATES or row.state == asked]
     found.sort(key=lambda row: (row.subject_id not in waiting, row.expires_at, row.subject_id))
     return visit.page(
@@ -87,7 +87,7 @@ def _subject(visit: Visit, subject_id: str) -> SubjectRow:
 
 
 def _page(visit: Visit, row: SubjectRow, opened: NamesOpened | None) -> Response:
-    officer, now = visit.has("registry_officer", "lead"), visit.workspace.now()
+    officer, now = visit.is_officer, visit.workspace.now()
     with visit.workspace.database.read() as connection:
         asked = [standing_of(one, now=now) for one in list_requests(connection, subject_id=row.subject_id)]
         references = references_bring(connection, visit.workspace, row.subject_id)
@@ -95,7 +95,7 @@ def _page(visit: Visit, row: SubjectRow, opened: NamesOpened | None) -> Response
     if not sees_answers(visit):
         references = [replace(one, brought=one.brought.without_answers) for one in references]
         opened = _without_answers(opened) if opened else None
-    cases = (case for case in visit.desk.queue.cases(visit.workspace) if case.key.subject_id == row.subject_id)
+    cases = (case for case in cases_of(visit) if case.key.subject_id == row.subject_id)
     return visit.page(
         "person.html.j2",
         person=row,
@@ -108,7 +108,7 @@ def _page(visit: Visit, row: SubjectRow, opened: NamesOpened | None) -> Response
         officer=officer,
         pictures=officer and visit.query.get("references") == "shown",
         renewable=officer and row.state in RENEWED,
-        judges=visit.has("reviewer", "lead"),
+        judges=visit.judges,
     )
 
 

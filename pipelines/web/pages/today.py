@@ -12,6 +12,7 @@ from pipelines.runs.days import approve_day
 from pipelines.runs.today import read_today
 from pipelines.text.shown import DIGITS
 from pipelines.web.nights_chart import draw_nights
+from pipelines.web.pages.cases import cases_of
 from pipelines.web.record_words import DONE
 from pipelines.web.routes import EVERY_ROLE, LEADS, Routes, Visit
 
@@ -21,15 +22,15 @@ ROUTES: Final = Routes()
 @ROUTES.route("GET", "/", roles=EVERY_ROLE, nav="Today")
 def today_page(visit: Visit) -> Response:
     """What waits, the most pressing first, and the nights."""
-    found = read_today(visit.workspace, visit.desk.queue.cases(visit.workspace))
+    found = read_today(visit.workspace, cases_of(visit))
     return visit.page(
         "today.html.j2",
         today=found,
         charts=draw_nights(found.nights),
         dagster=visit.workspace.config.dagster,
         done=DONE.get(visit.query.get("done", "")),
-        judges=visit.has("reviewer", "lead"),
-        leads=visit.has("lead"),
+        judges=visit.judges,
+        leads=visit.is_lead,
     )
 
 

@@ -19,8 +19,9 @@ DONE: Final = {
     "revived": "On its way again. The next dispatch sends it.",
     "approved": "Approved, with these figures and no worse ones. The next night completes the day; what is held stays "
     "held.",
+    "removed": "Taken away. What rested on it alone is gone or taken back; a rescan is due.",
 }
-"""What an act on the first page did, by its word in the address."""
+"""What an act did, by its word in the address."""
 EFFECTS: Final[dict[Effect, str]] = {
     "planned": "not sent yet",
     "held": "held",

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from embeddings.errors import InputError
 from pipelines.runs.days import approve_day
 from pipelines.runs.today import read_today
-from pipelines.text.shown import DIGITS
+from pipelines.web.access import expected_digest
 from pipelines.web.nights_chart import draw_nights
 from pipelines.web.pages.cases import cases_of
 from pipelines.web.record_words import DONE
@@ -37,9 +37,7 @@ def today_page(visit: Visit) -> Response:
 @ROUTES.route("POST", "/days/{day}/approve", roles=LEADS)
 def approve(visit: Visit, day: str) -> Response:
     """Let a blocked day go on, with the figures that the page showed and no worse ones."""
-    expect = visit.form.get("expect", "")
-    if len(expect) != DIGITS:
-        raise InputError("the form does not say what the page showed")
+    expect = expected_digest(visit)
     try:
         chosen = date.fromisoformat(day)
     except ValueError:

@@ -181,6 +181,12 @@
     if (reference && hit.dataset.reference && !reference.src.includes(hit.dataset.reference)) {
       reference.src = `${base()}/references/${hit.dataset.reference}`;
     }
+    const wrong = find("#wrong-hit");
+    if (wrong) {
+      wrong.value = hit.dataset.hit;
+      wrong.form.querySelector("button").textContent =
+        `${hit.dataset.sentence === "1" ? "This alias is noise" : "This reference is wrong"}: what then?`;
+    }
     showPicture();
   }
 

@@ -71,6 +71,8 @@ MAY = {
     ("POST", "/people/{subject_id}/names"): OFFICERS,
     ("GET", "/people/{subject_id}/references/{reference_id}"): OFFICERS,
     ("POST", "/people/{subject_id}/renew"): OFFICERS,
+    ("POST", "/people/{subject_id}/wrong"): OFFICERS,
+    ("POST", "/people/{subject_id}/wrong/remove"): OFFICERS,
     ("GET", "/uploaders"): ALL,
     ("GET", "/models"): ALL,
     ("GET", "/you"): ALL,

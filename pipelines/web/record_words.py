@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from pipelines.cases.findings import FindingCounts
 from pipelines.cases.history import HistoryEvent
+from pipelines.report.words import HELD_REASONS as HELD_REASONS
 from pipelines.report.words import number
 from pipelines.takedown.effects import Effect
 
@@ -31,13 +32,6 @@ EFFECTS: Final[dict[Effect, str]] = {
     "acknowledged": "acknowledged",
     "withdrawn": "taken back",
 }
-HELD_BY: Final = {
-    "breaker_subject": "more of one person than the policy allows at once",
-    "breaker_uploader": "more of one uploader than the policy allows at once",
-    "breaker_run": "more in one run than the policy allows",
-    "breaker_day": "more in a day than the policy allows",
-}
-"""Why a message is held."""
 STATES: Final = {
     "received": "nobody has accepted it yet",
     "previewed": "somebody has seen what it would hit; it waits to be accepted",

@@ -68,7 +68,7 @@ def discard(visit: Visit) -> Response:
     act_on_chosen(
         visit.workspace, _chosen(visit), "discard", expect=expected_digest(visit), actor=visit.actor, reason=reason
     )
-    visit.desk.queue.cases(visit.workspace, fresh=True)
+    visit.something_was_done()
     return visit.go("/?done=discarded")
 
 

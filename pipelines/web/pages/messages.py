@@ -55,9 +55,7 @@ def messages_page(visit: Visit) -> Response:
 @ROUTES.route("POST", "/messages/release", roles=LEADS)
 def release(visit: Visit) -> Response:
     """Let held messages be sent, if they are those that the page showed; not by who decided what they follow from."""
-    act_on_chosen(
-        visit.workspace, _chosen(visit), "release", expect=expected_digest(visit), actor=visit.actor, second_person=True
-    )
+    act_on_chosen(visit.workspace, _chosen(visit), "release", expect=expected_digest(visit), actor=visit.actor)
     return visit.go("/?done=released")
 
 

@@ -174,7 +174,7 @@ def test_a_preview_counts_what_pictures_show_together_as_the_rescan_finds_it(
     enrol(workspace, person(150))
     for number in range(3):
         post(uploads, f"together-{number}", drawn(1, number))
-        post(uploads, f"others-{number}", drawn(2, number), model="n")
+        post(uploads, f"others-{number}", drawn(7, number), model="n")
     for number in range(2):
         post(uploads, f"too-few-{number}", drawn(1, 10 + number), model="o")
     sweep(workspace, source_of(uploads), day=None)

@@ -213,6 +213,7 @@ def use_command(environment: Environment, as_json: bool, calibration_id: str, an
 @click.option("--strong-fpir", type=_SHARE, help="Target at the strong threshold [calibration.strong_fpir].")
 @click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), help="Of the bounds [0.95].")
 @click.option("--gallery", type=COUNT, help="Templates it is for [twice those in the registry now].")
+@click.option("--platform", is_flag=True, help="By faces of different uploaders here, of which nothing is kept.")
 @click.option("--forget", is_flag=True, help="Delete the stored vectors instead.")
 @command_options
 def background_command(
@@ -223,18 +224,20 @@ def background_command(
     strong_fpir: float | None,
     confidence: float | None,
     gallery: int | None,
+    platform: bool,
     forget: bool,
 ) -> None:
     """Calibrate by a folder of strangers from your platform, a subfolder or a photograph each, and keep their vectors.
 
-    The thresholds are put in force unless others were calibrated by labelled photographs. Without a folder the stored
-    vectors are measured again, for the registry as it has become. From then on `subject add` says how many of these
+    The thresholds are put in force unless others were calibrated by labelled photographs, and follow the registry from
+    then on. Without a folder the stored vectors are measured again. From then on `subject add` says how many of these
     strangers a person would be taken for. No such cohort is packaged: see docs/calibration.md.
     """
     from pipelines.calibration import background as cohorts
+    from pipelines.calibration import platform as own_platform
 
-    if forget and folder is not None:
-        raise click.UsageError("--forget goes without a folder")
+    if (folder is not None) + platform + forget > 1:
+        raise click.UsageError("give a folder, --platform or --forget")
     labels = read_folder(folder) if folder else None
     with opened(environment) as workspace, progress(as_json) as report:
         if forget:
@@ -242,25 +245,30 @@ def background_command(
             return
         given = workspace.config.calibration
         aim = Aim(fpir or given.fpir, strong_fpir or given.strong_fpir, confidence or given.confidence, gallery)
-        found = (
-            cohorts.calibrate_background(workspace, labels, aim, actor=actor(), progress=report)
-            if labels
-            else cohorts.refit_background(workspace, aim, actor=actor())
-        ).calibration
+        if platform:
+            measured = cohorts.calibrate_platform(workspace, aim, actor=actor())
+        elif labels:
+            measured = cohorts.calibrate_background(workspace, labels, aim, actor=actor(), progress=report)
+        else:
+            measured = cohorts.refit_background(workspace, aim, actor=actor())
+        found = measured.calibration
         picture = write_plot(workspace, found, None, overwrite=True)
-        wanted = found.complete and cohorts.may_be_put_in_force(workspace)
+        usable = found.has_thresholds(workspace.policy.thresholds_or_none(workspace.pack_name))
+        wanted = usable and cohorts.may_be_put_in_force(workspace)
         refusal = _use(workspace, found) if wanted else None
     in_force = wanted and refusal is None
     if as_json:
         emit(to_plain(found) | {"complete": found.complete, "in_force": in_force, "plot": str(picture)}, as_json=True)
     else:
         _print(found, picture)
-    say(f"warning: {cohorts.WARNING}", err=True)
+    say(f"warning: {own_platform.WARNING if platform else cohorts.WARNING}", err=True)
     if refusal is not None:
         raise refusal
-    if not found.complete:
+    if not usable:
         _explain_refusal(found)
         sys.exit(1)
+    if not found.complete:
+        say("warning: no strong threshold follows: the published one, or that of review if higher, is strong", err=True)
     say("in force" if in_force else "not in force: another calibration is, by labelled photographs", err=True)
 
 

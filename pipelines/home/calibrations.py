@@ -124,6 +124,14 @@ class Calibration:
         )
         return Thresholds(review, max(review, published.strong), source, self.calibration_id)
 
+    def has_thresholds(self, published: Thresholds | None) -> bool:
+        """Whether :meth:`thresholds` has any."""
+        try:
+            self.thresholds(published)
+        except StateError:
+            return False
+        return True
+
     def pooled_thresholds(self) -> Thresholds | None:
         """Those of pooled faces; None where none were measured or the data could not support both."""
         if self.pooled is None:

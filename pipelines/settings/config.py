@@ -184,6 +184,9 @@ class CalibrationConfig:
     review and at the strong threshold, each held with ``confidence``. Of more than ``max_comparisons`` that a folder
     gives, so many are drawn. ``pooled_pictures``: of one person, in each pool that is measured. ``points``: of the DET
     curve. ``outgrown_factor``: times its gallery that make it lapse (:mod:`pipelines.home.calibration_cover`).
+    ``follow_registry``: whether thresholds by strangers are fitted again when the registry outgrows them
+    (:mod:`pipelines.calibration.following`); ``from_platform``: whether the strangers are faces of this platform where
+    nothing is calibrated.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -194,6 +197,8 @@ class CalibrationConfig:
     pooled_pictures: Annotated[int, Field(ge=2, le=100)] = 3
     points: Annotated[int, Field(ge=10, le=1000)] = 120
     outgrown_factor: Annotated[float, Field(ge=1, le=1000)] = 2.0
+    follow_registry: bool = True
+    from_platform: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,14 +105,15 @@ def calibrate_platform(workspace: Workspace, aim: Aim, *, actor: str) -> Measure
     return measure_faces(workspace, *strangers(workspace, PLATFORM), with_room(workspace, aim), actor=actor)
 
 
-def strangers(workspace: Workspace, kind: str) -> tuple[Labels, Faces]:
+def strangers(workspace: Workspace, kind: str, *, least: float = 1) -> tuple[Labels, Faces]:
     """The faces of a calibration of this kind, in the form that measuring takes: those of the stored cohort, or of the
     platform as it is now.
 
-    Raises :class:`StateError` without a cohort, and :class:`CalibrationError` for a platform without strangers.
+    Raises :class:`StateError` without a cohort, and :class:`CalibrationError` for a platform whose strangers are too
+    few for ``least`` comparisons.
     """
     if kind == PLATFORM:
-        vectors = draw_strangers(workspace)
+        vectors = draw_strangers(workspace, least=least)
         persons = np.arange(len(vectors), dtype=np.int64)
     else:
         cohort = read_cohort(workspace)

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Final
 
 from embeddings.errors import CalibrationError, NotReadyError, StateError
+from indexes.det import fmr_for_fpir, least_comparisons
 from pipelines.calibration.background import strangers
 from pipelines.calibration.measure import Aim, require_canary, weigh_faces
 from pipelines.home.actors import service
@@ -80,7 +81,8 @@ def _measured(workspace: Workspace, kind: str, aim: Aim, count: int) -> Calibrat
 
     Raises :class:`StateError` where they support no threshold, or one that every run would stop at.
     """
-    labels, faces = strangers(workspace, kind)
+    rate = fmr_for_fpir(aim.fpir, templates=max(1, count))
+    labels, faces = strangers(workspace, kind, least=least_comparisons(rate, confidence=aim.confidence))
     published = workspace.policy.thresholds_or_none(workspace.pack_name)
     for templates in (_ROOM * max(1, count), max(1, count)):
         found = weigh_faces(workspace, labels, faces, replace(aim, templates=templates)).calibration

@@ -12,6 +12,7 @@ follow that is far above the strong one, whatever the platform shows.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -32,16 +33,18 @@ WARNING: Final = (
 )
 
 
-def draw_strangers(workspace: Workspace) -> Float32:
+def draw_strangers(workspace: Workspace, *, least: float = 1) -> Float32:
     """Return one face for each of as many strangers as one measurement compares, unit float32 (n, d).
 
     One picture for each uploader and for each model, drawn by its digest; of several faces the largest. Left out are
-    items in which somebody registered was ever found, and faces that resemble one that is taken already. Raises
-    :class:`CalibrationError` where vectors are not kept, or there are fewer than two strangers.
+    items in which somebody registered was ever found, and faces that resemble one that is taken already. ``least``:
+    comparisons that they have to make possible. Raises :class:`CalibrationError` where they do not, before any vector
+    is read if that is known then; also where vectors are not kept.
     """
     with workspace.database.read() as connection:
         strong = workspace.thresholds_at(connection).strong
         shard_of = _drawn(connection, workspace)
+    _require_enough(len(shard_of), least)
     read = read_faces(workspace, shard_of, dimension=workspace.models.dimension, again=False)
     largest: dict[str, int] = {}
     for number, face in enumerate(read.faces):
@@ -50,9 +53,16 @@ def draw_strangers(workspace: Workspace) -> Float32:
             largest[face["item_id"]] = number
     rows = [largest[item_id] for item_id in shard_of if item_id in largest]
     found = _unlike(read.vectors[rows], threshold=strong)
-    if len(found) < 2:
-        raise CalibrationError("this platform has no faces of different uploaders whose vectors are kept")
+    _require_enough(len(found), least)
     return found
+
+
+def _require_enough(people: int, least: float) -> None:
+    if people * (people - 1) / 2 < least:
+        raise CalibrationError(
+            f"this platform has faces of {people} different uploaders, with vectors that are kept, and "
+            f"{math.ceil(least)} comparisons of two of them are needed at least"
+        )
 
 
 def _drawn(connection: Connection, workspace: Workspace) -> dict[str, str]:

@@ -191,15 +191,18 @@ class PoolLook:
 
 
 def look_at_pool(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> Iterator[PoolLook]:
-    """Show each picture that a pooled face is of, one after another, those that weigh most first.
+    """Show each picture that a pooled face is of, one after another, those that weigh most first; of a hit that is no
+    pooled face, its own.
 
     Each is a look of its own, on record as :func:`look_at` records it. A picture that cannot be shown costs itself.
-    Raises :class:`StateError` for a hit that is no pooled face.
+    Raises :class:`StateError` if there is no such hit.
     """
     with workspace.database.read() as connection:
         pictures = pictures_of_pool(connection, hit_id)
-    if not pictures:
-        raise StateError("this hit is no pooled face, or there is no such hit")
+        own = connection.execute(sa.select(hits.c.item_id).where(hits.c.hit_id == hit_id)).scalar()
+    if own is None:
+        raise StateError("there is no such hit")
+    pictures = pictures or (PooledPicture(own, hit_id, None, None),)
     for picture in sorted(pictures, key=lambda one: (-(one.weight or 0.0), one.item_id)):
         if picture.hit_id is None:
             yield PoolLook(picture, None, "no hit of it is stored that could be looked at")

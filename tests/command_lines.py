@@ -24,8 +24,7 @@ from click.testing import CliRunner, Result
 
 from pipelines.accounts.accounts import add_account
 from pipelines.calibration.labels import read_folder
-from pipelines.calibration.measure import Aim
-from pipelines.calibration.measure import calibrate as measure
+from pipelines.calibration.measure import Aim, measure_labels
 from pipelines.calibration.measure import use as in_force
 from pipelines.cases.requests import accept_request
 from pipelines.cases.subject_update import Change, update_subject
@@ -195,7 +194,7 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
     deciding = [by_item[f"{number}.png"] for number in range(3)]
     told = decide(workspace, deciding, decision="confirm", reason="same_person", actor="tester", note="as agreed")
     add_account(workspace, "ann", ["reviewer"], actor="tester")
-    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51), actor="tester")
+    found = measure_labels(workspace, read_folder(people), Aim(0.2, 0.1, 0.51), actor="tester").calibration
     in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.write() as tx:
         own = sa.select(tables.outbox.c.message_id).where(tables.outbox.c.action == "takedown")

@@ -20,7 +20,7 @@ from embeddings.errors import NotReadyError, UnscannableError
 from embeddings.faults import DECODER_CRASH, DECODER_FORBIDDEN, SCANNER_ERROR, SCANNER_MEMORY
 from embeddings.sandbox import exchange
 from embeddings.sandbox.confinement import Confinement
-from embeddings.sandbox.process import Reply, DecodingProcess, Died
+from embeddings.sandbox.process import DecodingProcess, Died, ProcessLimits, Reply
 
 _LOG = logging.getLogger(__name__)
 WORD: Final = re.compile(r"[A-Za-z0-9_.:+-]{1,64}")
@@ -39,11 +39,7 @@ class SandboxSettings:
 
     processes: int
     """That work at the same time."""
-    memory_bytes: int
-    """Beyond its libraries and the arena."""
-    item_seconds: float
-    """For one answer, in processor time and by the clock."""
-    start_seconds: float
+    limits: ProcessLimits
     recycle_items: int
     recycle_bytes: int
     module: str = "embeddings.sandbox.allowlist"
@@ -100,7 +96,7 @@ class DecodingPool:
         for fresh in (False, True):  # a process may die by chance, or of what the upload before has left in it
             process = self._take(arena, fresh=fresh)
             try:
-                return process, process.call(function, facts, data, seconds=self.settings.item_seconds)
+                return process, process.call(function, facts, data)
             except Died as death:
                 reason = death.reason
                 process.end()
@@ -116,7 +112,7 @@ class DecodingPool:
         """
         process = self._take(0, fresh=True)
         try:
-            answer = process.control(seconds=self.settings.start_seconds)
+            answer = process.control()
         except Died as death:
             process.end()
             raise NotReadyError(BROKEN) from death
@@ -142,8 +138,7 @@ class DecodingPool:
         return DecodingProcess(
             settings.module,
             arena_bytes=-(-max(arena, _ROUNDED) // _ROUNDED) * _ROUNDED,
-            memory_bytes=settings.memory_bytes,
-            start_seconds=settings.start_seconds,
+            limits=settings.limits,
         )
 
     def _give_back(self, process: DecodingProcess) -> None:
@@ -176,7 +171,7 @@ class Results(Iterator[Reply]):
             raise StopIteration
         with self._pool._turns:
             try:
-                asked = self._process.next(seconds=self._pool.settings.item_seconds)
+                asked = self._process.next()
             except Died as death:
                 self._end()
                 raise self._pool.at_fault(death.reason) from death

@@ -6,6 +6,7 @@ it: no key, no name, no vector. Whatever an upload's bytes raise is an answer; w
 
 from __future__ import annotations
 
+import errno
 import importlib
 import mmap
 import os
@@ -97,7 +98,7 @@ class _Served:
             self.answer(exchange.LAST if result.last else exchange.RESULT, result.facts, result.payload.data)
 
     def _refuse(self, error: Exception) -> None:
-        forbidden = isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError)
+        forbidden = _is_refusal(error) or _is_refusal(error.__cause__)
         if isinstance(error, ItemError) and not forbidden:
             self.answer(exchange.ITEM_ERROR, {"reason": error.reason})
         else:
@@ -115,6 +116,11 @@ class _Served:
         head = exchange.ANSWER.pack(what, len(packed), size)
         if os.write(self._talking, head) != len(head):
             raise BrokenPipeError
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether the kernel refused a file or the like: by filter or Landlock, or for want of a free descriptor."""
+    return isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES, errno.EMFILE)
 
 
 if __name__ == "__main__":

@@ -65,12 +65,16 @@ def _is_on(config: Config) -> bool:
 
 def _settings(config: Config) -> SandboxSettings:
     from embeddings.sandbox.pool import SandboxSettings
+    from embeddings.sandbox.process import ProcessLimits
 
     return SandboxSettings(
         processes=config.embedding.worker_count(),
-        memory_bytes=config.images.max_decode_bytes + _HEADROOM,
-        item_seconds=config.decode.item_seconds,
-        start_seconds=config.isolation.start_seconds,
+        limits=ProcessLimits(
+            memory_bytes=config.images.max_decode_bytes + _HEADROOM,
+            processor_seconds=config.decode.item_seconds,
+            item_seconds=config.decode.item_seconds,
+            start_seconds=config.isolation.start_seconds,
+        ),
         recycle_items=config.decode.recycle_items,
         recycle_bytes=config.decode.recycle_bytes,
     )

@@ -6,20 +6,23 @@ upload makes of the process that decodes it can be a wrong picture, and nothing 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from embeddings.errors import UnscannableError
 from embeddings.images.decode import DecodedImage, Frame
 from embeddings.sandbox.image_work import DECODE_IMAGE, FRAME_FACTS, IMAGE_FACTS, decoding_facts
-from embeddings.sandbox.pool import DecodingPool, Results, unbelievable, word
+from embeddings.sandbox.pool import DecodingPool, unbelievable, word
 from embeddings.sandbox.process import Reply
+from embeddings.sandbox.work import Facts
 from embeddings.types import ImageLimits, UInt8
 
 _MOST_NUMBER: Final = 2.0**53
 _MOST_PARTS: Final = 64
 _CHANNELS: Final = 3
+_IMAGE_TYPES: Final = get_type_hints(DecodedImage)
+_FRAME_TYPES: Final = get_type_hints(Frame)
 
 
 class SandboxedDecoder:
@@ -32,12 +35,12 @@ class SandboxedDecoder:
         """Decode the first frame, and each of the others when it is asked for. Raises :class:`UnscannableError`."""
         if len(data) > limits.max_bytes:
             raise UnscannableError("too_large")
-        results = self._begun(data, limits, decoding_facts(limits, long_side=long_side))
-        frames = _Frames(self, results, data, limits)
-        head = {name: _plain(frames.first.facts["image"].get(name)) for name in IMAGE_FACTS}
+        frames = _Frames(self, data, limits, decoding_facts(limits, long_side=long_side))
+        head = _checked_fields(IMAGE_FACTS, _IMAGE_TYPES, frames.first.facts.get("image"))
         image = DecodedImage(**head, frames=frames)
         if not 0 < image.width * image.height <= limits.max_pixels or image.frames_total < 1:
             raise unbelievable()
+        frames.side = max(image.width, image.height)
         if image.frames_total == 1:
             image = DecodedImage(**head, frames=iter(list(frames)))  # and the process is free for the next one
         return image
@@ -45,64 +48,77 @@ class SandboxedDecoder:
     def frame_at(self, data: bytes, limits: ImageLimits, position: int, scale: float, side: int) -> Frame:
         """Decode one frame at ``scale`` or more; ``side``: the longer one of the full-size frame."""
         facts = decoding_facts(limits, long_side=scale * side, position=position, scale=scale)
-        return next(_Frames(self, self._begun(data, limits, facts), data, limits, position=position))
-
-    def _begun(self, data: bytes, limits: ImageLimits, facts: dict[str, Any]) -> Results:
-        return self.pool.results(DECODE_IMAGE, facts, data, room=_CHANNELS * limits.max_pixels)
+        frames = _Frames(self, data, limits, facts)
+        frames.side, frames.position = side, position
+        return next(frames)
 
 
 class _Frames(Iterator[Frame]):
-    """Frames from answers. Lets go of the process when it is collected."""
+    """Frames from answers, each of which is asked for when it is wanted. Begins with the first."""
 
-    def __init__(
-        self, decoder: SandboxedDecoder, results: Results, data: bytes, limits: ImageLimits, *, position: int = 0
-    ) -> None:
+    def __init__(self, decoder: SandboxedDecoder, data: bytes, limits: ImageLimits, facts: Facts) -> None:
         self._decoder = decoder
-        self._results = results
         self._data = data
         self._limits = limits
-        self._position = position
-        self._coming: Reply | None = next(results, None)
-        if self._coming is None or not all(
-            isinstance(self._coming.facts.get(name), dict) for name in ("image", "frame")
-        ):
+        self._results = decoder.pool.results(DECODE_IMAGE, facts, data, room=_CHANNELS * limits.max_pixels)
+        self.side = 0
+        """The longer one of the full-size frame, in pixels."""
+        self.position = 0
+        """Of the next frame among those that the file gives."""
+        first = next(self._results, None)
+        if first is None:
             raise unbelievable()
-        self.first = self._coming
+        self.first = first
+        self._coming: Reply | None = first
 
     def __next__(self) -> Frame:
         answer, self._coming = self._coming or next(self._results), None
-        frame = self._frame(answer, self._position)
-        self._position += 1
+        frame = self._frame(answer, self.position)
+        self.position += 1
         return frame
 
     def _frame(self, answer: Reply, position: int) -> Frame:
-        pixels = self._pixels(answer)
-        own = answer.facts["frame"]
-        facts = {name: _plain(own.get(name)) for name in FRAME_FACTS}
-        side = max(answer.facts["image"]["width"], answer.facts["image"]["height"])
+        facts = _checked_fields(FRAME_FACTS, _FRAME_TYPES, answer.facts.get("frame"))
+        if not 0 < facts["scale"] <= 1:
+            raise unbelievable()
 
         def enlarge(scale: float) -> Frame:
-            return self._decoder.frame_at(self._data, self._limits, position, scale, side)
+            return self._decoder.frame_at(self._data, self._limits, position, scale, self.side)
 
-        return Frame(**facts, image=pixels, _enlarge=enlarge if answer.facts.get("enlarges") is True else None)
+        enlarges = answer.facts.get("enlarges") is True
+        return Frame(**facts, image=self._pixels(answer), _enlarge=enlarge if enlarges else None)
 
     def _pixels(self, answer: Reply) -> UInt8:
-        rows, columns = answer.facts.get("rows"), answer.facts.get("columns")
-        if not isinstance(rows, int) or not isinstance(columns, int) or rows < 1 or columns < 1:
-            raise unbelievable()
-        if rows * columns > self._limits.max_pixels or rows * columns * _CHANNELS != len(answer.payload):
+        rows, columns = (_checked(int, answer.facts.get(name)) for name in ("rows", "columns"))
+        if not 0 < rows * columns <= self._limits.max_pixels or rows * columns * _CHANNELS != len(answer.payload):
             raise unbelievable()
         return answer.payload.reshape(rows, columns, _CHANNELS)
 
 
-def _plain(value: object, *, deep: bool = True) -> Any:
-    """A number, a word, nothing or several of these, as a field of a frame may be."""
-    if value is None or isinstance(value, bool):
+def _checked_fields(names: Sequence[str], types: Mapping[str, Any], said: object) -> Facts:
+    """The fields of a dataclass, each of its type."""
+    if not isinstance(said, dict):
+        raise unbelievable()
+    return {name: _checked(types[name], said.get(name)) for name in names}
+
+
+def _checked(kind: Any, value: object) -> Any:
+    """What a decoding process said, as a value of the type: a number within bounds, a word, nothing, or several."""
+    parts = get_args(kind)
+    if get_origin(kind) is tuple and isinstance(value, list) and len(value) <= _MOST_PARTS:
+        each = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
+        if len(each) == len(value):
+            return tuple(_checked(one, part) for one, part in zip(each, value, strict=True))
+    elif isinstance(kind, UnionType):
+        if value is None and NoneType in parts:
+            return None
+        return _checked(next(part for part in parts if part is not NoneType), value)
+    elif kind is bool and isinstance(value, bool):
         return value
-    if isinstance(value, int | float):
-        if not math.isfinite(value) or abs(value) > _MOST_NUMBER:
-            raise unbelievable()
+    elif kind is str:
+        return word(value)
+    elif kind is float and type(value) in (int, float) and abs(value) <= _MOST_NUMBER:  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]
+    elif kind is int and type(value) is int and 0 <= value <= _MOST_NUMBER:
         return value
-    if isinstance(value, list) and deep and len(value) <= _MOST_PARTS:
-        return tuple(_plain(one, deep=False) for one in value)
-    return word(value)
+    raise unbelievable()

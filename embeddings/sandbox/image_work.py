@@ -10,12 +10,11 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from embeddings.control import control_content
 from embeddings.images.decode import DecodedImage, Frame, decode
 from embeddings.sandbox.work import Facts, Result, Work
 from embeddings.types import ImageLimits
 
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 IMAGE_FACTS: Final = tuple(one.name for one in fields(DecodedImage) if one.name != "frames")
 FRAME_FACTS: Final = tuple(one.name for one in fields(Frame) if one.name != "image" and not one.name.startswith("_"))
 
@@ -52,10 +51,9 @@ def _result(head: Facts, frame: Frame, *, last: bool) -> Result:
 
 
 def _control_images() -> Iterator[tuple[Facts, bytes]]:
-    """A picture that has to be decoded, then one in each format that Pillow writes here."""
+    """A small picture in each format that Pillow writes here."""
     limits = ImageLimits(**dict.fromkeys((one.name for one in fields(ImageLimits)), 1 << 30))
     facts = decoding_facts(limits, long_side=640)
-    yield facts, control_content().data
     Image.init()
     ramp = Image.linear_gradient("L").resize((16, 16))
     for name in _FORMATS:

@@ -97,6 +97,7 @@ class DecodingProcess:
         try:
             facts = self._answer(self._limits.start_seconds).facts
         except Died as death:
+            self.end()
             raise NotReadyError(
                 f"a decoding process does not begin ({death.reason}): see how much memory this machine has left; "
                 'decode.sandbox = "off" decodes in the scanner itself'

@@ -69,7 +69,7 @@ def test_i8_no_object_prints_what_it_holds_of_a_person() -> None:
         if isinstance(kind, type) and kind.__module__ == module.__name__ and is_dataclass(kind)
         if "__repr__" in vars(kind)
         for field in fields(kind)
-        if field.name in PERSONAL and field.repr
+        if field.name in PERSONAL and field.repr and field.type != "CaseKey"  # ids of what a case is about
     }
     assert sorted(telling - HARMLESS) == []
 

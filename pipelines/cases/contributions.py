@@ -68,7 +68,7 @@ class NamesOpened:
     itself; ``left``: hits by a name that are older than those counted."""
 
     identity: Identity = field(repr=False)
-    names: tuple[NameBrings, ...]
+    names: tuple[NameBrings, ...] = field(repr=False)
     unexplained: Brought
     left: int
 

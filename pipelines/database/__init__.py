@@ -204,20 +204,13 @@ class Database:
     def scrub(self) -> None:
         """Make deletions physical now: empty the write-ahead log into the (secure_delete) database file.
 
-        On PostgreSQL the tables are vacuumed; its write-ahead log and its backups keep what they hold until they are
-        recycled. Raises :class:`StateError` when a reader keeps the log from being emptied for longer than the busy
-        timeout.
+        On PostgreSQL the tables of :func:`pipelines.database.tables.tables_about_people` are vacuumed; its write-ahead
+        log and its backups keep what they hold until they are recycled. Raises :class:`StateError` when a reader keeps
+        the log from being emptied for longer than the busy timeout.
         """
         if not self.is_sqlite:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                personal = (
-                    tables.subject_keys,
-                    tables.templates,
-                    tables.subjects,
-                    tables.seeds,
-                    tables.kept_evidence,
-                )
-                for table in personal:
+                for table in tables.tables_about_people():
                     connection.execute(sa.text(f"VACUUM {table.name}"))
         else:
             with self.engine.connect() as connection:

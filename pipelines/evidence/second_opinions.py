@@ -156,14 +156,14 @@ def _batches(workspace: Workspace, asking: _Asking) -> Iterator[list[_Due]]:
 
 def _opened(connection: Connection, workspace: Workspace, rows: Sequence[Any]) -> Iterator[_Due]:
     """The pictures and the references of hits, unsealed; without those of subjects that were erased a moment ago."""
-    references: dict[str, dict[str, UInt8]] = {}
+    owners = sorted({row.subject_id for row in rows})
+    there = connection.execute(sa.select(subject_keys.c.subject_id).where(subject_keys.c.subject_id.in_(owners)))
+    keys = {owner: open_subject_key(connection, workspace.sealer, owner) for owner in there.scalars()}
+    references = {owner: _references(connection, owner, key) for owner, key in keys.items()}
     for row in rows:
-        known = sa.select(subject_keys.c.subject_id).where(subject_keys.c.subject_id == row.subject_id)
-        if connection.execute(known).first() is None:
+        key = keys.get(row.subject_id)
+        if key is None:
             continue
-        key = open_subject_key(connection, workspace.sealer, row.subject_id)
-        if row.subject_id not in references:
-            references[row.subject_id] = _references(connection, row.subject_id, key)
         aad = evidence_aad(row.hit_id, row.subject_id, "picture")
         picture = None if row.sealed_picture is None else unseal(key, row.sealed_picture, aad)
         yield _Due(row, picture, references[row.subject_id])

@@ -20,7 +20,7 @@ def stranger_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     yield Case("stranger-large-portrait", ".jpg", jpeg(scale(pictures["stranger"], factor=4), quality=85), 1, faces=1)
     yield Case("stranger-outdoors", ".png", photograph_path("camera").read_bytes(), 1, faces=1)
     yield Case("stranger-outdoors-flipped", ".jpg", jpeg(flip(camera), quality=60), 0, faces=1)
-    yield Case("strangers-two", ".jpg", jpeg(crop(group, (0, 90, 450, 720)), quality=85), 0, SHOWS_GAMMA, faces=2)
+    yield Case("strangers-two", ".jpg", jpeg(flip(crop(group, (0, 90, 450, 720))), quality=85), 0, SHOWS_GAMMA, faces=2)
     yield Case("strangers-three", ".jpg", jpeg(crop(group, (440, 0, 1060, 640)), quality=80), 1, faces=3)
 
 

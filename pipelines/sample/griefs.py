@@ -18,12 +18,13 @@ GRIEFER: Final = "uploader-griefs"
 def grief_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     """Cases that the griefer uploads, and cases that must stay up."""
     portrait = crop(pictures["astronaut"], PORTRAIT)
-    original = scale(flip(pictures["motorcycle"]), factor=2)
-    pasted = paste(original, scale(portrait, factor=0.6), x=original.shape[1] - 200, y=original.shape[0] - 200)
-    # The detector takes a part of the motorcycle for a face, of nobody, so the faces of these are not counted.
-    yield Case("pasted-original", ".jpg", jpeg(original, quality=90), 0, uploader="uploader-rival")
-    yield Case("pasted-face", ".jpg", jpeg(pasted, quality=90), 0, SHOWS_ALPHA, uploader=GRIEFER)
-    yield Case("pasted-again", ".jpg", jpeg(scale(pasted, factor=0.9), quality=80), 1, SHOWS_ALPHA, uploader=GRIEFER)
+    original = scale(flip(crop(pictures["coffee"], (150, 60, 600, 400))), factor=4)
+    pasted = paste(original, scale(portrait, factor=0.6), x=20, y=original.shape[0] - 200)
+    rival: dict[str, Any] = {"status": "no_face", "faces": 0, "uploader": "uploader-rival"}
+    yield Case("pasted-original", ".jpg", jpeg(original, quality=90), 0, **rival)
+    griefs: dict[str, Any] = {"faces": 1, "uploader": GRIEFER}
+    yield Case("pasted-face", ".jpg", jpeg(pasted, quality=90), 0, SHOWS_ALPHA, **griefs)
+    yield Case("pasted-again", ".jpg", jpeg(scale(pasted, factor=0.9), quality=80), 1, SHOWS_ALPHA, **griefs)
     yield model_file("lora-of-rival", {"ss_output_name": "chrome-style"}, 0, weights="rival", uploader="uploader-rival")
     forged = {"ss_output_name": "sample subject alpha"}
     yield model_file("lora-forged", forged, 1, weights="rival", uploader=GRIEFER, names={ALPHA: "header"})

@@ -66,7 +66,7 @@ def face_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     second = paste(pictures["coins"], scale(flip(portrait), factor=0.9), x=20, y=20)
     yield Case("second-thoughts", ".jpg", jpeg(second, quality=85), 1, SHOWS_ALPHA, faces=1)
     head = crop(pictures["astronaut"], around(ASTRONAUT_FACE, margin=0.5))
-    mixed = blend(head, flip(crop(pictures["group"], around(GROUP_FACES[3], margin=0.5))), share=0.45)
+    mixed = blend(head, flip(crop(pictures["group"], around(GROUP_FACES[3], margin=0.5))), share=0.425)
     faint = {ALPHA: "face_above_review_threshold"}
     yield Case("faint-face", ".jpg", jpeg(mixed, quality=90), 0, SHOWS_ALPHA, faces=1, rules=faint)
     wall = paste(flip(pictures["brick"]), scale(portrait, factor=0.9), x=180, y=200)

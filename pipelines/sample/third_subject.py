@@ -12,7 +12,7 @@ from pipelines.sample.variants import crop, flip, paste, resize, scale
 
 PICTURES: Final = 27
 """Number of pictures: more than ``[breakers] subject`` of the sample's policy allows."""
-_BACKGROUNDS: Final = ("coffee", "rocket", "brick", "gravel", "hubble", "moon", "chelsea", "motorcycle", "coins")
+_BACKGROUNDS: Final = ("coffee", "rocket", "brick", "gravel", "hubble", "moon", "chelsea", "page", "coins")
 
 
 def third_subject_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:

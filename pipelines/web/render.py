@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from importlib import resources
@@ -39,7 +39,7 @@ class StaticFile:
     """A file that pages load. ``digest``: in its address, so that browsers may keep it for good."""
 
     name: str
-    data: bytes
+    data: bytes = field(repr=False)
     kind: str
     digest: str
 

@@ -7,6 +7,8 @@ subject, and is named here, which completes the metadata.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pipelines.database.tables.base import metadata
 from pipelines.database.tables.corpus import content_shards, coverage, examined, shards
 from pipelines.database.tables.findings import decisions, hits, kept_evidence, model_verdicts, second_opinions, verdicts
@@ -17,6 +19,9 @@ from pipelines.database.tables.record import audit, calibrations, day_approvals,
 from pipelines.database.tables.registry import requests, seeds, subject_keys, subjects, templates
 from pipelines.database.tables.review import accounts, checks, claims, preferences, sessions
 from pipelines.database.times import UTCDateTime
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 __all__ = [
     "UTCDateTime",
@@ -54,6 +59,16 @@ __all__ = [
     "subject_keys",
     "subjects",
     "superseded",
+    "tables_about_people",
     "templates",
     "verdicts",
 ]
+
+
+def tables_about_people() -> list[sa.Table]:
+    """Return the tables whose rows hold something of a person: a sealed column, or whom they are about."""
+    return [
+        table
+        for table in metadata.sorted_tables
+        if any(column.name.startswith("sealed_") or column.name in ("subject_id", "wrapped_key") for column in table.c)
+    ]

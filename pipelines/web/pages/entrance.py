@@ -16,9 +16,9 @@ from pipelines.web import access
 from pipelines.web.routes import ANYBODY, EVERY_ROLE, MissingError, Routes, Visit
 
 ROUTES: Final = Routes()
-_LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_~.-]+(?:/[A-Za-z0-9_~.-]+)*/?)?")
-"""Addresses that a login may lead to: ours, and nothing that a browser reads as another host's. Each can be read in one
-way, so that none takes long to refuse."""
+_LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_~.-]++(?:/[A-Za-z0-9_~.-]++)*+/?)?")
+"""Addresses that a login may lead to: ours, and nothing that a browser reads as another host's. What a repeat
+has taken it never gives back, so that none takes long to refuse."""
 _LONGEST: Final = 200
 """Characters of such an address."""
 

@@ -142,3 +142,20 @@ def test_times_keep_their_moment_and_naive_ones_are_refused(database: Database) 
         assert connection.execute(sa.select(tables.runs.c.started_at)).scalar_one() == moment
     with pytest.raises((ValueError, sa.exc.StatementError)), database.write() as tx:
         tx.execute(sa.insert(tables.runs).values(**(row | {"run_id": "s"}), started_at=datetime(2026, 5, 1)))
+
+
+def test_i8_scrubbing_clears_every_table_that_holds_something_of_a_person(database: Database) -> None:
+    """Its own list of tables was once behind the schema: what pools and second opinions held was not cleared."""
+    with database.write() as tx:
+        set_state(tx, "of a person", "x" * 100)
+    said: list[str] = []
+    sa.event.listen(database.engine, "before_cursor_execute", lambda *call: said.append(str(call[2])))
+    database.scrub()
+    vacuumed = {words.removeprefix("VACUUM ") for words in said if words.startswith("VACUUM ")}
+    if database.is_sqlite:
+        log = Path(f"{database.url.database}-wal")
+        assert not log.exists() or log.stat().st_size == 0
+    else:
+        assert vacuumed >= {"pools", "second_opinions", "templates", "subject_keys", "hits", "items", "kept_evidence"}
+        sealed = {table.name for table in tables.metadata.sorted_tables for c in table.c if "sealed" in c.name}
+        assert vacuumed >= sealed

@@ -19,17 +19,19 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import FunctionType
 
 from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from embeddings.errors import ConfigError, CorruptionError, UnscannableError
 from embeddings.faults import SCANNER_REASONS
-from embeddings.headers.reading import ReadHeader
+from embeddings.headers.reading import HeaderReader, read_header
 from embeddings.headers.safetensors import LENGTH_BYTES
 from embeddings.images.decode import decode
+from embeddings.images.decoder import Decoder
 from embeddings.sandbox.decoding import SandboxedDecoder
 from embeddings.sandbox.headers import SandboxedHeaderReader
 from embeddings.sandbox.pool import DecodingPool
@@ -40,6 +42,8 @@ from tests.embeddings.test_hostile_bytes import KINDS, LIMITS, sample_file
 from tests.embeddings.test_sandbox import OWN, READING
 
 FOUND = Path(".fuzz")
+FOLLOWED = ("embeddings.images", "embeddings.headers", "embeddings.strict_json", "pipelines.sources", "PIL.", "json.")
+"""Modules whose coverage atheris follows."""
 AT_ONCE = 200
 """Examples between two looks at the clock."""
 
@@ -56,10 +60,11 @@ def no_fault_of_the_scanner(error: UnscannableError) -> None:
         raise AssertionError(f"unscannable:{error.reason}") from error
 
 
-def picture(data: bytes) -> None:
-    """Decoding gives frames of the size that was announced, or a reason of the file's."""
+def picture(data: bytes, *, here: bool = False) -> None:
+    """Decoding gives frames of the size that was announced, or a reason of the file's. ``here``: in this process."""
+    decoder: Decoder = decode if here else SandboxedDecoder(pool())
     try:
-        image = SandboxedDecoder(pool())(data, limits=LIMITS, long_side=40)
+        image = decoder(data, limits=LIMITS, long_side=40)
         for frame in image.frames:
             assert frame.image.size <= 3 * LIMITS.max_pixels
             assert max(frame.image.shape[:2]) <= max(image.width, image.height)
@@ -68,19 +73,11 @@ def picture(data: bytes) -> None:
         no_fault_of_the_scanner(error)
 
 
-def picture_in_process(data: bytes) -> None:
-    """The same here, where coverage is seen and a crash is the end."""
+def header(data: bytes, *, here: bool = False) -> None:
+    """A header gives texts within the limits, or a reason of the file's. ``here``: in this process."""
+    reader: HeaderReader = read_header if here else SandboxedHeaderReader(pool())
     try:
-        for frame in decode(data, limits=LIMITS, long_side=40).frames:
-            frame.at_least(1.0)
-    except UnscannableError as error:
-        no_fault_of_the_scanner(error)
-
-
-def header(data: bytes) -> None:
-    """A header gives texts within the limits, or a reason of the file's."""
-    try:
-        read: ReadHeader = SandboxedHeaderReader(pool())(data, file_bytes=None, limits=READING)
+        read = reader(data, file_bytes=None, limits=READING)
     except UnscannableError as error:
         no_fault_of_the_scanner(error)
         return
@@ -114,6 +111,8 @@ class Target:
 
     check: Callable[[bytes], None]
     known: Callable[[], Sequence[bytes]]
+    followed: Callable[[bytes], None]
+    """The same check in this process, where coverage is seen and a crash is the end."""
 
 
 def known_headers() -> list[bytes]:
@@ -134,9 +133,9 @@ def known_rows() -> list[bytes]:
 
 
 TARGETS = {
-    "pictures": Target(picture, lambda: [sample_file(kind) for kind in KINDS]),
-    "headers": Target(header, known_headers),
-    "rows": Target(listing, known_rows),
+    "pictures": Target(picture, lambda: [sample_file(kind) for kind in KINDS], partial(picture, here=True)),
+    "headers": Target(header, known_headers, partial(header, here=True)),
+    "rows": Target(listing, known_rows, listing),
 }
 
 
@@ -220,12 +219,15 @@ def drive(name: str, *, seconds: float) -> int:
     except ImportError:
         print("atheris is not installed: pip install atheris", file=sys.stderr)
         return 2
-    check = picture_in_process if name == "pictures" else TARGETS[name].check
-    atheris.instrument_all()
+    for module in [one for known, one in sys.modules.items() if known.startswith(FOLLOWED)]:
+        for kind in [vars(module), *(vars(one) for one in vars(module).values() if isinstance(one, type))]:
+            for one in kind.values():
+                if isinstance(one, FunctionType) and one.__module__ == module.__name__:
+                    atheris.instrument_func(one)
     with tempfile.TemporaryDirectory() as corpus:
         for number, data in enumerate(TARGETS[name].known()):
             (Path(corpus) / str(number)).write_bytes(data)
-        atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}", corpus], check)
+        atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}", corpus], TARGETS[name].followed)
         atheris.Fuzz()
     return 0
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests import fuzzing
 from tests.examples import examples
-from tests.fuzzing import TARGETS, Target, search
+from tests.fuzzing import TARGETS, search
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -24,7 +25,7 @@ def test_a_finding_is_made_small_and_written_down(
         if b"\xff\xff" in data:
             raise KeyError("nobody foresaw this")
 
-    monkeypatch.setitem(TARGETS, "rows", Target(stumbles, TARGETS["rows"].known))
+    monkeypatch.setitem(TARGETS, "rows", replace(TARGETS["rows"], check=stumbles))
     monkeypatch.setattr(fuzzing, "FOUND", tmp_path / "found")
     assert fuzzing.main(["--only", "rows", "--seconds", "30"]) == 1
     (file,) = (tmp_path / "found").iterdir()
@@ -37,4 +38,5 @@ def test_known_files_are_what_they_should_be() -> None:
     for target in TARGETS.values():
         for data in target.known():
             target.check(data)
+            target.followed(data)
     fuzzing.pool().close()

@@ -41,8 +41,6 @@ class SandboxedDecoder:
         if not 0 < image.width * image.height <= limits.max_pixels or image.frames_total < 1:
             raise unbelievable()
         frames.side = max(image.width, image.height)
-        if image.frames_total == 1:
-            image = DecodedImage(**head, frames=iter(list(frames)))  # and the process is free for the next one
         return image
 
     def frame_at(self, data: bytes, limits: ImageLimits, position: int, scale: float, side: int) -> Frame:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from io import BytesIO
 from typing import Final
@@ -14,6 +16,8 @@ from embeddings.images.decode import DecodedImage, Frame, decode
 from embeddings.sandbox.work import Facts, Result, Work
 from embeddings.types import ImageLimits
 
+_OPTIONAL: Final = ("av", "pillow_heif")
+"""Decoders of extras, which are imported on first use: there is none once the process is confined."""
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 IMAGE_FACTS: Final = tuple(one.name for one in fields(DecodedImage) if one.name != "frames")
 FRAME_FACTS: Final = tuple(one.name for one in fields(Frame) if one.name != "image" and not one.name.startswith("_"))
@@ -38,10 +42,13 @@ def decode_image(facts: Facts, data: bytes) -> Iterator[Result]:
         for frame in image.frames:
             yield _result(head, frame, last=False)
         return
-    *others, last = image.frames
-    for frame in others:
-        yield _result(head, frame, last=False)
-    yield _result(head, last, last=True)
+    before: Frame | None = None
+    for frame in image.frames:
+        if before is not None:
+            yield _result(head, before, last=False)
+        before = frame
+    if before is not None:  # said with the last one, so that the process is free at once
+        yield _result(head, before, last=True)
 
 
 def _result(head: Facts, frame: Frame, *, last: bool) -> Result:
@@ -54,6 +61,9 @@ def _control_images() -> Iterator[tuple[Facts, bytes]]:
     """A small picture in each format that Pillow writes here."""
     limits = ImageLimits(**dict.fromkeys((one.name for one in fields(ImageLimits)), 1 << 30))
     facts = decoding_facts(limits, long_side=640)
+    for module in _OPTIONAL:
+        with suppress(ImportError):
+            importlib.import_module(module)
     Image.init()
     ramp = Image.linear_gradient("L").resize((16, 16))
     for name in _FORMATS:

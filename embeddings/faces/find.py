@@ -7,6 +7,7 @@ than one recogniser batch, however many frames and faces there are. :mod:`embedd
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from embeddings.faces.proportions import fitted
 from embeddings.faces.recognition import mean_of_crops
 from embeddings.faces.restoration import restored, smooth
 from embeddings.faces.thorough import look_again
+from embeddings.faces.tiling import decode_scale, faces_in_tiles
 from embeddings.faces.views import SMOOTHED, Face
 from embeddings.images.decode import Frame, decode
 from embeddings.images.pdq import pdq
@@ -102,7 +104,7 @@ def find_faces(data: bytes, models: FaceModels, *, limits: ImageLimits) -> tuple
 
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
-    image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    image = decode(data, limits=limits, scale=partial(decode_scale, settings=models.settings))
     found: list[FoundFace] = []
     for frame in image.frames:
         faces = faces_of_frame(frame, (image.width, image.height), models)
@@ -138,7 +140,7 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
 
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
-    image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    image = decode(data, limits=limits, scale=partial(decode_scale, settings=models.settings))
     frames: list[int] = []
     found: list[FrameFaces] = []
     vectors = [np.empty((0, models.dimension), dtype=np.float32)]
@@ -188,7 +190,8 @@ def faces_of_frame(frame: Frame, size: tuple[int, int], models: FaceModels) -> F
     """
     settings = models.settings
     fast = _candidates(models.detector.detect(frame.image), frame, looked_at=max(settings.scales) / max(size))
-    seen = look_again(frame, size, fast, models.detector, settings) or _smoothed(frame, size, models)
+    tiled = faces_in_tiles(frame, size, models.detector, settings)
+    seen = look_again(frame, size, fast, tiled, models.detector, settings) or _smoothed(frame, size, models)
     faces = seen[: settings.max_faces]
     crops, counts = _crops(frame, faces, models)
     return FrameFaces(

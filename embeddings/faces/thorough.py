@@ -21,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from embeddings.faces.tiling import near_squares, search_megapixels
 from embeddings.faces.viewing import Viewer
-from embeddings.faces.views import Face, View, close_up, glances, holds, merged, overlaps, whole_views
+from embeddings.faces.views import Face, View, close_up, glances, holds, merged, moved, overlaps, whole_views
 from embeddings.images.decode import Frame
 from embeddings.types import FaceDetector, FaceSettings, ViewSettings
 
@@ -40,28 +41,51 @@ PLACES = 6
 
 
 def look_again(
-    frame: Frame, size: tuple[int, int], fast: list[Face], detector: FaceDetector, settings: FaceSettings
+    frame: Frame,
+    size: tuple[int, int],
+    fast: list[Face],
+    tiled: list[Face],
+    detector: FaceDetector,
+    settings: FaceSettings,
 ) -> list[Face]:
     """The faces of ``frame``, ``size`` (width, height) at full size, after the thorough pass, best first.
 
-    ``fast`` are the candidates of the fast pass, best first, which may have scores below ``settings.min_score``. A face
-    that it found is never lost, only seen better. ``detector`` answers from ``candidate_score`` on. Without
-    ``settings.views`` the answer is what the fast pass found.
+    ``fast`` are the candidates of the fast pass, best first, and ``tiled`` those of tiles; either may have scores below
+    ``settings.min_score``. A face that the fast pass found is never lost, only seen better; one that only a tile shows
+    counts when a closer look shows it as well, because tiles show much more than a face may hide in. ``detector``
+    answers from ``candidate_score`` on. Without ``settings.views`` the answer is what the passes found.
     """
     sure = [face for face in fast if face.score >= settings.min_score]
+    tiled = [
+        face
+        for face in merged(tiled, nms_iou=settings.nms_iou)
+        if not any(same(one, face, nms_iou=settings.nms_iou) for one in sure)
+    ]
+    in_tiles = [face for face in tiled if face.score >= settings.min_score]
     views = settings.views
     if views is None:
-        return sure
-    search = Search(Viewer(frame, detector, megapixels=views.megapixels), views, settings)
+        return merged([*sure, *in_tiles], nms_iou=settings.nms_iou)
+    viewer = Viewer(frame, detector, megapixels=search_megapixels(size, settings))
+    search = Search(viewer, views, settings)
     faces = search.upright(sure[: settings.max_faces], free=True) + sure[settings.max_faces :]
-    places = search.upright([face for face in fast if face.score < settings.min_score][:PLACES])
+    faces += [face for face in search.upright(in_tiles[: settings.max_faces], free=True) if face.settled]
+    unsure = [face for face in (*fast, *tiled) if face.score < settings.min_score]
+    places = search.upright(merged(unsure, nms_iou=settings.nms_iou)[:PLACES])
     faces += [face for face in places if face.settled]
     covered = sum(face.area for face in faces if face.settled)
+    part, corners = near_squares(size)
     if views.always or covered < views.room * size[0] * size[1]:
-        faces += search.elsewhere([list(glances(size, side=views.glance_side))], faces)
+        some = list(glances(part, side=views.glance_side))
+        faces += search.elsewhere([[moved(view, corner) for corner in corners for view in some]], faces)
     if views.always or not any(face.settled for face in faces):
-        faces += search.elsewhere(whole_views(size, views), faces)
+        stages = ([moved(view, corner) for corner in corners for view in stage] for stage in whole_views(part, views))
+        faces += search.elsewhere(stages, faces)
     return merged(faces, nms_iou=settings.nms_iou)
+
+
+def same(one: Face, other: Face, *, nms_iou: float) -> bool:
+    """Whether two detections are of one face."""
+    return holds(one, other) or bool(overlaps(one.box, other.box[None])[0] > nms_iou)
 
 
 class Search:
@@ -94,16 +118,13 @@ class Search:
             shown = sorted((one for faces in self._viewer.faces_in(stage) for one in faces), key=_score, reverse=True)
             places: list[Face] = []
             for face in shown:
-                if not any(self._same(one, face) for one in (*settled, *places)):
+                if not any(same(one, face, nms_iou=self._settings.nms_iou) for one in (*settled, *places)):
                     places.append(face)
             closer = self.upright(places if self._views.always else places[:PLACES])
             new += [face for face in closer if face.settled]
             if not self._views.always and any(face.settled for face in new):
                 break
         return new
-
-    def _same(self, one: Face, other: Face) -> bool:
-        return holds(one, other) or bool(overlaps(one.box, other.box[None])[0] > self._settings.nms_iou)
 
 
 class Orientation:

@@ -8,7 +8,7 @@ in pixels of the upright full-size frame at once, which states the view it was f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -84,6 +84,15 @@ class Face:
     def area(self) -> float:
         """Of its box, in square pixels."""
         return float(np.prod(self.box[2:] - self.box[:2]))
+
+
+def moved(view: View, corner: tuple[int, int]) -> View:
+    """``view`` of a part of the frame whose origin is the pixel ``corner`` of the frame."""
+    if corner == (0, 0):
+        return view
+    matrix = view.matrix.copy()
+    matrix[:, 2] -= matrix[:, :2] @ np.array(corner, dtype=np.float32)
+    return replace(view, matrix=matrix, upright=view.upright and moved(view.upright, corner))
 
 
 def whole_views(size: tuple[int, int], views: ViewSettings) -> Iterator[list[View]]:

@@ -92,10 +92,17 @@ class DecodedImage:
     """The sampled frames. Each is decoded when asked for, and none is kept: hold one at a time."""
 
 
-def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
+def decode(
+    data: bytes,
+    *,
+    limits: ImageLimits,
+    long_side: int = 0,
+    scale: Callable[[tuple[int, int]], float] = lambda _: 0.0,
+) -> DecodedImage:
     """Check ``data`` and get ready to decode it; pixels are decoded as ``frames`` is consumed.
 
-    A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels. Animations are sampled at
+    A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels, and which is at least what
+    ``scale`` gives for the upright width and height. Animations are sampled at
     ``limits.max_frames`` evenly spaced frames, first and last among them. Transparency is laid over white. Raises
     :class:`UnscannableError` at once for what the header tells, and while iterating for what decoding tells.
     """
@@ -103,7 +110,7 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
         raise UnscannableError("too_large")
     container = inspect(data, max_pixels=limits.max_pixels)
     if container.format == "jpeg":
-        return _decode_jpeg(container, limits, long_side)
+        return _decode_jpeg(container, limits, lambda size: max(long_side / max(size), scale(size)))
     require_memory(container, limits.max_decode_bytes)
     indices = sample(container.frames, at_most=limits.max_frames)
     touched = container.width * container.height * (indices[-1] + 1)
@@ -145,14 +152,14 @@ def _turned(width: int, height: int, orientation: int) -> tuple[int, int]:
     return (height, width) if orientation >= 5 else (width, height)
 
 
-def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int) -> DecodedImage:
+def _decode_jpeg(container: Container, limits: ImageLimits, wanted: Callable[[tuple[int, int]], float]) -> DecodedImage:
     with decoder_errors():
         height, width, colourspace, _ = simplejpeg.decode_jpeg_header(container.pixels, strict=True)
     check_size(width, height, limits.max_pixels)
     require_memory(replace(container, width=width, height=height), limits.max_decode_bytes)
     jpeg = _Jpeg(container, colourspace, (width, height))
     turned = _turned(width, height, container.orientation)
-    return DecodedImage("jpeg", *turned, 1, (jpeg.at_scale(wanted) for wanted in [long_side / max(width, height)]))
+    return DecodedImage("jpeg", *turned, 1, (jpeg.at_scale(scale) for scale in [wanted(turned)]))
 
 
 class _Jpeg:

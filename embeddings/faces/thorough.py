@@ -64,7 +64,7 @@ def look_again(
     in_tiles = [face for face in tiled if face.score >= settings.min_score]
     views = settings.views
     if views is None:
-        return merged([*sure, *in_tiles], nms_iou=settings.nms_iou)
+        return sorted([*sure, *in_tiles], key=_score, reverse=True)
     viewer = Viewer(frame, detector, megapixels=search_megapixels(size, settings))
     search = Search(viewer, views, settings)
     faces = search.upright(sure[: settings.max_faces], free=True) + sure[settings.max_faces :]

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VIEWS_VERSION = 3
+VIEWS_VERSION = 4
 """Part of the model id where there are views: raised when the thorough pass finds other faces by the same settings."""
 
-CROPS_VERSION = 4
+CROPS_VERSION = 5
 """Part of the model id where there are views: raised when the same faces are cut out, restored or pooled otherwise."""
 
 

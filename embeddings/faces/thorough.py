@@ -32,8 +32,14 @@ TURNS = 16
 AROUND = (0, 1, -1, TURNS // 4, -TURNS // 4, TURNS // 2)
 """Turns, in sixteenths, that a face has to outdo where it looks best: a little to either side, by quarters, opposite.
 """
-SIZES = (1, 2)
-"""Sizes of close-ups: of a face without anything around it the smaller ones show nothing."""
+SIDES = (64, 96, 192)
+"""Sides of close-ups in pixels. The smallest tell quarters and polarity apart, and end the matter for most faces; turns
+take larger ones. Of a face without anything around it the smaller ones show nothing."""
+CLEAR = 0.1
+"""How much better than in other quarters and inverted a face has to look in the smallest close-ups to be left as it
+is."""
+LEVEL = 10.0
+"""Degrees up to which such a face may lean, as these close-ups tell."""
 Way = tuple[int, bool]
 """How a face is turned against the view it was found in, in sixteenths, and whether its polarity is changed."""
 PLACES = 6
@@ -101,11 +107,12 @@ class Search:
 
         ``free``: outside of the budget.
         """
-        looks = [Orientation(face, still=self._settings.min_score) for face in faces]
+        certain = self._views.search_score
+        looks = [Orientation(face, still=self._settings.min_score, certain=certain) for face in faces]
         while True:
             asked = [(look, way) for look in looks for way in look.wanted()]
             if not asked:
-                return [look.best(self._views.search_score) for look in looks]
+                return [look.best() for look in looks]
             shown = self._viewer.faces_in([look.view(way) for look, way in asked], free=free)
             for (look, way), seen in zip(asked, shown, strict=True):
                 look.add(way, seen)
@@ -130,17 +137,20 @@ class Search:
 class Orientation:
     """What close-ups of one place have shown so far."""
 
-    def __init__(self, face: Face, *, still: float) -> None:
-        """``still``: detector score from which something is a face."""
+    def __init__(self, face: Face, *, still: float, certain: float) -> None:
+        """``still``: detector score from which something is a face; ``certain``: from which it is *settled*."""
         self._face = face
         self._still = still
+        self._certain = certain
         self._seen: dict[Way, Face | None] = {}
         self._size = 0
+        self._ruled_out = False
+        """Whether small close-ups have shown that it is in no other quarter and not inverted."""
 
     def view(self, way: Way) -> View:
         """The close-up for ``way``."""
         turn, negative = self._face.turn + way[0] * 360 / TURNS, self._face.negative != way[1]
-        return close_up(self._face, turn, negative, size=SIZES[self._size])
+        return close_up(self._face, turn, negative, side=SIDES[self._size])
 
     def add(self, way: Way, shown: Sequence[Face]) -> None:
         """Take note of what the close-up for ``way`` has shown."""
@@ -149,32 +159,71 @@ class Orientation:
     def wanted(self) -> list[Way]:
         """Ways to look in next; none once nothing promises more.
 
-        A face that looks best as it was found is upright. One that looks best a little turned is turned on until its
-        surroundings look worse. One that looks best in another quarter or polarity was misjudged, and all turns of that
-        polarity are looked at.
+        The smallest close-ups are enough where they leave no doubt, and where only the lean is in doubt, the others
+        are about that alone. Otherwise a face that looks best as it was
+        found is upright. One that looks best a little turned is turned on until its surroundings look worse. One that
+        looks best in another quarter or polarity was misjudged, and all turns of that polarity are looked at.
         """
-        if self._seen and self._blind() and self._size + 1 < len(SIZES):
+        if self._seen and self._size == 0:
+            if self._is_clear():
+                return []
+            self._ruled_out = self._margin() >= CLEAR
+            self._size, self._seen = 1, {}
+        elif self._seen and self._blind() and self._size + 1 < len(SIDES):
             self._size += 1
             self._seen = {}
+            self._ruled_out = False
         best, changed = self._best_way()
         turns = AROUND if not changed and self._climbed(best) else range(TURNS)
         ways = [(_turn(best + turn), changed) for turn in turns] + [(best, not changed)]
+        if self._ruled_out:
+            ways = [(_turn(best + turn), False) for turn in (0, 1, -1)]
         return [way for way in ways if way not in self._seen]
 
-    def best(self, search_score: float) -> Face:
+    def best(self) -> Face:
         """The face as it is seen best: as it was found unless a close-up shows it turned, or twice as large and better.
 
-        *Settled* when some view gives it ``search_score``, and turned a little more to one side it still is a face.
+        *Settled* when some view gives it the certain score, and turned a little more to one side it still is a face.
         """
         way = self._upright_way()
         shown = self._seen.get(way)
         face = self._face
         if shown is None or self._blind():
-            return replace(face, settled=face.score >= search_score)
-        sides = (self._at(way[0] + side, way[1]) for side in (1, -1))
-        settled = max(shown.score, face.score) >= search_score and max(sides) >= self._still
+            return replace(face, settled=face.score >= self._certain)
+        if way != (0, False):
+            level, lean = self._level(way)
+            return replace(shown, settled=self._is_settled(way), level=level, lean=lean)
         better = shown.score > face.score and shown.pixels > 2 * face.pixels
-        return replace(shown if way != (0, False) or better else face, settled=settled)
+        return replace(shown if better else face, settled=self._is_settled(way))
+
+    def _is_settled(self, way: Way) -> bool:
+        shown = self._seen.get(way)
+        sides = (self._at(way[0] + side, way[1]) for side in (1, -1))
+        return max(_score(shown), self._face.score) >= self._certain and max(sides) >= self._still
+
+    def _is_clear(self) -> bool:
+        """Whether the smallest close-ups leave no doubt that the face is as it was found."""
+        level = abs(self._lean(0, changed=False)) < LEVEL
+        return self._margin() >= CLEAR and level and self._is_settled((0, False))
+
+    def _margin(self) -> float:
+        """How much better the face looks as it was found than in other quarters and inverted."""
+        ways = [(turn, False) for turn in AROUND if turn and turn % (TURNS // 4) == 0] + [(0, True)]
+        return self._at(0, False) - max(_score(self._seen.get(way)) for way in ways)
+
+    def _level(self, way: Way) -> tuple[Face | None, float]:
+        """The face in the quarter turn beside ``way``, and by how many degrees it leans against that."""
+        side = next((side for side in (1, -1) if (way[0] + side) % (TURNS // 4) == 0), 0)
+        quarter = way[0] + side
+        level = self._seen.get((_turn(quarter), way[1])) if side else None
+        return level, abs(self._lean(quarter, way[1])) if level else 0.0
+
+    def _lean(self, turn: int, changed: bool) -> float:
+        """Degrees by which the face looks best beside a turn: the vertex of the parabola through three scores."""
+        before, at, after = (self._at(turn + side, changed) for side in (-1, 0, 1))
+        bend = 2 * at - before - after
+        step = 360 / TURNS
+        return step / 2 * (after - before) / bend if bend > 0 else step if after >= before else -step
 
     def _blind(self) -> bool:
         """Whether close-ups show neither the face that was found nor a better one."""

@@ -37,6 +37,8 @@ from pipelines.home.audit_export import export_audit
 from pipelines.home.content_models import ContentModels
 from pipelines.home.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from pipelines.registry.templates import list_references
+from pipelines.reviewing.passing_on import assign
+from pipelines.reviewing.queue import waiting_cases
 from pipelines.runs.sweep import sweep
 from pipelines.settings.environment import Environment
 from pipelines.takedown.receiver import Receiver
@@ -53,6 +55,8 @@ NEEDED = {
     ("request", "open"): ("name", "contact"),
     ("request", "reject"): ("reason",),
     ("day", "approve"): ("reason",),
+    ("cases", "note"): ("note",),
+    ("cases", "escalate"): ("note",),
 }
 """Texts that a command asks for, by their option or by its sibling that reads a file: click requires neither."""
 
@@ -200,6 +204,8 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
             tx.execute(sa.update(tables.outbox).where(chosen).values(state=state, decided_by="automated"))
     with workspace.database.read() as connection:
         decision = list_decisions(connection)[0].decision_id
+        (waiting, *_) = waiting_cases(connection, workspace)
+    assign(workspace, waiting.key, "ann", "as agreed", actor="tester")
     return {
         "subject": subject,
         "reference": reference.reference_id,
@@ -209,6 +215,7 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         "accepted": accepted.request_id,
         "batch": str(told.batch_id),
         "decision": decision,
+        "case": waiting.key.case_id,
         "message": done,
         "held": held,
         "dead": dead,
@@ -310,6 +317,7 @@ def valid_values(place: Place) -> dict[str, str]:
         "last_day": "2026-03-31",
         "pack": "opencv-zoo",
         "account_name": "ann",
+        "case_id": ids["case"],
         "account add account_name": "bert",
         "roles": "reviewer",
         "host": "127.0.0.1",

@@ -95,7 +95,7 @@ def _landmarks(face: Face) -> Float32:
     """The landmarks (5, 2) that ``face`` is cut out by."""
     if face.level is None or face.lean >= LEANING or not is_doubtful(face):
         return face.landmarks
-    mean: Float32 = (face.landmarks + face.level.landmarks) / 2
+    mean: Float32 = ((face.landmarks + face.level.landmarks) / 2).astype(np.float32)
     return mean
 
 

@@ -30,7 +30,7 @@ LONG = 2.5
 """Longer side by shorter side from which a frame is seen as near-squares."""
 SEEN = 30
 """Longer side of a face's box, in pixels of the detector's input, that tiles aim at."""
-WORTH = 1.25
+WORTH = 1.3
 """Times as large as in the fast pass tiles have to show a frame: ordinary pictures are not shown twice."""
 SIDE = 1024
 """Longest side of a tile, in pixels of the detector's input: its memory and the overlap are bounded by it."""

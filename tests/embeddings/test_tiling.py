@@ -72,7 +72,7 @@ def test_tiles_show_all_of_a_frame_within_the_budget_and_larger_than_the_fast_pa
     scale = tile_scale((width, height), settings)
     if scale is None:
         return
-    assert scale >= 1.25 * min(1, 640 / max(width, height))
+    assert scale >= 1.3 * min(1, 640 / max(width, height))
     tiles = places((width, height), scale)
     across, down = shown_size((width, height), scale)
     assert sum(part * length for *_, part, length in tiles) <= 1e6 * megapixels

@@ -9,10 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embeddings.faces.find import FoundFace, find_faces
 from embeddings.faces.thorough import Orientation
-from embeddings.faces.viewing import Viewer
+from embeddings.faces.viewing import Viewer, _shelves
 from embeddings.faces.views import Face, View, glances, merged, overlaps, taken_back, tiles, turned, whole_views
 from embeddings.images.decode import Frame
 from embeddings.models.load import FaceModels, load_models
@@ -240,6 +242,19 @@ def test_faces_of_a_faceless_picture_are_not_invented(
 ) -> None:
     for name in ("coffee.png", "rocket.jpg", "coins.png"):
         assert find_faces(encode(photographs[name], "PNG"), thorough, limits=limits) == ()
+
+
+@given(st.lists(st.tuples(st.integers(1, 192), st.integers(1, 192)), min_size=1, max_size=16), st.integers(1, 4))
+def test_views_on_a_sheet_do_not_overlap_and_lie_within_it(sizes: list[tuple[int, int]], columns: int) -> None:
+    blank = np.zeros((2, 3), dtype=np.float32)
+    views = [View("close", blank, width, height, 0.0, False) for height, width in sorted(sizes)]
+    width, height, corners = _shelves(views, columns)
+    used = np.zeros((height, width), dtype=np.int64)
+    for (x, y), view in zip(corners, views, strict=True):
+        assert x + view.width <= width
+        assert y + view.height <= height
+        used[y : y + view.height, x : x + view.width] += 1
+    assert used.max() == 1
 
 
 def look_with(curve: Callable[[int], float], start: int, *, found: float = 0.75) -> tuple[Orientation, int]:

@@ -18,6 +18,7 @@ from embeddings.faces.proportions import fitted
 from embeddings.faces.recognition import mean_of_crops
 from embeddings.faces.restoration import restored, smooth
 from embeddings.faces.thorough import look_again
+from embeddings.faces.tiling import faces_in_tiles
 from embeddings.faces.views import SMOOTHED, Face
 from embeddings.images.decode import Frame, decode
 from embeddings.images.decoder import Decoder
@@ -198,7 +199,8 @@ def faces_of_frame(frame: Frame, size: tuple[int, int], models: FaceModels) -> F
     """
     settings = models.settings
     fast = _candidates(models.detector.detect(frame.image), frame, looked_at=max(settings.scales) / max(size))
-    seen = look_again(frame, size, fast, models.detector, settings) or _smoothed(frame, size, models)
+    tiled = faces_in_tiles(frame, size, models.detector, settings)
+    seen = look_again(frame, size, fast, tiled, models.detector, settings) or _smoothed(frame, size, models)
     faces = seen[: settings.max_faces]
     crops, counts = _crops(frame, faces, models)
     return FrameFaces(

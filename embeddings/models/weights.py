@@ -107,6 +107,8 @@ def model_id(pack: Pack, settings: FaceSettings) -> str:
         del deciding["views"]  # ids from before there were views stay
     else:
         deciding["views"] |= {"version": VIEWS_VERSION, "crops": CROPS_VERSION}
+    if settings.tiles is None:
+        del deciding["tiles"]  # likewise
     parts = {
         "pack": pack.name,
         "files": [pack.detector.sha256, pack.recognizer.sha256],

@@ -6,7 +6,9 @@ than one recogniser batch, however many frames and faces there are. :mod:`embedd
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +16,15 @@ import numpy.typing as npt
 from embeddings.content.describe import Describer, Glimpse
 from embeddings.faces.alignment import cut, fit, no_crops, scales
 from embeddings.faces.detection import resize_to
+from embeddings.faces.joining import SeenFace, joined
 from embeddings.faces.proportions import fitted
 from embeddings.faces.recognition import mean_of_crops
 from embeddings.faces.restoration import restored, smooth
 from embeddings.faces.thorough import look_again
 from embeddings.faces.views import SMOOTHED, Face
+from embeddings.images.damage import TRUNCATED, gravest
 from embeddings.images.decode import Frame, decode
+from embeddings.images.look_names import FIRST
 from embeddings.images.pdq import pdq
 from embeddings.models.load import FaceModels
 from embeddings.types import Detections, Float32, ImageLimits, UInt8
@@ -60,8 +65,12 @@ class ScannedImage:
     """Faces beyond ``max_faces`` in their frame, summed."""
     pdq: bytes | None
     """PDQ hash of the first frame (:mod:`embeddings.images.pdq`), None where it is too plain to have one."""
+    damage: str | None
+    """The gravest of what is wrong with the file (:mod:`embeddings.images.damage`); None: nothing."""
     frame: tuple[int, ...]
     """For each face the position of its frame in the file."""
+    seconds: tuple[float | None, ...]
+    """For each face when its frame is shown, in an animation or a video."""
     boxes: Float32
     """(n, 4) in pixels of the upright full-size frame."""
     scores: Float32
@@ -104,14 +113,14 @@ def find_faces(data: bytes, models: FaceModels, *, limits: ImageLimits) -> tuple
     """
     image = decode(data, limits=limits, long_side=max(models.settings.scales))
     found: list[FoundFace] = []
-    for frame in image.frames:
-        faces = faces_of_frame(frame, (image.width, image.height), models)
+    for index, looks in groupby(image.frames, key=lambda frame: frame.index):
+        faces = _faces_of_looks(looks, (image.width, image.height), models)
         vectors = vectors_of_frame(faces, models)
         boxes, scores = faces.boxes.tolist(), faces.scores.tolist()
         first = faces.crops[np.cumsum((0, *faces.counts))[:-1]]
         for box, score, view, crop, vector in zip(boxes, scores, faces.views, first, vectors, strict=True):
             x1, y1, x2, y2 = box
-            found.append(FoundFace(frame.index, (x1, y1, x2, y2), score, view, crop, vector))
+            found.append(FoundFace(index, (x1, y1, x2, y2), score, view, crop, vector))
     return tuple(found)
 
 
@@ -139,20 +148,32 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
     image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    size = (image.width, image.height)
     frames: list[int] = []
+    seconds: list[float | None] = []
+    damage: set[str] = set()
     found: list[FrameFaces] = []
     vectors = [np.empty((0, models.dimension), dtype=np.float32)]
     waiting = no_crops()
-    looked_at, fingerprint = 0, None
+    looked_at, fingerprint, time = 0, None, None
     glimpses: list[Glimpse] = []
     wanted = describer.positions(min(image.frames_total, limits.max_frames)) if describer else frozenset[int]()
-    for frame in image.frames:
-        if looked_at == 0:
-            fingerprint = pdq(frame.image)
-        if describer and looked_at in wanted:
-            glimpses.append(describer.look(frame, (image.width, image.height)))
-        faces = faces_of_frame(frame, (image.width, image.height), models)
-        frames += [frame.index] * len(faces.scores)
+
+    def noted(looks: Iterator[Frame]) -> Iterator[Frame]:
+        nonlocal fingerprint, time
+        for frame in looks:
+            damage.update(frame.damage)
+            if frame.look == FIRST:
+                time = frame.seconds
+                fingerprint = pdq(frame.image) if looked_at == 0 else fingerprint
+            if describer and looked_at in wanted:
+                glimpses.append(describer.look(frame, size))
+            yield frame
+
+    for index, looks in groupby(image.frames, key=lambda frame: frame.index):
+        faces = _faces_of_looks(noted(looks), size, models)
+        frames += [index] * len(faces.scores)
+        seconds += [time] * len(faces.scores)
         looked_at += 1
         crops = faces.crops if models.settings.views is None else restored(faces.crops)
         waiting = np.concatenate([waiting, crops])
@@ -168,7 +189,9 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
         frames_total=image.frames_total,
         dropped=sum(faces.dropped for faces in found),
         pdq=fingerprint,
+        damage=gravest(damage | {TRUNCATED} if looked_at < image.planned else damage),
         frame=tuple(frames),
+        seconds=tuple(seconds),
         boxes=np.concatenate([faces.boxes for faces in found]),
         scores=np.concatenate([faces.scores for faces in found]),
         views=tuple(view for faces in found for view in faces.views),
@@ -176,6 +199,36 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
         vectors=np.concatenate(vectors),
         crops=waiting,
         glimpses=tuple(glimpses),
+    )
+
+
+def _faces_of_looks(looks: Iterator[Frame], size: tuple[int, int], models: FaceModels) -> FrameFaces:
+    """The faces of one frame in all its looks, each face once; one look is held at a time."""
+    seen = []
+    for look in looks:
+        faces = faces_of_frame(look, size, models)
+        seen.append(replace(faces, views=tuple(view if look.look == FIRST else f"{view} {look.look}" for view in faces.views)))
+    if len(seen) == 1:
+        return seen[0]
+    faces_of_each = [
+        [
+            SeenFace(box, float(score), view, crops)
+            for box, score, view, crops in zip(
+                one.boxes, one.scores, one.views, np.split(one.crops, np.cumsum(one.counts)[:-1]), strict=True
+            )
+        ]
+        for one in seen
+        if one.counts
+    ]
+    together = joined(faces_of_each, nms_iou=models.settings.nms_iou) if faces_of_each else []
+    kept = together[: models.settings.max_faces]
+    return FrameFaces(
+        boxes=np.array([face.box for face in kept], dtype=np.float32).reshape(-1, 4),
+        scores=np.array([face.score for face in kept], dtype=np.float32),
+        crops=np.concatenate([no_crops(), *(face.crops for face in kept)]),
+        counts=tuple(len(face.crops) for face in kept),
+        views=tuple(face.view for face in kept),
+        dropped=sum(one.dropped for one in seen) + len(together) - len(kept),
     )
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 POSTS_AT_ONCE: Final = 200
 """Posts that are entered in one transaction."""
-_OF_FACE: Final = ("frame", "face", "x1", "y1", "x2", "y2", "view")
+_OF_FACE: Final = ("frame", "seconds", "face", "x1", "y1", "x2", "y2", "view")
 
 
 @dataclass(frozen=True, slots=True)

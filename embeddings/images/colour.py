@@ -108,7 +108,7 @@ def of_png(chunks: Sequence[png.Chunk]) -> Recolour | None:
         if kind in (b"cICP", b"iCCP", b"sRGB", b"gAMA"):
             found.setdefault(kind, bytes(chunk[8:-4]))
     if len(found.get(b"cICP", b"")) == 4:
-        return by_curve(_code_points(*found[b"cICP"]))
+        return by_curve(_code_points(found[b"cICP"][1]))
     if profile := _inflated(found.get(b"iCCP", b"")):
         return by_profile(profile, inks=False)
     if b"sRGB" in found or len(found.get(b"gAMA", b"")) != 4:
@@ -150,21 +150,16 @@ def _encoded(light: Float64) -> UInt8:
     return (255 * value).round().astype(np.uint8)
 
 
-def _code_points(primaries: int, transfer: int, matrix: int, full_range: int) -> Callable[[Float64], Float64] | None:
-    """The transfer function to light of a cICP chunk, None where it is sRGB's or unknown. Primaries are left out."""
-    curve = {4: _power(2.2), 5: _power(2.8), 8: _power(1.0), 16: _pq, 18: _hlg}.get(transfer)
-    if full_range:
-        return curve
-    narrow = curve or _srgb
-    return lambda value: narrow(np.clip((value * 255 - 16) / 219, 0, 1))
+def _code_points(transfer: int) -> Callable[[Float64], Float64] | None:
+    """The transfer function to light of a cICP chunk, None where it is sRGB's or unknown.
+
+    Primaries and the range are left out, the latter as browsers do; what is brighter than reference white is white.
+    """
+    return {4: _power(2.2), 5: _power(2.8), 8: _power(1.0), 16: _pq, 18: _hlg}.get(transfer)
 
 
 def _power(exponent: float) -> Callable[[Float64], Float64]:
     return lambda value: value**exponent
-
-
-def _srgb(value: Float64) -> Float64:
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
 def _pq(value: Float64) -> Float64:

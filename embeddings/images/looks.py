@@ -37,7 +37,7 @@ MOVED: Final = 48.0
 NARROW: Final = 48.0
 _TAIL: Final = 0.5
 """Percent of the pixels at either end of the range that do not count."""
-_FLAT: Final = 2.0
+_FLAT: Final = 4.0
 """Levels of 255 within which there is nothing to see at 8 bits."""
 _ROWS: Final = 256
 
@@ -81,7 +81,7 @@ def laid_over(stored: Stored, colours: Recolour, ground: int) -> UInt8:
     if stored.shape[2] == 3:
         return colours(stored)
     alpha = plain(_channel(stored, 3))
-    mixed = colours(np.ascontiguousarray(stored[..., :3]))
+    mixed = colours(_colours(stored))
     if alpha.min(initial=255) == 255:
         return mixed
     mixed = mixed if mixed.flags.writeable and mixed.base is None else mixed.copy()
@@ -132,6 +132,11 @@ def _stretch(white: UInt8, small: Stored, unmanaged: Callable[[Stored], UInt8]) 
     size = 65_536 if deep else 256
     table = np.clip((np.arange(size) - bottom) * (255 / (top - bottom)), 0, 255).round().astype(np.uint8)
     return lambda stored: looked_up(table, stored if deep else unmanaged(stored))
+
+
+def _colours(stored: Stored) -> Stored:
+    colours: Stored = np.ascontiguousarray(stored[..., :3])
+    return colours
 
 
 def _channel(stored: Stored, number: int) -> Stored:

@@ -13,6 +13,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -42,6 +43,8 @@ _PLUGINS: Final[Mapping[str, Callable[[BytesIO], ImageFile.ImageFile]]] = {
     "heic": lambda file: open_heic(file.getvalue()),
 }
 _ROW_BY_ROW: Final = ("GIF", "BMP", "DIB", "TIFF")
+_GAPS: Final = "gaps"
+"""Entry of a Pillow image whose rows were coded in several passes, the last of which are missing."""
 _PAGED: Final = ("tiff", "ico")
 """Formats whose pages have sizes of their own: each is laid on a white page that covers all of them."""
 
@@ -102,6 +105,8 @@ def _open(container: Container, damage: list[str]) -> Callable[[int], Page]:
 
 def _page(container: Container, index: int, image: Image.Image, grid: tuple[int, int] = (1, 1)) -> Page:
     stored = _on_grid(_stored_pixels(image), grid)
+    if image.info.get(_GAPS):
+        stored = _without_gaps(stored)
     if container.format in _PAGED:
         stored = _on_page(stored, (container.width, container.height))
     time = image.info.get("timestamp") if container.format == "avif" else None
@@ -115,8 +120,10 @@ def _loaded(image: Image.Image, damage: list[str]) -> Image.Image:
     except EXPECTED:
         if not isinstance(image, ImageFile.ImageFile) or image.format not in _ROW_BY_ROW or image._im is None:
             raise
+        gaps = image.format == "GIF" and bool(image.tile) and bool(image.tile[0].args[1])
         image.tile = []
         image.load_end()
+        image.info[_GAPS] = gaps
         damage.append(TRUNCATED)
     return image
 
@@ -136,10 +143,10 @@ def _grey_pixels(image: Image.Image) -> Stored:
     if wide.dtype.kind == "f":
         low, high = (float(end) for end in (np.nanmin(wide), np.nanmax(wide)))
         scaled = np.nan_to_num((wide - low) / ((high - low) or 1.0))
-        levels: Stored = (65_535 * np.clip(scaled, 0, 1)).astype(np.uint16)
+        levels = (65_535 * np.clip(scaled, 0, 1)).astype(np.uint16)
     else:
         levels = np.clip(wide, 0, 65_535).astype(np.uint16)
-    parts = [levels] * 3
+    parts: list[npt.NDArray[np.uint16]] = [levels] * 3
     if isinstance(key := image.info.get("transparency"), int):
         parts.append(np.where(wide == key, 0, 65_535).astype(np.uint16))
     stacked: Stored = np.stack(parts, axis=2)
@@ -162,6 +169,14 @@ def _on_grid(stored: Stored, grid: tuple[int, int]) -> Stored:
     across, down = grid
     height, width = stored.shape[:2]
     return stored[::down, ::across].repeat(down, axis=0).repeat(across, axis=1)[:height, :width]
+
+
+def _without_gaps(stored: Stored) -> Stored:
+    """``stored`` with each row of one colour replaced by the row above it: those that an interlaced GIF lacks."""
+    rows = np.arange(len(stored))
+    there = (stored != stored[:, :1]).any(axis=(1, 2))
+    filled: Stored = stored[np.maximum.accumulate(np.where(there, rows, 0))]
+    return filled
 
 
 def _on_page(stored: Stored, size: tuple[int, int]) -> Stored:

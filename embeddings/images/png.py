@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from embeddings.errors import UnscannableError
 from embeddings.images.damage import CHECKSUM, CORRUPT, NO_END, STRAY_BYTES, TRAILING_BYTES, TRUNCATED
 
@@ -23,6 +25,11 @@ MAGIC = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 300_000
 PIECE = 1 << 20
 """Bytes inflated at a time."""
+
+_FILTERS = 4
+"""The last of the filters of rows, from 0."""
+_FED = 1 << 10
+"""Compressed bytes inflated at a time."""
 
 Chunk = tuple[bytes, memoryview]
 """A chunk's type and all of its bytes: length, type, body, checksum."""
@@ -122,7 +129,8 @@ def pixels_only(chunks: Sequence[Chunk], damage: list[str], *, frames: int) -> P
         elif _carries_pixels(kind) and (animated or kind not in (b"acTL", b"fcTL", b"fdAT")):
             _write_chunk(result, kind, bytes(chunk[8:-4]))
     expected = left = raw_size(header)
-    for piece in inflate((body[8:-4] for name, body in chunks if name == b"IDAT"), expected=expected, damage=damage):
+    inflated = inflate((body[8:-4] for name, body in chunks if name == b"IDAT"), expected=expected, damage=damage)
+    for piece in _sound_rows(inflated, header, damage):
         left -= len(piece)
         _write_chunk(result, b"IDAT", store.compress(piece))
     if left:
@@ -145,7 +153,7 @@ def inflate(bodies: Iterable[memoryview], *, expected: int, damage: list[str]) -
     """
     stream, head, seal, sum_ = zlib.decompressobj(-15), b"", b"", 1
     try:
-        for body in [*bodies, memoryview(b"")]:
+        for body in _fed(bodies):
             if len(head) < 2:  # the two bytes before the compressed data
                 head, body = head + bytes(body[: 2 - len(head)]), body[2 - len(head) :]
                 if len(head) == 2 and (head[0] & 15 != 8 or int.from_bytes(head, "big") % 31 or head[1] & 32):
@@ -173,6 +181,34 @@ def inflate(bodies: Iterable[memoryview], *, expected: int, damage: list[str]) -
         damage.append(TRUNCATED)
     elif len(seal) >= 4 and int.from_bytes(seal[:4], "big") != sum_:
         damage.append(CHECKSUM)
+
+
+def _sound_rows(pieces: Iterable[bytes], header: bytes, damage: list[str]) -> Iterator[bytes]:
+    """Yield ``pieces`` of rows up to the first row whose filter is none of the five there are: what follows a broken
+    place in compressed data looks like data for a while."""
+    starts, begin = [], 0
+    for rows, bytes_ in _passes(header):
+        starts.append((begin, begin + rows * (1 + bytes_), 1 + bytes_))
+        begin += rows * (1 + bytes_)
+    at = 0
+    for piece in pieces:
+        values = np.frombuffer(piece, dtype=np.uint8)
+        for begin, end, size in starts:
+            first = begin - at if begin >= at else -(at - begin) % size
+            filters = values[first : max(end - at, 0) : size]
+            if (wrong := np.flatnonzero(filters > _FILTERS)).size:
+                damage.append(CORRUPT)
+                yield piece[: first + int(wrong[0]) * size]
+                return
+        yield piece
+        at += len(piece)
+
+
+def _fed(bodies: Iterable[memoryview]) -> Iterator[memoryview]:
+    """``bodies`` in small parts and an empty one: zlib keeps what it made of a part in which it finds a fault."""
+    for body in bodies:
+        yield from (body[at : at + _FED] for at in range(0, len(body), _FED))
+    yield memoryview(b"")
 
 
 def raw_size(header: bytes) -> int:

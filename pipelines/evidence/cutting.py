@@ -20,7 +20,9 @@ MARGIN: Final = 0.5
 """Share of a face box's longer side that is shown around the box: enough to see the situation."""
 LONG_SIDE: Final = 768
 """Pixels of what is shown, at most."""
-@@: Final = 16
+FIRST_PLACE: Final = (0, FIRST)
+"""The first frame as a browser shows it."""
+_LEAST_SIDE: Final = 16
 _SMALLER: Final = 0.75
 """A JPEG that is too large is made again at this share of its sides and its quality."""
 
@@ -90,9 +92,7 @@ def as_jpeg(pixels: UInt8, config: EvidenceConfig) -> tuple[bytes, int, int]:
         picture.save(buffer, "JPEG", quality=quality, optimize=True)
         if buffer.tell() <= config.picture_bytes:
             return buffer.getvalue(), picture.width, picture.height
-        if max(picture.size) <= FIRST_PLACE: Final = (0, FIRST)
-"""The first frame as a browser shows it."""
-_LEAST_SIDE:
+        if max(picture.size) <= _LEAST_SIDE:
             raise UnscannableError("too_large", "the picture cannot be made small enough to be kept")
         sides = max(1, int(picture.width * _SMALLER)), max(1, int(picture.height * _SMALLER))
         picture, quality = picture.resize(sides), max(10, int(quality * _SMALLER))

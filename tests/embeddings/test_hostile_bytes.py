@@ -33,6 +33,8 @@ LIMITS = ImageLimits(
     max_pixels=1_000_000,
     max_frames=4,
     max_animation_pixels=4_000_000,
+    max_video_seconds=60.0,
+    max_video_pixels=2**28,
     max_decode_bytes=1280 * 2**20,
 )
 REASONS = {"empty", "format", "too_large", "too_many_pixels", "too_complex", "truncated", "corrupt"}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from embeddings.content.describe import Describer, Glimpse
 from embeddings.faces.alignment import cut, fit, no_crops, scales
 from embeddings.faces.detection import resize_to
-from embeddings.faces.joining import SeenFace, joined
+from embeddings.faces.joining import SeenFace, SeenLook, joined
 from embeddings.faces.proportions import fitted
 from embeddings.faces.recognition import mean_of_crops
 from embeddings.faces.restoration import restored, smooth
@@ -25,6 +25,7 @@ from embeddings.faces.views import SMOOTHED, Face
 from embeddings.images.damage import TRUNCATED, gravest
 from embeddings.images.decode import Frame, decode
 from embeddings.images.look_names import FIRST
+from embeddings.images.looks import reduced
 from embeddings.images.pdq import pdq
 from embeddings.models.load import FaceModels
 from embeddings.types import Detections, Float32, ImageLimits, UInt8
@@ -203,24 +204,16 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
 
 
 def _faces_of_looks(looks: Iterator[Frame], size: tuple[int, int], models: FaceModels) -> FrameFaces:
-    """The faces of one frame in all its looks, each face once; one look is held at a time."""
-    seen = []
+    """The faces of one frame in all its looks, each once. One look is held at a time, and a reduced one of each."""
+    seen: list[tuple[UInt8, FrameFaces]] = []
     for look in looks:
         faces = faces_of_frame(look, size, models)
-        seen.append(replace(faces, views=tuple(view if look.look == FIRST else f"{view} {look.look}" for view in faces.views)))
+        views = tuple(view if look.look == FIRST else f"{view} {look.look}" for view in faces.views)
+        seen.append((reduced(look.image), replace(faces, views=views)))
     if len(seen) == 1:
-        return seen[0]
-    faces_of_each = [
-        [
-            SeenFace(box, float(score), view, crops)
-            for box, score, view, crops in zip(
-                one.boxes, one.scores, one.views, np.split(one.crops, np.cumsum(one.counts)[:-1]), strict=True
-            )
-        ]
-        for one in seen
-        if one.counts
-    ]
-    together = joined(faces_of_each, nms_iou=models.settings.nms_iou) if faces_of_each else []
+        return seen[0][1]
+    shown = [SeenLook(small, tuple(_one_by_one(faces))) for small, faces in seen]
+    together = joined(shown, size, nms_iou=models.settings.nms_iou)
     kept = together[: models.settings.max_faces]
     return FrameFaces(
         boxes=np.array([face.box for face in kept], dtype=np.float32).reshape(-1, 4),
@@ -228,8 +221,15 @@ def _faces_of_looks(looks: Iterator[Frame], size: tuple[int, int], models: FaceM
         crops=np.concatenate([no_crops(), *(face.crops for face in kept)]),
         counts=tuple(len(face.crops) for face in kept),
         views=tuple(face.view for face in kept),
-        dropped=sum(one.dropped for one in seen) + len(together) - len(kept),
+        dropped=sum(faces.dropped for _, faces in seen) + len(together) - len(kept),
     )
+
+
+def _one_by_one(faces: FrameFaces) -> Iterator[SeenFace]:
+    ends = np.cumsum(faces.counts).tolist()
+    parts = zip(faces.boxes, faces.scores.tolist(), faces.views, faces.counts, ends, strict=True)
+    for box, score, view, count, end in parts:
+        yield SeenFace(box, score, view, faces.crops[end - count : end])
 
 
 def faces_of_frame(frame: Frame, size: tuple[int, int], models: FaceModels) -> FrameFaces:

@@ -21,8 +21,8 @@ from PIL import JpegImagePlugin
 
 from embeddings.errors import UnscannableError
 from embeddings.images.account import MAX_BLOCKS, Container, check_size, exif_orientation
-from embeddings.images.damage import CORRUPT, NO_END, STRAY_BYTES, TRAILING_BYTES, TRUNCATED
 from embeddings.images.colour import MAX_PROFILE_BYTES
+from embeddings.images.damage import CORRUPT, NO_END, STRAY_BYTES, TRAILING_BYTES, TRUNCATED
 from embeddings.images.faults import decoder_errors
 from embeddings.types import UInt8
 

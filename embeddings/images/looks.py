@@ -5,10 +5,11 @@ something materially else:
 
 * ``black``: over black, where the alpha channel itself carries a picture. That is measured on the alpha channel and on
   the picture over white, reduced and in blocks of ``BLOCK`` pixels. In some block the alpha varies by at least
-  ``SOFT`` levels (standard deviation) and half of it is neither clear nor opaque; or it varies by ``HARD`` levels and
-  the picture over white by less than a quarter of that. An outline of something opaque does neither.
-* ``as_stored``: without the file's gamma or profile, which many programs leave out, where that moves the reduced picture
-  by ``MOVED`` levels on average and leaves something to see.
+  ``SOFT`` levels (standard deviation) and half of it is neither clear nor opaque; or in ``CROWDED`` of nine blocks
+  together it varies by ``HARD`` levels and the picture over white by less than a quarter of that. An outline of
+  something opaque does neither.
+* ``as_stored``: without the file's gamma or profile, which many programs leave out, where that moves the reduced
+  picture by ``MOVED`` levels on average and leaves something to see.
 * ``stretched``: with the levels stretched to the whole range, where nearly all lie within ``NARROW`` of 255.
 
 Numbers: tests/embeddings/test_looks.py says on what they were measured.
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import cv2
 import numpy as np
@@ -27,12 +28,14 @@ from embeddings.images.colour import Recolour, Stored, looked_up, of_inks, plain
 from embeddings.images.look_names import AS_STORED, BLACK, FIRST, STRETCHED
 from embeddings.types import Float32, UInt8
 
+Pixels = TypeVar("Pixels", UInt8, Stored)
 
 REDUCED: Final = 256
 """Long side of the reduced picture on which looks are compared, in pixels."""
 BLOCK: Final = 8
 SOFT: Final = 4.0
 HARD: Final = 16.0
+CROWDED: Final = 0.75
 MOVED: Final = 48.0
 NARROW: Final = 48.0
 _TAIL: Final = 0.5
@@ -98,18 +101,18 @@ def alpha_carries(alpha: UInt8, white: Float32) -> bool:
     variation = _deviation(alpha.astype(np.float32))
     soft = _mean(((alpha > 2) & (alpha < 253)).astype(np.float32))
     carried = (variation >= SOFT) & (soft >= 0.5)
-    hidden = (variation >= HARD) & (_deviation(white) < variation / 4)
-    return bool((carried | hidden).any())
+    hidden = ((variation >= HARD) & (_deviation(white) < variation / 4)).astype(np.float32)
+    return bool(carried.any() or cv2.blur(hidden, (3, 3)).max() >= CROWDED)
 
 
-def reduced(stored: Stored) -> Stored:
+def reduced(stored: Pixels) -> Pixels:
     """``stored`` with a long side of at most ``REDUCED`` pixels, averaged."""
     height, width = stored.shape[:2]
     factor = REDUCED / max(height, width)
     if factor >= 1:
         return stored
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    small: Stored = cv2.resize(stored, size, interpolation=cv2.INTER_AREA)
+    small: Pixels = cv2.resize(stored, size, interpolation=cv2.INTER_AREA)
     return small
 
 

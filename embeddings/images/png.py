@@ -15,6 +15,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -322,9 +323,7 @@ def _carries_pixels(kind: bytes) -> bool:
 
 def _controls(kinds: Sequence[bytes]) -> int:
     """Frames that have a control chunk, and pixels after it."""
-    return sum(
-        kind == b"fcTL" and following in (b"IDAT", b"fdAT") for kind, following in zip(kinds, kinds[1:], strict=False)
-    )
+    return sum(kind == b"fcTL" and following in (b"IDAT", b"fdAT") for kind, following in pairwise(kinds))
 
 
 def _is_animated(chunks: Sequence[Chunk]) -> bool:

@@ -1,4 +1,4 @@
-"""Videos: which frames of an MP4 or WebM file are looked at, and their pixels, by FFmpeg through PyAV (extra ``video``).
+"""Videos: which frames of an MP4 or WebM file are looked at, and their pixels. By FFmpeg through PyAV (extra `video`).
 
 The packets are walked first, which decodes nothing and tells when each frame is shown. Frames are chosen as those of
 animations are (:mod:`embeddings.images.sampling`): by time, and by change, for which all of them are decoded if that
@@ -124,9 +124,7 @@ def _walk(container: InputContainer, stream: av.VideoStream, longest: float) -> 
     return tuple(Packet(time, found[time]) for time in sorted(found)), ended
 
 
-def _wanted(
-    data: bytes, packets: Sequence[Packet], unit: float, pixels: int, limits: ImageLimits
-) -> Sequence[int]:
+def _wanted(data: bytes, packets: Sequence[Packet], unit: float, pixels: int, limits: ImageLimits) -> Sequence[int]:
     """Positions of the frames to look at."""
     if len(packets) <= limits.max_frames:
         return range(len(packets))

@@ -12,8 +12,8 @@ from typing import Final
 
 from embeddings.errors import UnscannableError
 from embeddings.images.account import MAX_BLOCKS, Container, check_size, exif_orientation
-from embeddings.images.damage import LENGTH, TRAILING_BYTES, TRUNCATED
 from embeddings.images.colour import MAX_PROFILE_BYTES
+from embeddings.images.damage import LENGTH, TRAILING_BYTES, TRUNCATED
 
 _BITSTREAMS: Final = (b"VP8 ", b"VP8L")
 _KNOWN: Final = (*_BITSTREAMS, b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"ICCP", b"EXIF", b"XMP ")

@@ -56,8 +56,8 @@ def frame_of(workspace: Workspace, data: bytes, place: tuple[int, str]) -> Frame
 def cut_hit(frames: dict[tuple[int, str], Frame], row: Any, *, long_side: int) -> UInt8:
     """Cut out what a hit is about, uint8 (h, w, 3) with neither side above ``long_side``.
 
-    ``row`` has ``frame``, ``view`` and the box ``x1`` to ``y2`` of the hit, None where it is no face, and the item's ``width``
-    and ``height``. Raises :class:`StateError` if there is no such frame.
+    ``row`` has ``frame``, ``view`` and the box ``x1`` to ``y2`` of the hit, None where it is no face, and the item's
+    ``width`` and ``height``. Raises :class:`StateError` if there is no such frame.
     """
     frame = frames.get(place_of(row))
     if frame is None:

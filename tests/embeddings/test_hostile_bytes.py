@@ -128,7 +128,10 @@ def test_a_file_cut_anywhere_is_refused_or_said_to_be_damaged(kind: str) -> None
         (png(ihdr(1, 1), ihdr(60_000, 60_000), IDAT, IEND), "corrupt"),
         (png(ihdr(900, 900), IDAT, IEND), "truncated"),
         (png(ihdr(1, 1), chunk(b"IDAT", b"not zlib at all"), IEND), "corrupt"),
-        (png(ihdr(1, 1), chunk(b"acTL", struct.pack(">II", 9, 0)), IDAT, IEND), "ok"),  # no frame of it, so no animation
+        (
+            png(ihdr(1, 1), chunk(b"acTL", struct.pack(">II", 9, 0)), IDAT, IEND),
+            "ok",
+        ),  # no frame of it, so no animation
         (png(ihdr(1, 1), chunk(b"acTL", struct.pack(">II", 0, 0)), IDAT, IEND), "ok"),
         (b"GIF89a" + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0) + b";", "too_many_pixels"),
         (b"GIF89a" + struct.pack("<HHBBB", 5, 5, 0, 0, 0) + b";", "corrupt"),

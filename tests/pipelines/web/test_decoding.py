@@ -10,8 +10,8 @@ import pytest
 
 import embeddings.images.decode as decoding
 from embeddings.errors import StateError
-from embeddings.images.look_names import FIRST
 from embeddings.images.decode import DecodedImage, Frame
+from embeddings.images.look_names import FIRST
 from pipelines.evidence.cutting import frame_of
 from pipelines.exploring.recognising import recognise
 from pipelines.home import decoding as turns

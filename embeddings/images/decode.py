@@ -149,31 +149,45 @@ def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int) -> D
     header = jpeg.read_header(container, max_pixels=limits.max_pixels)
     require_memory(replace(container, width=header.width, height=header.height), limits.max_decode_bytes)
     turned = _turned(header.width, header.height, container.orientation)
-    damage = list(container.damage)
-    recolour = by_profile(container.profile, inks=header.inks)
+    return DecodedImage("jpeg", *turned, 1, _Jpeg(container, header).frames(long_side / max(turned)), 1)
 
-    def stored_at(wanted: float) -> tuple[Stored, float]:
-        scale = 1.0 if header.by_pillow else next(scale for scale in jpeg.SCALES if scale >= min(wanted, 1.0))
-        return jpeg.stored_pixels(container, header, scale, damage), scale
 
-    def frame_of(stored: Stored, scale: float, look: Look) -> Frame:
-        image = upright(look.render(stored), container.orientation)
+class _Jpeg:
+    """One JPEG, decoded once for each scale and look that somebody asks for."""
+
+    def __init__(self, container: Container, header: jpeg.JpegHeader) -> None:
+        self._container = container
+        self._header = header
+        self._damage = list(container.damage)
+        # Pixels, not frames: a frame refers back to this object, and a cycle would outlive the picture.
+        self._decoded: dict[tuple[float, str], UInt8] = {}
+
+    def frames(self, wanted: float) -> Iterator[Frame]:
+        """The looks at the picture at the smallest scale that has ``wanted``. Raises :class:`UnscannableError`."""
+        scale = self._scale(wanted)
+        stored = jpeg.stored_pixels(self._container, self._header, scale, self._damage)
+        recolour = by_profile(self._container.profile, inks=self._header.inks)
+        for look in looks_at(stored, recolour, inks=self._header.inks):
+            self._decoded[scale, look.name] = upright(look.render(stored), self._container.orientation)
+            yield self._frame(scale, look)
+
+    def _scale(self, wanted: float) -> float:
+        return 1.0 if self._header.by_pillow else next(scale for scale in jpeg.SCALES if scale >= min(wanted, 1.0))
+
+    def _enlarged(self, wanted: float, *, look: Look) -> Frame:
+        return self._frame(self._scale(wanted), look)
+
+    def _frame(self, scale: float, look: Look) -> Frame:
+        orientation = self._container.orientation
+        if (image := self._decoded.get((scale, look.name))) is None:
+            stored = jpeg.stored_pixels(self._container, self._header, scale, self._damage)
+            image = self._decoded[scale, look.name] = upright(look.render(stored), orientation)
         # Sizes round up, and mirroring moves the rounded edge to the left or the top.
-        far_x, far_y = _mirrored(container.orientation)
+        far_x, far_y = _mirrored(orientation)
+        turned = _turned(self._header.width, self._header.height, orientation)
         spare = [side - reduced / scale for side, reduced in zip(turned, image.shape[1::-1], strict=True)]
-        offset = (spare[0] * far_x, spare[1] * far_y)
-        again = partial(enlarged, look=look)
-        return Frame(0, image, scale, offset, again, look.name, None, tuple(dict.fromkeys(damage)))
-
-    def enlarged(wanted: float, *, look: Look) -> Frame:
-        return frame_of(*stored_at(wanted), look)
-
-    def frames() -> Iterator[Frame]:
-        stored, scale = stored_at(long_side / max(turned))
-        for look in looks_at(stored, recolour, inks=header.inks):
-            yield frame_of(stored, scale, look)
-
-    return DecodedImage("jpeg", *turned, 1, frames(), 1)
+        offset, again = (spare[0] * far_x, spare[1] * far_y), partial(self._enlarged, look=look)
+        return Frame(0, image, scale, offset, again, look.name, None, tuple(dict.fromkeys(self._damage)))
 
 
 def _page_frames(container: Container, at_most: int, damage: list[str]) -> Iterator[Frame]:

@@ -138,7 +138,7 @@ def _look(content: Content, *, describer: Describer, limits: ImageLimits, long_s
     """Decode and look at one content. Only an item's own fault is caught."""
     try:
         image = decode(content.data, limits=limits, long_side=long_side)
-        wanted = describer.positions(min(image.frames_total, limits.max_frames))
+        wanted = describer.positions(image.planned)
         size = (image.width, image.height)
         frames = enumerate(groupby(image.frames, key=lambda frame: frame.index))
         looks = (frame for at, (_, looks) in frames for frame in looks if at in wanted)

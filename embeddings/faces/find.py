@@ -23,7 +23,7 @@ from embeddings.faces.restoration import restored, smooth
 from embeddings.faces.thorough import look_again
 from embeddings.faces.views import SMOOTHED, Face
 from embeddings.images.damage import TRUNCATED, gravest
-from embeddings.images.decode import Frame, decode
+from embeddings.images.decode import DecodedImage, Frame, decode
 from embeddings.images.look_names import FIRST
 from embeddings.images.looks import reduced
 from embeddings.images.pdq import pdq
@@ -149,33 +149,15 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
     image = decode(data, limits=limits, long_side=max(models.settings.scales))
-    size = (image.width, image.height)
     frames: list[int] = []
     seconds: list[float | None] = []
-    damage: set[str] = set()
     found: list[FrameFaces] = []
     vectors = [np.empty((0, models.dimension), dtype=np.float32)]
-    waiting = no_crops()
-    looked_at, fingerprint, time = 0, None, None
-    glimpses: list[Glimpse] = []
-    wanted = describer.positions(min(image.frames_total, limits.max_frames)) if describer else frozenset[int]()
-
-    def noted(looks: Iterator[Frame]) -> Iterator[Frame]:
-        nonlocal fingerprint, time
-        for frame in looks:
-            damage.update(frame.damage)
-            if frame.look == FIRST:
-                time = frame.seconds
-                fingerprint = pdq(frame.image) if looked_at == 0 else fingerprint
-            if describer and looked_at in wanted:
-                glimpses.append(describer.look(frame, size))
-            yield frame
-
+    waiting, noted = no_crops(), _Noted(image, describer)
     for index, looks in groupby(image.frames, key=lambda frame: frame.index):
-        faces = _faces_of_looks(noted(looks), size, models)
+        faces = _faces_of_looks(noted.passing(looks), (image.width, image.height), models)
         frames += [index] * len(faces.scores)
-        seconds += [time] * len(faces.scores)
-        looked_at += 1
+        seconds += [noted.seconds] * len(faces.scores)
         crops = faces.crops if models.settings.views is None else restored(faces.crops)
         waiting = np.concatenate([waiting, crops])
         while len(waiting) >= models.batch:
@@ -186,11 +168,11 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
         format=image.format,
         width=image.width,
         height=image.height,
-        frames=looked_at,
+        frames=noted.frames,
         frames_total=image.frames_total,
         dropped=sum(faces.dropped for faces in found),
-        pdq=fingerprint,
-        damage=gravest(damage | {TRUNCATED} if looked_at < image.planned else damage),
+        pdq=noted.fingerprint,
+        damage=gravest(noted.damage | {TRUNCATED} if noted.frames < image.planned else noted.damage),
         frame=tuple(frames),
         seconds=tuple(seconds),
         boxes=np.concatenate([faces.boxes for faces in found]),
@@ -199,8 +181,37 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
         counts=tuple(count for faces in found for count in faces.counts),
         vectors=np.concatenate(vectors),
         crops=waiting,
-        glimpses=tuple(glimpses),
+        glimpses=tuple(noted.glimpses),
     )
+
+
+class _Noted:
+    """What is noted of the frames of one image as they pass by."""
+
+    def __init__(self, image: DecodedImage, describer: Describer | None) -> None:
+        self._size = (image.width, image.height)
+        self._describer = describer
+        self._wanted = describer.positions(image.planned) if describer else frozenset[int]()
+        self.frames = 0
+        """Frames looked at."""
+        self.seconds: float | None = None
+        """When the last of them is shown."""
+        self.fingerprint: bytes | None = None
+        """PDQ hash of the first one."""
+        self.damage: set[str] = set()
+        self.glimpses: list[Glimpse] = []
+
+    def passing(self, looks: Iterator[Frame]) -> Iterator[Frame]:
+        """Yield the looks at one frame."""
+        for frame in looks:
+            if frame.look == FIRST:
+                self.fingerprint = self.fingerprint if self.frames else pdq(frame.image)
+                self.seconds = frame.seconds
+            self.damage.update(frame.damage)
+            if self._describer and self.frames in self._wanted:
+                self.glimpses.append(self._describer.look(frame, self._size))
+            yield frame
+        self.frames += 1
 
 
 def _faces_of_looks(looks: Iterator[Frame], size: tuple[int, int], models: FaceModels) -> FrameFaces:

@@ -31,11 +31,11 @@ import numpy as np
 
 from embeddings.errors import UnscannableError
 from embeddings.images import jpeg
-from embeddings.images.colour import Stored, by_profile, of_png, plain
+from embeddings.images.colour import by_profile, of_png, plain
 from embeddings.images.containers import VIDEO, Container, inspect, sniff
 from embeddings.images.decode_memory import require_memory
 from embeddings.images.look_names import FIRST
-from embeddings.images.looks import Look, laid_over, looks_at, reduced
+from embeddings.images.looks import Rendering, laid_over, looks_at, reduced
 from embeddings.images.pages import read_pages
 from embeddings.images.sampling import Sampled, choose, sample, signature
 from embeddings.types import Float32, ImageLimits, UInt8
@@ -174,10 +174,10 @@ class _Jpeg:
     def _scale(self, wanted: float) -> float:
         return 1.0 if self._header.by_pillow else next(scale for scale in jpeg.SCALES if scale >= min(wanted, 1.0))
 
-    def _enlarged(self, wanted: float, *, look: Look) -> Frame:
+    def _enlarged(self, wanted: float, *, look: Rendering) -> Frame:
         return self._frame(self._scale(wanted), look)
 
-    def _frame(self, scale: float, look: Look) -> Frame:
+    def _frame(self, scale: float, look: Rendering) -> Frame:
         orientation = self._container.orientation
         if (image := self._decoded.get((scale, look.name))) is None:
             stored = jpeg.stored_pixels(self._container, self._header, scale, self._damage)
@@ -214,7 +214,7 @@ def _sampled(container: Container, at_most: int) -> tuple[Sequence[int], dict[in
     return choose(seen, at_most=at_most, end=sum(container.durations) or None), starts
 
 
-def _still(index: int, image: UInt8, look: Look, seconds: float | None, damage: Sequence[str]) -> Frame:
+def _still(index: int, image: UInt8, look: Rendering, seconds: float | None, damage: Sequence[str]) -> Frame:
     return Frame(index, image, 1.0, (0.0, 0.0), None, look.name, seconds, tuple(dict.fromkeys(damage)))
 
 

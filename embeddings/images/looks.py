@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -46,7 +46,7 @@ _ROWS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Rendering:
     """One way to see stored pixels."""
 
     name: str
@@ -55,7 +55,7 @@ class Look:
     """Makes RGB (h, w, 3) of stored pixels of any scale."""
 
 
-def looks_at(stored: Stored, recolour: Recolour | None, *, inks: bool = False) -> list[Look]:
+def looks_at(stored: Stored, recolour: Recolour | None, *, inks: bool = False) -> list[Rendering]:
     """Choose the looks at ``stored``, (h, w, 3) or, with alpha, (h, w, 4); or ``inks`` (h, w, 4). The first comes
     first."""
     unmanaged = of_inks if inks else plain
@@ -65,17 +65,17 @@ def looks_at(stored: Stored, recolour: Recolour | None, *, inks: bool = False) -
         return lambda pixels: colours(pixels) if inks else laid_over(pixels, colours, ground)
 
     small = reduced(stored)
-    first = Look(FIRST, over(255, shown))
+    first = Rendering(FIRST, over(255, shown))
     looks = [first]
     white = first.render(small)
     if not inks and stored.shape[2] == 4 and alpha_carries(plain(_channel(small, 3)), _grey(white)):
-        looks.append(Look(BLACK, over(0, shown)))
+        looks.append(Rendering(BLACK, over(0, shown)))
     if recolour is not None:
         other = over(255, unmanaged)
         if _differ(white, other(small)):
-            looks.append(Look(AS_STORED, other))
+            looks.append(Rendering(AS_STORED, other))
     if (stretch := _stretch(white, small, over(255, unmanaged))) is not None:
-        looks.append(Look(STRETCHED, stretch))
+        looks.append(Rendering(STRETCHED, stretch))
     return looks
 
 
@@ -112,8 +112,7 @@ def reduced(stored: Pixels) -> Pixels:
     if factor >= 1:
         return stored
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    small: Pixels = cv2.resize(stored, size, interpolation=cv2.INTER_AREA)
-    return small
+    return cast(Pixels, cv2.resize(stored, size, interpolation=cv2.INTER_AREA))
 
 
 def _differ(white: UInt8, other: UInt8) -> bool:

@@ -120,12 +120,18 @@ def _loaded(image: Image.Image, damage: list[str]) -> Image.Image:
     except EXPECTED:
         if not isinstance(image, ImageFile.ImageFile) or image.format not in _ROW_BY_ROW or image._im is None:
             raise
-        gaps = image.format == "GIF" and bool(image.tile) and bool(image.tile[0].args[1])
+        gaps = image.format == "GIF" and _is_interlaced(image)
         image.tile = []
         image.load_end()
         image.info[_GAPS] = gaps
         damage.append(TRUNCATED)
     return image
+
+
+def _is_interlaced(image: ImageFile.ImageFile) -> bool:
+    """Whether the rows of a GIF's frame are coded in several passes."""
+    args = image.tile[0].args if image.tile else None
+    return isinstance(args, tuple) and len(args) > 1 and bool(args[1])
 
 
 def _stored_pixels(image: Image.Image) -> Stored:

@@ -88,9 +88,10 @@ def open_video(data: bytes, *, limits: ImageLimits) -> Video:
             raise UnscannableError("too_much_memory")
         if stream.codec_context.name not in _CODECS:
             raise UnscannableError("format", "a codec that browsers do not play")
+        announced = int(stream.frames or 0)  # before packets are read, from which FFmpeg guesses it
         unit = float(stream.time_base or 1)
         packets, ended = _walk(container, stream, limits.max_video_seconds / unit)
-        total = max(int(stream.frames or 0), len(packets))
+        total = max(announced, len(packets))
     if not packets:
         raise UnscannableError("truncated")
     turned = _rotation(data) % 180 != 0
@@ -99,7 +100,7 @@ def open_video(data: bytes, *, limits: ImageLimits) -> Video:
         *((height, width) if turned else (width, height)),
         total,
         tuple(_wanted(data, packets, unit, width * height, limits)),
-        (TRUNCATED,) if ended and len(packets) < int(stream.frames or 0) else (),
+        (TRUNCATED,) if ended and len(packets) < announced else (),
         data,
         packets,
         unit,

@@ -61,19 +61,22 @@ def walk(data: bytes, max_pixels: int) -> Container:
     if (animated and not frames) or not (frames or _has_bitstream(kept)):
         raise UnscannableError("truncated" if damage or 8 + riff > len(data) else "corrupt")
     damage += _lengths(data, riff, at, frames if animated else 0)
-    mended = b"".join(kept)
-    pixels = b"RIFF" + struct.pack("<I", 4 + len(mended)) + b"WEBP" + mended
     return Container(
         "webp",
         width,
         height,
         frames if animated else 1,
         orientation,
-        pixels if set(damage) - {TRAILING_BYTES} else data[: 8 + riff],
+        _file(kept) if set(damage) - {TRAILING_BYTES} else data[: 8 + riff],
         damage=tuple(dict.fromkeys(damage)),
         durations=tuple(durations) if animated else (),
         profile=profile,
     )
+
+
+def _file(chunks: list[bytes]) -> bytes:
+    body = b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
 
 def _lengths(data: bytes, riff: int, at: int, frames: int) -> list[str]:

@@ -251,11 +251,47 @@ def test_an_interlaced_png_is_read() -> None:
     assert outcome(short) == "damaged:truncated"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+OTHER_KINDS = ("AVIF", "ICO", "BMP", "TIFF", "TIFF LZW", "PAGES")
+
+
+def other_file(kind: str) -> bytes:
+    if kind == "PAGES":
+        pages, buffer = [Image.fromarray(photograph(side)) for side in (32, 20, 48)], io.BytesIO()
+        pages[0].save(buffer, format="TIFF", save_all=True, append_images=pages[1:])
+        return buffer.getvalue()
+    options: dict[str, object] = {"sizes": [(32, 32), (16, 16)]} if kind == "ICO" else {}
+    if kind == "TIFF LZW":
+        options = {"compression": "tiff_lzw"}
+    return encode(photograph(), kind.split()[0], **options)
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_other_formats_are_read(kind: str) -> None:
+    frames = list(decode(other_file(kind), limits=LIMITS, long_side=40).frames)
+    assert [frame.index for frame in frames] == list(range({"ICO": 2, "PAGES": 3}.get(kind, 1)))
+    assert len({frame.image.shape for frame in frames}) == 1
+    assert outcome(other_file(kind)) == "ok"
+
+
+def test_a_page_smaller_than_others_lies_on_white() -> None:
+    frames = list(decode(other_file("PAGES"), limits=LIMITS, long_side=40).frames)
+    assert np.array_equal(frames[1].image[:20, :20], photograph(20))
+    assert frames[1].image[20:].min() == 255
+
+
+def test_a_chain_of_tiff_pages_without_end_is_walked_once() -> None:
+    data = bytearray(other_file("TIFF"))
+    (at,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, at)
+    struct.pack_into("<I", data, at + 2 + 12 * count, at)
+    assert outcome(bytes(data)) == "ok"
+
+
+@pytest.mark.parametrize("kind", (*KINDS, *OTHER_KINDS))
 @settings(max_examples=examples(150))
 @given(data=st.data())
 def test_damaged_files_never_raise_anything_else(kind: str, data: st.DataObject) -> None:
-    original = bytearray(sample_file(kind))
+    original = bytearray(other_file(kind) if kind in OTHER_KINDS else sample_file(kind))
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, len(original) - 1))
         choice = data.draw(st.sampled_from(["flip", "cut", "repeat", "fill"]))

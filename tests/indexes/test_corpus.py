@@ -27,6 +27,7 @@ def faces(count: int, dimension: int = 16, seed: int = 0) -> pa.Table:
         pa.array(range(count), type=pa.int32()),
         *(pa.array([float(k)] * count, type=pa.float32()) for k in range(5)),
         pa.array(["fast"] * count),
+        pa.array([None] * count, type=pa.float32()),
         vector_column(vectors),
     ]
     return pa.Table.from_arrays(columns, schema=corpus_schema(dimension))

@@ -287,7 +287,7 @@ def test_a_chain_of_tiff_pages_without_end_is_walked_once() -> None:
     assert outcome(bytes(data)) == "ok"
 
 
-@pytest.mark.parametrize("kind", (*KINDS, *OTHER_KINDS))
+@pytest.mark.parametrize("kind", [*KINDS, *OTHER_KINDS])
 @settings(max_examples=examples(150))
 @given(data=st.data())
 def test_damaged_files_never_raise_anything_else(kind: str, data: st.DataObject) -> None:

@@ -177,6 +177,8 @@ class ImagesConfig(ImageLimits):
     max_pixels: Positive = 40_000_000
     max_frames: Positive = 64
     max_animation_pixels: Positive = 400_000_000
+    max_video_seconds: Seconds = 600.0
+    max_video_pixels: Positive = 2_000_000_000
     max_decode_bytes: Positive = 1280 * 2**20
 
 

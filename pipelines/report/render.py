@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib import resources
 from typing import Any, Final
 
@@ -73,7 +74,7 @@ def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> 
     style = resources.files("pipelines.report").joinpath("templates/report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     return (
-        _environment(facts)
+        _environment()
         .get_template("report.html.j2")
         .render(
             facts=facts,
@@ -100,11 +101,14 @@ def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> 
             style_digest=digest,
             plot=_data_url(draw_det(facts.calibration)) if facts.calibration else None,
             message_states=words.MESSAGE_STATES,
+            time_left=lambda due_at: words.time_left(due_at, facts.written_at),
+            strong_of=lambda hit: strong_threshold(hit, facts.thresholds, facts.policy_version),
         )
     )
 
 
-def _environment(facts: ReportFacts) -> jinja2.Environment:
+@cache  # with its compiled templates, which take longer than a page
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines.report", "templates"),
         autoescape=True,
@@ -124,8 +128,6 @@ def _environment(facts: ReportFacts) -> jinja2.Environment:
         "second_words": words.second_words,
         "request_words": words.request_words,
         "miniature": miniature,
-        "time_left": lambda due_at: words.time_left(due_at, facts.written_at),
-        "strong_of": lambda hit: strong_threshold(hit, facts.thresholds, facts.policy_version),
     }
     return environment
 

@@ -67,11 +67,20 @@ class Recorder:
         self._run.clear()
         begun = time.process_time()
         result = yield
-        if "database_kind" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("any_database"):
+        on_both = "database_kind" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("any_database")
+        if on_both and not is_value_beyond(item):
             told = [item.nodeid, time.process_time() - begun, sorted(self._run), meets_others(item)]
             with self._file.open("a", encoding="utf-8") as out:
                 out.write(f"{json.dumps(told)}\n")
         return result
+
+
+def is_value_beyond(item: pytest.Item) -> bool:
+    """Whether a test has a value beyond the first ones, to which ``fewer_on_postgresql`` keeps PostgreSQL."""
+    marker, call = item.get_closest_marker("fewer_on_postgresql"), getattr(item, "callspec", None)
+    if marker is None or call is None:
+        return False
+    return any(call.indices[name] >= count for name, count in marker.kwargs.items() if name in call.indices)
 
 
 def meets_others(item: pytest.Item) -> bool:

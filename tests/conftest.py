@@ -42,7 +42,7 @@ from pipelines.database import Database
 from pipelines.home.clock import accept
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.settings.environment import Environment, read_environment
-from tests.both_databases import Recorder, left_out
+from tests.both_databases import Recorder, is_value_beyond, left_out
 from tests.examples import THOROUGH  # and the profile of Hypothesis
 from tests.fakes import FakeContentModels, fake_canary, fake_models
 
@@ -157,14 +157,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_one_too_many(item: pytest.Item) -> bool:
     """Whether a test on PostgreSQL runs what others run there, or has a value beyond the first ones that are run there;
     SQLite runs all, and so does a thorough run."""
-    marker, call = item.get_closest_marker("fewer_on_postgresql"), getattr(item, "callspec", None)
+    call = getattr(item, "callspec", None)
     if call is None or call.params.get("database_kind") != "postgresql" or THOROUGH > 1:
         return False
-    if item.nodeid.replace("postgresql", "sqlite") in left_out():
-        return True
-    return marker is not None and any(
-        call.indices[name] >= count for name, count in marker.kwargs.items() if name in call.indices
-    )
+    return item.nodeid.replace("postgresql", "sqlite") in left_out() or is_value_beyond(item)
 
 
 def is_quick(item: pytest.Item) -> bool:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -36,6 +36,7 @@ from embeddings.errors import UnscannableError
 from embeddings.images import png
 from embeddings.images.containers import Container, check_size, inspect
 from embeddings.images.decode_memory import require_memory
+from embeddings.images.several import apart, are_several
 from embeddings.types import Float32, ImageLimits, UInt8
 
 JPEG_SCALES = (0.125, 0.25, 0.5, 1.0)
@@ -97,8 +98,11 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
 
     A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels. Animations are sampled at
     ``limits.max_frames`` evenly spaced frames, first and last among them. Transparency is laid over white. Raises
-    :class:`UnscannableError` at once for what the header tells, and while iterating for what decoding tells.
+    :class:`UnscannableError` at once for what the header tells, and while iterating for what decoding tells. Of several
+    pictures in one content (:mod:`embeddings.images.several`) those are decoded that can be.
     """
+    if are_several(data):
+        return _decode_several(apart(data), limits, long_side)
     if len(data) > limits.max_bytes:
         raise UnscannableError("too_large")
     container = inspect(data, max_pixels=limits.max_pixels)
@@ -112,6 +116,41 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
     width, height = _turned(container.width, container.height, container.orientation)
     frames = _pillow_frames(container, indices)
     return DecodedImage(container.format, width, height, container.frames, frames)
+
+
+def _decode_several(files: Sequence[bytes], limits: ImageLimits, long_side: int) -> DecodedImage:
+    """The frames of all files, numbered on. Raises what is wrong with the last, if none of them can be decoded."""
+    each = replace(limits, max_frames=max(1, limits.max_frames // len(files)))
+    opened, problem = list[DecodedImage](), UnscannableError("empty")
+    for file in files:
+        try:
+            opened.append(decode(file, limits=each, long_side=long_side))
+        except UnscannableError as error:
+            problem = error
+    if not opened:
+        raise problem
+    total = sum(image.frames_total for image in opened)
+    return replace(opened[0], frames_total=total, frames=_frames_of_several(opened))
+
+
+def _frames_of_several(opened: Sequence[DecodedImage]) -> Iterator[Frame]:
+    before, problem, shown = 0, UnscannableError("empty"), False
+    for image in opened:
+        try:
+            for frame in image.frames:
+                yield _numbered_from(before, frame)
+                shown = True
+        except UnscannableError as error:
+            problem = error
+        before += image.frames_total
+    if not shown:
+        raise problem
+
+
+def _numbered_from(before: int, frame: Frame) -> Frame:
+    enlarge = frame._enlarge
+    larger = None if enlarge is None else lambda scale: _numbered_from(before, enlarge(scale))
+    return replace(frame, index=before + frame.index, _enlarge=larger)
 
 
 def sample(total: int, *, at_most: int) -> list[int]:

@@ -2,8 +2,9 @@
 of the file and of the tensors.
 
 A content's identity is the SHA-256 of the whole file where that was streamed, else one of its header and size. The
-image in a header stands for the file wherever a picture is looked for: its bytes, under the file's identity. Nothing is
-unpickled; of any other format than safetensors nothing is read but the bytes that are hashed. Knows no database.
+images in a header stand for the file wherever a picture is looked for: their bytes, under the file's identity. Nothing
+is unpickled; of other formats than safetensors the texts at the beginning are read (:mod:`embeddings.headers.gguf`,
+:mod:`embeddings.headers.pickled`), and the rest is hashed. Knows no database.
 """
 
 from __future__ import annotations
@@ -14,15 +15,22 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from embeddings.errors import FetchError, UnscannableError
-from embeddings.headers.evidence import HeaderText, evident_texts, thumbnail
+from embeddings.headers.evidence import HeaderText, evident_texts
+from embeddings.headers.gguf import is_gguf, read_gguf
+from embeddings.headers.pickled import is_pickled, pickled_texts
+from embeddings.headers.pictures import pictures_in
 from embeddings.headers.safetensors import LENGTH_BYTES, Header, header_length, is_safetensors, parse_header
 from embeddings.images.containers import sniff
+from embeddings.images.several import together
 from embeddings.types import Content
 from pipelines.settings.config import ModelFilesConfig
 from pipelines.sources.reading import BytesReading, Reading
 
 READ: Final = "read"
 SAFETENSORS: Final = "safetensors"
+GGUF: Final = "gguf"
+READER: Final = 2
+"""Which version of this module read a file. Raise it whenever more is read of one: older files are then read again."""
 _PEEK: Final = 16
 """Bytes that tell every format apart."""
 _PIECE: Final = 1 << 20
@@ -52,6 +60,8 @@ class ReadModel:
     tensors: int | None = None
     payload_sha256: bytes | None = None
     texts: tuple[HeaderText, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was odd about the header, as fixed words."""
     again: bool = False
     """Whether what was stored of this content stands, because its tensors were not read this time."""
 
@@ -86,9 +96,7 @@ def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: i
     try:
         header, header_sha256 = _read_header(tape, reading, config)
     except UnscannableError as error:
-        if _payload_sha256(tape, reading, config) is None:
-            raise
-        return _unreadable(tape, error)
+        return _of_other_format(tape, reading, config, error)
     payload = _payload_sha256(tape, reading, config, size=header.payload_bytes)
     if payload is not None and tape.at != header.file_bytes:
         if reading.size is not None:
@@ -180,10 +188,41 @@ def _payload_sha256(
     return digest.digest()
 
 
-def _unreadable(tape: _Tape, problem: UnscannableError) -> FoundContent:
+def _of_other_format(
+    tape: _Tape, reading: Reading, config: ModelFilesConfig, problem: UnscannableError
+) -> FoundContent:
+    """A file whose header is no safetensors header, with the texts that its beginning has."""
+    limits, before = config.text_limits(), tape.at
+    first, texts, notes = b"", tuple[HeaderText, ...](), tuple[str, ...]()
+    if not before and (is_gguf(tape.head) or is_pickled(tape.head)):
+        first = tape.read(config.max_header_bytes)
+    if is_gguf(first):
+        header = read_gguf(first, limits=config.header_limits())
+        texts, notes = evident_texts(header.metadata, limits=limits, names=header.names), header.notes
+    elif first:
+        texts = pickled_texts(first, limits=limits)
+    if _payload_sha256(tape, reading, config) is None:
+        raise problem
+    return _unreadable(tape, problem, first, texts, notes)
+
+
+def _unreadable(
+    tape: _Tape,
+    problem: UnscannableError,
+    first: bytes = b"",
+    texts: tuple[HeaderText, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> FoundContent:
+    """What is known of a file without a safetensors header; of a GGUF file all that there is to know."""
     known = (name for magic, name in _MAGIC.items() if tape.head.startswith(magic))
     name = SAFETENSORS if is_safetensors(tape.head) else next(known, None)
-    return FoundContent(None, ReadModel(tape.sha256.digest(), problem.status, problem.status, name))
+    status = READ if is_gguf(first) else problem.status
+    item_status = "no_face" if is_gguf(first) else problem.status
+    read = ReadModel(tape.sha256.digest(), status, item_status, name, texts=texts, notes=notes)
+    if not first:
+        return FoundContent(None, read)
+    named = hashlib.sha256(b"likeness/first\0" + first).digest()
+    return FoundContent(None, replace(read, header_sha256=named, header_bytes=len(first)))
 
 
 def _readable(
@@ -195,11 +234,10 @@ def _readable(
     config: ModelFilesConfig,
     again: bool = False,
 ) -> FoundContent:
-    item_status, image = "no_face", None
-    try:
-        image = thumbnail(header.metadata, max_bytes=config.thumbnail_max_bytes)
-    except UnscannableError as error:
-        item_status = error.status
+    pictures = pictures_in(header.metadata, max_bytes=config.thumbnail_max_bytes)
+    image = together(pictures.files) if pictures.files else None
+    item_status = UnscannableError("thumbnail").status if pictures.unreadable and not pictures.files else "no_face"
+    notes = (*header.notes, "unreadable_picture") if pictures.unreadable else header.notes
     model_file = ReadModel(
         identity=identity,
         status=READ,
@@ -209,7 +247,8 @@ def _readable(
         header_bytes=header.bytes,
         tensors=header.tensors,
         payload_sha256=payload,
-        texts=evident_texts(header.metadata, limits=config.text_limits()),
+        texts=evident_texts(header.metadata, limits=config.text_limits(), names=header.names, hidden=header.hidden),
+        notes=notes,
         again=again,
     )
     return FoundContent(None if image is None else Content(identity, image), model_file)

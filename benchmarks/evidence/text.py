@@ -8,11 +8,11 @@ is a false alarm; they are counted by rule, per 100,000 texts, for these lists o
 alias, with and without exclusions). Our lists hold such words on purpose: a platform's texts have fewer.
 
 Disguises: one invented name planted in a prompt, written in each way; ``found`` is the share that is found with the
-right person, beside the peers'. Peers, in the same run on the same texts: a compiled ``re`` alternation over the first
-``--peer-names`` names, ignoring case (it tries name after name), and a dictionary looked up at every window of two and
-three words, over all names. ``ratio`` is the peer's time divided by ours with the same names, median of interleaved
-repeats, one thread. Checked in the run: ours finds what brute force over the definition finds (a sample), and all that
-the peers find.
+right person, beside the peers'. ``found_by_script`` is the same for other ways of writing a name, by its script. Peers,
+in the same run on the same texts: a compiled ``re`` alternation over the first ``--peer-names`` names, ignoring case (it
+tries name after name), and a dictionary looked up at every window of two and three words, over all names. ``ratio`` is
+the peer's time divided by ours with the same names, median of interleaved repeats, one thread. Checked in the run: ours
+finds what brute force over the definition finds (a sample), and all that the peers find.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ PLANTED = 500
 CHECKED_TEXTS, CHECKED_NAMES = 60, 60
 FULL_WIDTH = {point: point + 0xFEE0 for point in range(0x21, 0x7F)} | {0x20: 0x3000}
 LOOK_ALIKE = str.maketrans("aeocpx", "аеосрх")
+LISU = str.maketrans("ABCDEFGHIJKLMNOPRSTUVWXYZ", "ꓮꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ")
+CHEROKEE = str.maketrans("ABCDEGHIJKLMPRSTVWYZ", "ᎪᏴᏟᎠᎬᏀᎻᎥᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᎩᏃ")
 FIGURED = str.maketrans("aeiost", "431057")
 
 Find = Callable[[str], set[str]]
@@ -61,7 +63,50 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "look-alikes": lambda name: name.lower().translate(LOOK_ALIKE),
     "invisible characters": lambda name: "\u200b".join(name),
     "spelled out": lambda name: " ".join(name.replace(" ", "")),
+    "non-breaking space": lambda name: name.replace(" ", "&nbsp;"),
+    "entities": lambda name: "".join(f"&#{ord(letter)};" if letter in "aeiou" else letter for letter in name),
+    "with an initial": lambda name: name.replace(" ", " Q. ", 1),
+    "a picture in a word": lambda name: f"{name[:2]}\U0001f600{name[2:]}",
+    "right to left": lambda name: f"\u202e{name[::-1]}\u202c",
+    "Lisu letters": lambda name: name.upper().translate(LISU),
+    "Cherokee letters": lambda name: name.upper().translate(CHEROKEE),
 }
+
+SCRIPTS: dict[str, tuple[str, dict[str, Callable[[str], str]]]] = {
+    "Chinese and Japanese": (
+        "山田太郎",
+        {
+            "a space": lambda name: f"{name[:2]} {name[2:]}",
+            "a middle dot": lambda name: f"{name[:2]}\u30fb{name[2:]}",
+            "an underscore": lambda name: f"{name[:2]}_{name[2:]}",
+        },
+    ),
+    "Korean": ("김철수", {"a space": lambda name: f"{name[:1]} {name[1:]}", "a particle": lambda name: f"{name}는"}),
+    "Thai": ("ณเดชน์คูกิมิยะ", {"a space": lambda name: f"{name[:6]} {name[6:]}"}),
+    "German": (
+        "Jürgen Größmann",
+        {"two letters": lambda _: "Juergen Groessmann", "none": lambda _: "Jurgen Grossmann"},
+    ),
+    "Nordic": ("Søren Åström", {"two letters": lambda _: "Soeren Aastroem", "none": lambda _: "Soren Astrom"}),
+    "Icelandic": ("Þóra Guðrún", {"two letters": lambda _: "Thora Gudrun"}),
+    "Arabic": (
+        "فاطمة الزهراني",
+        {
+            "other letters": lambda _: "فاطمه الزهرانی",
+            "the kashida": lambda _: "فاطـمـة الزهرانـي",
+            "a prefix": lambda name: f"و{name}",
+        },
+    ),
+    "Irish": (
+        "Aoife O'Shaughnessy",
+        {
+            "nothing": lambda name: name.replace("'", ""),
+            "an underscore": lambda name: name.replace("'", "_"),
+            "an entity": lambda name: name.replace("'", "&#39;"),
+        },
+    ),
+}
+"""A name that is nobody's as far as we know, by the script, and other ways in which it is written."""
 
 
 def draw_texts(count: int, random: Random) -> list[str]:
@@ -87,6 +132,11 @@ def false_alarms(texts: Sequence[str], subjects: Sequence[SubjectNames]) -> dict
     scale = 100_000 / len(texts)
     rates = {rule: round(count * scale, 1) for rule, count in sorted(by_rule.items())}
     return {"names": len(subjects), "texts_with_any": round(touched * scale, 1), "by_rule": rates}
+
+
+def with_middle_names(names: Sequence[str], random: Random) -> list[str]:
+    """The names with a name of somebody else in the middle."""
+    return [f"{name.split()[0]} {random.choice(names).split()[0]} {name.split()[-1]}" for name in names]
 
 
 def mononyms(*, excluded: bool) -> list[SubjectNames]:
@@ -158,6 +208,23 @@ def recall_by_disguise(finders: dict[str, tuple[Find, int]], names: Sequence[str
     return table
 
 
+def recall_by_script(random: Random) -> dict[str, Any]:
+    """Share of planted names found in each other way of writing them, by script."""
+    table: dict[str, Any] = {}
+    for script, (name, ways) in SCRIPTS.items():
+        find = finder([name])
+        table[script] = {}
+        for way, write in {"as it is": lambda name: name, **ways}.items():
+            texts = [f"{prompt(random)}, {write(name)}, {title(random)}" for _ in range(PLANTED // 5)]
+            table[script][way] = sum(bool(find(text)) for text in texts) / len(texts)
+    return table
+
+
+def side_by_side(count: int, random: Random) -> list[str]:
+    """Titles with the tags of one word that follow them, as they are searched for a name that is split."""
+    return [" ".join([title(random), *(tag for tag in tags(random) if " " not in tag)]) for _ in range(count)]
+
+
 def check(names: Sequence[str], finders: dict[str, tuple[Find, int]], random: Random) -> int:
     """Raise unless ours finds what the definition and the peers find; return how many texts were compared."""
     few = subjects_of(names[:CHECKED_NAMES])
@@ -182,7 +249,7 @@ def measure(*, texts: int, names: int, peer_names: int, repeats: int, seed: int 
     started = time.process_time()
     ours = finder(invented)
     built = time.process_time() - started
-    few = invented[:peer_names]
+    few, beside = invented[:peer_names], side_by_side(texts, random)
     finders = {
         "ours": (ours, names),
         "word windows": (windows(invented), names),
@@ -200,7 +267,11 @@ def measure(*, texts: int, names: int, peer_names: int, repeats: int, seed: int 
             "hard": false_alarms(drawn, subjects_of(common_word_names(5_000, random))),
             "mononyms": false_alarms(drawn, mononyms(excluded=False)),
             "mononyms with exclusions": false_alarms(drawn, mononyms(excluded=True)),
+            "with middle names": false_alarms(drawn, subjects_of(with_middle_names(invented[:5_000], random))),
+            "invented, title and tags": false_alarms(beside, subjects_of(invented)),
+            "hard, title and tags": false_alarms(beside, subjects_of(common_word_names(5_000, random))),
         },
+        "found_by_script": recall_by_script(random),
         "found": recall_by_disguise(finders, invented, random),
         "speed": {
             f"word windows, {names} names, mixed texts": compare_speed(
@@ -235,6 +306,8 @@ def main() -> None:
         print(f"{called:<26} {rates['texts_with_any']:>9} of 100,000 texts  {rates['by_rule']}")
     for disguise, found in result["found"].items():
         print(f"{disguise:<26} {found}")
+    for script, found in result["found_by_script"].items():
+        print(f"{script:<26} {found}")
     for peer, speed in result["speed"].items():
         print(f"{peer:<44} {speed}")
 

@@ -73,8 +73,12 @@ def evident_texts(
     found["embedding_name" if len(names) <= _FEW_TENSORS else "tensor_names"] = telling
     known = {text for texts in found.values() for text in texts}
     every = (text for pair in (*_in_order(metadata), *hidden) for text in _loose(*pair))
-    found["other"] = [text for text in every if text not in known]
+    found["other"] = [text for text in every if text not in known and not (_is_name(text) and own_name(text) in known)]
     return bounded(found, limits=limits)
+
+
+def _is_name(text: str) -> bool:
+    return "/" not in text and "\\" not in text
 
 
 def bounded(found: Mapping[str, list[str]], *, limits: TextLimits) -> tuple[HeaderText, ...]:

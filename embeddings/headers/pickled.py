@@ -19,6 +19,8 @@ from embeddings.headers.loose import telling_names
 ZIP: Final = b"PK\x03\x04"
 PICKLES: Final = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _ENTRY: Final = struct.Struct("<4xHHHHHIIIHH")
+_IMPORTING: Final = ("GLOBAL", "INST")
+"""Instructions whose text names what would be imported."""
 _MOST_STEPS: Final = 200_000
 _OF_THE_FORMAT: Final = frozenset(
     ("archive", "cpu", "cuda", "cuda:0", "storage", "string_to_token", "string_to_param", "state_dict", "little")
@@ -51,8 +53,8 @@ def _first_entry(data: bytes) -> tuple[str, bytes]:
 
 def _strings(pickle: bytes) -> Iterator[str]:
     try:
-        for step, (_, argument, _) in enumerate(pickletools.genops(pickle)):
-            if isinstance(argument, str):
+        for step, (instruction, argument, _) in enumerate(pickletools.genops(pickle)):
+            if isinstance(argument, str) and instruction.name not in _IMPORTING and not argument.startswith("torch."):
                 yield argument
             if step >= _MOST_STEPS:
                 return

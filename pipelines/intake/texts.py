@@ -6,7 +6,7 @@ Texts are opened from their sealed records only while they are searched; none is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -50,7 +50,7 @@ def file_name(item: Item) -> str:
     return name if _WORDS.search(name) and not _DIGEST.fullmatch(name) else ""
 
 
-def by_place(texts: Iterable[HeaderText]) -> Mapping[str, str]:
+def by_place(texts: Iterable[HeaderText]) -> dict[str, str]:
     """Join the texts of each place, so that no name goes across two of them."""
     places: dict[str, list[str]] = {}
     for one in texts:
@@ -61,15 +61,14 @@ def by_place(texts: Iterable[HeaderText]) -> Mapping[str, str]:
 def _side_by_side(item: Item) -> str:
     """The title followed by the tags, and by the trigger words, with a wall for whatever has more than one word."""
     title = item.title if item.title and len(item.title) <= _SHORT else None
-    rows = [_row(title, words) for words in (item.tags, item.trigger_words)]
-    return join_texts([row for row in rows if row])
+    return join_texts([run for words in (item.tags, item.trigger_words) for run in _runs(title, words)])
 
 
-def _row(title: str | None, words: Sequence[str]) -> str:
+def _runs(title: str | None, words: Sequence[str]) -> list[str]:
     runs: list[list[str]] = [[title] if title else []]
     for word in words:
         if len(word.split()) == 1:
             runs[-1].append(word)
         else:
             runs.append([])
-    return join_texts([" ".join(run) for run in runs if len(run) > 1])
+    return [" ".join(run) for run in runs if len(run) > 1]

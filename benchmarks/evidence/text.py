@@ -9,8 +9,8 @@ alias, with and without exclusions). Our lists hold such words on purpose: a pla
 
 Disguises: one invented name planted in a prompt, written in each way; ``found`` is the share that is found with the
 right person, beside the peers'. ``found_by_script`` is the same for other ways of writing a name, by its script. Peers,
-in the same run on the same texts: a compiled ``re`` alternation over the first ``--peer-names`` names, ignoring case (it
-tries name after name), and a dictionary looked up at every window of two and three words, over all names. ``ratio`` is
+in the same run on the same texts: a compiled ``re`` alternation over the first ``--peer-names`` names, ignoring case (name
+after name), and a dictionary looked up at every window of two and three words, over all names. ``ratio`` is
 the peer's time divided by ours with the same names, median of interleaved repeats, one thread. Checked in the run: ours
 finds what brute force over the definition finds (a sample), and all that the peers find.
 """

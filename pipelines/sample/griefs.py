@@ -18,8 +18,8 @@ GRIEFER: Final = "uploader-griefs"
 def grief_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
     """Cases that the griefer uploads, and cases that must stay up."""
     portrait = crop(pictures["astronaut"], PORTRAIT)
-    original = scale(flip(pictures["coffee"]), factor=3)
-    pasted = paste(original, scale(portrait, factor=0.6), x=20, y=20)
+    original = scale(flip(crop(pictures["coffee"], (150, 60, 600, 400))), factor=4)
+    pasted = paste(original, scale(portrait, factor=0.6), x=20, y=original.shape[0] - 200)
     rival: dict[str, Any] = {"status": "no_face", "faces": 0, "uploader": "uploader-rival"}
     yield Case("pasted-original", ".jpg", jpeg(original, quality=90), 0, **rival)
     griefs: dict[str, Any] = {"faces": 1, "uploader": GRIEFER}

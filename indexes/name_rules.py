@@ -30,7 +30,7 @@ from indexes.name_text import (
     read_text,
     skeleton,
 )
-from indexes.name_views import View, as_meant, has_spellings, views_of
+from indexes.name_views import TextView, as_meant, has_spellings, views_of
 
 Rule = Literal["full_name", "alias", "reordered", "joined", "middle", "token"]
 RULES: Final[tuple[Rule, ...]] = ("full_name", "alias", "reordered", "joined", "middle", "token")
@@ -333,7 +333,7 @@ def _every_match(
                 yield match_at(reading, subject_id, rule, start, end)
 
 
-def seen_as(view: View, match: NameMatch) -> NameMatch | None:
+def seen_as(view: TextView, match: NameMatch) -> NameMatch | None:
     """Return a match in a view as one in the text; None for a name of one word where the view passes something over."""
     if view.skips and match.rule == "token":
         return None

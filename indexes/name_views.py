@@ -35,7 +35,7 @@ _SPELLED: Final = re.compile("[" + "".join(sorted({*DIGRAPHS, *"".join(DIGRAPHS)
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class TextView:
     """A text as it is looked at. ``places``: for each character the index in the text; None: they are the same.
 
     ``skips``: whether something was passed over, so that a name found there is a guess.
@@ -66,23 +66,23 @@ def has_spellings(text: str) -> bool:
     return not text.isascii() and _SPELLED.search(text) is not None
 
 
-def views_of(text: str) -> list[View]:
+def views_of(text: str) -> list[TextView]:
     """Return the views of a text, the first as it is meant."""
     meant = as_meant(text)
-    return [View(meant), *other_views(meant)]
+    return [TextView(meant), *other_views(meant)]
 
 
-def other_views(meant: str) -> list[View]:
+def other_views(meant: str) -> list[TextView]:
     """Return the views of a text beside the one as it is meant: none for most texts."""
-    views: list[View] = []
+    views: list[TextView] = []
     if _MAY_BE_INITIAL.search(meant) is not None:
         without = _INITIALS.sub(lambda found: " " * len(found[0]), meant)
-        views += [View(without, skips=True)] if without != meant else []
+        views += [TextView(without, skips=True)] if without != meant else []
     if _OVERRIDE in meant:
         order = list(range(len(meant)))
         for found in _OVERRIDDEN.finditer(meant):
             order[found.start(1) : found.end(1)] = order[found.start(1) : found.end(1)][::-1]
-        views.append(View("".join(meant[at] for at in order), order))
+        views.append(TextView("".join(meant[at] for at in order), order))
     return views
 
 

@@ -9,9 +9,9 @@ alias, with and without exclusions). Our lists hold such words on purpose: a pla
 
 Disguises: one invented name planted in a prompt, written in each way; ``found`` is the share that is found with the
 right person, beside the peers'. ``found_by_script`` is the same for other ways of writing a name, by its script. Peers,
-in the same run on the same texts: a compiled ``re`` alternation over the first ``--peer-names`` names, ignoring case (name
-after name), and a dictionary looked up at every window of two and three words, over all names. ``ratio`` is
-the peer's time divided by ours with the same names, median of interleaved repeats, one thread. Checked in the run: ours
+in the same run on the same texts: a compiled ``re`` alternation over the first ``--peer-names`` names, ignoring case
+(name after name), and a dictionary looked up at every window of two and three words, over all names. ``ratio`` is the
+peer's time divided by ours with the same names, median of interleaved repeats, one thread. Checked in the run: ours
 finds what brute force over the definition finds (a sample), and all that the peers find.
 """
 
@@ -25,6 +25,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -34,6 +35,8 @@ from benchmarks.machine import describe_machine
 from indexes.name_rules import NameSettings, SubjectNames, brute_force_names
 from indexes.name_text import join_texts
 from indexes.names import NameMatcher
+from pipelines.intake.texts import SIDE_BY_SIDE, texts_of
+from pipelines.sources import Item
 
 SETTINGS = NameSettings(least_letters=3, joined_letters=6, inside_letters=8, most_letters=300)
 """The defaults of ``[names]`` in likeness.toml."""
@@ -220,9 +223,15 @@ def recall_by_script(random: Random) -> dict[str, Any]:
     return table
 
 
-def side_by_side(count: int, random: Random) -> list[str]:
-    """Titles with the tags of one word that follow them, as they are searched for a name that is split."""
-    return [" ".join([title(random), *(tag for tag in tags(random) if " " not in tag)]) for _ in range(count)]
+def only_side_by_side(count: int, subjects: Sequence[SubjectNames], random: Random) -> dict[str, Any]:
+    """Items of title and tags in which a name is found only over several of them, per 100,000."""
+    matcher, touched = NameMatcher(subjects, settings=SETTINGS), 0
+    moment = datetime(2026, 12, 1, tzinfo=UTC)
+    for _ in range(count):
+        texts = texts_of(Item("i", "image", moment, "", title=title(random), tags=tuple(tags(random))))
+        beside = {match.subject_id for match in matcher.find(texts.pop(SIDE_BY_SIDE, ""))}
+        touched += bool(beside - {match.subject_id for text in texts.values() for match in matcher.find(text)})
+    return {"names": len(subjects), "texts_with_any": round(touched * 100_000 / count, 1), "by_rule": {}}
 
 
 def check(names: Sequence[str], finders: dict[str, tuple[Find, int]], random: Random) -> int:
@@ -249,7 +258,7 @@ def measure(*, texts: int, names: int, peer_names: int, repeats: int, seed: int 
     started = time.process_time()
     ours = finder(invented)
     built = time.process_time() - started
-    few, beside = invented[:peer_names], side_by_side(texts, random)
+    few = invented[:peer_names]
     finders = {
         "ours": (ours, names),
         "word windows": (windows(invented), names),
@@ -268,8 +277,8 @@ def measure(*, texts: int, names: int, peer_names: int, repeats: int, seed: int 
             "mononyms": false_alarms(drawn, mononyms(excluded=False)),
             "mononyms with exclusions": false_alarms(drawn, mononyms(excluded=True)),
             "with middle names": false_alarms(drawn, subjects_of(with_middle_names(invented[:5_000], random))),
-            "invented, title and tags": false_alarms(beside, subjects_of(invented)),
-            "hard, title and tags": false_alarms(beside, subjects_of(common_word_names(5_000, random))),
+            "invented, title and tags": only_side_by_side(texts, subjects_of(invented), random),
+            "hard, title and tags": only_side_by_side(texts, subjects_of(common_word_names(5_000, random)), random),
         },
         "found_by_script": recall_by_script(random),
         "found": recall_by_disguise(finders, invented, random),

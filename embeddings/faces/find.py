@@ -20,6 +20,7 @@ from embeddings.faces.restoration import restored, smooth
 from embeddings.faces.thorough import look_again
 from embeddings.faces.views import SMOOTHED, Face
 from embeddings.images.decode import Frame, decode
+from embeddings.images.decoder import Decoder
 from embeddings.images.pdq import pdq
 from embeddings.models.load import FaceModels
 from embeddings.types import Detections, Float32, ImageLimits, UInt8
@@ -97,12 +98,14 @@ class FoundFace:
     """Unit length, (dimension,)."""
 
 
-def find_faces(data: bytes, models: FaceModels, *, limits: ImageLimits) -> tuple[FoundFace, ...]:
+def find_faces(
+    data: bytes, models: FaceModels, *, limits: ImageLimits, decoder: Decoder = decode
+) -> tuple[FoundFace, ...]:
     """All faces of one image with their crops and vectors, best first within a frame: what enrolment looks at.
 
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
-    image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    image = decoder(data, limits=limits, long_side=max(models.settings.scales))
     found: list[FoundFace] = []
     for frame in image.frames:
         faces = faces_of_frame(frame, (image.width, image.height), models)
@@ -133,12 +136,19 @@ def vectors_of_crops(crops: UInt8, models: FaceModels) -> Float32:
     return models.recognizer.embed(crops if models.settings.views is None else restored(crops))
 
 
-def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Describer | None = None) -> ScannedImage:
+def scan(
+    data: bytes,
+    models: FaceModels,
+    *,
+    limits: ImageLimits,
+    describer: Describer | None = None,
+    decoder: Decoder = decode,
+) -> ScannedImage:
     """Find the faces of one image and recognise as many as fill whole batches; look at it for ``describer`` as well.
 
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
-    image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    image = decoder(data, limits=limits, long_side=max(models.settings.scales))
     frames: list[int] = []
     found: list[FrameFaces] = []
     vectors = [np.empty((0, models.dimension), dtype=np.float32)]

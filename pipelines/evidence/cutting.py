@@ -26,18 +26,14 @@ _SMALLER: Final = 0.75
 
 def decoded(workspace: Workspace, data: bytes) -> dict[int, Frame]:
     """Decode the frames of a picture that are scanned, by their number. Raises :class:`ItemError`."""
-    from embeddings.images.decode import decode
-
-    image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
+    image = workspace.decoder(data, limits=workspace.limits, long_side=LONG_SIDE)
     return {frame.index: frame for frame in image.frames}
 
 
 def frame_of(workspace: Workspace, data: bytes, number: int) -> Frame:
     """Decode one frame of a picture, and hold no other. Raises :class:`ItemError`, and :class:`StateError` if it is not
     among those that are scanned."""
-    from embeddings.images.decode import decode
-
-    image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
+    image = workspace.decoder(data, limits=workspace.limits, long_side=LONG_SIDE)
     for frame in image.frames:
         if frame.index == number:
             return frame

@@ -206,6 +206,7 @@ def _embed_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
         fresh,
         workspace.models,
         limits=workspace.limits,
+        decoder=workspace.decoder,
         workers=workers,
         describer=describer,
         beat=workspace.beat,

@@ -22,6 +22,7 @@ from embeddings.errors import ConfigError
 from embeddings.strict_toml import read_toml
 from indexes.name_rules import NameSettings
 from pipelines.exchange.limits import HeadLimits
+from pipelines.settings.config_calibration import CalibrationConfig
 from pipelines.settings.config_clock import ClockConfig
 from pipelines.settings.config_dagster import DagsterConfig
 from pipelines.settings.config_evidence import EvidenceConfig
@@ -33,13 +34,13 @@ from pipelines.settings.scanning import (
     FORBID,
     ContentConfig,
     Days,
+    DecodeConfig,
     EmbeddingConfig,
     ImagesConfig,
     ModelFilesConfig,
     ModelsConfig,
     Positive,
     Seconds,
-    Share,
     Threads,
     Unit,
     ViewsConfig,
@@ -62,7 +63,6 @@ __all__ = [
     "explain",
     "load_config",
 ]
-
 
 _LOG = logging.getLogger(__name__)
 _RENAMED: Final = {("sweep", "hit_rate_items"): "min_items_for_rates"}
@@ -135,9 +135,8 @@ class CorpusConfig:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeConfig(HeadLimits):
-    """What every server's answer is held to (:mod:`pipelines.exchange`): most header fields, and most bytes of the head
-    with all interim answers before it. The time-outs of the other sections bound whole exchanges, from the resolving of
-    the name to the last byte.
+    """What every server's answer is held to (:mod:`pipelines.exchange`): header fields, and bytes of head and interim
+    answers. The time-outs of the other sections bound whole exchanges, from resolving the name to the last byte.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -177,24 +176,6 @@ class RegistryConfig:
     max_requests_per_contact: Positive = 20
     max_requests_per_day: Positive = 500
     max_previews_per_day: Positive = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationConfig:
-    """What ``likeness calibrate`` aims at: the false positive identification rate, per face of a stranger, at the
-    review and at the strong threshold, each held with ``confidence``. Of more than ``max_comparisons`` that a folder
-    gives, so many are drawn. ``pooled_pictures``: of one person, in each pool that is measured. ``points``: of the DET
-    curve. ``outgrown_factor``: times its gallery that make it lapse (:mod:`pipelines.home.calibration_cover`).
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-    fpir: Share = 0.01
-    strong_fpir: Share = 0.001
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    max_comparisons: Positive = 5_000_000
-    pooled_pictures: Annotated[int, Field(ge=2, le=100)] = 3
-    points: Annotated[int, Field(ge=10, le=1000)] = 120
-    outgrown_factor: Annotated[float, Field(ge=1, le=1000)] = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +287,7 @@ class Config:
     content: ContentConfig = field(default_factory=ContentConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
     model_files: ModelFilesConfig = field(default_factory=ModelFilesConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)

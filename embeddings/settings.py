@@ -10,7 +10,7 @@ VIEWS_VERSION = 4
 """Part of the model id where there are views: raised when the thorough pass finds other faces by the same settings."""
 
 CROPS_VERSION = 5
-"""Part of the model id where there are views: raised when the same faces are cut out, restored or pooled otherwise."""
+"""Part of the model id: raised when the same faces are cut out, restored or pooled otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,13 @@ class ImageLimits:
     max_pixels: int
     """Width times height of one frame."""
     max_frames: int
-    """Frames sampled from an animation, evenly spaced."""
+    """Frames sampled from an animation or a video, by time and by change."""
     max_animation_pixels: int
     """Pixels that decoding one animation may touch in all, skipped frames included."""
+    max_video_seconds: float
+    """Seconds of a video, from its beginning, of which frames are sampled."""
+    max_video_pixels: int
+    """Pixels that decoding one video may touch to choose frames by change; of one with more, key frames are chosen."""
     max_decode_bytes: int
     """Memory that decoding one image may take, as far as its header tells (:mod:`embeddings.images.decode_memory`)."""
 

@@ -67,11 +67,6 @@ def smallest_seen(size: tuple[int, int], settings: FaceSettings) -> float:
     return SEEN / max(fast, tile_scale(size, settings) or 0.0)
 
 
-def decode_scale(size: tuple[int, int], settings: FaceSettings) -> float:
-    """Pixels per full-size pixel that looking at a frame of ``size`` takes: what it is to be decoded at."""
-    return max(max(settings.scales) / max(size), tile_scale(size, settings) or 0.0)
-
-
 def places(size: tuple[int, int], scale: float) -> list[tuple[int, int, int, int]]:
     """Tiles (x, y, width, height), in pixels of detector input, of a frame of ``size`` shown at ``scale``."""
     width, height = shown_size(size, scale)

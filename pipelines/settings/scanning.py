@@ -1,4 +1,4 @@
-"""Settings of scanning: ``[embedding]``, ``[content]``, ``[models]``, ``[images]`` and ``[model_files]``.
+"""Settings of scanning: ``[embedding]``, ``[content]``, ``[models]``, ``[images]``, ``[decode]`` and ``[model_files]``.
 
 :mod:`pipelines.settings.config` reads them.
 """
@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from embeddings.headers.evidence import TextLimits
+from embeddings.headers.reading import ReadingLimits
 from embeddings.headers.safetensors import HeaderLimits
 from embeddings.models.runtimes import RuntimeSettings
 from embeddings.settings import FaceSettings, ImageLimits, TileSettings, ViewSettings
@@ -176,7 +177,25 @@ class ImagesConfig(ImageLimits):
     max_pixels: Positive = 40_000_000
     max_frames: Positive = 64
     max_animation_pixels: Positive = 400_000_000
+    max_video_seconds: Seconds = 600.0
+    max_video_pixels: Positive = 2_000_000_000
     max_decode_bytes: Positive = 1280 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeConfig:
+    """Where uploaded bytes are decoded (:mod:`embeddings.sandbox`). ``sandbox``: ``auto`` has pictures and headers
+    decoded in confined processes, by what the kernel offers for that; ``off`` decodes in the scanner itself.
+
+    ``item_seconds``: for one frame or header, in processor time and by the clock. A process is ended after
+    ``recycle_items`` or ``recycle_bytes`` of uploads.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    sandbox: Literal["auto", "off"] = "auto"
+    item_seconds: Seconds = 60.0
+    recycle_items: Positive = 2000
+    recycle_bytes: Positive = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,3 +227,7 @@ class ModelFilesConfig:
     def text_limits(self) -> TextLimits:
         """Return the part that decides what is taken of one."""
         return TextLimits(max_chars=self.max_text, top_tags=self.top_tags, identity_share=self.identity_share)
+
+    def reading_limits(self) -> ReadingLimits:
+        """Return what is read of a header in all."""
+        return ReadingLimits(self.header_limits(), self.text_limits(), self.thumbnail_max_bytes)

@@ -147,6 +147,7 @@ def _status(outcome: Outcome) -> dict[str, str | int | bytes | None]:
         "frames_total": outcome.frames_total,
         "faces": len(outcome),
         "faces_dropped": outcome.dropped,
+        "damage": outcome.damage,
         "pdq": outcome.pdq,
     }
 
@@ -176,6 +177,7 @@ def _face_table(contents: Sequence[Content], outcomes: Sequence[Outcome], rest: 
         **{name: boxes[:, at] for at, name in enumerate(("x1", "y1", "x2", "y2"))},
         "score": np.concatenate([np.empty(0, dtype=np.float32), *(image.scores for _, image in pairs)]),
         "view": [view for _, image in pairs for view in image.views],
+        "seconds": [time for _, image in pairs for time in image.seconds],
         "vector": vector_column(mean_of_crops(np.concatenate(vectors), counts)),
     }
     return pa.table(columns, schema=face_schema(dimension))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 
@@ -141,8 +142,10 @@ def _look(
     """Decode and look at one content. Only an item's own fault is caught."""
     try:
         image = decoder(content.data, limits=limits, long_side=long_side)
-        wanted = describer.positions(min(image.frames_total, limits.max_frames))
+        wanted = describer.positions(image.planned)
         size = (image.width, image.height)
-        return tuple(describer.look(frame, size) for at, frame in enumerate(image.frames) if at in wanted)
+        frames = enumerate(groupby(image.frames, key=lambda frame: frame.index))
+        looks = (frame for at, (_, looks) in frames for frame in looks if at in wanted)
+        return tuple(describer.look(frame, frame.own_size or size) for frame in looks)
     except ItemError as error:
         return error

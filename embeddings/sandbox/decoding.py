@@ -35,34 +35,37 @@ class SandboxedDecoder:
         """Decode the first frame, and each of the others when it is asked for. Raises :class:`UnscannableError`."""
         if len(data) > limits.max_bytes:
             raise UnscannableError("too_large")
-        frames = _Frames(self, data, limits, decoding_facts(limits, long_side=long_side))
+        frames = _Frames(self, data, limits, long_side)
         head = _checked_fields(IMAGE_FACTS, _IMAGE_TYPES, frames.first.facts.get("image"))
         image = DecodedImage(**head, frames=frames)
         if not 0 < image.width * image.height <= limits.max_pixels or image.frames_total < 1:
             raise unbelievable()
-        frames.side = max(image.width, image.height)
         return image
 
-    def frame_at(self, data: bytes, limits: ImageLimits, position: int, scale: float, side: int) -> Frame:
-        """Decode one frame at ``scale`` or more; ``side``: the longer one of the full-size frame."""
-        facts = decoding_facts(limits, long_side=scale * side, position=position, scale=scale)
-        frames = _Frames(self, data, limits, facts)
-        frames.side, frames.position = side, position
-        return next(frames)
+    def frame_at(self, data: bytes, limits: ImageLimits, long_side: int, position: int, scale: float) -> Frame:
+        """Decode one frame at ``scale`` or more: that which is at ``position`` where ``long_side`` is asked for."""
+        return next(_Frames(self, data, limits, long_side, position, scale))
 
 
 class _Frames(Iterator[Frame]):
     """Frames from answers, each of which is asked for when it is wanted. Begins with the first."""
 
-    def __init__(self, decoder: SandboxedDecoder, data: bytes, limits: ImageLimits, facts: Facts) -> None:
+    def __init__(
+        self,
+        decoder: SandboxedDecoder,
+        data: bytes,
+        limits: ImageLimits,
+        long_side: int,
+        position: int | None = None,
+        scale: float = 0.0,
+    ) -> None:
         self._decoder = decoder
         self._data = data
         self._limits = limits
+        self._long_side = long_side
+        self._position = position or 0  # of the next frame among those that the file gives
+        facts = decoding_facts(limits, long_side=long_side, position=position, scale=scale)
         self._results = decoder.pool.results(DECODE_IMAGE, facts, data, room=_CHANNELS * limits.max_pixels)
-        self.side = 0
-        """The longer one of the full-size frame, in pixels."""
-        self.position = 0
-        """Of the next frame among those that the file gives."""
         first = next(self._results, None)
         if first is None:
             raise unbelievable()
@@ -71,8 +74,8 @@ class _Frames(Iterator[Frame]):
 
     def __next__(self) -> Frame:
         answer, self._coming = self._coming or next(self._results), None
-        frame = self._frame(answer, self.position)
-        self.position += 1
+        frame = self._frame(answer, self._position)
+        self._position += 1
         return frame
 
     def _frame(self, answer: Reply, position: int) -> Frame:
@@ -81,7 +84,7 @@ class _Frames(Iterator[Frame]):
             raise unbelievable()
 
         def enlarge(scale: float) -> Frame:
-            return self._decoder.frame_at(self._data, self._limits, position, scale, self.side)
+            return self._decoder.frame_at(self._data, self._limits, self._long_side, position, scale)
 
         enlarges = answer.facts.get("enlarges") is True
         return Frame(**facts, image=self._pixels(answer), _enlarge=enlarge if enlarges else None)

@@ -24,7 +24,7 @@ from pipelines.evidence.second_opinions import SecondStatus, read_second_status
 from pipelines.hits.statuses import statuses_now
 from pipelines.home.sandbox import SandboxStatus, sandbox_status
 from pipelines.home.workspace import Workspace
-from pipelines.intake.ledger import Scope, count_unsettled, scanner_faults
+from pipelines.intake.ledger import Scope, count_damaged, count_unsettled, scanner_faults
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.endings import Ending, ending_within
@@ -61,6 +61,8 @@ class Status:
     policy_version: str
     items: int
     statuses: dict[str, int]
+    damaged: dict[str, int]
+    """Items that were scanned although their file is damaged, by the gravest damage."""
     scanner_faults: int
     coverage: float
     pairs_missing: int
@@ -113,6 +115,7 @@ def read_status(workspace: Workspace) -> Status:
             policy_version=workspace.policy.version,
             items=sum(statuses.values()),
             statuses=statuses,
+            damaged=count_damaged(connection, Scope(None, None)),
             scanner_faults=scanner_faults(statuses),
             coverage=coverage.fraction,
             pairs_missing=coverage.pairs - coverage.settled,

@@ -226,7 +226,7 @@ def _embed_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
     )
 
 
-_STATUS_COLUMNS = ("format", "width", "height", "frames", "frames_total", "faces", "faces_dropped")
+_STATUS_COLUMNS = ("format", "width", "height", "frames", "frames_total", "faces", "faces_dropped", "damage")
 
 
 def _known(workspace: Workspace, digests: Sequence[bytes]) -> Scanned:

@@ -148,8 +148,9 @@ def test_i9_a_damaged_file_has_the_same_fate_wherever_it_is_decoded(
         assert outcome(sandboxed, some) == outcome(decode, some)
 
 
-def test_too_many_bytes_are_not_even_sent(sandboxed: Decoder) -> None:
-    assert outcome(sandboxed, bytes(LIMITS.max_bytes + 1)) == "too_large"
+def test_too_many_bytes_and_none_at_all_are_refused_as_here(sandboxed: Decoder) -> None:
+    large = bytes(LIMITS.max_bytes + 1)
+    assert outcome(sandboxed, large) == outcome(decode, large) == "too_large"
     assert outcome(sandboxed, b"") == outcome(decode, b"") == "empty"
 
 

@@ -18,6 +18,7 @@ from embeddings.errors import VectorError
 from embeddings.settings import VIEWS_VERSION as VIEWS_VERSION
 from embeddings.settings import FaceSettings as FaceSettings
 from embeddings.settings import ImageLimits as ImageLimits
+from embeddings.settings import TileSettings as TileSettings
 from embeddings.settings import ViewSettings as ViewSettings
 
 if TYPE_CHECKING:

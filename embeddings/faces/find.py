@@ -21,9 +21,11 @@ from embeddings.faces.proportions import fitted
 from embeddings.faces.recognition import mean_of_crops
 from embeddings.faces.restoration import restored, smooth
 from embeddings.faces.thorough import look_again
+from embeddings.faces.tiling import faces_in_tiles
 from embeddings.faces.views import SMOOTHED, Face
 from embeddings.images.damage import TRUNCATED, gravest
 from embeddings.images.decode import DecodedImage, Frame, decode
+from embeddings.images.decoder import Decoder
 from embeddings.images.look_names import FIRST
 from embeddings.images.looks import reduced
 from embeddings.images.pdq import pdq
@@ -107,12 +109,14 @@ class FoundFace:
     """Unit length, (dimension,)."""
 
 
-def find_faces(data: bytes, models: FaceModels, *, limits: ImageLimits) -> tuple[FoundFace, ...]:
+def find_faces(
+    data: bytes, models: FaceModels, *, limits: ImageLimits, decoder: Decoder = decode
+) -> tuple[FoundFace, ...]:
     """All faces of one image with their crops and vectors, best first within a frame: what enrolment looks at.
 
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
-    image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    image = decoder(data, limits=limits, long_side=max(models.settings.scales))
     found: list[FoundFace] = []
     for index, looks in groupby(image.frames, key=lambda frame: frame.index):
         faces = _faces_of_looks(looks, (image.width, image.height), models)
@@ -143,12 +147,19 @@ def vectors_of_crops(crops: UInt8, models: FaceModels) -> Float32:
     return models.recognizer.embed(crops if models.settings.views is None else restored(crops))
 
 
-def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Describer | None = None) -> ScannedImage:
+def scan(
+    data: bytes,
+    models: FaceModels,
+    *,
+    limits: ImageLimits,
+    describer: Describer | None = None,
+    decoder: Decoder = decode,
+) -> ScannedImage:
     """Find the faces of one image and recognise as many as fill whole batches; look at it for ``describer`` as well.
 
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
-    image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    image = decoder(data, limits=limits, long_side=max(models.settings.scales))
     frames: list[int] = []
     seconds: list[float | None] = []
     found: list[FrameFaces] = []
@@ -209,7 +220,7 @@ class _Noted:
                 self.seconds = frame.seconds
             self.damage.update(frame.damage)
             if self._describer and self.frames in self._wanted:
-                self.glimpses.append(self._describer.look(frame, self._size))
+                self.glimpses.append(self._describer.look(frame, frame.own_size or self._size))
             yield frame
         self.frames += 1
 
@@ -218,6 +229,7 @@ def _faces_of_looks(looks: Iterator[Frame], size: tuple[int, int], models: FaceM
     """The faces of one frame in all its looks, each once. One look is held at a time, and a reduced one of each."""
     seen: list[tuple[UInt8, FrameFaces]] = []
     for look in looks:
+        size = look.own_size or size
         faces = faces_of_frame(look, size, models)
         views = tuple(view if look.look == FIRST else f"{view} {look.look}" for view in faces.views)
         seen.append((reduced(look.image), replace(faces, views=views)))
@@ -252,7 +264,8 @@ def faces_of_frame(frame: Frame, size: tuple[int, int], models: FaceModels) -> F
     """
     settings = models.settings
     fast = _candidates(models.detector.detect(frame.image), frame, looked_at=max(settings.scales) / max(size))
-    seen = look_again(frame, size, fast, models.detector, settings) or _smoothed(frame, size, models)
+    tiled = faces_in_tiles(frame, size, models.detector, settings)
+    seen = look_again(frame, size, fast, tiled, models.detector, settings) or _smoothed(frame, size, models)
     faces = seen[: settings.max_faces]
     crops, counts = _crops(frame, faces, models)
     return FrameFaces(

@@ -108,6 +108,8 @@ def model_id(pack: Pack, settings: FaceSettings) -> str:
         deciding["crops"] = CROPS_VERSION
     else:
         deciding["views"] |= {"version": VIEWS_VERSION, "crops": CROPS_VERSION}
+    if settings.tiles is None:
+        del deciding["tiles"]  # likewise
     parts = {
         "pack": pack.name,
         "files": [pack.detector.sha256, pack.recognizer.sha256],

@@ -29,9 +29,7 @@ _SMALLER: Final = 0.75
 
 def decoded(workspace: Workspace, data: bytes) -> dict[tuple[int, str], Frame]:
     """Decode the frames of a picture that are scanned, by their number and look. Raises :class:`ItemError`."""
-    from embeddings.images.decode import decode
-
-    image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
+    image = workspace.decoder(data, limits=workspace.limits, long_side=LONG_SIDE)
     return {(frame.index, frame.look): frame for frame in image.frames}
 
 
@@ -44,9 +42,7 @@ def place_of(row: Any) -> tuple[int, str]:
 def frame_of(workspace: Workspace, data: bytes, place: tuple[int, str]) -> Frame:
     """Decode one frame of a picture in one look (:func:`place_of`), and hold no other. Raises :class:`ItemError`, and
     :class:`StateError` if it is not among those that are scanned."""
-    from embeddings.images.decode import decode
-
-    image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
+    image = workspace.decoder(data, limits=workspace.limits, long_side=LONG_SIDE)
     for frame in image.frames:
         if (frame.index, frame.look) == place:
             return frame

@@ -2,8 +2,9 @@
 of the file and of the tensors.
 
 A content's identity is the SHA-256 of the whole file where that was streamed, else one of its header and size. The
-image in a header stands for the file wherever a picture is looked for: its bytes, under the file's identity. Nothing is
-unpickled; of any other format than safetensors nothing is read but the bytes that are hashed. Knows no database.
+images in a header stand for the file wherever a picture is looked for: their bytes, under the file's identity. Nothing
+is unpickled; of other formats than safetensors the texts at the beginning are read (:mod:`embeddings.headers.gguf`,
+:mod:`embeddings.headers.pickled`), and the rest is hashed. Knows no database.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from embeddings.errors import FetchError, UnscannableError
-from embeddings.headers.evidence import HeaderText, evident_texts, thumbnail
-from embeddings.headers.safetensors import LENGTH_BYTES, Header, header_length, is_safetensors, parse_header
+from embeddings.headers.evidence import HeaderText
+from embeddings.headers.gguf import is_gguf
+from embeddings.headers.pickled import is_pickled
+from embeddings.headers.reading import HeaderReader, ReadHeader, read_header
+from embeddings.headers.safetensors import LENGTH_BYTES, header_length, is_safetensors
 from embeddings.images.containers import sniff
 from embeddings.types import Content
 from pipelines.settings.config import ModelFilesConfig
@@ -23,6 +27,9 @@ from pipelines.sources.reading import BytesReading, Reading
 
 READ: Final = "read"
 SAFETENSORS: Final = "safetensors"
+GGUF: Final = "gguf"
+READER: Final = 2
+"""Which version of this module read a file. Raise it whenever more is read of one: older files are then read again."""
 _PEEK: Final = 16
 """Bytes that tell every format apart."""
 _PIECE: Final = 1 << 20
@@ -52,6 +59,8 @@ class ReadModel:
     tensors: int | None = None
     payload_sha256: bytes | None = None
     texts: tuple[HeaderText, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was odd about the header, as fixed words."""
     again: bool = False
     """Whether what was stored of this content stands, because its tensors were not read this time."""
 
@@ -72,7 +81,9 @@ class KnownFile:
     header_sha256: bytes
 
 
-def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: int) -> FoundContent:
+def read_model(
+    reading: Reading, *, config: ModelFilesConfig, max_image_bytes: int, header_reader: HeaderReader = read_header
+) -> FoundContent:
     """Read content whatever kind it claims to be. Holds an image, or a header and the piece being hashed, in memory.
 
     Raises :class:`FetchError`, and :class:`UnscannableError` for what cannot be read and has no identity either.
@@ -84,37 +95,37 @@ def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: i
             raise UnscannableError("too_large")
         return FoundContent(Content(tape.sha256.digest(), data))
     try:
-        header, header_sha256 = _read_header(tape, reading, config)
+        header, header_sha256 = _read_header(tape, reading, config, header_reader)
     except UnscannableError as error:
-        if _payload_sha256(tape, reading, config) is None:
-            raise
-        return _unreadable(tape, error)
+        return _of_other_format(tape, reading, config, header_reader, error)
     payload = _payload_sha256(tape, reading, config, size=header.payload_bytes)
     if payload is not None and tape.at != header.file_bytes:
         if reading.size is not None:
             raise FetchError("changed", "while it was read")
         return _unreadable(tape, UnscannableError("truncated" if tape.at < header.file_bytes else "corrupt"))
     identity = header_sha256 if payload is None else tape.sha256.digest()
-    return _readable(header, identity, header_sha256, payload, config=config)
+    return _readable(header, identity, header_sha256, payload)
 
 
-def read_again(reading: Reading, known: KnownFile, *, config: ModelFilesConfig) -> FoundContent | None:
+def read_again(
+    reading: Reading, known: KnownFile, *, config: ModelFilesConfig, header_reader: HeaderReader = read_header
+) -> FoundContent | None:
     """Recognise a file that was read before by its header and size; None when it is another file."""
     try:
-        header, header_sha256 = _read_header(_Tape(reading), reading, config)
+        header, header_sha256 = _read_header(_Tape(reading), reading, config, header_reader)
     except UnscannableError:
         return None
     if header_sha256 != known.header_sha256:
         return None
-    return _readable(header, known.identity, header_sha256, None, config=config, again=True)
+    return _readable(header, known.identity, header_sha256, None, again=True)
 
 
-def read_bytes(data: bytes, *, config: ModelFilesConfig) -> FoundContent:
+def read_bytes(data: bytes, *, config: ModelFilesConfig, header_reader: HeaderReader = read_header) -> FoundContent:
     """Read bytes that came as an image: the same file is the same content, whatever kind of item it came as."""
     if not is_safetensors(data):
         return FoundContent(Content(hashlib.sha256(data).digest(), data))
     whole = replace(config, payload="stream", max_payload_bytes=max(len(data), 1))
-    return read_model(BytesReading(data), config=whole, max_image_bytes=len(data))
+    return read_model(BytesReading(data), config=whole, max_image_bytes=len(data), header_reader=header_reader)
 
 
 class _Tape:
@@ -145,7 +156,9 @@ def _is_image(head: bytes) -> bool:
         return False
 
 
-def _read_header(tape: _Tape, reading: Reading, config: ModelFilesConfig) -> tuple[Header, bytes]:
+def _read_header(
+    tape: _Tape, reading: Reading, config: ModelFilesConfig, header_reader: HeaderReader
+) -> tuple[ReadHeader, bytes]:
     """The header, and a digest of it and of the file's size."""
     if not is_safetensors(tape.head):
         raise UnscannableError("format")
@@ -153,7 +166,7 @@ def _read_header(tape: _Tape, reading: Reading, config: ModelFilesConfig) -> tup
     data = tape.read(LENGTH_BYTES + length)[LENGTH_BYTES:]
     if len(data) < length:
         raise UnscannableError("truncated")
-    header = parse_header(data, file_bytes=reading.size, limits=config.header_limits())
+    header = header_reader(data, file_bytes=reading.size, limits=config.reading_limits())
     named = (b"likeness/header\0", data, struct.pack("<Q", header.file_bytes))
     return header, hashlib.sha256(b"".join(named)).digest()
 
@@ -180,36 +193,62 @@ def _payload_sha256(
     return digest.digest()
 
 
-def _unreadable(tape: _Tape, problem: UnscannableError) -> FoundContent:
+def _of_other_format(
+    tape: _Tape, reading: Reading, config: ModelFilesConfig, reader: HeaderReader, problem: UnscannableError
+) -> FoundContent:
+    """A file whose header is no safetensors header, with the texts that its beginning has."""
+    first, begun = b"", None
+    if not tape.at and (is_gguf(tape.head) or is_pickled(tape.head)):
+        first = tape.read(config.max_header_bytes)
+        begun = reader(first, file_bytes=reading.size, limits=config.reading_limits())
+    if _payload_sha256(tape, reading, config) is None:
+        raise problem
+    return _unreadable(tape, problem, first, begun)
+
+
+def _unreadable(
+    tape: _Tape, problem: UnscannableError, first: bytes = b"", begun: ReadHeader | None = None
+) -> FoundContent:
+    """What is known of a file without a safetensors header; of a GGUF file all that there is to know."""
     known = (name for magic, name in _MAGIC.items() if tape.head.startswith(magic))
     name = SAFETENSORS if is_safetensors(tape.head) else next(known, None)
-    return FoundContent(None, ReadModel(tape.sha256.digest(), problem.status, problem.status, name))
+    if begun is None:
+        return FoundContent(None, ReadModel(tape.sha256.digest(), problem.status, problem.status, name))
+    model_file = ReadModel(
+        identity=tape.sha256.digest(),
+        status=READ if name == GGUF else problem.status,
+        item_status="no_face" if name == GGUF else problem.status,
+        format=name,
+        header_sha256=hashlib.sha256(b"likeness/first\0" + first).digest(),
+        header_bytes=len(first),
+        tensors=begun.tensors or None,
+        texts=begun.texts,
+        notes=begun.notes,
+    )
+    return FoundContent(None, model_file)
 
 
 def _readable(
-    header: Header,
+    header: ReadHeader,
     identity: bytes,
     header_sha256: bytes,
     payload: bytes | None,
     *,
-    config: ModelFilesConfig,
     again: bool = False,
 ) -> FoundContent:
-    item_status, image = "no_face", None
-    try:
-        image = thumbnail(header.metadata, max_bytes=config.thumbnail_max_bytes)
-    except UnscannableError as error:
-        item_status = error.status
+    problem = header.picture_problem
+    item_status = "no_face" if problem is None else UnscannableError(problem).status
     model_file = ReadModel(
         identity=identity,
         status=READ,
         item_status=item_status,
         format=SAFETENSORS,
         header_sha256=header_sha256,
-        header_bytes=header.bytes,
+        header_bytes=header.json_bytes,
         tensors=header.tensors,
         payload_sha256=payload,
-        texts=evident_texts(header.metadata, limits=config.text_limits()),
+        texts=header.texts,
+        notes=header.notes,
         again=again,
     )
-    return FoundContent(None if image is None else Content(identity, image), model_file)
+    return FoundContent(None if header.picture is None else Content(identity, header.picture), model_file)

@@ -22,6 +22,7 @@ from pipelines.database.times import moment
 from pipelines.evidence.kept import KeptCounts, count_kept
 from pipelines.evidence.second_opinions import SecondStatus, read_second_status
 from pipelines.hits.statuses import statuses_now
+from pipelines.home.sandbox import SandboxStatus, sandbox_status
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_damaged, count_unsettled, scanner_faults
 from pipelines.judging import earlier_hits_count, unjudged_count
@@ -56,6 +57,7 @@ class Status:
     home: str
     model_id: str
     runtime: str
+    decoding: SandboxStatus
     policy_version: str
     items: int
     statuses: dict[str, int]
@@ -109,6 +111,7 @@ def read_status(workspace: Workspace) -> Status:
             home=str(workspace.home),
             model_id=workspace.model_id,
             runtime=_runtime(workspace),
+            decoding=sandbox_status(workspace.config),
             policy_version=workspace.policy.version,
             items=sum(statuses.values()),
             statuses=statuses,

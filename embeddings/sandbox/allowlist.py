@@ -1,0 +1,12 @@
+"""What the scanner's decoding processes may be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from embeddings.sandbox.header_work import HEADER_WORK, READ_HEADER
+from embeddings.sandbox.image_work import DECODE_IMAGE, IMAGE_WORK
+from embeddings.sandbox.work import Work
+
+WORK: Final[Mapping[str, Work]] = {DECODE_IMAGE: IMAGE_WORK, READ_HEADER: HEADER_WORK}

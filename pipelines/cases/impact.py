@@ -27,11 +27,11 @@ from indexes.names import NameMatcher
 from pipelines.corpus.manifest import list_shards
 from pipelines.corpus.retention import expiry, is_kept
 from pipelines.database.parts import parts
-from pipelines.database.tables import items, model_files, shards
+from pipelines.database.tables import items, model_files, picture_texts, shards
 from pipelines.hits.counting import model_of_item
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.intake.model_files import header_texts
+from pipelines.intake.file_texts import file_texts
 from pipelines.intake.texts import by_place, texts_of
 from pipelines.matching.comparison import compare_kept
 from pipelines.sources import Item
@@ -77,7 +77,7 @@ class Impact:
 @dataclass(frozen=True, slots=True)
 class FoundItem:
     """One item that a candidate would hit. ``model``: the one it belongs to or is; ``faces``: how many match; ``text``,
-    ``header``: whether the name stands in its texts, or in its file's header."""
+    ``header``: whether the name stands in its texts, or in its file."""
 
     uploader: str | None
     model: str | None
@@ -203,13 +203,13 @@ def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress
     while True:
         with workspace.database.read() as connection:
             rows = connection.execute(following.where(items.c.item_id > after).limit(_AT_ONCE)).all()
-            headers = header_texts(connection, workspace.sealer, {row.content_sha256 for row in rows} - {None})
+            in_files = file_texts(connection, workspace.sealer, {row.content_sha256 for row in rows} - {None})
         if not rows:
             return found
         for row in rows:
             item = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"])
             text = any(matcher.find(text) for text in texts_of(item).values())
-            entries = by_place(headers.get(row.content_sha256, ())).values()
+            entries = by_place(in_files.get(row.content_sha256, ())).values()
             header = any(matcher.find(entry) for entry in entries)
             if text or header:
                 found[row.item_id] = FoundItem(row.uploader, row.model, 0, text, header)
@@ -223,9 +223,11 @@ _SCANNED = sa.and_(items.c.live, sa.or_(items.c.shard_id.is_not(None), items.c.s
 
 
 def _with_header() -> sa.ColumnElement[bool]:
-    """Condition on ``items``: its content is a model file whose header was read."""
-    read = sa.select(model_files.c.content_sha256).where(model_files.c.sealed_header.is_not(None))
-    return items.c.content_sha256.in_(read)
+    """Condition on ``items``: its content has texts of its own, a model file's header or what a picture says of its
+    making."""
+    headers = sa.select(model_files.c.content_sha256).where(model_files.c.sealed_header.is_not(None))
+    pictures = sa.select(picture_texts.c.content_sha256).where(picture_texts.c.sealed_texts.is_not(None))
+    return sa.or_(items.c.content_sha256.in_(headers), items.c.content_sha256.in_(pictures))
 
 
 def _with_name_places() -> sa.ColumnElement[bool]:

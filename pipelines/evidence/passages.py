@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection
 
 from indexes.name_text import WALL
 from pipelines.home.sealing import Sealer
-from pipelines.intake.model_files import header_texts
-from pipelines.intake.texts import by_place, texts_of
+from pipelines.intake.file_texts import file_texts
+from pipelines.intake.texts import by_place, is_in_file, texts_of
 from pipelines.sources import Item
 
 MOST: Final = 240
@@ -61,13 +61,13 @@ def passage_around(text: str, term: str) -> Passage | None:
 
 
 def find_passage(connection: Connection, sealer: Sealer, row: Any, term: str) -> Passage | None:
-    """Find the sentence of a name in the sealed texts of its item or of its model file's header.
+    """Find the sentence of a name in the sealed texts of its item or in its file.
 
     ``row``: ``tier``, ``place`` and ``content_key`` of the hit, ``item_id`` and ``sealed_record`` of the item. None
     where the text has changed since, or is not kept.
     """
-    if row.tier == "header":
-        texts = by_place(header_texts(connection, sealer, [row.content_key]).get(row.content_key, ()))
+    if is_in_file(row.place):
+        texts = by_place(file_texts(connection, sealer, [row.content_key]).get(row.content_key, ()))
     elif row.sealed_record is not None:
         texts = texts_of(Item.from_record(sealer.unseal_record(row.sealed_record, row.item_id)["item"]))
     else:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from pipelines.cases.requests import RemovalRequest
 from pipelines.hits.verdicts import ModelVerdict
+from pipelines.intake.texts import place_words
 from pipelines.report.facts import CoverageFacts, HeldCount, PartialFacts, ReportFacts, ReportHit
 from pipelines.runs.day_checks import APPROVABLE
 from pipelines.takedown.outbox import BLOCK, DEAD
@@ -226,6 +227,7 @@ def rule_words(hit: ReportHit) -> str:
         "face_above_review_threshold": "face above the review threshold",
         "pooled_face_above_review_threshold": "faces of several pictures together",
         "copy_of_confirmed": "copy of confirmed content",
+        "made_by_confirmed_model": "names a confirmed model as what made it",
         "message_discarded": "somebody discarded its takedown",
     }
     return known.get(hit.rule, hit.rule.replace("_", " "))
@@ -250,8 +252,10 @@ def evidence_words(hit: ReportHit) -> str:
     """Describe what a hit other than a face is and where it was found, without the term itself."""
     if hit.tier == "exact":
         return _FINGERPRINTS.get(hit.place or "", "same fingerprint")
+    if hit.tier == "made_by":
+        return f"names the {place_words(hit.place)} of a confirmed model"
     place = (hit.place or "unknown place").removeprefix("header:")
-    return f"name in the header: {place}" if hit.tier == "header" else f"name in the {place.replace('_', ' ')}"
+    return f"name in the header: {place}" if hit.tier == "header" else f"name in the {place_words(place)}"
 
 
 def pool_words(hit: ReportHit) -> str:

@@ -22,9 +22,7 @@ _PROMPT: Final = re.compile(
     r"prompt|^positive|positive$|caption|wildcard|^text|text$|^clip[lg]$|^t5xxl$|^string|^template$"
 )
 _VERSION: Final = re.compile(r"^(model)?versionid$")
-_INHERITING: Final = frozenset(
-    ("", "name", "value", "key", "title", "type", "base", "filename", "file", "path", "content")
-)
+_INHERITING: Final = frozenset(("", "name", "value", "title", "filename", "file", "path", "content"))
 _FILE: Final = re.compile(r"\.(?:safetensors|sft|ckpt|pth?|bin|gguf)$", re.IGNORECASE)
 _KEY_OF_NEGATIVE: Final = re.compile(r'"[^"]{0,40}neg', re.IGNORECASE)
 _MOST_NESTED: Final = 50

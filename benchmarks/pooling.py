@@ -21,6 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,16 +32,18 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.finish import finish
-from embeddings.faces.alignment import CROP_SIDE
-from embeddings.models.load import load_models
-from embeddings.shard import embed_shard
-from embeddings.types import Content, Float32, vectors_of
+from embeddings.types import Float32
 from indexes.gallery import Gallery
 from indexes.join import pair_scores
-from indexes.pooling import distinct_pictures, face_weight, pool_faces
+from indexes.pooling import pool_faces
 from indexes.thresholds import published_thresholds
-from pipelines.home.sealing import Sealer, associated_data, seal, unseal
-from pipelines.settings.config import Config
+from pipelines.calibration.faces import embed_photographs
+from pipelines.calibration.labels import read_folder
+from pipelines.calibration.pooling import rows_by_person
+from pipelines.home.progress import silent
+from pipelines.home.sealing import KeyFileWarning, Sealer, associated_data, seal, unseal
+from pipelines.home.workspace import create_workspace
+from pipelines.settings.environment import read_environment
 
 PACK = "opencv-zoo"
 PER_MODEL = 5
@@ -64,46 +67,14 @@ class Person:
 
 
 def read_people(folder: Path) -> list[Person]:
-    """The largest face of each photograph of each subfolder, through the path that uploads take."""
-    import hashlib
-
-    config = Config()
-    with tempfile.TemporaryDirectory() as cache:
-        models = load_models(PACK, cache_dir=Path(cache), settings=config.embedding.faces())
-        people = []
-        for entry in sorted(path for path in folder.iterdir() if path.is_dir()):
-            data = [path.read_bytes() for path in sorted(entry.iterdir()) if path.is_file()]
-            contents = list({hashlib.sha256(one).digest(): one for one in data}.items())
-            result = embed_shard(
-                [Content(digest, one) for digest, one in contents], models, limits=config.images.limits(), workers=1
-            )
-            people.append(_person(result, models.dimension))
-        models.close()
-    return [one for one in people if len(one.vectors)]
-
-
-def _person(result: Any, dimension: int) -> Person:
-    faces = result.faces.drop_columns(["vector"]).to_pylist()
-    vectors = vectors_of(result.faces["vector"], dimension)
-    hashes = {
-        row["content_sha256"].hex(): row["pdq"].hex() if row["pdq"] else None for row in result.statuses.to_pylist()
-    }
-    numbers = distinct_pictures(hashes, distance=31)
-    largest: dict[str, int] = {}
-    for at, face in enumerate(faces):
-        known = largest.setdefault(face["content_sha256"].hex(), at)
-        if _area(face) > _area(faces[known]):
-            largest[face["content_sha256"].hex()] = at
-    rows = list(largest.values())
-    weights = [
-        face_weight(face["score"], face["x2"] - face["x1"], face["y2"] - face["y1"], side=CROP_SIDE)
-        for face in (faces[row] for row in rows)
-    ]
-    return Person(vectors[rows].copy(), np.array(weights), [numbers[digest] for digest in largest])
-
-
-def _area(face: dict[str, float]) -> float:
-    return (face["x2"] - face["x1"]) * (face["y2"] - face["y1"])
+    """The largest face of each photograph of each subfolder, read as a calibration reads it."""
+    labels = read_folder(folder)
+    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
+        warnings.simplefilter("ignore", KeyFileWarning)
+        with create_workspace(read_environment({}, home=Path(place) / "home")) as workspace:
+            faces = embed_photographs(workspace, labels.paths, progress=silent)
+    own = rows_by_person(labels, faces).values()
+    return [Person(faces.vectors[rows], faces.weights[rows], faces.pictures[rows].tolist()) for rows in own]
 
 
 def measure_people(people: list[Person], *, even: bool, seed: int = 0) -> list[dict[str, Any]]:

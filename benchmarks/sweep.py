@@ -54,9 +54,6 @@ PEERS: Mapping[str, int | None] = {"OpenCV loop": None, "OpenCV loop at 640": 64
 MIN_RECALL = 0.99
 MIN_COSINE = 0.95
 
-WIDTH = 180
-"""Columns of the table where the output is not a terminal."""
-
 Say = Callable[[str], None]
 
 

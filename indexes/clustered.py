@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
 from embeddings.errors import NotReadyError
 from embeddings.types import Float32, check_unit
 from indexes.clusters import Clusters, Float64, subject_centroids, tight_clusters
+from indexes.flat import FlatGallery
 from indexes.gallery import Gallery
 from indexes.join import Pairs, recheck
 from indexes.stored import Int64
+
+Engine = Literal["join", "faiss"]
+"""What finds the pairs: our own join of codes, or FAISS's flat index. Both find the same."""
 
 PROBES_AT_ONCE = 4096
 
@@ -102,22 +107,28 @@ def make_gallery(
     registry_version: int,
     threshold: float,
     margin: float | None,
+    engine: Engine = "join",
 ) -> Gallery:
     """Return a gallery for matching at ``threshold``, with centroids in front where they save comparisons.
 
     ``weights``: the quality of each reference, above 0. ``margin`` None: exact, by :func:`tight_clusters`; otherwise
-    by :func:`subject_centroids`, with its recall. Raises what :class:`Gallery` raises.
+    by :func:`subject_centroids`, with its recall. ``engine`` "faiss": every reference, without centroids. Raises what
+    :class:`Gallery` raises.
     """
     if len(vectors) == 0 or not len(vectors) == len(template_ids) == len(subject_ids) == len(weights):
         raise NotReadyError("the gallery is empty, or its vectors, ids and weights differ in number")
     check_unit(vectors)
-    if margin is None:
+    clusters = None
+    if engine == "faiss":
+        pass
+    elif margin is None:
         clusters = tight_clusters(vectors, subject_ids, weights=weights, threshold=threshold)
     else:
         clusters = subject_centroids(vectors, subject_ids, weights=weights, threshold=threshold, margin=margin)
     if clusters is not None and len(clusters.centroids) + len(clusters.loose) > WORTHWHILE * len(vectors):
         clusters = None
-    kind: Callable[..., Gallery] = Gallery if clusters is None else partial(ClusteredGallery, clusters=clusters)
+    plain = FlatGallery if engine == "faiss" else Gallery
+    kind: Callable[..., Gallery] = plain if clusters is None else partial(ClusteredGallery, clusters=clusters)
     return kind(
         vectors,
         template_ids=template_ids,

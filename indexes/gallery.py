@@ -42,8 +42,8 @@ class GalleryMatches:
 class Gallery:
     """The templates of one model, their codes beside them. Read-only once built; safe to share between threads.
 
-    FAISS's flat index would keep a second copy of the vectors, where the codes are a quarter of that, and is slower at
-    every size of gallery and batch (benchmarks.search, work "gallery").
+    FAISS's flat index (:mod:`indexes.flat`) keeps a second copy of the vectors, where the codes are a quarter of that,
+    and is slower at every size of gallery and batch (benchmarks.search, work "gallery").
     """
 
     def __init__(
@@ -115,9 +115,12 @@ class Gallery:
 
     def match_stored(self, stored: Stored, *, model_id: str, threshold: float) -> GalleryMatches:
         """:meth:`match` for vectors that are stored for the join; ``probe`` is then the number of the stored row."""
-        if model_id != self.model_id:
-            raise ModelMismatchError(f"the gallery holds vectors of {self.model_id}, the probes are of {model_id}")
-        return self._best(join_pairs([stored], self._packed, threshold=threshold))
+        return self._best(self.pairs_stored(stored, model_id=model_id, threshold=threshold))
+
+    def pairs_stored(self, stored: Stored, *, model_id: str, threshold: float) -> Pairs:
+        """:meth:`pairs` for vectors that are stored for the join; ``left`` is then the number of the stored row."""
+        self._require_model(model_id)
+        return join_pairs([stored], self._packed, threshold=threshold)
 
     def _best(self, pairs: Pairs) -> GalleryMatches:
         subject = self._subject_of_row[pairs.right]
@@ -129,7 +132,10 @@ class Gallery:
         return GalleryMatches(probe=pairs.left[best], template=pairs.right[best], scores=pairs.scores[best])
 
     def _require(self, model_id: str, probes: Float32) -> None:
-        if model_id != self.model_id:
-            raise ModelMismatchError(f"the gallery holds vectors of {self.model_id}, the probes are of {model_id}")
+        self._require_model(model_id)
         if probes.ndim != 2 or probes.shape[1] != self.dimension:
             raise ModelMismatchError(f"the gallery holds vectors of dimension {self.dimension}, the probes do not")
+
+    def _require_model(self, model_id: str) -> None:
+        if model_id != self.model_id:
+            raise ModelMismatchError(f"the gallery holds vectors of {self.model_id}, the probes are of {model_id}")

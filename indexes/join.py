@@ -58,6 +58,24 @@ def pair_scores(left: Float32, right: Float32) -> Float32:
     return scores
 
 
+def scores_at(left: Float32, right: Float32, rows: Int64, columns: Int64) -> Float32:
+    """Scores of rows ``rows`` of ``left`` with rows ``columns`` of ``right``, float32 (n,); see :func:`pair_scores`.
+
+    A block at a time, which bounds the gathered copies whatever the number of pairs.
+    """
+    scores = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), RECHECKED_AT_ONCE):
+        part = slice(start, start + RECHECKED_AT_ONCE)
+        scores[part] = pair_scores(left[rows[part]], right[columns[part]])
+    return scores
+
+
+def score_matrix(left: Float32, right: Float32) -> Float32:
+    """Score of every row of ``left`` with every row of ``right``, float32 (n, m), for few of them."""
+    rows, columns = np.indices((len(left), len(right))).reshape(2, -1).astype(np.int64)
+    return scores_at(left, right, rows, columns).reshape(len(left), len(right))
+
+
 def brute_force(left: Float32, right: Float32, *, threshold: float, block: int) -> Pairs:
     """Return all pairs (i, j) with score(left[i], right[j]) >= threshold, by comparing every pair in blocks of
     ``block`` rows.
@@ -84,10 +102,7 @@ def recheck(left: Float32, right: Float32, candidates: list[tuple[Int64, Int64]]
     """Keep the candidate pairs whose defined score reaches the threshold, ordered by (left, right)."""
     rows = np.concatenate([pair[0] for pair in candidates]) if candidates else np.empty(0, dtype=np.int64)
     columns = np.concatenate([pair[1] for pair in candidates]) if candidates else np.empty(0, dtype=np.int64)
-    scores = np.empty(len(rows), dtype=np.float32)
-    for start in range(0, len(rows), 65536):  # bounds the gathered copies, whatever the number of candidates
-        part = slice(start, start + 65536)
-        scores[part] = pair_scores(left[rows[part]], right[columns[part]])
+    scores = scores_at(left, right, rows, columns)
     kept = scores >= np.float32(threshold)
     rows, columns, scores = rows[kept], columns[kept], scores[kept]
     order = np.lexsort((columns, rows))

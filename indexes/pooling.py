@@ -87,19 +87,20 @@ def distinct_pictures(hashes: Mapping[str, str | None], *, distance: int) -> dic
     ``hashes``: content digest -> PDQ hash in 64 hex digits, or None. Pictures are joined with the first, in order of
     digest, from which at most ``distance`` bits differ; one without a hash repeats nothing.
     """
-    kept: list[npt.NDArray[np.uint8]] = []
+    kept = np.empty((len(hashes), 4), dtype=np.uint64)
     owners: list[int] = []
     numbers: dict[str, int] = {}
     for number, (content, pdq) in enumerate(sorted(hashes.items())):
         numbers[content] = number
         if pdq is None:
             continue
-        bits = np.frombuffer(bytes.fromhex(pdq), dtype=np.uint8)
-        near = np.flatnonzero(np.bitwise_count(np.stack(kept) ^ bits).sum(axis=1) <= distance).tolist() if kept else []
-        if near:
-            numbers[content] = owners[near[0]]
+        bits = np.frombuffer(bytes.fromhex(pdq), dtype=np.uint64)
+        near = np.bitwise_count(kept[: len(owners)] ^ bits).sum(axis=1) <= distance
+        first = int(np.argmax(near)) if len(owners) else 0
+        if len(owners) and near[first]:
+            numbers[content] = owners[first]
         else:
-            kept.append(bits)
+            kept[len(owners)] = bits
             owners.append(number)
     return numbers
 

@@ -36,9 +36,20 @@ class Block:
 class Stored(Protocol):
     """Blocks of ``block_rows`` rows each, the last one shorter. Safe to read from several threads."""
 
-    rows: int
-    dimension: int
-    block_rows: int
+    @property
+    def rows(self) -> int:
+        """Number of vectors."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def block_rows(self) -> int:
+        """Rows to a block."""
+        ...
 
     def block(self, number: int) -> Block:
         """Rows ``number * block_rows`` and on. It may be overwritten by the same thread's next call."""

@@ -24,8 +24,7 @@ from click.testing import CliRunner, Result
 
 from pipelines.accounts.accounts import add_account
 from pipelines.calibration.labels import read_folder
-from pipelines.calibration.measure import Aim
-from pipelines.calibration.measure import calibrate as measure
+from pipelines.calibration.measure import Aim, measure_labels
 from pipelines.calibration.measure import use as in_force
 from pipelines.cases.requests import accept_request
 from pipelines.cases.subject_update import Change, update_subject
@@ -38,6 +37,8 @@ from pipelines.home.audit_export import export_audit
 from pipelines.home.content_models import ContentModels
 from pipelines.home.workspace import Workspace, create_workspace, open_unchecked, open_workspace
 from pipelines.registry.templates import list_references
+from pipelines.reviewing.passing_on import assign
+from pipelines.reviewing.queue import waiting_cases
 from pipelines.runs.sweep import sweep
 from pipelines.settings.environment import Environment
 from pipelines.takedown.receiver import Receiver
@@ -54,6 +55,8 @@ NEEDED = {
     ("request", "open"): ("name", "contact"),
     ("request", "reject"): ("reason",),
     ("day", "approve"): ("reason",),
+    ("cases", "note"): ("note",),
+    ("cases", "escalate"): ("note",),
 }
 """Texts that a command asks for, by their option or by its sibling that reads a file: click requires neither."""
 
@@ -191,7 +194,7 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
     deciding = [by_item[f"{number}.png"] for number in range(3)]
     told = decide(workspace, deciding, decision="confirm", reason="same_person", actor="tester", note="as agreed")
     add_account(workspace, "ann", ["reviewer"], actor="tester")
-    found = measure(workspace, read_folder(people), Aim(0.2, 0.1, 0.51), actor="tester")
+    found = measure_labels(workspace, read_folder(people), Aim(0.2, 0.1, 0.51), actor="tester").calibration
     in_force(workspace, found.calibration_id, actor="tester")
     with workspace.database.write() as tx:
         own = sa.select(tables.outbox.c.message_id).where(tables.outbox.c.action == "takedown")
@@ -201,6 +204,8 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
             tx.execute(sa.update(tables.outbox).where(chosen).values(state=state, decided_by="automated"))
     with workspace.database.read() as connection:
         decision = list_decisions(connection)[0].decision_id
+        (waiting, *_) = waiting_cases(connection, workspace)
+    assign(workspace, waiting.key, "ann", "as agreed", actor="tester")
     return {
         "subject": subject,
         "reference": reference.reference_id,
@@ -210,6 +215,7 @@ def _fill(workspace: Workspace, uploads: Path, people: Path) -> dict[str, str]:
         "accepted": accepted.request_id,
         "batch": str(told.batch_id),
         "decision": decision,
+        "case": waiting.key.case_id,
         "message": done,
         "held": held,
         "dead": dead,
@@ -311,6 +317,7 @@ def valid_values(place: Place) -> dict[str, str]:
         "last_day": "2026-03-31",
         "pack": "opencv-zoo",
         "account_name": "ann",
+        "case_id": ids["case"],
         "account add account_name": "bert",
         "roles": "reviewer",
         "host": "127.0.0.1",

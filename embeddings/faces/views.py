@@ -20,8 +20,6 @@ FAST = "fast"
 """The view of a face that the fast pass found and that needed no second look, or gained nothing from one."""
 SMOOTHED = "smoothed"
 """The view of a face that only a smoothed picture of the frame shows."""
-EIGHTHS = (0, 180, 90, 270, 45, 315, 135, 225)
-"""Turns of a close-up in degrees, likeliest first."""
 ODD_EIGHTHS = (45, 315, 135, 225)
 QUARTERS = ((90, False), (270, False), (180, False), (0, True), (90, True), (270, True), (180, True))
 """Turns and whether negative: all that the fast pass does not look at."""
@@ -53,11 +51,6 @@ class View:
         """What the face table says: the kind, then the turn and the polarity unless upright and positive."""
         turn = f" {round(self.turn) % 360}" if round(self.turn) % 360 else ""
         return f"{self.kind}{turn}{' negative' if self.negative else ''}"
-
-    @property
-    def megapixels(self) -> float:
-        """Of detector input."""
-        return self.width * self.height / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +84,6 @@ class Face:
     def area(self) -> float:
         """Of its box, in square pixels."""
         return float(np.prod(self.box[2:] - self.box[:2]))
-
-    @property
-    def lean(self) -> float:
-        """How far from upright it was in its view, in degrees from 0 to 180."""
-        return abs((self.tilt - self.turn + 180) % 360 - 180)
 
 
 def whole_views(size: tuple[int, int], views: ViewSettings) -> Iterator[list[View]]:

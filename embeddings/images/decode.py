@@ -150,18 +150,33 @@ def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int) -> D
         height, width, colourspace, _ = simplejpeg.decode_jpeg_header(container.pixels, strict=True)
     check_size(width, height, limits.max_pixels)
     require_memory(replace(container, width=width, height=height), limits.max_decode_bytes)
+    jpeg = _Jpeg(container, colourspace, (width, height))
     turned = _turned(width, height, container.orientation)
+    return DecodedImage("jpeg", *turned, 1, (jpeg.at_scale(wanted) for wanted in [long_side / max(width, height)]))
 
-    def at_scale(wanted: float) -> Frame:
+
+class _Jpeg:
+    """One JPEG of ``size`` (width, height) as stored, decoded once for each scale that somebody asks for."""
+
+    def __init__(self, container: Container, colourspace: str, size: tuple[int, int]) -> None:
+        self._container = container
+        self._colourspace = colourspace
+        self._size = size
+        # Pixels, not frames: a frame refers back to this object, and a cycle would outlive the picture.
+        self._decoded: dict[float, UInt8] = {}
+
+    def at_scale(self, wanted: float) -> Frame:
+        """The frame at the smallest scale that has ``wanted``. Raises :class:`UnscannableError`."""
         scale = next(scale for scale in JPEG_SCALES if scale >= min(wanted, 1.0))
-        stored = _jpeg_pixels(container, colourspace, scale, (width, height))
-        image = upright(stored, container.orientation)
+        orientation = self._container.orientation
+        if (image := self._decoded.get(scale)) is None:
+            stored = _jpeg_pixels(self._container, self._colourspace, scale, self._size)
+            image = self._decoded[scale] = upright(stored, orientation)
         # Sizes round up, and mirroring moves the rounded edge to the left or the top.
-        far_x, far_y = _mirrored(container.orientation)
+        far_x, far_y = _mirrored(orientation)
+        turned = _turned(*self._size, orientation)
         spare = [side - reduced / scale for side, reduced in zip(turned, image.shape[1::-1], strict=True)]
-        return Frame(0, image, scale, (spare[0] * far_x, spare[1] * far_y), at_scale)
-
-    return DecodedImage("jpeg", *turned, 1, (at_scale(wanted) for wanted in [long_side / max(width, height)]))
+        return Frame(0, image, scale, (spare[0] * far_x, spare[1] * far_y), self.at_scale)
 
 
 def _jpeg_pixels(container: Container, colourspace: str, scale: float, size: tuple[int, int]) -> UInt8:

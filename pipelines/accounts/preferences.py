@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -32,6 +33,8 @@ KEYS: Final[Mapping[str, tuple[str, str]]] = {
     "later_reference": ("]", "next reference"),
     "earlier_reference": ("[", "the reference before"),
     "others": ("o", "the model's other pictures"),
+    "note": ("c", "write a note for colleagues"),
+    "escalate": ("e", "ask a lead to decide"),
     "map": ("?", "this map of keys"),
 }
 """What a key does -> the key as delivered, and words for it."""
@@ -58,8 +61,18 @@ def read_preferences(connection: Connection, actor: str, config: ReviewConfig) -
     text = connection.execute(sa.select(preferences.c.chosen).where(preferences.c.actor == actor)).scalar()
     chosen: dict[str, Any] = json.loads(text) if text else {}
     default = Preferences(blur=config.blur, grey=config.grey)
-    keys = {**default.keys, **{name: key for name, key in chosen.pop("keys", {}).items() if name in KEYS}}
+    keys = _completed({name: key for name, key in chosen.pop("keys", {}).items() if name in KEYS})
     return Preferences(**{**asdict(default), **chosen, "keys": keys})
+
+
+def _completed(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Keys for everything: as chosen, else as delivered, or the next letter where the person uses that key for
+    something else."""
+    found = dict(chosen)
+    for name, (delivered, _) in KEYS.items():
+        free = (key for key in (delivered, *string.ascii_letters) if key not in found.values())
+        found.setdefault(name, next(free))
+    return {name: found[name] for name in KEYS}
 
 
 def write_preferences(workspace: Workspace, actor: str, chosen: Preferences) -> None:

@@ -11,6 +11,10 @@ Role = Literal["viewer", "reviewer", "lead", "registry_officer", "auditor"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 """``viewer`` reads counts and lists, and sees no picture; ``reviewer`` judges cases; ``lead`` judges too, and answers
 for the others; ``registry_officer`` answers for people and requests; ``auditor`` reads and verifies the audit chain."""
+JUDGING: Final = frozenset[Role]({"reviewer", "lead"})
+"""Who judges cases."""
+ANSWERING_FOR_PEOPLE: Final = frozenset[Role]({"registry_officer", "lead"})
+"""Who may see who a person is, and change what is known of them; each look is on record."""
 
 
 def read_roles(words: Iterable[str]) -> frozenset[Role]:

@@ -25,6 +25,7 @@ from embeddings.errors import CorruptionError, StateError
 from embeddings.types import Float32, check_unit
 from indexes.det import upper_bound
 from indexes.durable import durable_file, fsync_folder
+from indexes.join import brute_force
 from indexes.stored import Int64
 from pipelines.calibration.faces import Faces, embed_photographs
 from pipelines.calibration.labels import Labels
@@ -37,6 +38,8 @@ from pipelines.home.sealing import associated_data, seal, unseal
 from pipelines.home.workspace import Workspace
 
 KIND: Final = "background"
+_BLOCK: Final = 4096
+"""Strangers whose candidates are in memory at once."""
 WARNING: Final = (
     "from strangers alone: this bounds how often a stranger's face is taken for somebody, and says nothing of how "
     "often a registered person is missed. It holds for faces like those of the folder"
@@ -78,7 +81,7 @@ def calibrate_background(
     """Embed a folder of strangers, keep the vectors sealed, and measure a calibration, which is not put in force.
 
     ``aim.templates`` None: twice those that are registered, so that it bears the registry for a while. Raises what
-    :func:`pipelines.calibration.measure.calibrate` raises.
+    :func:`pipelines.calibration.measure.measure_labels` raises.
     """
     faces = embed_photographs(workspace, labels.paths, progress=progress)
     measured = _measured(workspace, replace(labels, kind=KIND), faces, aim, actor=actor)
@@ -142,7 +145,9 @@ def expected_false_hits(
     cohort = read_cohort(workspace)
     if cohort is None or not len(cohort.vectors) or not vectors:
         return None
-    above = cohort.vectors @ np.stack(vectors).T >= threshold
+    above = np.zeros((len(cohort.vectors), len(vectors)), dtype=np.bool_)
+    pairs = brute_force(cohort.vectors, np.stack(vectors), threshold=threshold, block=_BLOCK)
+    above[pairs.left, pairs.right] = True
     taken = len(np.unique(cohort.persons[above.any(axis=1)]))
     people = cohort.people
     return ExpectedFalseHits(

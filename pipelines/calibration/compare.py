@@ -17,12 +17,11 @@ import numpy.typing as npt
 from embeddings.errors import CalibrationError
 from embeddings.types import Float32
 from indexes.det import Sample
-from indexes.join import pair_scores
+from indexes.join import scores_at
 from indexes.stored import Int64
 from pipelines.calibration.faces import Faces
 from pipelines.calibration.labels import Labels
 
-BLOCK = 65536
 WORST = 1000
 """Most pairs that are named to the operator."""
 
@@ -61,7 +60,7 @@ def compare(labels: Labels, faces: Faces, *, most: int, seed: int = 0) -> Compar
     if mated.all():
         counted = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items())) or "none dropped"
         raise CalibrationError(f"no photographs of two different people could be compared ({counted})")
-    scores = _scores(faces.vectors, rows)
+    scores = scores_at(faces.vectors, faces.vectors, rows.left, rows.right)
 
     def sample(chosen: npt.NDArray[np.bool_], *, mated: bool) -> Sample:
         people = (rows.person[rows.left[chosen]], rows.person[rows.right[chosen]])
@@ -164,20 +163,25 @@ def _groups_of_rows(labels: Labels, faces: Faces) -> npt.NDArray[np.str_]:
 def _combinations(count: int, most: int, seed: int) -> tuple[Int64, Int64]:
     """All pairs (i < j) below ``count``, or ``most`` different ones drawn at random."""
     total = count * (count - 1) // 2
-    if total <= most:
-        left, right = np.triu_indices(count, 1)
-        return left.astype(np.int64), right.astype(np.int64)
-    drawn = np.random.default_rng(seed).choice(total, size=most, replace=False, shuffle=False).astype(np.int64)
+    numbers = drawn(total, at_most=most, random=np.random.default_rng(seed))
     # Number k of the pairs (0, 1), (0, 2), (1, 2), (0, 3), ...; the root is rounded, and put right where it is off.
-    right = ((1 + np.sqrt(1 + 8 * drawn.astype(np.float64))) / 2).astype(np.int64)
-    right -= right * (right - 1) // 2 > drawn
-    right += right * (right + 1) // 2 <= drawn
-    return drawn - right * (right - 1) // 2, right
+    right = ((1 + np.sqrt(1 + 8 * numbers.astype(np.float64))) / 2).astype(np.int64)
+    right -= right * (right - 1) // 2 > numbers
+    right += right * (right + 1) // 2 <= numbers
+    return numbers - right * (right - 1) // 2, right
 
 
-def _scores(vectors: Float32, rows: _Rows) -> Float32:
-    scores = np.empty(len(rows.left), dtype=np.float32)
-    for start in range(0, len(scores), BLOCK):
-        part = slice(start, start + BLOCK)
-        scores[part] = pair_scores(vectors[rows.left[part]], vectors[rows.right[part]])
-    return scores
+def drawn(total: int, *, at_most: int, random: np.random.Generator) -> Int64:
+    """All numbers below ``total``, or ``at_most`` different ones drawn at random; ascending.
+
+    Memory grows with what is drawn, not with ``total``, which a choice of all numbers would hold.
+    """
+    if total <= at_most:
+        return np.arange(total, dtype=np.int64)
+    if total <= 4 * at_most:
+        return np.sort(random.choice(total, size=at_most, replace=False, shuffle=False)).astype(np.int64)
+    numbers = np.empty(0, dtype=np.int64)
+    while len(numbers) < at_most:
+        numbers = np.unique(np.concatenate([numbers, random.integers(total, size=at_most)]))
+    spare = random.choice(len(numbers), size=len(numbers) - at_most, replace=False, shuffle=False)
+    return np.delete(numbers, spare)

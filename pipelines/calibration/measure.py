@@ -56,21 +56,14 @@ class Measured:
     worst: tuple[tuple[int, int, float], ...] = field(repr=False)
 
 
-def calibrate(
+def measure_labels(
     workspace: Workspace, labels: Labels, aim: Aim, *, actor: str, progress: Progress = silent
-) -> Calibration:
-    """Measure, store and return a calibration of the models in force; it is not put in force.
+) -> Measured:
+    """Measure, store and return a calibration of the models in force, with the worst pairs; it is not put in force.
 
     Raises ``ConfigError`` for an aim that makes no sense, :class:`CalibrationError` when nothing can be measured. A
     threshold that the data cannot support is not stated: see :class:`indexes.det.OperatingPoint`.
     """
-    return measure_labels(workspace, labels, aim, actor=actor, progress=progress).calibration
-
-
-def measure_labels(
-    workspace: Workspace, labels: Labels, aim: Aim, *, actor: str, progress: Progress = silent
-) -> Measured:
-    """Do what :func:`calibrate` does, and return the worst pairs as well."""
     _require_order(aim)
     faces = embed_photographs(workspace, labels.paths, progress=progress)
     return measure_faces(workspace, labels, faces, aim, actor=actor)

@@ -14,13 +14,12 @@ import numpy as np
 
 from embeddings.types import Float32
 from indexes.det import Sample
-from indexes.join import pair_scores
+from indexes.join import scores_at
 from indexes.pooling import pool_faces
 from indexes.stored import Int64
+from pipelines.calibration.compare import drawn
 from pipelines.calibration.faces import Faces
 from pipelines.calibration.labels import Labels
-
-_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ def compare_pools(
     impostors. ``threshold``: from which faces are pooled. Of more than ``most`` comparisons so many are drawn."""
     if labels.pairs is not None:
         return None
-    rows_of = _rows_by_person(labels, faces)
+    rows_of = rows_by_person(labels, faces)
     random = np.random.default_rng(seed)
     vectors: list[Float32] = []
     owners, members = list[int](), list[Int64]()
@@ -60,7 +59,7 @@ def compare_pools(
     for person, rows in rows_of.items():
         person_of[rows] = person
     ends = np.array(owners, dtype=np.int64)[left], person_of[right]
-    scores = _scores(np.stack(vectors), faces.vectors, left, right)
+    scores = scores_at(np.stack(vectors), faces.vectors, left, right)
     mated = ends[0] == ends[1]
     if mated.all():
         return None
@@ -72,7 +71,7 @@ def compare_pools(
     )
 
 
-def _rows_by_person(labels: Labels, faces: Faces) -> dict[int, Int64]:
+def rows_by_person(labels: Labels, faces: Faces) -> dict[int, Int64]:
     """The distinct usable photographs of each person; what lies in two people's folders is nobody's."""
     owners: dict[int, set[int]] = {}
     for row, owner, problem in zip(faces.row.tolist(), labels.persons, faces.problems, strict=True):
@@ -91,19 +90,19 @@ def _groups(rows: Int64, size: int) -> list[Int64]:
 
 
 def _pairs(members: list[Int64], rows: Int64, *, most: int, random: np.random.Generator) -> tuple[Int64, Int64]:
-    """Every pool with every photograph that is not in it, or ``most`` of these drawn at random."""
-    left = np.repeat(np.arange(len(members), dtype=np.int64), len(rows))
-    right = np.tile(rows, len(members))
-    outside = np.concatenate([~np.isin(rows, own) for own in members])
-    chosen = np.flatnonzero(outside)
-    if len(chosen) > most:
-        chosen = np.sort(random.choice(chosen, size=most, replace=False))
-    return left[chosen], right[chosen]
+    """Every pool with every photograph that is not in it, or ``most`` of these drawn at random.
 
-
-def _scores(pools: Float32, photographs: Float32, left: Int64, right: Int64) -> Float32:
-    scores = np.empty(len(left), dtype=np.float32)
-    for start in range(0, len(scores), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        scores[part] = pair_scores(pools[left[part]], photographs[right[part]])
-    return scores
+    ``members``: of each pool, as many for one as for another. Pairs are counted and drawn by number, so that memory
+    does not grow with pools times photographs.
+    """
+    place = np.empty(int(rows.max()) + 1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    inside = np.sort(place[np.stack(members)], axis=1)
+    outside = len(rows) - inside.shape[1]
+    left, number = np.divmod(drawn(len(members) * outside, at_most=most, random=random), max(outside, 1))
+    # Photographs outside that come before each one inside: from so many on it is stepped over.
+    before = inside - np.arange(inside.shape[1])
+    at = number.copy()
+    for column in before.T:
+        at += column[left] <= number
+    return left, rows[at]

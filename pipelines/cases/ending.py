@@ -14,6 +14,7 @@ from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import settle_requests
 from pipelines.registry.subjects import require_state
+from pipelines.reviewing.notes import forget_notes
 from pipelines.takedown.outbox import withdraw as withdraw_messages
 
 
@@ -59,9 +60,10 @@ def end_subject(tx: Connection, workspace: Workspace, subject_id: str, *, state:
 
 
 def destroy(tx: Connection, workspace: Workspace, subject_id: str, *, state: str, actor: str) -> None:
-    """Delete key, templates, identity, seeds and kept evidence. The opaque id stays, for the history."""
+    """Delete key, templates, identity, seeds, kept evidence and notes. The opaque id stays, for the history."""
     forget_evidence(tx, subject_id)
     forget_second_opinions(tx, subject_id)
+    forget_notes(tx, subject_id)
     tx.execute(sa.delete(seeds).where(seeds.c.subject_id == subject_id))
     tx.execute(sa.delete(templates).where(templates.c.subject_id == subject_id))
     tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ from indexes.join import pair_scores
 from indexes.name_rules import SubjectNames, require_usable
 from pipelines.cases.approval import Approvals, approvals_needed, covers, in_words, preview_change, refusal
 from pipelines.cases.impact import Impact
+from pipelines.cases.losing import Lost, lost, read_resting
 from pipelines.database.tables import subjects, templates
 from pipelines.home import audit
 from pipelines.home.actors import are_two_people, identity_of
@@ -57,12 +58,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class UpdatePreview:
-    """What a change would do. ``impact``: of the person after the change, None where it can only find less; ``digest``:
-    identifies the change and its impact."""
+    """What a change would do. ``impact``: of the person after the change, None where it can only find less; ``lost``:
+    what it takes along, None where it can only find more; ``digest``: identifies the change and what it would do."""
 
     subject_id: str
     approvals: Approvals
     impact: Impact | None
+    lost: Lost | None
     digest: str
 
 
@@ -78,6 +80,7 @@ class Updated:
     hits_dropped: int
     approvals: Approvals
     impact: Impact | None
+    lost: Lost | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +109,14 @@ class _Plan:
         return bool(names or phrases - set(self.before.exclusions))
 
     @property
+    def finds_less(self) -> bool:
+        """Whether a hit may stop counting."""
+        return self.finds_less_by_name or bool(self.removed)
+
+    @property
     def compares(self) -> bool:
         """Whether the change concerns what must be compared."""
-        return self.finds_more or self.finds_less_by_name or bool(self.removed)
+        return self.finds_more or self.finds_less
 
     @property
     def names(self) -> SubjectNames:
@@ -119,7 +127,8 @@ class _Plan:
 def preview_update(
     workspace: Workspace, subject_id: str, change: Change, *, actor: str, progress: Progress = silent
 ) -> UpdatePreview:
-    """Tell what :func:`update_subject` would do now. Stores only an audit row with the counts of the impact.
+    """Tell what :func:`update_subject` would do now. Stores only an audit row with the counts of the impact: what the
+    change takes along is the change itself, rolled back.
 
     Raises :class:`InputError` for an empty change, one that removes what is not there, or one that leaves no reference;
     :class:`EnrolmentError` for unusable names and references; :class:`StateError` for a subject that was ended or whose
@@ -134,8 +143,16 @@ def preview_update(
             workspace, references, names=plan.names, subject_id=subject_id, actor=actor, progress=progress
         )
     needed: Approvals = approvals_needed(impact, workspace.policy.settings.enrolment) if impact else "one"
-    about = [subject_id, plan.row.version, _mac(workspace, plan), asdict(impact) if impact else None]
-    return UpdatePreview(subject_id, needed, impact, digest_of(about))
+    less = None
+    if plan.finds_less:
+        with workspace.database.write() as tx:
+            plan = _plan(workspace, tx, subject_id, change)
+            rehearsal = tx.begin_nested()
+            _, _, less = _apply(tx, workspace, plan)
+            rehearsal.rollback()
+    told = [None if one is None else asdict(one) for one in (impact, less)]
+    digest = digest_of([subject_id, plan.row.version, _mac(workspace, plan), *told])
+    return UpdatePreview(subject_id, needed, impact, less, digest)
 
 
 @acts
@@ -164,17 +181,20 @@ def update_subject(
             own = sa.update(subjects).where(subjects.c.subject_id == subject_id)
             tx.execute(own.values(update_approval=json.dumps(approval, sort_keys=True)))
             _record(tx, workspace, "subject.update_approval", plan, change, actor=actor)
-            return Updated(subject_id, False, False, (), 0, shown.approvals, shown.impact)
+            return Updated(subject_id, False, False, (), 0, shown.approvals, shown.impact, None)
         if answer == "apply":
-            added, dropped = _apply(tx, workspace, plan)
+            added, dropped, less = _apply(tx, workspace, plan)
+            if seen is not None and less != shown.lost:
+                raise StateError(_OTHERWISE)
             _record(tx, workspace, "subject.update", plan, change, actor=actor, hits_dropped=len(dropped.hits))
     if isinstance(answer, LikenessError):
         raise answer
-    if plan.removed or plan.finds_less_by_name:
+    if plan.finds_less:
         workspace.database.scrub()
-    return Updated(subject_id, True, plan.compares, added, len(dropped.hits), shown.approvals, shown.impact)
+    return Updated(subject_id, True, plan.compares, added, len(dropped.hits), shown.approvals, shown.impact, less)
 
 
+_OTHERWISE: Final = "this change, or what it would find, is not what the preview showed: look at it again"
 _NOTHING = Impact(0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, measured=True)
 
 
@@ -186,7 +206,7 @@ def _answer(
     if impact is not None and shown.approvals == "refused":
         return refusal(impact)
     if seen not in (None, shown.digest):
-        return StateError("this change, or what it would find, is not what the preview showed: look at it again")
+        return StateError(_OTHERWISE)
     if impact is None or shown.approvals == "one":
         return "apply"
     known = Impact(**approval["impact"]) if approval.get("change") == change else None
@@ -299,8 +319,10 @@ def _mac(workspace: Workspace, plan: _Plan) -> str:
     return workspace.sealer.text_mac(json.dumps([plan.row.subject_id, asdict(plan.after), plan.removed, vectors]))
 
 
-def _apply(tx: Connection, workspace: Workspace, plan: _Plan) -> tuple[tuple[str, ...], Dropped]:
+def _apply(tx: Connection, workspace: Workspace, plan: _Plan) -> tuple[tuple[str, ...], Dropped, Lost | None]:
+    """Make the change. Returns the ids of the new references, what was dropped, and what went with it."""
     subject_id, now = plan.row.subject_id, workspace.now()
+    before = read_resting(tx, subject_id) if plan.finds_less else None
     key = open_subject_key(tx, workspace.sealer, subject_id)
     tx.execute(sa.delete(templates).where(templates.c.template_id.in_(plan.removed)))
     added = tuple(
@@ -327,7 +349,7 @@ def _apply(tx: Connection, workspace: Workspace, plan: _Plan) -> tuple[tuple[str
         changed, pairs = dropped.changed + named.changed, dropped.pairs | named.pairs
         dropped = Dropped((*dropped.hits, *named.hits), changed, pairs)
     settle_dropped(tx, workspace, dropped.pairs)
-    return added, dropped
+    return added, dropped, None if before is None else lost(tx, before, subject_id, dropped.hits)
 
 
 def _record(

@@ -33,6 +33,7 @@ PLACES = {
         "decide",
         "Say of hits that they are right (confirm), wrong (reject) or unclear (unsure), and let the verdicts follow.",
     ),
+    "cases": Place("cases", "cases", "What waits for a person, and what colleagues say of it."),
     "decisions": Place("decisions", "decisions", "What people said about hits."),
     "audit": Place("audit", "audit", "The chain of what people and programs did."),
     "look": Place(

@@ -197,7 +197,7 @@ def _until(day: date | None, now: datetime, days: int) -> datetime:
 @text_option("--case-reference", "case_reference", help="Your own number or word for the case.")
 @text_option("--contact", "contact", help="Opaque reference of the contact.")
 @text_option("--consent", "consent", help="Reference of the consent record.")
-@click.option("--preview", is_flag=True, help="Only say what the person would hit after it.")
+@click.option("--preview", is_flag=True, help="Only say what the person would hit after it, and what would go.")
 @click.option("--expect", type=Digest(), help="The digest of the preview; needed where two people have to agree.")
 @command_options
 def update_command(

@@ -87,6 +87,7 @@ def _make(
         registry_version=version,
         threshold=thresholds.review,
         margin=workspace.config.matching.margin(),
+        engine=workspace.config.matching.index,
     )
     if current:
         canary.require_found(gallery, thresholds)

@@ -49,6 +49,7 @@ from pipelines.judging import judge_pending
 from pipelines.matching.coverage import unexamined_count
 from pipelines.matching.faces import match_pending
 from pipelines.matching.names import examine_pending
+from pipelines.matching.second_engine import check_by_other_engine
 from pipelines.orchestration.load_time import read_load_time
 from pipelines.orchestration.observed import observe_home
 from pipelines.orchestration.resources import SERVICE, Home, explained
@@ -188,10 +189,12 @@ def matches(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
     """New faces compared with every active subject, texts with names, fingerprints with seeds: hits, and coverage.
 
     If a check stops here: the canary was missed (models or index are broken: `likeness verify`), or far too much was
-    hit (a wrong reference, a low threshold): look at the report before anybody approves the day.
+    hit (a wrong reference, a low threshold): look at the report before anybody approves the day. If two engines are
+    said to differ, the search itself cannot be relied on.
     """
     workspace = home.workspace()
     scope = day_scope(workspace, context.partition_key)
+    checked = check_by_other_engine(workspace)
     counts = match_pending(workspace, found_by="sweep", progress=logged_progress(context.log))
     examined = examine_pending(workspace, found_by="sweep", progress=logged_progress(context.log))
     with workspace.database.read() as connection:
@@ -199,7 +202,7 @@ def matches(context: AssetExecutionContext, home: Home) -> MaterializeResult[Non
         unexamined = unexamined_count(connection, workspace, scope=scope)
         unpooled = count_unpooled(connection, workspace, scope)
     found = {"examined": examined.items, "examined_hits": examined.hits, "unexamined": unexamined}
-    found |= {"unpooled": unpooled}
+    found |= {"unpooled": unpooled, "checked_again": checked.faces}
     metadata: dict[str, Any] = asdict(counts) | found | {"coverage": coverage.fraction, "pairs": coverage.pairs}
     return MaterializeResult(metadata=metadata | {"statuses": status_table(workspace, scope)})
 
@@ -223,6 +226,7 @@ def verdicts(context: AssetExecutionContext, home: Home) -> MaterializeResult[No
         run_id=record_id(context),
         listed=_listed_so_far(earlier.get("uploads", {})),
         scanned=ScanCounts(**{name: scan.get(name, 0) for name in ScanCounts.__dataclass_fields__}),
+        checked_again=earlier.get("matches", {}).get("checked_again", 0),
         seconds=_seconds_so_far(context),
     )
     finish_run(workspace, summary.run_id, asdict(summary))

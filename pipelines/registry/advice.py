@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from embeddings.types import FaceDetector, Float32, UInt8
+from indexes.join import score_matrix
 
 LEAST_DETAIL: Final = 0.06
 """Of :func:`detail_of`. Chosen on 100 photographs of 10 people, of which it flags none, and 99 % once they are blurred
@@ -55,7 +56,7 @@ def advise(
     vectors: Float32, crops: Sequence[UInt8], pixels: Sequence[float | None], *, detector: FaceDetector
 ) -> tuple[ReferenceAdvice, ...]:
     """Advice on each reference: ``vectors`` unit float32 (n, d), ``crops`` RGB uint8 (112, 112, 3)."""
-    scores = vectors @ vectors.T
+    scores = score_matrix(vectors, vectors)
     advice = []
     for at, (crop, side) in enumerate(zip(crops, pixels, strict=True)):
         detail, turn = detail_of(crop), turn_of(crop, detector)
@@ -102,7 +103,7 @@ def standing_apart(vectors: Float32, *, agreement: float) -> tuple[int, ...]:
     count = len(vectors)
     if count < ENOUGH:
         return ()
-    agree = vectors @ vectors.T >= agreement
+    agree = score_matrix(vectors, vectors) >= np.float32(agreement)
     np.fill_diagonal(agree, val=True)
     apart = tuple(int(at) for at in np.flatnonzero(agree.sum(axis=1) == 1))
     rest = [at for at in range(count) if at not in apart]

@@ -94,13 +94,8 @@ def examine_references(
     return ReadReferences(tuple(reference for _, reference in kept), advice, tuple(at + 1 for at in apart))
 
 
-def resembling_subjects(references: Sequence[Reference], gallery: Gallery, *, threshold: float) -> tuple[str, ...]:
-    """Return the subjects in the gallery that any of the references matches, to warn the operator."""
-    return tuple(resemblances(references, gallery, threshold=threshold))
-
-
 def resemblances(references: Sequence[Reference], gallery: Gallery, *, threshold: float) -> dict[str, float]:
-    """Return the best score of each subject that any of the references matches, by subject id."""
+    """Return the best score of each subject that any of the references matches, by subject id: to warn the operator."""
     probes = np.stack([reference.vector for reference in references])
     matches = gallery.match(probes, model_id=gallery.model_id, threshold=threshold)
     best: dict[str, float] = {}

@@ -39,7 +39,7 @@ from pipelines.report.facts import (
     RunFacts,
     UnscannedItem,
 )
-from pipelines.runs.days import why_stopped
+from pipelines.runs.days import list_blocked, why_stopped
 from pipelines.runs.sweep import count_verdicts, measure_coverage
 from pipelines.takedown.outbox import BLOCK, DEAD, HELD, LEASED, PENDING, TAKEDOWN, WITHDRAWAL, WITHDRAWN, count_resting
 
@@ -82,6 +82,7 @@ def collect_facts(connection: Connection, workspace: Workspace, scope: Scope, *,
         held=count_held(connection, scope),
         served=read_served(connection, scope.day or now.date()),
         endings=read_endings(connection, workspace),
+        blocked=tuple(list_blocked(connection, workspace)),
     )
 
 

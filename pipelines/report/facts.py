@@ -12,13 +12,16 @@ from pipelines.cases.requests import RemovalRequest
 from pipelines.hits.verdicts import ModelVerdict
 from pipelines.home.calibrations import Calibration
 from pipelines.registry.endings import Ending
+from pipelines.runs.days import DayRow
 
 
 @dataclass(frozen=True, slots=True)
 class PageLimits:
-    """Most rows of each kind on the page. Further rows are counted there and listed in the CSV files."""
+    """Most rows of each kind on a page, and most pages of hits. Further rows are counted, and listed in the CSV
+    files."""
 
-    hits: int = 500
+    hits: int = 200
+    pages: int = 25
     unscanned: int = 500
     models: int = 200
     requests: int = 100
@@ -236,3 +239,5 @@ class ReportFacts:
     held: tuple[HeldCount, ...] = ()
     served: tuple[RemovalRequest, ...] = ()
     """Requests completed on the day, or on the day of writing for a report of all days."""
+    blocked: tuple[DayRow, ...] = ()
+    """All days that a check stopped and nobody has approved since."""

@@ -1,6 +1,6 @@
-"""Renders the facts as one page: a single file without scripts that loads nothing.
+"""Renders the facts as pages, each a single file without scripts that loads nothing: people, then models, then items.
 
-The template engine escapes everything, and the page's content security policy forbids scripts, frames and requests and
+The template engine escapes everything, and each page's content security policy forbids scripts, frames and requests and
 admits its own style sheet by digest. Invisible and direction-changing characters in uploaders' text are spelt out, so
 that no id can pass for another.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -23,7 +24,7 @@ from indexes.thresholds import Thresholds
 from pipelines.calibration.plot import draw_det
 from pipelines.hits.verdicts import ModelVerdict
 from pipelines.report import words
-from pipelines.report.arrange import ReportPerson, Urgency, arrange
+from pipelines.report.arrange import PersonPart, ReportPerson, Urgency, arrange, into_pages
 from pipelines.report.facts import PageLimits, ReportFacts, ReportHit
 from pipelines.text.visible import visible
 
@@ -35,13 +36,24 @@ MINIATURE: Final = (60.0, 54.0)
 
 @dataclass(frozen=True, slots=True)
 class FileNames:
-    """Names of the files beside the page."""
+    """Names of the pages of hits, of which the first is the report, and of the files beside them."""
 
+    pages: tuple[str, ...]
+    blocked: str
     csv: str
     parquet: str
     models_csv: str
     models_parquet: str
     unscanned_csv: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPages:
+    """The pages as text: those of hits, in the order of ``names.pages``, and that of blocked days."""
+
+    names: FileNames
+    pages: tuple[str, ...]
+    blocked: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,41 +79,97 @@ class Miniature:
     box_height: float
 
 
-def render_page(facts: ReportFacts, *, limits: PageLimits, names: FileNames) -> str:
-    """Return the whole page as text."""
-    persons = arrange(facts.hits, limit=limits.hits)
-    style = resources.files("pipelines.report").joinpath("templates/report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
-    return (
-        _environment(facts)
-        .get_template("report.html.j2")
-        .render(
-            facts=facts,
-            counts=facts.counts,
-            coverage=facts.coverage,
-            title=words.title(facts.day),
-            headline=words.headline(facts),
-            alerts=words.alerts(facts),
-            missing=words.missing(facts.coverage),
-            in_part=words.looked_at_in_part(facts.partial),
-            statuses=status_rows(facts.counts.statuses),
-            persons=persons,
-            urgencies=tuple(urgency for urgency in Urgency if any(person.items[urgency] for person in persons)),
-            sources=_threshold_notes(persons),
-            models=shown_models(facts)[: limits.models],
-            model_count=len(shown_models(facts)),
-            unscanned=facts.unscanned[: limits.unscanned],
-            requests=facts.requests[: limits.requests],
-            served=facts.served[: limits.requests],
-            endings=facts.endings.soon[: limits.endings],
-            limits=limits,
-            names=names,
-            style=Markup(style),  # noqa: S704 - our own file
-            style_digest=digest,
-            plot=_data_url(draw_det(facts.calibration)) if facts.calibration else None,
-            message_states=words.MESSAGE_STATES,
+def render_pages(facts: ReportFacts, *, limits: PageLimits, name_of: Callable[[int], FileNames]) -> RenderedPages:
+    """Return all pages as text. ``name_of``: the files' names, by how many pages of hits there are."""
+    persons = arrange(facts.hits, facts.models, limit=limits.hits * limits.pages)
+    pages = into_pages(persons, most=limits.hits)[: limits.pages]
+    names = name_of(len(pages))
+    environment, common = _environment(facts), _common(facts, pages, names)
+    first = environment.get_template("report.html.j2").render(**common, **_first(facts, persons, pages, limits, names))
+    more = [
+        environment.get_template("more.html.j2").render(
+            **common,
+            **_notes(facts, page),
+            number_of_page=number,
+            title=f"{words.title(facts.day)}, page {number}",
+            plot=None,
         )
-    )
+        for number, page in enumerate(pages[1:], start=2)
+    ]
+    blocked = environment.get_template("blocked.html.j2").render(**common, title="Blocked days", plot=None)
+    return RenderedPages(names, (first, *more), blocked)
+
+
+def _common(facts: ReportFacts, pages: Sequence[Sequence[PersonPart]], names: FileNames) -> dict[str, Any]:
+    """What every page has."""
+    style = resources.files("pipelines.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    return {
+        "facts": facts,
+        "pages": pages,
+        "shown_of": _shown_of(pages),
+        "names": names,
+        "style": Markup(style),  # noqa: S704 - our own file
+        "style_digest": base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii"),
+        "message_states": words.MESSAGE_STATES,
+    }
+
+
+def _first(
+    facts: ReportFacts,
+    persons: Sequence[ReportPerson],
+    pages: Sequence[Sequence[PersonPart]],
+    limits: PageLimits,
+    names: FileNames,
+) -> dict[str, Any]:
+    """What only the first page has."""
+    page_of: dict[int, int] = {}
+    for number, page in enumerate(pages, start=1):
+        for part in page:
+            page_of.setdefault(part.index, number)
+    return _notes(facts, pages[0]) | {
+        "counts": facts.counts,
+        "coverage": facts.coverage,
+        "title": words.title(facts.day),
+        "headline": words.headline(facts),
+        "needs": words.needs(facts, blocked_page=names.blocked),
+        "alerts": words.alerts(facts),
+        "missing": words.missing(facts.coverage),
+        "in_part": words.looked_at_in_part(facts.partial),
+        "statuses": status_rows(facts.counts.statuses),
+        "persons": persons,
+        "page_of": page_of,
+        "shown_hits": _shown_of(pages).total(),
+        "urgencies": tuple(urgency for urgency in Urgency if any(person.items[urgency] for person in persons)),
+        "models": shown_models(facts)[: limits.models],
+        "model_count": len(shown_models(facts)),
+        "unscanned": facts.unscanned[: limits.unscanned],
+        "requests": facts.requests[: limits.requests],
+        "served": facts.served[: limits.requests],
+        "endings": facts.endings.soon[: limits.endings],
+        "limits": limits,
+        "plot": _data_url(draw_det(facts.calibration)) if facts.calibration else None,
+    }
+
+
+def _shown_of(pages: Sequence[Sequence[PersonPart]]) -> Counter[int]:
+    """Count the hits of each person, by their index, that stand on the pages."""
+    shown: Counter[int] = Counter()
+    for part in (part for page in pages for part in page):
+        shown[part.index] += sum(len(case.hits) for model in part.models for case in model.cases)
+    return shown
+
+
+def _notes(facts: ReportFacts, page: Sequence[PersonPart]) -> dict[str, Any]:
+    """Number the notes of a page: where its thresholds come from, and by which models and policy its hits are."""
+    sources: dict[str, int] = {}
+    versions: dict[tuple[str, str], int] = {}
+    earlier: set[str] = set()
+    for hit in (hit for part in page for model in part.models for case in model.cases for hit in case.hits):
+        sources.setdefault(hit.threshold_source, len(sources) + 1)
+        versions.setdefault((hit.model_id, hit.policy_version), len(versions) + 1)
+        if hit.tier == "face" and hit.model_id != facts.model_id:
+            earlier.add(hit.model_id)
+    return {"sources": sources, "versions": versions, "earlier": earlier}
 
 
 def _environment(facts: ReportFacts) -> jinja2.Environment:
@@ -120,6 +188,7 @@ def _environment(facts: ReportFacts) -> jinja2.Environment:
         "model_rule_words": words.model_rule_words,
         "evidence_words": words.evidence_words,
         "match_words": words.match_words,
+        "place_words": words.place_words,
         "pool_words": words.pool_words,
         "second_words": words.second_words,
         "request_words": words.request_words,
@@ -194,12 +263,3 @@ def spaced(word: str) -> str:
 
 def _data_url(picture: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-
-
-def _threshold_notes(persons: tuple[ReportPerson, ...]) -> dict[str, int]:
-    """Number the notes that say where the thresholds of the hits on the page come from."""
-    shown = (hit for person in persons for section in person.sections for hit in section.hits)
-    notes: dict[str, Any] = {}
-    for hit in shown:
-        notes.setdefault(hit.threshold_source, len(notes) + 1)
-    return notes

@@ -15,7 +15,7 @@ from pipelines.report.facts import CoverageFacts, HeldCount, PartialFacts, Repor
 from pipelines.runs.day_checks import APPROVABLE
 from pipelines.takedown.outbox import BLOCK, DEAD
 
-Tone = Literal["danger", "warning"]
+Tone = Literal["danger", "warning", "info"]
 
 MESSAGE_STATES: Final = {
     "pending": "waiting to be sent",
@@ -26,7 +26,7 @@ MESSAGE_STATES: Final = {
     "withdrawn": "withdrawn",
 }
 
-HELD_REASONS: Final = {
+HELD_REASONS: Final[dict[str, str]] = {
     "hit_rate": "too many of that day's items are hits",
     "breaker_subject": "too many for one person",
     "breaker_uploader": "too many against one uploader",
@@ -44,11 +44,14 @@ _FINGERPRINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A warning at the top of the page. ``lead`` says what is wrong, ``text`` what it means."""
+    """A line at the top of the page. ``lead`` says what is wrong, ``text`` what it means; ``act``: what somebody has to
+    do about it, a command or the words of a link to ``where``; None: nobody has to."""
 
     tone: Tone
     lead: str
     text: str
+    act: str | None = None
+    where: str | None = None
 
 
 def number(count: int, one: str, many: str | None = None) -> str:
@@ -122,20 +125,52 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
 
 
 def alerts(facts: ReportFacts) -> list[Alert]:
-    """Return the alerts, the gravest first; none on a good day."""
-    found = [
-        *(*_stopped(facts), *_incomplete(facts), *_stuck(facts)),
-        *(*_late_requests(facts), *_outgrown(facts), *_ending(facts)),
-    ]
-    return sorted(found, key=lambda alert: alert.tone != "danger")
+    """What is to be known of the page itself, the gravest first; nothing on a good day."""
+    return sorted((*_approved(facts), *_incomplete(facts), *_outgrown(facts)), key=_gravest_first)
 
 
-def _stopped(facts: ReportFacts) -> Iterator[Alert]:
-    """Alert to the checks that stopped the day, and whether anybody may approve it."""
+def needs(facts: ReportFacts, *, blocked_page: str) -> list[Alert]:
+    """What needs a person, the gravest first, each with what to do. ``blocked_page``: the name of that page's file."""
+    found = (
+        *(*_stopped(facts, blocked_page), *_stuck(facts), *_late_requests(facts)),
+        *(*_ending(facts), *_to_decide(facts), *_to_accept(facts)),
+    )
+    return sorted(found, key=_gravest_first)
+
+
+def _gravest_first(alert: Alert) -> int:
+    return ("danger", "warning", "info").index(alert.tone)
+
+
+def _stopped(facts: ReportFacts, blocked_page: str) -> Iterator[Alert]:
+    """Tell the checks that stopped the day, whether anybody may approve it, and other days that are stopped."""
     for name, text in facts.stopped_by.items():
         way = "until the cause is gone, or somebody approves it: `likeness day approve`"
         rest = way if name in APPROVABLE else "until the cause is gone"
-        yield Alert("danger", "Blocked.", f"{name.replace('_', ' ')} failed: {text}. The night goes no further {rest}.")
+        words = f"{name.replace('_', ' ')} failed: {text}. The night goes no further {rest}."
+        yield Alert("danger", "Blocked.", words, "blocked days", blocked_page)
+    own = {facts.day.isoformat()} if facts.day and facts.stopped_by else set()
+    if others := [row for row in facts.blocked if row.day not in own]:
+        verb = "is" if len(others) == 1 else "are"
+        text = f"{number(len(others), 'other day' if own else 'day')} {verb} stopped by a check."
+        yield Alert("danger", "Blocked days.", text, "look", blocked_page)
+
+
+def _to_decide(facts: ReportFacts) -> Iterator[Alert]:
+    if facts.counts.review:
+        text = f"{number(facts.counts.review, 'item')} of this page wait for somebody's decision."
+        text = text.replace("item of this page wait ", "item of this page waits ")
+        yield Alert("info", "To decide.", text, "likeness review")
+
+
+def _to_accept(facts: ReportFacts) -> Iterator[Alert]:
+    if waiting := sum(request.awaits_decision for request in facts.requests):
+        verb = "waits" if waiting == 1 else "wait"
+        text = f"{number(waiting, 'removal request')} {verb} to be accepted or rejected."
+        yield Alert("info", "To accept.", text, "requests", "#requests")
+
+
+def _approved(facts: ReportFacts) -> Iterator[Alert]:
     if facts.approved_by:
         text = f"Checks of this day failed, and {facts.approved_by} let it go on. What was held is held."
         yield Alert("warning", "Approved.", text)
@@ -170,13 +205,14 @@ def _stuck(facts: ReportFacts) -> Iterator[Alert]:
     overdue = sum(count.overdue for count in facts.messages)
     if overdue:
         text = f"{number(overdue, 'takedown')} past the deadline without an acknowledgement."
-        yield Alert("danger", "Overdue.", text)
+        yield Alert("danger", "Overdue.", text, "likeness dispatch")
     dead = sum(count.messages for count in facts.messages if count.state == DEAD)
     if dead:
-        yield Alert("danger", "Not delivered.", f"{number(dead, 'message')} could not be delivered; revive or settle.")
+        text = f"{number(dead, 'message')} could not be delivered; revive or settle."
+        yield Alert("danger", "Not delivered.", text, "likeness dispatch --revive")
     if facts.held:
         restricts = "Until a second person has looked, none of them restricts anything."
-        yield Alert("warning", "Held.", f"{held_words(facts.held)}. {restricts}")
+        yield Alert("warning", "Held.", f"{held_words(facts.held)}. {restricts}", "likeness outbox list")
 
 
 def held_words(held: Sequence[HeldCount]) -> str:
@@ -192,7 +228,9 @@ def held_words(held: Sequence[HeldCount]) -> str:
 def _late_requests(facts: ReportFacts) -> Iterator[Alert]:
     late = sum(request.is_overdue(facts.written_at) for request in facts.requests)
     if late:
-        yield Alert("danger", "Overdue.", f"{number(late, 'removal request')} past the deadline.")
+        yield Alert(
+            "danger", "Overdue.", f"{number(late, 'removal request')} past the deadline.", "requests", "#requests"
+        )
 
 
 def _outgrown(facts: ReportFacts) -> Iterator[Alert]:
@@ -207,11 +245,11 @@ def _ending(facts: ReportFacts) -> Iterator[Alert]:
     if urgent := sum(one.days_left <= found.urgent_days for one in found.soon):
         verb = "ends" if urgent == 1 else "end"
         text = f"{number(urgent, 'opt-out')} {verb} within {number(found.urgent_days, 'day')}: renew who goes on."
-        yield Alert("warning", "Ending.", text)
+        yield Alert("warning", "Ending.", text, "opt-outs that end", "#endings")
     if found.resting:
         verb = "rests" if found.resting == 1 else "rest"
         text = f"{number(found.resting, 'message')} {verb} until an opt-out that is over is renewed or withdrawn."
-        yield Alert("warning", "Not sent.", text)
+        yield Alert("warning", "Not sent.", text, "likeness subject renew")
 
 
 def rule_words(hit: ReportHit) -> str:
@@ -262,6 +300,14 @@ def pool_words(hit: ReportHit) -> str:
     """Of a pooled face: with how many pictures it counts, and what it scores by itself."""
     alone = "not known" if hit.alone_score is None else f"{hit.alone_score:.3f}"
     return f"pooled from {number(hit.pictures or 0, 'distinct picture')}; this one alone {alone}"
+
+
+def place_words(hit: ReportHit) -> str:
+    """Where a name stands, or which copy it is, in a word or two: ``prompt``, ``header: ss_tag``, ``same file``."""
+    if hit.tier == "exact":
+        return {"sha256": "same file", "payload": "same tensors", "pdq": "near-duplicate"}.get(hit.place or "", "copy")
+    place = hit.place or "unknown place"
+    return f"header: {place.removeprefix('header:')}" if hit.tier == "header" else place.replace("_", " ")
 
 
 def match_words(hit: ReportHit) -> str:

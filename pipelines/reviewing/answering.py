@@ -28,6 +28,7 @@ from pipelines.registry.seeds import REPRODUCES
 from pipelines.reviewing.case import first_hits
 from pipelines.reviewing.checks import Check, check_of, record_check, rehearse_undone, take_answer_back
 from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim, require_claim, require_for
+from pipelines.reviewing.notes import end_passing
 from pipelines.reviewing.queue import CaseKey, hits_that_wait, waiting_case
 from pipelines.takedown.outbox import BLOCK, not_taken_back
 from pipelines.text.shown import counts_of, digest_of
@@ -106,6 +107,8 @@ def answer_case(
         if check is not None:
             record_check(tx, workspace, claim, check, answer)
         end_claim(tx, claim, now=now, outcome="decided", batch_id=summary.batch_id)
+        if answer.decision != "unsure":
+            end_passing(tx, claim.key, actor=answer.actor, now=now)
         workspace.failpoints.pass_by("before_decision_commit")
     workspace.failpoints.pass_by("after_decision_commit")
     return replace(claim, ended_at=now, outcome="decided", batch_id=summary.batch_id), summary

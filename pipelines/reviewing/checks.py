@@ -28,7 +28,8 @@ from pipelines.home.actors import identity_of
 from pipelines.home.sealing import associated_data, seal
 from pipelines.home.workspace import Workspace
 from pipelines.registry.templates import open_subject_key
-from pipelines.reviewing.claims import CaseClaim, claim_in, end_claim, insert_claim, open_claim, open_claims
+from pipelines.reviewing.claims import CaseClaim, claim_in, end_claim, insert_claim, open_claim
+from pipelines.reviewing.notes import cases_with_notes
 from pipelines.reviewing.queue import CaseKey, WaitingCase, belongs_to, waiting_case
 
 Kind = Literal["golden", "second_look"]
@@ -57,10 +58,18 @@ class Check:
     undone_at: datetime | None = None
 
 
+def as_check(row: Row[Any], key: CaseKey) -> Check:
+    """Read a row of ``checks``."""
+    same = {name: getattr(row, name) for name in ("hits", "items", "harm", "found_at", "due_at")}
+    case = WaitingCase(key=key, tiers=tuple(row.tiers.split()), **same)
+    own = ("claim_id", "kind", "batch_id", "decided_by", "decided", "answer", "undone_at")
+    return Check(case=case, **{name: getattr(row, name) for name in own})
+
+
 def check_of(connection: Connection, claim: CaseClaim) -> Check | None:
     """What this claim looks at again; None: it is on a case that waits."""
     row = connection.execute(sa.select(checks).where(checks.c.claim_id == claim.claim_id)).first()
-    return None if row is None else _as_check(row, claim.key)
+    return None if row is None else as_check(row, claim.key)
 
 
 def claim_what_waits(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
@@ -71,24 +80,6 @@ def claim_what_waits(tx: Connection, workspace: Workspace, key: CaseKey, *, acto
     if standing is not None and standing.actor == actor and check_of(tx, standing) is not None:
         end_claim(tx, standing, now=now, outcome="gone")
     return claim_in(tx, workspace, key, actor=actor)
-
-
-def cases_shown(
-    connection: Connection, cases: Sequence[WaitingCase], *, actor: str, now: datetime
-) -> list[WaitingCase]:
-    """The waiting cases in their order, and those that are being looked at again among them, as if they waited.
-
-    Who decided such a case does not see it come back.
-    """
-    waiting = {case.key.case_id for case in cases}
-    again = []
-    for claim in open_claims(connection, now=now):
-        if claim.case_id in waiting:
-            continue
-        check = check_of(connection, claim)
-        if check is not None and identity_of(check.decided_by) != identity_of(actor):
-            again.append(check.case)
-    return sorted([*cases, *again], key=lambda case: case.place) if again else list(cases)
 
 
 def hits_again(connection: Connection, key: CaseKey, batch_id: str) -> sa.Select[Any]:
@@ -180,13 +171,19 @@ def take_answer_back(tx: Connection, workspace: Workspace, claim: CaseClaim) -> 
     if row.undone_at is not None:
         raise StateError("nothing to undo: it was undone or replaced already")
     tx.execute(sa.update(checks).where(checks.c.claim_id == claim.claim_id).values(undone_at=workspace.now()))
-    taken = {one.case_id for one in open_claims(tx, now=workspace.now())}
-    if claim.case_id in taken or not standing_of(tx, claim.key, row.batch_id):
+    if open_claim(tx, claim.case_id, now=workspace.now()) or not standing_of(tx, claim.key, row.batch_id):
         return None
-    again = insert_claim(tx, workspace, claim.key, actor=claim.actor, found_at=row.found_at)
-    fresh = {"claim_id": again.claim_id, "answer": None, "reason": None, "answered_at": None, "undone_at": None}
-    tx.execute(sa.insert(checks).values({**row._mapping, **fresh}))
-    return again
+    return claim_again(tx, workspace, row, claim.key, actor=claim.actor)
+
+
+def claim_again(tx: Connection, workspace: Workspace, row: Row[Any], key: CaseKey, *, actor: str) -> CaseClaim:
+    """Claim a decided case that was given before, as ``row`` of ``checks`` says, in the caller's transaction."""
+    claim = insert_claim(tx, workspace, key, actor=actor, found_at=row.found_at)
+    fresh = {"claim_id": claim.claim_id, "answered_by": actor}
+    nothing_yet = dict.fromkeys(("answer", "reason", "answered_at", "undone_at"))
+    own = {name: row._mapping[name] for name in checks.c.keys()}  # noqa: SIM118
+    tx.execute(sa.insert(checks).values({**own, **nothing_yet, **fresh}))
+    return claim
 
 
 def _drawn(tx: Connection, workspace: Workspace, actor: str) -> Kind | None:
@@ -249,6 +246,8 @@ def _candidates(tx: Connection, workspace: Workspace, kind: Kind, actor: str) ->
         query.order_by(claims.c.ended_at.desc(), claims.c.claim_id).limit(_CONSIDERED)
     ).all()
     known = set(tx.execute(sa.select(claims.c.case_id).where(claims.c.actor == actor)).scalars())
+    known |= {row.case_id for row in tx.execute(given_and_open())}  # in the list already, as if they waited
+    known |= cases_with_notes(tx, sorted({row.case_id for row in rows}))  # a note may say what was decided
     said = _said_again(tx, {row.batch_id for row in rows})
     found: list[Row[Any]] = []
     for row in rows:
@@ -267,6 +266,27 @@ def _candidates(tx: Connection, workspace: Workspace, kind: Kind, actor: str) ->
     return sorted(found, key=lambda row: lot("order", identity_of(actor), row.batch_id, row.case_id))
 
 
+def given_and_open() -> sa.Select[Any]:
+    """Select the checks that somebody was given and nobody has settled: what they said is nothing yet, or unsure.
+
+    Joined with their claims, the oldest first. One that ended because something new waits is none.
+    """
+    other = checks.alias("other")
+    settled = sa.select(other.c.claim_id).where(
+        other.c.batch_id == checks.c.batch_id,
+        other.c.case_id == checks.c.case_id,
+        other.c.answer.in_(("confirm", "reject")),
+        other.c.undone_at.is_(None),
+    )
+    is_open = (checks.c.undone_at.is_(None), sa.or_(checks.c.answer.is_(None), checks.c.answer == "unsure"))
+    return (
+        sa.select(checks, claims.c.subject_id, claims.c.about, claims.c.claimed_at)
+        .join(claims, claims.c.claim_id == checks.c.claim_id)
+        .where(*is_open, claims.c.outcome.is_distinct_from("gone"), ~settled.correlate(checks).exists())
+        .order_by(claims.c.claimed_at, claims.c.claim_id)
+    )
+
+
 def _said_again(tx: Connection, batch_ids: set[str]) -> dict[tuple[str, str], list[str | None]]:
     """Of each decided case that was looked at again: what was said then; None: nothing yet."""
     found: dict[tuple[str, str], list[str | None]] = {}
@@ -274,10 +294,3 @@ def _said_again(tx: Connection, batch_ids: set[str]) -> dict[tuple[str, str], li
     for row in tx.execute(query):
         found.setdefault((row.batch_id, row.case_id), []).append(row.answer)
     return found
-
-
-def _as_check(row: Row[Any], key: CaseKey) -> Check:
-    same = {name: getattr(row, name) for name in ("hits", "items", "harm", "found_at", "due_at")}
-    case = WaitingCase(key=key, tiers=tuple(row.tiers.split()), **same)
-    own = ("claim_id", "kind", "batch_id", "decided_by", "decided", "answer", "undone_at")
-    return Check(case=case, **{name: getattr(row, name) for name in own})

@@ -7,7 +7,7 @@ next writes down that it expired.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -18,9 +18,10 @@ from embeddings.errors import StateError
 from pipelines.database.tables import claims
 from pipelines.home.actors import identity_of
 from pipelines.home.workspace import Workspace, new_id
+from pipelines.reviewing.notes import passed_on
 from pipelines.reviewing.queue import CaseKey, WaitingCase, waiting_case
 
-Outcome = Literal["decided", "skipped", "released", "expired", "gone"]
+Outcome = Literal["decided", "skipped", "released", "expired", "gone", "passed_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,17 @@ class CaseClaim:
         return self.key.case_id
 
 
-def claim_case(workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
-    """Claim one case, or go on with it. Raises :class:`StateError` if somebody else has it, it is for others, or
-    nothing of it waits."""
+def claim_case(workspace: Workspace, key: CaseKey, *, actor: str, lead: bool = False) -> CaseClaim:
+    """Claim one case, or go on with it. ``lead``: whether the person is one, who may take what was passed on.
+
+    Raises :class:`StateError` if somebody else has it, it is for others, or nothing of it waits.
+    """
     with workspace.database.write() as tx:
-        return claim_in(tx, workspace, key, actor=actor)
+        return claim_in(tx, workspace, key, actor=actor, lead=lead)
 
 
-def claim_in(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> CaseClaim:
-    """As :func:`claim_case`, in the caller's writing transaction."""
+def claim_in(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str, lead: bool = False) -> CaseClaim:
+    """Claim one case as :func:`claim_case` does, in the caller's writing transaction."""
     standing = open_claim(tx, key.case_id, now=workspace.now())
     if standing is not None and standing.actor != actor:
         raise StateError("somebody else works on this case")
@@ -65,15 +68,18 @@ def claim_in(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) 
         return standing
     if case is None:
         raise StateError("nothing of this case waits (any more)")
+    require_for(replace(case, passed_on=passed_on(tx, case_id=key.case_id).get(key.case_id)), actor, lead=lead)
     return insert_claim(tx, workspace, key, actor=actor, found_at=case.found_at)
 
 
-def require_for(case: WaitingCase, actor: str) -> None:
+def require_for(case: WaitingCase, actor: str, *, lead: bool = False) -> None:
     """Raise :class:`StateError` if a case is for others than this person."""
     if identity_of(actor) in case.barred:
         raise StateError("you decided this case before: somebody else looks at it now")
-    if not case.is_for(actor):
+    if identity_of(actor) in case.unsure:
         raise StateError("you were unsure of this case: somebody else looks at it now")
+    if not case.is_for(actor, lead=lead):
+        raise StateError("this case was passed on to somebody else")
 
 
 def insert_claim(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str, found_at: datetime) -> CaseClaim:

@@ -49,12 +49,29 @@ class CaseKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOn:
+    """Whom a case was passed on to: to leads, by ``escalated_by``; to one person, ``assigned_to``. ``since``: the
+    first of the two."""
+
+    since: datetime
+    escalated_by: str | None = None
+    assigned_to: str | None = None
+
+    def may_take(self, actor: str, *, lead: bool) -> bool:
+        """Whether this person may get the case: whose it is, and leads, but for who asked leads to look."""
+        own = self.assigned_to is not None and identity_of(self.assigned_to) == identity_of(actor)
+        asked = self.escalated_by is not None and identity_of(self.escalated_by) == identity_of(actor)
+        return own or (lead and not asked)
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingCase:
     """A case that waits. ``hits`` and ``items``: that wait; ``tiers``: of these hits; ``harm``: 2 minor, 1 mature, 0.
 
     ``found_at``: of the oldest hit; ``due_at``: by the policy from then on, or by the person's running request if that
     is sooner. ``unsure``: identities of those who were unsure of every hit that waits, and ``barred``: of those whose
-    decision on any of them somebody else ended: it is for others.
+    decision on any of them somebody else ended: it is for others. ``passed_on``: read apart
+    (:func:`pipelines.reviewing.notes.with_notes`), since it changes while the order stands.
     """
 
     key: CaseKey
@@ -66,15 +83,19 @@ class WaitingCase:
     due_at: datetime
     unsure: frozenset[str] = field(default=frozenset())
     barred: frozenset[str] = field(default=frozenset())
+    passed_on: PassedOn | None = None
 
     @property
     def has_face(self) -> bool:
         """Whether a face is among the evidence."""
         return not set(FACES).isdisjoint(self.tiers)
 
-    def is_for(self, actor: str) -> bool:
-        """Whether this person may get it: they are not who could not say, nor who decided it before."""
-        return identity_of(actor) not in self.unsure | self.barred
+    def is_for(self, actor: str, *, lead: bool = False) -> bool:
+        """Whether this person may get it: they are not who could not say, nor who decided it before, and it was not
+        passed on to somebody else. ``lead``: whether they are one."""
+        if identity_of(actor) in self.unsure | self.barred:
+            return False
+        return self.passed_on is None or self.passed_on.may_take(actor, lead=lead)
 
     @property
     def place(self) -> tuple[datetime, int, bool, datetime, str]:

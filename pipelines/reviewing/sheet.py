@@ -29,6 +29,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.reviewing.answering import Foreseen, answer_rows
 from pipelines.reviewing.checks import claim_what_waits
 from pipelines.reviewing.claims import end_claim, open_claims
+from pipelines.reviewing.notes import with_notes
 from pipelines.reviewing.queue import CaseKey, about_of, belongs_to, cases_of_person, hits_that_wait, waiting_case
 
 MOST_TILES: Final = 200
@@ -319,6 +320,7 @@ def _of_others(
     taken = {claim.key for claim in open_claims(connection, now=workspace.now()) if claim.actor != actor}
     if isinstance(wanted, CaseKey):
         case = waiting_case(connection, workspace, wanted)
-        return {wanted} if wanted in taken or case is None or not case.is_for(actor) else set()
-    cases = cases_of_person(connection, workspace, wanted)
+        cases = with_notes(connection, [] if case is None else [case])
+        return set() if wanted not in taken and any(case.is_for(actor) for case in cases) else {wanted}
+    cases = with_notes(connection, cases_of_person(connection, workspace, wanted))
     return {case.key for case in cases if case.key in taken or not case.is_for(actor)}

@@ -82,6 +82,7 @@ class SweepSummary:
     ``unsettled``: items not fetched or not read that will be tried again. ``scanner_faults``: unscannable items where
     the fault may be the scanner's. ``passed_over``: listed rows that changed nothing, because they are not known to be
     newer; ``undated``: listed rows without a readable date; ``bad_fields``: unreadable fields, by name.
+    ``checked_again``: stored faces that the other engine compared again and found the same of.
     """
 
     run_id: str
@@ -109,6 +110,7 @@ class SweepSummary:
     bad_fields: dict[str, int]
     embedded: int
     reused: int
+    checked_again: int
     seconds: float
     images_per_second: float
     rated: int
@@ -121,6 +123,7 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
     """Sweep one source, one day of it or all, and return the summary that is also stored with the run."""
     from pipelines.matching.faces import match_pending
     from pipelines.matching.names import examine_pending
+    from pipelines.matching.second_engine import check_by_other_engine
     from pipelines.scan.describe import describe_pending
     from pipelines.scan.faces import scan_pending
 
@@ -133,11 +136,14 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
     # A day is swept with new models too; other outdated items are left to the backfill.
     scanned = scan_pending(workspace, scope, work="all" if day else "new", progress=progress)
     describe_pending(workspace, scope, progress=progress)
+    checked = check_by_other_engine(workspace)
     match_pending(workspace, found_by="sweep", progress=progress)
     examine_pending(workspace, found_by="sweep", progress=progress)
     judge_pending(workspace, progress=progress)
     seconds = time.monotonic() - started
-    summary = summarise(workspace, scope, run_id=run_id, listed=listed, scanned=scanned, seconds=seconds)
+    summary = summarise(
+        workspace, scope, run_id=run_id, listed=listed, scanned=scanned, checked_again=checked.faces, seconds=seconds
+    )
     finish_run(workspace, run_id, asdict(summary))
     return summary
 
@@ -197,6 +203,7 @@ def summarise(
     run_id: str,
     listed: ListedCounts | None = None,
     scanned: ScanCounts | None = None,
+    checked_again: int = 0,
     seconds: float = 0.0,
 ) -> SweepSummary:
     """Read the scope's present state from the database."""
@@ -204,8 +211,7 @@ def summarise(
 
     scanned, listed = scanned or ScanCounts(), listed or ListedCounts()
     with workspace.database.read() as connection:
-        statuses = count_statuses(connection, scope)
-        faces, hit_count = _count_found(connection, scope)
+        statuses, (faces, hit_count) = count_statuses(connection, scope), _count_found(connection, scope)
         judged = count_verdicts(connection, scope)
         coverage = measure_coverage(connection, workspace, scope)
         not_examined = unexamined_count(connection, workspace, scope=scope)
@@ -234,6 +240,7 @@ def summarise(
         bad_fields=dict(listed.bad_fields),
         embedded=scanned.embedded,
         reused=scanned.reused,
+        checked_again=checked_again,
         seconds=round(seconds, 3),
         images_per_second=round(scanned.items / seconds, 2) if seconds else 0.0,
         rated=content.rated,

@@ -32,7 +32,8 @@ NIGHTS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class PersonWaiting:
-    """What waits for a decision about one person. ``first``: the case that comes first; ``harm``: of the worst."""
+    """What waits for a decision about one person. ``first``: the case that comes first, of those that were passed on to
+    nobody if there are any; ``harm``: of the worst."""
 
     subject_id: str
     cases: int
@@ -53,10 +54,12 @@ class MissingCoverage:
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    """Everything that waits, each list with the most pressing first. ``ended``: opt-outs that are over by their date;
+    """Everything that waits, each list with the most pressing first. ``passed_on``: cases that wait for a lead or for
+    one person; ``ended``: opt-outs that are over by their date;
     ``nights``: the newest, the oldest of them first."""
 
     people: tuple[PersonWaiting, ...]
+    passed_on: tuple[WaitingCase, ...]
     requests: tuple[Standing, ...]
     held: tuple[StuckGroup, ...]
     dead: tuple[StuckGroup, ...]
@@ -67,13 +70,14 @@ class Today:
     nights: tuple[Night, ...]
 
 
-def read_today(workspace: Workspace, cases: Iterable[WaitingCase]) -> Today:
-    """Read what waits, in one transaction. ``cases``: the queue's, in its order. Loads no model."""
+def read_today(workspace: Workspace, cases: Sequence[WaitingCase]) -> Today:
+    """Read what waits, in one transaction. ``cases``: as they are shown, in their order. Loads no model."""
     now, longest = workspace.now(), max(workspace.config.registry.warn_days, default=0)
     with workspace.database.read() as connection:
         at = moment(connection)
         return Today(
             people=tuple(people_waiting(cases)),
+            passed_on=tuple(case for case in cases if case.passed_on is not None),
             requests=tuple(standing_of(request, now=now) for request in unfinished_requests(connection)),
             held=tuple(stuck_groups(connection, HELD)),
             dead=tuple(stuck_groups(connection, DEAD)),
@@ -101,7 +105,7 @@ def _person(subject_id: str, own: Sequence[WaitingCase]) -> PersonWaiting:
         harm=max(case.harm for case in own),
         oldest_at=min(case.found_at for case in own),
         due_at=min(case.due_at for case in own),
-        first=own[0].key,
+        first=next((case for case in own if case.passed_on is None), own[0]).key,
     )
 
 

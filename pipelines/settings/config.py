@@ -25,6 +25,7 @@ from pipelines.exchange.limits import HeadLimits
 from pipelines.settings.config_clock import ClockConfig
 from pipelines.settings.config_dagster import DagsterConfig
 from pipelines.settings.config_evidence import EvidenceConfig
+from pipelines.settings.config_matching import MatchingConfig
 from pipelines.settings.config_ray import RayConfig
 from pipelines.settings.config_review import ReviewConfig
 from pipelines.settings.config_sources import FetchConfig, SourcesConfig
@@ -196,24 +197,6 @@ class CalibrationConfig:
     pooled_pictures: Annotated[int, Field(ge=2, le=100)] = 3
     points: Annotated[int, Field(ge=10, le=1000)] = 120
     outgrown_factor: Annotated[float, Field(ge=1, le=1000)] = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class MatchingConfig:
-    """How subjects with more than four references are compared (:mod:`indexes.clusters`).
-
-    ``exact`` finds what comparing with every reference finds. ``centroids`` first compares with four centroids of a
-    subject, and with its references where one scores within ``centroid_margin`` of the threshold: faster, but it misses
-    some hits (benchmarks.templates), and what it missed counts as compared.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-    references: Literal["exact", "centroids"] = "exact"
-    centroid_margin: Unit = 0.1
-
-    def margin(self) -> float | None:
-        """Return the margin in the form that the gallery takes: None is exact."""
-        return self.centroid_margin if self.references == "centroids" else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from pipelines.home.actors import on_pages
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.claims import CaseClaim
 from pipelines.settings.config_review import ReviewConfig
+from pipelines.text.shown import DIGITS
 from pipelines.web.routes import Route, User, Visit
 
 SESSION_COOKIE: Final = "likeness_session"
@@ -69,6 +70,14 @@ def require_own_origin(request: Request, config: ReviewConfig) -> None:
     own = f"{'https' if config.https else 'http'}://{request.headers.get('host', '')}"
     if request.headers.get("origin") != own:
         raise DeniedError("the request does not come from these pages")
+
+
+def expected_digest(visit: Visit) -> str:
+    """The digest of what a page showed, which its form brings back. Raises :class:`InputError` where it does not."""
+    expect = visit.form.get("expect", "")
+    if len(expect) != DIGITS:
+        raise InputError("the form does not say what the page showed")
+    return expect
 
 
 def cookie_of(request: Request, name: str, config: ReviewConfig) -> str | None:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from pipelines.cases.findings import FindingCounts
 from pipelines.cases.history import HistoryEvent
+from pipelines.report.words import HELD_REASONS as HELD_REASONS
 from pipelines.report.words import number
 from pipelines.takedown.effects import Effect
 
@@ -19,8 +20,9 @@ DONE: Final = {
     "revived": "On its way again. The next dispatch sends it.",
     "approved": "Approved, with these figures and no worse ones. The next night completes the day; what is held stays "
     "held.",
+    "removed": "Taken away. What rested on it alone is gone or taken back; a rescan is due.",
 }
-"""What an act on the first page did, by its word in the address."""
+"""What an act did, by its word in the address."""
 EFFECTS: Final[dict[Effect, str]] = {
     "planned": "not sent yet",
     "held": "held",
@@ -30,13 +32,6 @@ EFFECTS: Final[dict[Effect, str]] = {
     "acknowledged": "acknowledged",
     "withdrawn": "taken back",
 }
-HELD_BY: Final = {
-    "breaker_subject": "more of one person than the policy allows at once",
-    "breaker_uploader": "more of one uploader than the policy allows at once",
-    "breaker_run": "more in one run than the policy allows",
-    "breaker_day": "more in a day than the policy allows",
-}
-"""Why a message is held."""
 STATES: Final = {
     "received": "nobody has accepted it yet",
     "previewed": "somebody has seen what it would hit; it waits to be accepted",

@@ -22,7 +22,7 @@ from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pipelines.accounts.preferences import Preferences, read_preferences
-from pipelines.accounts.roles import ROLES, Role
+from pipelines.accounts.roles import ANSWERING_FOR_PEOPLE, JUDGING, ROLES, Role
 from pipelines.exploring.thresholds import ScoresKept
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.queue import Queue
@@ -34,11 +34,10 @@ Page = Callable[..., Response]
 ANYBODY: Final = frozenset[Role | None]({None, *ROLES})
 """Also whoever has not come in."""
 EVERY_ROLE: Final = frozenset[Role | None](ROLES)
-JUDGES: Final = frozenset[Role | None]({"reviewer", "lead"})
-READERS: Final = frozenset[Role | None]({"viewer", "reviewer", "lead"})
+JUDGES: Final = frozenset[Role | None](JUDGING)
+READERS: Final = frozenset[Role | None]({"viewer", *JUDGING})
 LEADS: Final = frozenset[Role | None]({"lead"})
-OFFICERS: Final = frozenset[Role | None]({"registry_officer", "lead"})
-"""May see who a person is; each look is on record."""
+OFFICERS: Final = frozenset[Role | None](ANSWERING_FOR_PEOPLE)
 AUDITORS: Final = frozenset[Role | None]({"auditor"})
 
 
@@ -147,6 +146,21 @@ class Visit:
     def has(self, *roles: Role) -> bool:
         """Whether the person has any of these roles."""
         return self.user is not None and bool(self.user.roles & set(roles))
+
+    @property
+    def judges(self) -> bool:
+        """Whether the person judges cases."""
+        return self.has(*JUDGING)
+
+    @property
+    def is_lead(self) -> bool:
+        """Whether the person is a lead."""
+        return self.has("lead")
+
+    @property
+    def is_officer(self) -> bool:
+        """Whether the person may see who somebody is."""
+        return self.has(*ANSWERING_FOR_PEOPLE)
 
     @cached_property
     def preferences(self) -> Preferences:

@@ -8,14 +8,16 @@ from typing import Final
 
 from pipelines.accounts.preferences import KEYS
 from pipelines.decisions.decide import REASONS, Word
-from pipelines.home.actors import ON_PAGES
+from pipelines.home.actors import ON_PAGES, identity_of
 from pipelines.intake.texts import place_words
 from pipelines.policy import Policy
 from pipelines.report.words import number as number
 from pipelines.reviewing.case import CaseHit
-from pipelines.reviewing.queue import WaitingCase
+from pipelines.reviewing.notes import NoteKind
+from pipelines.reviewing.queue import PassedOn, WaitingCase
 
 ANSWERS: Final[dict[Word, str]] = {"confirm": "same person", "reject": "not them", "unsure": "unsure"}
+NOTES: Final[dict[NoteKind, str]] = {"comment": "wrote", "escalation": "asked a lead", "assignment": "gave it to"}
 HARMS: Final = ("", "mature", "minor?")
 """By :attr:`WaitingCase.harm`."""
 URGENT: Final = timedelta(hours=6)
@@ -150,6 +152,20 @@ def one_in(share: float) -> str:
 def somebody(actor: str) -> str:
     """Who acted, as people call them: an account of these pages by its name."""
     return actor.removeprefix(ON_PAGES)
+
+
+def passed_on(passed: PassedOn, actor: str) -> str:
+    """Whom a case was passed on to: ``for a lead, asked by ann``, ``given to you``."""
+    parts = []
+    if passed.escalated_by is not None:
+        parts.append(f"for a lead, asked by {_you_or(passed.escalated_by, actor)}")
+    if passed.assigned_to is not None:
+        parts.append(f"given to {_you_or(passed.assigned_to, actor)}")
+    return "; ".join(parts)
+
+
+def _you_or(somebodys: str, actor: str) -> str:
+    return "you" if identity_of(somebodys) == identity_of(actor) else somebody(somebodys)
 
 
 def key_words() -> list[tuple[str, str]]:

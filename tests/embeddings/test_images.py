@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -106,6 +108,22 @@ def test_a_reduced_frame_is_decoded_again_only_when_more_is_asked(files: dict[st
     assert frame.at_least(0.1) is frame
     assert frame.at_least(0.2).scale == 0.25
     assert frame.at_least(3.0).image.shape == (decoded.height, decoded.width, 3)
+
+
+def test_a_jpeg_is_decoded_once_for_each_scale_and_let_go_with_its_last_frame(
+    files: dict[str, bytes], limits: ImageLimits
+) -> None:
+    _, (frame,) = read(files["t1.jpg"], limits, long_side=160)
+    large = frame.at_least(0.2)
+    assert frame.at_least(0.2).image is large.image
+    assert large.at_least(1.0).image is frame.at_least(3.0).image
+    pixels = weakref.ref(large.image)
+    gc.disable()
+    try:
+        del frame, large
+        assert pixels() is None
+    finally:
+        gc.enable()
 
 
 def test_a_small_image_is_never_reduced(limits: ImageLimits) -> None:

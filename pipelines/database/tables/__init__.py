@@ -25,7 +25,7 @@ from pipelines.database.tables.messages import outbox
 from pipelines.database.tables.pooling import pool_coverage, pool_faces, pooled_items, pools
 from pipelines.database.tables.record import audit, calibrations, day_approvals, runs, state
 from pipelines.database.tables.registry import requests, seeds, subject_keys, subjects, templates
-from pipelines.database.tables.review import accounts, checks, claims, preferences, sessions
+from pipelines.database.tables.review import accounts, case_notes, checks, claims, preferences, sessions
 from pipelines.database.times import UTCDateTime
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "accounts",
     "audit",
     "calibrations",
+    "case_notes",
     "checks",
     "claims",
     "content_shards",

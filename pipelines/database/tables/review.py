@@ -1,5 +1,5 @@
 """The tables of the people who judge: accounts, sessions, what each prefers, and who has claimed which case,
-and which decided cases are looked at again.
+which decided cases are looked at again, and what colleagues write on cases.
 
 An account's name is a login, chosen by an operator, and stands in the audit chain as the actor.
 """
@@ -97,3 +97,22 @@ checks = sa.Table(
 """Claims on cases that were decided before, by ``decided_by`` in ``batch_id``: what the answer says changes nothing.
 ``hits``, ``items``, ``tiers``, ``harm``, ``found_at``: as the case had them while it waited. ``due_at``: of the case in
 whose place it was given, since a deadline that is long over would tell. ``answered_by``: whose claim it is."""
+
+case_notes = sa.Table(
+    "case_notes",
+    metadata,
+    sa.Column("note_id", sa.String, primary_key=True),
+    sa.Column("case_id", sa.String, nullable=False, index=True),
+    sa.Column("subject_id", sa.String, nullable=False, index=True),
+    sa.Column("about", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),  # comment, escalation, assignment
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("assigned_to", sa.String),  # the actor whose case it is, of an assignment
+    sa.Column("sealed_text", sa.LargeBinary),
+    sa.Column("written_at", UTCDateTime, nullable=False),
+    sa.Column("ended_at", UTCDateTime),
+    sa.Column("ended_by", sa.String),
+    sa.Index("ix_case_notes_ended_kind", "ended_at", "kind"),
+)
+"""What colleagues write on a case, and whom they pass it on to. An escalation or an assignment stands until
+``ended_at``; a comment has none. ``sealed_text``: under the key of the case's person, so that erasing them ends it."""

@@ -14,6 +14,7 @@ from pipelines.web.pages import (
     fairness,
     files,
     messages,
+    notes,
     people,
     pictures,
     platform,
@@ -22,13 +23,14 @@ from pipelines.web.pages import (
     sheets,
     today,
     weighing,
+    wrong,
     you,
 )
 from pipelines.web.routes import Route
 
 MODULES: Final = (
-    *(entrance, files, today, cases, pictures, answers, sheets, messages),
-    *(requests, people, platform, fairness, you, audit, weighing, recognise, explore),
+    *(entrance, files, today, cases, pictures, answers, notes, sheets, messages),
+    *(requests, people, wrong, platform, fairness, you, audit, weighing, recognise, explore),
 )
 """In this order routes are tried: addresses with a name of their own before those that take any."""
 ALL_ROUTES: Final[tuple[Route, ...]] = tuple(chain.from_iterable(module.ROUTES for module in MODULES))

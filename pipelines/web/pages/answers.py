@@ -11,8 +11,8 @@ from embeddings.errors import InputError
 from pipelines.decisions.decide import Answer, Word
 from pipelines.reviewing.answering import answer_case, take_back
 from pipelines.reviewing.claims import note_answer, release
-from pipelines.text.shown import DIGITS
 from pipelines.web import words
+from pipelines.web.access import expected_digest
 from pipelines.web.pages.cases import marked_hits, own_claim
 from pipelines.web.routes import JUDGES, Routes, Visit
 
@@ -36,9 +36,7 @@ def decide(visit: Visit, case_id: str) -> Response:
     own_claim(visit, case_id)
     note = visit.form.get("note", "").strip() or None
     given = Answer(_word(visit), visit.form.get("reason", ""), visit.actor, note)
-    expect = visit.form.get("expect", "")
-    if len(expect) != DIGITS:
-        raise InputError("the form does not say what the page showed")
+    expect = expected_digest(visit)
     claim, summary = answer_case(
         visit.workspace, case_id, given, expect=expect, only=marked_hits(visit.form.getlist("only"))
     )
@@ -66,7 +64,7 @@ def skip(visit: Visit, case_id: str) -> Response:
 @ROUTES.route("POST", "/decisions/{batch_id}/undo", roles=JUDGES)
 def undo(visit: Visit, batch_id: str) -> Response:
     """Take a decision back, and go to its case if nobody else has it."""
-    claim = take_back(visit.workspace, batch_id, actor=visit.actor, anybodys=visit.has("lead"))
+    claim = take_back(visit.workspace, batch_id, actor=visit.actor, anybodys=visit.is_lead)
     visit.desk.queue.cases(visit.workspace, fresh=True)
     return visit.go(f"/cases/{claim.case_id}" if claim else "/cases")
 

@@ -17,10 +17,9 @@ from pipelines.decisions.looks import reveal_all
 from pipelines.evidence.passages import Passage
 from pipelines.reviewing.answering import Foreseen, first_reason, foresee
 from pipelines.reviewing.case import CaseFacts, CaseHit, HitScore, read_case, read_scores
-from pipelines.reviewing.checks import Check, cases_shown, check_of
+from pipelines.reviewing.checks import Check, check_of
 from pipelines.reviewing.claims import (
     CaseClaim,
-    claim_case,
     judged_since,
     last_decided,
     note_look,
@@ -29,8 +28,11 @@ from pipelines.reviewing.claims import (
 )
 from pipelines.reviewing.masking import masked_passage
 from pipelines.reviewing.next_case import claim_next
+from pipelines.reviewing.notes import CaseNote, notes_on, open_notes, passed_on
+from pipelines.reviewing.passing_on import judges
 from pipelines.reviewing.pictures import Veil
-from pipelines.reviewing.queue import WaitingCase
+from pipelines.reviewing.queue import CaseKey, PassedOn, WaitingCase
+from pipelines.reviewing.shown import cases_shown, claim_shown
 from pipelines.reviewing.strength import Strength, measure_strength
 from pipelines.web import words
 from pipelines.web.access import sees_scores
@@ -49,20 +51,24 @@ _PAUSE: Final = timedelta(minutes=10)
 
 @ROUTES.route("GET", "/cases", roles=READERS, nav="Cases")
 def queue_page(visit: Visit) -> Response:
-    """What waits, in order; whose each is; and the way to the next."""
+    """What waits, in order; whose each is; and the way to the next. ``show=passed``: what was passed on to somebody."""
     with visit.workspace.database.read() as connection:
         now = visit.workspace.now()
         claimed = {claim.case_id: claim for claim in open_claims(connection, now=now)}
-    cases = _cases(visit)
+    cases = cases_of(visit)
+    passed = [case for case in cases if case.passed_on is not None]
+    only_passed = visit.query.get("show") == "passed"
     mine = [case for case in cases if case.key.case_id in claimed and claimed[case.key.case_id].actor == visit.actor]
     return visit.page(
         "cases.html.j2",
-        cases=cases[:_LISTED],
+        cases=(passed if only_passed else cases)[:_LISTED],
         waiting=len(cases),
+        passed=len(passed),
+        only_passed=only_passed,
         claimed=claimed,
         mine=mine,
         people=len({case.key.subject_id for case in cases}),
-        judges=visit.has("reviewer", "lead"),
+        judges=visit.judges,
         last=last_decision(visit),
         rest=break_due(visit),
     )
@@ -72,7 +78,7 @@ def queue_page(visit: Visit) -> Response:
 def next_case(visit: Visit) -> Response:
     """Claim the next case, and go there. ``besides``: the case on the screen, for which this one is fetched ahead."""
     besides = visit.form.get("besides")
-    claim = claim_next(visit.workspace, visit.desk.queue, actor=visit.actor, besides=besides)
+    claim = claim_next(visit.workspace, visit.desk.queue, actor=visit.actor, besides=besides, lead=visit.is_lead)
     if claim is None:
         return visit.go("/cases")
     return visit.go(f"/cases/{claim.case_id}{'?ahead=1' if besides else ''}")
@@ -84,10 +90,7 @@ def claim_page(visit: Visit, case_id: str) -> Response:
     with visit.workspace.database.read() as connection:
         claim = open_claim(connection, case_id, now=visit.workspace.now())
     if claim is None:
-        case = visit.desk.queue.case(visit.workspace, case_id)
-        if case is None:
-            raise MissingError("no such case waits")
-        claim_case(visit.workspace, case.key, actor=visit.actor)
+        claim_shown(visit.workspace, _key_of(visit, case_id), actor=visit.actor, lead=visit.is_lead)
     elif claim.actor != visit.actor:
         raise StateError("somebody else works on this case")
     return visit.go(f"/cases/{case_id}")
@@ -101,6 +104,9 @@ def case_page(visit: Visit, case_id: str) -> Response:
     with visit.workspace.database.read() as connection:
         check = check_of(connection, claim)
         facts = read_case(connection, claim.key, check)
+        passed = passed_on(connection, case_id=case_id).get(case_id)
+        notes = notes_on(connection, case_id)
+        colleagues = judges(connection) if visit.is_lead else []
     if not facts.hits:
         return visit.page("case_gone.html.j2", status=410, last=last_decision(visit))
     view = CaseView.of(visit, claim, facts, check)
@@ -120,6 +126,9 @@ def case_page(visit: Visit, case_id: str) -> Response:
         problem=problem,
         case=check.case if check else next(iter(_waiting(visit, case_id)), None),
         next_cases=_next_cases(visit, case_id),
+        passed=passed,
+        notes=_notes(visit, claim, notes, passed, ahead=ahead),
+        colleagues=colleagues,
         last=last_decision(visit),
         rest=break_due(visit),
         ahead=ahead,
@@ -301,15 +310,36 @@ def _sentences(visit: Visit, facts: CaseFacts, view: CaseView, *, ahead: bool) -
     return passages if view.revealed else {hit_id: masked_passage(one) for hit_id, one in passages.items()}
 
 
+def _notes(
+    visit: Visit, claim: CaseClaim, notes: list[CaseNote], passed: PassedOn | None, *, ahead: bool
+) -> list[CaseNote]:
+    """What colleagues wrote, with the texts once the person has answered, or where the case was passed on to them: a
+    question has to be read, another's opinion only afterwards. Opening is a look, and recorded."""
+    if passed is None and not sees_scores(visit, claim):
+        return notes
+    if not any(one.has_text for one in notes):
+        return notes
+    return open_notes(visit.workspace, claim.case_id, actor=visit.actor, **({"ahead": "yes"} if ahead else {}))
+
+
 def _waiting(visit: Visit, case_id: str) -> list[WaitingCase]:
     return [case for case in visit.desk.queue.cases(visit.workspace) if case.key.case_id == case_id]
 
 
-def _cases(visit: Visit) -> list[WaitingCase]:
+def cases_of(visit: Visit, *, fresh: bool = False) -> list[WaitingCase]:
     """What waits, in order, as this person may see it."""
-    waiting = visit.desk.queue.cases(visit.workspace)
+    waiting = visit.desk.queue.cases(visit.workspace, fresh=fresh)
     with visit.workspace.database.read() as connection:
-        return cases_shown(connection, waiting, actor=visit.actor, now=visit.workspace.now())
+        return cases_shown(connection, waiting, actor=visit.actor)
+
+
+def _key_of(visit: Visit, case_id: str) -> CaseKey:
+    """Whom and what a case of the list is about. Raises :class:`MissingError` for one that is not there."""
+    for fresh in (False, True):
+        for case in cases_of(visit, fresh=fresh):
+            if case.key.case_id == case_id:
+                return case.key
+    raise MissingError("no such case waits")
 
 
 def _next_cases(visit: Visit, case_id: str) -> list[WaitingCase]:
@@ -317,7 +347,11 @@ def _next_cases(visit: Visit, case_id: str) -> list[WaitingCase]:
     now = visit.workspace.now()
     with visit.workspace.database.read() as connection:
         taken = {claim.case_id for claim in open_claims(connection, now=now) if claim.actor != visit.actor}
-    free = (case for case in _cases(visit) if case.key.case_id not in taken | {case_id} and case.is_for(visit.actor))
+    free = (
+        case
+        for case in cases_of(visit)
+        if case.key.case_id not in taken | {case_id} and case.is_for(visit.actor, lead=visit.is_lead)
+    )
     return [case for case, _ in zip(free, range(_NEXT_SHOWN), strict=False)]
 
 

@@ -84,9 +84,9 @@ def tabs(visit: Visit) -> list[tuple[str, str]]:
     found = [(f"/explore/{one.name}", one.label) for one in lists]
     if visit.has("lead", "auditor"):
         found.append(("/explore/thresholds", "Thresholds"))
-    if visit.has("lead", "registry_officer"):
+    if visit.is_officer:
         found.append(("/explore/picture", "Who is this"))
-    if visit.has("reviewer", "lead"):
+    if visit.judges:
         found.append(("/explore/text", "Search by text"))
     return found
 

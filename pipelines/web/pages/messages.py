@@ -19,8 +19,7 @@ from pipelines.decisions.messages import (
 )
 from pipelines.runs.delivery import intervene
 from pipelines.takedown.outbox import DEAD, HELD, STATES
-from pipelines.text.shown import DIGITS
-from pipelines.web.access import sees_answers
+from pipelines.web.access import expected_digest, sees_answers
 from pipelines.web.routes import EVERY_ROLE, LEADS, Routes, Visit
 
 ROUTES: Final = Routes()
@@ -36,10 +35,10 @@ def messages_page(visit: Visit) -> Response:
     with visit.workspace.database.read() as connection:
         found = list_messages(connection, query, now=visit.workspace.now())
     offered: dict[Act, MessagePreview] = {}
-    if visit.has("lead") and query.state in (HELD, DEAD):
+    if visit.is_lead and query.state in (HELD, DEAD):
         acts: tuple[Act, ...] = ("release", "discard") if query.state == HELD else ("discard",)
         offered = {act: one for act in acts if (one := preview(visit.workspace, query, act)).messages}
-    dead = [one.message_id for one in found[:_LISTED] if one.state == DEAD] if visit.has("lead") else []
+    dead = [one.message_id for one in found[:_LISTED] if one.state == DEAD] if visit.is_lead else []
     judged = sees_answers(visit)
     return visit.page(
         "messages.html.j2",
@@ -57,7 +56,7 @@ def messages_page(visit: Visit) -> Response:
 def release(visit: Visit) -> Response:
     """Let held messages be sent, if they are those that the page showed; not by who decided what they follow from."""
     act_on_chosen(
-        visit.workspace, _chosen(visit), "release", expect=_expect(visit), actor=visit.actor, second_person=True
+        visit.workspace, _chosen(visit), "release", expect=expected_digest(visit), actor=visit.actor, second_person=True
     )
     return visit.go("/?done=released")
 
@@ -66,7 +65,9 @@ def release(visit: Visit) -> Response:
 def discard(visit: Visit) -> Response:
     """Have messages never sent, if they are those that the page showed; their verdicts go back to people."""
     reason = visit.form.get("reason")
-    act_on_chosen(visit.workspace, _chosen(visit), "discard", expect=_expect(visit), actor=visit.actor, reason=reason)
+    act_on_chosen(
+        visit.workspace, _chosen(visit), "discard", expect=expected_digest(visit), actor=visit.actor, reason=reason
+    )
     visit.desk.queue.cases(visit.workspace, fresh=True)
     return visit.go("/?done=discarded")
 
@@ -93,10 +94,3 @@ def _chosen(visit: Visit) -> MessageQuery:
     if query.is_open():
         raise InputError("the form chooses no messages")
     return query
-
-
-def _expect(visit: Visit) -> str:
-    expect = visit.form.get("expect", "")
-    if len(expect) != DIGITS:
-        raise InputError("the form does not say what the page showed")
-    return expect

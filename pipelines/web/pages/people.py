@@ -12,15 +12,17 @@ from embeddings.errors import InputError
 from pipelines.cases.contributions import NamesOpened, names_bring, references_bring
 from pipelines.cases.findings import About
 from pipelines.cases.requests import list_requests, standing_of
+from pipelines.database.in_force import ACTIVE, EXPIRED
 from pipelines.registry.renewal import RENEWED, renew
 from pipelines.registry.subjects import SubjectRow, list_subjects
 from pipelines.reviewing.pictures import show_reference
 from pipelines.runs.searched import searched_for
 from pipelines.runs.today import people_waiting
 from pipelines.web.access import sees_answers
-from pipelines.web.pages.cases import veil
+from pipelines.web.pages.cases import cases_of, veil
 from pipelines.web.pages.pictures import picture_of
 from pipelines.web.pages.records import read_record
+from pipelines.web.record_words import DONE
 from pipelines.web.routes import EVERY_ROLE, OFFICERS, MissingError, Routes, Visit
 
 ROUTES: Final = Routes()
@@ -34,7 +36,7 @@ def people_page(visit: Visit) -> Response:
     asked = visit.query.get("state", "active")
     with visit.workspace.database.read() as connection:
         every = list_subjects(connection)
-    waiting = {one.subject_id: one for one in people_waiting(visit.desk.queue.cases(visit.workspace))}
+    waiting = {one.subject_id: one for one in people_waiting(cases_of(visit))}
     found = [row for row in every if asked not in _STATES or row.state == asked]
     found.sort(key=lambda row: (row.subject_id not in waiting, row.expires_at, row.subject_id))
     return visit.page(
@@ -45,20 +47,20 @@ def people_page(visit: Visit) -> Response:
 @ROUTES.route("GET", "/people/{subject_id}", roles=EVERY_ROLE)
 def person_page(visit: Visit, subject_id: str) -> Response:
     """One person without name or face: a record that can be printed. ``references=shown``: with their photographs."""
-    return _page(visit, _subject(visit, subject_id), None)
+    return _page(visit, subject_of(visit, subject_id), None)
 
 
 @ROUTES.route("POST", "/people/{subject_id}/names", roles=OFFICERS)
 def names(visit: Visit, subject_id: str) -> Response:
     """The same with names, consent and case, and what each name brings. The look is recorded first."""
-    row = _subject(visit, subject_id)
+    row = subject_of(visit, subject_id)
     return _page(visit, row, names_bring(visit.workspace, row.subject_id, actor=visit.actor))
 
 
 @ROUTES.route("GET", "/people/{subject_id}/references/{reference_id}", roles=OFFICERS)
 def reference(visit: Visit, subject_id: str, reference_id: str) -> Response:
     """A reference of this person, cropped as it was enrolled. The look is recorded first."""
-    row, how = _subject(visit, subject_id), veil(visit, revealed=True)
+    row, how = subject_of(visit, subject_id), veil(visit, revealed=True)
     return picture_of(
         lambda: show_reference(visit.workspace, row.subject_id, reference_id, actor=visit.actor, veil=how)
     )
@@ -67,7 +69,7 @@ def reference(visit: Visit, subject_id: str, reference_id: str) -> Response:
 @ROUTES.route("POST", "/people/{subject_id}/renew", roles=OFFICERS)
 def renew_page(visit: Visit, subject_id: str) -> Response:
     """Let an opt-out go on until the end of a day."""
-    row = _subject(visit, subject_id)
+    row = subject_of(visit, subject_id)
     try:
         until = date.fromisoformat(visit.form.get("until", ""))
         ends = datetime.combine(until, time(), UTC) + timedelta(days=1)
@@ -78,7 +80,8 @@ def renew_page(visit: Visit, subject_id: str) -> Response:
     return visit.go(f"/people/{row.subject_id}")
 
 
-def _subject(visit: Visit, subject_id: str) -> SubjectRow:
+def subject_of(visit: Visit, subject_id: str) -> SubjectRow:
+    """The person of this id. Raises :class:`MissingError`."""
     with visit.workspace.database.read() as connection:
         found = list_subjects(connection, subject_id=subject_id)
     if not found:
@@ -87,7 +90,7 @@ def _subject(visit: Visit, subject_id: str) -> SubjectRow:
 
 
 def _page(visit: Visit, row: SubjectRow, opened: NamesOpened | None) -> Response:
-    officer, now = visit.has("registry_officer", "lead"), visit.workspace.now()
+    officer, now = visit.is_officer, visit.workspace.now()
     with visit.workspace.database.read() as connection:
         asked = [standing_of(one, now=now) for one in list_requests(connection, subject_id=row.subject_id)]
         references = references_bring(connection, visit.workspace, row.subject_id)
@@ -95,7 +98,7 @@ def _page(visit: Visit, row: SubjectRow, opened: NamesOpened | None) -> Response
     if not sees_answers(visit):
         references = [replace(one, brought=one.brought.without_answers) for one in references]
         opened = _without_answers(opened) if opened else None
-    cases = (case for case in visit.desk.queue.cases(visit.workspace) if case.key.subject_id == row.subject_id)
+    cases = (case for case in cases_of(visit) if case.key.subject_id == row.subject_id)
     return visit.page(
         "person.html.j2",
         person=row,
@@ -108,7 +111,9 @@ def _page(visit: Visit, row: SubjectRow, opened: NamesOpened | None) -> Response
         officer=officer,
         pictures=officer and visit.query.get("references") == "shown",
         renewable=officer and row.state in RENEWED,
-        judges=visit.has("reviewer", "lead"),
+        changeable=officer and row.state in (ACTIVE, EXPIRED),
+        judges=visit.judges,
+        done=DONE.get(visit.query.get("done", "")),
     )
 
 

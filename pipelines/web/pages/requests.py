@@ -78,5 +78,5 @@ def _page(visit: Visit, request: RemovalRequest, opened: dict[str, Contact] | No
         record=read_record(visit, about),
         opened=opened is not None,
         contact=(opened or {}).get(request.request_id),
-        officer=visit.has("registry_officer", "lead"),
+        officer=visit.is_officer,
     )

@@ -23,7 +23,7 @@ from pipelines.reviewing.sheet import (
     may_look,
     read_sheet,
 )
-from pipelines.text.shown import DIGITS
+from pipelines.web.access import expected_digest
 from pipelines.web.addresses import Address, address_of
 from pipelines.web.pages.cases import last_decision, marked_hits, veil
 from pipelines.web.pages.pictures import picture_of, veil_asked
@@ -71,8 +71,8 @@ def sheet_page(visit: Visit) -> Response:
 def decide(visit: Visit) -> Response:
     """Decide all pictures of a sheet but the marked, if that would do what the page showed."""
     asked = SheetAsked.of(visit, visit.form.getlist("but"), visit.form.get("word"), visit.form.get("reason"))
-    expect = visit.form.get("expect", "")
-    if asked.answer is None or len(expect) != DIGITS:
+    expect = expected_digest(visit)
+    if asked.answer is None:
         raise InputError("the form does not say what the page showed")
     decide_sheet(visit.workspace, asked.query, asked.answer, expect=expect, but=asked.but)
     visit.desk.queue.cases(visit.workspace, fresh=True)

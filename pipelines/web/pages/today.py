@@ -10,8 +10,9 @@ from starlette.responses import Response
 from embeddings.errors import InputError
 from pipelines.runs.days import approve_day
 from pipelines.runs.today import read_today
-from pipelines.text.shown import DIGITS
+from pipelines.web.access import expected_digest
 from pipelines.web.nights_chart import draw_nights
+from pipelines.web.pages.cases import cases_of
 from pipelines.web.record_words import DONE
 from pipelines.web.routes import EVERY_ROLE, LEADS, Routes, Visit
 
@@ -21,24 +22,22 @@ ROUTES: Final = Routes()
 @ROUTES.route("GET", "/", roles=EVERY_ROLE, nav="Today")
 def today_page(visit: Visit) -> Response:
     """What waits, the most pressing first, and the nights."""
-    found = read_today(visit.workspace, visit.desk.queue.cases(visit.workspace))
+    found = read_today(visit.workspace, cases_of(visit))
     return visit.page(
         "today.html.j2",
         today=found,
         charts=draw_nights(found.nights),
         dagster=visit.workspace.config.dagster,
         done=DONE.get(visit.query.get("done", "")),
-        judges=visit.has("reviewer", "lead"),
-        leads=visit.has("lead"),
+        judges=visit.judges,
+        leads=visit.is_lead,
     )
 
 
 @ROUTES.route("POST", "/days/{day}/approve", roles=LEADS)
 def approve(visit: Visit, day: str) -> Response:
     """Let a blocked day go on, with the figures that the page showed and no worse ones."""
-    expect = visit.form.get("expect", "")
-    if len(expect) != DIGITS:
-        raise InputError("the form does not say what the page showed")
+    expect = expected_digest(visit)
     try:
         chosen = date.fromisoformat(day)
     except ValueError:

@@ -21,7 +21,7 @@ def own_page(visit: Visit) -> Response:
     with visit.workspace.database.read() as connection:
         own = list_sessions(connection, visit.who.name) if visit.who.session_id else []
         since = visit.workspace.now() - FIGURES_OF
-        judges = visit.has("reviewer", "lead")
+        judges = visit.judges
         told = own_until(visit)
         figures = read_figures(connection, since=since, until=told, actor=visit.actor) if judges else []
     return visit.page(

@@ -181,6 +181,12 @@
     if (reference && hit.dataset.reference && !reference.src.includes(hit.dataset.reference)) {
       reference.src = `${base()}/references/${hit.dataset.reference}`;
     }
+    const wrong = find("#wrong-hit");
+    if (wrong) {
+      wrong.value = hit.dataset.hit;
+      wrong.form.querySelector("button").textContent =
+        `${hit.dataset.sentence === "1" ? "This alias is noise" : "This reference is wrong"}: what then?`;
+    }
     showPicture();
   }
 
@@ -231,10 +237,19 @@
     blur: () => reveal(false),
     whole: () => { main().dataset.whole = isWhole() ? "0" : "1"; showPicture(); },
     others: () => { const more = find("[data-details=others]"); if (more) more.open = !more.open; },
+    note: () => write("note"),
+    escalate: () => write("escalate"),
     later_reference: () => turn("later_reference"),
     earlier_reference: () => turn("earlier_reference"),
   };
   const everywhere = ["map", "undo"];
+
+  function write(what) {
+    const form = find(`[data-details=${what}]`);
+    if (!form) return;
+    form.open = true;
+    form.querySelector("textarea").focus();
+  }
 
   function turn(act) {
     const link = find(`[data-act=${act}]`);
@@ -280,6 +295,14 @@
     if (tile) { event.preventDefault(); choose(hits().find((one) => one.dataset.hit === tile.dataset.tile)); return; }
     const reason = event.target.closest("[data-reason]");
     if (reason) { event.preventDefault(); follow(reason.getAttribute("href")); }
+  });
+
+  // What passes a case on ends it here, as skipping does.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!inCase() || !form.matches("[data-ends]")) return;
+    event.preventDefault();
+    end(form, form.getAttribute("action"), (told) => tell(told.words));
   });
 
   // A picture dropped on the form for one.

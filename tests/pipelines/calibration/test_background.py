@@ -21,7 +21,7 @@ from pipelines.calibration.background import (
     refit_background,
 )
 from pipelines.calibration.labels import read_folder, with_groups
-from pipelines.calibration.measure import Aim, calibrate, measure_labels, use
+from pipelines.calibration.measure import Aim, measure_labels, use
 from pipelines.cli.calibration import write_worst_pairs
 from pipelines.home.workspace import Workspace
 from tests.fakes import person, picture, vectors_of_colours
@@ -75,7 +75,7 @@ def test_a_larger_registry_is_fitted_again_without_a_picture(workspace: Workspac
 
 def test_labelled_photographs_go_before_strangers(workspace: Workspace, tmp_path: Path) -> None:
     labels = read_folder(people(tmp_path / "people", 60, first=20))
-    own = calibrate(workspace, labels, Aim(0.5, 0.4, 0.9, 2), actor="tester")
+    own = measure_labels(workspace, labels, Aim(0.5, 0.4, 0.9, 2), actor="tester").calibration
     use(workspace, own.calibration_id, actor="tester")
     assert not may_be_put_in_force(workspace)
 
@@ -143,7 +143,7 @@ def test_groups_of_a_folder_are_measured_within_themselves(workspace: Workspace,
     rows = [f"{name},{'ab'[number % 2]}" for number, name in enumerate(names[:30])]
     groups.write_text("\n".join(["person,group", *rows]), encoding="utf-8")
     labels = with_groups(read_folder(folder), folder, groups)
-    found = calibrate(workspace, labels, Aim(0.5, 0.4, 0.9, 1), actor="tester")
+    found = measure_labels(workspace, labels, Aim(0.5, 0.4, 0.9, 1), actor="tester").calibration
     assert {one.group: one.fmr.comparisons for one in found.groups} == {"a": 15 * 14 // 2, "b": 15 * 14 // 2}
     for one in found.groups:
         assert lower_of(one.fmr, confidence=0.9) <= one.fmr.rate <= one.fmr.upper
@@ -163,7 +163,9 @@ def test_a_file_of_groups_that_fits_nothing_says_so(tmp_path: Path, text: str, s
 def test_the_lower_bound_of_a_rate_is_that_of_as_many_independent_comparisons(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    found = calibrate(workspace, read_folder(people(tmp_path / "p", 60)), Aim(0.5, 0.4, 0.9, 1), actor="tester")
+    found = measure_labels(
+        workspace, read_folder(people(tmp_path / "p", 60)), Aim(0.5, 0.4, 0.9, 1), actor="tester"
+    ).calibration
     assert found.review.point.fmr is not None
     rate = found.review.point.fmr
     expected = lower_bound(rate.rate * rate.effective, rate.effective, confidence=0.9)

@@ -17,7 +17,7 @@ from indexes.det import OperatingPoint, Rate
 from indexes.join import pair_scores
 from pipelines.calibration.compare import _combinations
 from pipelines.calibration.labels import MAX_GROUPS, read_folder, read_pairs
-from pipelines.calibration.measure import Aim, calibrate, in_order, use
+from pipelines.calibration.measure import Aim, in_order, measure_labels, use
 from pipelines.database import tables
 from pipelines.database.tables import calibrations
 from pipelines.home.calibrations import Calibration, read_calibration
@@ -40,7 +40,7 @@ def listed(folder: Path, *rows: str, columns: str = "a,b,same") -> Path:
 
 def measured(workspace: Workspace, source: Path, aim: Aim = AIM) -> Calibration:
     labels = read_pairs(source) if source.is_file() else read_folder(source)
-    return calibrate(workspace, labels, aim, actor="tester")
+    return measure_labels(workspace, labels, aim, actor="tester").calibration
 
 
 def test_a_folder_of_people_is_compared_each_with_each(workspace: Workspace, tmp_path: Path) -> None:
@@ -176,7 +176,9 @@ def test_an_unsupported_threshold_is_not_stated_and_cannot_be_used(workspace: Wo
 def test_a_larger_gallery_needs_a_higher_threshold(workspace: Workspace, tmp_path: Path) -> None:
     labels = read_folder(people(tmp_path / "people", 150))
     one, ten = (
-        calibrate(workspace, labels, Aim(0.2, 0.2, 0.9, templates), actor="tester").review.point.threshold
+        measure_labels(
+            workspace, labels, Aim(0.2, 0.2, 0.9, templates), actor="tester"
+        ).calibration.review.point.threshold
         for templates in (1, 10)
     )
     assert one is not None

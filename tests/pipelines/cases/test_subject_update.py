@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from embeddings.errors import EnrolmentError, InputError, StateError
 from pipelines.cases.ending import withdraw
+from pipelines.cases.losing import Lost
 from pipelines.cases.subject_update import Change, Updated, preview_update, update_subject
 from pipelines.database import tables
 from pipelines.decisions.decide import decide
@@ -102,6 +103,47 @@ def test_what_a_removed_alias_found_falls_at_once_with_its_message_and_comes_bac
     rescan(workspace)
     assert ("alias.png", "text") in hits_of(workspace)
     assert failing(workspace) == set()
+
+
+def test_what_a_change_takes_along_is_told_before_by_doing_it_and_rolling_it_back(
+    workspace: Workspace, uploads: Path, subject: str
+) -> None:
+    update(workspace, subject, Change(add_aliases=(OTHER,)))
+    rescan(workspace)
+    with workspace.database.read() as connection:
+        (hit,) = list_hits(connection, item_id="alias.png")
+    decide(workspace, [hit.hit_id], decision="confirm", reason="named_person", actor="bob")
+    before = (hits_of(workspace), statuses(workspace), messages_of(workspace))
+    shown = preview_update(workspace, subject, Change(remove_aliases=(OTHER,)), actor="ann")
+    assert shown.lost == Lost(hits=1, items=1, confirmed=1, takedowns=1, reviews=0, messages=0), (
+        "what a person decided stands"
+    )
+    assert (hits_of(workspace), statuses(workspace), messages_of(workspace)) == before
+    upload(uploads, "alias2.png", picture(person(53)), title=f"by {OTHER}")
+    sweep(workspace, source_of(uploads), day=None)
+    with pytest.raises(StateError, match="not what the preview showed"):
+        update(workspace, subject, Change(remove_aliases=(OTHER,)), seen=shown.digest)
+    assert before[0] < hits_of(workspace), "and nothing was changed"
+    shown = preview_update(workspace, subject, Change(remove_aliases=(OTHER,)), actor="ann")
+    done = update(workspace, subject, Change(remove_aliases=(OTHER,)), seen=shown.digest)
+    assert done.lost == shown.lost == Lost(hits=2, items=2, confirmed=1, takedowns=1, reviews=1, messages=0)
+    assert failing(workspace) == set()
+
+
+def test_messages_of_a_machine_that_rested_on_a_wrong_reference_are_taken_back(
+    workspace: Workspace, subject: str
+) -> None:
+    (wrong,) = reference_ids(workspace, subject)
+    change = Change(remove_references=(wrong,), add_references=tuple(references(workspace, person(60))), keep_all=True)
+    shown = preview_update(workspace, subject, change, actor="ann")
+    assert shown.lost is not None
+    assert (shown.lost.hits, shown.lost.items, shown.lost.takedowns, shown.lost.messages) == (2, 2, 2, 3)
+    update(workspace, subject, change, seen=shown.digest)
+    assert {item_id for item_id, state in messages_of(workspace) if state != "withdrawn"} == set()
+
+
+def test_what_finds_more_alone_takes_nothing_along(workspace: Workspace, subject: str) -> None:
+    assert preview_update(workspace, subject, Change(add_aliases=(OTHER,)), actor="ann").lost is None
 
 
 def test_a_name_that_another_name_finds_in_the_same_place_stays_and_says_by_which(

@@ -35,7 +35,7 @@ from tests.fakes import SIDE, content_of, person, picture
 from tests.pipelines.takedown.delivering import ScriptedClient, dispatch_once
 from tests.platform_actions import DAY, NAME, ask_for_removal, enrol, night, source_of, upload
 from tests.platform_facts import hits_in_force
-from tests.searching import in_clear
+from tests.searching import everything_under, in_clear
 
 
 def configure(workspace: Workspace, **values: Any) -> None:
@@ -335,11 +335,6 @@ def test_i8_no_byte_of_a_crop_is_in_clear_and_none_is_left_of_whoever_is_erased(
     assert kept(workspace, hit.hit_id) is None
     assert not any(in_clear(piece, everything_under(workspace.home)) for piece in clear + pieces)
     assert [finding for finding in verify(workspace) if finding.check == "leftovers" and not finding.ok] == []
-
-
-def everything_under(home: Path) -> bytes:
-    files = [path for folder in (home, home.parent) for path in folder.glob("likeness.*") if path.is_file()]
-    return b"".join(path.read_bytes() for path in files)
 
 
 def test_i7_a_crop_of_another_hit_put_in_its_place_is_not_shown(workspace: Workspace, uploads: Path, hit: Hit) -> None:

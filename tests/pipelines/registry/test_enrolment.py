@@ -16,7 +16,7 @@ from pipelines.database import tables
 from pipelines.database.registry_version import registry_version
 from pipelines.home.workspace import Workspace
 from pipelines.matching.galleries import load_gallery
-from pipelines.registry.references import Reference, read_references, resembling_subjects
+from pipelines.registry.references import Reference, read_references, resemblances
 from pipelines.registry.subjects import Identity, active_versions, insert_subject, list_subjects, show_identity
 from pipelines.settings.config import RegistryConfig
 from tests.fakes import WHITE, person, picture
@@ -67,8 +67,8 @@ def test_a_reference_of_somebody_registered_is_pointed_out(workspace: Workspace)
     with workspace.database.read() as connection:
         active = active_versions(connection, now=workspace.now())
         gallery = load_gallery(workspace, connection, subject_ids=active)
-    assert resembling_subjects(references(workspace, person(1)), gallery, threshold=0.363) == (first,)
-    assert resembling_subjects(references(workspace, person(3)), gallery, threshold=0.363) == ()
+    assert list(resemblances(references(workspace, person(1)), gallery, threshold=0.363)) == [first]
+    assert not resemblances(references(workspace, person(3)), gallery, threshold=0.363)
 
 
 def test_each_change_of_what_is_compared_raises_the_registry_version(workspace: Workspace) -> None:

@@ -112,7 +112,7 @@ def test_writing_again_replaces_and_leaves_nothing_else(workspace: Workspace, fo
     assert first.html.read_bytes() != before
     stem = f"report-{DAY}"
     names = {f"{stem}{end}" for end in (".html", ".csv", ".parquet", "-unscanned.csv")}
-    names |= {f"{stem}-models.csv", f"{stem}-models.parquet"}
+    names |= {f"{stem}-models.csv", f"{stem}-models.parquet", "blocked-days.html"}
     assert {path.name for path in folder.iterdir()} == names
 
 

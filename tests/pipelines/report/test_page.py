@@ -11,13 +11,14 @@ from pipelines.intake.ledger import Scope
 from pipelines.report import PageLimits, write_report
 from pipelines.runs.sweep import summarise
 from pipelines.takedown.outbox import withdraw
-from tests.pipelines.report.reading import hit_rows, read_page, section
+from tests.pipelines.report.reading import Element, hit_rows, read_page, section
 from tests.pipelines.report.rows import (
     DAY,
     MODEL_ID,
     NOW,
     add_hit,
     add_item,
+    add_model_verdict,
     add_request,
     add_run,
     add_shard,
@@ -25,6 +26,8 @@ from tests.pipelines.report.rows import (
     add_takedown,
     content_of,
 )
+
+NOTES = {"threshold-1", "version-1"}
 
 
 def fill(workspace: Workspace, *, covered_version: int | None = 2) -> None:
@@ -89,14 +92,28 @@ def test_what_needs_a_decision_comes_first(workspace: Workspace, folder: Path) -
     page = read_page(write_report(workspace, day=DAY, folder=folder).html)
     order = [row.all("bdi")[0].text for row in hit_rows(page)]
     assert order == ["unsure", "fine", "weak", "stuck", "taken-1", "taken-2"]
-    headings = [row.text for row in page.all("tr", class_="group")]
-    assert headings == [
-        "For review, strong 1 item",
-        "Clear 1 item",
-        "For review 1 item",
-        "Takedown, stuck 1 item",
-        "Takedown 2 items",
-    ]
+    said = [row.all("span", class_="urgency")[0].text for row in hit_rows(page)]
+    assert said == ["For review, strong", "Clear", "For review", "Takedown, stuck", "Takedown", "Takedown"]
+
+
+def test_people_come_first_then_their_models_then_items(workspace: Workspace, folder: Path) -> None:
+    with workspace.database.write() as tx:
+        add_subject(tx, "sub_a", version=1)
+        add_shard(tx, workspace, covered_version=1)
+        for name, model, verdict in (
+            ("a-1", "m-a", "takedown"),
+            ("b-1", "m-b", "review"),
+            ("b-2", "m-b", "clear"),
+            ("alone", None, "review"),
+        ):
+            add_item(tx, name, status="hit", parent_model=model)
+            add_hit(tx, workspace, name, "sub_a", score=0.4 if verdict == "review" else 0.8, verdict=verdict)
+        add_model_verdict(tx, workspace, "m-a", "sub_a")
+    page = read_page(write_report(workspace, day=DAY, folder=folder).html)
+    table = page.all("table", class_="hits")[0]
+    rows = [row.all("bdi")[0].text if row.all("bdi") else row.text for row in table.all("tr")[1:]]
+    assert rows == ["Items of no model 1 item", "alone", "m-b", "b-1", "b-2", "m-a", "a-1"]
+    assert "likeness model: face in distinct images, the face in 9 of 12 pictures" in table.text
 
 
 def test_every_hit_explains_itself(workspace: Workspace, folder: Path) -> None:
@@ -105,14 +122,16 @@ def test_every_hit_explains_itself(workspace: Workspace, folder: Path) -> None:
     (row,) = (row for row in hit_rows(page) if row.all("bdi")[0].text == "stuck")
     facts = ["0.800", "strong", "review 0.363 · strong 0.500", "strong face in 2 distinct images", "detector 0.910"]
     facts += [f"ref_{content_of('sub_a')[:20]}", "120 × 150 at 200, 100", "in 640 × 480 px", "frame 0, face 0"]
-    facts += [MODEL_ID, workspace.policy.version, "sweep", "held for a second pair of eyes"]
-    facts += ["2026-11-22 12:00", "24 h 0 min left"]
+    facts += ["by sweep", "held for a second pair of eyes", "2026-11-22 12:00", "24 h 0 min left"]
     assert [fact for fact in facts if fact not in row.text] == []
     (face,) = row.all("rect", class_="face")
     assert (face.attributes["x"], face.attributes["y"]) == ("18.75", "9.38")
-    (link,) = row.all("a")
-    (note,) = page.all("li", id=(link.attributes["href"] or "")[1:])
-    assert workspace.thresholds.source in note.text
+    assert MODEL_ID not in row.text, "versions are in the notes"
+    linked = [page.all("li", id=(link.attributes["href"] or "")[1:]) for link in row.all("a")]
+    (thresholds,), (versions,) = linked
+    assert workspace.thresholds.source in thresholds.text
+    assert MODEL_ID in versions.text
+    assert workspace.policy.version in versions.text
 
 
 def test_a_hit_shows_the_view_its_face_was_found_in_and_whether_earlier_models_made_it(
@@ -129,8 +148,9 @@ def test_a_hit_shows_the_view_its_face_was_found_in_and_whether_earlier_models_m
     page = read_page(files.html)
     rows = {row.all("bdi")[0].text: row.text for row in hit_rows(page)}
     assert "seen turned 90" in rows["now"]
-    assert "earlier models" not in rows["now"]
-    assert "old-pack-1 (earlier models)" in rows["before"]
+    notes = {name: note.text for name in rows for note in page.all("li", id=version_of(page, name))}
+    assert "earlier models" not in notes["now"]
+    assert "old-pack-1 (earlier models)" in notes["before"]
     assert files.counts.hits_by_earlier_models == 1
     assert any("1 hit made by earlier models" in alert.text for alert in page.all("p", class_="warning"))
     with files.csv.open(newline="", encoding="utf-8") as file:
@@ -193,13 +213,63 @@ def test_items_that_were_not_looked_at_are_listed_with_the_reason(workspace: Wor
 
 def test_a_large_day_is_capped_at_the_most_urgent_and_says_how_many_more(workspace: Workspace, folder: Path) -> None:
     fill(workspace)
-    limits = PageLimits(hits=2, unscanned=1)
+    limits = PageLimits(hits=2, pages=1, unscanned=1)
     page = read_page(write_report(workspace, day=DAY, folder=folder, limits=limits).html)
     assert [row.all("bdi")[0].text for row in hit_rows(page)] == ["unsure", "weak"]
-    assert "The page shows the 2 most urgent of 6 hits; the CSV has all, 4 more than this page." in page.text
+    assert "The page shows the 2 most urgent of 6 hits; the CSV has all, 4 more." in page.text
     assert "The first 1 are shown; the CSV has all, 1 more." in section(page, "unscanned").text
     csv = (folder / f"report-{DAY}.csv").read_text(encoding="utf-8")
     assert len(csv.splitlines()) == 1 + 6
+
+
+def test_pages_hold_at_most_so_many_hits_and_lead_to_one_another(workspace: Workspace, folder: Path) -> None:
+    fill(workspace)
+    files = write_report(workspace, day=DAY, folder=folder, limits=PageLimits(hits=2))
+    pages = [read_page(path) for path in (files.html, *files.more)]
+    assert [path.name for path in files.more] == [f"report-{DAY}-page-2.html", f"report-{DAY}-page-3.html"]
+    shown = [[row.all("bdi")[0].text for row in hit_rows(page)] for page in pages]
+    assert shown == [["unsure", "fine"], ["weak", "stuck"], ["taken-1", "taken-2"]]
+    assert "continued" in pages[2].text
+    assert "continued" not in pages[1].text
+    links = {link.attributes["href"] for link in pages[0].all("a")}
+    assert {path.name for path in files.more} <= links
+    assert f"{files.more[0].name}#person-2" in links, "and people are found on the page where they begin"
+    again = write_report(workspace, day=DAY, folder=folder)
+    assert again.more == ()
+    assert not any(path.exists() for path in files.more), "what an earlier report had is gone"
+
+
+def test_an_item_with_more_hits_than_a_page_holds_says_what_is_left_out(workspace: Workspace, folder: Path) -> None:
+    with workspace.database.write() as tx:
+        add_subject(tx, "sub_a", version=1)
+        add_shard(tx, workspace, covered_version=1)
+        add_item(tx, "crowd", status="hit")
+        for face in range(3):
+            add_hit(tx, workspace, "crowd", "sub_a", face=face)
+    page = read_page(write_report(workspace, day=DAY, folder=folder, limits=PageLimits(hits=2)).html)
+    (row,) = hit_rows(page)
+    assert "1 further hit in the CSV" in row.text
+    assert "2 most urgent of 3 hits" in page.text
+
+
+def test_what_needs_somebody_stands_in_one_box_with_what_to_do(workspace: Workspace, folder: Path) -> None:
+    fill(workspace)
+    with workspace.database.write() as tx:
+        add_takedown(tx, "weak", "sub_a", state="dead")
+        add_request(tx, "req_new", "sub_b", hours=30, state="open")
+    page = read_page(write_report(workspace, day=DAY, folder=folder).html)
+    box = section(page, "needs")
+    leads = [alert.all("strong")[0].text for alert in box.all("p", class_="alert")]
+    assert leads == ["Not delivered.", "Held.", "To decide.", "To accept."]
+    acts = [act.text for tag in ("code", "a") for act in box.all(tag, class_="act")]
+    assert acts == ["likeness dispatch --revive", "likeness outbox list", "likeness review", "requests"]
+
+
+def version_of(page: Element, item_id: str) -> str:
+    """The id of the note that says by which models an item's hit was found."""
+    (row,) = (row for row in hit_rows(page) if row.all("bdi")[0].text == item_id)
+    found = [str(link.attributes["href"])[1:] for link in row.all("a")]
+    return next(target for target in found if target.startswith("version-"))
 
 
 def test_late_messages_and_requests_are_alarms(workspace: Workspace, folder: Path) -> None:
@@ -268,14 +338,14 @@ def test_tables_have_captions_and_header_cells_a_scope(workspace: Workspace, fol
     assert all(cell.attributes.get("scope") for cell in page.all("th"))
     ids = [heading.attributes["id"] for level in ("h2", "h3") for heading in page.all(level)]
     targets = {(link.attributes["href"] or "")[1:] for link in page.all("a") if link.attributes["href"] != "#"}
-    assert {target for target in targets if "." not in target} <= {*ids, "threshold-1"}
+    assert {target for target in targets if "." not in target and "-days" not in target} <= {*ids, *NOTES}
 
 
 def test_the_same_state_gives_the_same_bytes(workspace: Workspace, folder: Path) -> None:
     fill(workspace, covered_version=1)
     first = write_report(workspace, day=DAY, folder=folder / "first")
     second = write_report(workspace, day=DAY, folder=folder / "second")
-    for name in ("html", "csv", "parquet", "models_csv", "models_parquet", "unscanned_csv"):
+    for name in ("html", "blocked", "csv", "parquet", "models_csv", "models_parquet", "unscanned_csv"):
         assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes(), name
     workspace.now = lambda: NOW + timedelta(seconds=7)
     later = write_report(workspace, day=DAY, folder=folder / "later")

@@ -33,7 +33,7 @@ from tests.conftest import KEY, environment_for, use_fakes
 from tests.fakes import person
 from tests.pipelines.takedown.delivering import SECRET
 from tests.platform_actions import DAY, enrol, upload
-from tests.searching import in_clear
+from tests.searching import everything_under, in_clear
 
 NAME, ALIAS = "Zdeňka Vymyšlená-Testová", "Fiktivní Zdenička"
 CONSENT, CONTACT = "Consent-Sheet-of-Zdenicka-4711", "Contact-Of-Zdenicka-8822"
@@ -271,10 +271,6 @@ def assert_finds_what_is_planted(searched: Searched, home: Path, needles: Needle
         found = set(searched.find(dict(part)))
         assert {f"{label} in planted.bin" for label, _ in part} <= found
     planted.unlink()
-
-
-def everything_under(home: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
 
 
 def wrapped_keys(workspace: Workspace) -> dict[str, bytes]:

@@ -1,0 +1,104 @@
+"""Second opinions: writing on a case, asking a lead to look, giving it to one person, and back to everybody.
+
+Who passes a case on ends their own work on it. Nobody passes on what somebody else works on. An escalation or an
+assignment stands until the case is decided, or somebody hands it back.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from embeddings.errors import InputError, StateError
+from pipelines.accounts.accounts import DISABLED
+from pipelines.accounts.roles import JUDGING
+from pipelines.database.tables import accounts
+from pipelines.home import audit
+from pipelines.home.actors import on_pages
+from pipelines.home.workspace import Workspace
+from pipelines.reviewing.claims import end_claim, open_claim
+from pipelines.reviewing.notes import CaseNote, end_passing, insert_note, passed_on
+from pipelines.reviewing.queue import CaseKey, waiting_case
+from pipelines.reviewing.shown import check_listed
+
+
+def comment(workspace: Workspace, key: CaseKey, text: str, *, actor: str) -> CaseNote:
+    """Write on a case for colleagues. Raises :class:`StateError` if nothing of it waits."""
+    with workspace.database.write() as tx:
+        _require_waiting(tx, workspace, key, now=workspace.now())
+        return insert_note(tx, workspace, key, "comment", text, actor=actor)
+
+
+def escalate(workspace: Workspace, key: CaseKey, text: str, *, actor: str) -> CaseNote:
+    """Ask a lead to decide a case, and end one's own work on it: no reviewer gets it while that stands.
+
+    Raises :class:`StateError` if nothing of it waits, somebody else works on it, or a lead was asked already.
+    """
+    with workspace.database.write() as tx:
+        _take_off(tx, workspace, key, actor=actor)
+        known = passed_on(tx, case_id=key.case_id).get(key.case_id)
+        if known is not None and known.escalated_by is not None:
+            raise StateError("a lead was asked to look at this case already")
+        return insert_note(tx, workspace, key, "escalation", text, actor=actor)
+
+
+def assign(workspace: Workspace, key: CaseKey, account: str, text: str | None, *, actor: str) -> CaseNote:
+    """Give a case to one person, by the name of their account; whom it was given to before has it no more.
+
+    Raises :class:`StateError` as :func:`escalate` does, and :class:`InputError` for an account that judges nothing.
+    """
+    with workspace.database.write() as tx:
+        _take_off(tx, workspace, key, actor=actor)
+        _require_judge(tx, workspace, account)
+        end_passing(tx, key, actor=actor, now=workspace.now(), kinds=("assignment",))
+        return insert_note(tx, workspace, key, "assignment", text, actor=actor, assigned_to=on_pages(account))
+
+
+def hand_back(workspace: Workspace, key: CaseKey, *, actor: str) -> int:
+    """Let everybody have a case again that was passed on; return how many escalations and assignments ended.
+
+    Raises :class:`StateError` if it was not passed on, or somebody else works on it.
+    """
+    with workspace.database.write() as tx:
+        now = workspace.now()
+        _take_off(tx, workspace, key, actor=actor)
+        ended = end_passing(tx, key, actor=actor, now=now)
+        if not ended:
+            raise StateError("this case was not passed on to anybody")
+        facts = {"case_id": key.case_id, "subject_id": key.subject_id}
+        audit.append(tx, workspace.sealer, actor=actor, action="case.handed_back", now=now, **facts)
+    return ended
+
+
+def judges(connection: Connection) -> list[str]:
+    """Names of the local accounts that a case may be given to."""
+    query = sa.select(accounts.c.name, accounts.c.roles).where(accounts.c.state != DISABLED).order_by(accounts.c.name)
+    return [row.name for row in connection.execute(query) if JUDGING & set(row.roles.split())]
+
+
+def _take_off(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> None:
+    """End the actor's own work on a case that waits."""
+    now = workspace.now()
+    claim = open_claim(tx, key.case_id, now=now)
+    if claim is not None and claim.actor != actor:
+        raise StateError("somebody else works on this case")
+    if claim is None:
+        _require_waiting(tx, workspace, key, now=now)
+    else:
+        end_claim(tx, claim, now=now, outcome="passed_on")
+
+
+def _require_waiting(tx: Connection, workspace: Workspace, key: CaseKey, *, now: datetime) -> None:
+    """Raise :class:`StateError` unless a case waits, or is looked at again as if it did."""
+    if open_claim(tx, key.case_id, now=now) is not None or waiting_case(tx, workspace, key) is not None:
+        return
+    if check_listed(tx, key.case_id) is None:
+        raise StateError("nothing of this case waits (any more)")
+
+
+def _require_judge(tx: Connection, workspace: Workspace, account: str) -> None:
+    """Raise :class:`InputError` unless the account may judge. Behind a proxy, the proxy alone knows who does."""
+    if not workspace.config.review.by_proxy and account not in judges(tx):
+        raise InputError("there is no account of this name that judges cases: see `likeness account list`")

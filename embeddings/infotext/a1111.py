@@ -44,7 +44,12 @@ def read_prompt(builder: InfotextBuilder, text: str) -> None:
     """Read a prompt: the LoRAs that it calls by name apart from what it says."""
     for kind, name in _NETWORK.findall(text):
         builder.add(LORA if kind.lower() != "model" else MODEL, name)
-    builder.add(PROMPT, _NETWORK.sub(" ", text))
+    builder.add(PROMPT, prompt_alone(text))
+
+
+def prompt_alone(text: str) -> str:
+    """Return a prompt without the calls of LoRAs in it."""
+    return _NETWORK.sub(" ", text)
 
 
 def _pairs(settings: str) -> Iterator[tuple[str, str]]:

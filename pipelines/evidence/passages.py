@@ -12,9 +12,12 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
+from embeddings.infotext.a1111 import prompt_alone
+from embeddings.infotext.fields import PROMPT
 from indexes.name_text import WALL
 from pipelines.home.sealing import Sealer
 from pipelines.intake.file_texts import file_texts
+from pipelines.intake.picture_texts import infotexts
 from pipelines.intake.texts import by_place, is_in_file, texts_of
 from pipelines.sources import Item
 
@@ -73,3 +76,27 @@ def find_passage(connection: Connection, sealer: Sealer, row: Any, term: str) ->
     else:
         return None
     return passage_around(texts.get(row.place or "", ""), term)
+
+
+def do_prompts_differ(connection: Connection, sealer: Sealer, row: Any) -> bool | None:
+    """Whether the prompt that is listed of a hit's item is none of those in its file; None where only one of them has
+    a prompt, or the name stands in neither.
+
+    ``row``: as of :func:`find_passage`, with ``content_now`` of the item. Spaces, upper case and the calls of LoRAs
+    make no difference.
+    """
+    if row.place not in ("prompt", PROMPT) or row.sealed_record is None or row.content_now is None:
+        return None
+    listed = Item.from_record(sealer.unseal_record(row.sealed_record, row.item_id)["item"]).prompt
+    in_file = [
+        one.text
+        for one in infotexts(connection, sealer, [row.content_now]).get(row.content_now, ())
+        if one.place == PROMPT
+    ]
+    if not listed or not in_file:
+        return None
+    return _bare(listed) not in {_bare(text) for text in in_file}
+
+
+def _bare(prompt: str) -> str:
+    return " ".join(prompt_alone(prompt).casefold().split())

@@ -7,11 +7,11 @@ the content any more. A picture without a row by the present reader was not read
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -22,7 +22,7 @@ from embeddings.headers.evidence import HeaderText
 from embeddings.infotext.read import READER, Infotext, read_infotext
 from embeddings.types import Content
 from pipelines.database.parts import parts
-from pipelines.database.tables import items, made_with, picture_texts
+from pipelines.database.tables import examined, items, made_with, picture_texts
 from pipelines.home.sealing import Sealer
 from pipelines.settings.scanning import InfotextConfig
 
@@ -67,10 +67,22 @@ def enter_picture_texts(tx: Connection, sealer: Sealer, pictures: Iterable[ReadP
             continue
         tx.execute(sa.delete(picture_texts).where(picture_texts.c.content_sha256.in_(new)))
         tx.execute(sa.delete(made_with).where(made_with.c.content_sha256.in_(new)))
-        tx.execute(sa.insert(picture_texts), [_row(sealer, key, read[key], now) for key in new])
+        after = _last_examined(tx, new)
+        rows = [_row(sealer, key, read[key], max(now, after[key]) if key in after else now) for key in new]
+        tx.execute(sa.insert(picture_texts), rows)
         named = [{"content_sha256": key, "named": name} for key in new for name in named_by(read[key].infotext)]
         if named:
             tx.execute(sa.insert(made_with), named)
+
+
+def _last_examined(connection: Connection, contents: Sequence[str]) -> dict[str, datetime]:
+    """Return the moment after each content was last examined. Its texts are read later than that, whatever the clock
+    says, so that they are searched (I2, I12)."""
+    done = items.join(examined, examined.c.item_id == items.c.item_id)
+    latest = sa.func.max(examined.c.examined_at)
+    query = sa.select(items.c.content_sha256, latest).select_from(done).where(items.c.content_sha256.in_(contents))
+    rows = connection.execute(query.group_by(items.c.content_sha256))
+    return {str(content): at + timedelta(microseconds=1) for content, at in rows}
 
 
 def named_by(infotext: Infotext) -> list[str]:
@@ -99,6 +111,20 @@ def named_models(connection: Connection, contents: Collection[str]) -> dict[str,
         for row in connection.execute(query.order_by(made_with.c.content_sha256, made_with.c.named)):
             named.setdefault(row.content_sha256, []).append(row.named)
     return named
+
+
+def unread_pictures() -> sa.Select[Any]:
+    """Select the live items whose picture this reader has not read: what older versions scanned."""
+    read = sa.select(picture_texts.c.content_sha256).where(
+        picture_texts.c.content_sha256 == items.c.content_sha256, picture_texts.c.reader == READER
+    )
+    # A content that was decoded has a width; of a model file without a picture there is nothing to read.
+    return sa.select(items.c.item_id).where(items.c.live, items.c.width.is_not(None), ~read.correlate(items).exists())
+
+
+def unread_count(connection: Connection) -> int:
+    """Count the live items whose picture was not read for what it says of its making."""
+    return int(connection.execute(sa.select(sa.func.count()).select_from(unread_pictures().subquery())).scalar_one())
 
 
 def forget_picture_texts(tx: Connection) -> int:

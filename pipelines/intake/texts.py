@@ -45,7 +45,7 @@ def is_in_file(place: str | None) -> bool:
     return place is not None and place.startswith(IN_FILES)
 
 
-def place_words(place: str | None) -> str:
+def name_of_place(place: str | None) -> str:
     """Return how people call a place: ``title``, ``prompt in the picture's file``, or the entry of a header."""
     place = place or "unknown place"
     return _WORDS.get(place, place.removeprefix("header:").replace("_", " "))

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import StateError
 from pipelines.database.tables import items, outbox, requests, verdicts
 from pipelines.home.workspace import Workspace
-from pipelines.intake.texts import place_words
+from pipelines.intake.texts import name_of_place
 from pipelines.takedown.effects import EFFECT_WORDS as EFFECT_WORDS
 from pipelines.takedown.effects import Effect, effect_of
 from pipelines.takedown.outbox import BLOCK, DONE, EFFECTS, TAKEDOWN, WITHDRAWN
@@ -214,16 +214,17 @@ def _exact_words(reasons: Mapping[str, Any]) -> str:
 
 
 def _made_by_words(reasons: Mapping[str, Any]) -> str:
+    named = name_of_place(str(reasons.get("place")))
     return (
-        f"The file names the {place_words(str(reasons.get('place')))} of a model that a person confirmed to reproduce "
-        "somebody who has opted out, as what it was made with."
+        f"The file names the {named} of a model that a person confirmed to reproduce somebody who has opted out, as "
+        "what it was made with."
     )
 
 
 def _name_words(reasons: Mapping[str, Any]) -> str:
     place = str(reasons.get("place"))
     where = (
-        f"the model file ({place.partition(':')[2]})" if place.startswith("header:") else f"its {place_words(place)}"
+        f"the model file ({place.partition(':')[2]})" if place.startswith("header:") else f"its {name_of_place(place)}"
     )
     return f"The name of a person who has opted out stands in {where.replace('_', ' ')}."
 

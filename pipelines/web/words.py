@@ -9,7 +9,7 @@ from typing import Final
 from pipelines.accounts.preferences import KEYS
 from pipelines.decisions.decide import REASONS, Word
 from pipelines.home.actors import ON_PAGES, identity_of
-from pipelines.intake.texts import place_words
+from pipelines.intake.texts import name_of_place
 from pipelines.policy import Policy
 from pipelines.report.words import number as number
 from pipelines.reviewing.case import CaseHit
@@ -112,8 +112,8 @@ def evidence(hit: CaseHit) -> str:
     if hit.tier == "exact":
         return _PLACES.get(hit.place or "", "the same fingerprint as confirmed content")
     if hit.tier == "made_by":
-        return f"its file names the {place_words(hit.place)} of a confirmed model"
-    return place_words(hit.place or "text")
+        return f"its file names the {name_of_place(hit.place)} of a confirmed model"
+    return name_of_place(hit.place or "text")
 
 
 def case_kinds(case: WaitingCase) -> str:

@@ -14,6 +14,7 @@ from indexes.name_rules import SubjectNames
 from pipelines.cases.ending import erase, withdraw
 from pipelines.database.tables import hits, items, made_with, picture_texts, seeds, verdicts
 from pipelines.decisions.decide import decide, undo
+from pipelines.decisions.looks import reveal
 from pipelines.hits.counting import live_hits
 from pipelines.hits.verdicts import list_model_verdicts
 from pipelines.home.workspace import Workspace
@@ -23,6 +24,8 @@ from pipelines.matching.coverage import unexamined_count
 from pipelines.matching.dropping import drop_names
 from pipelines.matching.made_by import find_made_by
 from pipelines.matching.names import examine_pending
+from pipelines.runs.backfill import backfill
+from pipelines.runs.status import read_status
 from pipelines.runs.sweep import require_complete
 from tests.conftest import Clock
 from tests.embeddings.infotext_files import PARAMETERS, exif_block, packed_chunk, png_of, text_chunk, with_exif
@@ -94,6 +97,44 @@ def test_a_listing_and_a_file_with_another_prompt_are_both_searched(workspace: W
         ("a.png", jane, "infotext:prompt", "full_name"),
         ("b.png", jane, "infotext:prompt", "full_name"),
     }
+
+
+def test_a_look_says_whether_listing_and_file_carry_different_prompts(workspace: Workspace, uploads: Path) -> None:
+    join(workspace, "Jane Doe")
+    text = "photo of Jane Doe <lora:x:1>\nSteps: 2"
+    listed = {"same.png": "Photo of  Jane Doe", "other.png": "Jane Doe, a street", "none.png": None}
+    for number, (name, prompt) in enumerate(listed.items()):
+        upload(uploads, name, saying(parameters(text), number=number), **({"prompt": prompt} if prompt else {}))
+    night(workspace, uploads)
+    with workspace.database.read() as connection:
+        rows = connection.execute(live_hits().where(hits.c.place == "infotext:prompt")).all()
+    said = {row.item_id: reveal(workspace, row.hit_id, actor="ann") for row in rows}
+    assert {name: one.prompts_differ for name, one in said.items()} == {
+        "same.png": False,
+        "other.png": True,
+        "none.png": None,
+    }
+    assert {one.term for one in said.values()} == {"Jane Doe"}
+
+
+def test_i1_pictures_that_an_older_version_scanned_are_counted_and_read_by_a_backfill(
+    workspace: Workspace, uploads: Path
+) -> None:
+    jane = join(workspace, "Jane Doe")
+    upload(uploads, "a.png", saying(parameters("photo of Jane Doe\nSteps: 2")))
+    upload(uploads, "gone.png", saying(parameters("photo of Jane Doe\nSteps: 2"), number=1))
+    night(workspace, uploads)
+    before = found(workspace)
+    assert read_status(workspace).pictures_unread == 0
+    with workspace.database.write() as tx:  # as it was before this reader
+        tx.execute(sa.delete(picture_texts))
+        tx.execute(sa.delete(hits))
+    (uploads / "gone.png").unlink()
+    assert read_status(workspace).pictures_unread == 2
+    assert backfill(workspace, actor="tester").pictures_read == 1
+    assert read_status(workspace).pictures_unread == 1
+    assert found(workspace) == {hit for hit in before if hit[0] == "a.png"} != set()
+    assert jane in {hit[1] for hit in before}
 
 
 def test_what_is_weak_stays_weak(workspace: Workspace, uploads: Path) -> None:
@@ -174,7 +215,7 @@ def test_i8_the_texts_are_in_clear_nowhere_and_gone_with_the_last_item(workspace
     assert found(workspace)
     for path in workspace.home.rglob("*"):
         assert not (path.is_file() and in_clear(b"Vymyslena", path.read_bytes()))
-    (uploads / "a.png").unlink()
+    upload(uploads, "a.png", picture(WHITE), deleted=True)
     night(workspace, uploads)
     with workspace.database.write() as tx:
         assert forget_picture_texts(tx) == 1

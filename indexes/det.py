@@ -177,8 +177,7 @@ def threshold_for(impostors: Sample, *, target_fmr: float, confidence: float) ->
         if measured >= information:
             break
         information = measured
-    zero_errors = math.log1p(-confidence) / math.log1p(-target_fmr)
-    needed = math.ceil(zero_errors / information)
+    needed = math.ceil(least_comparisons(target_fmr, confidence=confidence) / information)
     if impostors.largest_share > 0.5:
         return OperatingPoint(target_fmr, None, None, needed, "one person takes part in more than half of them")
     if allowed is None:
@@ -219,6 +218,11 @@ def det_points(mated: Sample, impostors: Sample, *, most: int, confidence: float
         fnmr = mated.errors(threshold) / len(mated) if len(mated) else None
         points.append(DetPoint(threshold, fmr.rate, fmr.upper, fnmr))
     return points
+
+
+def least_comparisons(target_fmr: float, *, confidence: float) -> float:
+    """Return how many independent comparisons bound the FMR by ``target_fmr`` if none is a false match."""
+    return math.log1p(-confidence) / math.log1p(-target_fmr)
 
 
 def fpir(fmr: float, *, templates: int) -> float:

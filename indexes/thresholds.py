@@ -20,6 +20,14 @@ class Thresholds:
     calibration_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """The thresholds of single faces and those of pooled ones, as one transaction sees them."""
+
+    single: Thresholds
+    pooled: Thresholds
+
+
 # Published thresholds hold with several views too. One face per place is compared, not the best of several views, so
 # the rate of false matches per comparison stays (benchmarks.impostors: 4.9e-3 beside 4.6e-3 at 0.363, 0.9e-3 beside
 # 1.0e-3 at 0.50, both within each other's bounds). More faces are found, and each is compared.

@@ -157,8 +157,11 @@ def _enter(builder: InfotextBuilder, nodes: Mapping[str, _Node], *, among: Itera
 def _texts(name: str, value: object) -> Iterator[tuple[str, str]]:
     """Yield a value's texts: itself, or those of an object such as ``{"on": true, "lora": "name"}``, with their
     keys."""
-    if isinstance(value, str | int):
-        yield name, str(value) if role_of(name) == "version" or isinstance(value, str) else ""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, int):
+        if role_of(name) == "version":
+            yield name, str(value)
     elif isinstance(value, dict):
         for key, inner in value.items():
             if isinstance(inner, str) and not is_negative(key):

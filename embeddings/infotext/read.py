@@ -16,7 +16,7 @@ from embeddings.infotext.captions import DAMAGED, read_iptc, read_xmp
 from embeddings.infotext.carriers import IPTC, XMP, raw_fields
 from embeddings.infotext.comfyui import is_prompt, is_workflow, read_drawn, read_run
 from embeddings.infotext.exif import decode_text
-from embeddings.infotext.fields import CAPTION, PLACES, PROMPT, Budget, InfotextBuilder, InfotextLimits, RawField
+from embeddings.infotext.fields import CAPTION, MODEL, PLACES, PROMPT, Budget, InfotextBuilder, InfotextLimits, RawField
 from embeddings.infotext.roles import UNREADABLE, parsed_text, walk
 from embeddings.infotext.stealth import stealth_text
 
@@ -91,6 +91,8 @@ def _read_field(
         return _read_value(builder, value, drawn)
     if key == "description" and by_novelai:
         read_prompt(builder, text)
+    elif key == "source" and by_novelai:
+        builder.add(MODEL, text)
     else:
         _read_text(builder, key, text)
     return frozenset()

@@ -5,6 +5,7 @@ Generators and their extensions have hundreds of keys and get new ones, so a key
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, Literal
 
@@ -14,6 +15,8 @@ from embeddings.infotext.loose_json import parse_loosely
 
 Role = Literal["negative", "prompt", "lora", "model", "hash", "version", "other"]
 PLACES: Final[dict[Role, str]] = {"prompt": PROMPT, "lora": LORA, "model": MODEL, "other": WORKFLOW}
+_REMEMBERED: Final = 4096
+"""Keys whose role is remembered: those of all generators, and no more than an attacker may fill."""
 _NOT_LETTERS: Final = re.compile(r"[^a-z]")
 _NEGATIVE: Final = re.compile(r"negative|^neg(?!o)|neg$|^uc$|undesired")
 _LORA: Final = re.compile(r"lora|lyco|locon|embedding|hypernet|textualinversion|^ti$")
@@ -31,7 +34,12 @@ _HASH: Final = re.compile(r"(?:0x|sha256:)?[0-9a-f]{10,64}", re.IGNORECASE | re.
 
 def role_of(key: str, within: Role | None = None) -> Role | None:
     """Return what a text under ``key`` is; None: what the thing around it is. ``within``: what that is."""
-    letters = _NOT_LETTERS.sub("", key[:80].lower())
+    return _role_of(key[:80], within)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _role_of(key: str, within: Role | None) -> Role | None:
+    letters = _NOT_LETTERS.sub("", key.lower())
     if _NEGATIVE.search(letters):
         return "negative"
     if letters in _INHERITING:
@@ -51,7 +59,12 @@ def role_of(key: str, within: Role | None = None) -> Role | None:
 
 def is_negative(key: str) -> bool:
     """Whether a key, a title or a kind of node says that its text is excluded."""
-    return bool(_NEGATIVE.search(_NOT_LETTERS.sub("", key[:80].lower())))
+    return _is_negative(key[:80])
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _is_negative(key: str) -> bool:
+    return bool(_NEGATIVE.search(_NOT_LETTERS.sub("", key.lower())))
 
 
 def file_role(text: str, key: str) -> Role | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -43,17 +44,32 @@ DLIB_LANDMARKS: Final = ModelFile(
 )
 
 
-def network_id(name: str) -> str:
-    """Return the id of a second network: its name and 12 hex digits of everything that decides its scores. Loads
-    nothing.
+@dataclass(frozen=True, slots=True)
+class NamedNetwork:
+    """A second network without its weights. ``name``: by which thresholds are stored; ``network_id``: the name and 12
+    hex digits of everything that decides its scores."""
+
+    name: str
+    network_id: str
+    recognizer_sha256: str
+
+
+def name_network(name: str) -> NamedNetwork:
+    """Return the name and the id of a second network. Loads nothing.
 
     ``name``: ``dlib``, or that of a pack. Raises :class:`WeightsError` for a pack that there is not.
     """
     if name == DLIB:
         parts: list[object] = [DLIB_RESNET.sha256, DLIB_LANDMARKS.sha256, _DLIB_PREPARATION]
-        return f"{DLIB}-{_digest(parts)}"
+        return NamedNetwork(DLIB, f"{DLIB}-{_digest(parts)}", DLIB_RESNET.sha256)
     pack = find_pack(name)
-    return f"{pack.name}-{_digest([pack.recognizer.sha256, PREPARATION_VERSION])}"
+    digest = _digest([pack.recognizer.sha256, PREPARATION_VERSION])
+    return NamedNetwork(pack.name, f"{pack.name}-{digest}", pack.recognizer.sha256)
+
+
+def network_id(name: str) -> str:
+    """Return the id alone, as :func:`name_network` does."""
+    return name_network(name).network_id
 
 
 def require_second_weights(name: str, *, folder: Path) -> None:

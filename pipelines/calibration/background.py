@@ -30,14 +30,14 @@ from indexes.stored import Int64
 from pipelines.calibration.faces import Faces, embed_photographs
 from pipelines.calibration.labels import Labels
 from pipelines.calibration.measure import Aim, Measured, measure_faces
+from pipelines.calibration.platform import draw_strangers
 from pipelines.home.calibration_cover import count_templates
-from pipelines.home.calibrations import calibration_in_force
+from pipelines.home.calibrations import BACKGROUND, PLATFORM, STRANGERS, calibration_in_force
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.sealing import associated_data, seal, unseal
 from pipelines.home.workspace import Workspace
 
-KIND: Final = "background"
 _BLOCK: Final = 4096
 """Strangers whose candidates are in memory at once."""
 WARNING: Final = (
@@ -84,7 +84,8 @@ def calibrate_background(
     :func:`pipelines.calibration.measure.measure_labels` raises.
     """
     faces = embed_photographs(workspace, labels.paths, progress=progress)
-    measured = _measured(workspace, replace(labels, kind=KIND), faces, aim, actor=actor)
+    aim = with_room(workspace, aim)
+    measured = measure_faces(workspace, replace(labels, kind=BACKGROUND), faces, aim, actor=actor)
     usable = faces.row >= 0
     rows, first = np.unique(faces.row[usable], return_index=True)
     persons = np.array(labels.persons, dtype=np.int64)[usable][first]
@@ -95,22 +96,42 @@ def calibrate_background(
 @acts
 def refit_background(workspace: Workspace, aim: Aim, *, actor: str) -> Measured:
     """Measure the stored cohort again, for the registry as it is now. Raises :class:`StateError` without one."""
-    cohort = read_cohort(workspace)
-    if cohort is None:
-        raise StateError("there is no background cohort of these models: give a folder of pictures of strangers")
-    count = len(cohort.vectors)
+    return measure_faces(workspace, *strangers(workspace, BACKGROUND), with_room(workspace, aim), actor=actor)
+
+
+@acts
+def calibrate_platform(workspace: Workspace, aim: Aim, *, actor: str) -> Measured:
+    """Measure the faces that different uploaders posted here, of which nothing is kept (:mod:`.platform`)."""
+    return measure_faces(workspace, *strangers(workspace, PLATFORM), with_room(workspace, aim), actor=actor)
+
+
+def strangers(workspace: Workspace, kind: str, *, least: float = 1) -> tuple[Labels, Faces]:
+    """The faces of a calibration of this kind, in the form that measuring takes: those of the stored cohort, or of the
+    platform as it is now.
+
+    Raises :class:`StateError` without a cohort, and :class:`CalibrationError` for a platform whose strangers are too
+    few for ``least`` comparisons.
+    """
+    if kind == PLATFORM:
+        vectors = draw_strangers(workspace, least=least)
+        persons = np.arange(len(vectors), dtype=np.int64)
+    else:
+        cohort = read_cohort(workspace)
+        if cohort is None:
+            raise StateError("there is no background cohort of these models: give a folder of pictures of strangers")
+        vectors, persons = cohort.vectors, cohort.persons
+    count = len(vectors)
     rows = np.arange(count, dtype=np.int64)
-    # A cohort keeps no pictures: pools of it weigh each face alike, and cannot tell near-duplicates.
-    faces = Faces(cohort.vectors, np.ones(count), rows, rows, (None,) * count, 0, 0)
-    labels = Labels(KIND, (Path(),) * count, persons=tuple(cohort.persons.tolist()))
-    return _measured(workspace, labels, faces, aim, actor=actor)
+    # No pictures are kept: pools of a cohort weigh each face alike, and cannot tell near-duplicates.
+    faces = Faces(vectors, np.ones(count), rows, rows, (None,) * count, 0, 0)
+    return Labels(kind, (Path(),) * count, persons=tuple(persons.tolist())), faces
 
 
 def may_be_put_in_force(workspace: Workspace) -> bool:
     """Whether nothing better is in force: no calibration by labelled pairs or people."""
     with workspace.database.read() as connection:
         current = calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id)
-    return current is None or current.kind == KIND
+    return current is None or current.kind in STRANGERS
 
 
 def read_cohort(workspace: Workspace) -> Cohort | None:
@@ -119,7 +140,7 @@ def read_cohort(workspace: Workspace) -> Cohort | None:
         data = _file(workspace).read_bytes()
     except FileNotFoundError:
         return None
-    plain = unseal(workspace.sealer.shard_key(_name(workspace)), data, associated_data(KIND, workspace.model_id))
+    plain = unseal(workspace.sealer.shard_key(_name(workspace)), data, associated_data(BACKGROUND, workspace.model_id))
     stored = np.load(io.BytesIO(plain), allow_pickle=False)
     vectors, persons = stored["vectors"], stored["persons"]
     if len(vectors) != len(persons):
@@ -159,15 +180,13 @@ def expected_false_hits(
     )
 
 
-def _measured(workspace: Workspace, labels: Labels, faces: Faces, aim: Aim, *, actor: str) -> Measured:
-    return measure_faces(
-        workspace, labels, faces, replace(aim, templates=aim.templates or _room(workspace)), actor=actor
-    )
-
-
-def _room(workspace: Workspace) -> int:
+def with_room(workspace: Workspace, aim: Aim) -> Aim:
+    """The aim for the gallery that it says, or for twice the templates that are registered."""
+    if aim.templates is not None:
+        return aim
     with workspace.database.read() as connection:
-        return 2 * max(1, count_templates(connection, model_id=workspace.model_id, now=workspace.now()))
+        count = count_templates(connection, model_id=workspace.model_id, now=workspace.now())
+    return replace(aim, templates=2 * max(1, count))
 
 
 def _write(workspace: Workspace, cohort: Cohort) -> None:
@@ -175,11 +194,11 @@ def _write(workspace: Workspace, cohort: Cohort) -> None:
     np.savez(buffer, vectors=cohort.vectors, persons=cohort.persons)
     key = workspace.sealer.shard_key(_name(workspace))
     with durable_file(_file(workspace), before_rename=lambda: None) as file:
-        file.write(seal(key, buffer.getvalue(), associated_data(KIND, workspace.model_id)))
+        file.write(seal(key, buffer.getvalue(), associated_data(BACKGROUND, workspace.model_id)))
 
 
 def _name(workspace: Workspace) -> str:
-    return f"{KIND}-{workspace.model_id}"
+    return f"{BACKGROUND}-{workspace.model_id}"
 
 
 def _file(workspace: Workspace) -> Path:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from indexes.det import fpir, most_templates
 from pipelines.database.times import moment
 from pipelines.home.calibration_cover import count_templates
-from pipelines.home.calibrations import calibration_in_force
+from pipelines.home.calibrations import STRANGERS, calibration_in_force
 from pipelines.home.workspace import Workspace
 
 
@@ -24,6 +24,7 @@ class GalleryFit:
     ``templates``: of active subjects, of the models in force. ``most_templates``: how many the threshold in force
     allows. ``fpir_upper``: the bound of the FPIR with the present ones. ``lapsed``: there are so many that the
     calibration is not in force any more; ``accepted_templates``: for how many two people put it in force all the same.
+    ``by_strangers``: whether nobody labelled what it was measured on.
     """
 
     threshold: float
@@ -35,6 +36,7 @@ class GalleryFit:
     fpir_upper: float | None
     accepted_templates: int | None = None
     lapsed: bool = False
+    by_strangers: bool = False
 
     @property
     def outgrown(self) -> bool:
@@ -47,7 +49,7 @@ class GalleryFit:
         if self.most_templates is None:
             return (
                 f"thresholds are not calibrated for these models and this gallery ({self.threshold_source}): "
-                "`likeness calibration background` needs pictures of strangers and no labels"
+                "`likeness calibration background` needs pictures of strangers and no labels; --platform needs neither"
             )
         if self.lapsed:
             return (
@@ -55,6 +57,7 @@ class GalleryFit:
                 f"there are, and {self.threshold:g} counts ({self.threshold_source}). Calibrate anew"
             )
         numbers = f"{self.templates} templates, {self.most_templates} allowed by FPIR {self.target_fpir:g}"
+        numbers += ", by strangers alone, who do not say how often somebody registered is missed" * self.by_strangers
         if not self.outgrown:
             return f"the gallery fits its calibration: {numbers}"
         return f"the gallery has outgrown its calibration: {numbers}; FPIR may be {self.fpir_upper:.2g}. Calibrate anew"
@@ -78,4 +81,5 @@ def read_fit(connection: Connection, workspace: Workspace) -> GalleryFit:
         fpir_upper=fpir(bound, templates=count),
         accepted_templates=covered.accepted,
         lapsed=covered.lapsed and not workspace.policy.has_bands(workspace.pack_name),
+        by_strangers=calibration.kind in STRANGERS,
     )

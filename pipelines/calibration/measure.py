@@ -18,6 +18,7 @@ from pipelines.calibration.pooling import ComparedPools, compare_pools
 from pipelines.home.actors import are_two_people, identity_of
 from pipelines.home.calibration_cover import Cover, count_templates
 from pipelines.home.calibrations import (
+    PLATFORM,
     Calibration,
     GroupRates,
     Operating,
@@ -76,10 +77,23 @@ def _require_order(aim: Aim) -> None:
 
 def measure_faces(workspace: Workspace, labels: Labels, faces: Faces, aim: Aim, *, actor: str) -> Measured:
     """Measure faces that are embedded already, store and return the calibration, and the worst pairs."""
+    measured = weigh_faces(workspace, labels, faces, aim)
+    with workspace.database.write() as tx:
+        insert_calibration(tx, workspace.sealer, measured.calibration, actor=actor)
+    return measured
+
+
+def weigh_faces(workspace: Workspace, labels: Labels, faces: Faces, aim: Aim) -> Measured:
+    """Measure faces that are embedded already, and store nothing.
+
+    A calibration by the platform's own faces has no strong threshold (:mod:`pipelines.calibration.platform`).
+    """
     _require_order(aim)
     templates = aim.templates or _templates_now(workspace)
     compared = compare(labels, faces, most=workspace.config.calibration.max_comparisons)
     review, strong = _operating(compared, aim, templates=templates)
+    if labels.kind == PLATFORM:
+        strong = _unstated(strong)
     pooled = _pooled(workspace, labels, faces, review, aim, templates=templates)
     points = workspace.config.calibration.points
     calibration = identified(
@@ -105,9 +119,12 @@ def measure_faces(workspace: Workspace, labels: Labels, faces: Faces, aim: Aim, 
             pooled=pooled,
         )
     )
-    with workspace.database.write() as tx:
-        insert_calibration(tx, workspace.sealer, calibration, actor=actor)
     return Measured(calibration, compared.worst)
+
+
+def _unstated(own: Operating) -> Operating:
+    why = "the most alike faces of a platform are left out, as one person's"
+    return Operating(own.target_fpir, replace(own.point, threshold=None, fmr=None, refusal=why), None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +156,8 @@ def use_anyway(workspace: Workspace, calibration_id: str, *, actor: str, anyway:
         calibration = read_calibration(connection, workspace.sealer, calibration_id)
     if calibration.model_id != workspace.model_id:
         raise StateError(f"this calibration is of {calibration.model_id}, the models in force are {workspace.model_id}")
-    _require_canary(workspace, calibration.thresholds())
+    published = workspace.policy.thresholds_or_none(workspace.pack_name)
+    require_canary(workspace, calibration.thresholds(published))
     with workspace.database.write() as tx:
         cover = workspace.cover_at(tx, calibration)
         now, accepted = workspace.now(), None
@@ -148,7 +166,7 @@ def use_anyway(workspace: Workspace, calibration_id: str, *, actor: str, anyway:
             if not _may_be_used(workspace, tx, calibration, cover, actor=actor, anyway=anyway):
                 approve_anyway(tx, workspace.sealer, calibration, actor=actor, now=now, templates=accepted)
                 return Used(calibration, in_force=False)
-        put_in_force(tx, workspace.sealer, calibration, actor=actor, now=now, accepted=accepted)
+        put_in_force(tx, workspace.sealer, calibration, actor=actor, now=now, published=published, accepted=accepted)
         withdraw_unsent(tx, workspace)
     judge_pending(workspace)
     return Used(calibration, in_force=True)
@@ -279,7 +297,8 @@ def _lower(sample: Sample, threshold: float, confidence: float) -> float:
     return lower_bound(errors * information, len(sample) * information, confidence=confidence)
 
 
-def _require_canary(workspace: Workspace, thresholds: Thresholds) -> None:
+def require_canary(workspace: Workspace, thresholds: Thresholds) -> None:
+    """Raise :class:`StateError` where the canary is not found by these thresholds, so that every run would stop."""
     canary = workspace.canary
     gallery = Gallery(
         canary.template,

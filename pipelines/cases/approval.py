@@ -25,7 +25,7 @@ from pipelines.registry.references import Reference
 from pipelines.registry.subjects import insert_subject
 
 Approvals = Literal["one", "two", "refused"]
-_COUNTS = ("items", "faces", "uploaders", "models", "scannable", "unseen", "expected_items")
+_COUNTS = ("items", "faces", "together", "uploaders", "models", "scannable", "unseen", "expected_items")
 
 
 def approvals_needed(impact: Impact, settings: EnrolmentSettings) -> Approvals:

@@ -24,16 +24,19 @@ from indexes.corpus import ShardEntry
 from indexes.gallery import Gallery
 from indexes.name_rules import SubjectNames
 from indexes.names import NameMatcher
+from indexes.thresholds import Bands
 from pipelines.corpus.manifest import list_shards
 from pipelines.corpus.retention import expiry, is_kept
 from pipelines.database.parts import parts
-from pipelines.database.tables import items, model_files, picture_texts, shards
-from pipelines.hits.counting import model_of_item
+from pipelines.database.tables import items, model_files, picture_texts, pool_faces, pools, shards
+from pipelines.hits.counting import is_gone_from_pool, model_of_item
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.file_texts import file_texts
 from pipelines.intake.texts import by_place, texts_of
 from pipelines.matching.comparison import compare_kept
+from pipelines.matching.pool_comparison import POOLS_AT_ONCE, compare_stored
+from pipelines.matching.pool_store import next_pools
 from pipelines.sources import Item
 from pipelines.text.shown import digest_of
 
@@ -44,14 +47,16 @@ _AT_ONCE = 500
 class Impact:
     """What a candidate would hit, of the live items that have been scanned (``scannable``).
 
-    ``items``: found, by ``faces`` or by a name; ``models``: models and bounties that they belong to, or are.
+    ``items``: found, by ``faces``, by a name, or (``together``) by nothing but the faces of several pictures pooled,
+    which resemble the candidate together and not alone (:mod:`pipelines.matching.pools`); ``models``: models and
+    bounties that they belong to, or are.
     ``unseen``: items with faces whose vectors are not stored; ``expected_items``: those found, plus the same share of
     the unseen; ``largest_uploader_share``: of the items found. ``measured`` false: too little of the platform could be
     searched. ``found``: a digest of the ids of the items found; empty if there are none.
 
-    ``share``, 0 to 1: the largest of four shares of items found: by face, of scannable items; by text, of items with a
-    text; by header, of model files with a header; by any of these, of all of these. ``share_of``: the number of things
-    that this share is of.
+    ``share``, 0 to 1: the largest of four shares of items found: by face or pool, of scannable items; by text, of
+    items with a text; by header, of model files with a header; by any of these, of all of these. ``share_of``: the
+    number of things that this share is of.
     """
 
     items: int
@@ -67,6 +72,8 @@ class Impact:
     found: str = ""
     share_of: int | None = None
     """None for impacts stored by versions that took the share of scannable items only."""
+    together: int | None = None
+    """None for impacts stored by versions that did not compare pools."""
 
     @property
     def compared(self) -> int:
@@ -89,11 +96,15 @@ class FoundItem:
 def measure_impact(
     workspace: Workspace, gallery: Gallery, *, names: SubjectNames | None = None, progress: Progress = silent
 ) -> Impact:
-    """Search all stored faces for the one person in ``gallery`` (beside the canary), and all texts for their names.
+    """Search all stored faces and pools for the one person in ``gallery`` (beside the canary), and all texts for their
+    names.
 
     Raises :class:`CorruptionError` when a shard or the manifest is not what was written (I7).
     """
-    found = _found_by_face(workspace, gallery, progress)
+    with workspace.database.read() as connection:
+        bands = workspace.bands_at(connection)
+    alone = _found_by_face(workspace, gallery, bands, progress)
+    found = _found_together(workspace, gallery, bands) | alone
     by_face = len(found)
     named = _found_by_name(workspace, names, progress) if names is not None else {}
     found = named | found
@@ -130,6 +141,7 @@ def measure_impact(
         measured=not unseen or seen >= workspace.policy.settings.enrolment.min_items,
         share_of=share_of,
         found=digest_of(sorted(found)) if found else "",
+        together=by_face - len(alone),
     )
 
 
@@ -140,15 +152,13 @@ def _largest(hit: Sequence[int], compared: Sequence[int], *, at_least: int) -> t
     return max(((many >= at_least, share, many) for share, many in shares), default=(False, 0.0, 0))[1:]
 
 
-def _found_by_face(workspace: Workspace, gallery: Gallery, progress: Progress) -> dict[str, FoundItem]:
+def _found_by_face(workspace: Workspace, gallery: Gallery, bands: Bands, progress: Progress) -> dict[str, FoundItem]:
     """Search every stored vector of the gallery's models; return what was found by item."""
-    with workspace.database.read() as connection:
-        threshold = workspace.thresholds_at(connection).review
     found: dict[str, FoundItem] = {}
     done: set[ShardEntry] = set()
     while todo := [entry for entry in _searchable(workspace, gallery.model_id) if entry not in done]:
         for entry in todo:  # until none is new: a compaction may list others meanwhile
-            found |= _found_in(workspace, gallery, entry, threshold=threshold)
+            found |= _found_in(workspace, gallery, entry, threshold=bands.single.review)
             done.add(entry)
             progress("preview", len(done), max(len(todo), len(done)))
     return found
@@ -190,6 +200,48 @@ def _still_there(
         for row in connection.execute(here.where(items.c.item_id.in_(some))):
             if count := faces.get((row.item_id, row.content_sha256)):
                 yield row.item_id, FoundItem(row.uploader, row.model, count)
+
+
+def _found_together(workspace: Workspace, gallery: Gallery, bands: Bands) -> dict[str, FoundItem]:
+    """Search every stored vector of a pool; return the items of which a pool tells more than their own faces do.
+
+    By the comparison that a rescan makes. Pools without a vector are of items without one, which are unseen anyway.
+    """
+    found: dict[str, FoundItem] = {}
+    after = 0
+    while True:
+        kept = (pools.c.model_id == gallery.model_id, pools.c.number > after, *_may_be_kept(workspace))
+        with workspace.database.read() as connection:
+            rows = next_pools(connection, *kept, most=POOLS_AT_ONCE)
+        if not rows:
+            return found
+        after = rows[-1].number
+        compared = compare_stored(workspace, gallery, bands, rows, found_by="rescan", again=False)
+        telling = {(face["item_id"], one.number) for one in compared.found for face in one.telling(bands)}
+        with workspace.database.read() as connection:
+            whole = _whole(connection, sorted({number for _, number in telling if number is not None}))
+            wanted = sorted({item_id for item_id, number in telling if number in whole})
+            for some in parts(wanted):
+                for row in connection.execute(sa.select(*_OF_ITEM).where(items.c.item_id.in_(some))):
+                    found[row.item_id] = FoundItem(row.uploader, row.model, 0)
+
+
+def _may_be_kept(workspace: Workspace) -> list[sa.ColumnElement[bool]]:
+    """Conditions on ``pools``: the vector is stored, and may be."""
+    limit = expiry(workspace)
+    kept: list[sa.ColumnElement[bool]] = [pools.c.sealed_vector.is_not(None)]
+    if workspace.config.corpus.mode == "none":
+        kept.append(sa.false())
+    return [*kept, pools.c.oldest_at > limit] if limit else kept
+
+
+def _whole(connection: Connection, numbers: Sequence[int]) -> set[int]:
+    """Those of the pools that are stored with every picture as it was."""
+    broken = sa.select(pool_faces.c.number).where(is_gone_from_pool(pool_faces, pools)).correlate(pools).exists()
+    found: set[int] = set()
+    for some in parts(numbers):
+        found.update(connection.execute(sa.select(pools.c.number).where(pools.c.number.in_(some), ~broken)).scalars())
+    return found
 
 
 def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress) -> dict[str, FoundItem]:

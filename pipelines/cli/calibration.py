@@ -7,12 +7,10 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from embeddings.errors import StateError
-from indexes.det import lower_of
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.labels import Labels, read_folder, read_pairs, with_groups
 from pipelines.calibration.measure import Aim, Measured, measure_labels, stop_using, use_anyway
@@ -24,12 +22,11 @@ from pipelines.cli.console import (
     command_options,
     emit,
     opened,
-    print_facts,
-    print_rows,
     progress,
     say,
     to_plain,
 )
+from pipelines.cli.measurements import explain_refusal, print_calibration
 from pipelines.home.calibrations import (
     Calibration,
     calibration_in_force,
@@ -42,7 +39,6 @@ from pipelines.settings.environment import Environment
 from pipelines.text.spreadsheets import neutralised
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
-_SHOWN_POINTS = 12
 
 
 @click.command()
@@ -117,11 +113,11 @@ def calibrate(
     if as_json:
         emit(to_plain(found) | {"complete": found.complete, "in_force": in_force, "plot": str(picture)}, as_json=True)
     else:
-        _print(found, picture)
+        print_calibration(found, picture)
     if refusal is not None:
         raise refusal
     if not found.complete:
-        _explain_refusal(found)
+        explain_refusal(found)
         sys.exit(1)
     if use:
         say("in force; compare what it newly reaches: likeness rescan --pending", err=True)
@@ -183,7 +179,7 @@ def show_command(
     if as_json:
         emit(to_plain(found) | {"complete": found.complete, "plot": str(picture)}, as_json=True)
     else:
-        _print(found, picture)
+        print_calibration(found, picture)
 
 
 @calibration.command("use")
@@ -213,6 +209,7 @@ def use_command(environment: Environment, as_json: bool, calibration_id: str, an
 @click.option("--strong-fpir", type=_SHARE, help="Target at the strong threshold [calibration.strong_fpir].")
 @click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), help="Of the bounds [0.95].")
 @click.option("--gallery", type=COUNT, help="Templates it is for [twice those in the registry now].")
+@click.option("--platform", is_flag=True, help="By faces of different uploaders here, of which nothing is kept.")
 @click.option("--forget", is_flag=True, help="Delete the stored vectors instead.")
 @command_options
 def background_command(
@@ -223,18 +220,20 @@ def background_command(
     strong_fpir: float | None,
     confidence: float | None,
     gallery: int | None,
+    platform: bool,
     forget: bool,
 ) -> None:
     """Calibrate by a folder of strangers from your platform, a subfolder or a photograph each, and keep their vectors.
 
-    The thresholds are put in force unless others were calibrated by labelled photographs. Without a folder the stored
-    vectors are measured again, for the registry as it has become. From then on `subject add` says how many of these
+    The thresholds are put in force unless others were calibrated by labelled photographs, and follow the registry from
+    then on. Without a folder the stored vectors are measured again. From then on `subject add` says how many of these
     strangers a person would be taken for. No such cohort is packaged: see docs/calibration.md.
     """
     from pipelines.calibration import background as cohorts
+    from pipelines.calibration import platform as own_platform
 
-    if forget and folder is not None:
-        raise click.UsageError("--forget goes without a folder")
+    if (folder is not None) + platform + forget > 1:
+        raise click.UsageError("give a folder, --platform or --forget")
     labels = read_folder(folder) if folder else None
     with opened(environment) as workspace, progress(as_json) as report:
         if forget:
@@ -242,25 +241,30 @@ def background_command(
             return
         given = workspace.config.calibration
         aim = Aim(fpir or given.fpir, strong_fpir or given.strong_fpir, confidence or given.confidence, gallery)
-        found = (
-            cohorts.calibrate_background(workspace, labels, aim, actor=actor(), progress=report)
-            if labels
-            else cohorts.refit_background(workspace, aim, actor=actor())
-        ).calibration
+        if platform:
+            measured = cohorts.calibrate_platform(workspace, aim, actor=actor())
+        elif labels:
+            measured = cohorts.calibrate_background(workspace, labels, aim, actor=actor(), progress=report)
+        else:
+            measured = cohorts.refit_background(workspace, aim, actor=actor())
+        found = measured.calibration
         picture = write_plot(workspace, found, None, overwrite=True)
-        wanted = found.complete and cohorts.may_be_put_in_force(workspace)
+        usable = found.has_thresholds(workspace.policy.thresholds_or_none(workspace.pack_name))
+        wanted = usable and cohorts.may_be_put_in_force(workspace)
         refusal = _use(workspace, found) if wanted else None
     in_force = wanted and refusal is None
     if as_json:
         emit(to_plain(found) | {"complete": found.complete, "in_force": in_force, "plot": str(picture)}, as_json=True)
     else:
-        _print(found, picture)
-    say(f"warning: {cohorts.WARNING}", err=True)
+        print_calibration(found, picture)
+    say(f"warning: {own_platform.WARNING if platform else cohorts.WARNING}", err=True)
     if refusal is not None:
         raise refusal
-    if not found.complete:
-        _explain_refusal(found)
+    if not usable:
+        explain_refusal(found)
         sys.exit(1)
+    if not found.complete:
+        say("warning: no strong threshold follows: the published one, or that of review if higher, is strong", err=True)
     say("in force" if in_force else "not in force: another calibration is, by labelled photographs", err=True)
 
 
@@ -321,73 +325,3 @@ def _change(environment: Environment, as_json: bool, change: Callable[[Workspace
 def _warn_of_bands(workspace: Workspace, found: Calibration) -> None:
     if workspace.thresholds.calibration_id != found.calibration_id:
         say("warning: the policy has bands for this pack, which go before any calibration", err=True)
-
-
-def _print(found: Calibration, picture: Path) -> None:
-    """Print what was measured for people: the thresholds, the groups, and some points of the curve."""
-    facts = to_plain(found)
-    print_facts(
-        {name: facts[name] for name in ("calibration_id", "model_id", "views", "templates", "photographs", "persons")}
-        | {"comparisons": {"impostor": found.impostors, "mated": found.mated}, "dropped": facts["dropped"]}
-        | {name: facts[name] for name in ("several_faces", "second_look", "confidence")}
-        | {"pools": _pools(found), "plot": str(picture)}
-    )
-    say("")
-    rows = [_operating_row(name, getattr(found, name)) for name in ("review", "strong")]
-    if found.pooled is not None:
-        rows += [_operating_row(f"{name}, pooled", getattr(found.pooled, name)) for name in ("review", "strong")]
-    print_rows(rows)
-    if found.groups:
-        say("")
-        print_rows([_group_row(group, found.confidence) for group in found.groups])
-    say("")
-    step = max(1, len(found.points) // _SHOWN_POINTS)
-    print_rows([to_plain(point) for point in found.points[::step]])
-
-
-def _pools(found: Calibration) -> dict[str, int]:
-    """How many pools of how many photographs were compared."""
-    pooled = found.pooled
-    return {} if pooled is None else {"pictures": pooled.pictures, "pools": pooled.pools, "persons": pooled.persons}
-
-
-def _operating_row(name: str, own: Any) -> dict[str, Any]:
-    point = own.point
-    return {
-        "band": name,
-        "threshold": point.threshold,
-        "target_FPIR": own.target_fpir,
-        "FPIR_at_most": own.fpir_upper,
-        "FMR": point.fmr.rate if point.fmr else None,
-        "FMR_at_most": point.fmr.upper if point.fmr else None,
-        "false_matches": point.fmr.errors if point.fmr else None,
-        "FNMR": own.fnmr.rate if own.fnmr else None,
-        "FNMR_at_most": own.fnmr.upper if own.fnmr else None,
-    }
-
-
-def _group_row(group: Any, confidence: float) -> dict[str, Any]:
-    return {
-        "group": group.group,
-        "impostor": group.fmr.comparisons,
-        "FMR_at_least": lower_of(group.fmr, confidence=confidence),
-        "FMR": group.fmr.rate,
-        "FMR_at_most": group.fmr.upper,
-        "mated": group.fnmr.comparisons,
-        "FNMR_at_least": lower_of(group.fnmr, confidence=confidence),
-        "FNMR": group.fnmr.rate,
-        "FNMR_at_most": group.fnmr.upper,
-        "worse_than_target": group.worse,
-    }
-
-
-def _explain_refusal(found: Calibration) -> None:
-    for name, own in (("review", found.review), ("strong", found.strong)):
-        point = own.point
-        if point.threshold is None:
-            say(
-                f"error: no {name} threshold for FPIR {own.target_fpir:g} and a gallery of {found.templates:,} (FMR "
-                f"{point.target_fmr:.3g}): {point.refusal}. There are {found.impostors:,}, at least {point.needed:,} "
-                f"are needed, {max(0, point.needed - found.impostors):,} more",
-                err=True,
-            )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, BinaryIO, get_args
 
 import click
 
@@ -14,6 +15,7 @@ from pipelines.decisions.bulk import HitQuery
 from pipelines.decisions.decide import REASONS, Answer, Word
 from pipelines.hits.listing import TIERS
 from pipelines.home.private_files import publish, require_writable
+from pipelines.home.workspace import Workspace
 from pipelines.policy import RULES
 from pipelines.settings.environment import Environment
 
@@ -166,14 +168,29 @@ def note_command(environment: Environment, as_json: bool, decision_id: str) -> N
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
 @click.option("--reference", is_flag=True, help="With the reference that matched on its right.")
+@click.option("--pool", is_flag=True, help="Each picture that a pooled face is of: NAME-1.png, NAME-2.png and so on.")
 @command_options
-def look(environment: Environment, as_json: bool, hit_id: str, target: Path, overwrite: bool, reference: bool) -> None:
+def look(
+    environment: Environment,
+    as_json: bool,
+    hit_id: str,
+    target: Path,
+    overwrite: bool,
+    reference: bool,
+    pool: bool,
+) -> None:
     """Write the face of a hit, or the whole picture, to a PNG that only its owner can read. The look is recorded.
 
-    Where the source cannot give it any more, it is what was kept when the hit was found, and the command says so.
+    Where the source cannot give it any more, it is what was kept when the hit was found, and the command says so. With
+    --pool the pictures that weigh most come first, each with what it scores by itself.
     """
     from pipelines.decisions.looks import look_at
 
+    if pool:
+        with opened(environment) as workspace:
+            rows = _look_at_pool(workspace, hit_id, target, overwrite=overwrite, reference=reference)
+        emit(rows, as_json=as_json)
+        return
     require_writable(target, overwrite=overwrite)
     with opened(environment) as workspace:
         shown = look_at(workspace, hit_id, actor=actor(), reference=reference)
@@ -185,6 +202,33 @@ def look(environment: Environment, as_json: bool, hit_id: str, target: Path, ove
     if shown.second_opinion is not None:
         facts |= {"second_opinion": to_plain(shown.second_opinion)}
     emit(facts, as_json=as_json)
+
+
+def _look_at_pool(
+    workspace: Workspace, hit_id: str, target: Path, *, overwrite: bool, reference: bool
+) -> list[dict[str, Any]]:
+    """Write the pictures of a pool beside ``target``, and return what is said of each."""
+    from pipelines.decisions.looks import look_at_pool
+
+    require_writable(_numbered(target, 1), overwrite=overwrite)
+    rows = []
+    looked = look_at_pool(workspace, hit_id, actor=actor(), reference=reference)
+    for number, one in enumerate(looked, start=1):
+        file = None if one.look is None else _numbered(target, number)
+        if file is not None and one.look is not None:
+            publish(file, partial(_write, one.look.png), overwrite=overwrite)
+        kept_at = one.look.kept_at if one.look else None
+        problem = one.look.problem if one.look else one.problem
+        rows.append(to_plain(one.picture) | {"file": file, "kept_at": kept_at, "problem": problem})
+    return rows
+
+
+def _write(data: bytes, file: BinaryIO) -> int:
+    return file.write(data)
+
+
+def _numbered(target: Path, number: int) -> Path:
+    return target.with_name(f"{target.stem}-{number}{target.suffix}")
 
 
 @click.command("show")

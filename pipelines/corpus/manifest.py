@@ -6,7 +6,7 @@ shard which is not listed is an error: a lost or altered row is found before any
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -198,12 +198,12 @@ def uncovered(
     return work
 
 
-def require_not_ahead(registry_version: int, listed: Sequence[ListedShard]) -> None:
-    """Raise :class:`CorruptionError` if a shard was compared with a newer registry than this one.
+def require_not_ahead(registry_version: int, covered: Iterable[int]) -> None:
+    """Raise :class:`CorruptionError` if something was ``covered`` by a newer version of the registry than this one.
 
     An older registry put back would give its next subjects versions that look compared already (I7).
     """
-    if any(shard.covered_version > registry_version for shard in listed):
+    if any(version > registry_version for version in covered):
         raise CorruptionError("the registry is older than what was compared with it: restore the database backup")
 
 

@@ -12,13 +12,16 @@ compare one more person, its items are fetched and embedded again (:mod:`pipelin
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import CorruptionError
+from embeddings.types import vector_column
 from indexes.corpus import ShardEntry
 from pipelines.corpus.manifest import ListedShard, find_shard, insert_shard, keep_nothing
 from pipelines.database.parts import parts
@@ -41,6 +44,31 @@ def read_kept(workspace: Workspace, entry: ShardEntry) -> pa.Table | None:
         if is_kept(workspace, entry):
             raise
         return None
+
+
+def read_kept_of(workspace: Workspace, entry: ShardEntry, item_ids: Sequence[str]) -> pa.Table | None:
+    """Read the rows of these items in a listed shard with their vectors, and no other vectors where these lie apart.
+
+    None, and errors, as with :func:`read_kept`.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    key, corpus = workspace.sealer.shard_key(entry.shard_id), workspace.corpus
+    wanted = pa.array(item_ids, type=pa.string())
+    try:
+        if entry.vector_salt is None:
+            table = corpus.read(entry, key=key)
+            return table.filter(pc.is_in(table["item_id"], value_set=wanted))
+        table = corpus.read_rows(entry, key=key)
+        rows = np.flatnonzero(pc.is_in(table["item_id"], value_set=wanted).to_numpy()).astype(np.int64)
+        with corpus.open_vectors(entry, key=key) as sealed:
+            vectors = sealed.vectors(rows)
+    except CorruptionError:
+        if is_kept(workspace, entry):
+            raise
+        return None
+    return table.take(pa.array(rows)).append_column("vector", vector_column(vectors))
 
 
 def is_kept(workspace: Workspace, entry: ShardEntry) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -181,6 +181,39 @@ def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = 
     buffer = io.BytesIO()
     Image.fromarray(shown).save(buffer, format="PNG")
     return Look(buffer.getvalue(), kept_at, problem, second)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLook:
+    """One picture of a pool, and what a look at it showed. ``look`` None: nothing could be shown, and ``problem`` says
+    why."""
+
+    picture: PooledPicture
+    look: Look | None
+    problem: str | None = None
+
+
+def look_at_pool(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = False) -> Iterator[PoolLook]:
+    """Show each picture that a pooled face is of, one after another, those that weigh most first; of a hit that is no
+    pooled face, its own.
+
+    Each is a look of its own, on record as :func:`look_at` records it. A picture that cannot be shown costs itself.
+    Raises :class:`StateError` if there is no such hit.
+    """
+    with workspace.database.read() as connection:
+        pictures = pictures_of_pool(connection, hit_id)
+        own = connection.execute(sa.select(hits.c.item_id).where(hits.c.hit_id == hit_id)).scalar()
+    if own is None:
+        raise StateError("there is no such hit")
+    pictures = pictures or (PooledPicture(own, hit_id, None, None),)
+    for picture in sorted(pictures, key=lambda one: (-(one.weight or 0.0), one.item_id)):
+        if picture.hit_id is None:
+            yield PoolLook(picture, None, "no hit of it is stored that could be looked at")
+            continue
+        try:
+            yield PoolLook(picture, look_at(workspace, picture.hit_id, actor=actor, reference=reference))
+        except (ItemError, StateError, ConfigError) as error:
+            yield PoolLook(picture, None, str(error))
 
 
 def kept_picture(workspace: Workspace, hit_id: str) -> tuple[UInt8, datetime] | None:

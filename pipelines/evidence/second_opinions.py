@@ -72,11 +72,10 @@ def ask_second_network(
     Of these subjects, or of all. Whatever gets another opinion is judged again. Without its weights nothing is asked,
     and that is logged as a warning and counted. Raises :class:`NotReadyError` for a network without a threshold.
     """
-    network_id = workspace.second_network_id
-    if network_id is None:
+    named = workspace.second_network_named
+    if named is None:
         return OpinionCounts()
-    threshold = workspace.policy.agreement(workspace.second_network_name)
-    asking = _Asking(network_id, *threshold, subject_ids=subject_ids)
+    asking = _Asking(named.network_id, *workspace.policy.agreement(named.name), subject_ids=subject_ids)
     with workspace.database.read() as connection:
         total = _count(connection, _due(workspace, asking))
     if not total:
@@ -87,10 +86,11 @@ def ask_second_network(
         _LOG.warning("%d hits wait for a second opinion, and it cannot be given: %s", total, error)
         return OpinionCounts(waiting=total)
     counts: Counter[str] = Counter()
+    described = _DescribedReferences(network)
     with workspace.database.exclusive("second_opinions"):
         progress("second opinion", 0, total)
         for batch in _batches(workspace, asking):
-            rows = _opinions(workspace, network, asking, batch)
+            rows = _opinions(workspace, described, asking, batch)
             _commit(workspace, rows, before={one.hit.hit_id: one.hit.opinion for one in batch})
             counts.update(row["opinion"] for row in rows)
             progress("second opinion", min(counts.total(), total), total)
@@ -179,17 +179,34 @@ def _references(connection: Connection, subject_id: str, key: bytes) -> dict[str
     return {name: np.frombuffer(crop, dtype=np.uint8).reshape(_CROP) for crop, name in reversed(found.items())}
 
 
+class _DescribedReferences:
+    """The references of the person asked about last, as a network describes them.
+
+    Hits come in order of person, so that a person of thousands of hits is described once and nobody is held for long.
+    """
+
+    def __init__(self, network: SecondNetwork) -> None:
+        self.network = network
+        self._of: tuple[str, ...] = ()
+        self._vectors: Float32 | None = None
+
+    def of(self, subject_id: str, references: dict[str, UInt8]) -> Float32 | None:
+        """The references of one person; None where there are none, or the network fails on them."""
+        named = (subject_id, *references)
+        if named != self._of:
+            self._of, self._vectors = named, _described(self.network, references)
+        return self._vectors
+
+
 def _opinions(
-    workspace: Workspace, network: SecondNetwork, asking: _Asking, batch: Sequence[_Due]
+    workspace: Workspace, described: _DescribedReferences, asking: _Asking, batch: Sequence[_Due]
 ) -> list[dict[str, Any]]:
     """A row of the table for each hit of a batch."""
-    described: dict[str, Float32 | None] = {}
     rows = []
     for due in batch:
         subject_id = due.hit.subject_id
-        if subject_id not in described:
-            described[subject_id] = _described(network, due.references)
-        opinion, score, reference_id = _opinion(workspace, network, asking, due, described[subject_id])
+        references = described.of(subject_id, due.references)
+        opinion, score, reference_id = _opinion(workspace, described.network, asking, due, references)
         rows.append(
             {
                 "hit_id": due.hit.hit_id,
@@ -292,9 +309,10 @@ class SecondStatus:
 
 def read_second_status(workspace: Workspace, connection: Connection) -> SecondStatus:
     """Count what the second network says and has still to say. Loads no network."""
-    network_id = workspace.second_network_id
-    if network_id is None:
+    named = workspace.second_network_named
+    if named is None:
         return SecondStatus(None, {}, 0, None)
+    network_id = named.network_id
     live = hits_in_force(workspace.now()).where(hits.c.tier == "face")
     counts = live.with_only_columns(second_opinions.c.opinion, sa.func.count())
     counts = counts.join(second_opinions, second_opinions.c.hit_id == hits.c.hit_id)
@@ -302,7 +320,7 @@ def read_second_status(workspace: Workspace, connection: Connection) -> SecondSt
     opinions = {str(opinion): int(count) for opinion, count in connection.execute(counts)}
     try:
         require_second_weights(workspace.config.second_opinion, folder=workspace.home / "models")
-        asking = _Asking(network_id, *workspace.policy.agreement(workspace.second_network_name))
+        asking = _Asking(network_id, *workspace.policy.agreement(named.name))
     except (WeightsError, NotReadyError) as error:
         return SecondStatus(network_id, opinions, _count(connection, live) - sum(opinions.values()), str(error))
     return SecondStatus(network_id, opinions, _count(connection, _due(workspace, asking)), None)

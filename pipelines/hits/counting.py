@@ -93,6 +93,11 @@ def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_t
     )
 
 
+def is_carried_by(pool: sa.FromClause, of: sa.FromClause = hits) -> sa.ColumnElement[bool]:
+    """Condition that joins pooled hits with the pools that they are of: the same faces, by the same models."""
+    return sa.and_(pool.c.digest == of.c.content_key, pool.c.model_id == of.c.found_by_id)
+
+
 def _is_in_whole_pool() -> sa.ColumnElement[bool]:
     """Condition on ``hits``: the pool that it is of is stored, its item is in it, and all of its pictures are there."""
     own, any_of = pool_faces.alias("own_face"), pool_faces.alias("any_face")
@@ -100,11 +105,7 @@ def _is_in_whole_pool() -> sa.ColumnElement[bool]:
     return (
         sa.select(pools.c.number)
         .select_from(pools.join(own, own.c.number == pools.c.number))
-        .where(
-            own.c.item_id == hits.c.item_id,
-            pools.c.digest == hits.c.content_key,
-            pools.c.model_id == hits.c.found_by_id,
-        )
+        .where(own.c.item_id == hits.c.item_id, is_carried_by(pools))
         .where(~broken.correlate(pools).exists())
         .correlate(hits)
         .exists()
@@ -200,8 +201,7 @@ def _taken_over() -> sa.ColumnElement[bool]:
     """Condition on ``hits`` joined with ``items``: the item's present models made an equal hit that is no weaker."""
     newer = hits.alias("newer")
     by_face = sa.and_(newer.c.tier == "face", newer.c.content_key == items.c.content_sha256)
-    of_newer = (pools.c.digest == newer.c.content_key, pools.c.model_id == newer.c.found_by_id)
-    stored = sa.select(pools.c.number).where(*of_newer).correlate(newer).exists()
+    stored = sa.select(pools.c.number).where(is_carried_by(pools, newer)).correlate(newer).exists()
     found = sa.select(newer.c.hit_id).where(
         newer.c.item_id == hits.c.item_id,
         sa.or_(by_face, sa.and_(hits.c.tier == POOLED, newer.c.tier == POOLED, stored)),

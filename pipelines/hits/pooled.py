@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.tables import hits, pool_faces, pools
-from pipelines.hits.counting import POOLED
+from pipelines.hits.counting import POOLED, is_carried_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,7 @@ def pictures_of_pool(connection: Connection, hit_id: str) -> tuple[PooledPicture
 
 def content_of_pooled(connection: Connection, hit_id: str) -> str | None:
     """The content whose face a pooled hit is of, while its pool is stored; None: nobody knows any more."""
-    same = (pools.c.digest == hits.c.content_key, pools.c.model_id == hits.c.found_by_id)
-    joined = hits.join(pools, sa.and_(*same)).join(
+    joined = hits.join(pools, is_carried_by(pools)).join(
         pool_faces, sa.and_(pool_faces.c.number == pools.c.number, pool_faces.c.item_id == hits.c.item_id)
     )
     query = sa.select(pool_faces.c.content_sha256).select_from(joined).where(hits.c.hit_id == hit_id)

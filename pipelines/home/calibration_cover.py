@@ -45,8 +45,9 @@ class Cover:
 
 
 def cover_of(calibration: Calibration, *, templates: int, accepted: int | None, factor: float) -> Cover:
-    """Compare a gallery of ``templates`` with the one that a complete calibration is for."""
-    borne = min(_borne(calibration.review), _borne(calibration.strong))
+    """Compare a gallery of ``templates`` with the one that a calibration is for, by the thresholds that it states."""
+    stated = [own for own in (calibration.review, calibration.strong) if own.point.threshold is not None]
+    borne = min((_borne(own) for own in stated), default=0)
     return Cover(templates, borne, accepted, int(max(borne, accepted or 0) * factor))
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
@@ -28,6 +29,10 @@ from pipelines.home.sealing import Sealer
 USE = "calibration.use"
 STOP = "calibration.stop"
 ANYWAY = "calibration.anyway"
+BACKGROUND: Final = "background"
+PLATFORM: Final = "platform"
+STRANGERS: Final = frozenset((BACKGROUND, PLATFORM))
+"""Kinds of calibrations without labels: by a folder of strangers, and by the faces of the operator's own platform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +105,48 @@ class Calibration:
         """Whether the data supported both thresholds."""
         return self.review.point.threshold is not None and self.strong.point.threshold is not None
 
-    def thresholds(self) -> Thresholds:
-        """Return the thresholds in the form that matching takes. Raises :class:`StateError` where the data could not
-        support both."""
-        review, strong = self.review.point.threshold, self.strong.point.threshold
-        if review is None or strong is None:
+    def thresholds(self, published: Thresholds | None = None) -> Thresholds:
+        """Return the thresholds in the form that matching takes. Raises :class:`StateError` where there are none.
+
+        Strangers alone may support the review threshold and not the strong one, which takes ten times as many
+        comparisons: then the strong one is the ``published`` one, or that of review where that is higher.
+        """
+        stated = self._stated(self.review, self.strong, "")
+        if stated is not None:
+            return stated
+        review = self.review.point.threshold
+        if review is None or published is None or self.kind not in STRANGERS:
             raise StateError("this calibration has no threshold for its targets: more comparisons are needed")
         source = (
-            f"calibration {self.calibration_id}: FPIR at most {self.review.target_fpir:g} (strong "
-            f"{self.strong.target_fpir:g}) for a gallery of {self.templates}, {self.confidence:.0%} confidence"
+            f"calibration {self.calibration_id}: FPIR at most {self.review.target_fpir:g} for a gallery of "
+            f"{self.templates}, {self.confidence:.0%} confidence; strong, for which there are too few strangers: "
+            f"{published.source}"
         )
-        return Thresholds(review=review, strong=strong, source=source, calibration_id=self.calibration_id)
+        return Thresholds(review, max(review, published.strong), source, self.calibration_id)
+
+    def has_thresholds(self, published: Thresholds | None) -> bool:
+        """Whether :meth:`thresholds` has any."""
+        try:
+            self.thresholds(published)
+        except StateError:
+            return False
+        return True
 
     def pooled_thresholds(self) -> Thresholds | None:
         """Those of pooled faces; None where none were measured or the data could not support both."""
         if self.pooled is None:
             return None
-        review, strong = self.pooled.review.point.threshold, self.pooled.strong.point.threshold
-        if review is None or strong is None:
+        return self._stated(self.pooled.review, self.pooled.strong, f" of pools of {self.pooled.pictures}")
+
+    def _stated(self, review: Operating, strong: Operating, measured_of: str) -> Thresholds | None:
+        """The thresholds of two points with where they come from; None where the data do not support both."""
+        if review.point.threshold is None or strong.point.threshold is None:
             return None
         source = (
-            f"calibration {self.calibration_id} of pools of {self.pooled.pictures}: FPIR at most "
-            f"{self.pooled.review.target_fpir:g} (strong {self.pooled.strong.target_fpir:g}) for a gallery of "
-            f"{self.templates}, {self.confidence:.0%} confidence"
+            f"calibration {self.calibration_id}{measured_of}: FPIR at most {review.target_fpir:g} (strong "
+            f"{strong.target_fpir:g}) for a gallery of {self.templates}, {self.confidence:.0%} confidence"
         )
-        return Thresholds(review=review, strong=strong, source=source, calibration_id=self.calibration_id)
+        return Thresholds(review.point.threshold, strong.point.threshold, source, self.calibration_id)
 
     def fmr_bound(self, threshold: float) -> float:
         """Return the upper bound of the FMR at any threshold: that of the nearest measured point at or below it."""
@@ -189,19 +211,31 @@ def all_in_force(connection: Connection, sealer: Sealer) -> frozenset[str]:
     return frozenset(found for model_id in named if (found := _in_force(connection, sealer, model_id)[0]))
 
 
-def accepted_templates(connection: Connection, sealer: Sealer, *, model_id: str) -> int | None:
-    """Return for how many templates, beyond what its data support, two people put the calibration in force, or None."""
-    return _in_force(connection, sealer, model_id)[1]
+def accepted_templates(connection: Connection, sealer: Sealer, calibration: Calibration) -> int | None:
+    """Return for how many templates, beyond what its data support, two people put a calibration in force.
+
+    None where nobody did, or another one is in force.
+    """
+    calibration_id, accepted = _in_force(connection, sealer, calibration.model_id)
+    return accepted if calibration_id == calibration.calibration_id else None
 
 
 def put_in_force(
-    tx: Connection, sealer: Sealer, calibration: Calibration, *, actor: str, now: datetime, accepted: int | None = None
+    tx: Connection,
+    sealer: Sealer,
+    calibration: Calibration,
+    *,
+    actor: str,
+    now: datetime,
+    published: Thresholds | None = None,
+    accepted: int | None = None,
 ) -> None:
     """Put a calibration in force: hits are found and judged by it, unless the policy has bands of its own.
 
-    ``accepted``: for how many templates, where its data support fewer.
+    ``published``: as :meth:`Calibration.thresholds` takes them. ``accepted``: for how many templates, where its data
+    support fewer.
     """
-    calibration.thresholds()  # refuses an incomplete one
+    calibration.thresholds(published)  # refuses one without thresholds
     _set_in_force(tx, sealer, calibration.model_id, calibration.calibration_id, accepted)
     _record(tx, sealer, calibration, USE, actor=actor, now=now, accepted=accepted)
 

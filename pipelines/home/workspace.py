@@ -21,10 +21,10 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import ConfigError, NotReadyError
 from embeddings.models.packs import find_pack
-from embeddings.models.second_weights import DLIB, OFF, network_id
+from embeddings.models.second_weights import DLIB, OFF, NamedNetwork, name_network
 from embeddings.models.weights import model_id
 from embeddings.settings import ImageLimits
-from indexes.thresholds import Thresholds
+from indexes.thresholds import Bands, Thresholds
 from pipelines.database import Database, get_state
 from pipelines.database.times import utc_now
 from pipelines.home.attempts import WATCHDOG
@@ -148,21 +148,24 @@ class Workspace:
         return model_id(find_pack(self.config.embedding.pack), self.config.embedding.faces())
 
     @property
-    def second_network_name(self) -> str:
-        """The configured second network; ``off``: none. Raises ``ConfigError`` where it is the first one again."""
+    def second_network_named(self) -> NamedNetwork | None:
+        """The name and the id of the configured second network; None: there is none. Loads nothing.
+
+        Raises ``ConfigError`` where it is the first one again.
+        """
         name = self.config.second_opinion
-        if name != OFF and name != DLIB:
-            own, other = find_pack(self.config.embedding.pack), find_pack(name)
-            if own.recognizer.sha256 == other.recognizer.sha256:
-                raise ConfigError(f"second_opinion: {name} recognises by the network that is in force already")
-            return other.name
-        return name
+        if name == OFF:
+            return None
+        found = name_network(name)
+        if found.recognizer_sha256 == find_pack(self.config.embedding.pack).recognizer.sha256:
+            raise ConfigError(f"second_opinion: {name} recognises by the network that is in force already")
+        return found
 
     @property
     def second_network_id(self) -> str | None:
         """The id of the second network; None: there is none. Loads nothing."""
-        name = self.second_network_name
-        return None if name == OFF else network_id(self.config.second_opinion)
+        found = self.second_network_named
+        return None if found is None else found.network_id
 
     @cached_property
     def second_network(self) -> SecondNetwork:
@@ -206,42 +209,41 @@ class Workspace:
             return self.thresholds_at(connection)
 
     def thresholds_at(self, connection: Connection, *, policy: Policy | None = None) -> Thresholds:
-        """Return the bands as a transaction sees them, by the policy in force or another one.
+        """Return the bands of single faces: those of :meth:`bands_at`, which raises the same."""
+        return self.bands_at(connection, policy=policy).single
 
-        Raises :class:`CorruptionError` for an altered calibration, and :class:`NotReadyError` where the gallery has
-        outgrown it by far and nothing is published for the pack.
+    def bands_at(self, connection: Connection, *, policy: Policy | None = None) -> Bands:
+        """Return all bands as a transaction sees them, by the policy in force or another one.
+
+        Pools have the thresholds that the calibration in force measured of pools; without any, those of single faces,
+        which no stranger's pool reaches more often (benchmarks.pooling). Raises :class:`CorruptionError` for an altered
+        calibration, and :class:`NotReadyError` where the gallery has outgrown it by far and nothing is published for
+        the pack.
         """
-        policy = policy or self.policy
         calibration = calibration_in_force(connection, self.sealer, model_id=self.model_id)
-        if calibration is None:
-            return policy.thresholds(self.pack_name)
-        calibrated = calibration.thresholds()
-        if policy.has_bands(self.pack_name) or not self.cover_at(connection, calibration).lapsed:
-            return policy.thresholds(self.pack_name, calibrated=calibrated)
-        if not policy.has_thresholds(self.pack_name):
-            raise NotReadyError("the registry has outgrown the calibration in force by far: calibrate anew")
-        return stricter(calibrated, policy.thresholds(self.pack_name))
-
-    def pooled_thresholds_at(self, connection: Connection, *, policy: Policy | None = None) -> Thresholds:
-        """The bands of pooled faces as a transaction sees them.
-
-        Those that the calibration in force measured of pooled faces; without any, those of single faces, which no
-        stranger's pool reaches more often (benchmarks.pooling).
-        """
-        single = self.thresholds_at(connection, policy=policy)
-        calibration = calibration_in_force(connection, self.sealer, model_id=self.model_id)
+        single = self._single(connection, calibration, policy or self.policy)
         same = calibration is not None and calibration.calibration_id == single.calibration_id
         pooled = calibration.pooled_thresholds() if calibration is not None and same else None
-        return pooled or replace(single, source=f"as for one face, pools are not calibrated: {single.source}")
+        as_single = replace(single, source=f"as for one face, pools are not calibrated: {single.source}")
+        return Bands(single, pooled or as_single)
+
+    def _single(self, connection: Connection, calibration: Calibration | None, policy: Policy) -> Thresholds:
+        if calibration is None:
+            return policy.thresholds(self.pack_name)
+        published = policy.thresholds_or_none(self.pack_name)
+        calibrated = calibration.thresholds(published)
+        if policy.has_bands(self.pack_name) or not self.cover_at(connection, calibration).lapsed:
+            return policy.thresholds(self.pack_name, calibrated=calibrated)
+        if published is None:
+            raise NotReadyError("the registry has outgrown the calibration in force by far: calibrate anew")
+        return stricter(calibrated, published)
 
     def cover_at(self, connection: Connection, calibration: Calibration) -> Cover:
         """Compare the gallery that a transaction sees with a calibration, in force or not."""
-        in_force = calibration_in_force(connection, self.sealer, model_id=self.model_id)
-        same = in_force is not None and in_force.calibration_id == calibration.calibration_id
         return cover_of(
             calibration,
             templates=count_templates(connection, model_id=self.model_id, now=self.now()),
-            accepted=accepted_templates(connection, self.sealer, model_id=self.model_id) if same else None,
+            accepted=accepted_templates(connection, self.sealer, calibration),
             factor=self.config.calibration.outgrown_factor,
         )
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.images.pdq import pdq_score
-from indexes.thresholds import Thresholds
+from indexes.thresholds import Bands
 from pipelines.database.in_force import is_in_force
 from pipelines.database.tables import hits, items, second_opinions
 from pipelines.database.times import moment
@@ -92,9 +92,7 @@ class Weighing:
     network, None without one."""
 
     policy: Policy
-    thresholds: Thresholds
-    pooled: Thresholds
-    """Those of pooled faces."""
+    bands: Bands
     model_id: str
     second_network_id: str | None = None
 
@@ -102,9 +100,8 @@ class Weighing:
 def weighing(workspace: Workspace, connection: Connection, policy: Policy | None = None) -> Weighing:
     """Return the weighing by the policy in force, or by ``policy``."""
     policy = policy or workspace.policy
-    single = workspace.thresholds_at(connection, policy=policy)
-    pooled = workspace.pooled_thresholds_at(connection, policy=policy)
-    return Weighing(policy, single, pooled, workspace.model_id, workspace.second_network_id)
+    bands = workspace.bands_at(connection, policy=policy)
+    return Weighing(policy, bands, workspace.model_id, workspace.second_network_id)
 
 
 def evidence_of(
@@ -143,7 +140,7 @@ def _band(row: Any, by: Weighing) -> Band | None:
     if row.tier in ("header", "text"):
         return by.policy.text_band(row.place, row.match)
     if row.tier in FACES and row.found_by_id == by.model_id:
-        thresholds = by.pooled if row.tier == POOLED else by.thresholds
+        thresholds = by.bands.pooled if row.tier == POOLED else by.bands.single
         return band_of(row.score, thresholds) if row.score >= thresholds.review else None
     nearest = pdq_score(by.policy.settings.takedown.duplicate_distance)
     if row.tier == "exact" and row.place == "pdq" and row.score < nearest:

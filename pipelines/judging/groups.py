@@ -225,7 +225,7 @@ def judge_groups(
                 context=contexts.get(item_id),
                 likeness_model=group in models and models[group].verdict == "likeness_model",
                 distinct=witnessed.by(own[0].uploader),
-                calibration_id=by.thresholds.calibration_id,
+                calibration_id=by.bands.single.calibration_id,
             )
             hit_ids = tuple(hit.hit_id for hit in own)
             one = Judged(group, item_id, own[0].content_key, hit_ids, judgement)
@@ -255,7 +255,7 @@ def _judge_model(
         bounty=any(member.item_id == model and member.kind in BOUNTIES for member in of),
         policy=by.policy,
         witnessed=witnessed,
-        calibration_id=by.thresholds.calibration_id,
+        calibration_id=by.bands.single.calibration_id,
     )
 
 

@@ -90,7 +90,7 @@ def simulate(
             ]
             found += _changes(before, after)
             progress("simulate", start + len(part), len(groups))
-        unseen = _unseen(connection, by.model_id, by.thresholds.review)
+        unseen = _unseen(connection, by.model_id, by.bands.single.review)
     return Simulation(
         policy_version=policy.version,
         in_force=workspace.policy.version,

@@ -55,7 +55,7 @@ def mark_lapsed(tx: Connection, workspace: Workspace) -> set[str]:
     """
     by, now = weighing(workspace, tx), workspace.now()
     changed: set[str] = set()
-    for tier, thresholds in (("face", by.thresholds), (POOLED, by.pooled)):
+    for tier, thresholds in (("face", by.bands.single), (POOLED, by.bands.pooled)):
         of_models = sa.and_(hits.c.tier == tier, hits.c.found_by_id == by.model_id)
         below = hits.c.score < thresholds.review
         for condition, since in (
@@ -122,12 +122,13 @@ def withdraw_uncalled(
 
 def weighed_by(connection: Connection, workspace: Workspace) -> str:
     """Return what hits are weighed by, as stored in ``state``: when it changes, all hits are weighed again."""
-    thresholds = workspace.thresholds_at(connection)
-    pooled = workspace.pooled_thresholds_at(connection)
-    bands = [thresholds.calibration_id, thresholds.review, thresholds.strong, pooled.review, pooled.strong]
+    now = workspace.bands_at(connection)
+    single, pooled = now.single, now.pooled
+    bands = [single.calibration_id, single.review, single.strong, pooled.review, pooled.strong]
     in_force = sorted(all_in_force(connection, workspace.sealer))
     weighed = [workspace.policy.version, *bands, in_force, settings_digest(workspace)]
-    return json.dumps([*weighed, workspace.second_network_id] if workspace.second_network_id else weighed)
+    second = workspace.second_network_id
+    return json.dumps([*weighed, second] if second else weighed)
 
 
 def _calibration_of(body: str) -> str | None:

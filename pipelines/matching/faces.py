@@ -7,6 +7,7 @@ coverage together, so that work cut off anywhere is found uncovered again (I2, I
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -30,10 +31,9 @@ from pipelines.corpus.manifest import (
     uncovered,
 )
 from pipelines.corpus.retention import let_go
-from pipelines.database import insert_missing
 from pipelines.database.parts import parts
 from pipelines.database.registry_version import registry_version
-from pipelines.database.tables import hits, items, shards
+from pipelines.database.tables import items, shards
 from pipelines.database.times import moment
 from pipelines.evidence.keeping import keep_evidence, tend_evidence
 from pipelines.evidence.second_opinions import ask_second_network
@@ -43,6 +43,7 @@ from pipelines.home.isolation import resume
 from pipelines.home.progress import Pace, Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.matching.comparison import Comparison, FoundBy, Side, compare_shard
+from pipelines.matching.found_hits import insert_found
 from pipelines.matching.galleries import load_gallery
 from pipelines.matching.pool_plan import PoolCounts
 from pipelines.matching.pools import pool_pending
@@ -191,7 +192,7 @@ def plan_matching(
         if subject_ids is not None:
             versions = _limited(versions, subject_ids)
         listed = list_shards(connection, workspace.sealer, model_id=model_id)
-        require_not_ahead(registry_version(connection), listed)
+        require_not_ahead(registry_version(connection), (shard.covered_version for shard in listed))
         if model_id != workspace.models.model_id:
             known = subjects_with(connection, model_id=model_id)
             versions = {subject_id: version for subject_id, version in versions.items() if subject_id in known}
@@ -296,21 +297,13 @@ def _commit_hits(
 ) -> int:
     """Write the hits that still hold: the item is live with the same content, the subject is in force, and the
     reference is still the subject's. A subject that changed meanwhile is compared again.
-
-    A rejected hit that is found again stays rejected, and one below thresholds raised meanwhile does not count. A hit
-    dropped with a reference counts again when another reference finds it.
     """
     live = _live_items(tx, shard_id, {row["item_id"] for row in rows})
     true = [row for row in rows if live.get(row["item_id"]) == row["content_key"] and row["subject_id"] in active]
-    # A hit found again belongs to an item that came back, perhaps with another parent, so its corroboration may be new.
-    for some in parts(true):
-        again = [row["hit_id"] for row in some]
-        tx.execute(sa.delete(hits).where(hits.c.hit_id.in_(again), hits.c.dropped_at.is_not(None)))
-        tx.execute(sa.update(hits).where(hits.c.hit_id.in_(again)).values(judged_at=None))
-    review, now = workspace.thresholds_at(tx).review if true else 0.0, workspace.now()
-    below = [row["found_by_id"] == workspace.models.model_id and row["score"] < review for row in true]
-    lapsed = [row | {"lapsed_at": now if late else None} for row, late in zip(true, below, strict=True)]
-    new = insert_missing(tx, hits, lapsed)
+    # Today's thresholds say nothing of earlier models' hits (I4). All rows are by the plan's models.
+    current = bool(true) and true[0]["found_by_id"] == workspace.models.model_id
+    review = workspace.thresholds_at(tx).review if current else -math.inf
+    new = insert_found(tx, true, review=review, now=workspace.now())
     settle_statuses(tx, {row["item_id"] for row in true})
     return new
 

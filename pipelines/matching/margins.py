@@ -14,11 +14,11 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import CorruptionError, StateError
+from embeddings.errors import StateError
 from embeddings.types import Float32, vectors_of
 from indexes.join import pair_scores
 from pipelines.corpus.manifest import find_shard
-from pipelines.corpus.retention import is_kept
+from pipelines.corpus.retention import read_kept_of
 from pipelines.database.tables import hits, items
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
@@ -105,12 +105,8 @@ def _vector_of(connection: Connection, workspace: Workspace, row: Any) -> Float3
         return None
     if shard.entry.model_id != row.found_by_id:
         return None
-    try:
-        table = workspace.corpus.read(shard.entry, key=workspace.sealer.shard_key(shard.entry.shard_id))
-    except CorruptionError:
-        if is_kept(workspace, shard.entry):
-            raise
+    table = read_kept_of(workspace, shard.entry, (row.item_id,))
+    if table is None:
         return None
-    same = pc.and_(pc.equal(table["item_id"], row.item_id), pc.equal(table["face"], row.face))
-    found = vectors_of(table.filter(same)["vector"], shard.entry.dimension)
+    found = vectors_of(table.filter(pc.equal(table["face"], row.face))["vector"], shard.entry.dimension)
     return found[0].copy() if len(found) else None

@@ -15,59 +15,73 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import CorruptionError
+from indexes.thresholds import Bands
 from pipelines.database.parts import parts
 from pipelines.database.tables import items, pool_coverage, pool_faces, pools
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
-from pipelines.matching.pool_store import changed_posts, pooling_settings
+from pipelines.matching.pool_store import changed_posts, is_waiting, pooling_settings
 from pipelines.registry.subjects import active_versions
 
 
 def unpooled_count(connection: Connection, workspace: Workspace, *, scope: Scope | None = None) -> int:
     """Posts with an item in scope whose faces were not pooled as they are now."""
-    settings = settings_of(workspace, connection)
+    settings = settings_of(workspace, workspace.bands_at(connection))
     return len(changed_posts(connection, model_id=workspace.model_id, settings=settings, scope=scope))
 
 
 def lacking_subjects(connection: Connection, workspace: Workspace, versions: Mapping[str, int]) -> frozenset[str]:
     """Those of the subjects that some pool was not compared with."""
-    threshold = workspace.pooled_thresholds_at(connection).review
-    known = read_pool_coverage(connection, versions, model_id=workspace.model_id, threshold=threshold)
-    return frozenset(subject_id for subject_id, version in versions.items() if known.lacks(subject_id, version))
+    return frozenset(read_lacking(connection, workspace, versions, workspace.bands_at(connection)).wanted)
 
 
-def settings_of(workspace: Workspace, connection: Connection) -> str:
-    """What faces are pooled by now, see :func:`pipelines.matching.pool_store.pooling_settings`."""
-    return pooling_settings(
-        workspace.model_id,
-        single=workspace.thresholds_at(connection),
-        pooled=workspace.pooled_thresholds_at(connection),
-        duplicate_distance=workspace.policy.settings.takedown.duplicate_distance,
-    )
+def settings_of(workspace: Workspace, bands: Bands) -> str:
+    """What faces are pooled by, see :func:`pipelines.matching.pool_store.pooling_settings`."""
+    distance = workspace.policy.settings.takedown.duplicate_distance
+    return pooling_settings(workspace.model_id, bands, duplicate_distance=distance)
 
 
 def uncompared_count(connection: Connection, workspace: Workspace, *, scope: Scope | None = None) -> int:
     """Models of which a pool with a picture in scope was not compared with everybody who is active."""
-    model_id, threshold = workspace.model_id, workspace.pooled_thresholds_at(connection).review
     versions = active_versions(connection, now=moment(connection))
-    known = read_pool_coverage(connection, versions, model_id=model_id, threshold=threshold)
-    wanted = {key: version for key, version in versions.items() if known.lacks(key, version)}
-    if not wanted:
+    lacking = read_lacking(connection, workspace, versions, workspace.bands_at(connection))
+    if not lacking.wanted:
         return 0
-    lacking = sa.or_(pools.c.covered_version < max(wanted.values()), pools.c.covered_threshold > threshold)
-    after = min(known.least.get(key, 0) for key in wanted)
     joined = pools.join(pool_faces, pool_faces.c.number == pools.c.number).join(
         items, items.c.item_id == pool_faces.c.item_id
     )
     query = sa.select(sa.func.count(pools.c.model.distinct())).select_from(joined)
     within = scope.where() if scope else []
-    return int(
-        connection.execute(
-            query.where(pools.c.model_id == model_id, pools.c.number > after, lacking, *within)
-        ).scalar_one()
-    )
+    waiting = is_waiting(workspace.model_id, lacking.version, lacking.threshold, after=lacking.after)
+    return int(connection.execute(query.where(waiting, *within)).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """Who was not compared with every pool at ``threshold``. ``wanted``: their versions; ``newest``: number of the
+    newest pool; ``after``: the number up to which all of them were compared with every pool. ``covered``: registry
+    versions that pools were compared at."""
+
+    wanted: Mapping[str, int]
+    threshold: float
+    newest: int
+    after: int
+    covered: Sequence[int]
+
+    @property
+    def version(self) -> int:
+        """The newest version among those wanted; 0 without any."""
+        return max(self.wanted.values(), default=0)
+
+
+def read_lacking(connection: Connection, workspace: Workspace, versions: Mapping[str, int], bands: Bands) -> Lacking:
+    """Which of these subjects some pool was not compared with."""
+    threshold = bands.pooled.review
+    known = read_pool_coverage(connection, versions, model_id=workspace.model_id, threshold=threshold)
+    wanted = {key: version for key, version in versions.items() if known.lacks(key, version)}
+    after = min((known.least.get(key, 0) for key in wanted), default=0)
+    return Lacking(wanted, threshold, known.newest, after, known.versions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +105,6 @@ class PoolCoverage:
         first = bisect_left(self.versions, version)
         uncovered = max(self.numbers[first - 1] if first else 0, self.above)
         return uncovered > self.least.get(subject_id, 0)
-
-    def require_not_ahead(self, registry_version: int) -> None:
-        """Raise :class:`CorruptionError` if a pool was compared with a newer registry than this one (I7)."""
-        if self.versions and self.versions[-1] > registry_version:
-            raise CorruptionError("the registry is older than what was compared with it: restore the database backup")
 
 
 def read_pool_coverage(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from indexes.gallery import Gallery
-from indexes.thresholds import Thresholds
+from indexes.thresholds import Bands
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,5 @@ class PoolPlan:
 
     gallery: Gallery
     versions: Mapping[str, int]
-    single: Thresholds
-    pooled: Thresholds
+    bands: Bands
     settings: str

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError
 from embeddings.types import Float32, check_unit
 from indexes.pooling import POOLING_VERSION
-from indexes.thresholds import Thresholds
+from indexes.thresholds import Bands
 from pipelines.database import get_state, set_state
 from pipelines.database.parts import parts
 from pipelines.database.tables import items, pool_faces, pooled_items, pools
@@ -63,10 +63,10 @@ class NewPool:
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
-def pooling_settings(model_id: str, *, single: Thresholds, pooled: Thresholds, duplicate_distance: int) -> str:
+def pooling_settings(model_id: str, bands: Bands, *, duplicate_distance: int) -> str:
     """A digest of what decides which faces are pooled and what is said of them; where it differs all is pooled anew."""
-    bands = [single.review, single.strong, pooled.review, pooled.strong]
-    deciding = [POOLING_VERSION, model_id, bands, duplicate_distance]
+    stated = [value for one in (bands.single, bands.pooled) for value in (one.review, one.strong)]
+    deciding = [POOLING_VERSION, model_id, stated, duplicate_distance]
     return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:32]
 
 
@@ -223,14 +223,16 @@ def _aad(number: int, model_id: str) -> bytes:
     return associated_data("pool", number, model_id, "1")
 
 
-def waiting_pools(
-    connection: Connection, *, model_id: str, version: int, threshold: float, after: int, upto: int, most: int
-) -> list[sa.Row[Any]]:
-    """The next pools by number, above ``after`` and at most ``upto``, that do not say themselves that everybody up to
-    ``version`` was compared at ``threshold``."""
+def is_waiting(model_id: str, version: int, threshold: float, *, after: int) -> sa.ColumnElement[bool]:
+    """Condition on ``pools`` above number ``after``: the pool does not say itself that everybody up to ``version`` was
+    compared at ``threshold``."""
     lacking = sa.or_(pools.c.covered_version < version, pools.c.covered_threshold > threshold)
-    here = (pools.c.model_id == model_id, pools.c.number > after, pools.c.number <= upto, lacking)
-    return list(connection.execute(sa.select(pools).where(*here).order_by(pools.c.number).limit(most)).all())
+    return sa.and_(pools.c.model_id == model_id, pools.c.number > after, lacking)
+
+
+def next_pools(connection: Connection, *conditions: sa.ColumnElement[bool], most: int) -> list[sa.Row[Any]]:
+    """The first pools by number that meet the conditions, at most so many."""
+    return list(connection.execute(sa.select(pools).where(*conditions).order_by(pools.c.number).limit(most)).all())
 
 
 def faces_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list[sa.Row[Any]]]:

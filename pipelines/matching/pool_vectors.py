@@ -6,22 +6,17 @@ to the caller, who writes it down.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embeddings.errors import CorruptionError
 from embeddings.types import Float32, vectors_of
-from indexes.corpus import ShardEntry
 from pipelines.corpus.manifest import find_shard
-from pipelines.corpus.retention import is_kept
+from pipelines.corpus.retention import read_kept_of
 from pipelines.home.workspace import Workspace
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from pipelines.scan.again import LeavingItem
 
 
@@ -39,10 +34,11 @@ class FacesOfItems:
     superseded: bool = False
 
 
-def read_faces(workspace: Workspace, shard_of: dict[str, str], *, dimension: int) -> FacesOfItems:
+def read_faces(workspace: Workspace, shard_of: dict[str, str], *, dimension: int, again: bool = True) -> FacesOfItems:
     """The faces of these items; ``shard_of``: item id -> the shard that the ledger names.
 
-    Raises :class:`CorruptionError` for a listed shard that is not what was written, and :class:`NotReadyError` where no
+    ``again`` False: without those whose vectors are not kept, instead of embedding their items again. Raises
+    :class:`CorruptionError` for a listed shard that is not what was written, and :class:`NotReadyError` where no
     content of many can be had.
     """
     by_shard: dict[str, list[str]] = {}
@@ -51,49 +47,25 @@ def read_faces(workspace: Workspace, shard_of: dict[str, str], *, dimension: int
     with workspace.database.read() as connection:
         found = {shard_id: find_shard(connection, workspace.sealer, shard_id) for shard_id in by_shard}
     faces, vectors, superseded = list[dict[str, Any]](), [np.empty((0, dimension), dtype=np.float32)], False
-    again = list[str]()
+    lost = list[str]()
     for shard_id, item_ids in by_shard.items():
         shard = found[shard_id]
         if shard is None:
             superseded = True
         elif shard.entry.path is None:
-            again += item_ids
-        elif (table := _kept(workspace, shard.entry, item_ids)) is None:
+            lost += item_ids
+        elif (table := read_kept_of(workspace, shard.entry, item_ids)) is None:
             superseded = True
         else:
             vectors.append(vectors_of(table["vector"], dimension).copy())
             faces += table.drop_columns(["vector"]).to_pylist()
     leaving = dict[str, list["LeavingItem"]]()
-    if again:
+    if lost and again:
         from pipelines.scan.again import embed_items
 
-        for table, some in embed_items(workspace, again):
+        for table, some in embed_items(workspace, lost):
             vectors.append(vectors_of(table["vector"], dimension).copy())
             faces += table.drop_columns(["vector"]).to_pylist()
             for one in some:
                 leaving.setdefault(shard_of[one.item_id], []).append(one)
     return FacesOfItems(faces, np.concatenate(vectors), leaving, superseded)
-
-
-def _kept(workspace: Workspace, entry: ShardEntry, item_ids: Sequence[str]) -> pa.Table | None:
-    """The rows of these items in a kept shard, with their vectors; None where it was compacted meanwhile."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from embeddings.types import vector_column
-
-    key, corpus = workspace.sealer.shard_key(entry.shard_id), workspace.corpus
-    wanted = pa.array(item_ids, type=pa.string())
-    try:
-        if entry.vector_salt is None:
-            table = corpus.read(entry, key=key)
-            return table.filter(pc.is_in(table["item_id"], value_set=wanted))
-        table = corpus.read_rows(entry, key=key)
-        rows = np.flatnonzero(pc.is_in(table["item_id"], value_set=wanted).to_numpy()).astype(np.int64)
-        with corpus.open_vectors(entry, key=key) as sealed:
-            vectors = sealed.vectors(rows)
-    except CorruptionError:
-        if is_kept(workspace, entry):
-            raise
-        return None
-    return table.take(pa.array(rows)).append_column("vector", vector_column(vectors))

@@ -20,33 +20,34 @@ import numpy as np
 from sqlalchemy.engine import Connection
 
 from embeddings.types import Float32
-from indexes.pooling import distinct_pictures, face_weight, pool_faces, pooled_vector
+from indexes.pooling import distinct_pictures, face_weight, pool_faces
+from pipelines.corpus.manifest import require_not_ahead
 from pipelines.database.registry_version import registry_version
+from pipelines.database.tables import pools
 from pipelines.database.times import moment
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.matching.comparison import FoundBy
 from pipelines.matching.galleries import load_gallery
-from pipelines.matching.pool_coverage import read_pool_coverage, record_pool_coverage, settings_of
+from pipelines.matching.pool_comparison import POOLS_AT_ONCE, compare_pools, compare_stored
+from pipelines.matching.pool_coverage import read_lacking, record_pool_coverage, settings_of
 from pipelines.matching.pool_ends import forget_broken, let_go_of_vectors
-from pipelines.matching.pool_hits import Found, commit_found, commit_posts, compare_pools, let_leave
+from pipelines.matching.pool_hits import commit_found, commit_posts, let_leave
 from pipelines.matching.pool_plan import PoolCounts, PoolPlan
 from pipelines.matching.pool_store import (
     NewPool,
     Post,
     changed_posts,
-    faces_of,
-    open_vectors,
+    is_waiting,
+    next_pools,
     rows_of,
-    waiting_pools,
 )
 from pipelines.matching.pool_vectors import read_faces
 from pipelines.registry.subjects import active_versions, require_active, take_up
 
 FACES_AT_ONCE: Final = 1 << 16
 """Faces whose vectors are in memory at once: 128 MB at 512 dimensions. A post is never cut in two."""
-POOLS_AT_ONCE: Final = 1 << 13
 _ROUNDS: Final = 3
 """How often what changed while it was being pooled is looked at again; what is left then is left to the next run."""
 
@@ -82,7 +83,7 @@ def pool_pending(
 
 def _changed(workspace: Workspace) -> list[Post]:
     with workspace.database.read() as connection:
-        settings = settings_of(workspace, connection)
+        settings = settings_of(workspace, workspace.bands_at(connection))
         return list(changed_posts(connection, model_id=workspace.model_id, settings=settings))
 
 
@@ -90,13 +91,9 @@ def _plan(workspace: Workspace, connection: Connection, subject_ids: Collection[
     versions = active_versions(connection, now=moment(connection))
     require_active(workspace, versions)
     wanted = versions if subject_ids is None else {key: versions[key] for key in subject_ids if key in versions}
-    return PoolPlan(
-        gallery=load_gallery(workspace, connection, subject_ids=wanted),
-        versions=wanted,
-        single=workspace.thresholds_at(connection),
-        pooled=workspace.pooled_thresholds_at(connection),
-        settings=settings_of(workspace, connection),
-    )
+    bands = workspace.bands_at(connection)
+    gallery = load_gallery(workspace, connection, subject_ids=wanted)
+    return PoolPlan(gallery, wanted, bands, settings_of(workspace, bands))
 
 
 _Rows = dict[Post, list[Any]]
@@ -138,7 +135,8 @@ def _pool_part(workspace: Workspace, plan: PoolPlan, rows: _Rows, found_by: Foun
         new[post] = _pools(
             post, [read.faces[number] for number in faces], read.vectors[faces], distinct[post], when, plan
         )
-    found = compare_pools([pool for own in new.values() for pool in own], plan, found_by=found_by, workspace=workspace)
+    made = [pool for own in new.values() for pool in own]
+    found = compare_pools(made, plan.gallery, plan.bands, found_by=found_by, workspace=workspace)
     return commit_posts(workspace, plan, rows, new, found)
 
 
@@ -161,7 +159,7 @@ def _pools(
             vector=pool.vector,
             oldest_at=min(when[faces[row]["item_id"]] for row in pool.rows),
         )
-        for pool in pool_faces(vectors, weights, pictures, threshold=plan.single.review)
+        for pool in pool_faces(vectors, weights, pictures, threshold=plan.bands.single.review)
         if len(pool.rows) > 1
     ]
 
@@ -182,102 +180,33 @@ def _compare_lacking(workspace: Workspace, found_by: FoundBy, subject_ids: Colle
     """Compare every pool with the subjects that coverage lacks of it; record it once all of them are."""
     with workspace.database.read() as connection:
         versions = active_versions(connection, now=moment(connection))
-        threshold = workspace.pooled_thresholds_at(connection).review
-        known = read_pool_coverage(connection, versions, model_id=workspace.model_id, threshold=threshold)
-        known.require_not_ahead(registry_version(connection))
-        wanted = {
-            key: version
-            for key, version in versions.items()
-            if (subject_ids is None or key in subject_ids) and known.lacks(key, version)
-        }
-        if not wanted:
+        asked = versions if subject_ids is None else {key: versions[key] for key in subject_ids if key in versions}
+        lacking = read_lacking(connection, workspace, asked, workspace.bands_at(connection))
+        require_not_ahead(registry_version(connection), lacking.covered)
+        if not lacking.wanted:
             return PoolCounts()
-        plan = _plan(workspace, connection, wanted)
-    counts, after = PoolCounts(), min(known.least.get(key, 0) for key in wanted)
+        plan = _plan(workspace, connection, lacking.wanted)
+    counts, after = PoolCounts(), lacking.after
     while True:
+        waiting = is_waiting(workspace.model_id, lacking.version, plan.bands.pooled.review, after=after)
         with workspace.database.read() as connection:
-            rows = waiting_pools(
-                connection,
-                model_id=workspace.model_id,
-                version=max(wanted.values()),
-                threshold=plan.pooled.review,
-                after=after,
-                upto=known.newest,
-                most=POOLS_AT_ONCE,
-            )
+            rows = next_pools(connection, waiting, pools.c.number <= lacking.newest, most=POOLS_AT_ONCE)
         if not rows:
             break
         after = rows[-1].number
-        found = _compare_stored(workspace, plan, rows, found_by)
-        counts += PoolCounts(0, len(rows), commit_found(workspace, plan, found))
+        compared = compare_stored(workspace, plan.gallery, plan.bands, rows, found_by=found_by)
+        let_leave(workspace, compared.leaving)
+        counts += PoolCounts(0, len(rows), commit_found(workspace, plan, compared.found))
     with workspace.database.write() as tx:
         now = active_versions(tx, now=moment(tx))
-        same = {key: version for key, version in wanted.items() if now.get(key) == version}
+        same = {key: version for key, version in lacking.wanted.items() if now.get(key) == version}
         same = {key: version for key, version in same.items() if version <= plan.gallery.registry_version}
         record_pool_coverage(
             tx,
             same,
             model_id=workspace.model_id,
-            threshold=plan.pooled.review,
-            upto=known.newest,
+            threshold=plan.bands.pooled.review,
+            upto=lacking.newest,
             now=workspace.now(),
         )
     return counts
-
-
-def _compare_stored(workspace: Workspace, plan: PoolPlan, rows: Sequence[Any], found_by: FoundBy) -> list[Found]:
-    """Compare pools by their stored vectors, or by those of their faces where none is kept.
-
-    A pool that cannot be made again has a post that changed, and is pooled anew with that.
-    """
-    kept = [row for row in rows if row.sealed_vector is not None]
-    again = [row.number for row in rows if row.sealed_vector is None]
-    vectors = dict(zip([row.number for row in kept], open_vectors(workspace.sealer, kept), strict=True)) if kept else {}
-    members = _members(workspace, again)
-    for number, (faces, own) in members.items():
-        made = pooled_vector(own, np.array([face.weight for face in faces]))
-        if made is not None:
-            vectors[number] = made
-    ordered = [row for row in rows if row.number in vectors]
-    if not ordered:
-        return []
-    probes = np.stack([vectors[row.number] for row in ordered])
-    matches = plan.gallery.match(probes, model_id=workspace.model_id, threshold=plan.pooled.review)
-    matched = sorted({int(probe) for probe in matches.probe})
-    members |= _members(workspace, [ordered[probe].number for probe in matched if ordered[probe].number not in members])
-    with workspace.database.read() as connection:
-        stored = faces_of(connection, [ordered[probe].number for probe in matched])
-    return [
-        Found.of_stored(
-            ordered[probe],
-            stored[ordered[probe].number],
-            members.get(ordered[probe].number, ((), None))[1],
-            template=int(template),
-            score=float(score),
-            plan=plan,
-            found_by=found_by,
-        )
-        for probe, template, score in zip(matches.probe, matches.template, matches.scores, strict=True)
-        if ordered[probe].number in stored
-    ]
-
-
-def _members(workspace: Workspace, numbers: Sequence[int]) -> dict[int, tuple[list[Any], Float32]]:
-    """The faces of pools with their vectors (n, d); without those of which something cannot be had."""
-    if not numbers:
-        return {}
-    with workspace.database.read() as connection:
-        stored = faces_of(connection, numbers)
-    shards = {row.item_id: row.shard_id for rows in stored.values() for row in rows if row.shard_id}
-    read = read_faces(workspace, shards, dimension=workspace.models.dimension)
-    let_leave(workspace, read.leaving)
-    place = {
-        (face["item_id"], face["content_sha256"].hex(), face["frame"], face["face"]): number
-        for number, face in enumerate(read.faces)
-    }
-    found = {}
-    for number, rows in stored.items():
-        places = [place.get((row.item_id, row.content_sha256, row.frame, row.face)) for row in rows]
-        if all(at is not None for at in places):
-            found[number] = (rows, read.vectors[[at for at in places if at is not None]])
-    return found

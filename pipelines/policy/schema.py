@@ -210,11 +210,14 @@ class Policy:
 
     def has_thresholds(self, pack: str) -> bool:
         """Whether the policy or the publisher has thresholds for a pack that is not calibrated."""
+        return self.thresholds_or_none(pack) is not None
+
+    def thresholds_or_none(self, pack: str) -> Thresholds | None:
+        """Return what the policy or the publisher states for a pack that is not calibrated; None: nothing."""
         try:
-            self.thresholds(pack)
+            return self.thresholds(pack)
         except NotReadyError:
-            return False
-        return True
+            return None
 
     def thresholds(self, pack: str, *, calibrated: Thresholds | None = None) -> Thresholds:
         """Return the bands in force for a pack, with where they come from: the policy's own, else the calibration's,

@@ -83,8 +83,11 @@ def rescan(
 
     Items that arrive meanwhile are compared with the subject by their own sweep, which reads the registry later.
     """
+    from pipelines.calibration.following import follow_registry  # loads what measures
+
     started = time.monotonic()
     expire_subjects(workspace)
+    follow_registry(workspace)
     subject_ids = _subjects_of(workspace, request_id)
     run_id = begin_run(workspace, kind="rescan", day=None, run_id=run_id)
     matched = match_pending(workspace, found_by="rescan", subject_ids=subject_ids, progress=progress)

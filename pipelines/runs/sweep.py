@@ -149,10 +149,13 @@ def sweep(workspace: Workspace, source_uri: str, *, day: date | None, progress: 
 
 
 def require_registry(workspace: Workspace) -> None:
-    """Record opt-outs that ended, then require a usable registry before any work is done (I7).
+    """Record opt-outs that ended, then require a usable registry before any work is done (I7), and have thresholds by
+    strangers follow its size.
 
     Raises :class:`NotReadyError` for an empty registry, or templates of other models than those in force.
     """
+    from pipelines.calibration.following import follow_registry  # loads what measures
+
     expire_subjects(workspace)
     model_id = workspace.model_id
     with workspace.database.read() as connection:
@@ -160,6 +163,7 @@ def require_registry(workspace: Workspace) -> None:
         require_active(workspace, versions)
         without = subjects_without(connection, model_id=model_id, states=("active",))
     require_templates(sum(subject_id in versions for subject_id in without), model_id=model_id)
+    follow_registry(workspace)
 
 
 def configured_source(workspace: Workspace, given: str | None = None) -> str:

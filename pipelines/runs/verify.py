@@ -150,7 +150,8 @@ def _calibrations(workspace: Workspace) -> str:
 def _registry(workspace: Workspace) -> str:
     with workspace.database.read() as connection:
         version = registry_version(connection)
-        require_not_ahead(version, list_shards(connection, workspace.sealer))
+        listed = list_shards(connection, workspace.sealer)
+        require_not_ahead(version, (shard.covered_version for shard in listed))
         newest = connection.execute(sa.select(sa.func.max(subjects.c.version))).scalar() or 0
         if newest > version:
             raise CorruptionError("a subject is newer than the registry: restore the database from a backup")

@@ -22,6 +22,7 @@ from embeddings.errors import ConfigError
 from embeddings.strict_toml import read_toml
 from indexes.name_rules import NameSettings
 from pipelines.exchange.limits import HeadLimits
+from pipelines.settings.config_calibration import CalibrationConfig
 from pipelines.settings.config_clock import ClockConfig
 from pipelines.settings.config_dagster import DagsterConfig
 from pipelines.settings.config_evidence import EvidenceConfig
@@ -41,7 +42,6 @@ from pipelines.settings.scanning import (
     ModelsConfig,
     Positive,
     Seconds,
-    Share,
     Threads,
     Unit,
     ViewsConfig,
@@ -179,24 +179,6 @@ class RegistryConfig:
     max_requests_per_contact: Positive = 20
     max_requests_per_day: Positive = 500
     max_previews_per_day: Positive = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationConfig:
-    """What ``likeness calibrate`` aims at: the false positive identification rate, per face of a stranger, at the
-    review and at the strong threshold, each held with ``confidence``. Of more than ``max_comparisons`` that a folder
-    gives, so many are drawn. ``pooled_pictures``: of one person, in each pool that is measured. ``points``: of the DET
-    curve. ``outgrown_factor``: times its gallery that make it lapse (:mod:`pipelines.home.calibration_cover`).
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-    fpir: Share = 0.01
-    strong_fpir: Share = 0.001
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    max_comparisons: Positive = 5_000_000
-    pooled_pictures: Annotated[int, Field(ge=2, le=100)] = 3
-    points: Annotated[int, Field(ge=10, le=1000)] = 120
-    outgrown_factor: Annotated[float, Field(ge=1, le=1000)] = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from tests.conftest import KEY, Clock, use_fakes
 from tests.embeddings.model_files import model_file
 from tests.fakes import WHITE, person, picture, vectors_of_colours
 from tests.pipelines.corpus.test_compaction import cut
+from tests.pipelines.matching.pooling_scene import drawn, post, see_drawings
 from tests.platform_actions import NAME, agree, ask_for_removal, enrol, references, source_of, upload
 
 LIMITS = EnrolmentSettings(min_items=200, second_approval_items=1000, second_approval_share=0.01, refuse_share=0.05)
@@ -166,6 +167,47 @@ def test_a_preview_counts_exactly_what_the_rescan_then_finds(workspace: Workspac
     assert sum(seen) > 10
 
 
+def test_a_preview_counts_what_pictures_show_together_as_the_rescan_finds_it(
+    workspace: Workspace, uploads: Path
+) -> None:
+    see_drawings(workspace)
+    enrol(workspace, person(150))
+    for number in range(3):
+        post(uploads, f"together-{number}", drawn(1, number))
+        post(uploads, f"others-{number}", drawn(7, number), model="n")
+    for number in range(2):
+        post(uploads, f"too-few-{number}", drawn(1, 10 + number), model="o")
+    sweep(workspace, source_of(uploads), day=None)
+    request = ask_for_removal(workspace, person(1))
+    impact, approvals = preview_request(workspace, request.request_id, actor="tester")
+    assert (impact.items, impact.together, impact.faces, approvals) == (3, 3, 0, "one")
+    assert (impact.share, impact.models, impact.uploaders) == (3 / 8, 1, 1)
+    accept_request(workspace, request.request_id, actor="tester")
+    rescan(workspace)
+    assert counts_of(impact) == what_is_hit(workspace, request.subject_id)
+    limit(workspace, refuse_share=0.3)
+    assert approvals_needed(impact, workspace.policy.settings.enrolment) == "refused", "3 of 8 items"
+
+
+def test_a_preview_counts_no_pool_that_lost_a_picture_and_embeds_nothing_again(
+    workspace: Workspace, uploads: Path, clock: Clock
+) -> None:
+    cut(workspace, max_age_days=30)
+    see_drawings(workspace)
+    enrol(workspace, person(150))
+    for number in range(3):
+        post(uploads, f"{number}", drawn(1, number))
+    sweep(workspace, source_of(uploads), day=None)
+    assert measure(workspace, references(workspace, person(1))).together == 3
+    with workspace.database.write() as tx:  # as a listing does, before anything is pooled again
+        tx.execute(sa.update(tables.items).where(tables.items.c.item_id == "2.png").values(live=False))
+    assert measure(workspace, references(workspace, person(1))).together == 0
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(tables.items).values(live=True))
+    clock.forward(days=31)
+    assert measure(workspace, references(workspace, person(1))).together == 0
+
+
 def test_several_references_are_searched_together_and_a_face_counts_once(workspace: Workspace, uploads: Path) -> None:
     fill(workspace, uploads)
     one = measure(workspace, references(workspace, person(1)))
@@ -237,7 +279,7 @@ def test_a_picture_of_the_canary_is_nobodys_hit(workspace: Workspace, uploads: P
 
 
 def test_a_platform_without_items_is_measured_and_holds_nothing(workspace: Workspace) -> None:
-    assert measure(workspace, references(workspace, person(1))) == replace(NOTHING, share_of=0)
+    assert measure(workspace, references(workspace, person(1))) == replace(NOTHING, share_of=0, together=0)
 
 
 def test_measuring_writes_nothing(workspace: Workspace, uploads: Path) -> None:

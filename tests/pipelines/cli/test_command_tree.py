@@ -67,6 +67,7 @@ CHANGES = {
 ENDS_IN_1 = {
     "calibrate impostors": "a few people do not support the targets of the settings",
     "calibrate pairs": "two pairs support no threshold",
+    "calibration background platform": "a few uploaders support no threshold",
     "decide yes": "the digest is of no preview",
     "outbox discard yes": "the digest is of no preview",
     "outbox release yes": "the digest is of no preview",
@@ -150,7 +151,7 @@ def line_of(name: str, place: Place) -> list[str]:
         needed |= {"expect"} if name == "yes" else set()
     elif call == "calibrate" and not needed & {"pairs", "impostors"}:
         needed |= {"impostors", "fpir", "strong_fpir", "confidence"}
-    elif call == "calibration background" and "forget" not in needed:
+    elif call == "calibration background" and not needed & {"forget", "platform"}:
         needed |= {"folder", "fpir", "strong_fpir", "confidence", "gallery"}
     elif call == "search" and not needed & {"text", "text_file", "image"}:
         needed.add("text")

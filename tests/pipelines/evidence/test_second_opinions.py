@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import ConfigError, NotReadyError, UnscannableError, WeightsError
+from embeddings.models.second_weights import NamedNetwork
 from embeddings.types import Float32, UInt8
 from pipelines.cases.ending import erase
 from pipelines.database.registry_version import raise_version
@@ -187,7 +188,8 @@ def test_another_network_or_threshold_is_asked_anew(
     workspace.__dict__["policy"] = replace(policy, settings=replace(policy.settings, second_opinion=strict))
     found = night(workspace, uploads)[0]
     assert (found.second_opinion, found.second_threshold) == ("denies", 0.95)
-    monkeypatch.setattr("pipelines.home.workspace.network_id", lambda name: "dlib-other")
+    other = NamedNetwork("dlib", "dlib-other", "another")
+    monkeypatch.setattr("pipelines.home.workspace.name_network", lambda name: other)
     assert night(workspace, uploads)[0].second_network == "dlib-other"
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipelines.database.tables import items, pool_faces, pooled_items, pools, verdicts
+from pipelines.database.tables import audit, items, kept_evidence, pool_faces, pooled_items, pools, verdicts
 from pipelines.decisions.decide import decide
-from pipelines.decisions.looks import explain_hit, look_at
+from pipelines.decisions.looks import explain_hit, look_at, look_at_pool
 from pipelines.hits.listing import Hit, list_hits
 from pipelines.hits.verdicts import list_model_verdicts, list_verdicts
 from pipelines.home.workspace import Workspace
@@ -295,6 +295,19 @@ def test_a_pool_says_which_pictures_it_is_of_and_what_each_scores_alone(scene: W
         assert picture.alone_score == pytest.approx(0.305, abs=1e-3)
         assert picture.hit_id is not None
         assert picture.weight == pytest.approx(0.9 * 64 / 112)
+    shown = list(look_at_pool(scene, hit.hit_id, actor="one", reference=True))
+    assert [one.picture for one in shown] == list(explained.pool), "of equal weight by item"
+    assert len({one.look.png for one in shown if one.look}) == 3
+    away = (uploads / "a1.png").rename(uploads.parent / "a1.png")
+    with scene.database.write() as tx:
+        tx.execute(sa.delete(kept_evidence))
+    shown = list(look_at_pool(scene, hit.hit_id, actor="one"))
+    assert [one.look is None for one in shown] == [False, True, False], "one that is gone costs itself"
+    assert shown[1].problem
+    with scene.database.read() as connection:
+        rows = connection.execute(sa.select(audit.c.facts).where(audit.c.action == "crop.view")).scalars()
+        assert len(list(rows)) == 7, "each look is on record"
+    away.rename(uploads / "a1.png")
     _delete(uploads, "a1")
     night(scene, uploads)
     with scene.database.read() as connection:

@@ -2,11 +2,11 @@
 
     python -m benchmarks.evidence.infotext [--repeats 30] [--side 1024] [--json]
 
-``ours`` reads prompts, LoRAs, hashes, models, captions and hidden texts from bytes in memory, within bounds. The peer is
-``sd-parsers``, which opens the picture by Pillow (it decodes no pixel without a hidden text either) and names prompts
-and models. Pictures are of noise, so that they have the size of real ones. Checked in the run: whatever prompt the peer
-finds, ours has; no negative prompt is in what ours found; and each planted hash is found. ``ratio``: the peer's
-processor time divided by ours, median of interleaved repeats; empty where the peer reads nothing of that format.
+``ours`` reads prompts, LoRAs, hashes, models, captions and hidden texts from bytes in memory, within bounds. The peer
+is ``sd-parsers``, which opens the picture by Pillow and names prompts and models. Pictures are of noise, so that they
+have the size of real ones. Checked in the run: whatever prompt the peer finds, ours has; no negative prompt is in what
+ours found; and each planted hash is found. ``ratio``: the peer's processor time divided by ours, median of interleaved
+repeats. ``peer_found``: how many prompts the peer finds; 0 where it does not read what is there.
 """
 
 from __future__ import annotations

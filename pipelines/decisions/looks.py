@@ -35,6 +35,7 @@ from pipelines.home import audit
 from pipelines.home.decoding import decoding_slot
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
+from pipelines.intake.texts import is_in_file
 from pipelines.registry.templates import open_crops, require_kept
 
 _CROP_SIDE: Final = 112
@@ -278,11 +279,12 @@ def content_now(workspace: Workspace, row: Row[Any]) -> bytes:
 
 
 def _is_what_was_found(workspace: Workspace, row: Row[Any]) -> bool:
-    """Whether the item's content now is the one that the hit was found in; a text is in none."""
+    """Whether the item's content now is the one that the hit was found in; a listed text is in none."""
     if row.tier == POOLED:
         with workspace.database.read() as connection:
             return bool(content_of_pooled(connection, row.hit_id) == row.content_now)
-    return bool(row.tier == "text" or row.content_now == row.content_key)
+    listed = row.tier == "text" and not is_in_file(row.place)
+    return bool(listed or row.content_now == row.content_key)
 
 
 def reference_crop(connection: Connection, workspace: Workspace, template_id: str) -> UInt8:

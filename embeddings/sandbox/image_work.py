@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from importlib import import_module
 from io import BytesIO
 from typing import Final
 
@@ -59,6 +60,9 @@ def _result(head: Facts, frame: Frame, *, last: bool) -> Result:
 
 def _control_images() -> Iterator[tuple[Facts, bytes]]:
     """A small picture in each format that Pillow writes here."""
+    for name in ("embeddings.images.video", "av", "av.container", "av.subtitles.stream", "numpy.ma", "pi_heif"):
+        with suppress(ImportError):  # extras: what is installed has to be loaded before no file can be opened
+            import_module(name)
     limits = ImageLimits(**dict.fromkeys((one.name for one in fields(ImageLimits)), 1 << 30))
     facts = decoding_facts(limits, long_side=640)
     for module in _OPTIONAL:

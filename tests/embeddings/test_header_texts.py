@@ -9,6 +9,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -22,16 +23,14 @@ from embeddings.headers.pictures import pictures_in
 from embeddings.headers.safetensors import LENGTH_BYTES, HeaderLimits, parse_header
 from embeddings.images.decode import decode
 from embeddings.images.several import apart, are_several, together
-from embeddings.types import ImageLimits
 from tests.embeddings.model_files import assemble, data_url, tensor
+from tests.embeddings.test_hostile_bytes import LIMITS as LIMITS_OF_IMAGES
 from tests.examples import examples
 from tests.fakes import picture
 
 LIMITS = TextLimits(max_chars=2_000, top_tags=3, identity_share=0.9)
 HEADER = HeaderLimits(max_bytes=1 << 20, max_tensors=1000)
-IMAGES = ImageLimits(
-    max_bytes=1 << 20, max_pixels=1 << 20, max_frames=8, max_animation_pixels=1 << 22, max_decode_bytes=1 << 26
-)
+IMAGES = replace(LIMITS_OF_IMAGES, max_frames=8)
 ONE = picture((1, 2, 3))
 OTHER = picture((200, 2, 3))
 LAYERS = ("lora_unet_down_blocks_0_attentions_0_proj_in.alpha", "lora_te1_text_model_encoder_layers_0_mlp_fc1.weight")

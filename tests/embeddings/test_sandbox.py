@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import gc
+import json
 import multiprocessing
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -177,6 +179,12 @@ def test_a_header_reads_the_same_wherever_it_is_read(metadata: dict[str, str] | 
     for some, size in ((data, None), (data, 3), (data[:-1], None), (b"[" * 5000, None), (b"", None)):
         assert fate(elsewhere, some, size) == fate(read_header, some, size)
     assert isinstance(fate(elsewhere, data, None), dict)
+    covers = {"ssmd_cover_images": json.dumps([data_url(picture(person(n))) for n in (1, 2)]), "x": "jane"}
+    odd = b'{"__metadata__":{"a":"jane","a":"b"}}'
+    others = (odd, b"GGUF\x03\0\0\0" + bytes(16), pickle.dumps({"name": "jane"}, protocol=2), model_file(covers)[8:-4])
+    for some in others:
+        assert fate(elsewhere, some, None) == fate(read_header, some, None)
+        assert isinstance(fate(elsewhere, some, None), dict)
 
 
 REASONS = {

@@ -27,9 +27,9 @@ def test_a_file_without_its_end_is_a_hit_with_a_note(workspace: Workspace, uploa
     assert summary.damaged == {"damaged:no_end": 1}
     assert summary.statuses == {"hit": 2, "unscannable:truncated": 1}
     with workspace.database.read() as connection:
-        notes = dict(connection.execute(sa.select(items.c.item_id, items.c.damage)).tuples().all())
+        rows = connection.execute(sa.select(items.c.item_id, items.c.damage)).all()
         partial = read_partial(connection, Scope(None, None))
-    assert notes == {"cut.png": "no_end", "whole.png": None, "nothing.png": None}
+    assert {row.item_id: row.damage for row in rows} == {"cut.png": "no_end", "whole.png": None, "nothing.png": None}
     assert read_status(workspace).damaged == {"damaged:no_end": 1}
     assert "Damaged files that were scanned as far as viewers show them: no end 1." in looked_at_in_part(partial)
 

@@ -11,10 +11,11 @@ LIKENESS_HOME ?= $(CURDIR)/.likeness
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 PROVE ?= tests
+SECONDS ?= 60
 # Test modules are compiled once, and not again by every worker and every run.
 test quick check prove: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test quick lint check prove dev format clean
+.PHONY: sweep test quick lint check prove fuzz dev format clean
 
 sweep: $(STAMP) $(DAGSTER_HOME)/dagster.yaml  ## Build the sample platform, run nights, requests and decisions on it
 	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/python -m pipelines.sample
@@ -37,6 +38,9 @@ prove: $(STAMP)  ## The tests depend on no order, no kernel and no date; PROVE=t
 	OPENBLAS_CORETYPE=Haswell $(PYTEST) $(PROVE)
 	OPENBLAS_CORETYPE=Prescott $(PYTEST) $(PROVE)
 	$(PYTEST) --ahead 400 $(PROVE)
+
+fuzz: $(STAMP)  ## Search pictures, headers and listings for what nobody foresaw, for SECONDS in all
+	$(BIN)/python -m tests.fuzzing --seconds $(SECONDS)
 
 format: $(STAMP)  ## Format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -7,7 +7,8 @@ Nothing is decoded or embedded, so no page with a picture is among the rows; a l
 Pages are asked for through the application itself, without a network. ``median_ms`` is wall time and ``cpu_ms``
 processor time of this process: on a machine that does other work the second is the one to go by. The aims, on a quiet
 machine: 300 ms for a page, 100 ms from a key to the next case. What pages remember for ``review.queue_seconds`` is
-measured once more without that: ``order read anew`` and ``scores read anew``.
+measured once more without that: ``order read whole``, ``groups of sheets``, ``missing coverage``, ``scores read anew``.
+The order is read whole once, and then of the people whom something happened to: ``order of one person read anew``.
 
 ``next_case`` is what a key waits for where the next case was not fetched ahead: claiming it and reading its page.
 ``claim`` is the time of one claim where every reviewer makes :data:`CLAIMING` at once.
@@ -38,12 +39,15 @@ from starlette.testclient import TestClient
 
 from benchmarks.finish import finish
 from benchmarks.inputs.reviewed import Filled, fill
+from pipelines.database.tables import subjects
 from pipelines.exploring.listings import HITS, LISTINGS
 from pipelines.exploring.paging import all_rows, read_asked, read_page
 from pipelines.exploring.thresholds import read_stored_scores
 from pipelines.home.workspace import Workspace, create_workspace
 from pipelines.reviewing.next_case import claim_next
-from pipelines.reviewing.queue import Queue
+from pipelines.reviewing.queue import Queue, waiting_cases
+from pipelines.reviewing.sheet import list_groups
+from pipelines.runs.today import read_missing
 from pipelines.settings.config_review import ReviewConfig
 from pipelines.settings.environment import read_environment
 from pipelines.web.app import create_app
@@ -95,7 +99,16 @@ def timed(action: Callable[[], tuple[int, str]], rounds: int) -> tuple[float, fl
 
 
 PAGES: tuple[tuple[str, str, str], ...] = (
+    ("today", "lead", "/"),
     ("cases", "reviewer", "/cases"),
+    ("sheets", "reviewer", "/sheets"),
+    ("people", "reviewer", "/people"),
+    ("person", "lead", "/people/{subject}"),
+    ("requests", "lead", "/requests"),
+    ("messages", "lead", "/messages"),
+    ("an uploader", "lead", "/uploaders?id={uploader}"),
+    ("a model", "lead", "/models?id={model}"),
+    ("fairness", "lead", "/fairness"),
     ("hits", "lead", "/explore/hits"),
     ("hits of a person", "lead", "/explore/hits?subject={subject}"),
     ("hits of an uploader", "lead", "/explore/hits?uploader={uploader}"),
@@ -117,7 +130,7 @@ def measure_pages(workspace: Workspace, filled: Filled, rounds: int) -> Iterator
     """A row for each page."""
     for name, role, address in PAGES:
         somebody = Person(workspace, f"{role}-one", role)
-        there = address.format(subject=filled.subject_id, uploader=filled.uploader)
+        there = address.format(subject=filled.subject_id, uploader=filled.uploader, model=filled.model)
         wall, processor, answers = timed(partial(somebody.get, there), rounds)
         right = all(status == 200 and "</main>" in text for status, text in answers)
         yield {"page": name, "median_ms": round(wall, 1), "cpu_ms": round(processor, 1), "correct": right}
@@ -125,15 +138,48 @@ def measure_pages(workspace: Workspace, filled: Filled, rounds: int) -> Iterator
 
 def measure_anew(workspace: Workspace, rounds: int) -> Iterator[dict[str, Any]]:
     """The rows of what is remembered for some seconds."""
-    queue = Queue()
     anew: dict[str, Callable[[], int]] = {
-        "order read anew": lambda: len(queue.cases(workspace, fresh=True)),
+        "order read whole": lambda: len(Queue().cases(workspace)),
+        "groups of sheets": lambda: len(_groups(workspace)),
+        "missing coverage": lambda: 1 + len(_missing(workspace)),
         "scores read anew": lambda: sum(map(len, read_stored_scores(workspace).scores.values())),
     }
     for name, read in anew.items():
         wall, processor, answers = timed(lambda read=read: (read(), ""), rounds)  # type: ignore[misc]
         right = len(set(answers)) == 1 and answers[0][0] > 0
         yield {"page": name, "median_ms": round(wall, 1), "cpu_ms": round(processor, 1), "correct": right}
+
+
+def _groups(workspace: Workspace) -> Sequence[Any]:
+    with workspace.database.read() as connection:
+        return list_groups(connection, most=200)
+
+
+def _missing(workspace: Workspace) -> Sequence[Any]:
+    with workspace.database.read() as connection:
+        return read_missing(connection, workspace)
+
+
+def measure_order(workspace: Workspace, filled: Filled, rounds: int) -> dict[str, Any]:
+    """The row of bringing the order up to date after a transaction about one person."""
+    queue, wall, processor = Queue(), list[float](), list[float]()
+    own = sa.update(subjects).where(subjects.c.subject_id == filled.subject_id)
+    queue.cases(workspace)
+    for _ in range(rounds):
+        with workspace.database.write() as tx:
+            tx.execute(own.values(created_at=subjects.c.created_at))
+        begun, busy = time.perf_counter(), time.process_time()
+        found = queue.cases(workspace, fresh=True)
+        wall.append(1000 * (time.perf_counter() - begun))
+        processor.append(1000 * (time.process_time() - busy))
+    with workspace.database.read() as connection:
+        right = list(found) == waiting_cases(connection, workspace)
+    return {
+        "page": "order of one person read anew",
+        "median_ms": round(statistics.median(wall), 1),
+        "cpu_ms": round(statistics.median(processor), 1),
+        "correct": right,
+    }
 
 
 def measure_next(workspace: Workspace, rounds: int) -> dict[str, Any]:
@@ -207,6 +253,7 @@ def run(count: int, people: int, reviewers: int, rounds: int) -> list[dict[str, 
         return [
             *rows,
             *measure_anew(workspace, rounds),
+            measure_order(workspace, filled, rounds),
             measure_next(workspace, rounds),
             measure_claims(workspace, reviewers),
             check_lists(workspace, filled),

@@ -62,9 +62,11 @@ def photographs(folders: Sequence[Path], models: FaceModels, config: Config) -> 
                 image = decode(data, limits=limits, long_side=LONG_SIDE)
                 x1, y1, x2, y2 = face.box
                 hit = SimpleNamespace(
-                    frame=face.frame, x1=x1, y1=y1, x2=x2, y2=y2, width=image.width, height=image.height
+                    frame=face.frame, view=face.view, x1=x1, y1=y1, x2=x2, y2=y2, width=image.width, height=image.height
                 )
-                cut = cut_hit({one.index: one for one in image.frames}, hit, long_side=config.evidence.long_side)
+                cut = cut_hit(
+                    {(one.index, one.look): one for one in image.frames}, hit, long_side=config.evidence.long_side
+                )
                 kept, width, height = as_jpeg(cut, config.evidence)
                 wanted = place_in_cut(hit, (width, height))
                 again = find_faces(kept, models, limits=limits)

@@ -14,7 +14,7 @@ Method: each side is a process of its own, and they take turns, shard by shard (
 are stopped, so noise of the machine meets all alike. ``ratio`` is the median over the shards of the peer's seconds by
 ours, with what we spend outside of shards (listing, matching, judging) spread over them evenly. ``ratio_of_totals``
 compares the sums; ``cpu_ratio`` compares processor seconds, which a busy machine stretches less. Models are loaded
-before the clock starts, on all sides; ``peak_mb`` includes them.
+before the clock starts, on all sides; ``peak_mb`` includes them, and ours the processes that decode.
 
 Correct means: every item is settled; at least 0.99 of the faces that the peer finds at our detector's size are among
 ours, and ours are no fewer; those that we see as the peer sees them, neither turned nor closer, have a median cosine of

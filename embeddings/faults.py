@@ -22,7 +22,16 @@ SCANNER_KILLED: Final = "scanner_killed"
 """The work ended its process, also when the item was tried again alone in a process."""
 SCANNER_TIMEOUT: Final = "scanner_timeout"
 """The work took longer than an item may take."""
-SCANNER_REASONS: Final = (SCANNER_ERROR, SCANNER_MEMORY, SCANNER_KILLED, SCANNER_TIMEOUT)
+DECODER_CRASH: Final = "decoder_crash"
+"""Decoding ended its process (:mod:`embeddings.sandbox`), also a second one, while another did known good work."""
+DECODER_TIMEOUT: Final = "decoder_timeout"
+"""Decoding took longer than an item may take."""
+DECODER_FORBIDDEN: Final = "decoder_forbidden"
+"""Decoding asked the system for what it has no business with: a file, a program, a connection."""
+SCANNER_REASONS: Final = (
+    *(SCANNER_ERROR, SCANNER_MEMORY, SCANNER_KILLED, SCANNER_TIMEOUT),
+    *(DECODER_CRASH, DECODER_TIMEOUT, DECODER_FORBIDDEN),
+)
 """Reasons that say more of the scanner than of the item: another version of it may well read the item."""
 
 _LOG = logging.getLogger(__name__)

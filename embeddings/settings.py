@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VIEWS_VERSION = 3
+VIEWS_VERSION = 4
 """Part of the model id where there are views: raised when the thorough pass finds other faces by the same settings."""
 
-CROPS_VERSION = 4
-"""Part of the model id where there are views: raised when the same faces are cut out, restored or pooled otherwise."""
+CROPS_VERSION = 5
+"""Part of the model id: raised when the same faces are cut out, restored or pooled otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,13 @@ class ImageLimits:
     max_pixels: int
     """Width times height of one frame."""
     max_frames: int
-    """Frames sampled from an animation, evenly spaced."""
+    """Frames sampled from an animation or a video, by time and by change."""
     max_animation_pixels: int
     """Pixels that decoding one animation may touch in all, skipped frames included."""
+    max_video_seconds: float
+    """Seconds of a video, from its beginning, of which frames are sampled."""
+    max_video_pixels: int
+    """Pixels that decoding one video may touch to choose frames by change; of one with more, key frames are chosen."""
     max_decode_bytes: int
     """Memory that decoding one image may take, as far as its header tells (:mod:`embeddings.images.decode_memory`)."""
 
@@ -51,6 +55,16 @@ class ViewSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TileSettings:
+    """Tiles of large and long frames (:mod:`embeddings.faces.tiling`)."""
+
+    smallest_face: int
+    """Longer side of a face, in pixels of the frame, for which tiles are large enough where the budget reaches."""
+    megapixels: float
+    """Detector input that the tiles of one frame may cost, in millions of pixels."""
+
+
+@dataclass(frozen=True, slots=True)
 class FaceSettings:
     """How faces are found. All of it is part of the model id, because it decides which vectors come out."""
 
@@ -64,6 +78,8 @@ class FaceSettings:
     """Most faces kept per frame, best score first. A frame that has more is marked in its status row."""
     views: ViewSettings | None = None
     """The thorough pass; None: the fast pass alone."""
+    tiles: TileSettings | None = None
+    """Tiles of large and long frames; None: every frame is shown whole, however small its faces become."""
 
     @property
     def detection_score(self) -> float:

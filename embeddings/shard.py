@@ -20,6 +20,8 @@ from embeddings.faces.alignment import no_crops
 from embeddings.faces.find import FoundFace, ScannedImage, find_faces, scan
 from embeddings.faces.recognition import mean_of_crops
 from embeddings.faults import bisected, is_unforeseen
+from embeddings.images.decode import decode
+from embeddings.images.decoder import Decoder
 from embeddings.models.load import FaceModels, load_models
 from embeddings.types import (
     Content,
@@ -45,6 +47,7 @@ def embed_shard(
     limits: ImageLimits,
     workers: int,
     describer: Describer | None = None,
+    decoder: Decoder = decode,
     beat: Callable[[], None] = nothing,
 ) -> ShardEmbeddings:
     """Embed every face of every distinct content, and describe those that can be scanned if there is a ``describer``.
@@ -55,14 +58,16 @@ def embed_shard(
     is done with.
     """
 
+    embed = partial(_embed, models=models, limits=limits, workers=workers, decoder=decoder, beat=beat)
+
     def work(some: Sequence[Content]) -> ShardEmbeddings:
         try:
-            return _embed(some, models, limits=limits, workers=workers, describer=describer, beat=beat)
+            return embed(some, describer=describer)
         except Exception as error:
             if len(some) != 1 or describer is None or not is_unforeseen(error):
                 raise
             # A rater or encoder that fails must hide no face: the description stays open for a later run.
-            return _embed(some, models, limits=limits, workers=workers, describer=None, beat=beat)
+            return embed(some, describer=None)
 
     def faulty(content: Content, error: UnscannableError) -> ShardEmbeddings:
         faces = face_schema(models.dimension).empty_table()
@@ -70,7 +75,7 @@ def embed_shard(
 
     def control() -> None:
         seeing = replace(describer, known=frozenset()) if describer else None
-        _embed([control_content()], models, limits=limits, workers=workers, describer=seeing, beat=beat)
+        embed([control_content()], describer=seeing)
         models.recognizer.embed(control_crops())
 
     return _joined(bisected(distinct_contents(contents), work, faulty=faulty, control=control))
@@ -84,11 +89,12 @@ def _joined(parts: Sequence[ShardEmbeddings]) -> ShardEmbeddings:
 
 def _embed(
     distinct: Sequence[Content],
-    models: FaceModels,
     *,
+    models: FaceModels,
     limits: ImageLimits,
     workers: int,
     describer: Describer | None,
+    decoder: Decoder,
     beat: Callable[[], None],
 ) -> ShardEmbeddings:
     """Embed distinct contents together; an exception that one of them causes ends the call."""
@@ -96,7 +102,7 @@ def _embed(
     with threads(workers) as pool:
         crops = Batches(pool, models.recognizer.embed, size=models.batch, dimension=models.dimension)
         described = Descriptions(pool, describer) if describer else None
-        work = partial(_scan, models=models, limits=limits, describer=describer)
+        work = partial(_scan, models=models, limits=limits, describer=describer, decoder=decoder)
         for content, outcome in zip(distinct, in_order(pool, work, distinct, workers=workers), strict=True):
             if isinstance(outcome, ScannedImage):
                 crops.add(outcome.crops)
@@ -110,11 +116,13 @@ def _embed(
     return ShardEmbeddings(_status_table(distinct, outcomes), _face_table(distinct, outcomes, rest), descriptions)
 
 
-def _scan(content: Content, *, models: FaceModels, limits: ImageLimits, describer: Describer | None) -> Outcome:
+def _scan(
+    content: Content, *, models: FaceModels, limits: ImageLimits, describer: Describer | None, decoder: Decoder
+) -> Outcome:
     """The faces of one content, or what is wrong with it. Only an item's own fault is caught."""
     wanted = describer if describer and content.sha256 not in describer.known else None
     try:
-        return scan(content.data, models, limits=limits, describer=wanted)
+        return scan(content.data, models, limits=limits, describer=wanted, decoder=decoder)
     except ItemError as error:
         return error
 
@@ -139,6 +147,7 @@ def _status(outcome: Outcome) -> dict[str, str | int | bytes | None]:
         "frames_total": outcome.frames_total,
         "faces": len(outcome),
         "faces_dropped": outcome.dropped,
+        "damage": outcome.damage,
         "pdq": outcome.pdq,
     }
 
@@ -168,6 +177,7 @@ def _face_table(contents: Sequence[Content], outcomes: Sequence[Outcome], rest: 
         **{name: boxes[:, at] for at, name in enumerate(("x1", "y1", "x2", "y2"))},
         "score": np.concatenate([np.empty(0, dtype=np.float32), *(image.scores for _, image in pairs)]),
         "view": [view for _, image in pairs for view in image.views],
+        "seconds": [time for _, image in pairs for time in image.seconds],
         "vector": vector_column(mean_of_crops(np.concatenate(vectors), counts)),
     }
     return pa.table(columns, schema=face_schema(dimension))

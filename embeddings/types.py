@@ -18,6 +18,7 @@ from embeddings.errors import VectorError
 from embeddings.settings import VIEWS_VERSION as VIEWS_VERSION
 from embeddings.settings import FaceSettings as FaceSettings
 from embeddings.settings import ImageLimits as ImageLimits
+from embeddings.settings import TileSettings as TileSettings
 from embeddings.settings import ViewSettings as ViewSettings
 
 if TYPE_CHECKING:
@@ -95,20 +96,21 @@ def status_schema() -> pa.Schema:
         [
             pa.field("content_sha256", pa.binary(32), nullable=False),
             pa.field("status", pa.string(), nullable=False),  # "faces", "no_face" or "unscannable:<reason>"
-            pa.field("format", pa.string()),  # "jpeg", "png", "webp", "gif"; null when unscannable
+            pa.field("format", pa.string()),  # see embeddings.images.containers; null when unscannable
             pa.field("width", pa.int32()),
             pa.field("height", pa.int32()),
             pa.field("frames", pa.int32()),  # frames looked at
             pa.field("frames_total", pa.int32()),  # frames in the file
             pa.field("faces", pa.int32(), nullable=False),
             pa.field("faces_dropped", pa.int32(), nullable=False),  # beyond max_faces
+            pa.field("damage", pa.string()),  # the gravest of what is wrong with it, see embeddings.images.damage
             pa.field("pdq", pa.binary(32)),  # PDQ hash of the first frame, see embeddings.images.pdq
         ]
     )
 
 
 def face_schema(dimension: int) -> pa.Schema:
-    """One row per face: content, frame, running face number within the content, box, score, view, vector.
+    """One row per face: content, frame, running face number within the content, box, score, view, time, vector.
 
     The vector is ``dimension`` little-endian float32 in a FixedSizeBinary, which Parquet reads about ten times faster
     than a list.
@@ -126,6 +128,7 @@ def face_schema(dimension: int) -> pa.Schema:
             pa.field("y2", pa.float32(), nullable=False),
             pa.field("score", pa.float32(), nullable=False),
             pa.field("view", pa.string()),  # how it was found, see embeddings.faces.views; null: not recorded
+            pa.field("seconds", pa.float32()),  # when its frame is shown; null: in no animation, or not recorded
             pa.field("vector", pa.binary(4 * dimension), nullable=False),
         ]
     )

@@ -93,13 +93,16 @@ def corpus_schema(dimension: int) -> pa.Schema:
     return pa.schema([pa.field("item_id", pa.string(), nullable=False), *face_schema(dimension)])
 
 
-def with_view(table: pa.Table) -> pa.Table:
-    """Add the column ``view``, null in all rows, to a ``table`` of an older shard, which lacks it."""
+def with_newer_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Add what a ``table`` of an older shard lacks, ``view`` and ``seconds``, null in all rows, where ``schema`` has
+    it."""
     import pyarrow as pa
 
-    if "view" in table.column_names:
-        return table
-    return table.add_column(table.column_names.index("vector"), "view", pa.nulls(len(table), pa.string()))
+    for name in ("view", "seconds"):
+        if name in schema.names and name not in table.column_names:
+            field = schema.field(name)
+            table = table.add_column(schema.get_field_index(name), field, pa.nulls(len(table), field.type))
+    return table
 
 
 class Corpus:
@@ -188,8 +191,7 @@ class Corpus:
         schema = self.schema(entry.dimension)
         if entry.vector_salt is not None:
             schema = schema.remove(schema.get_field_index("vector"))
-        elif "view" in schema.names:
-            table = with_view(table)
+        table = with_newer_columns(table, schema)
         if table.schema != schema or len(table) != entry.rows:
             raise CorruptionError(f"shard {entry.shard_id} does not hold the rows the manifest lists")
         return table

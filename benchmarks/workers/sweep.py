@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import peak_mb
+from benchmarks.machine import peak_mb, peak_mb_of_children, processor_seconds
 from benchmarks.workers.turns import Seat
 from pipelines.home.workspace import open_workspace
 from pipelines.matching import faces as matching
@@ -69,7 +69,7 @@ def main() -> None:
         seat = Seat()
         seat.answer(load_seconds=time.perf_counter() - loading, model_id=models.model_id)
         started = mark = seat.clock()
-        cpu_before = time.process_time()
+        cpu_before = processor_seconds()
 
         def progress(stage: str, done: int, total: int, detail: str = "") -> None:
             nonlocal mark
@@ -80,9 +80,15 @@ def main() -> None:
 
         summary = sweep.sweep(workspace, options.source, day=None, progress=progress)
         seconds = seat.clock() - started
-        cpu_seconds = time.process_time() - cpu_before
+        cpu_seconds = processor_seconds() - cpu_before
+        decoding_mb = peak_mb_of_children()
     stages = {**spent, "other": max(0.0, seconds - sum(spent.values()))}
-    measured = {"seconds": seconds, "cpu_seconds": cpu_seconds, "stages": stages, "peak_mb": peak_mb()}
+    measured = {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "stages": stages,
+        "peak_mb": round(peak_mb() + decoding_mb, 1),
+    }
     seat.answer(done=None, **measured, summary=asdict(summary))
 
 

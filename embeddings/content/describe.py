@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from embeddings.control import control_content
 from embeddings.errors import ItemError, UnscannableError
 from embeddings.faults import bisected
 from embeddings.images.decode import Frame, decode, sample
+from embeddings.images.decoder import Decoder
 from embeddings.types import DESCRIBED, Content, Description, ImageLimits, UInt8, distinct_contents
 from embeddings.window import Batches, in_order, nothing, threads
 
@@ -108,6 +110,7 @@ def describe_contents(
     limits: ImageLimits,
     long_side: int,
     workers: int,
+    decoder: Decoder = decode,
     beat: Callable[[], None] = nothing,
 ) -> tuple[Description, ...]:
     """Rate and encode every distinct content; in order of first appearance.
@@ -120,7 +123,7 @@ def describe_contents(
     def work(some: Sequence[Content]) -> tuple[Description, ...]:
         with threads(workers) as pool:
             described = Descriptions(pool, describer)
-            look = partial(_look, describer=describer, limits=limits, long_side=long_side)
+            look = partial(_look, describer=describer, limits=limits, long_side=long_side, decoder=decoder)
             for content, glimpses in zip(some, in_order(pool, look, some, workers=workers), strict=True):
                 described.add(content.sha256, glimpses)
                 beat()
@@ -133,12 +136,16 @@ def describe_contents(
     return tuple(one for part in parts for one in part)
 
 
-def _look(content: Content, *, describer: Describer, limits: ImageLimits, long_side: int) -> Glimpses | ItemError:
+def _look(
+    content: Content, *, describer: Describer, limits: ImageLimits, long_side: int, decoder: Decoder
+) -> Glimpses | ItemError:
     """Decode and look at one content. Only an item's own fault is caught."""
     try:
-        image = decode(content.data, limits=limits, long_side=long_side)
-        wanted = describer.positions(min(image.frames_total, limits.max_frames))
+        image = decoder(content.data, limits=limits, long_side=long_side)
+        wanted = describer.positions(image.planned)
         size = (image.width, image.height)
-        return tuple(describer.look(frame, size) for at, frame in enumerate(image.frames) if at in wanted)
+        frames = enumerate(groupby(image.frames, key=lambda frame: frame.index))
+        looks = (frame for at, (_, looks) in frames for frame in looks if at in wanted)
+        return tuple(describer.look(frame, size) for frame in looks)
     except ItemError as error:
         return error

@@ -6,7 +6,9 @@ than one recogniser batch, however many frames and faces there are. :mod:`embedd
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +16,18 @@ import numpy.typing as npt
 from embeddings.content.describe import Describer, Glimpse
 from embeddings.faces.alignment import cut, fit, no_crops, scales
 from embeddings.faces.detection import resize_to
+from embeddings.faces.joining import SeenFace, SeenLook, joined
 from embeddings.faces.proportions import fitted
 from embeddings.faces.recognition import mean_of_crops
 from embeddings.faces.restoration import restored, smooth
 from embeddings.faces.thorough import look_again
+from embeddings.faces.tiling import faces_in_tiles
 from embeddings.faces.views import SMOOTHED, Face
-from embeddings.images.decode import Frame, decode
+from embeddings.images.damage import TRUNCATED, gravest
+from embeddings.images.decode import DecodedImage, Frame, decode
+from embeddings.images.decoder import Decoder
+from embeddings.images.look_names import FIRST
+from embeddings.images.looks import reduced
 from embeddings.images.pdq import pdq
 from embeddings.models.load import FaceModels
 from embeddings.types import Detections, Float32, ImageLimits, UInt8
@@ -60,8 +68,12 @@ class ScannedImage:
     """Faces beyond ``max_faces`` in their frame, summed."""
     pdq: bytes | None
     """PDQ hash of the first frame (:mod:`embeddings.images.pdq`), None where it is too plain to have one."""
+    damage: str | None
+    """The gravest of what is wrong with the file (:mod:`embeddings.images.damage`); None: nothing."""
     frame: tuple[int, ...]
     """For each face the position of its frame in the file."""
+    seconds: tuple[float | None, ...]
+    """For each face when its frame is shown, in an animation or a video."""
     boxes: Float32
     """(n, 4) in pixels of the upright full-size frame."""
     scores: Float32
@@ -97,21 +109,23 @@ class FoundFace:
     """Unit length, (dimension,)."""
 
 
-def find_faces(data: bytes, models: FaceModels, *, limits: ImageLimits) -> tuple[FoundFace, ...]:
+def find_faces(
+    data: bytes, models: FaceModels, *, limits: ImageLimits, decoder: Decoder = decode
+) -> tuple[FoundFace, ...]:
     """All faces of one image with their crops and vectors, best first within a frame: what enrolment looks at.
 
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
-    image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    image = decoder(data, limits=limits, long_side=max(models.settings.scales))
     found: list[FoundFace] = []
-    for frame in image.frames:
-        faces = faces_of_frame(frame, (image.width, image.height), models)
+    for index, looks in groupby(image.frames, key=lambda frame: frame.index):
+        faces = _faces_of_looks(looks, (image.width, image.height), models)
         vectors = vectors_of_frame(faces, models)
         boxes, scores = faces.boxes.tolist(), faces.scores.tolist()
         first = faces.crops[np.cumsum((0, *faces.counts))[:-1]]
         for box, score, view, crop, vector in zip(boxes, scores, faces.views, first, vectors, strict=True):
             x1, y1, x2, y2 = box
-            found.append(FoundFace(frame.index, (x1, y1, x2, y2), score, view, crop, vector))
+            found.append(FoundFace(index, (x1, y1, x2, y2), score, view, crop, vector))
     return tuple(found)
 
 
@@ -133,27 +147,28 @@ def vectors_of_crops(crops: UInt8, models: FaceModels) -> Float32:
     return models.recognizer.embed(crops if models.settings.views is None else restored(crops))
 
 
-def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Describer | None = None) -> ScannedImage:
+def scan(
+    data: bytes,
+    models: FaceModels,
+    *,
+    limits: ImageLimits,
+    describer: Describer | None = None,
+    decoder: Decoder = decode,
+) -> ScannedImage:
     """Find the faces of one image and recognise as many as fill whole batches; look at it for ``describer`` as well.
 
     Raises :class:`UnscannableError` for bytes that cannot be decoded, :class:`VectorError` for an unusable vector.
     """
-    image = decode(data, limits=limits, long_side=max(models.settings.scales))
+    image = decoder(data, limits=limits, long_side=max(models.settings.scales))
     frames: list[int] = []
+    seconds: list[float | None] = []
     found: list[FrameFaces] = []
     vectors = [np.empty((0, models.dimension), dtype=np.float32)]
-    waiting = no_crops()
-    looked_at, fingerprint = 0, None
-    glimpses: list[Glimpse] = []
-    wanted = describer.positions(min(image.frames_total, limits.max_frames)) if describer else frozenset[int]()
-    for frame in image.frames:
-        if looked_at == 0:
-            fingerprint = pdq(frame.image)
-        if describer and looked_at in wanted:
-            glimpses.append(describer.look(frame, (image.width, image.height)))
-        faces = faces_of_frame(frame, (image.width, image.height), models)
-        frames += [frame.index] * len(faces.scores)
-        looked_at += 1
+    waiting, noted = no_crops(), _Noted(image, describer)
+    for index, looks in groupby(image.frames, key=lambda frame: frame.index):
+        faces = _faces_of_looks(noted.passing(looks), (image.width, image.height), models)
+        frames += [index] * len(faces.scores)
+        seconds += [noted.seconds] * len(faces.scores)
         crops = faces.crops if models.settings.views is None else restored(faces.crops)
         waiting = np.concatenate([waiting, crops])
         while len(waiting) >= models.batch:
@@ -164,19 +179,79 @@ def scan(data: bytes, models: FaceModels, *, limits: ImageLimits, describer: Des
         format=image.format,
         width=image.width,
         height=image.height,
-        frames=looked_at,
+        frames=noted.frames,
         frames_total=image.frames_total,
         dropped=sum(faces.dropped for faces in found),
-        pdq=fingerprint,
+        pdq=noted.fingerprint,
+        damage=gravest(noted.damage | {TRUNCATED} if noted.frames < image.planned else noted.damage),
         frame=tuple(frames),
+        seconds=tuple(seconds),
         boxes=np.concatenate([faces.boxes for faces in found]),
         scores=np.concatenate([faces.scores for faces in found]),
         views=tuple(view for faces in found for view in faces.views),
         counts=tuple(count for faces in found for count in faces.counts),
         vectors=np.concatenate(vectors),
         crops=waiting,
-        glimpses=tuple(glimpses),
+        glimpses=tuple(noted.glimpses),
     )
+
+
+class _Noted:
+    """What is noted of the frames of one image as they pass by."""
+
+    def __init__(self, image: DecodedImage, describer: Describer | None) -> None:
+        self._size = (image.width, image.height)
+        self._describer = describer
+        self._wanted = describer.positions(image.planned) if describer else frozenset[int]()
+        self.frames = 0
+        """Frames looked at."""
+        self.seconds: float | None = None
+        """When the last of them is shown."""
+        self.fingerprint: bytes | None = None
+        """PDQ hash of the first one."""
+        self.damage: set[str] = set()
+        self.glimpses: list[Glimpse] = []
+
+    def passing(self, looks: Iterator[Frame]) -> Iterator[Frame]:
+        """Yield the looks at one frame."""
+        for frame in looks:
+            if frame.look == FIRST:
+                self.fingerprint = self.fingerprint if self.frames else pdq(frame.image)
+                self.seconds = frame.seconds
+            self.damage.update(frame.damage)
+            if self._describer and self.frames in self._wanted:
+                self.glimpses.append(self._describer.look(frame, self._size))
+            yield frame
+        self.frames += 1
+
+
+def _faces_of_looks(looks: Iterator[Frame], size: tuple[int, int], models: FaceModels) -> FrameFaces:
+    """The faces of one frame in all its looks, each once. One look is held at a time, and a reduced one of each."""
+    seen: list[tuple[UInt8, FrameFaces]] = []
+    for look in looks:
+        faces = faces_of_frame(look, size, models)
+        views = tuple(view if look.look == FIRST else f"{view} {look.look}" for view in faces.views)
+        seen.append((reduced(look.image), replace(faces, views=views)))
+    if len(seen) == 1:
+        return seen[0][1]
+    shown = [SeenLook(small, tuple(_one_by_one(faces))) for small, faces in seen]
+    together = joined(shown, size, nms_iou=models.settings.nms_iou)
+    kept = together[: models.settings.max_faces]
+    return FrameFaces(
+        boxes=np.array([face.box for face in kept], dtype=np.float32).reshape(-1, 4),
+        scores=np.array([face.score for face in kept], dtype=np.float32),
+        crops=np.concatenate([no_crops(), *(face.crops for face in kept)]),
+        counts=tuple(len(face.crops) for face in kept),
+        views=tuple(face.view for face in kept),
+        dropped=sum(faces.dropped for _, faces in seen) + len(together) - len(kept),
+    )
+
+
+def _one_by_one(faces: FrameFaces) -> Iterator[SeenFace]:
+    ends = np.cumsum(faces.counts).tolist()
+    parts = zip(faces.boxes, faces.scores.tolist(), faces.views, faces.counts, ends, strict=True)
+    for box, score, view, count, end in parts:
+        yield SeenFace(box, score, view, faces.crops[end - count : end])
 
 
 def faces_of_frame(frame: Frame, size: tuple[int, int], models: FaceModels) -> FrameFaces:
@@ -188,7 +263,8 @@ def faces_of_frame(frame: Frame, size: tuple[int, int], models: FaceModels) -> F
     """
     settings = models.settings
     fast = _candidates(models.detector.detect(frame.image), frame, looked_at=max(settings.scales) / max(size))
-    seen = look_again(frame, size, fast, models.detector, settings) or _smoothed(frame, size, models)
+    tiled = faces_in_tiles(frame, size, models.detector, settings)
+    seen = look_again(frame, size, fast, tiled, models.detector, settings) or _smoothed(frame, size, models)
     faces = seen[: settings.max_faces]
     crops, counts = _crops(frame, faces, models)
     return FrameFaces(

@@ -13,10 +13,10 @@ that neither the corpus nor the number of comparisons grows. Where a face looks 
 crop it had.
 
 The box of a turned view says nothing of proportions, and a squeezed face, like many a level one, may look best when it
-is turned a little. So a face that was seen turned by less than half a quarter is looked at level, once. If it is
-unusual there it is shown stretched, and the stretches have to outdo what it scored turned. If not, it is cut out both
-ways, by its landmarks as it was turned and as it is level: which are better does not show in a score, and their mean
-is nearly as good as the better of them.
+is turned a little. So of a face that was seen turned by less than half a quarter the close-up counts in which it was
+level. If it is unusual there it is shown stretched, and the stretches have to outdo what it scored turned. If not, and
+it hardly leans, it is cut out by the mean of its landmarks there and as it was turned, because those of a level view
+show too little of a tilt, and those of a turned one too much.
 
 Stretches go along the axes of the picture, as those of whoever resizes one do. Faces that are tilted far from a quarter
 turn stay as they are, and so does shear.
@@ -47,6 +47,8 @@ LEVEL = 20.0
 """Degrees from a quarter turn up to which a box tells the proportions of its face."""
 NEARLY_LEVEL = 34.0
 """Degrees from a quarter turn up to which a face that was seen turned may be a squeezed one."""
+LEANING = 18.0
+"""Degrees by which a face leans, as scores tell, from which its landmarks are those of the turned view alone."""
 SIDE = 128
 """Side of a stretched close-up, in pixels."""
 FACE_SIDE = 80
@@ -60,22 +62,15 @@ MEGAPIXELS = 2 * MOST * len(STRETCHES) * SIDE**2 / 1e6
 def fitted(faces: Sequence[Face], frame: Frame, detector: FaceDetector) -> list[Float32]:
     """For each face the affine maps (m, 2, 3) from pixels of the full-size frame to its crops, the best first.
 
-    One similarity for most, which :func:`embeddings.faces.alignment.fit` gives; two for a face that was seen turned a
-    little, or has unusual proportions.
+    One similarity for most, which :func:`embeddings.faces.alignment.fit` gives; two for a face that has unusual
+    proportions.
     """
-    maps = {at: fit(face.landmarks[None]) for at, face in enumerate(faces)}
+    maps = {at: one[None] for at, one in enumerate(fit(np.stack([_landmarks(face) for face in faces])))}
     asked = {at: 0.0 for at, face in enumerate(faces) if is_unusual(face)}
-    doubtful = [at for at, face in enumerate(faces) if is_doubtful(face)][:MOST]
-    if not (asked or doubtful):
+    asked |= {at: faces[at].score for at, face in enumerate(faces) if is_doubtful(face) and _is_unusual_level(face)}
+    if not asked:
         return list(maps.values())
     viewer = Viewer(frame, detector, megapixels=MEGAPIXELS)
-    level = [stretched(faces[at], 0.0) for at in doubtful]
-    for at, view, shown in zip(doubtful, level, viewer.faces_in(level), strict=True):
-        if (best := _best(faces[at], shown)) is None:
-            continue
-        maps[at] = np.concatenate([maps[at], _through(view, best.landmarks)[None]])
-        if abs(_proportions(best.box, view.matrix[:, :2], 0) - USUAL) > UNUSUAL:
-            asked[at] = faces[at].score
     views = {at: [stretched(faces[at], by) for by in STRETCHES] for at in sorted(asked)[:MOST]}
     viewer.faces_in([view for some in views.values() for view in some])  # together, so that they share sheets
     for at, some in views.items():
@@ -94,6 +89,22 @@ def is_unusual(face: Face) -> bool:
 def is_doubtful(face: Face) -> bool:
     """Whether ``face`` was seen turned, but so little that a squeezed one might look better so."""
     return bool(face.turn % 90) and abs(face.tilt - 90 * round(face.tilt / 90)) <= NEARLY_LEVEL
+
+
+def _landmarks(face: Face) -> Float32:
+    """The landmarks (5, 2) that ``face`` is cut out by."""
+    if face.level is None or face.lean >= LEANING or not is_doubtful(face):
+        return face.landmarks
+    mean: Float32 = ((face.landmarks + face.level.landmarks) / 2).astype(np.float32)
+    return mean
+
+
+def _is_unusual_level(face: Face) -> bool:
+    """Whether ``face``, seen turned, is unusually wide or narrow where it was seen level."""
+    if face.level is None:
+        return False
+    quarters = round(face.level.turn / 90)
+    return abs(_proportions(face.level.box, np.eye(2, dtype=np.float32), quarters) - USUAL) > UNUSUAL
 
 
 def stretched(face: Face, by: float) -> View:

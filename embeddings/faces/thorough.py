@@ -21,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from embeddings.faces.tiling import near_squares, search_megapixels
 from embeddings.faces.viewing import Viewer
-from embeddings.faces.views import Face, View, close_up, glances, holds, merged, overlaps, whole_views
+from embeddings.faces.views import Face, View, close_up, glances, holds, merged, moved, overlaps, whole_views
 from embeddings.images.decode import Frame
 from embeddings.types import FaceDetector, FaceSettings, ViewSettings
 
@@ -31,8 +32,14 @@ TURNS = 16
 AROUND = (0, 1, -1, TURNS // 4, -TURNS // 4, TURNS // 2)
 """Turns, in sixteenths, that a face has to outdo where it looks best: a little to either side, by quarters, opposite.
 """
-SIZES = (1, 2)
-"""Sizes of close-ups: of a face without anything around it the smaller ones show nothing."""
+SIDES = (64, 96, 192)
+"""Sides of close-ups in pixels. The smallest tell quarters and polarity apart, and end the matter for most faces; turns
+take larger ones. Of a face without anything around it the smaller ones show nothing."""
+CLEAR = 0.1
+"""How much better than in other quarters and inverted a face has to look in the smallest close-ups to be left as it
+is."""
+LEVEL = 10.0
+"""Degrees up to which such a face may lean, as these close-ups tell."""
 Way = tuple[int, bool]
 """How a face is turned against the view it was found in, in sixteenths, and whether its polarity is changed."""
 PLACES = 6
@@ -40,28 +47,51 @@ PLACES = 6
 
 
 def look_again(
-    frame: Frame, size: tuple[int, int], fast: list[Face], detector: FaceDetector, settings: FaceSettings
+    frame: Frame,
+    size: tuple[int, int],
+    fast: list[Face],
+    tiled: list[Face],
+    detector: FaceDetector,
+    settings: FaceSettings,
 ) -> list[Face]:
     """The faces of ``frame``, ``size`` (width, height) at full size, after the thorough pass, best first.
 
-    ``fast`` are the candidates of the fast pass, best first, which may have scores below ``settings.min_score``. A face
-    that it found is never lost, only seen better. ``detector`` answers from ``candidate_score`` on. Without
-    ``settings.views`` the answer is what the fast pass found.
+    ``fast`` are the candidates of the fast pass, best first, and ``tiled`` those of tiles; either may have scores below
+    ``settings.min_score``. A face that the fast pass found is never lost, only seen better; one that only a tile shows
+    counts when a closer look shows it as well, because tiles show much more than a face may hide in. ``detector``
+    answers from ``candidate_score`` on. Without ``settings.views`` the answer is what the passes found.
     """
     sure = [face for face in fast if face.score >= settings.min_score]
+    tiled = [
+        face
+        for face in merged(tiled, nms_iou=settings.nms_iou)
+        if not any(same(one, face, nms_iou=settings.nms_iou) for one in sure)
+    ]
+    in_tiles = [face for face in tiled if face.score >= settings.min_score]
     views = settings.views
     if views is None:
-        return sure
-    search = Search(Viewer(frame, detector, megapixels=views.megapixels), views, settings)
+        return sorted([*sure, *in_tiles], key=_score, reverse=True)
+    viewer = Viewer(frame, detector, megapixels=search_megapixels(size, settings))
+    search = Search(viewer, views, settings)
     faces = search.upright(sure[: settings.max_faces], free=True) + sure[settings.max_faces :]
-    places = search.upright([face for face in fast if face.score < settings.min_score][:PLACES])
+    faces += [face for face in search.upright(in_tiles[: settings.max_faces], free=True) if face.settled]
+    unsure = [face for face in (*fast, *tiled) if face.score < settings.min_score]
+    places = search.upright(merged(unsure, nms_iou=settings.nms_iou)[:PLACES])
     faces += [face for face in places if face.settled]
     covered = sum(face.area for face in faces if face.settled)
+    part, corners = near_squares(size)
     if views.always or covered < views.room * size[0] * size[1]:
-        faces += search.elsewhere([list(glances(size, side=views.glance_side))], faces)
+        some = list(glances(part, side=views.glance_side))
+        faces += search.elsewhere([[moved(view, corner) for corner in corners for view in some]], faces)
     if views.always or not any(face.settled for face in faces):
-        faces += search.elsewhere(whole_views(size, views), faces)
+        stages = ([moved(view, corner) for corner in corners for view in stage] for stage in whole_views(part, views))
+        faces += search.elsewhere(stages, faces)
     return merged(faces, nms_iou=settings.nms_iou)
+
+
+def same(one: Face, other: Face, *, nms_iou: float) -> bool:
+    """Whether two detections are of one face."""
+    return holds(one, other) or bool(overlaps(one.box, other.box[None])[0] > nms_iou)
 
 
 class Search:
@@ -77,11 +107,12 @@ class Search:
 
         ``free``: outside of the budget.
         """
-        looks = [Orientation(face, still=self._settings.min_score) for face in faces]
+        certain = self._views.search_score
+        looks = [Orientation(face, still=self._settings.min_score, certain=certain) for face in faces]
         while True:
             asked = [(look, way) for look in looks for way in look.wanted()]
             if not asked:
-                return [look.best(self._views.search_score) for look in looks]
+                return [look.best() for look in looks]
             shown = self._viewer.faces_in([look.view(way) for look, way in asked], free=free)
             for (look, way), seen in zip(asked, shown, strict=True):
                 look.add(way, seen)
@@ -94,7 +125,7 @@ class Search:
             shown = sorted((one for faces in self._viewer.faces_in(stage) for one in faces), key=_score, reverse=True)
             places: list[Face] = []
             for face in shown:
-                if not any(self._same(one, face) for one in (*settled, *places)):
+                if not any(same(one, face, nms_iou=self._settings.nms_iou) for one in (*settled, *places)):
                     places.append(face)
             closer = self.upright(places if self._views.always else places[:PLACES])
             new += [face for face in closer if face.settled]
@@ -102,24 +133,24 @@ class Search:
                 break
         return new
 
-    def _same(self, one: Face, other: Face) -> bool:
-        return holds(one, other) or bool(overlaps(one.box, other.box[None])[0] > self._settings.nms_iou)
-
 
 class Orientation:
     """What close-ups of one place have shown so far."""
 
-    def __init__(self, face: Face, *, still: float) -> None:
-        """``still``: detector score from which something is a face."""
+    def __init__(self, face: Face, *, still: float, certain: float) -> None:
+        """``still``: detector score from which something is a face; ``certain``: from which it is *settled*."""
         self._face = face
         self._still = still
+        self._certain = certain
         self._seen: dict[Way, Face | None] = {}
         self._size = 0
+        self._ruled_out = False
+        """Whether small close-ups have shown that it is in no other quarter and not inverted."""
 
     def view(self, way: Way) -> View:
         """The close-up for ``way``."""
         turn, negative = self._face.turn + way[0] * 360 / TURNS, self._face.negative != way[1]
-        return close_up(self._face, turn, negative, size=SIZES[self._size])
+        return close_up(self._face, turn, negative, side=SIDES[self._size])
 
     def add(self, way: Way, shown: Sequence[Face]) -> None:
         """Take note of what the close-up for ``way`` has shown."""
@@ -128,32 +159,71 @@ class Orientation:
     def wanted(self) -> list[Way]:
         """Ways to look in next; none once nothing promises more.
 
-        A face that looks best as it was found is upright. One that looks best a little turned is turned on until its
-        surroundings look worse. One that looks best in another quarter or polarity was misjudged, and all turns of that
-        polarity are looked at.
+        The smallest close-ups are enough where they leave no doubt, and where only the lean is in doubt, the others
+        are about that alone. Otherwise a face that looks best as it was
+        found is upright. One that looks best a little turned is turned on until its surroundings look worse. One that
+        looks best in another quarter or polarity was misjudged, and all turns of that polarity are looked at.
         """
-        if self._seen and self._blind() and self._size + 1 < len(SIZES):
+        if self._seen and self._size == 0:
+            if self._is_clear():
+                return []
+            self._ruled_out = self._margin() >= CLEAR
+            self._size, self._seen = 1, {}
+        elif self._seen and self._blind() and self._size + 1 < len(SIDES):
             self._size += 1
             self._seen = {}
+            self._ruled_out = False
         best, changed = self._best_way()
         turns = AROUND if not changed and self._climbed(best) else range(TURNS)
         ways = [(_turn(best + turn), changed) for turn in turns] + [(best, not changed)]
+        if self._ruled_out:
+            ways = [(_turn(best + turn), False) for turn in (0, 1, -1)]
         return [way for way in ways if way not in self._seen]
 
-    def best(self, search_score: float) -> Face:
+    def best(self) -> Face:
         """The face as it is seen best: as it was found unless a close-up shows it turned, or twice as large and better.
 
-        *Settled* when some view gives it ``search_score``, and turned a little more to one side it still is a face.
+        *Settled* when some view gives it the certain score, and turned a little more to one side it still is a face.
         """
         way = self._upright_way()
         shown = self._seen.get(way)
         face = self._face
         if shown is None or self._blind():
-            return replace(face, settled=face.score >= search_score)
-        sides = (self._at(way[0] + side, way[1]) for side in (1, -1))
-        settled = max(shown.score, face.score) >= search_score and max(sides) >= self._still
+            return replace(face, settled=face.score >= self._certain)
+        if way != (0, False):
+            level, lean = self._level(way)
+            return replace(shown, settled=self._is_settled(way), level=level, lean=lean)
         better = shown.score > face.score and shown.pixels > 2 * face.pixels
-        return replace(shown if way != (0, False) or better else face, settled=settled)
+        return replace(shown if better else face, settled=self._is_settled(way))
+
+    def _is_settled(self, way: Way) -> bool:
+        shown = self._seen.get(way)
+        sides = (self._at(way[0] + side, way[1]) for side in (1, -1))
+        return max(_score(shown), self._face.score) >= self._certain and max(sides) >= self._still
+
+    def _is_clear(self) -> bool:
+        """Whether the smallest close-ups leave no doubt that the face is as it was found."""
+        level = abs(self._lean(0, changed=False)) < LEVEL
+        return self._margin() >= CLEAR and level and self._is_settled((0, False))
+
+    def _margin(self) -> float:
+        """How much better the face looks as it was found than in other quarters and inverted."""
+        ways = [(turn, False) for turn in AROUND if turn and turn % (TURNS // 4) == 0] + [(0, True)]
+        return self._at(0, False) - max(_score(self._seen.get(way)) for way in ways)
+
+    def _level(self, way: Way) -> tuple[Face | None, float]:
+        """The face in the quarter turn beside ``way``, and by how many degrees it leans against that."""
+        side = next((side for side in (1, -1) if (way[0] + side) % (TURNS // 4) == 0), 0)
+        quarter = way[0] + side
+        level = self._seen.get((_turn(quarter), way[1])) if side else None
+        return level, abs(self._lean(quarter, way[1])) if level else 0.0
+
+    def _lean(self, turn: int, changed: bool) -> float:
+        """Degrees by which the face looks best beside a turn: the vertex of the parabola through three scores."""
+        before, at, after = (self._at(turn + side, changed) for side in (-1, 0, 1))
+        bend = 2 * at - before - after
+        step = 360 / TURNS
+        return step / 2 * (after - before) / bend if bend > 0 else step if after >= before else -step
 
     def _blind(self) -> bool:
         """Whether close-ups show neither the face that was found nor a better one."""

@@ -22,8 +22,10 @@ GROUND = 128
 """Grey outside the frame: the negative of itself."""
 SMALL = 192
 """Views up to this side, in pixels, share sheets."""
-SHEET_CELLS = 4
-"""Cells in a row of a sheet, and rows."""
+SHEET_VIEWS = 16
+"""Views on one sheet."""
+SHEET_COLUMNS = 4
+"""Widths of a sheet that are tried, in widths of its widest view."""
 
 Level = tuple[UInt8, float, tuple[float, float]]
 Key = tuple[bytes, int, int, bool]
@@ -54,33 +56,33 @@ class Viewer:
         for view in new.values():
             if max(view.width, view.height) > SMALL and self._spend(view.width * view.height):
                 self._seen[_key(view)] = taken_back(self._detector.detect(self._pixels(view), as_is=True), view)
-        for side in sorted({max(view.width, view.height) for view in small}):
-            alike = [view for view in small if max(view.width, view.height) == side]
-            for start in range(0, len(alike), SHEET_CELLS**2):
-                self._show_sheet(alike[start : start + SHEET_CELLS**2])
+        small.sort(key=lambda view: (view.height, view.width))
+        for start in range(0, len(small), SHEET_VIEWS):
+            self._show_sheet(small[start : start + SHEET_VIEWS])
         if free:
             self.left = left
         return [self._seen.get(_key(view), []) for view in views]
 
     def _show_sheet(self, views: Sequence[View]) -> None:
-        """Show several small views at once. What is found belongs to the cell that its box has its centre in."""
-        cell = max(max(view.width, view.height) for view in views)
-        columns = min(range(SHEET_CELLS, 0, -1), key=lambda count: -(-len(views) // count) * count)
-        rows = -(-len(views) // columns)
-        if not self._spend(rows * columns * cell**2):
+        """Show several small views at once. What is found belongs to the view that its box has its centre in."""
+        width, height, corners = min(
+            (_shelves(views, columns) for columns in range(1, SHEET_COLUMNS + 1)), key=lambda sheet: sheet[0] * sheet[1]
+        )
+        if not self._spend(width * height):
             return
-        sheet = np.full((rows * cell, columns * cell, 3), GROUND, dtype=np.uint8)
-        for at, view in enumerate(views):
-            y, x = at // columns * cell, at % columns * cell
+        sheet = np.full((height, width, 3), GROUND, dtype=np.uint8)
+        for (x, y), view in zip(corners, views, strict=True):
             sheet[y : y + view.height, x : x + view.width] = self._pixels(view)
         found = self._detector.detect(sheet, as_is=True)
-        cells = ((found.boxes[:, :2] + found.boxes[:, 2:]) / 2 // cell).astype(int)
-        for at, view in enumerate(views):
-            corner = np.array([at % columns, at // columns])
-            inside = (cells == corner).all(axis=1)
-            boxes = found.boxes[inside] - np.tile(corner * cell, 2).astype(np.float32)
-            marks = found.landmarks[inside] - (corner * cell).astype(np.float32)
-            self._seen[_key(view)] = taken_back(Detections(boxes, marks, found.scores[inside]), view)
+        self._seen |= {_key(view): [] for view in views}
+        if not len(found):
+            return
+        centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        for corner, view in zip(corners, views, strict=True):
+            at = np.array(corner, dtype=np.float32)
+            inside = ((centres >= at) & (centres < at + np.array([view.width, view.height]))).all(axis=1)
+            part = Detections(found.boxes[inside] - np.tile(at, 2), found.landmarks[inside] - at, found.scores[inside])
+            self._seen[_key(view)] = taken_back(part, view)
 
     def _spend(self, pixels: int) -> bool:
         """Take that much from the budget, if it is there."""
@@ -112,6 +114,19 @@ class Viewer:
         matrix[:, :2] /= scale
         size = (view.width, view.height)
         return warped(image, matrix, size, ground=GROUND)
+
+
+def _shelves(views: Sequence[View], columns: int) -> tuple[int, int, list[tuple[int, int]]]:
+    """Width, height and the corners of ``views``, lowest first, on shelves as wide as ``columns`` of the widest."""
+    room = columns * max(view.width for view in views)
+    corners, x, y, shelf, width = list[tuple[int, int]](), 0, 0, 0, 0
+    for view in views:
+        if x + view.width > room:
+            x, y, shelf = 0, y + shelf, 0
+        corners.append((x, y))
+        x, shelf = x + view.width, max(shelf, view.height)
+        width = max(width, x)
+    return width, y + shelf, corners
 
 
 def _key(view: View) -> Key:

@@ -8,12 +8,13 @@ in pixels of the upright full-size frame at once, which states the view it was f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import atan2, degrees
 
 import cv2
 import numpy as np
 
-from embeddings.faces.alignment import fit
+from embeddings.faces.alignment import template
 from embeddings.types import Detections, Float32, ViewSettings
 
 FAST = "fast"
@@ -23,13 +24,12 @@ SMOOTHED = "smoothed"
 ODD_EIGHTHS = (45, 315, 135, 225)
 QUARTERS = ((90, False), (270, False), (180, False), (0, True), (90, True), (270, True), (180, True))
 """Turns and whether negative: all that the fast pass does not look at."""
-CLOSE_SIDE = 96
-"""Side of a close-up in pixels."""
 CLOSE_MARGIN = 1.7
 """Side of a close-up by the longer side of the box; docs/recall.md compares sides and margins."""
 TILE_OVERLAP = 128
 """Pixels that neighbouring tiles share: a face of that size is whole in one of them."""
 MAX_ENLARGEMENT = 4.0
+_UPRIGHT = (template() - template().mean(axis=0)).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +73,30 @@ class Face:
     """Whether the frame has to be inverted to see this face."""
     settled: bool = False
     """Whether a close look has shown it to be as it was seen."""
+    level: Face | None = None
+    """The same face in the quarter turn beside the one it was found in, where that is between two."""
+    lean: float = 0.0
+    """By how many degrees it is turned against ``level``, as scores tell."""
 
     @property
     def tilt(self) -> float:
         """Degrees against the clock that would set the face upright, from its landmarks."""
-        matrix = fit(self.landmarks[None])[0]
-        return float(np.degrees(np.arctan2(-matrix[1, 0], matrix[0, 0])))
+        (xu, xv), (yu, yv) = (self.landmarks.astype(np.float64).T @ _UPRIGHT).tolist()
+        return degrees(atan2(yu - xv, xu + yv))  # the turn of alignment.fit's similarity, without its scale
 
     @property
     def area(self) -> float:
         """Of its box, in square pixels."""
         return float(np.prod(self.box[2:] - self.box[:2]))
+
+
+def moved(view: View, corner: tuple[int, int]) -> View:
+    """``view`` of a part of the frame whose origin is the pixel ``corner`` of the frame."""
+    if corner == (0, 0):
+        return view
+    matrix = view.matrix.copy()
+    matrix[:, 2] -= matrix[:, :2] @ np.array(corner, dtype=np.float32)
+    return replace(view, matrix=matrix, upright=view.upright and moved(view.upright, corner))
 
 
 def whole_views(size: tuple[int, int], views: ViewSettings) -> Iterator[list[View]]:
@@ -142,9 +155,8 @@ def tiles(size: tuple[int, int], *, side: int) -> Iterator[View]:
             yield View("tile", matrix, width, height, 0.0, False)
 
 
-def close_up(face: Face, turn: float, negative: bool, *, size: int = 1) -> View:
-    """A square around ``face``, turned about its centre, ``size`` times ``CLOSE_SIDE`` pixels wide."""
-    side = size * CLOSE_SIDE
+def close_up(face: Face, turn: float, negative: bool, *, side: int) -> View:
+    """A square around ``face``, turned about its centre, ``side`` pixels wide."""
     factor = side / (CLOSE_MARGIN * face.side)
     x, y = ((face.box[:2] + face.box[2:]) / 2).tolist()
     matrix = cv2.getRotationMatrix2D((x, y), turn, factor)
@@ -157,6 +169,8 @@ def taken_back(found: Detections, view: View) -> list[Face]:
 
     A turned box becomes the hull of the ellipse in it: a face is round, and the hull of the box up to twice as large.
     """
+    if not len(found):
+        return []
     inverse = cv2.invertAffineTransform(view.matrix)
     enlargement = float(np.hypot(inverse[0, 0], inverse[1, 0]))
     faces = []

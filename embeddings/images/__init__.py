@@ -1,1 +1,1 @@
-"""Bytes to pixels: containers, decoding within limits, the walk over a PNG, perceptual hashes."""
+"""Bytes to pixels: containers, decoding within limits, what viewers show of them, perceptual hashes."""

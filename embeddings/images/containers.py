@@ -1,125 +1,82 @@
-"""What an image file says about itself before any pixel is decoded: format, size, frames, orientation.
+"""Which format a file is in, and what it says about itself before any pixel is decoded.
 
-Owns the structural walk over JPEG, PNG, WebP and GIF files. The bytes are an attacker's: every length is checked
-against what is there, loops are bounded, and nothing is allocated by a size that the file claims. The walks are
-stricter than the decoders, which would accept a file that stops early or fails its checksums, and warn through
-process-wide state.
-
-JFIF/Exif: JEITA CP-3451 (orientation tag 0x0112). PNG: W3C PNG 3rd edition with APNG. WebP: RFC 9649. GIF: GIF89a.
+The bytes are an attacker's: every length is checked against what is there, loops are bounded, and nothing is allocated
+by a size that the file claims. JPEG, PNG, WebP, GIF and TIFF files are walked part by part, each by the module of its
+name; of the others the decoder reads the header, which decodes no pixel.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from embeddings.errors import UnscannableError
-from embeddings.images import png
+from embeddings.images import gif, jpeg, png, tiff, webp
+from embeddings.images.account import Container, check_size, exif_orientation
+from embeddings.images.others import walk_avif, walk_bmp, walk_heic, walk_ico
 
-MAX_BLOCKS = 300_000
-"""Blocks walked in one file. GIF has the smallest ones; at its usual 255 bytes this is 76 MB."""
-MAX_SCANS = 200
-"""Scans of a progressive JPEG. Encoders write about ten; each one costs a pass over the whole image."""
+__all__ = ["VIDEO", "Container", "check_size", "exif_orientation", "inspect", "sniff"]
 
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A file's own account of itself, as far as it could be checked without decoding."""
-
-    format: str
-    """``jpeg``, ``png``, ``webp`` or ``gif``."""
-    width: int
-    """Width in pixels as stored, before the orientation is applied; 0 for JPEG, whose decoder reads the size."""
-    height: int
-    frames: int
-    orientation: int
-    """Exif orientation, 1 to 8; 1 when there is none or it makes no sense."""
-    pixels: bytes
-    """The bytes that the decoder is given."""
-    inverted: bool = False
-    """JPEG in four colours only: stored as Adobe does, 255 meaning no ink."""
-    chunks: tuple[png.Chunk, ...] = ()
-    """PNG only: what the walk found, for :func:`embeddings.images.png.pixels_only`."""
+VIDEO: Final = ("mp4", "webm")
+"""Formats that :mod:`embeddings.images.video` decodes."""
+_AVIF: Final = (b"avif", b"avis")
+_HEIC: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_MAGIC: Final = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (png.MAGIC, "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0\x08\0\0\0", "tiff"),
+    (b"MM\0+\0\x08\0\0", "tiff"),
+    (b"\x1a\x45\xdf\xa3", "webm"),
+)
 
 
 def sniff(data: bytes) -> str:
-    """Return the format by magic bytes. Raises ``empty`` or ``format``; a file's name and declared type play no
+    """Return the format by the first 16 bytes: ``jpeg``, ``png``, ``webp``, ``gif``, ``avif``, ``heic``, ``bmp``,
+    ``tiff``, ``ico``, ``mp4`` or ``webm``. Raises ``empty`` or ``format``; a file's name and declared type play no
     part."""
     if not data:
         raise UnscannableError("empty")
-    if data[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    if data[:8] == png.MAGIC:
-        return "png"
+    for magic, name in _MAGIC:
+        if data.startswith(magic):
+            return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "gif"
+    if data[4:8] == b"ftyp" and len(data) >= 12:
+        return "avif" if data[8:12] in _AVIF else "heic" if data[8:12] in _HEIC else "mp4"
+    if data[:2] == b"BM" and data[6:10] == bytes(4):  # two reserved fields
+        return "bmp"
+    if data[:4] == b"\0\0\1\0" and 0 < int.from_bytes(data[4:6], "little") <= 256 and data[9:10] == b"\0":
+        return "ico"
     raise UnscannableError("format")
 
 
 def inspect(data: bytes, *, max_pixels: int) -> Container:
     """Walk the file. Raises :class:`UnscannableError`: ``empty``, ``format``, ``too_many_pixels``, ``truncated``,
-    ``corrupt``, ``too_complex``.
+    ``corrupt``, ``too_complex``, ``no_heic_decoder``.
     """
-    walk = {"jpeg": _walk_jpeg, "png": _walk_png, "webp": _walk_webp, "gif": _walk_gif}[sniff(data)]
+    walks: Mapping[str, Callable[[bytes, int], Container]] = {
+        "jpeg": lambda data, most: jpeg.walk(data),
+        "png": _walk_png,
+        "webp": webp.walk,
+        "gif": gif.walk,
+        "tiff": tiff.walk,
+        "avif": walk_avif,
+        "heic": walk_heic,
+        "bmp": walk_bmp,
+        "ico": walk_ico,
+    }
+    walk = walks.get(sniff(data))
+    if walk is None:
+        raise UnscannableError("format", "a video is no picture")
     try:
         return walk(data, max_pixels)
     except (IndexError, struct.error) as error:  # a fixed-size field that the file is too short for
         raise UnscannableError("truncated") from error
-
-
-def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise ``corrupt`` for an empty size and ``too_many_pixels`` beyond the limit."""
-    if width <= 0 or height <= 0:
-        raise UnscannableError("corrupt")
-    if width * height > max_pixels:
-        raise UnscannableError("too_many_pixels")
-
-
-def exif_orientation(tiff: bytes) -> int:
-    """Return the orientation in an Exif block (TIFF header first), or 1 when it has none or is damaged."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, start)
-        for entry in range(start + 2, start + 2 + 12 * min(count, 512), 12):
-            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
-            if tag == 0x0112:
-                return value if kind == 3 and 1 <= value <= 8 else 1
-    except struct.error:
-        return 1
-    return 1
-
-
-def _walk_jpeg(data: bytes, max_pixels: int) -> Container:
-    """Reads the segments before the first scan. The size is left to the decoder, so that the two cannot differ."""
-    orientation, inverted, at = 1, False, 2
-    for _ in range(MAX_BLOCKS):
-        if data[at] != 0xFF:
-            raise UnscannableError("corrupt")
-        marker = data[at + 1]
-        if marker in (0xDA, 0xD9):
-            break
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        body = data[at + 4 : at + 2 + length]
-        if marker == 0xE1 and body[:6] == b"Exif\0\0" and orientation == 1:
-            orientation = exif_orientation(body[6:])
-        inverted |= marker == 0xEE and body[:5] == b"Adobe"
-        at += 2 + length
-    else:
-        raise UnscannableError("too_complex")
-    if data.count(b"\xff\xda") > MAX_SCANS:
-        raise UnscannableError("too_complex")
-    return Container("jpeg", 0, 0, 1, orientation, data, inverted)
 
 
 def _walk_png(data: bytes, max_pixels: int) -> Container:
@@ -127,87 +84,18 @@ def _walk_png(data: bytes, max_pixels: int) -> Container:
         raise UnscannableError("corrupt" if len(data) >= 16 else "truncated")
     width, height = struct.unpack_from(">II", data, 16)
     check_size(width, height, max_pixels)
-    chunks = list(png.read_chunks(data))
-    frames = png.count_frames(chunks)
+    damage: list[str] = []
+    chunks = list(png.read_chunks(data, damage))
+    frames = png.count_frames(chunks, damage)
     exif = [bytes(chunk[8:-4]) for kind, chunk in chunks if kind == b"eXIf"]
-    orientation = exif_orientation(exif[0]) if exif else 1
-    return Container("png", width, height, frames, orientation, data, chunks=tuple(chunks))
-
-
-def _walk_webp(data: bytes, max_pixels: int) -> Container:
-    (riff,) = struct.unpack_from("<I", data, 4)
-    end = 8 + riff
-    if end > len(data):
-        raise UnscannableError("truncated")
-    width = height = frames = 0
-    animated, orientation, at = False, 1, 12
-    for _ in range(MAX_BLOCKS):
-        if at + 8 > end:
-            break
-        kind, length = struct.unpack_from("<4sI", data, at)
-        if at + 8 + length > end:
-            raise UnscannableError("truncated")
-        body = data[at + 8 : at + 8 + min(length, 32)]
-        if kind in (b"VP8X", b"VP8 ", b"VP8L"):
-            size = _webp_size(kind, body)
-            check_size(*size, max_pixels)
-            width, height = max(width, size[0]), max(height, size[1])
-            animated |= kind == b"VP8X" and bool(body[0] & 2)
-        elif kind == b"EXIF":
-            exif = data[at + 8 : at + 8 + length]
-            orientation = exif_orientation(exif[6:] if exif[:6] == b"Exif\0\0" else exif)
-        frames += kind == b"ANMF"
-        at += 8 + length + (length & 1)
-    else:
-        raise UnscannableError("too_complex")
-    check_size(width, height, max_pixels)
-    if animated and not frames:
-        raise UnscannableError("corrupt")
-    return Container("webp", width, height, frames if animated else 1, orientation, data[:end])
-
-
-def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
-    if kind == b"VP8X":
-        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
-    if kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", body, 1)
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = struct.unpack_from("<HH", body, 6)
-    return width & 0x3FFF, height & 0x3FFF
-
-
-def _walk_gif(data: bytes, max_pixels: int) -> Container:
-    """Counts frames and takes the area that all of them cover: a frame may lie outside the declared screen."""
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    check_size(width, height, max_pixels)
-    at = 13 + _colour_table(flags)
-    frames, blocks = 0, MAX_BLOCKS
-    while (kind := data[at]) != 0x3B:
-        if kind == 0x2C:
-            left, top, wide, high, flags = struct.unpack_from("<HHHHB", data, at + 1)
-            check_size(wide, high, max_pixels)
-            width, height = max(width, left + wide), max(height, top + high)
-            check_size(width, height, max_pixels)
-            frames += 1
-            at += 11 + _colour_table(flags)
-        elif kind == 0x21:
-            at += 2
-        else:
-            raise UnscannableError("corrupt")
-        while length := data[at]:
-            at += 1 + length
-            blocks -= 1
-            if blocks < 0:
-                break
-        at += 1
-        blocks -= 1
-        if blocks < 0:
-            raise UnscannableError("too_complex")
-    if not frames:
-        raise UnscannableError("corrupt")
-    return Container("gif", width, height, frames, 1, data)
-
-
-def _colour_table(flags: int) -> int:
-    """Bytes of the colour table that ``flags`` announces."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+    return Container(
+        "png",
+        width,
+        height,
+        frames,
+        exif_orientation(exif[0]) if exif else 1,
+        data,
+        damage=tuple(dict.fromkeys(damage)),
+        durations=tuple(png.durations(chunks)),
+        chunks=tuple(chunks),
+    )

@@ -1,52 +1,51 @@
-"""Pixels from untrusted bytes: JPEG, PNG, WebP and GIF, upright, opaque, bounded, one frame at a time.
+"""Pixels from untrusted bytes, as viewers show them: upright, opaque, bounded, one frame at a time.
 
 Owns decoding. Everything that a file can do wrong becomes an :class:`UnscannableError` with a fixed reason (I9):
 
-===================  ==================================================================================
-``empty``            no bytes
-``format``           none of the four formats, by magic bytes
-``too_large``        more bytes than the limit
-``too_many_pixels``  a frame, or all frames of an animation together, exceed the limit; known from the header
-``too_much_memory``  decoding would take more memory than the limit; known from the header
-``too_complex``      absurdly many blocks or scans
-``truncated``        the file ends early
-``corrupt``          anything else: bad checksums, impossible structure, a decoder's warning
-===================  ==================================================================================
+====================  =================================================================================
+``empty``             no bytes
+``format``            none of the formats, by magic bytes
+``too_large``         more bytes than the limit
+``too_many_pixels``   a frame, or all frames of an animation together, exceed the limit; known from the header
+``too_much_memory``   decoding would take more memory than the limit; known from the header
+``too_complex``       absurdly many blocks or scans
+``truncated``         the file ends before anything that a viewer would show
+``corrupt``           anything else of which no viewer shows anything: impossible structure, broken data
+``no_heic_decoder``   HEIC, and the extra ``heic`` is not installed
+``no_video_decoder``  a video, and the extra ``video`` is not installed
+====================  =================================================================================
 
-JPEG is decoded strictly by libjpeg-turbo (simplejpeg), at a reduced scale first. PNG, WebP and GIF go to one Pillow
-plugin each, called directly: ``Image.open`` would try others and warn through the process-wide ``warnings`` state,
-which threads cannot filter safely. What those warnings would say is checked in :mod:`embeddings.images.containers`
-instead.
+What viewers show of a damaged file is decoded, and the damage noted (:mod:`embeddings.images.damage`). Where viewers do
+not agree, a frame is looked at in more than one way (:mod:`embeddings.images.looks`). JPEG is decoded by libjpeg-turbo
+(simplejpeg), at a reduced scale first, videos by FFmpeg (:mod:`embeddings.images.video`), the others by one Pillow
+plugin each (:mod:`embeddings.images.pages`).
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
+from functools import partial
 
 import numpy as np
-import simplejpeg
-from PIL import GifImagePlugin, Image, ImageFile, PngImagePlugin, WebPImagePlugin
 
 from embeddings.errors import UnscannableError
-from embeddings.images import png
-from embeddings.images.containers import Container, check_size, inspect
+from embeddings.images import jpeg
+from embeddings.images.colour import by_profile, of_png, plain
+from embeddings.images.containers import VIDEO, Container, inspect, sniff
 from embeddings.images.decode_memory import require_memory
+from embeddings.images.look_names import FIRST
+from embeddings.images.looks import Rendering, laid_over, looks_at, reduced
+from embeddings.images.pages import read_pages
+from embeddings.images.sampling import Sampled, choose, sample, signature
 from embeddings.types import Float32, ImageLimits, UInt8
 
-JPEG_SCALES = (0.125, 0.25, 0.5, 1.0)
-"""Scales at which libjpeg-turbo's inverse transform is vectorised; others are slower than the next larger one."""
-
-_ROWS = 64
+__all__ = ["DecodedImage", "Frame", "decode", "sample", "upright"]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One upright frame, decoded at full size or smaller."""
+    """One look at one upright frame, decoded at full size or smaller."""
 
     index: int
     """Position in the file, from 0."""
@@ -57,6 +56,12 @@ class Frame:
     offset: tuple[float, float]
     """Where the image's origin lies in the full-size frame, in pixels; not 0 where a turned edge was rounded."""
     _enlarge: Callable[[float], Frame] | None = None
+    look: str = FIRST
+    """How it is looked at (:mod:`embeddings.images.looks`): as a browser shows it on a white page, or otherwise."""
+    seconds: float | None = None
+    """When it is shown, from the beginning of an animation or a video; None for a still picture."""
+    damage: tuple[str, ...] = ()
+    """What is wrong with the file as far as it had to be decoded for this: words of :mod:`embeddings.images.damage`."""
 
     def at_least(self, scale: float) -> Frame:
         """Return this frame at ``scale`` or more, decoded again only if need be. Raises :class:`UnscannableError`."""
@@ -89,39 +94,34 @@ class DecodedImage:
     frames_total: int
     """Frames in the file."""
     frames: Iterator[Frame]
-    """The sampled frames. Each is decoded when asked for, and none is kept: hold one at a time."""
+    """The sampled frames in order, each in all its looks, the first look first. Each is decoded when asked for, and
+    none is kept: hold one at a time."""
+    planned: int
+    """Frames that are sampled. Fewer come where the file ends early, which only decoding tells."""
 
 
 def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
     """Check ``data`` and get ready to decode it; pixels are decoded as ``frames`` is consumed.
 
     A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels. Animations are sampled at
-    ``limits.max_frames`` evenly spaced frames, first and last among them. Transparency is laid over white. Raises
-    :class:`UnscannableError` at once for what the header tells, and while iterating for what decoding tells.
+    ``limits.max_frames`` frames, by time and by change. Raises :class:`UnscannableError` at once for what the header
+    tells, and while iterating for what decoding tells.
     """
     if len(data) > limits.max_bytes:
         raise UnscannableError("too_large")
+    if sniff(data) in VIDEO:
+        return _decode_video(data, limits)
     container = inspect(data, max_pixels=limits.max_pixels)
     if container.format == "jpeg":
         return _decode_jpeg(container, limits, long_side)
     require_memory(container, limits.max_decode_bytes)
-    indices = sample(container.frames, at_most=limits.max_frames)
-    touched = container.width * container.height * (indices[-1] + 1)
+    touched = container.width * container.height * container.frames
     if container.frames > 1 and touched > limits.max_animation_pixels:
         raise UnscannableError("too_many_pixels")
     width, height = _turned(container.width, container.height, container.orientation)
-    frames = _pillow_frames(container, indices)
-    return DecodedImage(container.format, width, height, container.frames, frames)
-
-
-def sample(total: int, *, at_most: int) -> list[int]:
-    """Choose ``at_most`` evenly spaced indices below ``total``, first and last included; all of them if they are
-    few."""
-    if total <= at_most:
-        return list(range(total))
-    if at_most == 1:
-        return [0]
-    return [(position * (total - 1) + (at_most - 1) // 2) // (at_most - 1) for position in range(at_most)]
+    frames = _page_frames(container, limits.max_frames, list(container.damage))
+    planned = min(container.frames, limits.max_frames)
+    return DecodedImage(container.format, width, height, container.frames, frames, planned)
 
 
 def upright(image: UInt8, orientation: int) -> UInt8:
@@ -146,130 +146,86 @@ def _turned(width: int, height: int, orientation: int) -> tuple[int, int]:
 
 
 def _decode_jpeg(container: Container, limits: ImageLimits, long_side: int) -> DecodedImage:
-    with decoder_errors():
-        height, width, colourspace, _ = simplejpeg.decode_jpeg_header(container.pixels, strict=True)
-    check_size(width, height, limits.max_pixels)
-    require_memory(replace(container, width=width, height=height), limits.max_decode_bytes)
-    jpeg = _Jpeg(container, colourspace, (width, height))
-    turned = _turned(width, height, container.orientation)
-    return DecodedImage("jpeg", *turned, 1, (jpeg.at_scale(wanted) for wanted in [long_side / max(width, height)]))
+    header = jpeg.read_header(container, max_pixels=limits.max_pixels)
+    require_memory(replace(container, width=header.width, height=header.height), limits.max_decode_bytes)
+    turned = _turned(header.width, header.height, container.orientation)
+    return DecodedImage("jpeg", *turned, 1, _Jpeg(container, header).frames(long_side / max(turned)), 1)
 
 
 class _Jpeg:
-    """One JPEG of ``size`` (width, height) as stored, decoded once for each scale that somebody asks for."""
+    """One JPEG, decoded once for each scale and look that somebody asks for."""
 
-    def __init__(self, container: Container, colourspace: str, size: tuple[int, int]) -> None:
+    def __init__(self, container: Container, header: jpeg.JpegHeader) -> None:
         self._container = container
-        self._colourspace = colourspace
-        self._size = size
+        self._header = header
+        self._damage = list(container.damage)
         # Pixels, not frames: a frame refers back to this object, and a cycle would outlive the picture.
-        self._decoded: dict[float, UInt8] = {}
+        self._decoded: dict[tuple[float, str], UInt8] = {}
 
-    def at_scale(self, wanted: float) -> Frame:
-        """The frame at the smallest scale that has ``wanted``. Raises :class:`UnscannableError`."""
-        scale = next(scale for scale in JPEG_SCALES if scale >= min(wanted, 1.0))
+    def frames(self, wanted: float) -> Iterator[Frame]:
+        """The looks at the picture at the smallest scale that has ``wanted``. Raises :class:`UnscannableError`."""
+        scale = self._scale(wanted)
+        stored = jpeg.stored_pixels(self._container, self._header, scale, self._damage)
+        recolour = by_profile(self._container.profile, inks=self._header.inks)
+        for look in looks_at(stored, recolour, inks=self._header.inks):
+            self._decoded[scale, look.name] = upright(look.render(stored), self._container.orientation)
+            yield self._frame(scale, look)
+
+    def _scale(self, wanted: float) -> float:
+        return 1.0 if self._header.by_pillow else next(scale for scale in jpeg.SCALES if scale >= min(wanted, 1.0))
+
+    def _enlarged(self, wanted: float, *, look: Rendering) -> Frame:
+        return self._frame(self._scale(wanted), look)
+
+    def _frame(self, scale: float, look: Rendering) -> Frame:
         orientation = self._container.orientation
-        if (image := self._decoded.get(scale)) is None:
-            stored = _jpeg_pixels(self._container, self._colourspace, scale, self._size)
-            image = self._decoded[scale] = upright(stored, orientation)
+        if (image := self._decoded.get((scale, look.name))) is None:
+            stored = jpeg.stored_pixels(self._container, self._header, scale, self._damage)
+            image = self._decoded[scale, look.name] = upright(look.render(stored), orientation)
         # Sizes round up, and mirroring moves the rounded edge to the left or the top.
         far_x, far_y = _mirrored(orientation)
-        turned = _turned(*self._size, orientation)
+        turned = _turned(self._header.width, self._header.height, orientation)
         spare = [side - reduced / scale for side, reduced in zip(turned, image.shape[1::-1], strict=True)]
-        return Frame(0, image, scale, (spare[0] * far_x, spare[1] * far_y), self.at_scale)
+        offset, again = (spare[0] * far_x, spare[1] * far_y), partial(self._enlarged, look=look)
+        return Frame(0, image, scale, offset, again, look.name, None, tuple(dict.fromkeys(self._damage)))
 
 
-def _jpeg_pixels(container: Container, colourspace: str, scale: float, size: tuple[int, int]) -> UInt8:
-    """The stored (not yet upright) pixels of a JPEG of ``size`` (width, height), RGB, at one of ``JPEG_SCALES``."""
-    # At full size no minimum is passed: for images of a few pixels several scales round to the same size.
-    width, height = (-int(-side * scale // 1) for side in size) if scale < 1 else (0, 0)
-    inks = colourspace in ("CMYK", "YCCK")
-    target = "CMYK" if inks else "RGB"
-    with decoder_errors():
-        pixels: UInt8 = simplejpeg.decode_jpeg(
-            container.pixels, target, min_width=width, min_height=height, strict=True
-        )
-    return _from_inks(pixels, inverted=container.inverted) if inks else pixels
+def _page_frames(container: Container, at_most: int, damage: list[str]) -> Iterator[Frame]:
+    recolour = of_png(container.chunks) if container.chunks else None
+    indices, times = _sampled(container, at_most)
+    for page in read_pages(container, indices, damage):
+        colours = recolour or by_profile(container.profile, inks=page.inks)
+        for look in looks_at(page.stored, colours, inks=page.inks):
+            image = upright(look.render(page.stored), container.orientation)
+            seconds = page.seconds if page.seconds is not None else times.get(page.index)
+            yield _still(page.index, image, look, seconds, damage)
 
 
-def _from_inks(pixels: UInt8, *, inverted: bool) -> UInt8:
-    """RGB from CMYK (h, w, 4) without a colour profile, as Pillow and browsers do for want of one."""
-    mixed = np.empty((*pixels.shape[:2], 3), dtype=np.uint8)
-    for start in range(0, len(pixels), _ROWS):  # in strips: what is computed with takes eight times the room
-        strip = pixels[start : start + _ROWS]
-        light = (strip if inverted else 255 - strip).astype(np.uint16)
-        mixed[start : start + _ROWS] = (light[..., :3] * light[..., 3:] + 127) // 255
-    return mixed
+def _sampled(container: Container, at_most: int) -> tuple[Sequence[int], dict[int, float]]:
+    """Which frames are looked at, and when each is shown. An animation of more is decoded twice, first to choose."""
+    starts = dict(enumerate(np.cumsum([0.0, *container.durations])[:-1].tolist()))
+    if container.frames <= at_most:
+        return range(container.frames), starts
+    seen: list[Sampled] = []
+    for page in read_pages(container, range(container.frames), []):
+        start = page.seconds if page.seconds is not None else starts.get(page.index, float(page.index))
+        picture = laid_over(reduced(page.stored), plain, 255)
+        seen.append(Sampled(start, signature(picture, many=container.frames)))
+    return choose(seen, at_most=at_most, end=sum(container.durations) or None), starts
 
 
-def _pillow_frames(container: Container, indices: list[int]) -> Iterator[Frame]:
-    """The frames at ``indices``, in order; frames between them are decoded by the plugin and dropped."""
-    plugins: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
-        "png": PngImagePlugin.PngImageFile,
-        "webp": WebPImagePlugin.WebPImageFile,
-        "gif": GifImagePlugin.GifImageFile,
-    }
-    with decoder_errors():
-        file = png.pixels_only(container.chunks) if container.chunks else BytesIO(container.pixels)
-        image = plugins[container.format](file)
-        del file  # the plugin lets go of it once a still image is loaded
-    for index in indices:
-        with decoder_errors():
-            if index:
-                image.seek(index)
-            image.load()
-            pixels = upright(opaque(image), container.orientation)
-        yield Frame(index, pixels, 1.0, (0.0, 0.0))
+def _still(index: int, image: UInt8, look: Rendering, seconds: float | None, damage: Sequence[str]) -> Frame:
+    return Frame(index, image, 1.0, (0.0, 0.0), None, look.name, seconds, tuple(dict.fromkeys(damage)))
 
 
-def opaque(image: Image.Image) -> UInt8:
-    """RGB uint8 (h, w, 3) of a loaded Pillow image of any mode that PNG, WebP or GIF give, laid over white.
+def _decode_video(data: bytes, limits: ImageLimits) -> DecodedImage:
+    from embeddings.images.video import open_video
 
-    16-bit grey keeps its upper byte; Pillow's own conversion would clip it.
-    """
-    if image.mode.startswith("I"):
-        wide = np.asarray(image)
-        grey = (wide >> 8).astype(np.uint8)
-        if isinstance(key := image.info.get("transparency"), int):
-            grey = np.where(wide == key, np.uint8(255), grey)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        ground = Image.new("RGB", image.size, (255, 255, 255))
-        ground.paste(layered, mask=layered.getchannel("A"))
-        return np.asarray(ground)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    video, damage = open_video(data, limits=limits), list[str]()
 
+    def frames() -> Iterator[Frame]:
+        for index, image, seconds in video.frames(damage):
+            for look in looks_at(image, None):
+                yield _still(index, look.render(image), look, seconds, damage)
 
-@contextmanager
-def decoder_errors() -> Iterator[None]:
-    """Turn what a decoder raises on hostile bytes into ``truncated`` or ``corrupt``. Nothing else is caught.
-
-    ``MemoryError`` is let through: other work may have taken the memory (:mod:`embeddings.faults`).
-    """
-    expected = (
-        OSError,  # Pillow: stream ends early or is broken
-        EOFError,  # Pillow: a frame that the file announced is not there
-        SyntaxError,  # Pillow plugins: a structure they do not accept
-        ValueError,  # simplejpeg: every error and, in strict mode, every warning; Pillow: sizes, modes, text limits
-        IndexError,  # Pillow plugins: a field beyond the end of a chunk
-        KeyError,  # Pillow plugins: a mode or a type they do not know
-        TypeError,  # Pillow plugins: a field that is missing
-        AttributeError,  # Pillow plugins: state that an earlier chunk should have made
-        AssertionError,  # Pillow plugins: palettes and frames in the wrong order
-        NotImplementedError,  # Pillow: legal and not supported
-        RuntimeError,  # libwebp through Pillow: decoder refused to start
-        OverflowError,  # sizes beyond a C int
-        struct.error,  # Pillow plugins: a short fixed-size field
-        zlib.error,  # PNG: broken compressed data
-        Image.DecompressionBombError,  # Pillow's own pixel limit, in case ours is set above it
-        Warning,  # Pillow's warnings where the process runs with -W error
-    )
-    try:
-        yield
-    except UnscannableError:
-        raise
-    except expected as error:
-        text = str(error).lower()
-        ended = isinstance(error, EOFError) or "truncated" in text or "premature end" in text
-        raise UnscannableError("truncated" if ended else "corrupt") from error
+    return DecodedImage(video.format, video.width, video.height, video.frames_total, frames(), len(video.wanted))

@@ -14,7 +14,17 @@ from embeddings.errors import UnscannableError
 from embeddings.images import png
 from embeddings.images.containers import Container
 
-_PER_PIXEL: Final[Mapping[str, int]] = {"jpeg": 18, "png": 20, "webp": 30, "gif": 30}
+_PER_PIXEL: Final[Mapping[str, int]] = {
+    "jpeg": 22,
+    "png": 24,
+    "webp": 30,
+    "gif": 30,
+    "avif": 40,
+    "heic": 40,
+    "bmp": 24,
+    "tiff": 48,
+    "ico": 30,
+}
 """Bytes a pixel of one frame. JPEG: coefficients of a progressive file in four colours, the inks, two copies in RGB.
 PNG, beside its rows as they are stored: what Pillow decodes to, the same as RGBA, its ground and mask, two copies in
 RGB. WebP and GIF: the same, with the canvas and the frame before it."""

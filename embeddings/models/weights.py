@@ -104,9 +104,12 @@ def model_id(pack: Pack, settings: FaceSettings) -> str:
     """
     deciding = asdict(settings)
     if settings.views is None:
-        del deciding["views"]  # ids from before there were views stay
+        del deciding["views"]
+        deciding["crops"] = CROPS_VERSION
     else:
         deciding["views"] |= {"version": VIEWS_VERSION, "crops": CROPS_VERSION}
+    if settings.tiles is None:
+        del deciding["tiles"]  # likewise
     parts = {
         "pack": pack.name,
         "files": [pack.detector.sha256, pack.recognizer.sha256],

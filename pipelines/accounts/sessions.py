@@ -18,6 +18,7 @@ from embeddings.errors import DeniedError
 from pipelines.accounts.accounts import ENABLED
 from pipelines.accounts.factors import digest_of_code, is_password, step_of_code
 from pipelines.accounts.roles import Role, known_roles
+from pipelines.database import get_state, set_state
 from pipelines.database.tables import accounts, sessions
 from pipelines.home import audit
 from pipelines.home.actors import on_pages
@@ -28,6 +29,7 @@ _FREE_FAILURES: Final = 3
 """Refused logins in a row that cost no waiting: people mistype."""
 _LONGEST_WAIT: Final = timedelta(minutes=5)
 """After further ones, doubling from a second. Who keeps guessing keeps an account waiting; the audit chain shows it."""
+_UNSEEN: Final = "refused_logins"
 _SEEN_EVERY: Final = timedelta(minutes=1)
 
 
@@ -62,6 +64,7 @@ def log_in(workspace: Workspace, name: str, *, password: str, totp: str) -> str:
         )
     right = is_password(row.password_hash if row is not None else None, password)
     if row is None or waiting:
+        _refuse_unseen(workspace)
         raise DeniedError(REFUSED)
     step = step_of_code(secret, totp, now=now, after=row.totp_step) if secret else None
     token = secrets.token_urlsafe(32)
@@ -97,6 +100,20 @@ def _refuse(tx: Connection, workspace: Workspace, row: Any) -> None:
     own = sa.update(accounts).where(accounts.c.name == row.name)
     tx.execute(own.values(failures=failures, wait_until=now + wait if wait else None))
     audit.append(tx, workspace.sealer, actor=on_pages(row.name), action="session.refused", now=now, failures=failures)
+
+
+def _refuse_unseen(workspace: Workspace) -> None:
+    """Do what a refusal of an account does, so that the time of an answer does not tell whether there is one.
+
+    Nothing is kept of it but the number of such refusals: the name may be a password in the wrong field.
+    """
+    now = workspace.now()
+    with workspace.database.write() as tx:
+        rehearsal = tx.begin_nested()
+        tx.execute(sa.update(accounts).where(accounts.c.name == "").values(failures=1, wait_until=None))
+        audit.append(tx, workspace.sealer, actor=on_pages("nobody"), action="session.refused", now=now, failures=1)
+        rehearsal.rollback()
+        set_state(tx, _UNSEEN, str(int(get_state(tx, _UNSEEN) or 0) + 1))
 
 
 def session_of(workspace: Workspace, token: str) -> Session | None:

@@ -94,7 +94,9 @@ def _embed(
     """Embed new contents, enter the row or problem of each into ``outcome``, and return the vectors kept, beside
     ``kept``."""
     workers = workspace.config.embedding.worker_count()
-    result = embed_shard(contents, workspace.models, limits=workspace.limits, workers=workers)
+    result = embed_shard(
+        contents, workspace.models, limits=workspace.limits, workers=workers, decoder=workspace.decoder
+    )
     statuses = {row["content_sha256"]: row for row in result.statuses.to_pylist()}
     outcome.update((digest, row["status"]) for digest, row in statuses.items())
     largest: dict[bytes, int] = {}

@@ -83,6 +83,7 @@ def read_files(workspace: Workspace, files: Sequence[Path], *, keep_all: bool = 
             photographs,
             workspace.models,
             limits=workspace.limits,
+            decoder=workspace.decoder,
             config=workspace.config.registry,
             agreement=workspace.thresholds.review,
             keep_all=keep_all,

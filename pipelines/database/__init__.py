@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection, Engine
 from embeddings.errors import ConfigError, CorruptionError, NotReadyError, StateError
 from pipelines.database import tables
 from pipelines.database.accounting import RowAccount, listen
+from pipelines.database.journal import Journal
 from pipelines.database.parts import parts
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Seal(Protocol):
     def open_account(self) -> RowAccount:
         """Begin the account of one transaction."""
 
-    def enter(self, tx: Connection, account: RowAccount) -> None:
-        """Record in ``tx``, before its commit, what the transaction has changed."""
+    def enter(self, tx: Connection, account: RowAccount) -> int:
+        """Record in ``tx``, before its commit, what the transaction has changed; return its counter."""
 
     def committed(self, account: RowAccount) -> None:
         """Take note of a commit, outside of any transaction."""
@@ -71,6 +72,8 @@ class Database:
         if self.is_sqlite:
             _prepare_sqlite(self.engine, busy_timeout_seconds)
         listen(self.engine)
+        self.journal = Journal()
+        """Whom the last transactions were about."""
         self.seal: Seal | None = None
         """Set by whoever has the key; without it nothing is accounted for."""
 
@@ -102,8 +105,9 @@ class Database:
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
                 yield connection
                 if self.seal and account and account.changed:
-                    self.seal.enter(connection, account)
+                    counter = self.seal.enter(connection, account)
         if self.seal and account and account.changed:
+            self.journal.note(counter, account.about)
             self.seal.committed(account)
 
     @contextlib.contextmanager

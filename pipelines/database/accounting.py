@@ -40,6 +40,16 @@ _APART: Final = {
     "kept_evidence": ("sealed_picture",),
 }
 """Large columns with a digest of their own: whoever changes a status, or loads the gallery, need not read them."""
+_OF_PEOPLE: Final = frozenset({"hits", "verdicts", "decisions", "seeds", "subjects", "requests"})
+"""Tables whose rows are each about one person (``subject_id``), and say what is found of them."""
+_OF_ANYBODY: Final[Mapping[str, frozenset[str]]] = {
+    "items": frozenset(
+        {"live", "content_sha256", "text_digest", "parent_model", "kind", "uploader", "model_id", "item_id"}
+    ),
+    "pools": frozenset(),
+    "pool_faces": frozenset(),
+}
+"""Tables on which it depends which hits count, whoever they are of -> the columns on which it does; empty: on all."""
 _STREAMED: Final = 2000
 _NAMING: Final = frozenset({sa.sql.operators.eq, sa.sql.operators.in_op})
 _MODULUS: Final = 1 << 256
@@ -101,13 +111,17 @@ def _parts_of(table: sa.Table) -> tuple[Part, ...]:
 
 @dataclass
 class RowAccount:
-    """What one transaction has changed so far. ``key`` keys the digests; ``told`` is for the seal's own use."""
+    """What one transaction has changed so far. ``key`` keys the digests; ``told`` is for the seal's own use.
+
+    ``about``: people whose hits, or what was said of them, it may have changed; None: anybody's.
+    """
 
     key: bytes = field(repr=False)
     sums: Sums = field(default_factory=dict)
     told: Any = None
+    about: frozenset[str] | None = frozenset()
     _open: list[tuple[list[Part], list[tuple[Any, ...]]]] = field(default_factory=list)
-    _savepoints: list[Sums] = field(default_factory=list)
+    _savepoints: list[tuple[Sums, frozenset[str] | None]] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -117,6 +131,8 @@ class RowAccount:
     def before(self, connection: Connection, statement: Insert | Update | Delete, given: Sequence[Values]) -> None:
         """Subtract the rows that the statement may touch."""
         parts = _touched_parts(statement, given)
+        if _is_about_anybody(statement, given):
+            self.about = None
         keys = _touched_keys(connection, statement, given) if parts else []
         if not isinstance(statement, Insert) or statement._post_values_clause is not None:
             self._enter(connection, parts, keys, -1)  # a plain insert touches no old row
@@ -129,19 +145,22 @@ class RowAccount:
 
     def savepoint(self) -> None:
         """Remember the sums. Savepoints end in the opposite order: the event that begins one does not know its name."""
-        self._savepoints.append(dict(self.sums))
+        self._savepoints.append((dict(self.sums), self.about))
 
     def end_savepoint(self, *, roll_back: bool) -> None:
         """Keep the sums as they are by now, or return to those at the newest savepoint."""
-        sums = self._savepoints.pop()
+        sums, about = self._savepoints.pop()
         if roll_back:
-            self.sums = sums
+            self.sums, self.about = sums, about
 
     def _enter(self, connection: Connection, parts: Sequence[Part], keys: Sequence[tuple[Any, ...]], sign: int) -> None:
         for part in parts:
             rows, digest = self.sums.get(part.name, (0, 0))
             for query, chosen in _queries(part, keys):
-                found, total = _digest(connection.execute(query, chosen), part.lead, self.key)
+                rows_now: Sequence[Any] = connection.execute(query, chosen).all()
+                if self.about is not None and part.name in _OF_PEOPLE:
+                    self.about |= {row.subject_id for row in rows_now}
+                found, total = _digest(rows_now, part.lead, self.key)
                 rows, digest = rows + sign * found, (digest + sign * total) % _MODULUS
             self.sums[part.name] = (rows, digest)
 
@@ -185,12 +204,27 @@ def _touched_parts(statement: Insert | Update | Delete, given: Sequence[Values])
     own = list(_parts_of(table))
     if not isinstance(statement, Update):
         return own
-    named = {_name(column) for column in (statement._values or {})}
-    named |= {name for values in given for name in values if name in table.c}
+    named = _named_columns(statement, given)
     keys = {column.name for column in table.primary_key.columns}
     if named & keys:
         raise TypeError(f"a change of a primary key of {table.name} cannot be accounted for: delete and insert")
     return [part for part in own if named & part.names]
+
+
+def _named_columns(statement: Update, given: Sequence[Values]) -> set[str]:
+    """Names of the columns that an update sets."""
+    table: Any = statement.table
+    named = {_name(column) for column in (statement._values or {})}
+    return named | {name for values in given for name in values if name in table.c}
+
+
+def _is_about_anybody(statement: Insert | Update | Delete, given: Sequence[Values]) -> bool:
+    """Whether a statement may change which hits count, and does not say whose."""
+    table: Any = statement.table
+    columns = _OF_ANYBODY.get(table.name)
+    if columns is None:
+        return False
+    return not isinstance(statement, Update) or not columns or bool(columns & _named_columns(statement, given))
 
 
 def _touched_keys(

@@ -24,7 +24,7 @@ from embeddings.types import UInt8
 from pipelines.database.tables import hits, items, templates, verdicts
 from pipelines.database.times import moment
 from pipelines.decisions.log import Decision, decisions_on
-from pipelines.evidence.cutting import LONG_SIDE, cut_hit, frame_of
+from pipelines.evidence.cutting import LONG_SIDE, cut_hit, frame_of, place_of
 from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_kept
 from pipelines.evidence.passages import Passage, do_prompts_differ, find_passage
 from pipelines.evidence.second_opinions import read_second_opinion
@@ -260,9 +260,9 @@ def picture_now(workspace: Workspace, row: Row[Any]) -> UInt8:
     Raises :class:`StateError` and :class:`ItemError` as :func:`look_at` does.
     """
     data = content_now(workspace, row)
-    number = row.frame or 0
+    place = place_of(row)
     with decoding_slot(workspace):
-        return guarded(lambda: cut_hit({number: frame_of(workspace, data, number)}, row, long_side=LONG_SIDE))
+        return guarded(lambda: cut_hit({place: frame_of(workspace, data, place)}, row, long_side=LONG_SIDE))
 
 
 def content_now(workspace: Workspace, row: Row[Any]) -> bytes:

@@ -143,12 +143,11 @@ def act_on_chosen(
     expect: str,
     actor: str,
     reason: str | None = None,
-    second_person: bool = False,
 ) -> DeskSummary:
     """Release or discard the messages that a query chooses, all or none.
 
-    ``expect``: the digest of the preview. ``second_person``: refuse who decided what a message follows from
-    (:class:`DeniedError`). Raises :class:`StateError` if a preview would differ now.
+    ``expect``: the digest of the preview. Raises :class:`StateError` if a preview would differ now, and
+    :class:`DeniedError` for a release by who decided what a message follows from.
     """
     with workspace.database.write() as tx:
         now = workspace.now()
@@ -160,8 +159,6 @@ def act_on_chosen(
                 f"what these options choose, {len(rows)} messages now, is not what the preview showed: nothing is "
                 "done, look at the preview again"
             )
-        if second_person:
-            require_second_person(tx, rows, actor=actor)
         return _act(tx, workspace, rows, act, actor=actor, reason=reason)
 
 
@@ -169,7 +166,11 @@ def act_on_chosen(
 def act_on(
     workspace: Workspace, message_ids: Sequence[str], act: Act, *, actor: str, reason: str | None = None
 ) -> DeskSummary:
-    """Release or discard these messages, all or none. Raises :class:`StateError` for one in another state."""
+    """Release or discard these messages, all or none.
+
+    Raises :class:`StateError` for one in another state, and :class:`DeniedError` for a release by who decided what a
+    message follows from.
+    """
     wanted = list(dict.fromkeys(message_ids))
     with workspace.database.write() as tx:
         found: dict[str, Row[Any]] = {}
@@ -190,6 +191,8 @@ def _act(
 ) -> DeskSummary:
     if act == "discard" and reason not in DISCARD_REASONS:
         raise InputError(f"discarding needs a reason: one of {', '.join(DISCARD_REASONS)}")
+    if act == "release":
+        require_second_person(tx, rows, actor=actor)
     now, withdrawals, review = workspace.now(), 0, 0
     for row in rows:
         if act == "release":

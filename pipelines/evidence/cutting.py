@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from embeddings.errors import StateError, UnscannableError
+from embeddings.images.look_names import FIRST, look_of_view
 from embeddings.types import UInt8
 from pipelines.home.workspace import Workspace
 from pipelines.settings.config_evidence import EvidenceConfig
@@ -19,38 +20,42 @@ MARGIN: Final = 0.5
 """Share of a face box's longer side that is shown around the box: enough to see the situation."""
 LONG_SIDE: Final = 768
 """Pixels of what is shown, at most."""
+FIRST_PLACE: Final = (0, FIRST)
+"""The first frame as a browser shows it."""
 _LEAST_SIDE: Final = 16
 _SMALLER: Final = 0.75
 """A JPEG that is too large is made again at this share of its sides and its quality."""
 
 
-def decoded(workspace: Workspace, data: bytes) -> dict[int, Frame]:
-    """Decode the frames of a picture that are scanned, by their number. Raises :class:`ItemError`."""
-    from embeddings.images.decode import decode
-
-    image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
-    return {frame.index: frame for frame in image.frames}
+def decoded(workspace: Workspace, data: bytes) -> dict[tuple[int, str], Frame]:
+    """Decode the frames of a picture that are scanned, by their number and look. Raises :class:`ItemError`."""
+    image = workspace.decoder(data, limits=workspace.limits, long_side=LONG_SIDE)
+    return {(frame.index, frame.look): frame for frame in image.frames}
 
 
-def frame_of(workspace: Workspace, data: bytes, number: int) -> Frame:
-    """Decode one frame of a picture, and hold no other. Raises :class:`ItemError`, and :class:`StateError` if it is not
-    among those that are scanned."""
-    from embeddings.images.decode import decode
+def place_of(row: Any) -> tuple[int, str]:
+    """The number of the frame that a hit is in, and the look at it that shows the face. ``row`` has ``frame`` and
+    ``view`` of the hit."""
+    return row.frame or 0, look_of_view(row.view)
 
-    image = decode(data, limits=workspace.limits, long_side=LONG_SIDE)
+
+def frame_of(workspace: Workspace, data: bytes, place: tuple[int, str]) -> Frame:
+    """Decode one frame of a picture in one look (:func:`place_of`), and hold no other. Raises :class:`ItemError`, and
+    :class:`StateError` if it is not among those that are scanned."""
+    image = workspace.decoder(data, limits=workspace.limits, long_side=LONG_SIDE)
     for frame in image.frames:
-        if frame.index == number:
+        if (frame.index, frame.look) == place:
             return frame
     raise StateError("the picture has this frame no more among those that are looked at")
 
 
-def cut_hit(frames: dict[int, Frame], row: Any, *, long_side: int) -> UInt8:
+def cut_hit(frames: dict[tuple[int, str], Frame], row: Any, *, long_side: int) -> UInt8:
     """Cut out what a hit is about, uint8 (h, w, 3) with neither side above ``long_side``.
 
-    ``row`` has ``frame`` and the box ``x1`` to ``y2`` of the hit, None where it is no face, and the item's ``width``
-    and ``height``. Raises :class:`StateError` if there is no such frame.
+    ``row`` has ``frame``, ``view`` and the box ``x1`` to ``y2`` of the hit, None where it is no face, and the item's
+    ``width`` and ``height``. Raises :class:`StateError` if there is no such frame.
     """
-    frame = frames.get(row.frame or 0)
+    frame = frames.get(place_of(row))
     if frame is None:
         raise StateError("the picture has this frame no more among those that are looked at")
     box = (0.0, 0.0, float(row.width), float(row.height)) if row.x1 is None else (row.x1, row.y1, row.x2, row.y2)

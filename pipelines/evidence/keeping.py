@@ -215,7 +215,7 @@ def _cuts(workspace: Workspace, one: _Fetched, waiting: Sequence[Any]) -> Iterat
 
     config = workspace.config.evidence
     content, problem = one.content, one.problem
-    frames: dict[int, Frame] = {}
+    frames: dict[tuple[int, str], Frame] = {}
     if content is not None:
         try:
             frames = guarded(lambda: decoded(workspace, content.data))

@@ -266,7 +266,7 @@ def _face_in(workspace: Workspace, picture: bytes, hit: Any) -> UInt8 | None:
     with Image.open(io.BytesIO(picture)) as opened:
         size = opened.size
     wanted = place_in_cut(hit, size)
-    faces = find_faces(picture, workspace.models, limits=workspace.limits)
+    faces = find_faces(picture, workspace.models, limits=workspace.limits, decoder=workspace.decoder)
     best = max(faces, key=lambda face: overlap(face.box, wanted), default=None)
     return best.crop if best is not None and overlap(best.box, wanted) >= _LEAST_OVERLAP else None
 

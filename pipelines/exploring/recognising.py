@@ -122,7 +122,7 @@ def _faces(workspace: Workspace, data: bytes) -> tuple[tuple[FaceAlike, ...], in
     """The faces with whom they resemble, and with how many people they were compared."""
     from embeddings.faces.find import find_faces
 
-    found = guarded(lambda: find_faces(data, workspace.models, limits=workspace.limits))
+    found = guarded(lambda: find_faces(data, workspace.models, limits=workspace.limits, decoder=workspace.decoder))
     with workspace.database.read() as connection:
         active = active_versions(connection, now=moment(connection))
         if not found or not active:
@@ -147,11 +147,11 @@ def _face(number: int, found: Any, people: tuple[PersonAlike, ...]) -> FaceAlike
 
 
 def _pdq_of(workspace: Workspace, data: bytes) -> bytes | None:
-    from embeddings.images.decode import decode
     from embeddings.images.pdq import pdq
 
     def first() -> UInt8:
-        decoded = decode(data, limits=workspace.limits, long_side=max(workspace.config.embedding.scales))
+        side = max(workspace.config.embedding.scales)
+        decoded = workspace.decoder(data, limits=workspace.limits, long_side=side)
         return np.asarray(next(iter(decoded.frames)).image)
 
     return pdq(guarded(first))

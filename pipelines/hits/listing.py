@@ -77,6 +77,7 @@ class Hit:
     calibration_id: str | None
     reference_id: str | None
     frame: int | None
+    seconds: float | None
     face: int | None
     face_box: tuple[float, float, float, float] | None
     detector_score: float | None

@@ -18,6 +18,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from embeddings.errors import NotReadyError
+from embeddings.images.decode import decode
+from embeddings.images.decoder import Decoder
 from embeddings.models.load import FaceModels
 from embeddings.shard import embed_shard
 from embeddings.types import Content, Float32, ImageLimits, vectors_of
@@ -54,12 +56,12 @@ class Canary:
         return gallery.subject_ids[template] == self.subject_id
 
 
-def make_canary(models: FaceModels, *, limits: ImageLimits) -> Canary:
+def make_canary(models: FaceModels, *, limits: ImageLimits, decoder: Decoder = decode) -> Canary:
     """Embed the packaged photographs. Raises :class:`NotReadyError` when they do not give the expected faces."""
     portrait = _package_file("skimage", "data/astronaut.png").read_bytes()
     group = _package_file("insightface", "data/images/t1.jpg").read_bytes()
     contents = [Content(hashlib.sha256(data).digest(), data) for data in (portrait, _mirrored(portrait), group)]
-    result = embed_shard(contents, models, limits=limits, workers=1)
+    result = embed_shard(contents, models, limits=limits, workers=1, decoder=decoder)
     digests = result.faces["content_sha256"].to_pylist()
     vectors = vectors_of(result.faces["vector"], models.dimension)
     parts = [vectors[np.array([digest == content.sha256 for digest in digests], dtype=bool)] for content in contents]

@@ -63,8 +63,11 @@ class StateSeal:
         """Begin an empty account."""
         return RowAccount(self._sealer.row_key)
 
-    def enter(self, tx: Connection, account: RowAccount) -> None:
-        """Renew the seal. Raises :class:`CorruptionError` if the database went back while this process was working."""
+    def enter(self, tx: Connection, account: RowAccount) -> int:
+        """Renew the seal; return its counter.
+
+        Raises :class:`CorruptionError` if the database went back while this process was working.
+        """
         head = self.read(tx)
         if head is None:
             raise NotReadyError(f"the seal over the database is gone: {_SEE}")
@@ -73,6 +76,7 @@ class StateSeal:
         renewed = _store(tx, self._sealer, head.counter + 1, added(head.sums, account.sums))
         ended = _ended(tx, self._sealer) if any(account.sums.get(subjects.name, ())) else frozenset()
         account.told = (_known(tx, renewed), ended)
+        return renewed.counter
 
     def committed(self, account: RowAccount) -> None:
         """Let the witness know of the transaction."""

@@ -45,6 +45,9 @@ from pipelines.text.private import require_private
 
 if TYPE_CHECKING:
     from embeddings.faces.second import SecondNetwork
+    from embeddings.headers.reading import HeaderReader
+    from embeddings.images.decoder import Decoder
+    from embeddings.infotext.read import InfotextReader
     from embeddings.models.load import FaceModels
     from indexes.corpus import Corpus
     from indexes.gallery import Gallery
@@ -191,7 +194,7 @@ class Workspace:
         """The known face planted in every run."""
         from pipelines.home.canary import make_canary
 
-        return make_canary(self.models, limits=self.limits)
+        return make_canary(self.models, limits=self.limits, decoder=self.decoder)
 
     @cached_property
     def engine(self) -> Engine:
@@ -265,6 +268,27 @@ class Workspace:
     def limits(self) -> ImageLimits:
         """What the decoder accepts."""
         return self.config.images
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """What decodes pictures: confined processes, or this one."""
+        from pipelines.home.sandbox import decoder_for
+
+        return decoder_for(self.config)
+
+    @cached_property
+    def header_reader(self) -> HeaderReader:
+        """What reads the headers of model files: confined processes, or this one."""
+        from pipelines.home.sandbox import header_reader_for
+
+        return header_reader_for(self.config)
+
+    @cached_property
+    def infotext_reader(self) -> InfotextReader:
+        """What reads pictures for what they say of their making."""
+        from pipelines.home.sandbox import infotext_reader_for
+
+        return infotext_reader_for(self.config)
 
     def close(self) -> None:
         """Close the database connections, and release models and engine if they were used."""

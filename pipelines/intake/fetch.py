@@ -126,7 +126,9 @@ def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) 
         problem,
         outdated,
         had.model_file,
-        read_picture(had.content, config=workspace.config.infotext) if had.content else None,
+        read_picture(had.content, config=workspace.config.infotext, reader=workspace.infotext_reader)
+        if had.content
+        else None,
         remote=opened[0].remote,
         failed=row.attempts,
         before=row.content_sha256,
@@ -170,18 +172,19 @@ def find_content(workspace: Workspace, opened: tuple[Item, ItemSource], *, known
     if not item.has_content:
         raise UnscannableError("no_content", "nothing but text")
     config, max_bytes = workspace.config.model_files, workspace.limits.max_bytes
+    reader = workspace.header_reader
     if item.kind != "model":
         data = source.fetch(item, max_bytes=max_bytes)
         if not data and item.kind in BOUNTIES and not item.remote:  # from a server, emptiness may pass
             raise UnscannableError("no_content", "nothing but text")
-        return read_bytes(data, config=config)
+        return read_bytes(data, config=config, header_reader=reader)
     if known is not None:
         with workspace.database.read() as connection:
             before = known_file(connection, workspace.sealer, known)
         if before is not None:
             with source.open(item, whole=False) as reading:
-                found = read_again(reading, before, config=config)
+                found = read_again(reading, before, config=config, header_reader=reader)
             if found is not None:
                 return found
     with source.open(item, whole=config.payload == "stream") as reading:
-        return read_model(reading, config=config, max_image_bytes=max_bytes)
+        return read_model(reading, config=config, max_image_bytes=max_bytes, header_reader=reader)

@@ -111,6 +111,13 @@ def count_unsettled(connection: Connection, scope: Scope) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+def count_damaged(connection: Connection, scope: Scope) -> dict[str, int]:
+    """Count live items in scope that were scanned although their file is damaged, by the gravest damage."""
+    query = sa.select(items.c.damage, sa.func.count()).where(*scope.where(), items.c.damage.is_not(None))
+    rows = connection.execute(query.group_by(items.c.damage).order_by(items.c.damage))
+    return {f"damaged:{damage}": int(count) for damage, count in rows}
+
+
 @dataclass(frozen=True, slots=True)
 class UnreadableCounts:
     """A number of live items, and how many of these should have been readable and were not, by reason."""

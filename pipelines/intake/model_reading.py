@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from embeddings.errors import FetchError, UnscannableError
-from embeddings.headers.evidence import HeaderText, evident_texts, thumbnail
-from embeddings.headers.safetensors import LENGTH_BYTES, Header, header_length, is_safetensors, parse_header
+from embeddings.headers.evidence import HeaderText
+from embeddings.headers.reading import HeaderReader, ReadHeader, read_header
+from embeddings.headers.safetensors import LENGTH_BYTES, header_length, is_safetensors
 from embeddings.images.containers import sniff
 from embeddings.types import Content
 from pipelines.settings.config import ModelFilesConfig
@@ -72,7 +73,9 @@ class KnownFile:
     header_sha256: bytes
 
 
-def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: int) -> FoundContent:
+def read_model(
+    reading: Reading, *, config: ModelFilesConfig, max_image_bytes: int, header_reader: HeaderReader = read_header
+) -> FoundContent:
     """Read content whatever kind it claims to be. Holds an image, or a header and the piece being hashed, in memory.
 
     Raises :class:`FetchError`, and :class:`UnscannableError` for what cannot be read and has no identity either.
@@ -84,7 +87,7 @@ def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: i
             raise UnscannableError("too_large")
         return FoundContent(Content(tape.sha256.digest(), data))
     try:
-        header, header_sha256 = _read_header(tape, reading, config)
+        header, header_sha256 = _read_header(tape, reading, config, header_reader)
     except UnscannableError as error:
         if _payload_sha256(tape, reading, config) is None:
             raise
@@ -95,26 +98,28 @@ def read_model(reading: Reading, *, config: ModelFilesConfig, max_image_bytes: i
             raise FetchError("changed", "while it was read")
         return _unreadable(tape, UnscannableError("truncated" if tape.at < header.file_bytes else "corrupt"))
     identity = header_sha256 if payload is None else tape.sha256.digest()
-    return _readable(header, identity, header_sha256, payload, config=config)
+    return _readable(header, identity, header_sha256, payload)
 
 
-def read_again(reading: Reading, known: KnownFile, *, config: ModelFilesConfig) -> FoundContent | None:
+def read_again(
+    reading: Reading, known: KnownFile, *, config: ModelFilesConfig, header_reader: HeaderReader = read_header
+) -> FoundContent | None:
     """Recognise a file that was read before by its header and size; None when it is another file."""
     try:
-        header, header_sha256 = _read_header(_Tape(reading), reading, config)
+        header, header_sha256 = _read_header(_Tape(reading), reading, config, header_reader)
     except UnscannableError:
         return None
     if header_sha256 != known.header_sha256:
         return None
-    return _readable(header, known.identity, header_sha256, None, config=config, again=True)
+    return _readable(header, known.identity, header_sha256, None, again=True)
 
 
-def read_bytes(data: bytes, *, config: ModelFilesConfig) -> FoundContent:
+def read_bytes(data: bytes, *, config: ModelFilesConfig, header_reader: HeaderReader = read_header) -> FoundContent:
     """Read bytes that came as an image: the same file is the same content, whatever kind of item it came as."""
     if not is_safetensors(data):
         return FoundContent(Content(hashlib.sha256(data).digest(), data))
     whole = replace(config, payload="stream", max_payload_bytes=max(len(data), 1))
-    return read_model(BytesReading(data), config=whole, max_image_bytes=len(data))
+    return read_model(BytesReading(data), config=whole, max_image_bytes=len(data), header_reader=header_reader)
 
 
 class _Tape:
@@ -145,7 +150,9 @@ def _is_image(head: bytes) -> bool:
         return False
 
 
-def _read_header(tape: _Tape, reading: Reading, config: ModelFilesConfig) -> tuple[Header, bytes]:
+def _read_header(
+    tape: _Tape, reading: Reading, config: ModelFilesConfig, header_reader: HeaderReader
+) -> tuple[ReadHeader, bytes]:
     """The header, and a digest of it and of the file's size."""
     if not is_safetensors(tape.head):
         raise UnscannableError("format")
@@ -153,7 +160,7 @@ def _read_header(tape: _Tape, reading: Reading, config: ModelFilesConfig) -> tup
     data = tape.read(LENGTH_BYTES + length)[LENGTH_BYTES:]
     if len(data) < length:
         raise UnscannableError("truncated")
-    header = parse_header(data, file_bytes=reading.size, limits=config.header_limits())
+    header = header_reader(data, file_bytes=reading.size, limits=config.reading_limits())
     named = (b"likeness/header\0", data, struct.pack("<Q", header.file_bytes))
     return header, hashlib.sha256(b"".join(named)).digest()
 
@@ -187,29 +194,25 @@ def _unreadable(tape: _Tape, problem: UnscannableError) -> FoundContent:
 
 
 def _readable(
-    header: Header,
+    header: ReadHeader,
     identity: bytes,
     header_sha256: bytes,
     payload: bytes | None,
     *,
-    config: ModelFilesConfig,
     again: bool = False,
 ) -> FoundContent:
-    item_status, image = "no_face", None
-    try:
-        image = thumbnail(header.metadata, max_bytes=config.thumbnail_max_bytes)
-    except UnscannableError as error:
-        item_status = error.status
+    problem = header.picture_problem
+    item_status = "no_face" if problem is None else UnscannableError(problem).status
     model_file = ReadModel(
         identity=identity,
         status=READ,
         item_status=item_status,
         format=SAFETENSORS,
         header_sha256=header_sha256,
-        header_bytes=header.bytes,
+        header_bytes=header.json_bytes,
         tensors=header.tensors,
         payload_sha256=payload,
-        texts=evident_texts(header.metadata, limits=config.text_limits()),
+        texts=header.texts,
         again=again,
     )
-    return FoundContent(None if image is None else Content(identity, image), model_file)
+    return FoundContent(None if header.picture is None else Content(identity, header.picture), model_file)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 POOLS_AT_ONCE: Final = 1 << 13
 """Stored pools that are compared at once."""
-_OF_FACE: Final = ("frame", "face", "x1", "y1", "x2", "y2", "view")
+_OF_FACE: Final = ("frame", "seconds", "face", "x1", "y1", "x2", "y2", "view")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from pipelines.home.sealing import Sealer, associated_data, seal, unseal
 from pipelines.intake.ledger import Scope
 
 _NUMBER = "pool_number"
-_OF_FACE = ("item_id", "frame", "face", "x1", "y1", "x2", "y2", "view")
+_OF_FACE = ("item_id", "frame", "seconds", "face", "x1", "y1", "x2", "y2", "view")
 
 
 class Post(NamedTuple):

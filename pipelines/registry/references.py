@@ -23,6 +23,7 @@ from pipelines.settings.config import RegistryConfig
 
 if TYPE_CHECKING:
     from embeddings.faces.find import FoundFace
+    from embeddings.images.decoder import Decoder
     from embeddings.models.load import FaceModels
 
 
@@ -54,9 +55,11 @@ def read_references(
     limits: ImageLimits,
     config: RegistryConfig,
     agreement: float,
+    decoder: Decoder | None = None,
 ) -> list[Reference]:
     """One reference per photograph that is not set aside; see :func:`examine_references`."""
-    return list(examine_references(photographs, models, limits=limits, config=config, agreement=agreement).references)
+    read = examine_references(photographs, models, limits=limits, config=config, agreement=agreement, decoder=decoder)
+    return list(read.references)
 
 
 def examine_references(
@@ -67,9 +70,11 @@ def examine_references(
     config: RegistryConfig,
     agreement: float,
     keep_all: bool = False,
+    decoder: Decoder | None = None,
 ) -> ReadReferences:
     """One reference per photograph, and advice on it; without those that stand apart from a majority of one mind.
 
+    ``decoder``: None decodes in this process.
     ``keep_all``: the operator says that all of them show the person; then none is set aside and none has to agree.
     Raises :class:`EnrolmentError`: ``no_reference``, ``unscannable``, ``no_face``, ``several_faces``, ``unclear_face``
     or ``disagree`` (two references score below ``agreement``), naming photographs by their position, never by name.
@@ -77,7 +82,7 @@ def examine_references(
     if not photographs:
         raise EnrolmentError("no_reference", "at least one reference photograph is needed")
     references = [
-        _read_reference(position, data, models, limits=limits, config=config)
+        _read_reference(position, data, models, limits=limits, config=config, decoder=decoder)
         for position, data in enumerate(photographs, start=1)
     ]
     vectors = np.stack([reference.vector for reference in references])
@@ -106,15 +111,22 @@ def resemblances(references: Sequence[Reference], gallery: Gallery, *, threshold
 
 
 def _read_reference(
-    position: int, data: bytes, models: FaceModels, *, limits: ImageLimits, config: RegistryConfig
+    position: int,
+    data: bytes,
+    models: FaceModels,
+    *,
+    limits: ImageLimits,
+    config: RegistryConfig,
+    decoder: Decoder | None,
 ) -> Reference:
     from embeddings.faces.find import find_faces, vectors_of_crops
+    from embeddings.images.decode import decode
 
     def refused(reason: str, detail: str) -> EnrolmentError:
         return EnrolmentError(reason, f"reference {position} {detail}", positions=(position,))
 
     try:
-        faces = guarded(lambda: find_faces(data, models, limits=limits))
+        faces = guarded(lambda: find_faces(data, models, limits=limits, decoder=decoder or decode))
     except UnscannableError as error:
         raise refused("unscannable", f"cannot be read ({error.reason})") from None
     if not faces:

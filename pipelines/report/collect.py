@@ -24,7 +24,7 @@ from pipelines.hits.statuses import statuses_now
 from pipelines.hits.verdicts import ModelVerdict, list_model_verdicts
 from pipelines.home.calibrations import calibration_in_force
 from pipelines.home.workspace import Workspace
-from pipelines.intake.ledger import Scope
+from pipelines.intake.ledger import Scope, count_damaged
 from pipelines.registry.endings import count_ended, ending_within
 from pipelines.registry.subjects import active_versions
 from pipelines.report.facts import (
@@ -168,6 +168,7 @@ def read_partial(connection: Connection, scope: Scope) -> PartialFacts:
     return PartialFacts(
         frames_sampled=count(items.c.frames < items.c.frames_total),
         faces_dropped=count(items.c.faces_dropped > 0),
+        damaged=count_damaged(connection, scope),
         listing_problems={str(problem): int(number) for problem, number in by_problem},
     )
 

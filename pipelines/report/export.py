@@ -46,6 +46,7 @@ HIT_SCHEMA: Final = pa.schema(
         pa.field("match", pa.string()),
         pa.field("seed_id", pa.string()),
         pa.field("frame", pa.int32()),
+        pa.field("seconds", pa.float64()),
         pa.field("face", pa.int32()),
         pa.field("x1", pa.float64()),
         pa.field("y1", pa.float64()),

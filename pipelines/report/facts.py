@@ -59,6 +59,7 @@ class ReportHit:
     match: str | None
     seed_id: str | None
     frame: int | None
+    seconds: float | None
     face: int | None
     x1: float | None
     y1: float | None
@@ -126,10 +127,12 @@ class CoverageFacts:
 
 @dataclass(frozen=True, slots=True)
 class PartialFacts:
-    """Scanned items of which a part was not looked at, or whose listing had something wrong."""
+    """Scanned items of which a part was not looked at, whose file is damaged (by what), or whose listing had something
+    wrong."""
 
     frames_sampled: int
     faces_dropped: int
+    damaged: Mapping[str, int]
     listing_problems: Mapping[str, int]
 
 

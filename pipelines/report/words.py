@@ -115,9 +115,14 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
     """Describe items that were scanned in part, and listings with faults."""
     sentences = []
     if partial.frames_sampled:
-        sentences.append(f"{number(partial.frames_sampled, 'animation')} scanned by evenly spaced frames, not all.")
+        sentences.append(f"{number(partial.frames_sampled, 'animation')} scanned by some of their frames, not all.")
     if partial.faces_dropped:
         sentences.append(f"{number(partial.faces_dropped, 'picture')} with more faces than are kept per frame.")
+    if partial.damaged:
+        words = ", ".join(
+            f"{word.removeprefix('damaged:').replace('_', ' ')} {count:,}" for word, count in partial.damaged.items()
+        )
+        sentences.append(f"Damaged files that were scanned as far as viewers show them: {words}.")
     if partial.listing_problems:
         words = ", ".join(f"{word.replace('_', ' ')} {count:,}" for word, count in partial.listing_problems.items())
         sentences.append(f"Problems in the listing: {words}.")

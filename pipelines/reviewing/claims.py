@@ -68,7 +68,7 @@ def claim_in(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str, 
         return standing
     if case is None:
         raise StateError("nothing of this case waits (any more)")
-    require_for(replace(case, passed_on=passed_on(tx, case_id=key.case_id).get(key.case_id)), actor, lead=lead)
+    require_for(replace(case, passed_on=passed_on(tx, key=key).get(key)), actor, lead=lead)
     return insert_claim(tx, workspace, key, actor=actor, found_at=case.found_at)
 
 

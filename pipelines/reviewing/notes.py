@@ -83,24 +83,25 @@ def open_notes(workspace: Workspace, case_id: str, *, actor: str, **facts: str) 
 def with_notes(connection: Connection, cases: Iterable[WaitingCase]) -> list[WaitingCase]:
     """The same cases, each with whom it was passed on to."""
     found = passed_on(connection)
-    return [replace(case, passed_on=found.get(case.key.case_id)) if found else case for case in cases]
+    return [replace(case, passed_on=found[case.key]) if case.key in found else case for case in cases]
 
 
-def passed_on(connection: Connection, *, case_id: str | None = None) -> dict[str, PassedOn]:
-    """Case id -> whom it was passed on to; of one case or of all. An account that is disabled has no case."""
+def passed_on(connection: Connection, *, key: CaseKey | None = None) -> dict[CaseKey, PassedOn]:
+    """Case -> whom it was passed on to; of one case or of all. An account that is disabled has no case."""
     gone = sa.select(accounts.c.name).where(
         sa.literal(ON_PAGES) + accounts.c.name == case_notes.c.assigned_to, accounts.c.state == DISABLED
     )
     query = sa.select(case_notes).where(
         case_notes.c.ended_at.is_(None), case_notes.c.kind.in_(PASSING), ~gone.correlate(case_notes).exists()
     )
-    if case_id is not None:
-        query = query.where(case_notes.c.case_id == case_id)
-    found: dict[str, PassedOn] = {}
+    if key is not None:
+        query = query.where(case_notes.c.case_id == key.case_id)
+    found: dict[CaseKey, PassedOn] = {}
     for row in connection.execute(query.order_by(case_notes.c.written_at, case_notes.c.note_id)):
-        known = found.get(row.case_id, PassedOn(row.written_at))
+        own = CaseKey(row.subject_id, row.about)
+        known = found.get(own, PassedOn(row.written_at))
         named = {"escalated_by": row.actor} if row.kind == "escalation" else {"assigned_to": row.assigned_to}
-        found[row.case_id] = replace(known, **named)
+        found[own] = replace(known, **named)
     return found
 
 

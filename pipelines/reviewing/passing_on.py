@@ -38,7 +38,7 @@ def escalate(workspace: Workspace, key: CaseKey, text: str, *, actor: str) -> Ca
     """
     with workspace.database.write() as tx:
         _take_off(tx, workspace, key, actor=actor)
-        known = passed_on(tx, case_id=key.case_id).get(key.case_id)
+        known = passed_on(tx, key=key).get(key)
         if known is not None and known.escalated_by is not None:
             raise StateError("a lead was asked to look at this case already")
         return insert_note(tx, workspace, key, "escalation", text, actor=actor)

@@ -20,7 +20,7 @@ from embeddings.faults import guarded
 from embeddings.types import UInt8
 from pipelines.database.tables import items, templates
 from pipelines.decisions.looks import content_now, kept_picture, picture_now, record_look, reference_crop
-from pipelines.evidence.cutting import frame_of, place_in_cut
+from pipelines.evidence.cutting import FIRST_PLACE, frame_of, place_in_cut, place_of
 from pipelines.home import audit
 from pipelines.home.decoding import decoding_slot
 from pipelines.home.workspace import Workspace
@@ -66,7 +66,7 @@ def show_whole(workspace: Workspace, hit_id: str, *, actor: str, veil: Veil) -> 
     row = record_look(workspace, hit_id, action="picture.view", actor=actor, **_how(veil, ahead=False))
     data = content_now(workspace, row)
     with decoding_slot(workspace):
-        frame = guarded(lambda: frame_of(workspace, data, row.frame or 0))
+        frame = guarded(lambda: frame_of(workspace, data, place_of(row)))
         return _shown(_framed(np.asarray(frame.image), row), veil, side=WHOLE_SIDE)
 
 
@@ -98,7 +98,7 @@ def show_other(workspace: Workspace, key: CaseKey, item_id: str, *, actor: str, 
         audit.append(tx, workspace.sealer, actor=actor, action="picture.view", now=workspace.now(), **facts)
     data = content_now(workspace, row)
     with decoding_slot(workspace):
-        return _shown(np.asarray(guarded(lambda: frame_of(workspace, data, 0)).image), veil, side=SMALL_SIDE)
+        return _shown(np.asarray(guarded(lambda: frame_of(workspace, data, FIRST_PLACE)).image), veil, side=SMALL_SIDE)
 
 
 NOT_SHOWN: Final = (ItemError, StateError, ConfigError)

@@ -5,8 +5,8 @@ none: all tiers together, since one look answers them together. It waits while a
 it. The order is by the hour of the deadline, then by harm (somebody who looks like a minor, mature content), then faces
 before names, then the oldest first. It is the same for everybody, and says nothing of scores.
 
-:class:`Queue` remembers the order for some seconds, because reading it goes through everything that waits. Whether a
-case still waits is asked again, of that case alone, when it is claimed.
+:class:`Queue` remembers the order for some seconds, and then reads anew what may have changed. Whether a case still
+waits is asked again, of that case alone, when it is claimed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from pipelines.database.tables import decisions, hits, items, requests, verdicts
+from pipelines.database.in_force import is_in_force
+from pipelines.database.tables import decisions, hits, items, requests, subjects, verdicts
 from pipelines.database.times import moment
 from pipelines.decisions.decide import DecisionScope
 from pipelines.hits.counting import FACES, FACES_FIRST, hits_in_force, said, verdict_of_hit
@@ -30,6 +32,8 @@ from pipelines.home.actors import identity_of
 from pipelines.home.workspace import Workspace
 from pipelines.judging.request_progress import is_running
 
+MOST_READ_ANEW: Final = 100
+"""People whose cases are read by themselves; of more, the whole order is."""
 MATURE: Final = 2
 MINOR: Final = 4
 """Verdicts' priorities from which content is mature, and somebody in it looks like a minor
@@ -45,7 +49,15 @@ class CaseKey(NamedTuple):
     @property
     def case_id(self) -> str:
         """An opaque id for addresses, the same whenever the case comes back."""
-        return f"case_{hashlib.sha256(json.dumps(self).encode()).hexdigest()[:20]}"
+        return _case_id(self)
+
+
+_Which = CaseKey | list[str] | None
+
+
+@lru_cache(maxsize=1 << 16)  # every page asks for those of all that waits
+def _case_id(key: CaseKey) -> str:
+    return f"case_{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,7 @@ class WaitingCase:
     def is_for(self, actor: str, *, lead: bool = False) -> bool:
         """Whether this person may get it: they are not who could not say, nor who decided it before, and it was not
         passed on to somebody else. ``lead``: whether they are one."""
-        if identity_of(actor) in self.unsure | self.barred:
+        if (self.unsure or self.barred) and identity_of(actor) in self.unsure | self.barred:
             return False
         return self.passed_on is None or self.passed_on.may_take(actor, lead=lead)
 
@@ -109,9 +121,9 @@ def waiting_cases(connection: Connection, workspace: Workspace) -> list[WaitingC
     return _read(connection, workspace, None)
 
 
-def cases_of_person(connection: Connection, workspace: Workspace, subject_id: str) -> list[WaitingCase]:
-    """All cases of one person that wait, in their order."""
-    return _read(connection, workspace, subject_id)
+def cases_of_people(connection: Connection, workspace: Workspace, subject_ids: Collection[str]) -> list[WaitingCase]:
+    """All cases of these people that wait, in their order."""
+    return _read(connection, workspace, sorted(subject_ids))
 
 
 def waiting_case(connection: Connection, workspace: Workspace, key: CaseKey) -> WaitingCase | None:
@@ -146,14 +158,14 @@ def ended_by(ended: sa.FromClause) -> tuple[sa.FromClause, sa.Label[Any]]:
     return by, sa.func.coalesce(by.c.actor, ended.c.reversed_by).label("by_whom")
 
 
-def _that_wait(connection: Connection, which: CaseKey | str | None) -> sa.Select[Any]:
-    """Hits that wait: of a case, of a person, or all."""
-    if isinstance(which, str):
-        return hits_that_wait(connection, None).where(hits.c.subject_id == which)
+def _that_wait(connection: Connection, which: _Which) -> sa.Select[Any]:
+    """Hits that wait: of a case, of some people, or all."""
+    if isinstance(which, list):
+        return hits_that_wait(connection, None).where(hits.c.subject_id.in_(which))
     return hits_that_wait(connection, which)
 
 
-def _read(connection: Connection, workspace: Workspace, which: CaseKey | str | None) -> list[WaitingCase]:
+def _read(connection: Connection, workspace: Workspace, which: _Which) -> list[WaitingCase]:
     tiers = {tier: sa.func.max(sa.case((hits.c.tier == tier, 1), else_=0)) for tier in FACES_FIRST}
     about = about_of().label("about")
     query = _that_wait(connection, which).with_only_columns(
@@ -195,16 +207,16 @@ def _due_at(workspace: Workspace, found_at: datetime, harm: int, requested: date
     return due if requested is None else min(due, requested)
 
 
-def _requested(connection: Connection, which: CaseKey | str | None) -> dict[str, datetime]:
+def _requested(connection: Connection, which: _Which) -> dict[str, datetime]:
     """Subject -> the soonest deadline of a removal request that runs."""
     query = sa.select(requests.c.subject_id, sa.func.min(requests.c.due_at)).where(is_running())
     if which is not None:
-        subject_id = which if isinstance(which, str) else which.subject_id
-        query = query.where(requests.c.subject_id == subject_id)
+        named = which if isinstance(which, list) else [which.subject_id]
+        query = query.where(requests.c.subject_id.in_(named))
     return {row[0]: row[1] for row in connection.execute(query.group_by(requests.c.subject_id))}
 
 
-def _unsure(connection: Connection, which: CaseKey | str | None) -> dict[CaseKey, dict[str, int]]:
+def _unsure(connection: Connection, which: _Which) -> dict[CaseKey, dict[str, int]]:
     """Case -> who is unsure -> of how many hits that wait."""
     same = [decisions.c[name] == hits.c[name] for name in DecisionScope._fields]
     stands = sa.and_(*same, decisions.c.decision == "unsure", decisions.c.reversed_at.is_(None))
@@ -220,7 +232,7 @@ def _unsure(connection: Connection, which: CaseKey | str | None) -> dict[CaseKey
     return found
 
 
-def _barred(connection: Connection, which: CaseKey | str | None) -> dict[CaseKey, set[str]]:
+def _barred(connection: Connection, which: _Which) -> dict[CaseKey, set[str]]:
     """Case -> who decided on hits of it that wait again, because somebody else undid or replaced that."""
     ended = decisions.alias("ended")
     by, by_whom = ended_by(ended)
@@ -241,28 +253,34 @@ def _barred(connection: Connection, which: CaseKey | str | None) -> dict[CaseKey
 
 
 class Queue:
-    """The order of waiting cases as it was some seconds ago. Safe to share between threads."""
+    """The order of waiting cases as it was some seconds ago. Safe to share between threads.
+
+    Reading it goes through every hit that waits. So it is read whole once, and from then on only of the people whom
+    transactions since were about (:mod:`pipelines.database.journal`), or whose opt-out began or ended by the clock; and
+    whole again where another process wrote or the policy is another one. Either gives what :func:`waiting_cases` gives.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._order: list[tuple[Any, WaitingCase]] = []
         self._cases: Sequence[WaitingCase] = ()
-        self._read_at: datetime | None = None
+        self._read: _Read | None = None
 
     def cases(self, workspace: Workspace, *, fresh: bool = False) -> Sequence[WaitingCase]:
-        """The cases in their order, read again where that is ``review.queue_seconds`` ago, or ``fresh``."""
+        """The cases in their order, brought up to date where that is ``review.queue_seconds`` ago, or ``fresh``."""
         now = workspace.now()
         with self._lock:
-            age = None if self._read_at is None else abs(now - self._read_at)
+            age = None if self._read is None else abs(now - self._read.at)
             if fresh or age is None or age >= timedelta(seconds=workspace.config.review.queue_seconds):
                 with workspace.database.read() as connection:
-                    self._cases = waiting_cases(connection, workspace)
-                self._read_at = now
+                    self._bring_up_to_date(connection, workspace, now)
             return self._cases
 
     def forget(self, key: CaseKey) -> None:
-        """Leave out a case that was answered, until the order is read again."""
+        """Leave out a case that was answered, until its person is read again."""
         with self._lock:
-            self._cases = [case for case in self._cases if case.key != key]
+            self._order = [(place, case) for place, case in self._order if case.key != key]
+            self._cases = [case for _, case in self._order]
 
     def case(self, workspace: Workspace, case_id: str) -> WaitingCase | None:
         """The case of this id, if it waits."""
@@ -271,3 +289,45 @@ class Queue:
             if found := next(filter(chosen, self.cases(workspace, fresh=fresh)), None):
                 return found
         return None
+
+    def _bring_up_to_date(self, connection: Connection, workspace: Workspace, now: datetime) -> None:
+        head = workspace.seal.read(connection)
+        in_force = frozenset(connection.execute(_in_force(connection)).scalars())
+        counter = head.counter if head else -1
+        read = _Read(now, counter, workspace.policy.version, id(workspace), in_force)
+        anew = _to_read(workspace, self._read, read)
+        if anew is None:
+            self._order = [(case.place, case) for case in waiting_cases(connection, workspace)]
+        elif anew:
+            kept = [entry for entry in self._order if entry[1].key.subject_id not in anew]
+            own = cases_of_people(connection, workspace, anew)
+            self._order = sorted([*kept, *((case.place, case) for case in own)], key=lambda entry: entry[0])
+        if anew is None or anew:
+            self._cases = [case for _, case in self._order]
+        self._read = read
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """When an order was read, at which counter of the seal, by which policy, of which home, and who was in force."""
+
+    at: datetime
+    counter: int
+    policy_version: str
+    home: int
+    in_force: frozenset[str]
+
+
+def _to_read(workspace: Workspace, before: _Read | None, now: _Read) -> frozenset[str] | None:
+    """People whose cases may be others than before. None: everybody's."""
+    if before is None or (before.policy_version, before.home) != (now.policy_version, now.home):
+        return None
+    about = workspace.database.journal.since(before.counter, now.counter)
+    if about is None:
+        return None
+    found = about | (before.in_force ^ now.in_force)
+    return found if len(found) <= MOST_READ_ANEW else None
+
+
+def _in_force(connection: Connection) -> sa.Select[Any]:
+    return sa.select(subjects.c.subject_id).where(is_in_force(moment(connection)))

@@ -30,7 +30,7 @@ from pipelines.reviewing.answering import Foreseen, answer_rows
 from pipelines.reviewing.checks import claim_what_waits
 from pipelines.reviewing.claims import end_claim, open_claims
 from pipelines.reviewing.notes import with_notes
-from pipelines.reviewing.queue import CaseKey, about_of, belongs_to, cases_of_person, hits_that_wait, waiting_case
+from pipelines.reviewing.queue import CaseKey, about_of, belongs_to, cases_of_people, hits_that_wait, waiting_case
 
 MOST_TILES: Final = 200
 """Pictures on one sheet; what is left waits, and comes back."""
@@ -322,5 +322,5 @@ def _of_others(
         case = waiting_case(connection, workspace, wanted)
         cases = with_notes(connection, [] if case is None else [case])
         return set() if wanted not in taken and any(case.is_for(actor) for case in cases) else {wanted}
-    cases = with_notes(connection, cases_of_person(connection, workspace, wanted))
+    cases = with_notes(connection, cases_of_people(connection, workspace, [wanted]))
     return {case.key for case in cases if case.key in taken or not case.is_for(actor)}

@@ -37,9 +37,10 @@ class ListedCheck:
 
 def cases_shown(connection: Connection, cases: Sequence[WaitingCase], *, actor: str) -> list[WaitingCase]:
     """The waiting cases in their order, with those that are looked at again among them, and whose each is."""
-    waiting = {case.key.case_id for case in cases}
     again = [one.case for one in _listed(connection) if not one.is_hidden_from(actor)]
-    again = [case for case in again if case.key.case_id not in waiting]
+    if again:
+        waiting = {case.key for case in cases}
+        again = [case for case in again if case.key not in waiting]
     return with_notes(connection, sorted([*cases, *again], key=lambda case: case.place) if again else cases)
 
 
@@ -65,7 +66,7 @@ def claim_shown(workspace: Workspace, key: CaseKey, *, actor: str, lead: bool = 
         listed = check_listed(tx, key.case_id)
         if listed is None or listed.is_hidden_from(actor):
             raise StateError("nothing of this case waits (any more)")
-        case = replace(listed.case, passed_on=passed_on(tx, case_id=key.case_id).get(key.case_id))
+        case = replace(listed.case, passed_on=passed_on(tx, key=key).get(key))
         require_for(case, actor, lead=lead)
         return claim_again(tx, workspace, listed.row, key, actor=actor)
 

@@ -7,7 +7,11 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 
+import sqlalchemy as sa
+
 from embeddings.errors import ConfigError, StateError
+from pipelines.database.tables import outbox
+from pipelines.decisions.stuck import require_second_person
 from pipelines.home import audit
 from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
@@ -52,10 +56,13 @@ def intervene(
 ) -> None:
     """Release and revive messages, and resume a stopped endpoint, before a pass; each act leaves an audit row.
 
-    Raises :class:`StateError` for a message that is not held or not dead.
+    Raises :class:`StateError` for a message that is not held or not dead, and :class:`DeniedError` for a release by who
+    decided what a message follows from.
     """
     now = workspace.now()
     with workspace.database.write() as tx:
+        held = tx.execute(sa.select(outbox).where(outbox.c.message_id.in_(release_ids))).all()
+        require_second_person(tx, held, actor=actor)
         for act, message_ids, move in (("release", release_ids, release_held), ("revive", revive_ids, revive)):
             for message_id in message_ids:
                 if not move(tx, message_id):

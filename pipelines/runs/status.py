@@ -22,8 +22,9 @@ from pipelines.database.times import moment
 from pipelines.evidence.kept import KeptCounts, count_kept
 from pipelines.evidence.second_opinions import SecondStatus, read_second_status
 from pipelines.hits.statuses import statuses_now
+from pipelines.home.sandbox import SandboxStatus, sandbox_status
 from pipelines.home.workspace import Workspace
-from pipelines.intake.ledger import Scope, count_unsettled, scanner_faults
+from pipelines.intake.ledger import Scope, count_damaged, count_unsettled, scanner_faults
 from pipelines.intake.picture_texts import unread_count
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.matching.coverage import unexamined_count
@@ -57,9 +58,12 @@ class Status:
     home: str
     model_id: str
     runtime: str
+    decoding: SandboxStatus
     policy_version: str
     items: int
     statuses: dict[str, int]
+    damaged: dict[str, int]
+    """Items that were scanned although their file is damaged, by the gravest damage."""
     scanner_faults: int
     coverage: float
     pairs_missing: int
@@ -110,9 +114,11 @@ def read_status(workspace: Workspace) -> Status:
             home=str(workspace.home),
             model_id=workspace.model_id,
             runtime=_runtime(workspace),
+            decoding=sandbox_status(workspace.config),
             policy_version=workspace.policy.version,
             items=sum(statuses.values()),
             statuses=statuses,
+            damaged=count_damaged(connection, Scope(None, None)),
             scanner_faults=scanner_faults(statuses),
             coverage=coverage.fraction,
             pairs_missing=coverage.pairs - coverage.settled,

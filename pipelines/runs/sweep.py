@@ -31,6 +31,7 @@ from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import (
     Scope,
+    count_damaged,
     count_outdated,
     count_statuses,
     count_unsettled,
@@ -81,8 +82,9 @@ class SweepSummary:
     ``unpooled``: models with pictures in scope whose faces were not compared together with everybody, as they are now.
     ``unsettled``: items not fetched or not read that will be tried again. ``scanner_faults``: unscannable items where
     the fault may be the scanner's. ``passed_over``: listed rows that changed nothing, because they are not known to be
-    newer; ``undated``: listed rows without a readable date; ``bad_fields``: unreadable fields, by name.
-    ``checked_again``: stored faces that the other engine compared again and found the same of.
+    newer; ``damaged``: items scanned although their file is damaged, by the gravest damage; ``undated``: listed rows
+    without a readable date; ``bad_fields``: unreadable fields, by name. ``checked_again``: stored faces that the other
+    engine compared again and found the same of.
     """
 
     run_id: str
@@ -98,6 +100,7 @@ class SweepSummary:
     unsettled: int
     outdated: int
     statuses: dict[str, int]
+    damaged: dict[str, int]
     hits: int
     takedowns: int
     review: int
@@ -223,6 +226,7 @@ def summarise(
         outdated_items = count_outdated(connection, scope, model_id=workspace.model_id)
         content = measure_content(connection, workspace, scope)
         unsettled = count_unsettled(connection, scope)
+        damaged = count_damaged(connection, scope)
     return SweepSummary(
         run_id=run_id,
         items=sum(statuses.values()),
@@ -232,6 +236,7 @@ def summarise(
         unsettled=unsettled,
         outdated=outdated_items,
         statuses=statuses,
+        damaged=damaged,
         hits=hit_count,
         takedowns=judged.get("takedown", 0),
         review=judged.get("review", 0),

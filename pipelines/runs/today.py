@@ -70,8 +70,11 @@ class Today:
     nights: tuple[Night, ...]
 
 
-def read_today(workspace: Workspace, cases: Sequence[WaitingCase]) -> Today:
-    """Read what waits, in one transaction. ``cases``: as they are shown, in their order. Loads no model."""
+def read_today(
+    workspace: Workspace, cases: Sequence[WaitingCase], *, missing: Sequence[MissingCoverage] | None = None
+) -> Today:
+    """Read what waits, in one transaction. ``cases``: as they are shown, in their order; ``missing``: what
+    :func:`read_missing` said a moment ago, since measuring coverage takes long. Loads no model."""
     now, longest = workspace.now(), max(workspace.config.registry.warn_days, default=0)
     with workspace.database.read() as connection:
         at = moment(connection)
@@ -84,7 +87,7 @@ def read_today(workspace: Workspace, cases: Sequence[WaitingCase]) -> Today:
             blocked=tuple(list_blocked(connection, workspace)),
             endings=tuple(ending_within(connection, now=at, days=longest)),
             ended=count_ended(connection, now=at),
-            missing=tuple(_missing(connection, workspace)),
+            missing=tuple(read_missing(connection, workspace) if missing is None else missing),
             nights=tuple(list_nights(connection, limit=NIGHTS)),
         )
 
@@ -109,7 +112,8 @@ def _person(subject_id: str, own: Sequence[WaitingCase]) -> PersonWaiting:
     )
 
 
-def _missing(connection: Connection, workspace: Workspace) -> list[MissingCoverage]:
+def read_missing(connection: Connection, workspace: Workspace) -> list[MissingCoverage]:
+    """Measure the coverage that is missing."""
     since = {
         "item_pending": sa.select(sa.func.min(items.c.live_since)).where(items.c.live, items.c.status == "pending"),
         "not_judged": sa.select(sa.func.min(hits.c.found_at)).where(hits.c.judged_at.is_(None)),

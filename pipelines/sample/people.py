@@ -164,6 +164,7 @@ def _read(workspace: Workspace, files: tuple[Path, ...]) -> list[Reference]:
         [path.read_bytes() for path in files],
         workspace.models,
         limits=workspace.limits,
+        decoder=workspace.decoder,
         config=workspace.config.registry,
         agreement=workspace.thresholds.review,
     )

@@ -130,7 +130,12 @@ def _embed(workspace: Workspace, batch: Sequence[tuple[Fetched, Row]]) -> tuple[
     workers = workspace.config.embedding.worker_count()
     with attempting(workspace, STAGE, [fetched.item_id for fetched, _ in batch]):
         result = embed_shard(
-            list(contents.values()), workspace.models, limits=workspace.limits, workers=workers, beat=workspace.beat
+            list(contents.values()),
+            workspace.models,
+            limits=workspace.limits,
+            workers=workers,
+            decoder=workspace.decoder,
+            beat=workspace.beat,
         )
     scanned = merge(Scanned({}, {}), result, workspace.models.dimension)
     same, leaving = [], []

@@ -187,6 +187,7 @@ def _describe(workspace: Workspace, batch: Sequence[_Fetched], counts: ContentCo
             [had.content for had in group if had.content],
             _describer(workspace, needs),
             limits=workspace.limits,
+            decoder=workspace.decoder,
             long_side=max(workspace.config.embedding.scales),
             workers=workspace.config.embedding.worker_count(),
             beat=workspace.beat,

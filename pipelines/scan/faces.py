@@ -199,6 +199,7 @@ def _embed_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
         fresh,
         workspace.models,
         limits=workspace.limits,
+        decoder=workspace.decoder,
         workers=workers,
         describer=describer,
         beat=workspace.beat,
@@ -218,7 +219,7 @@ def _embed_batch(workspace: Workspace, batch: list[Fetched]) -> ScanCounts:
     )
 
 
-_STATUS_COLUMNS = ("format", "width", "height", "frames", "frames_total", "faces", "faces_dropped")
+_STATUS_COLUMNS = ("format", "width", "height", "frames", "frames_total", "faces", "faces_dropped", "damage")
 
 
 def _known(workspace: Workspace, digests: Sequence[bytes]) -> Scanned:

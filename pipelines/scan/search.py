@@ -93,6 +93,7 @@ def search_image(
             [Content(hashlib.sha256(data).digest(), data)],
             Describer(None, workspace.content_models.encoder, workspace.config.content.max_frames),
             limits=workspace.limits,
+            decoder=workspace.decoder,
             long_side=max(workspace.config.embedding.scales),
             workers=1,
         )

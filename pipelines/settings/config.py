@@ -35,6 +35,7 @@ from pipelines.settings.scanning import (
     FORBID,
     ContentConfig,
     Days,
+    DecodeConfig,
     EmbeddingConfig,
     ImagesConfig,
     InfotextConfig,
@@ -64,7 +65,6 @@ __all__ = [
     "explain",
     "load_config",
 ]
-
 
 _LOG = logging.getLogger(__name__)
 _RENAMED: Final = {("sweep", "hit_rate_items"): "min_items_for_rates"}
@@ -137,9 +137,8 @@ class CorpusConfig:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeConfig(HeadLimits):
-    """What every server's answer is held to (:mod:`pipelines.exchange`): most header fields, and most bytes of the head
-    with all interim answers before it. The time-outs of the other sections bound whole exchanges, from the resolving of
-    the name to the last byte.
+    """What every server's answer is held to (:mod:`pipelines.exchange`): header fields, and bytes of head and interim
+    answers. The time-outs of the other sections bound whole exchanges, from resolving the name to the last byte.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
@@ -276,6 +275,7 @@ class Config:
     content: ContentConfig = field(default_factory=ContentConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
     model_files: ModelFilesConfig = field(default_factory=ModelFilesConfig)
     infotext: InfotextConfig = field(default_factory=InfotextConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)

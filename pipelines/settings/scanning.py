@@ -1,4 +1,4 @@
-"""Settings of scanning: ``[embedding]``, ``[content]``, ``[models]``, ``[images]``, ``[model_files]`` and
+"""Settings of scanning: ``[embedding]``, ``[content]``, ``[models]``, ``[images]``, ``[decode]``, ``[model_files]`` and
 ``[infotext]``.
 
 :mod:`pipelines.settings.config` reads them.
@@ -13,10 +13,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from embeddings.headers.evidence import TextLimits
+from embeddings.headers.reading import ReadingLimits
 from embeddings.headers.safetensors import HeaderLimits
 from embeddings.infotext.fields import InfotextLimits
 from embeddings.models.runtimes import RuntimeSettings
-from embeddings.settings import FaceSettings, ImageLimits, ViewSettings
+from embeddings.settings import FaceSettings, ImageLimits, TileSettings, ViewSettings
 
 Positive = Annotated[int, Field(gt=0, le=2**53)]
 """A count that every database and library takes and that a float holds exactly."""
@@ -59,6 +60,24 @@ class ViewsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TilesConfig:
+    """Tiles of large and long pictures (:mod:`embeddings.faces.tiling`), measured by ``benchmarks/small_faces.py``.
+
+    ``megapixels`` bounds what the detector is shown of one frame in tiles, about 20 ms of one core for each; 0: no
+    tiles. ``smallest_face``: longer side in pixels for which tiles are made large enough within that. Tiles change the
+    models' id.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    smallest_face: Positive = 60
+    megapixels: Annotated[float, Field(ge=0, le=1000)] = 6.0
+
+    def settings(self) -> TileSettings | None:
+        """The settings in the form that ``embeddings`` takes; None when there are no tiles."""
+        return TileSettings(self.smallest_face, self.megapixels) if self.megapixels else None
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddingConfig:
     """How content becomes vectors. ``workers`` 0 means one per core.
 
@@ -76,6 +95,7 @@ class EmbeddingConfig:
     nms_iou: Unit = 0.3
     max_faces: Positive = 200
     views: ViewsConfig = field(default_factory=ViewsConfig)
+    tiles: TilesConfig = field(default_factory=TilesConfig)
 
     def worker_count(self) -> int:
         """Threads that decode, detect and recognise."""
@@ -93,6 +113,7 @@ class EmbeddingConfig:
             nms_iou=self.nms_iou,
             max_faces=self.max_faces,
             views=self.views.settings(),
+            tiles=self.tiles.settings(),
         )
 
 
@@ -158,7 +179,25 @@ class ImagesConfig(ImageLimits):
     max_pixels: Positive = 40_000_000
     max_frames: Positive = 64
     max_animation_pixels: Positive = 400_000_000
+    max_video_seconds: Seconds = 600.0
+    max_video_pixels: Positive = 2_000_000_000
     max_decode_bytes: Positive = 1280 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeConfig:
+    """Where uploaded bytes are decoded (:mod:`embeddings.sandbox`). ``sandbox``: ``auto`` has pictures and headers
+    decoded in confined processes, by what the kernel offers for that; ``off`` decodes in the scanner itself.
+
+    ``item_seconds``: for one frame or header, in processor time and by the clock. A process is ended after
+    ``recycle_items`` or ``recycle_bytes`` of uploads.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    sandbox: Literal["auto", "off"] = "auto"
+    item_seconds: Seconds = 60.0
+    recycle_items: Positive = 2000
+    recycle_bytes: Positive = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +229,10 @@ class ModelFilesConfig:
     def text_limits(self) -> TextLimits:
         """Return the part that decides what is taken of one."""
         return TextLimits(max_chars=self.max_text, top_tags=self.top_tags, identity_share=self.identity_share)
+
+    def reading_limits(self) -> ReadingLimits:
+        """Return what is read of a header in all."""
+        return ReadingLimits(self.header_limits(), self.text_limits(), self.thumbnail_max_bytes)
 
 
 @dataclass(frozen=True, slots=True)

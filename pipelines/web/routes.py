@@ -26,6 +26,7 @@ from pipelines.accounts.roles import ANSWERING_FOR_PEOPLE, JUDGING, ROLES, Role
 from pipelines.exploring.thresholds import ScoresKept
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.queue import Queue
+from pipelines.web.remembered import Remembered
 
 Method = Literal["GET", "POST"]
 Page = Callable[..., Response]
@@ -104,12 +105,14 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What all visits share: how pages are made, the order of cases, and the scores that thresholds are weighed by."""
+    """What all visits share: how pages are made, the order of cases, the scores that thresholds are weighed by, and
+    what is ``remembered`` for some seconds because it takes long to read."""
 
     renderer: Renderer
     queue: Queue
     nav: tuple[Route, ...]
     scores: ScoresKept = field(default_factory=ScoresKept)
+    remembered: Remembered = field(default_factory=Remembered)
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,11 @@ class Visit:
         if self.user is None:
             raise MissingError("nobody has come in")
         return self.user
+
+    def something_was_done(self) -> None:
+        """Have what waits read anew."""
+        self.desk.remembered.forget()
+        self.desk.queue.cases(self.workspace, fresh=True)
 
     def has(self, *roles: Role) -> bool:
         """Whether the person has any of these roles."""

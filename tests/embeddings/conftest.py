@@ -47,6 +47,8 @@ def limits() -> ImageLimits:
         max_pixels=40_000_000,
         max_frames=8,
         max_animation_pixels=100_000_000,
+        max_video_seconds=60.0,
+        max_video_pixels=2**28,
         max_decode_bytes=1280 * 2**20,
     )
 

@@ -85,9 +85,37 @@ def test_crops_of_real_faces_equal_insightfaces(
         crops = align(image, landmarks)
         assert (crops.shape, crops.dtype) == ((len(landmarks), 112, 112, 3), np.uint8)
         for crop, points in zip(crops, landmarks, strict=True):
-            difference = np.abs(crop.astype(int) - oracle.norm_crop(image, points))
+            (matrix,) = fit(points[None])
+            blur = 0.5 * np.sqrt(max(float(scales(matrix[None])[0]) ** -2 - 1, 1e-6))
+            seen = cv2.GaussianBlur(image, (0, 0), blur)  # what a reduced crop has no pixels for is taken out first
+            difference = np.abs(crop.astype(int) - oracle.norm_crop(seen, points))
             # The matrices differ in the last bits of float32, OpenCV rounds coordinates to 1/32 pixel.
-            assert difference.mean() < 0.05
+            assert difference.mean() < 0.15
+
+
+@pytest.mark.parametrize("size", [1280, 1536, 2048, 3072])
+@pytest.mark.parametrize("every", [2, 3, 4])
+def test_black_lines_too_fine_for_a_crop_leave_a_face_what_it_is(
+    size: int, every: int, models: FaceModels, photographs: dict[str, UInt8]
+) -> None:
+    image = photographs["astronaut.png"]
+    landmarks = models.detector.detect(image).landmarks
+    large = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+    placed = (landmarks * (size / 512) + (size / 512 - 1) / 2).astype(np.float32)
+    large[::every] = 0
+    (reference,) = models.recognizer.embed(align(image, landmarks))
+    (lined,) = models.recognizer.embed(align(large, placed))
+    assert lined @ reference > 0.85
+
+
+def test_a_face_that_is_reduced_hardly_at_all_comes_out_as_it_did(
+    models: FaceModels, photographs: dict[str, UInt8]
+) -> None:
+    image = photographs["astronaut.png"]
+    landmarks = models.detector.detect(image).landmarks
+    plain = cv2.warpAffine(image, fit(landmarks)[0], (112, 112), borderValue=0)
+    (one, other) = models.recognizer.embed(np.stack([align(image, landmarks)[0], plain]))
+    assert one @ other > 0.99
 
 
 def test_large_faces_match_better_when_shrunk_by_averaging(models: FaceModels, photographs: dict[str, UInt8]) -> None:

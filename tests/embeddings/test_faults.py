@@ -208,6 +208,8 @@ LIMITS = ImageLimits(
     max_pixels=2**20,
     max_frames=4,
     max_animation_pixels=2**22,
+    max_video_seconds=60.0,
+    max_video_pixels=2**28,
     max_decode_bytes=2**26,
 )
 SIDES = st.one_of(st.integers(0, 70), st.sampled_from([32766, 32767, 32768, 65535, 2**20, 2**31 - 1, 2**32 - 1]))

@@ -207,11 +207,12 @@ def animation(kind: str, count: int, size: tuple[int, int] = (16, 12)) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-def test_animations_are_sampled_evenly_with_first_and_last(kind: str, limits: ImageLimits) -> None:
+def test_animations_are_sampled_by_time_and_by_change_with_first_and_last(kind: str, limits: ImageLimits) -> None:
     decoded, frames = read(animation(kind, 22), replace(limits, max_frames=4))
-    assert decoded.frames_total == 22
-    assert [frame.index for frame in frames] == [0, 7, 14, 21]
-    assert [int(frame.image[5, 5, 0]) for frame in frames] == [0, 70, 140, 210]
+    assert (decoded.frames_total, decoded.planned) == (22, 4)
+    assert [frame.index for frame in frames] == [0, 5, 11, 21]  # 0 and 11 by time, and half the way to what is left
+    assert [int(frame.image[5, 5, 0]) for frame in frames] == [0, 50, 110, 210]
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 0.2, 0.44, 0.84])
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])

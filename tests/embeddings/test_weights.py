@@ -14,7 +14,7 @@ from embeddings.errors import WeightsError
 from embeddings.models.load import load_models
 from embeddings.models.packs import OPENCV_ZOO, find_pack, packs
 from embeddings.models.weights import WheelFile, model_id, prepared_graph
-from embeddings.types import FaceSettings
+from embeddings.types import FaceSettings, TileSettings
 
 
 def doubled(data: bytes) -> bytes:
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_model_or_another_model_is_refused() -> None:
 def test_the_model_id_is_short_readable_and_fixed() -> None:
     settings = FaceSettings(scales=(640, 160), min_score=0.7, nms_iou=0.3, max_faces=64)
     assert re.fullmatch(r"opencv-zoo-[0-9a-f]{12}", model_id(OPENCV_ZOO, settings))
-    assert model_id(OPENCV_ZOO, settings) == "opencv-zoo-9ee2453fb334"  # changes only with PREPARATION_VERSION
+    assert model_id(OPENCV_ZOO, settings) == "opencv-zoo-5db8e65dc4fc"  # changes with the two versions
 
 
 def test_everything_that_changes_vectors_changes_the_model_id() -> None:
@@ -112,10 +112,12 @@ def test_everything_that_changes_vectors_changes_the_model_id() -> None:
         replace(settings, min_score=0.71),
         replace(settings, nms_iou=0.4),
         replace(settings, max_faces=63),
+        replace(settings, tiles=TileSettings(60, 6.0)),
+        replace(settings, tiles=TileSettings(50, 6.0)),
     ]
     ids = {model_id(OPENCV_ZOO, each) for each in [settings, *changed]}
     other = replace(OPENCV_ZOO, recognizer=replace(OPENCV_ZOO.recognizer, sha256="0" * 64))
-    assert len(ids | {model_id(other, settings), model_id(replace(OPENCV_ZOO, name="x"), settings)}) == 7
+    assert len(ids | {model_id(other, settings), model_id(replace(OPENCV_ZOO, name="x"), settings)}) == 9
 
 
 def test_the_model_id_does_not_depend_on_how_numbers_arrive() -> None:

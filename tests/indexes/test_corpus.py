@@ -11,7 +11,7 @@ import pytest
 
 from embeddings.errors import CorruptionError, ModelMismatchError, VectorError
 from embeddings.types import vector_column, vectors_of
-from indexes.corpus import Corpus, ShardEntry, corpus_schema, with_view
+from indexes.corpus import Corpus, ShardEntry, corpus_schema, with_newer_columns
 from tests.searching import in_clear
 
 KEY = bytes(range(32))
@@ -27,6 +27,7 @@ def faces(count: int, dimension: int = 16, seed: int = 0) -> pa.Table:
         pa.array(range(count), type=pa.int32()),
         *(pa.array([float(k)] * count, type=pa.float32()) for k in range(5)),
         pa.array(["fast"] * count),
+        pa.array([None] * count, type=pa.float32()),
         vector_column(vectors),
     ]
     return pa.Table.from_arrays(columns, schema=corpus_schema(dimension))
@@ -112,9 +113,10 @@ def test_i4_rows_of_another_dimension_or_with_bad_vectors_are_not_written(corpus
         written(corpus, bad.set_column(bad.column_names.index("vector"), bad.schema.field("vector"), zero))
 
 
-def test_a_shard_from_before_there_were_views_gets_an_empty_view_column() -> None:
+@pytest.mark.parametrize("lacking", [["view", "seconds"], ["seconds"]])
+def test_an_older_shard_gets_empty_columns_for_what_was_not_recorded_then(lacking: list[str]) -> None:
     rows = faces(3)
-    completed = with_view(rows.drop_columns(["view"]))
+    completed = with_newer_columns(rows.drop_columns(lacking), rows.schema)
     assert completed.schema == rows.schema
-    assert completed["view"].null_count == 3
-    assert with_view(rows) is rows
+    assert [completed[name].null_count for name in lacking] == [3] * len(lacking)
+    assert with_newer_columns(rows, rows.schema) is rows

@@ -24,6 +24,7 @@ hits = sa.Table(
     sa.Column("found_by_id", sa.String, nullable=False),
     sa.Column("policy_version", sa.String, nullable=False),
     sa.Column("frame", sa.Integer),
+    sa.Column("seconds", sa.Float),  # when that frame is shown, in an animation or a video
     sa.Column("face", sa.Integer),
     sa.Column("x1", sa.Float),
     sa.Column("y1", sa.Float),

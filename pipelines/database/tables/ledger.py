@@ -35,6 +35,7 @@ items = sa.Table(
     sa.Column("faces", sa.Integer),
     sa.Column("faces_dropped", sa.Integer),
     sa.Column("pdq", sa.String(64)),
+    sa.Column("damage", sa.String),
     sa.Column("model_id", sa.String),
     sa.Column("shard_id", sa.String),
     sa.Column("text_digest", sa.String(64)),
@@ -54,7 +55,9 @@ items = sa.Table(
 
 ``text_digest``: a MAC of its texts as listed (title, prompt, tags, trigger words), which changes when they do; null: it
 has none. ``platform_level``: the platform's own rating as 0 none, 1 suggestive, 2 mature, 3 explicit; null: none given.
-``attempts``: tries in a row that gave nothing; ``retry_at``: when the next is due; null: its status is settled.
+``damage``: the gravest of what is wrong with a file that was scanned all the same (:mod:`embeddings.images.damage`);
+null: nothing. ``attempts``: tries in a row that gave nothing; ``retry_at``: when the next is due; null: its status is
+settled.
 ``updated_at``, ``generation``: the newest that its listings said of their age; null: nothing. ``deleted_at``: when a
 deletion was listed that said nothing of its own time.
 """

@@ -53,6 +53,7 @@ pool_faces = sa.Table(
     sa.Column("place", sa.Integer, nullable=False),
     sa.Column("content_sha256", sa.String(64), nullable=False),
     sa.Column("frame", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float),
     sa.Column("face", sa.Integer, nullable=False),
     sa.Column("x1", sa.Float, nullable=False),
     sa.Column("y1", sa.Float, nullable=False),

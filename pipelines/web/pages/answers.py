@@ -41,6 +41,7 @@ def decide(visit: Visit, case_id: str) -> Response:
         visit.workspace, case_id, given, expect=expect, only=marked_hits(visit.form.getlist("only"))
     )
     visit.desk.queue.forget(claim.key)
+    visit.desk.remembered.forget()
     if not visit.wants_json:
         return visit.go("/cases")
     return JSONResponse(
@@ -65,7 +66,7 @@ def skip(visit: Visit, case_id: str) -> Response:
 def undo(visit: Visit, batch_id: str) -> Response:
     """Take a decision back, and go to its case if nobody else has it."""
     claim = take_back(visit.workspace, batch_id, actor=visit.actor, anybodys=visit.is_lead)
-    visit.desk.queue.cases(visit.workspace, fresh=True)
+    visit.something_was_done()
     return visit.go(f"/cases/{claim.case_id}" if claim else "/cases")
 
 

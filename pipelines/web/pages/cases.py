@@ -58,7 +58,7 @@ def queue_page(visit: Visit) -> Response:
     cases = cases_of(visit)
     passed = [case for case in cases if case.passed_on is not None]
     only_passed = visit.query.get("show") == "passed"
-    mine = [case for case in cases if case.key.case_id in claimed and claimed[case.key.case_id].actor == visit.actor]
+    mine = [claim for claim in claimed.values() if claim.actor == visit.actor]
     return visit.page(
         "cases.html.j2",
         cases=(passed if only_passed else cases)[:_LISTED],
@@ -104,7 +104,7 @@ def case_page(visit: Visit, case_id: str) -> Response:
     with visit.workspace.database.read() as connection:
         check = check_of(connection, claim)
         facts = read_case(connection, claim.key, check)
-        passed = passed_on(connection, case_id=case_id).get(case_id)
+        passed = passed_on(connection, key=claim.key).get(claim.key)
         notes = notes_on(connection, case_id)
         colleagues = judges(connection) if visit.is_lead else []
     if not facts.hits:

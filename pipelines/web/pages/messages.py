@@ -55,9 +55,7 @@ def messages_page(visit: Visit) -> Response:
 @ROUTES.route("POST", "/messages/release", roles=LEADS)
 def release(visit: Visit) -> Response:
     """Let held messages be sent, if they are those that the page showed; not by who decided what they follow from."""
-    act_on_chosen(
-        visit.workspace, _chosen(visit), "release", expect=expected_digest(visit), actor=visit.actor, second_person=True
-    )
+    act_on_chosen(visit.workspace, _chosen(visit), "release", expect=expected_digest(visit), actor=visit.actor)
     return visit.go("/?done=released")
 
 
@@ -68,7 +66,7 @@ def discard(visit: Visit) -> Response:
     act_on_chosen(
         visit.workspace, _chosen(visit), "discard", expect=expected_digest(visit), actor=visit.actor, reason=reason
     )
-    visit.desk.queue.cases(visit.workspace, fresh=True)
+    visit.something_was_done()
     return visit.go("/?done=discarded")
 
 

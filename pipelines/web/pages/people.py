@@ -16,7 +16,7 @@ from pipelines.database.in_force import ACTIVE, EXPIRED
 from pipelines.registry.renewal import RENEWED, renew
 from pipelines.registry.subjects import SubjectRow, list_subjects
 from pipelines.reviewing.pictures import show_reference
-from pipelines.runs.searched import searched_for
+from pipelines.runs.searched import Searched, searched_for
 from pipelines.runs.today import people_waiting
 from pipelines.web.access import sees_answers
 from pipelines.web.pages.cases import cases_of, veil
@@ -80,6 +80,16 @@ def renew_page(visit: Visit, subject_id: str) -> Response:
     return visit.go(f"/people/{row.subject_id}")
 
 
+def searched_of(visit: Visit, subject_id: str) -> Searched:
+    """How far a person has been searched for, as it was some seconds ago."""
+
+    def read() -> Searched:
+        with visit.workspace.database.read() as connection:
+            return searched_for(connection, visit.workspace, subject_id)
+
+    return visit.desk.remembered.read(visit.workspace, f"searched {subject_id}", read)
+
+
 def subject_of(visit: Visit, subject_id: str) -> SubjectRow:
     """The person of this id. Raises :class:`MissingError`."""
     with visit.workspace.database.read() as connection:
@@ -94,7 +104,7 @@ def _page(visit: Visit, row: SubjectRow, opened: NamesOpened | None) -> Response
     with visit.workspace.database.read() as connection:
         asked = [standing_of(one, now=now) for one in list_requests(connection, subject_id=row.subject_id)]
         references = references_bring(connection, visit.workspace, row.subject_id)
-        searched = searched_for(connection, visit.workspace, row.subject_id)
+    searched = searched_of(visit, row.subject_id)
     if not sees_answers(visit):
         references = [replace(one, brought=one.brought.without_answers) for one in references]
         opened = _without_answers(opened) if opened else None

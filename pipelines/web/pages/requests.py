@@ -18,7 +18,7 @@ from pipelines.cases.requests import (
     standing_of,
 )
 from pipelines.judging.request_progress import STATES
-from pipelines.runs.searched import searched_for
+from pipelines.web.pages.people import searched_of
 from pipelines.web.pages.records import read_record
 from pipelines.web.routes import EVERY_ROLE, OFFICERS, MissingError, Routes, Visit
 
@@ -67,8 +67,7 @@ def _request(visit: Visit, request_id: str) -> RemovalRequest:
 
 def _page(visit: Visit, request: RemovalRequest, opened: dict[str, Contact] | None) -> Response:
     about = About(subject_id=request.subject_id, request_id=request.request_id, listed_by=request.searched_at)
-    with visit.workspace.database.read() as connection:
-        searched = searched_for(connection, visit.workspace, request.subject_id)
+    searched = searched_of(visit, request.subject_id)
     return visit.page(
         "request.html.j2",
         request=request,

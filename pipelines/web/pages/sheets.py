@@ -15,6 +15,7 @@ from pipelines.reviewing.queue import CaseKey
 from pipelines.reviewing.sheet import (
     PICTURES,
     Sheet,
+    SheetGroup,
     SheetQuery,
     decide_sheet,
     foresee_sheet,
@@ -36,8 +37,12 @@ _GROUPS: Final = 200
 @ROUTES.route("GET", "/sheets", roles=JUDGES, nav="Sheets")
 def sheets_page(visit: Visit) -> Response:
     """Groups of waiting pictures of one person by one uploader, the largest first."""
-    with visit.workspace.database.read() as connection:
-        groups = list_groups(connection, most=_GROUPS)
+
+    def read() -> list[SheetGroup]:
+        with visit.workspace.database.read() as connection:
+            return list_groups(connection, most=_GROUPS)
+
+    groups = visit.desk.remembered.read(visit.workspace, "sheets", read)
     return visit.page("sheets.html.j2", groups=groups, handle=handle_of_uploader, last=last_decision(visit))
 
 
@@ -75,7 +80,7 @@ def decide(visit: Visit) -> Response:
     if asked.answer is None:
         raise InputError("the form does not say what the page showed")
     decide_sheet(visit.workspace, asked.query, asked.answer, expect=expect, but=asked.but)
-    visit.desk.queue.cases(visit.workspace, fresh=True)
+    visit.something_was_done()
     return visit.go("/sheets")
 
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from embeddings.errors import InputError
 from pipelines.runs.days import approve_day
-from pipelines.runs.today import read_today
+from pipelines.runs.today import MissingCoverage, read_missing, read_today
 from pipelines.web.access import expected_digest
 from pipelines.web.nights_chart import draw_nights
 from pipelines.web.pages.cases import cases_of
@@ -22,7 +22,8 @@ ROUTES: Final = Routes()
 @ROUTES.route("GET", "/", roles=EVERY_ROLE, nav="Today")
 def today_page(visit: Visit) -> Response:
     """What waits, the most pressing first, and the nights."""
-    found = read_today(visit.workspace, cases_of(visit))
+    missing = visit.desk.remembered.read(visit.workspace, "missing coverage", lambda: _missing(visit))
+    found = read_today(visit.workspace, cases_of(visit), missing=missing)
     return visit.page(
         "today.html.j2",
         today=found,
@@ -32,6 +33,11 @@ def today_page(visit: Visit) -> Response:
         judges=visit.judges,
         leads=visit.is_lead,
     )
+
+
+def _missing(visit: Visit) -> list[MissingCoverage]:
+    with visit.workspace.database.read() as connection:
+        return read_missing(connection, visit.workspace)
 
 
 @ROUTES.route("POST", "/days/{day}/approve", roles=LEADS)

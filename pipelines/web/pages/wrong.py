@@ -44,7 +44,7 @@ def remove_page(visit: Visit, subject_id: str) -> Response:
     expect = expected_digest(visit)
     change = change_of(_names(visit, row.subject_id, wrong), wrong)
     update_subject(visit.workspace, row.subject_id, change, actor=visit.actor, seen=expect)
-    visit.desk.queue.cases(visit.workspace, fresh=True)
+    visit.something_was_done()
     return visit.go(f"/people/{row.subject_id}?done=removed")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 import sqlalchemy as sa
@@ -93,6 +94,33 @@ def test_refused_logins_cost_a_wait_that_grows_and_ends(workspace: Workspace, cl
     assert (wait - workspace.now()).total_seconds() == 8
     clock.forward(minutes=5)
     assert log_in(workspace, "ann", password=PASSWORD, totp=code_at(secret, workspace))
+
+
+def test_a_refusal_does_as_much_whether_there_is_an_account_or_it_waits_or_not(workspace: Workspace) -> None:
+    secret = invite(workspace, "ann", "reviewer")
+    sent: list[str] = []
+
+    def listen(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement.split(" ")[0])
+
+    def refused(name: str) -> Counter[str]:
+        sent.clear()
+        with pytest.raises(DeniedError):
+            log_in(workspace, name, password="wrong horse battery", totp=code_at(secret, workspace))
+        return Counter(word for word in sent if word in ("INSERT", "UPDATE"))
+
+    refused("nobody")  # the first of all makes a row
+    sa.event.listen(workspace.database.engine, "before_cursor_execute", listen)
+    known, unknown = refused("ann"), refused("nobody")
+    for _ in range(4):
+        refused("ann")
+    waiting = refused("ann")
+    sa.event.remove(workspace.database.engine, "before_cursor_execute", listen)
+    assert known["INSERT"] == unknown["INSERT"] == waiting["INSERT"] == 1
+    assert unknown["UPDATE"] == waiting["UPDATE"] == known["UPDATE"] + 1, "the number of such refusals"
+    with workspace.database.read() as connection:
+        actors = set(connection.execute(sa.select(tables.audit.c.actor)).scalars())
+    assert actors == {"tester", "account:ann"}, "no name that is none is kept: it may be a password"
 
 
 def test_a_wait_that_begins_meanwhile_refuses_what_came_beside_it(

@@ -26,6 +26,7 @@ from pipelines.home.calibrations import Calibration, calibration_in_force
 from pipelines.home.workspace import Workspace
 from pipelines.judging import judge_pending
 from pipelines.policy.schema import BandSettings
+from pipelines.report import write_report
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import sweep
 from pipelines.runs.verify import verify
@@ -159,7 +160,7 @@ def fill(uploads: Path, numbers: range) -> None:
 
 
 def test_a_platform_is_its_own_background_after_the_first_night(
-    scene: Workspace, uploads: Path, caplog: pytest.LogCaptureFixture
+    scene: Workspace, uploads: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     enrol(scene, person(1))
     scene.config = replace(scene.config, calibration=replace(scene.config.calibration, from_platform=True))
@@ -186,6 +187,8 @@ def test_a_platform_is_its_own_background_after_the_first_night(
     assert not list((scene.home / "calibrations").glob("*.sealed")), "nothing of it is kept"
     with scene.database.read() as connection:
         assert "by strangers alone" in read_fit(connection, scene).remark
+    page = write_report(scene, day=None, folder=tmp_path / "report").html.read_text(encoding="utf-8")
+    assert page.count("not measured") == 1, "the strong threshold"
 
 
 def test_faces_of_a_platform_are_of_different_people_who_are_nobody_registered(scene: Workspace, uploads: Path) -> None:

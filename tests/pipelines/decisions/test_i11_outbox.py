@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from embeddings.errors import DeniedError
 from pipelines.database.tables import outbox
+from pipelines.decisions.decide import decide
 from pipelines.decisions.messages import MessageQuery, act_on, act_on_chosen, list_messages, preview
+from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
+from pipelines.runs.delivery import intervene
 from tests.conftest import Clock
 from tests.pipelines.cases.requesting import (
     Run,
@@ -162,3 +167,21 @@ def test_what_a_person_decided_is_not_discarded_and_what_is_not_held_not_release
 def test_messages_of_a_home_before_there_were_requests_are_listed(workspace: Workspace) -> None:
     with workspace.database.read() as connection:
         assert list_messages(connection, MessageQuery(), now=workspace.now()) == []
+
+
+def test_what_somebody_decided_they_do_not_release_whichever_way_they_go(workspace: Workspace, uploads: Path) -> None:
+    fill(workspace, uploads)
+    search_for(workspace)
+    with workspace.database.read() as connection:
+        waiting = [hit.hit_id for hit in list_hits(connection, verdict="review")]
+    decide(workspace, waiting, decision="confirm", reason="same_person", actor="account:ann")
+    held = hold(workspace, "breaker_subject", outbox.c.decided_by == "human")
+    assert held
+    for actor in ("account:ann", "uid:0:root" if os.getuid() == 0 else f"uid:{os.getuid()}"):
+        with pytest.raises(DeniedError, match="somebody else releases it"):
+            act_on(workspace, held, "release", actor=actor)
+        with pytest.raises(DeniedError, match="somebody else releases it"):
+            intervene(workspace, release_ids=held, revive_ids=[], resume=False, actor=actor)
+    assert {row.state for row in messages(workspace, outbox.c.message_id.in_(held))} == {"held"}
+    intervene(workspace, release_ids=held[:1], revive_ids=[], resume=False, actor="account:bob")
+    assert act_on(workspace, held[1:], "release", actor="account:bob").messages == len(held) - 1

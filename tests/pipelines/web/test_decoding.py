@@ -8,9 +8,9 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-import embeddings.images.decode as decoding
 from embeddings.errors import StateError
 from embeddings.images.decode import DecodedImage, Frame
+from embeddings.images.look_names import FIRST
 from pipelines.evidence.cutting import frame_of
 from pipelines.exploring.recognising import recognise
 from pipelines.home import decoding as turns
@@ -60,9 +60,7 @@ def test_turns_are_of_the_process_and_given_back_after_a_fault(
 
 
 @pytest.mark.parametrize("wanted", [0, 2])
-def test_of_an_animation_the_frame_that_is_shown_is_decoded_and_no_later_one(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, wanted: int
-) -> None:
+def test_of_an_animation_the_frame_that_is_shown_is_decoded_and_no_later_one(workspace: Workspace, wanted: int) -> None:
     made: list[int] = []
 
     def frames() -> Iterator[Frame]:
@@ -70,8 +68,8 @@ def test_of_an_animation_the_frame_that_is_shown_is_decoded_and_no_later_one(
             made.append(number)
             yield Frame(number, np.full((4, 4, 3), number, dtype=np.uint8), 1.0, (0.0, 0.0))
 
-    monkeypatch.setattr(decoding, "decode", lambda *_given, **_more: DecodedImage("gif", 4, 4, 5, frames()))
-    assert frame_of(workspace, b"", wanted).index == wanted
+    workspace.decoder = lambda *_given, **_more: DecodedImage("gif", 4, 4, 5, frames(), 3)  # type: ignore[misc]
+    assert frame_of(workspace, b"", (wanted, FIRST)).index == wanted
     assert made == [number for number in (0, 2, 4) if number <= wanted]
     with pytest.raises(StateError):
-        frame_of(workspace, b"", 1)
+        frame_of(workspace, b"", (1, FIRST))

@@ -99,7 +99,7 @@ def test_what_a_machine_asked_for_is_released_by_a_lead_as_the_page_showed_it(
 ) -> None:
     message_id = hold(platform, "single.png")
     by_machine(platform, message_id)
-    assert "more of one person than the policy allows" in lead.get("/").text
+    assert "too many for one person" in lead.get("/").text
     fields = form(lead.get("/messages?state=held&held_by=breaker_subject").text, "/messages/release")
     assert lead.post("/messages/release", {**fields, "expect": "0" * len(str(fields["expect"]))}).status_code == 409
     assert state_of(platform, message_id) == "held"

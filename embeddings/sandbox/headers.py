@@ -1,0 +1,61 @@
+"""Headers of model files read in a confined process: the same as in this one, checked before it is used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any, Final
+
+from embeddings.errors import UnscannableError
+from embeddings.headers.evidence import HeaderText, TextLimits
+from embeddings.headers.reading import ReadHeader, ReadingLimits
+from embeddings.sandbox.header_work import HEADER_SIZES, READ_HEADER
+from embeddings.sandbox.pool import DecodingPool, unbelievable, word
+
+_ESCAPED: Final = 6
+"""Characters of JSON that one of a text may take."""
+_MOST_NUMBER: Final = 2**63
+
+
+class SandboxedHeaderReader:
+    """An :class:`embeddings.headers.reading.HeaderReader` on a pool of confined processes."""
+
+    def __init__(self, pool: DecodingPool) -> None:
+        self.pool = pool
+
+    def __call__(self, data: bytes, *, file_bytes: int | None, limits: ReadingLimits) -> ReadHeader:
+        """Read the JSON ``data``. Raises :class:`UnscannableError`."""
+        if len(data) > limits.header.max_bytes:
+            raise UnscannableError("too_large")
+        facts = {"limits": asdict(limits), "file_bytes": file_bytes}
+        room = _ESCAPED * len(data) + limits.thumbnail_bytes + limits.texts.max_chars
+        answer = next(self.pool.results(READ_HEADER, facts, data, room=room), None)
+        if answer is None:
+            raise unbelievable()
+        sizes = {name: _size(answer.facts.get(name)) for name in (*HEADER_SIZES, "text_bytes")}
+        cut = sizes.pop("text_bytes")
+        picture, problem = answer.payload[cut:].tobytes(), answer.facts.get("picture_problem")
+        return ReadHeader(
+            **sizes,
+            texts=_texts(answer.payload[:cut].tobytes(), limits.texts),
+            picture=picture if answer.facts.get("has_picture") is True else None,
+            picture_problem=None if problem is None else word(problem),
+        )
+
+
+def _texts(data: bytes, limits: TextLimits) -> tuple[HeaderText, ...]:
+    try:
+        found: Any = json.loads(data)
+        texts = tuple(HeaderText(place, text) for place, text in found)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise unbelievable() from error
+    for one in texts:
+        if not isinstance(one.place, str) or not isinstance(one.text, str) or len(one.text) > limits.max_chars:
+            raise unbelievable()
+    return texts
+
+
+def _size(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < _MOST_NUMBER:
+        raise unbelievable()
+    return value

@@ -12,10 +12,12 @@ WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 PROVE ?= tests
 SECONDS ?= 60
+# Random command lines in `make lines` and `make prove`: none may end in a traceback.
+LINES ?= 10000
 # Test modules are compiled once, and not again by every worker and every run.
-test quick check prove: export PYTHONDONTWRITEBYTECODE :=
+test quick check prove lines: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test quick lint check prove fuzz dev format clean
+.PHONY: sweep test quick lint check prove lines fuzz dev format clean
 
 sweep: $(STAMP) $(DAGSTER_HOME)/dagster.yaml  ## Build the sample platform, run nights, requests and decisions on it
 	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/python -m pipelines.sample
@@ -38,6 +40,10 @@ prove: $(STAMP)  ## The tests depend on no order, no kernel and no date; PROVE=t
 	OPENBLAS_CORETYPE=Haswell $(PYTEST) $(PROVE)
 	OPENBLAS_CORETYPE=Prescott $(PYTEST) $(PROVE)
 	$(PYTEST) --ahead 400 $(PROVE)
+	$(if $(filter tests,$(PROVE)),$(MAKE) lines)
+
+lines: $(STAMP)  ## Random command lines, made from the command tree: each ends in 0, 1 or 2 (LINES=10000)
+	$(PYTEST) --command-lines $(LINES) -k no_command_line_ends tests/pipelines/cli/test_command_tree.py
 
 fuzz: $(STAMP)  ## Search pictures, headers and listings for what nobody foresaw, for SECONDS in all
 	$(BIN)/python -m tests.fuzzing --seconds $(SECONDS)

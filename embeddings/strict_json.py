@@ -1,4 +1,4 @@
-"""JSON from a file that an attacker wrote, read strictly and within bounds of memory.
+"""JSON from a file that an attacker wrote, read within bounds of memory: strictly, or so that no value is passed over.
 
 What a parser builds can be far larger than its text: an empty list takes two bytes of JSON and sixty of memory. So the
 parts of the text are counted before anything is built. Knows nothing of what the JSON means.
@@ -33,6 +33,50 @@ def parse_strictly(text: str, *, max_parts: int) -> object:
         raise UnscannableError("too_complex") from None
     except ValueError:
         raise UnscannableError("corrupt") from None
+
+
+_MOST_DIGITS: Final = 300
+"""Digits of an integer beyond which it is none: no size, offset or count has them, and reading them takes long."""
+
+
+class Repeating(dict[str, object]):
+    """An object in which keys occur several times. ``earlier``: the values that are not the last, with their keys."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        last = {key: at for at, (key, _) in enumerate(pairs)}
+        self.earlier = [pair for at, pair in enumerate(pairs) if last[pair[0]] != at]
+
+
+def parse_leniently(text: str, *, max_parts: int) -> object:
+    """Return the value of ``text`` as Python's own reader gives it, which trainers write with: with NaN and infinities.
+
+    Of a key that occurs twice in one object the last value counts, as for that reader; such an object is a
+    :class:`Repeating`, which keeps the earlier ones, so that whoever looks for names misses none. An integer of more
+    digits than the interpreter allows is None. Raises :class:`UnscannableError` as :func:`parse_strictly` does.
+    """
+    if _count(text) > max_parts and _count(_STRING.sub("", text)) > max_parts:
+        raise UnscannableError("too_complex")
+    try:
+        try:
+            return json.loads(text, object_pairs_hook=_with_repeats)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # an integer; asking at each of them costs as much again as reading
+            return json.loads(text, object_pairs_hook=_with_repeats, parse_int=_integer)
+    except RecursionError:
+        raise UnscannableError("too_complex") from None
+    except ValueError:
+        raise UnscannableError("corrupt") from None
+
+
+def _with_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else Repeating(pairs)
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
 
 
 def _count(text: str) -> int:

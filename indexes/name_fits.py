@@ -53,20 +53,31 @@ def _rule(form: Form, reading: TextReading, start: int, end: int, settings: Name
     first, last = reading.boundaries[start], reading.boundaries[end]
     hard, soft = inside.translate(_HARD), inside.translate(_SOFT)
     if form.is_mononym:
-        whole = 1 not in hard and min(first, last) >= HARD
+        whole = _within(hard, form.may_part) and EDGE not in inside and min(first, last) >= HARD
         piece = 1 not in soft and min(first, last) >= SOFT
         return form.rule if whole or piece else None
-    apart = form.apart
-    if EDGE in inside or not (hard == apart or 0 not in hard or _within(hard, apart)):
+    as_parted = _within(hard, form.may_part)
+    spelled = 0 not in hard and not (form.anywhere and len(hard) == 1)
+    if EDGE in inside or not (as_parted or spelled or _has_one_gap(form, hard, inside, (first, last))):
         return None
     if form.anywhere:
         return None if end < len(reading.letters) and continues_letter(reading.letters[end]) else form.rule
     within = 1 not in hard and len(form.letters) >= settings.inside_letters
     if min(first, last) < SOFT and not within:
         return None
-    if hard == apart:
+    if as_parted and _within(form.apart, hard):
         return form.rule
-    return "joined" if _within(apart, soft) or len(form.letters) >= settings.joined_letters else None
+    if not _within(form.apart, soft) and len(form.letters) < settings.joined_letters:
+        return None
+    return form.rule if form.rule == "middle" else "joined"
+
+
+def _has_one_gap(form: Form, hard: bytes, inside: bytes, ends: tuple[int, int]) -> bool:
+    if not form.anywhere or form.cuts or hard.count(1) != 1:
+        return False
+    at = hard.index(1)
+    alone = (form.signs > 3 or ends[0] >= SOFT) and (form.signs > 2 or ends[1] >= SOFT)
+    return inside[at] == HARD and not continues_letter(form.letters[at + 1]) and alone
 
 
 def _within(flags: bytes, others: bytes) -> bool:
@@ -102,4 +113,4 @@ def _stands(phrase: Form, reading: TextReading, start: int, end: int) -> bool:
     inside = reading.boundaries[start + 1 : end]
     if EDGE in inside or not (edges >= SOFT or phrase.anywhere):
         return False
-    return _within(inside.translate(_HARD), phrase.apart) and _spells(phrase, reading, start, end)
+    return _within(inside.translate(_HARD), phrase.may_part) and _spells(phrase, reading, start, end)

@@ -2,8 +2,10 @@
 
 The rules are the whole definition; :func:`brute_force_names` applies them to every name at every letter, and the index
 in :mod:`indexes.names` must find exactly the same. A name of several words is found as a whole only: with a separator
-between its words, in another order, joined (``janedoe``), or spelled out letter by letter; never by one word of it. A
-name of one word is found as a whole word. Names in scripts without spaces are found anywhere.
+between its words, in another order, joined (``janedoe``), or spelled out letter by letter; never by one word of it.
+Within a word it may be parted where the name has an apostrophe or a capital (``o-brien``, ``mc gregor``). Middle names
+may be missing or initials, in the name or in the text. A name of one word is found as a whole word. Names in scripts
+without spaces are found anywhere, and with one gap in them if they were registered without.
 """
 
 from __future__ import annotations
@@ -28,12 +30,18 @@ from indexes.name_text import (
     read_text,
     skeleton,
 )
+from indexes.name_views import TextView, as_meant, has_spellings, views_of
 
-Rule = Literal["full_name", "alias", "reordered", "joined", "token"]
-RULES: Final[tuple[Rule, ...]] = ("full_name", "alias", "reordered", "joined", "token")
+Rule = Literal["full_name", "alias", "reordered", "joined", "middle", "token"]
+RULES: Final[tuple[Rule, ...]] = ("full_name", "alias", "reordered", "joined", "middle", "token")
 """The strongest first: where a text holds a person's names several times, that is the one reported."""
 MOST_TURNED = 5  # words up to which a name is looked for in other orders
-VERSION = "names-1"
+PARTICLES: Final = (
+    *("abu", "and", "bin", "das", "del", "dem", "den", "der", "des", "die", "dos", "ibn", "las", "les", "los", "mac"),
+    *("san", "sur", "the", "ten", "ter", "van", "von", "vom", "zum", "zur"),
+)
+"""Words within a name that are no middle names: without them it is another one."""
+VERSION = "names-2"
 """Part of the matcher's id. Raise it whenever other names are found in the same text."""
 
 
@@ -85,8 +93,14 @@ class Form:
     """The rule by which the form is found when its words are apart."""
     anywhere: bool
     """Whether the script has no spaces, so that the name is found inside longer runs of letters."""
+    seams: frozenset[int] = field(repr=False)
+    """Between which letters of a word it may be parted: where the name has an apostrophe, or a capital."""
     apart: bytes = field(repr=False)
     """``cuts`` as a flag for each place between two letters."""
+    may_part: bytes = field(repr=False)
+    """``cuts`` and ``seams``, likewise."""
+    signs: int
+    """Letters, a syllable of Hangul counted as one."""
 
     @property
     def is_mononym(self) -> bool:
@@ -115,9 +129,10 @@ def require_usable(names: Sequence[str], exclusions: Sequence[str], *, settings:
             raise EnrolmentError("empty_exclusion", f"exclusion {position} has no letters")
 
 
-def read_name(name: str) -> TextReading:
-    """Read a name as it is looked for: without the ``@`` before a handle, figures as letters."""
-    return read_text(name.strip().lstrip("@").rstrip("!"), figures=True)
+def read_name(name: str, *, spelled: bool = False) -> TextReading:
+    """Read a name as it is looked for: without the ``@`` before a handle, figures as letters, ``spelled``: ``ü`` as
+    ``ue``."""
+    return read_text(as_meant(name).strip().lstrip("@").rstrip("!"), figures=True, spelled=spelled)
 
 
 def is_usable(name: TextReading, *, settings: NameSettings) -> bool:
@@ -128,8 +143,17 @@ def is_usable(name: TextReading, *, settings: NameSettings) -> bool:
     return len(letters) >= (2 if without_spaces else settings.least_letters) and spelled > 0
 
 
+def forms_of_name(name: str, *, primary: bool, settings: NameSettings) -> list[Form]:
+    """Return the forms of a name as it is given, in all its spellings; none if it has too few letters."""
+    readings = [read_name(name)] + ([read_name(name, spelled=True)] if has_spellings(as_meant(name)) else [])
+    if not is_usable(readings[0], settings=settings):
+        return []
+    forms = [form for reading in readings for form in forms_of(reading, primary=primary)]
+    return list({(form.letters, form.cuts): form for form in reversed(forms)}.values())[::-1]
+
+
 def forms_of(name: TextReading, *, primary: bool) -> list[Form]:
-    """Return the forms of one name: as given, and with its words turned round or reversed."""
+    """Return the forms of one name: as given, with its words turned round or reversed, and without middle names."""
     words = _words(name)
     orders = [words]
     if 1 < len(words) <= MOST_TURNED:
@@ -141,30 +165,54 @@ def forms_of(name: TextReading, *, primary: bool) -> list[Form]:
         rule: Rule = "reordered" if number else given if len(words) > 1 or anywhere else "token"
         form = _form(order, rule, anywhere)
         forms.setdefault((form.letters, form.cuts), form)
+    for order in [] if anywhere else _without_middle(words):
+        form = _form(order, "middle", anywhere)
+        forms.setdefault((form.letters, form.cuts), form)
     return list(forms.values()) if name.letters else []
+
+
+def _without_middle(words: Sequence[_Word]) -> list[list[_Word]]:
+    """The words without what stands between first and last, and with initials there, if these are middle names."""
+    if not 2 < len(words) <= MOST_TURNED:
+        return []
+    first, *middle, last = words
+    if any(letters in PARTICLES or len(letters) == 2 or letters[0] in FIGURES for letters, _, _ in middle):
+        return []
+    initials = [(letters[:1], flags[:1], b"") for letters, flags, _ in middle]
+    return [[first, last], [first, *initials, last]]
 
 
 def phrase_of(text: str) -> Form:
     """Return the form of an excluded phrase, as written."""
-    reading = read_text(text, figures=True)
+    reading = read_text(as_meant(text), figures=True)
     anywhere = all(is_without_spaces(letter) for letter in reading.letters)
     return _form(_words(reading), "full_name", anywhere)
 
 
-def _words(reading: TextReading) -> list[tuple[str, bytes]]:
+_Word = tuple[str, bytes, bytes]
+"""Letters, whether a figure among them may stand for a letter, and the boundaries between them."""
+
+
+def _words(reading: TextReading) -> list[_Word]:
     edges = [at for at, boundary in enumerate(reading.boundaries) if boundary >= HARD]
-    return [(reading.letters[start:end], reading.worded[start:end]) for start, end in pairwise(edges)]
+    return [
+        (reading.letters[start:end], reading.worded[start:end], reading.boundaries[start + 1 : end])
+        for start, end in pairwise(edges)
+    ]
 
 
-def _form(words: Sequence[tuple[str, bytes]], rule: Rule, anywhere: bool) -> Form:
-    cuts, length = set[int](), 0
-    for letters, _ in words[:-1]:
+def _form(words: Sequence[_Word], rule: Rule, anywhere: bool) -> Form:
+    cuts, seams, length = set[int](), set[int](), 0
+    for letters, _, inside in words:
+        cuts |= {length} - {0}
+        seams |= {length + at for at, boundary in enumerate(inside, start=1) if boundary != NONE}
         length += len(letters)
-        cuts.add(length)
-    worded = b"".join(flags for _, flags in words)
-    letters = "".join(letters for letters, _ in words)
+    worded = b"".join(flags for _, flags, _ in words)
+    letters = "".join(letters for letters, _, _ in words)
     apart = bytes(at in cuts for at in range(1, len(letters)))
-    return Form(letters, worded, frozenset(cuts), rule, anywhere, apart)
+    may_part = bytes(at in cuts or at in seams for at in range(1, len(letters)))
+    signs = sum(not continues_letter(letter) for letter in letters)
+    return Form(letters, worded, frozenset(cuts), rule, anywhere, frozenset(seams), apart, may_part, signs)
 
 
 def fits(form: Form, reading: TextReading, start: int, *, settings: NameSettings) -> Rule | None:
@@ -173,23 +221,39 @@ def fits(form: Form, reading: TextReading, start: int, *, settings: NameSettings
     if start < 0 or end > len(reading.letters) or not _spells(form, reading, start):
         return None
     inside = reading.boundaries[start + 1 : end]
-    first, last = reading.boundaries[start], reading.boundaries[end]
+    first, last = ends = reading.boundaries[start], reading.boundaries[end]
+    hard = {at for at, boundary in enumerate(inside, start=1) if boundary >= HARD}
     if form.is_mononym:
-        whole = max(inside, default=NONE) < HARD and min(first, last) >= HARD
+        whole = hard <= form.seams and EDGE not in inside and min(first, last) >= HARD
         piece = max(inside, default=NONE) == NONE and min(first, last) >= SOFT
         return form.rule if whole or piece else None
-    hard = {at for at, boundary in enumerate(inside, start=1) if boundary >= HARD}
-    if EDGE in inside or not (hard <= form.cuts or len(hard) == len(inside)):
+    parted = form.cuts | form.seams
+    spelled = len(hard) == len(inside) and not (form.anywhere and len(hard) == 1)
+    if EDGE in inside or not (hard <= parted or spelled or _has_one_gap(form, hard, inside, ends)):
         return None
     if form.anywhere:
         return None if end < len(reading.letters) and continues_letter(reading.letters[end]) else form.rule
     within = not hard and len(form.letters) >= settings.inside_letters
     if min(first, last) < SOFT and not within:
         return None
-    if hard == form.cuts:
+    if form.cuts <= hard <= parted:
         return form.rule
     visible = all(inside[cut - 1] >= SOFT for cut in form.cuts)
-    return "joined" if visible or len(form.letters) >= settings.joined_letters else None
+    if not visible and len(form.letters) < settings.joined_letters:
+        return None
+    return form.rule if form.rule == "middle" else "joined"
+
+
+def _has_one_gap(form: Form, hard: set[int], inside: bytes, ends: tuple[int, int]) -> bool:
+    """Whether a name without spaces is written with one, as ``山田 太郎``.
+
+    A name of two or three signs only where nothing stands before it, and one of two where nothing follows either.
+    """
+    if not form.anywhere or form.cuts or len(hard) != 1:
+        return False
+    (gap,) = hard
+    alone = (form.signs > 3 or ends[0] >= SOFT) and (form.signs > 2 or ends[1] >= SOFT)
+    return inside[gap - 1] == HARD and not continues_letter(form.letters[gap]) and alone
 
 
 def is_excluded(phrases: Sequence[Form], reading: TextReading, start: int, end: int) -> bool:
@@ -204,7 +268,7 @@ def _stands(phrase: Form, reading: TextReading, start: int) -> bool:
     edges = min(reading.boundaries[start], reading.boundaries[end])
     inside = reading.boundaries[start + 1 : end]
     apart = {at for at, boundary in enumerate(inside, start=1) if boundary >= HARD}
-    return (edges >= SOFT or phrase.anywhere) and apart <= phrase.cuts and EDGE not in inside
+    return (edges >= SOFT or phrase.anywhere) and apart <= phrase.cuts | phrase.seams and EDGE not in inside
 
 
 def _spells(form: Form, reading: TextReading, start: int) -> bool:
@@ -237,28 +301,51 @@ def match_at(reading: TextReading, subject_id: str, rule: Rule, start: int, end:
 
 
 def brute_force_names(subjects: Sequence[SubjectNames], text: str, *, settings: NameSettings) -> tuple[NameMatch, ...]:
-    """The definition: every form of every name at every letter of both readings. The oracle of the tests.
+    """The definition: every form of every name at every letter of all readings of each view of the text. The oracle of
+    the tests.
 
     The best match of each subject, ordered by subject id.
     """
-    readings = [read_text(text, figures=figures) for figures in (True, False)]
     best: dict[str, NameMatch] = {}
-    for subject in subjects:
-        phrases = [phrase_of(phrase) for phrase in subject.exclusions]
-        for position, name in enumerate(map(read_name, subject.names)):
-            usable = is_usable(name, settings=settings)
-            for form in forms_of(name, primary=position == 0) if usable else ():
-                for reading in readings:
-                    for start in range(len(reading.letters)):
-                        end = start + len(form.letters)
-                        rule = fits(form, reading, start, settings=settings)
-                        if rule is None or is_excluded(phrases, reading, start, end):
-                            continue
-                        match = match_at(reading, subject.subject_id, rule, start, end)
-                        best[subject.subject_id] = min(
-                            match, best.get(subject.subject_id, match), key=lambda one: one.order
-                        )
+    for view in views_of(text):
+        readings = [read_text(view.text, figures=figures, spelled=spelled) for figures, spelled in READINGS]
+        for subject in subjects:
+            phrases = [phrase_of(phrase) for phrase in subject.exclusions]
+            for position, name in enumerate(subject.names):
+                for form in forms_of_name(name, primary=position == 0, settings=settings):
+                    for match in _every_match(subject.subject_id, form, phrases, readings, settings):
+                        keep_better(best, seen_as(view, match))
     return tuple(replace(best[key], end=end_as_written(text, best[key].end)) for key in sorted(best))
+
+
+READINGS: Final = ((True, False), (False, False), (True, True), (False, True))
+"""The ways to read a text: figures as letters or not, and ``ü`` as ``ue`` or not."""
+
+
+def _every_match(
+    subject_id: str, form: Form, phrases: Sequence[Form], readings: Sequence[TextReading], settings: NameSettings
+) -> Iterator[NameMatch]:
+    for reading in readings:
+        for start in range(len(reading.letters)):
+            end = start + len(form.letters)
+            rule = fits(form, reading, start, settings=settings)
+            if rule is not None and not is_excluded(phrases, reading, start, end):
+                yield match_at(reading, subject_id, rule, start, end)
+
+
+def seen_as(view: TextView, match: NameMatch) -> NameMatch | None:
+    """Return a match in a view as one in the text; None for a name of one word where the view passes something over."""
+    if view.skips and match.rule == "token":
+        return None
+    start, end = view.place(match.start, match.end)
+    return NameMatch(match.subject_id, "middle" if view.skips else match.rule, start, end)
+
+
+def keep_better(best: dict[str, NameMatch], match: NameMatch | None) -> None:
+    """Enter a match where none that is as good is known of the subject."""
+    known = best.get(match.subject_id) if match is not None else None
+    if match is not None and (known is None or match.order < known.order):
+        best[match.subject_id] = match
 
 
 def skeleton_of(form: Form) -> str:

@@ -1,9 +1,9 @@
 """How a text is read before names are looked for in it: folded characters, and where a word may begin or end.
 
-Upper and lower case, accents, full width, ligatures, invisible characters and letters that look like Latin ones make no
-difference. The idea of the look-alikes is that of Unicode's TR39 (confusables); the selection below is our own. Figures
-and ``@ $ !`` stand for letters or between them (``j4ne_d0e``, ``jane2doe``), so every text has two readings. Knows no
-names; work is linear in the text, whatever it holds.
+Upper and lower case, accents, full width, ligatures, invisible characters, the kashida and letters that look like Latin
+ones make no difference. Figures and ``@ $ !`` stand for letters or between them (``j4ne_d0e``, ``jane2doe``), and a
+letter such as ``ü`` for ``u`` or for ``ue``, so a text has two or four readings. Knows no names; work is linear in the
+text, whatever it holds. What is looked up of letters that look alike is in :mod:`indexes.look_alikes`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from indexes.look_alikes import DIGRAPHS, LOOK_ALIKES, PREFIXES, SEMITIC, latin_for
+
 WALL: Final = "\x1e"
 """The character between texts that are searched as one: no name goes across it."""
-NONE, SOFT, HARD, EDGE = range(4)
-"""What lies between two letters: nothing; a change of case, kind or script; a separator; a wall or the text's end."""
+NONE, SOFT, PICTURE, HARD, STOP, EDGE = range(6)
+"""What lies between two letters: nothing; a change of case, kind or script, an apostrophe, or the end of an Arabic or
+Hebrew prefix; a picture character, which may stand for nothing; white space, a middle dot, a hyphen or an underscore;
+any other separator, behind which no name in a script without spaces goes on; a wall or the text's end."""
+SEPARATORS: Final = {"\x1f": PICTURE, " ": HARD, ",": STOP, WALL: EDGE}
+"""What characters that are no letters are folded to, beside ``'`` for an apostrophe."""
 LEET: Final = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"}
 """What a figure or sign may stand for in a word that has a letter."""
 FIGURES: Final = frozenset("0123456789@$!")
-_APOSTROPHES: Final = frozenset("'`\u2019\u2018\u02bc\u00b4\uff07\u2032")
-_IGNORED: Final = frozenset("\u115f\u1160\u3164\uffa0\u034f") | {chr(point) for point in range(0x180B, 0x1810)}
+_APOSTROPHES: Final = frozenset(
+    "'`\u2019\u2018\u201b\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u00b4\uff07\u2032\u2035\ua78b\ua78c"
+)
+_IGNORED: Final = frozenset("\u115f\u1160\u3164\uffa0\u034f\u0640") | {chr(point) for point in range(0x180B, 0x1810)}
+_GAPS: Final = frozenset("_-\u00b7\u2010\u2011\u2012\u2013\u2027\u2022\u2219\u22c5\u30fb")
+_LINES: Final = frozenset("\n\r\x0b\x0c\x85\u2028\u2029")
 _MEMORY: Final = 1 << 16  # code points a table remembers: all that texts use, and no more than an attacker may fill
 
-_PAIRS: Final = (
-    # Cyrillic, Greek, Armenian
-    "аa вb еe һh нh іi јj кk мm оo рp сc ѕs тt уy хx ԁd ԛq ԝw ӏl ғf αa βb γy εe ζz ηn ιi κk μu νv οo ρp τt υu χx ωw "
-    "օo սu հh ոn ցg "
-    # Latin that does not decompose, and small capitals
-    "ıi łl øo đd ðd ħh ŧt ɑa ɡg ɩi ƒf ɨi ƚl ᴀa ʙb ᴄc ᴅd ᴇe ꜰf ɢg ʜh ɪi ᴊj ᴋk ʟl ᴍm ɴn ᴏo ᴘp ʀr ꜱs ᴛt ᴜu ᴠv ᴡw ʏy ᴢz"
-)
-_LOOK_ALIKES: Final = {pair[0]: pair[1] for pair in _PAIRS.split()} | {"æ": "ae", "œ": "oe"}
 _LETTERED: Final = (0x1F150, 0x1F170, 0x1F1E6)  # letters on black circles, on black squares, and of flags
 _WITHOUT_SPACES: Final = (
     (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
@@ -64,16 +66,23 @@ class Table(dict[int, _Made]):
 
 
 def _fold(character: str) -> str:
-    """Letters and figures; a space for what separates, ``'`` for an apostrophe, nothing for what cannot be seen."""
+    """Letters and figures; one of ``SEPARATORS``, ``'`` for an apostrophe, nothing for what cannot be seen."""
     if character == WALL or character in _APOSTROPHES:
         return WALL if character == WALL else "'"
     point = ord(character)
     for first in _LETTERED:
         if first <= point < first + 26:
             return chr(ord("a") + point - first)
+    if latin := latin_for(character):
+        return latin
     # Twice, because what a ligature or a styled letter decomposes to may itself have a case.
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
     return "".join(map(_fold_decomposed, folded))
+
+
+def _spell_out(character: str) -> str:
+    """As :func:`_fold`, but a letter that is also written as two becomes two: ``ue`` for ``ü``."""
+    return DIGRAPHS.get(character.lower()) or _fold(character)
 
 
 def _fold_decomposed(character: str) -> str:
@@ -83,13 +92,18 @@ def _fold_decomposed(character: str) -> str:
         return "'" if character in _APOSTROPHES else ""
     category = unicodedata.category(character)
     if category[0] == "L" or category == "Mc":
-        return _LOOK_ALIKES.get(character, character)
+        return LOOK_ALIKES.get(character) or latin_for(character) or character
     if category == "Mn":
         return character if _is_letterlike(character) else ""
     if category == "Nd":
         return str(unicodedata.digit(character))
-    spaced = character.isspace() or category not in ("Cc", "Cf", "Me")
-    return " " if spaced else ""
+    if character in _LINES:
+        return ","
+    if character in _GAPS or character.isspace():
+        return " "
+    if category == "So" or "\U0001f3fb" <= character <= "\U0001f3ff":
+        return "\x1f"
+    return "" if category in ("Cc", "Cf", "Me") else ","
 
 
 def _is_letterlike(mark: str) -> bool:
@@ -110,6 +124,7 @@ def continues_letter(letter: str) -> bool:
 
 
 FOLDED: Final = Table(_fold)
+SPELLED_OUT: Final = Table(_spell_out)
 _SKELETON: Final = str.maketrans("l013457@$!", "ioieastasi")
 
 
@@ -118,24 +133,39 @@ def skeleton(letters: str) -> str:
     return letters.translate(_SKELETON)
 
 
-def _skeleton_table(*, figures: bool, separator: str, apostrophe: str) -> Table[str | None]:
+def _skeleton_table(
+    folded: Table[str], *, figures: bool, separator: str, apostrophe: str, picture: str
+) -> Table[str | None]:
     """Characters to the skeletons of their letters, and what becomes of all others."""
 
     def rule(character: str) -> str | None:
         kept = []
-        for letter in FOLDED[ord(character)]:
-            separates = letter in (" ", WALL) or (letter in FIGURES and not figures)
-            kept.append(apostrophe if letter == "'" else separator if separates else skeleton(letter))
+        for letter in folded[ord(character)]:
+            if letter == "\x1f":
+                kept.append(picture)
+            elif letter in SEPARATORS or (letter in FIGURES and not figures):
+                kept.append(separator)
+            else:
+                kept.append(apostrophe if letter == "'" else skeleton(letter))
         return "".join(kept) or None  # an empty text would do, and take three times as long
 
     return Table(rule)
 
 
-LETTERS_AND_FIGURES: Final = _skeleton_table(figures=True, separator="", apostrophe="")
-LETTERS_ALONE: Final = _skeleton_table(figures=False, separator="", apostrophe="")
-WORDS_AND_FIGURES: Final = _skeleton_table(figures=True, separator=" ", apostrophe="")
-WORDS_ALONE: Final = _skeleton_table(figures=False, separator=" ", apostrophe="")
-PIECES: Final = _skeleton_table(figures=False, separator=" ", apostrophe=" ")
+def _letters_table(*, figures: bool, spelled: bool) -> Table[str | None]:
+    folded = SPELLED_OUT if spelled else FOLDED
+    return _skeleton_table(folded, figures=figures, separator="", apostrophe="", picture="")
+
+
+LETTERS: Final = {
+    (figures, spelled): _letters_table(figures=figures, spelled=spelled)
+    for figures in (True, False)
+    for spelled in (False, True)
+}
+"""Tables to the letters of a text alone, by its reading."""
+WORDS_AND_FIGURES: Final = _skeleton_table(FOLDED, figures=True, separator=" ", apostrophe="", picture="\x1f")
+WORDS_ALONE: Final = _skeleton_table(FOLDED, figures=False, separator=" ", apostrophe="", picture="\x1f")
+PIECES: Final = _skeleton_table(FOLDED, figures=False, separator=" ", apostrophe=" ", picture=" ")
 
 
 def _kinds(character: str) -> str | None:
@@ -143,7 +173,7 @@ def _kinds(character: str) -> str | None:
     cased = "A" if character.isupper() else "a"
     return (
         "".join(
-            letter if letter == "'" else " " if letter in " \x1e" or letter in FIGURES else _kind(letter, cased)
+            letter if letter == "'" else " " if letter in SEPARATORS or letter in FIGURES else _kind(letter, cased)
             for letter in FOLDED[ord(character)]
         )
         or None
@@ -171,8 +201,9 @@ class TextReading:
     worded: bytes
 
 
-def read_text(text: str, *, figures: bool) -> TextReading:
-    """Read a text, ``figures`` as letters or else as separators."""
+def read_text(text: str, *, figures: bool, spelled: bool = False) -> TextReading:
+    """Read a text, ``figures`` as letters or else as separators. ``spelled``: ``ü`` as ``ue``, and so on."""
+    folded = SPELLED_OUT if spelled else FOLDED
     letters: list[str] = []
     sources: list[int] = []
     kinds: list[str] = []
@@ -180,11 +211,11 @@ def read_text(text: str, *, figures: bool) -> TextReading:
     between = EDGE
     for index, character in enumerate(text):
         cased = "A" if character.isupper() else "a"
-        for letter in FOLDED[ord(character)]:
+        for letter in folded[ord(character)]:
             if letter == "'":
                 between = max(between, SOFT)
-            elif letter in (" ", WALL) or (letter in FIGURES and not figures):
-                between = max(between, EDGE if letter == WALL else HARD)
+            elif letter in SEPARATORS or (letter in FIGURES and not figures):
+                between = max(between, SEPARATORS.get(letter, STOP))
             else:
                 boundaries.append(between)
                 letters.append(letter)
@@ -193,7 +224,9 @@ def read_text(text: str, *, figures: bool) -> TextReading:
                 between = NONE
     boundaries.append(EDGE)
     _mark_soft("".join(kinds), boundaries)
-    return TextReading("".join(letters), bytes(boundaries), sources, _worded(letters, boundaries))
+    spelt = "".join(letters)
+    _mark_prefixes(spelt, boundaries)
+    return TextReading(spelt, bytes(boundaries), sources, _worded(letters, boundaries))
 
 
 def _mark_soft(kinds: str, boundaries: bytearray) -> None:
@@ -205,6 +238,19 @@ def _mark_soft(kinds: str, boundaries: bytearray) -> None:
         if pair == "AA" and (boundaries[here + 1] != NONE or kinds[here + 1 : here + 2] != "a"):
             continue
         boundaries[here] = SOFT
+
+
+def _mark_prefixes(letters: str, boundaries: bytearray) -> None:
+    """Where an Arabic or Hebrew word may begin behind what is joined to it: ``and``, ``the``, ``by``, ``for``."""
+    for word in SEMITIC.finditer(letters):
+        for start in range(word.start(), word.end()):
+            if boundaries[start] < HARD:
+                continue
+            for length, prefixes in PREFIXES.items():
+                end = start + length
+                joined = end < word.end() and letters[start:end] in prefixes
+                if joined and max(boundaries[start + 1 : end + 1]) <= SOFT:
+                    boundaries[end] = SOFT
 
 
 _ALIKE: Final = frozenset(("aa", "Aa", "xx"))

@@ -2,7 +2,8 @@
 
 An Aho-Corasick automaton over skeletons (letters without separators, all that a figure could stand for made one) finds
 where a name of several words may stand, a set lookup of words where one of one word may; :mod:`indexes.name_rules`
-then decides. Most texts end at the first step, which runs in C. Texts are an attacker's: every step is linear in them.
+then decides, for each view of the text (:mod:`indexes.name_views`). Most texts have one view and end at the first step,
+which runs in C. Texts are an attacker's: every step is linear in them.
 """
 
 from __future__ import annotations
@@ -12,32 +13,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from indexes.look_alikes import SEMITIC
 from indexes.name_fits import PreparedReading, best_rank, fits_fast, is_excluded_fast, place_of
 from indexes.name_rules import (
+    READINGS,
     VERSION,
     Form,
     NameMatch,
     NameSettings,
     SubjectNames,
-    forms_of,
-    is_usable,
+    forms_of_name,
+    keep_better,
     match_at,
     phrase_of,
-    read_name,
+    seen_as,
     skeleton_of,
     spans_of_words,
 )
 from indexes.name_text import (
     KINDS,
-    LETTERS_ALONE,
-    LETTERS_AND_FIGURES,
+    LETTERS,
     PIECES,
     WORDS_ALONE,
     WORDS_AND_FIGURES,
-    TextReading,
     end_as_written,
     read_text,
 )
+from indexes.name_views import as_meant, has_spellings, other_views
 
 if TYPE_CHECKING:
     import ahocorasick
@@ -52,6 +54,10 @@ class _Entry:
 
     subject: int
     form: Form
+
+
+_Found = tuple[tuple[bool, bool], int, list[_Entry]]
+"""A reading, the last letter in it of what may be a name, and whose it may be."""
 
 
 def matcher_id(settings: NameSettings) -> str:
@@ -74,8 +80,9 @@ class NameMatcher:
         self._mononyms: dict[str, list[_Entry]] = {}
         self._patterns: dict[str, list[_Entry]] = {}
         for number, subject in enumerate(subjects):
-            for position, name in enumerate(map(read_name, subject.names)):
+            for position, name in enumerate(subject.names):
                 self._add(number, name, primary=position == 0)
+        self._with_prefixes = any(SEMITIC.match(letters) for letters in self._mononyms)
         self._automaton = _automaton(self._patterns)
 
     def __len__(self) -> int:
@@ -83,30 +90,50 @@ class NameMatcher:
 
     def find(self, text: str) -> tuple[NameMatch, ...]:
         """Return the best match of each subject that the text names, ordered by subject id."""
-        with_figures = text.translate(LETTERS_AND_FIGURES)
-        alone = text.translate(LETTERS_ALONE)
-        streams = [(True, with_figures), (False, alone)] if with_figures != alone else [(False, alone)]
-        found: list[tuple[bool, int, list[_Entry]]] = []
-        if self._automaton is not None:
-            for figures, stream in streams:
-                found += [(figures, end, entries) for end, entries in self._automaton.iter(stream)]
-        named = bool(self._mononyms) and self._has_mononym(text)
-        return self._decide(text, found, named) if found or named else ()
+        meant = as_meant(text)
+        best = self._find(meant)
+        for view in other_views(meant):
+            for match in self._find(view.text).values():
+                keep_better(best, seen_as(view, match))
+        if not best:
+            return ()
+        return tuple(replace(match, end=end_as_written(text, match.end)) for _, match in sorted(best.items()))
 
-    def _add(self, number: int, name: TextReading, *, primary: bool) -> None:
-        if not is_usable(name, settings=self.settings):
-            self.unusable += 1
-            return
-        for form in forms_of(name, primary=primary):
-            kept = self._mononyms if form.is_mononym else self._patterns
-            kept.setdefault(skeleton_of(form), []).append(_Entry(number, form))
+    def _find(self, text: str) -> dict[str, NameMatch]:
+        """Return the best match of each subject in one view."""
+        spellings = READINGS if has_spellings(text) else READINGS[:2]
+        found: list[_Found] = []
+        if self._automaton is not None:
+            before = None
+            for reading in spellings:
+                stream = text.translate(LETTERS[reading])
+                if stream != before:
+                    found += [(reading, end, entries) for end, entries in self._automaton.iter(stream)]
+                before = stream
+        named = bool(self._mononyms) and (len(spellings) > 2 or self._has_mononym(text))
+        return self._decide(text, found, spellings, named=named) if found or named else {}
+
+    def _add(self, number: int, name: str, *, primary: bool) -> None:
+        forms = forms_of_name(name, primary=primary, settings=self.settings)
+        self.unusable += not forms
+        for form in forms:
+            entry, letters = _Entry(number, form), skeleton_of(form)
+            if form.is_mononym:
+                self._mononyms.setdefault(letters, []).append(entry)
+            if not form.is_mononym or form.seams:
+                self._patterns.setdefault(letters, []).append(entry)
 
     def _has_mononym(self, text: str) -> bool:
+        """Whether a name of one word may stand in a text. What is no name may be let pass, but no name be missed."""
         names = self._mononyms.keys()
-        if not names.isdisjoint(text.translate(WORDS_ALONE).split()):
+        if self._with_prefixes and not text.isascii() and SEMITIC.search(text.translate(LETTERS[False, False])):
             return True
-        if not names.isdisjoint(text.translate(WORDS_AND_FIGURES).split()):
-            return True
+        for table in (WORDS_ALONE, WORDS_AND_FIGURES):
+            words = text.translate(table)
+            if not names.isdisjoint(words.split()):  # splits at pictures too
+                return True
+            if "\x1f" in words and not names.isdisjoint(words.replace("\x1f", "").split()):
+                return True
         joints = [joint.end() for joint in _JOINTS.finditer(text.translate(KINDS))]
         if not joints:
             return False
@@ -114,18 +141,23 @@ class NameMatcher:
         cut = " ".join(pieces[start:end] for start, end in zip([0, *joints], [*joints, len(pieces)], strict=True))
         return not names.isdisjoint(cut.split())
 
-    def _decide(self, text: str, found: Sequence[tuple[bool, int, list[_Entry]]], named: bool) -> tuple[NameMatch, ...]:
+    def _decide(
+        self, text: str, found: Sequence[_Found], spellings: Sequence[tuple[bool, bool]], *, named: bool
+    ) -> dict[str, NameMatch]:
         """Decide by the rules which of the places are matches."""
-        places = {figures: place_of(read_text(text, figures=figures)) for figures in (True, False)}
+        places = {
+            (figures, spelled): place_of(read_text(text, figures=figures, spelled=spelled))
+            for figures, spelled in spellings
+        }
         best: dict[str, NameMatch] = {}
-        for figures, end, entries in found:
+        for reading, end, entries in found:
             for entry in entries:
                 start = end + 1 - len(entry.form.letters)
-                self._try(best, places[figures], entry, start)
+                self._try(best, places[reading], entry, start)
         for place in places.values() if named else ():
             for entry, start in self._mononyms_in(place):
                 self._try(best, place, entry, start)
-        return tuple(replace(match, end=end_as_written(text, match.end)) for _, match in sorted(best.items()))
+        return best
 
     def _mononyms_in(self, place: PreparedReading) -> Iterator[tuple[_Entry, int]]:
         for start, end in spans_of_words(place.reading):

@@ -4,7 +4,8 @@ A test that asks for ``database_url``, or for anything made of it, runs on SQLit
 for whatever joins, upserts, orders, locks, compares times or keeps JSON. A file whose subject is something else (what
 a service answers, what a command says, what is drawn, what a photograph is worth) and whose statements are run on both
 by other files says ``pytestmark = pytest.mark.any_database`` and runs on SQLite alone. A test with many values of one
-parameter, which all run the same statements, says ``pytest.mark.fewer_on_postgresql(parameter=count)``.
+parameter, which all run the same statements, says ``pytest.mark.fewer_on_postgresql(parameter=count)``. Of the rest,
+those whose statements others run are listed by :mod:`tests.both_databases`, and run on PostgreSQL in a thorough run.
 
 ``--shuffle SEED`` runs files, and tests in each file, in another order. ``--ahead DAYS`` sets the clock of this process
 forward, though not that of the file system. ``--quick`` leaves out what needs a database, a model or seconds.
@@ -41,6 +42,7 @@ from pipelines.database import Database
 from pipelines.home.clock import accept
 from pipelines.home.workspace import Workspace, create_workspace, open_workspace
 from pipelines.settings.environment import Environment, read_environment
+from tests.both_databases import Recorder, is_value_beyond, left_out
 from tests.examples import THOROUGH  # and the profile of Hypothesis
 from tests.fakes import FakeContentModels, fake_canary, fake_models
 
@@ -120,7 +122,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run files, and tests in each, in another order")
     parser.addoption("--ahead", type=int, metavar="DAYS", default=0, help="run as if it were so many days later")
     parser.addoption("--quick", action="store_true", help="leave out what needs a database, a model or seconds")
+    parser.addoption("--record-statements", type=Path, metavar="FILE", help="write down what each test on SQLite runs")
     parser.addoption("--command-lines", type=int, default=0, help="random command lines to run, 10000 for instance")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Record statements if that is asked for."""
+    if file := config.getoption("--record-statements"):
+        config.pluginmanager.register(Recorder(file.absolute()))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -146,20 +155,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_one_too_many(item: pytest.Item) -> bool:
-    """Whether a test on PostgreSQL has a value beyond the first ones that are run there; SQLite runs all, and so does a
-    thorough run."""
-    marker, call = item.get_closest_marker("fewer_on_postgresql"), getattr(item, "callspec", None)
-    if marker is None or call is None or call.params.get("database_kind") != "postgresql" or THOROUGH > 1:
+    """Whether a test on PostgreSQL runs what others run there, or has a value beyond the first ones that are run there;
+    SQLite runs all, and so does a thorough run."""
+    call = getattr(item, "callspec", None)
+    if call is None or call.params.get("database_kind") != "postgresql" or THOROUGH > 1:
         return False
-    return any(call.indices[name] >= count for name, count in marker.kwargs.items() if name in call.indices)
+    return item.nodeid.replace("postgresql", "sqlite") in left_out() or is_value_beyond(item)
 
 
 def is_quick(item: pytest.Item) -> bool:
     """Whether a test takes milliseconds: pure functions, layout and documentation."""
-    if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("slow"):
-        return False
-    file = item.path.relative_to(Path(__file__).parent).as_posix()
-    return not any(part in file for part in SLOW_FILES)
+    return not (SLOW_FIXTURES & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("slow"))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import files of seconds in a quick run: what they import takes longer than what is run."""
+    if not config.getoption("--quick") or collection_path.suffix != ".py":
+        return None
+    file = collection_path.relative_to(Path(__file__).parent).as_posix()
+    return any(part in file for part in SLOW_FILES) or None
 
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -273,10 +287,11 @@ def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: P
     with_home = "workspace" in request.fixturenames
     if database_kind == "sqlite":
         file = tmp_path / "likeness.db"
-        shutil.copyfile(made_home() / "likeness.db" if with_home else request.getfixturevalue("migrated_file"), file)
+        home: Path = request.getfixturevalue("home_to_copy") if with_home else Path()
+        shutil.copyfile(home / "likeness.db" if with_home else request.getfixturevalue("migrated_file"), file)
         file.chmod(0o600)
         if with_home:
-            shutil.copytree(made_home(), tmp_path / "home", ignore=shutil.ignore_patterns(file.name))
+            shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns(file.name))
         yield f"sqlite:///{file}"
         return
     server: sa.URL = request.getfixturevalue("postgresql_server")
@@ -340,18 +355,28 @@ def environment_for(home: Path, url: str | None = None, **more: str) -> Environm
 
 
 @cache
-def made_home() -> Path:
-    """A home on SQLite that was made when tests begin, and in which nothing was done: made once for each process."""
+def made_home(at: datetime = START) -> Path:
+    """A home on SQLite that was made ``at`` that time, and in which nothing was done: made once for each process."""
     folder = Path(tempfile.mkdtemp(prefix="made"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    create_workspace(environment_for(folder / "home"), now=lambda: START).close()
+    create_workspace(environment_for(folder / "home"), now=lambda: at).close()
     return folder / "home"
 
 
-def fresh_workspace(home: Path, *, now: Callable[[], datetime]) -> Workspace:
-    """A new home on SQLite as ``create_workspace`` makes it, by a copy: that takes milliseconds."""
-    shutil.copytree(made_home(), home)
-    return open_workspace(environment_for(home), now=now)
+def fresh_workspace(home: Path, *, now: Callable[[], datetime], made: datetime = START, **variables: str) -> Workspace:
+    """A new home on SQLite as ``create_workspace`` makes it, by a copy: that takes milliseconds.
+
+    ``made``: when; ``variables``: of its environment, beside the key.
+    """
+    shutil.copytree(made_home(made), home)
+    return open_workspace(environment_for(home, **variables), now=now)
+
+
+@pytest.fixture
+def home_to_copy() -> Path:
+    """The home on SQLite that a ``workspace`` begins as. Folders of tests that all begin with more than an empty one
+    give another."""
+    return made_home()
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ from typing import Any
 from safetensors import safe_open
 
 from benchmarks.finish import finish
-from embeddings.headers.evidence import evident_texts, thumbnail
+from embeddings.headers.evidence import evident_texts
+from embeddings.headers.pictures import pictures_in
 from embeddings.headers.safetensors import LENGTH_BYTES, Header, header_length, parse_header
 from pipelines.settings.config import ModelFilesConfig
 
@@ -108,7 +109,7 @@ def parse(path: Path) -> Header:
 def ours(path: Path) -> tuple[Mapping[str, str], int, set[str]]:
     """Metadata, number of tensors, and the texts of the places where a name may stand."""
     header = parse(path)
-    thumbnail(header.metadata, max_bytes=_CONFIG.thumbnail_max_bytes)
+    pictures_in(header.metadata, max_bytes=_CONFIG.thumbnail_max_bytes)
     texts = evident_texts(header.metadata, limits=_CONFIG.text_limits())
     return header.metadata, header.tensors, {one.text for one in texts if one.place == "header:identity_token"}
 

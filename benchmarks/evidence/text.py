@@ -8,11 +8,11 @@ is a false alarm; they are counted by rule, per 100,000 texts, for these lists o
 alias, with and without exclusions). Our lists hold such words on purpose: a platform's texts have fewer.
 
 Disguises: one invented name planted in a prompt, written in each way; ``found`` is the share that is found with the
-right person, beside the peers'. Peers, in the same run on the same texts: a compiled ``re`` alternation over the first
-``--peer-names`` names, ignoring case (it tries name after name), and a dictionary looked up at every window of two and
-three words, over all names. ``ratio`` is the peer's time divided by ours with the same names, median of interleaved
-repeats, one thread. Checked in the run: ours finds what brute force over the definition finds (a sample), and all that
-the peers find.
+right person, beside the peers'. ``found_by_script`` is the same for other ways of writing a name, by its script. Peers,
+in the same run on the same texts: a compiled ``re`` alternation over the first ``--peer-names`` names, ignoring case
+(name after name), and a dictionary looked up at every window of two and three words, over all names. ``ratio`` is the
+peer's time divided by ours with the same names, median of interleaved repeats, one thread. Checked in the run: ours
+finds what brute force over the definition finds (a sample), and all that the peers find.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -34,6 +35,8 @@ from benchmarks.machine import describe_machine
 from indexes.name_rules import NameSettings, SubjectNames, brute_force_names
 from indexes.name_text import join_texts
 from indexes.names import NameMatcher
+from pipelines.intake.texts import SIDE_BY_SIDE, texts_of
+from pipelines.sources import Item
 
 SETTINGS = NameSettings(least_letters=3, joined_letters=6, inside_letters=8, most_letters=300)
 """The defaults of ``[names]`` in likeness.toml."""
@@ -41,6 +44,8 @@ PLANTED = 500
 CHECKED_TEXTS, CHECKED_NAMES = 60, 60
 FULL_WIDTH = {point: point + 0xFEE0 for point in range(0x21, 0x7F)} | {0x20: 0x3000}
 LOOK_ALIKE = str.maketrans("aeocpx", "аеосрх")
+LISU = str.maketrans("ABCDEFGHIJKLMNOPRSTUVWXYZ", "ꓮꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ")
+CHEROKEE = str.maketrans("ABCDEGHIJKLMPRSTVWYZ", "ᎪᏴᏟᎠᎬᏀᎻᎥᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᎩᏃ")
 FIGURED = str.maketrans("aeiost", "431057")
 
 Find = Callable[[str], set[str]]
@@ -61,7 +66,50 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "look-alikes": lambda name: name.lower().translate(LOOK_ALIKE),
     "invisible characters": lambda name: "\u200b".join(name),
     "spelled out": lambda name: " ".join(name.replace(" ", "")),
+    "non-breaking space": lambda name: name.replace(" ", "&nbsp;"),
+    "entities": lambda name: "".join(f"&#{ord(letter)};" if letter in "aeiou" else letter for letter in name),
+    "with an initial": lambda name: name.replace(" ", " Q. ", 1),
+    "a picture in a word": lambda name: f"{name[:2]}\U0001f600{name[2:]}",
+    "right to left": lambda name: f"\u202e{name[::-1]}\u202c",
+    "Lisu letters": lambda name: name.upper().translate(LISU),
+    "Cherokee letters": lambda name: name.upper().translate(CHEROKEE),
 }
+
+SCRIPTS: dict[str, tuple[str, dict[str, Callable[[str], str]]]] = {
+    "Chinese and Japanese": (
+        "山田太郎",
+        {
+            "a space": lambda name: f"{name[:2]} {name[2:]}",
+            "a middle dot": lambda name: f"{name[:2]}\u30fb{name[2:]}",
+            "an underscore": lambda name: f"{name[:2]}_{name[2:]}",
+        },
+    ),
+    "Korean": ("김철수", {"a space": lambda name: f"{name[:1]} {name[1:]}", "a particle": lambda name: f"{name}는"}),
+    "Thai": ("ณเดชน์คูกิมิยะ", {"a space": lambda name: f"{name[:6]} {name[6:]}"}),
+    "German": (
+        "Jürgen Größmann",
+        {"two letters": lambda _: "Juergen Groessmann", "none": lambda _: "Jurgen Grossmann"},
+    ),
+    "Nordic": ("Søren Åström", {"two letters": lambda _: "Soeren Aastroem", "none": lambda _: "Soren Astrom"}),
+    "Icelandic": ("Þóra Guðrún", {"two letters": lambda _: "Thora Gudrun"}),
+    "Arabic": (
+        "فاطمة الزهراني",
+        {
+            "other letters": lambda _: "فاطمه الزهرانی",
+            "the kashida": lambda _: "فاطـمـة الزهرانـي",
+            "a prefix": lambda name: f"و{name}",
+        },
+    ),
+    "Irish": (
+        "Aoife O'Shaughnessy",
+        {
+            "nothing": lambda name: name.replace("'", ""),
+            "an underscore": lambda name: name.replace("'", "_"),
+            "an entity": lambda name: name.replace("'", "&#39;"),
+        },
+    ),
+}
+"""A name that is nobody's as far as we know, by the script, and other ways in which it is written."""
 
 
 def draw_texts(count: int, random: Random) -> list[str]:
@@ -87,6 +135,11 @@ def false_alarms(texts: Sequence[str], subjects: Sequence[SubjectNames]) -> dict
     scale = 100_000 / len(texts)
     rates = {rule: round(count * scale, 1) for rule, count in sorted(by_rule.items())}
     return {"names": len(subjects), "texts_with_any": round(touched * scale, 1), "by_rule": rates}
+
+
+def with_middle_names(names: Sequence[str], random: Random) -> list[str]:
+    """The names with a name of somebody else in the middle."""
+    return [f"{name.split()[0]} {random.choice(names).split()[0]} {name.split()[-1]}" for name in names]
 
 
 def mononyms(*, excluded: bool) -> list[SubjectNames]:
@@ -158,6 +211,29 @@ def recall_by_disguise(finders: dict[str, tuple[Find, int]], names: Sequence[str
     return table
 
 
+def recall_by_script(random: Random) -> dict[str, Any]:
+    """Share of planted names found in each other way of writing them, by script."""
+    table: dict[str, Any] = {}
+    for script, (name, ways) in SCRIPTS.items():
+        find = finder([name])
+        table[script] = {}
+        for way, write in {"as it is": lambda name: name, **ways}.items():
+            texts = [f"{prompt(random)}, {write(name)}, {title(random)}" for _ in range(PLANTED // 5)]
+            table[script][way] = sum(bool(find(text)) for text in texts) / len(texts)
+    return table
+
+
+def only_side_by_side(count: int, subjects: Sequence[SubjectNames], random: Random) -> dict[str, Any]:
+    """Items of title and tags in which a name is found only over several of them, per 100,000."""
+    matcher, touched = NameMatcher(subjects, settings=SETTINGS), 0
+    moment = datetime(2026, 12, 1, tzinfo=UTC)
+    for _ in range(count):
+        texts = texts_of(Item("i", "image", moment, "", title=title(random), tags=tuple(tags(random))))
+        beside = {match.subject_id for match in matcher.find(texts.pop(SIDE_BY_SIDE, ""))}
+        touched += bool(beside - {match.subject_id for text in texts.values() for match in matcher.find(text)})
+    return {"names": len(subjects), "texts_with_any": round(touched * 100_000 / count, 1), "by_rule": {}}
+
+
 def check(names: Sequence[str], finders: dict[str, tuple[Find, int]], random: Random) -> int:
     """Raise unless ours finds what the definition and the peers find; return how many texts were compared."""
     few = subjects_of(names[:CHECKED_NAMES])
@@ -200,7 +276,11 @@ def measure(*, texts: int, names: int, peer_names: int, repeats: int, seed: int 
             "hard": false_alarms(drawn, subjects_of(common_word_names(5_000, random))),
             "mononyms": false_alarms(drawn, mononyms(excluded=False)),
             "mononyms with exclusions": false_alarms(drawn, mononyms(excluded=True)),
+            "with middle names": false_alarms(drawn, subjects_of(with_middle_names(invented[:5_000], random))),
+            "invented, title and tags": only_side_by_side(texts, subjects_of(invented), random),
+            "hard, title and tags": only_side_by_side(texts, subjects_of(common_word_names(5_000, random)), random),
         },
+        "found_by_script": recall_by_script(random),
         "found": recall_by_disguise(finders, invented, random),
         "speed": {
             f"word windows, {names} names, mixed texts": compare_speed(
@@ -235,6 +315,8 @@ def main() -> None:
         print(f"{called:<26} {rates['texts_with_any']:>9} of 100,000 texts  {rates['by_rule']}")
     for disguise, found in result["found"].items():
         print(f"{disguise:<26} {found}")
+    for script, found in result["found_by_script"].items():
+        print(f"{script:<26} {found}")
     for peer, speed in result["speed"].items():
         print(f"{peer:<44} {speed}")
 

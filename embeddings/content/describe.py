@@ -146,6 +146,6 @@ def _look(
         size = (image.width, image.height)
         frames = enumerate(groupby(image.frames, key=lambda frame: frame.index))
         looks = (frame for at, (_, looks) in frames for frame in looks if at in wanted)
-        return tuple(describer.look(frame, size) for frame in looks)
+        return tuple(describer.look(frame, frame.own_size or size) for frame in looks)
     except ItemError as error:
         return error

@@ -220,7 +220,7 @@ class _Noted:
                 self.seconds = frame.seconds
             self.damage.update(frame.damage)
             if self._describer and self.frames in self._wanted:
-                self.glimpses.append(self._describer.look(frame, self._size))
+                self.glimpses.append(self._describer.look(frame, frame.own_size or self._size))
             yield frame
         self.frames += 1
 
@@ -229,6 +229,7 @@ def _faces_of_looks(looks: Iterator[Frame], size: tuple[int, int], models: FaceM
     """The faces of one frame in all its looks, each once. One look is held at a time, and a reduced one of each."""
     seen: list[tuple[UInt8, FrameFaces]] = []
     for look in looks:
+        size = look.own_size or size
         faces = faces_of_frame(look, size, models)
         views = tuple(view if look.look == FIRST else f"{view} {look.look}" for view in faces.views)
         seen.append((reduced(look.image), replace(faces, views=views)))

@@ -1,34 +1,37 @@
-"""What the metadata of a model file says about whom it was trained on: texts with their places, and a thumbnail.
+"""What the metadata of a model file says about whom it was trained on: texts with their places.
 
-The keys are those of kohya-ss's trainer (``ss_*``, ``train_network.py``) and of Stability's "modelspec" 1.0.0.
-Some hold JSON in a string. All of it can be forged or left out, so it supports other evidence and proves nothing; what
-cannot be read costs its own key. Knows no file and no names.
+The keys are those of :mod:`embeddings.headers.places`; what stands under any other, and all that a known one says
+beside what it is for, is searched as ``other``, because a name may stand anywhere. All of it can be forged or left out,
+so it supports other evidence and proves nothing; what cannot be read costs its own key. Knows no file and no names.
 """
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeGuard
 
-from embeddings.errors import UnscannableError
-from embeddings.images.containers import sniff
-from embeddings.strict_json import parse_strictly
-
-PLAIN: Final = (
-    *("ss_output_name", "modelspec.title", "modelspec.trigger_phrase", "modelspec.tags"),
-    *("ss_training_comment", "modelspec.description"),
+from embeddings.headers.loose import is_text, own_name, strings_of, telling_names, telling_texts, value_of
+from embeddings.headers.places import (
+    CONFIGURED,
+    COVERS,
+    MERGES,
+    PLAIN,
+    SHOWN,
+    TECHNICAL,
+    THUMBNAIL,
+    TRADE,
 )
-"""Keys whose value is a text as it stands."""
-THUMBNAIL: Final = "modelspec.thumbnail"
-_MAX_PARTS: Final = 1_000_000
+
 _MOST_COUNTED: Final = 1 << 53
 """A count of images beyond this is no count. Up to here a float holds every integer, and none overflows it."""
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-_REPEATS: Final = re.compile(r"\d+_")
-_DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]{1,32};base64,", re.ASCII | re.IGNORECASE)
+_FEW_TENSORS: Final = 8
+"""Tensors up to which their names may be words of a prompt, as in a textual inversion."""
+_MOST_VERSIONS: Final = 3
+"""Values of a key that occurs several times that are read as the last one is; all further ones are searched."""
+_TRADE: Final = re.compile(TRADE, re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +54,35 @@ class HeaderText:
     text: str
 
 
-def evident_texts(metadata: Mapping[str, str], *, limits: TextLimits) -> tuple[HeaderText, ...]:
-    """Return the texts of a header, each once per place, in a fixed order. Never raises."""
-    datasets = _json(metadata, "ss_datasets")
-    folders = _json(metadata, "ss_dataset_dirs")
-    frequencies = [_json(metadata, "ss_tag_frequency"), *_nested(datasets, "tag_frequency")]
-    images = _image_counts(folders, datasets)
-    found: dict[str, list[str]] = {name: [metadata[name]] for name in PLAIN if name in metadata}
-    found["identity_token"] = _identity_tokens(frequencies, images, limits)
-    found["ss_dataset_dirs"] = [_subject_of(name) for name in folders] if isinstance(folders, dict) else []
-    found["ss_datasets"] = list(_of_datasets(datasets))
-    found["ss_tag_frequency"] = _frequent_tags(frequencies, limits)
+def evident_texts(
+    metadata: Mapping[str, str],
+    *,
+    limits: TextLimits,
+    names: Sequence[str] = (),
+    hidden: Sequence[tuple[str, str]] = (),
+) -> tuple[HeaderText, ...]:
+    """Return the texts of a header, each once per place, in a fixed order. Never raises.
+
+    ``names``: of the tensors; ``hidden``: earlier values of keys that occur several times, each with its key.
+    """
+    found: dict[str, list[str]] = {}
+    for version in _versions(metadata, hidden):
+        for place, texts in _told(version, limits).items():
+            found.setdefault(place, []).extend(texts)
+    telling = telling_names(names)
+    found["embedding_name" if len(names) <= _FEW_TENSORS else "tensor_names"] = telling
+    known = {text for texts in found.values() for text in texts}
+    every = (text for pair in (*_in_order(metadata), *hidden) for text in _loose(*pair))
+    found["other"] = [text for text in every if text not in known and not (_is_name(text) and own_name(text) in known)]
+    return bounded(found, limits=limits)
+
+
+def _is_name(text: str) -> bool:
+    return "/" not in text and "\\" not in text
+
+
+def bounded(found: Mapping[str, list[str]], *, limits: TextLimits) -> tuple[HeaderText, ...]:
+    """Return the texts by place, each once per place and none of them blank, within the bound of each place."""
     return tuple(
         HeaderText(f"header:{place}", text)
         for place, texts in found.items()
@@ -69,35 +90,55 @@ def evident_texts(metadata: Mapping[str, str], *, limits: TextLimits) -> tuple[H
     )
 
 
-def thumbnail(metadata: Mapping[str, str], *, max_bytes: int) -> bytes | None:
-    """Return the image file in ``modelspec.thumbnail``; None without one. Not decoded: only its first bytes were looked
-    at.
+def _versions(metadata: Mapping[str, str], hidden: Sequence[tuple[str, str]]) -> list[Mapping[str, str]]:
+    """The metadata, and what it would be if the first value of a key counted, or the second."""
+    earlier: dict[str, list[str]] = {}
+    for key, value in hidden:
+        earlier.setdefault(key, []).append(value)
+    most = min(_MOST_VERSIONS, max((len(values) for values in earlier.values()), default=0))
+    others = [{key: values[at] for key, values in earlier.items() if at < len(values)} for at in range(most)]
+    return [metadata, *others]
 
-    Raises :class:`UnscannableError` ``thumbnail`` for anything but a data URL, strict base64, of an image of a known
-    format and at most ``max_bytes``: another viewer may show it, so it must not count as no thumbnail.
-    """
-    value = metadata.get(THUMBNAIL, "")
-    if not value:
-        return None
-    start = _DATA_URL.match(value)
-    if start is None or len(value) - start.end() > 4 * (max_bytes + 2) // 3 + 4:
-        raise UnscannableError("thumbnail")
-    encoded = value[start.end() :]
-    try:
-        data = base64.b64decode(encoded, validate=True)
-        sniff(data)
-    except (ValueError, UnscannableError):
-        raise UnscannableError("thumbnail") from None
-    if len(data) > max_bytes or base64.b64encode(data).decode() != encoded:  # too much padding, or stray bits
-        raise UnscannableError("thumbnail")
-    return data
+
+def _told(metadata: Mapping[str, str], limits: TextLimits) -> dict[str, list[str]]:
+    """What stands where writers put it, by place."""
+    datasets = _json(metadata, "ss_datasets")
+    folders = _json(metadata, "ss_dataset_dirs")
+    frequencies = [_json(metadata, "ss_tag_frequency"), *_nested(datasets, "tag_frequency")]
+    images = _image_counts(folders, datasets)
+    found = {name: list(_plain(metadata[name])) for name in PLAIN if name in metadata}
+    found["identity_token"] = _identity_tokens(frequencies, images, limits)
+    found["ss_dataset_dirs"] = [own_name(name) for name in folders] if isinstance(folders, dict) else []
+    for key in CONFIGURED:
+        found[key] = list(telling_texts(_json(metadata, key)))
+    for key in (*MERGES, *SHOWN):
+        found[key] = list(strings_of(metadata[key])) if key in metadata else []
+    found["ss_tag_frequency"] = _frequent_tags(frequencies, limits)
+    return found
+
+
+def _plain(text: str) -> Iterable[str]:
+    return [text] if isinstance(value_of(text), str) else strings_of(text)
+
+
+def _in_order(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The entries, those with most words last: the others are read before the bound is reached."""
+    return sorted(metadata.items(), key=lambda pair: pair[0] in (*CONFIGURED, *SHOWN, "ss_tag_frequency"))
+
+
+def _loose(key: str, value: str) -> Iterator[str]:
+    """Every text of an entry, its key as well; of the words of the trade those that a name may be are passed over."""
+    if key in (THUMBNAIL, COVERS):
+        return
+    technical = key in TECHNICAL
+    if key not in PLAIN and not key.startswith(("ss_", "ssmd_", "sshs_", "modelspec.", "general.")) and is_text(key):
+        yield key
+    for text in strings_of(value):
+        yield _TRADE.sub(" ", text) if technical else text
 
 
 def _json(metadata: Mapping[str, str], key: str) -> object:
-    try:
-        return parse_strictly(metadata[key], max_parts=_MAX_PARTS) if key in metadata else None
-    except UnscannableError:
-        return None
+    return value_of(metadata[key]) if key in metadata else None
 
 
 def _parts(datasets: object) -> Iterator[dict[str, object]]:
@@ -113,23 +154,11 @@ def _nested(datasets: object, key: str) -> list[object]:
     return [part[key] for part in _parts(datasets) if key in part]
 
 
-def _of_datasets(datasets: object) -> Iterator[str]:
-    for token in _nested(datasets, "class_tokens"):
-        yield from (word for word in (token if isinstance(token, list) else [token]) if isinstance(word, str))
-    yield from (_subject_of(folder) for folder in _nested(datasets, "image_dir") if isinstance(folder, str))
-
-
-def _subject_of(folder: str) -> str:
-    """What a folder of training images is called: its last part, without the repeats (``10_jane doe``)."""
-    name = re.split(r"[/\\]", folder.rstrip("/\\"))[-1]
-    return _REPEATS.sub("", name, count=1) if _REPEATS.match(name) else name
-
-
-def _image_counts(folders: object, datasets: object) -> dict[str, int]:
+def _image_counts(folders: object, datasets: object) -> dict[str, float]:
     """How many images each folder has, by the folder's name, as far as the header says."""
     parts: list[tuple[object, object]] = list(folders.items()) if isinstance(folders, dict) else []
     parts += [(part.get("image_dir"), part) for part in _parts(datasets)]
-    counts: dict[str, int] = {}
+    counts: dict[str, float] = {}
     for name, about in parts:
         count = about.get("img_count") if isinstance(about, dict) else None
         if isinstance(name, str) and _is_count(count):
@@ -137,24 +166,29 @@ def _image_counts(folders: object, datasets: object) -> dict[str, int]:
     return counts
 
 
-def _is_count(value: object) -> TypeGuard[int]:
-    """A header may hold integers of thousands of digits, which no float can be compared with."""
-    return isinstance(value, int) and 0 <= value <= _MOST_COUNTED
+def _is_count(value: object) -> TypeGuard[float]:
+    """A header may hold integers of hundreds of digits, which no float can be compared with."""
+    return isinstance(value, int | float) and 0 <= value <= _MOST_COUNTED
 
 
-def _tags(frequencies: list[object]) -> Iterator[tuple[str, dict[str, int]]]:
-    """Each folder's tags and how many of its images have them."""
+def _tags(frequencies: list[object]) -> Iterator[tuple[str | None, dict[str, float]]]:
+    """Each folder's tags and how many of its images have them; without a folder, tags that stand by themselves."""
     for folders in frequencies:
+        alone: dict[str, float] = {}
         for folder, tags in folders.items() if isinstance(folders, dict) else ():
             if isinstance(tags, dict):
                 yield folder, {tag.strip(): count for tag, count in tags.items() if _is_count(count)}
+            elif _is_count(tags):
+                alone[folder.strip()] = tags
+        if alone:
+            yield None, alone
 
 
-def _identity_tokens(frequencies: list[object], images: Mapping[str, int], limits: TextLimits) -> list[str]:
+def _identity_tokens(frequencies: list[object], images: Mapping[str, float], limits: TextLimits) -> list[str]:
     """Tags on (nearly) every image of a folder; of a folder of unknown size, on as many as its most frequent tag."""
-    found: dict[str, int] = {}
+    found: dict[str, float] = {}
     for folder, tags in _tags(frequencies):
-        everywhere = images.get(folder, 0) or max(tags.values(), default=0)
+        everywhere = images.get(folder or "", 0) or max(tags.values(), default=0)
         for tag, count in tags.items():
             if count >= limits.identity_share * everywhere > 0:
                 found[tag] = max(found.get(tag, 0), count)
@@ -163,16 +197,16 @@ def _identity_tokens(frequencies: list[object], images: Mapping[str, int], limit
 
 def _frequent_tags(frequencies: list[object], limits: TextLimits) -> list[str]:
     """The most frequent tags of all folders, after what the folders are called."""
-    total: dict[str, int] = {}
+    total: dict[str, float] = {}
     folders = []
     for folder, tags in _tags(frequencies):
-        folders.append(_subject_of(folder))
+        folders += [] if folder is None else [own_name(folder)]
         for tag, count in tags.items():
             total[tag] = total.get(tag, 0) + count
     return folders[: limits.top_tags] + _most_frequent(total, limits.top_tags)
 
 
-def _most_frequent(counts: Mapping[str, int], most: int) -> list[str]:
+def _most_frequent(counts: Mapping[str, float], most: int) -> list[str]:
     return sorted(counts, key=lambda tag: (-counts[tag], tag))[:most]
 
 

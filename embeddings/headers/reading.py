@@ -1,4 +1,4 @@
-"""From the JSON of a model file's header to all that is kept of it: sizes, texts, and the picture in it.
+"""From the header of a model file to all that is kept of it: sizes, texts, and the pictures in it.
 
 One function, so that it can be done here or in a process that can do nothing else (:class:`HeaderReader`).
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from embeddings.errors import UnscannableError
-from embeddings.headers.evidence import HeaderText, TextLimits, evident_texts, thumbnail
+from embeddings.headers.evidence import HeaderText, TextLimits, evident_texts
+from embeddings.headers.gguf import is_gguf, read_gguf
+from embeddings.headers.pickled import is_pickled, pickled_texts
+from embeddings.headers.pictures import pictures_in
 from embeddings.headers.safetensors import LENGTH_BYTES, HeaderLimits, parse_header
+from embeddings.images.several import together
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class ReadingLimits:
     header: HeaderLimits
     texts: TextLimits
     thumbnail_bytes: int
-    """Of the picture in it, encoded."""
+    """Of a picture in it, encoded; of all together four times as many."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -34,9 +37,11 @@ class ReadHeader:
     tensors: int
     texts: tuple[HeaderText, ...]
     picture: bytes | None
-    """An image file, not decoded."""
+    """An image file, or several as :func:`embeddings.images.several.together` has them; not decoded."""
     picture_problem: str | None
     """The reason why there is none although the header has something in its place."""
+    notes: tuple[str, ...] = ()
+    """What was odd about the header, as fixed words."""
 
     @property
     def file_bytes(self) -> int:
@@ -48,20 +53,32 @@ class HeaderReader(Protocol):
     """Reads headers. Safe to call from several threads. :func:`read_header` is one."""
 
     def __call__(self, data: bytes, *, file_bytes: int | None, limits: ReadingLimits) -> ReadHeader:
-        """Read the JSON ``data`` as :func:`read_header` does."""
+        """Read ``data`` as :func:`read_header` does."""
         ...
 
 
 def read_header(data: bytes, *, file_bytes: int | None, limits: ReadingLimits) -> ReadHeader:
     """Read the header whose JSON is ``data``, in a file of ``file_bytes`` in all; None: not known.
 
-    Raises :class:`UnscannableError` as :func:`embeddings.headers.safetensors.parse_header` does.
+    The first bytes of a GGUF file, a pickle or an archive with one are read instead where ``data`` begins as these do,
+    which no JSON does; of a pickle there are no sizes. Raises :class:`UnscannableError` as
+    :func:`embeddings.headers.safetensors.parse_header` does, and nothing for the others.
     """
+    if is_gguf(data):
+        begun = read_gguf(data, limits=limits.header)
+        texts = evident_texts(begun.metadata, limits=limits.texts, names=begun.names)
+        return ReadHeader(len(data), 0, len(begun.names), texts, None, None, begun.notes)
+    if is_pickled(data):
+        return ReadHeader(len(data), 0, 0, pickled_texts(data, limits=limits.texts), None, None)
     header = parse_header(data, file_bytes=file_bytes, limits=limits.header)
-    picture, problem = None, None
-    try:
-        picture = thumbnail(header.metadata, max_bytes=limits.thumbnail_bytes)
-    except UnscannableError as error:
-        problem = error.reason
-    texts = evident_texts(header.metadata, limits=limits.texts)
-    return ReadHeader(header.bytes, header.payload_bytes, header.tensors, texts, picture, problem)
+    pictures = pictures_in(header.metadata, max_bytes=limits.thumbnail_bytes)
+    texts = evident_texts(header.metadata, limits=limits.texts, names=header.names, hidden=header.hidden)
+    return ReadHeader(
+        json_bytes=header.bytes,
+        payload_bytes=header.payload_bytes,
+        tensors=header.tensors,
+        texts=texts,
+        picture=together(pictures.files) if pictures.files else None,
+        picture_problem="thumbnail" if pictures.unreadable and not pictures.files else None,
+        notes=(*header.notes, "unreadable_picture") if pictures.unreadable else header.notes,
+    )

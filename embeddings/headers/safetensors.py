@@ -1,21 +1,24 @@
 """What a safetensors file says of itself: its metadata, and where its tensors lie. No tensor is ever built.
 
 The file is a length N (u64, little-endian), N bytes of JSON, and the tensors, which have to fill the rest without a
-hole or an overlap. The bytes are an attacker's (I9), so this is stricter than the loaders: two readers must not see
-two headers in one file. White space before the JSON is let pass, as the loaders do.
+hole or an overlap. The bytes are an attacker's (I9), and where tensors lie is checked as strictly as the loaders do. In
+the metadata, which loads whatever it says, nothing is a reason to read no further: of a key that occurs twice both
+values are kept, so that no two readers see two headers in one file, and what is no text is made one. Such things are
+noted. White space before the JSON is let pass, as the loaders do.
 
 Format: huggingface/safetensors, README "Format"; element sizes as its version 0.8 knows them.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeGuard
 
 from embeddings.errors import UnscannableError
-from embeddings.strict_json import parse_strictly
+from embeddings.strict_json import Repeating, parse_leniently
 
 LENGTH_BYTES: Final = 8
 SNIFFED_BYTES: Final = LENGTH_BYTES + 1
@@ -54,11 +57,18 @@ class Header:
     """A header that passed every check. ``repr`` shows nothing of the metadata, which may name people."""
 
     metadata: Mapping[str, str]
+    """The last value of each key, which is the one that loaders give."""
     tensors: int
     bytes: int
     """Size of the JSON."""
     payload_bytes: int
     """Size of all tensors: what follows the JSON, to the end of the file."""
+    names: tuple[str, ...] = ()
+    """The names of the tensors."""
+    hidden: tuple[tuple[str, str], ...] = ()
+    """Earlier values of keys that occur several times, with their keys."""
+    notes: tuple[str, ...] = ()
+    """What was odd: ``repeated_key``, ``not_text`` (a value, or all of the metadata), ``no_metadata`` (null)."""
 
     @property
     def file_bytes(self) -> int:
@@ -97,13 +107,17 @@ def parse_header(data: bytes, *, file_bytes: int | None, limits: HeaderLimits) -
     except UnicodeDecodeError:
         raise UnscannableError("corrupt") from None
     max_parts = _PARTS_PER_TENSOR * limits.max_tensors + _PARTS_OF_METADATA
-    fields = parse_strictly(text, max_parts=max_parts)
+    fields = parse_leniently(text, max_parts=max_parts)
     if not isinstance(fields, dict):
         raise UnscannableError("corrupt")
-    metadata = _metadata(fields.pop(METADATA, {}))
+    earlier = fields.earlier if isinstance(fields, Repeating) else []
+    told = [value for key, value in earlier if key == METADATA] + [fields.pop(METADATA, {})]
+    metadata, hidden, notes = _metadata(told)
     if len(fields) > limits.max_tensors or any(len(name) > MAX_NAME for name in fields):
         raise UnscannableError("too_complex")
-    header = Header(metadata, len(fields), len(data), _payload_bytes(fields))
+    notes |= {"repeated_key"} if earlier else set()
+    found = (metadata, len(fields), len(data), _payload_bytes(fields))
+    header = Header(*found, tuple(fields), hidden=hidden, notes=tuple(sorted(notes)))
     if file_bytes is not None and file_bytes != header.file_bytes:
         raise UnscannableError("truncated" if file_bytes < header.file_bytes else "corrupt")
     return header
@@ -114,15 +128,29 @@ def _length(first: bytes) -> int:
     return int(length)
 
 
-def _metadata(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise UnscannableError("corrupt")
-    metadata = {key: text for key, text in value.items() if isinstance(text, str)}
-    if len(metadata) != len(value):
-        raise UnscannableError("corrupt")
-    if any(len(key) > MAX_NAME for key in metadata):
+def _metadata(told: list[object]) -> tuple[dict[str, str], tuple[tuple[str, str], ...], set[str]]:
+    """The metadata, what it hides behind repeated keys, and what is odd about it. ``told``: each that the file has, the
+    last of which counts."""
+    notes, pairs = {"no_metadata"} if told[-1] is None else set(), list[tuple[str, object]]()
+    for one in told:
+        if isinstance(one, Repeating):
+            pairs += one.earlier
+            notes.add("repeated_key")
+        pairs += one.items() if isinstance(one, dict) else [] if one is None else [("", one)]
+    if any(not isinstance(value, str) for _, value in pairs):
+        notes.add("not_text")
+    if any(len(key) > MAX_NAME for key, _ in pairs):
         raise UnscannableError("too_complex")
-    return metadata
+    last = told[-1] if isinstance(told[-1], dict) else {}
+    metadata = {key: _as_text(value) for key, value in last.items() if value is not None}
+    counting = len(last)
+    hidden = tuple((key, _as_text(value)) for key, value in pairs[: len(pairs) - counting] if value is not None)
+    return metadata, hidden, notes
+
+
+def _as_text(value: object) -> str:
+    """A value as a text; values that are none, which no loader takes, as the JSON that they were."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _payload_bytes(tensors: Mapping[str, object]) -> int:

@@ -38,6 +38,7 @@ from embeddings.images.look_names import FIRST
 from embeddings.images.looks import Rendering, laid_over, looks_at, reduced
 from embeddings.images.pages import read_pages
 from embeddings.images.sampling import Sampled, choose, sample, signature
+from embeddings.images.several import apart, are_several
 from embeddings.types import Float32, ImageLimits, UInt8
 
 __all__ = ["DecodedImage", "Frame", "decode", "sample", "upright"]
@@ -62,6 +63,8 @@ class Frame:
     """When it is shown, from the beginning of an animation or a video; None for a still picture."""
     damage: tuple[str, ...] = ()
     """What is wrong with the file as far as it had to be decoded for this: words of :mod:`embeddings.images.damage`."""
+    own_size: tuple[int, int] | None = None
+    """Width and height of the upright full-size frame, where it is one of several pictures in one content."""
 
     def at_least(self, scale: float) -> Frame:
         """Return this frame at ``scale`` or more, decoded again only if need be. Raises :class:`UnscannableError`."""
@@ -104,9 +107,12 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
     """Check ``data`` and get ready to decode it; pixels are decoded as ``frames`` is consumed.
 
     A JPEG is decoded at the smallest scale whose long side is at least ``long_side`` pixels. Animations are sampled at
-    ``limits.max_frames`` frames, by time and by change. Raises :class:`UnscannableError` at once for what the header
-    tells, and while iterating for what decoding tells.
+    ``limits.max_frames`` frames, by time and by change. Of several pictures in one content
+    (:mod:`embeddings.images.several`) those are decoded that can be. Raises :class:`UnscannableError` at once for what
+    the header tells, and while iterating for what decoding tells.
     """
+    if are_several(data):
+        return _decode_several(apart(data), limits, long_side)
     if len(data) > limits.max_bytes:
         raise UnscannableError("too_large")
     if sniff(data) in VIDEO:
@@ -122,6 +128,43 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
     frames = _page_frames(container, limits.max_frames, list(container.damage))
     planned = min(container.frames, limits.max_frames)
     return DecodedImage(container.format, width, height, container.frames, frames, planned)
+
+
+def _decode_several(files: Sequence[bytes], limits: ImageLimits, long_side: int) -> DecodedImage:
+    """The frames of all files, numbered on. Raises what is wrong with the last, if none of them can be decoded."""
+    each = replace(limits, max_frames=max(1, limits.max_frames // len(files)))
+    opened, problem = list[DecodedImage](), UnscannableError("empty")
+    for file in files:
+        try:
+            if are_several(file):
+                raise UnscannableError("too_complex")  # somebody's own nesting: how deep, the file would decide
+            opened.append(decode(file, limits=each, long_side=long_side))
+        except UnscannableError as error:
+            problem = error
+    if not opened:
+        raise problem
+    total, planned = (sum(getattr(image, name) for image in opened) for name in ("frames_total", "planned"))
+    return replace(opened[0], frames_total=total, frames=_frames_of_several(opened), planned=planned)
+
+
+def _frames_of_several(opened: Sequence[DecodedImage]) -> Iterator[Frame]:
+    before, problem, shown = 0, UnscannableError("empty"), False
+    for image in opened:
+        try:
+            for frame in image.frames:
+                yield _numbered_from(before, frame, (image.width, image.height))
+                shown = True
+        except UnscannableError as error:
+            problem = error
+        before += image.frames_total
+    if not shown:
+        raise problem
+
+
+def _numbered_from(before: int, frame: Frame, size: tuple[int, int]) -> Frame:
+    enlarge = frame._enlarge
+    larger = None if enlarge is None else lambda scale: _numbered_from(before, enlarge(scale), size)
+    return replace(frame, index=before + frame.index, _enlarge=larger, own_size=size)
 
 
 def upright(image: UInt8, orientation: int) -> UInt8:

@@ -137,8 +137,7 @@ def _stretch(white: UInt8, small: Stored, unmanaged: Callable[[Stored], UInt8]) 
 
 
 def _colours(stored: Stored) -> Stored:
-    colours: Stored = np.ascontiguousarray(stored[..., :3])
-    return colours
+    return cast(Stored, np.ascontiguousarray(stored[..., :3]))
 
 
 def _channel(stored: Stored, number: int) -> Stored:

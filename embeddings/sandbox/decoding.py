@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from embeddings.errors import UnscannableError
 from embeddings.images.decode import DecodedImage, Frame
 from embeddings.sandbox.image_work import DECODE_IMAGE, FRAME_FACTS, IMAGE_FACTS, decoding_facts
 from embeddings.sandbox.pool import DecodingPool, unbelievable, word
@@ -33,8 +32,6 @@ class SandboxedDecoder:
 
     def __call__(self, data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
         """Decode the first frame, and each of the others when it is asked for. Raises :class:`UnscannableError`."""
-        if len(data) > limits.max_bytes:
-            raise UnscannableError("too_large")
         frames = _Frames(self, data, limits, long_side)
         head = _checked_fields(IMAGE_FACTS, _IMAGE_TYPES, frames.first.facts.get("image"))
         image = DecodedImage(**head, frames=frames)

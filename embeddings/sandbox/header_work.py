@@ -25,6 +25,7 @@ def _read(facts: Facts, data: bytes) -> Iterator[Result]:
     texts = json.dumps([[one.place, one.text] for one in read.texts]).encode()
     sizes = {name: getattr(read, name) for name in HEADER_SIZES} | {"text_bytes": len(texts)}
     own = sizes | {"has_picture": read.picture is not None, "picture_problem": read.picture_problem}
+    own |= {"notes": list(read.notes)}
     yield Result(own, np.frombuffer(texts + (read.picture or b""), dtype=np.uint8), last=True)
 
 

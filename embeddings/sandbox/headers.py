@@ -12,8 +12,15 @@ from embeddings.headers.reading import ReadHeader, ReadingLimits
 from embeddings.sandbox.header_work import HEADER_SIZES, READ_HEADER
 from embeddings.sandbox.pool import DecodingPool, unbelievable, word
 
-_ESCAPED: Final = 6
-"""Characters of JSON that one of a text may take."""
+_ROOM: Final = 64
+"""Bytes that a byte of the header, or a character of a text, may take in the answer: six where it is escaped, each text
+twice where two places have it, and its place before each."""
+_MOST_PLACES: Final = 64
+_PICTURES: Final = 4
+"""Pictures of the largest size that there is room for."""
+_FRAMING: Final = 4096
+"""Bytes between the pictures."""
+_MOST_NOTES: Final = 16
 _MOST_NUMBER: Final = 2**63
 
 
@@ -24,11 +31,12 @@ class SandboxedHeaderReader:
         self.pool = pool
 
     def __call__(self, data: bytes, *, file_bytes: int | None, limits: ReadingLimits) -> ReadHeader:
-        """Read the JSON ``data``. Raises :class:`UnscannableError`."""
+        """Read ``data``. Raises :class:`UnscannableError`."""
         if len(data) > limits.header.max_bytes:
             raise UnscannableError("too_large")
         facts = {"limits": asdict(limits), "file_bytes": file_bytes}
-        room = _ESCAPED * len(data) + limits.thumbnail_bytes + limits.texts.max_chars
+        room = _ROOM * min(len(data), _MOST_PLACES * limits.texts.max_chars)
+        room += _PICTURES * limits.thumbnail_bytes + _FRAMING
         answer = next(self.pool.results(READ_HEADER, facts, data, room=room), None)
         if answer is None:
             raise unbelievable()
@@ -40,6 +48,7 @@ class SandboxedHeaderReader:
             texts=_texts(answer.payload[:cut].tobytes(), limits.texts),
             picture=picture if answer.facts.get("has_picture") is True else None,
             picture_problem=None if problem is None else word(problem),
+            notes=_notes(answer.facts.get("notes")),
         )
 
 
@@ -53,6 +62,12 @@ def _texts(data: bytes, limits: TextLimits) -> tuple[HeaderText, ...]:
         if not isinstance(one.place, str) or not isinstance(one.text, str) or len(one.text) > limits.max_chars:
             raise unbelievable()
     return texts
+
+
+def _notes(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_NOTES:
+        raise unbelievable()
+    return tuple(word(one) for one in value)
 
 
 def _size(value: object) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
@@ -16,8 +17,8 @@ from embeddings.images.decode import DecodedImage, Frame, decode
 from embeddings.sandbox.work import Facts, Result, Work
 from embeddings.types import ImageLimits
 
-_OPTIONAL: Final = ("av", "pillow_heif")
-"""Decoders of extras, which are imported on first use: there is none once the process is confined."""
+_ON_USE: Final = ("embeddings.images.video", "av", "av.container", "pi_heif")
+"""What is imported on first use, of extras for the most part: nothing can be once the process is confined."""
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 IMAGE_FACTS: Final = tuple(one.name for one in fields(DecodedImage) if one.name != "frames")
 FRAME_FACTS: Final = tuple(one.name for one in fields(Frame) if one.name != "image" and not one.name.startswith("_"))
@@ -57,13 +58,21 @@ def _result(head: Facts, frame: Frame, *, last: bool) -> Result:
     return Result({"image": head, "frame": own, **shape}, np.ascontiguousarray(frame.image), last)
 
 
+def _import_all_of(name: str) -> None:
+    """Import a module, and all below it, if it is installed: PyAV imports its parts when a file asks for them."""
+    with suppress(ImportError):
+        module = importlib.import_module(name)
+        for found in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):
+            if not found.name.endswith(".__main__"):
+                importlib.import_module(found.name)
+
+
 def _control_images() -> Iterator[tuple[Facts, bytes]]:
     """A small picture in each format that Pillow writes here."""
     limits = ImageLimits(**dict.fromkeys((one.name for one in fields(ImageLimits)), 1 << 30))
     facts = decoding_facts(limits, long_side=640)
-    for module in _OPTIONAL:
-        with suppress(ImportError):
-            importlib.import_module(module)
+    for name in _ON_USE:
+        _import_all_of(name)
     Image.init()
     ramp = Image.linear_gradient("L").resize((16, 16))
     for name in _FORMATS:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import sqlalchemy as sa
@@ -33,7 +33,7 @@ from pipelines.hits.counting import is_gone_from_pool, model_of_item
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.file_texts import file_texts
-from pipelines.intake.texts import by_place, texts_of
+from pipelines.intake.texts import by_place, is_in_file, texts_of
 from pipelines.matching.comparison import compare_kept
 from pipelines.matching.pool_comparison import POOLS_AT_ONCE, compare_stored
 from pipelines.matching.pool_store import next_pools
@@ -248,6 +248,27 @@ def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress
     """Search texts and headers as :mod:`pipelines.matching.names` does; return the items that name the candidate."""
     matcher = NameMatcher([names], settings=workspace.config.names)
     found: dict[str, FoundItem] = {}
+    for item in items_with_texts(workspace, progress):
+        places = [place for place, text in item.texts.items() if matcher.find(text)]
+        header = any(is_in_file(place) for place in places)
+        if places:
+            text = any(not is_in_file(place) for place in places)
+            found[item.item_id] = FoundItem(item.uploader, item.model, 0, text, header)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class NamedItem:
+    """One live item with all its texts by place, those of its file's header among them."""
+
+    item_id: str
+    uploader: str | None
+    model: str | None
+    texts: Mapping[str, str] = field(repr=False)
+
+
+def items_with_texts(workspace: Workspace, progress: Progress = silent) -> Iterator[NamedItem]:
+    """Yield every live item with its texts, opened a few hundred at a time."""
     done, after = 0, ""
     following = sa.select(*_OF_ITEM, items.c.sealed_record).where(items.c.live).order_by(items.c.item_id)
     with workspace.database.read() as connection:
@@ -257,14 +278,11 @@ def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress
             rows = connection.execute(following.where(items.c.item_id > after).limit(_AT_ONCE)).all()
             in_files = file_texts(connection, workspace.sealer, {row.content_sha256 for row in rows} - {None})
         if not rows:
-            return found
+            return
         for row in rows:
             item = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"])
-            text = any(matcher.find(text) for text in texts_of(item).values())
-            entries = by_place(in_files.get(row.content_sha256, ())).values()
-            header = any(matcher.find(entry) for entry in entries)
-            if text or header:
-                found[row.item_id] = FoundItem(row.uploader, row.model, 0, text, header)
+            texts = texts_of(item) | dict(by_place(in_files.get(row.content_sha256, ())))
+            yield NamedItem(row.item_id, row.uploader, row.model, texts)
         done, after = done + len(rows), rows[-1].item_id
         progress("names", done, max(total, done))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipelines.cases.aliases import weigh_names
 from pipelines.cases.approval import approvals_needed, enrol_subject, names_of_candidate, preview_subject
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.leaving import foresee_end
@@ -85,6 +86,7 @@ def add_subject(
 
 @subject.command("preview", cls=ReferenceFiles)
 @person_options
+@click.option("--latin", is_flag=True, help="Propose names of other scripts in Latin letters; none is used by itself.")
 @command_options
 def preview_command(
     environment: Environment,
@@ -94,17 +96,20 @@ def preview_command(
     exclusions: tuple[str, ...],
     references: tuple[Path, ...],
     keep_all: bool,
+    latin: bool,
 ) -> None:
-    """Say what of today's platform a person would hit. Stores nothing but an audit row of the counts."""
+    """Say what of today's platform a person would hit, and each name by itself. Stores nothing but the counts."""
     with opened(environment) as workspace, progress(as_json) as report:
         read = read_files(workspace, references, keep_all=keep_all)
         names = names_of_candidate((name, *aliases), exclusions)
         impact = preview_subject(workspace, read.references, names=names, actor=actor(), progress=report)
+        weighed = weigh_names(workspace, names, actor=actor(), latin=latin, progress=report)
         approvals = approvals_needed(impact, workspace.policy.settings.enrolment)
         resembling = resemblances_in_registry(workspace, read.references)
         advice = advice_facts(workspace, read)
     warn_of(resembling)
     facts = to_plain(impact) | {"approvals": approvals} | resembling_facts(resembling) | advice
+    facts |= {"names": to_plain(weighed)}
     emit(facts, as_json=as_json)
 
 

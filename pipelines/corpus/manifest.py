@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -210,10 +211,15 @@ def require_not_ahead(registry_version: int, covered: Iterable[int]) -> None:
 def named_shards(connection: Connection) -> set[str]:
     """Return the ids of the shards that items name, by one step in the index per shard, however many items there
     are."""
+    return set(connection.execute(_named()).scalars())
+
+
+@cache  # every reader of the manifest asks for it
+def _named() -> sa.Select[str]:
     first = sa.select(sa.func.min(items.c.shard_id).label("shard_id")).cte("named", recursive=True)
     following = sa.select(sa.func.min(items.c.shard_id)).where(items.c.shard_id > first.c.shard_id).scalar_subquery()
     named = first.union_all(sa.select(following).where(first.c.shard_id.is_not(None)))
-    return set(connection.execute(sa.select(named.c.shard_id).where(named.c.shard_id.is_not(None))).scalars())
+    return sa.select(named.c.shard_id).where(named.c.shard_id.is_not(None))
 
 
 def _require_complete(connection: Connection) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import chain, product
 from typing import Any, Final
 
@@ -175,12 +175,15 @@ def added(sums: Sums, more: Sums) -> Sums:
 
 def add_up(connection: Connection, columns: Sequence[sa.ColumnClause[Any]], key: bytes) -> tuple[int, int]:
     """Return the number of rows of a table and the sum of their digests over ``columns``."""
-    query = sa.select(*columns)
-    table: Any = columns[0].table  # taken off the column: a query would be compiled to find it
-    if table.name == tables.state.name:
-        query = query.where(table.c.name != SEAL)
-    found = connection.execute(query, execution_options={"yield_per": _STREAMED})
+    found = connection.execute(_every_row(tuple(columns)), execution_options={"yield_per": _STREAMED})
     return _digest(found, _lead([column.name for column in columns]), key)
+
+
+@lru_cache(maxsize=256)  # for as many parts as there are, and those of an older schema
+def _every_row(columns: tuple[sa.ColumnClause[Any], ...]) -> sa.Select[Any]:
+    table: Any = columns[0].table  # taken off the column: a query would be compiled to find it
+    query = sa.select(*columns)
+    return query.where(table.c.name != SEAL) if table.name == tables.state.name else query
 
 
 def _lead(names: Sequence[str]) -> bytes:

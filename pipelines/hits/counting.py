@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -142,17 +142,20 @@ def is_listed_text() -> sa.ColumnElement[bool]:
     return sa.and_(hits.c.tier == "text", hits.c.place.not_like(f"{INFOTEXT}%"))
 
 
+@cache
 def key_of_item() -> sa.ColumnElement[str]:
     """Return the column that a verdict or takedown of an item names: its content, or its text without any content."""
     return sa.func.coalesce(items.c.content_sha256, items.c.text_digest)
 
 
+@cache
 def verdict_of_hit() -> sa.ColumnElement[bool]:
     """Condition that joins ``hits`` and their items with ``verdicts``: on the item as it is now, and the subject."""
     same = (verdicts.c[name] == hits.c[name] for name in ("item_id", "subject_id"))
     return sa.and_(*same, verdicts.c.content_key == key_of_item())
 
 
+@lru_cache(maxsize=16)  # of `items` nearly always
 def model_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
     """Return the column with the model or bounty that an item belongs to or is; null for a picture by itself.
 
@@ -161,6 +164,7 @@ def model_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
     return sa.func.coalesce(of.c.parent_model, sa.case((of.c.kind.in_(MODELS), of.c.item_id)))
 
 
+@lru_cache(maxsize=16)  # of `items` nearly always
 def owner_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
     """Return a column of ``items``: who uploaded the model or bounty that an item belongs to or is; null: unknown.
 
@@ -171,6 +175,7 @@ def owner_of_item(of: sa.FromClause = items) -> sa.ColumnElement[str | None]:
     return query.correlate(of).scalar_subquery()
 
 
+@cache
 def said(decision: str) -> sa.ColumnElement[bool]:
     """Condition on ``hits``: a person made this ``decision`` on the same subject, content and finder, and it stands.
 
@@ -192,6 +197,7 @@ def _subject_of(some: sa.FromClause) -> sa.ColumnElement[str]:
     return subject
 
 
+@cache
 def is_rejected() -> sa.ColumnElement[bool]:
     """Condition on ``hits``: a person rejected the hit, or the confirmation behind the seed that it matches."""
     return sa.or_(said("reject"), is_revoked())
@@ -215,6 +221,7 @@ def _taken_over() -> sa.ColumnElement[bool]:
     )
 
 
+@cache
 def is_revoked() -> sa.ColumnElement[bool]:
     """Condition on ``hits``: the hit matches only seeds that are not in force."""
     own, other = seeds.alias("own_seed"), seeds.alias("other_seed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -30,6 +31,7 @@ _STRENGTHS: Final = {
 """Least strength of a hit that is no face, by tier and band; at a score of 1 it is a tenth higher."""
 
 
+@cache
 def strength_of() -> sa.ColumnElement[float]:
     """Return a column of ``hits``: one scale for all tiers, 0 to 1, to order lists by. Scores themselves cannot be
     compared between tiers.
@@ -171,6 +173,7 @@ def second_columns() -> list[sa.Label[Any]]:
     ]
 
 
+@cache
 def _decision() -> sa.Label[Any]:
     """Return the column with the decision that stands on a hit. A confirmed name counts for its own item alone."""
     words = ("confirm", "reject", "unsure")

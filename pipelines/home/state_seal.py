@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import CorruptionError, NotReadyError
 from pipelines.database import Database, get_state, set_state
 from pipelines.database.accounting import SEAL, RowAccount, Sums, add_up, added, all_parts
-from pipelines.database.tables import metadata, subjects
+from pipelines.database.tables import audit as audit_rows
+from pipelines.database.tables import metadata, state, subjects
 from pipelines.home import audit
 from pipelines.home.failpoints import Failpoints
 from pipelines.home.sealing import Sealer
@@ -34,6 +35,8 @@ REGISTRY = ("state", "subjects", "subject_keys", "templates", "seeds", "decision
 """The parts that say who is sought, and what people said: a run works with none of them altered."""
 ENDED = ("erased", "rejected", "withdrawn")
 """States of a subject that no older copy may undo, the strongest first. A consent that is over may be renewed."""
+_TOLD = (state.name, audit_rows.name)
+"""Tables from which the witness is told more than the seal."""
 _COLUMNS = "sealed_columns"
 _OLDER = (
     "the database is older than what this home remembers (transaction {found} of {known}): was a backup put back? "
@@ -58,6 +61,7 @@ class StateSeal:
         self._sealer = sealer
         self._failpoints = failpoints
         self._seen = 0
+        self._told: Known | None = None
 
     def open_account(self) -> RowAccount:
         """Begin an empty account."""
@@ -73,15 +77,23 @@ class StateSeal:
             raise NotReadyError(f"the seal over the database is gone: {_SEE}")
         if head.counter < self._seen:
             raise CorruptionError(_OLDER.format(found=head.counter, known=self._seen))
+        same = None if any(any(account.sums.get(name, ())) for name in _TOLD) else self._known_at(head)
         renewed = _store(tx, self._sealer, head.counter + 1, added(head.sums, account.sums))
         ended = _ended(tx, self._sealer) if any(account.sums.get(subjects.name, ())) else frozenset()
-        account.told = (_known(tx, renewed), ended)
+        known = replace(same, counter=renewed.counter, head=renewed.mac) if same else _known(tx, renewed)
+        account.told = (known, ended)
         return renewed.counter
+
+    def _known_at(self, head: Head) -> Known | None:
+        """Return what the witness was told last, if nobody has written since: it need not be read again."""
+        last = self._told
+        return last if last and (last.counter, last.head) == (head.counter, head.mac) else None
 
     def committed(self, account: RowAccount) -> None:
         """Let the witness know of the transaction."""
         known, ended = account.told
         self._seen = max(self._seen, known.counter)
+        self._told = known
         self._failpoints.pass_by("before_witness_write")
         self.witness.advance(known, ended=ended)
         self._failpoints.pass_by("after_witness_write")
@@ -171,11 +183,16 @@ def count_rows(connection: Connection, sealer: Sealer, columns: dict[str, list[s
         if name not in there:
             sums[part] = (0, 0)
             continue
-        known = metadata.tables.get(name)
-        types = {one: known.c[one].type for one in names if known is not None and one in known.c}
-        table = sa.table(name, *(sa.column(one, types.get(one)) for one in names))
-        sums[part] = add_up(connection, list(table.c), sealer.row_key) if names else (0, 0)
+        sums[part] = add_up(connection, _columns(name, tuple(names)), sealer.row_key) if names else (0, 0)
     return sums
+
+
+@lru_cache(maxsize=256)  # for as many parts as there are; the same objects again let their query be kept
+def _columns(name: str, names: tuple[str, ...]) -> Sequence[sa.ColumnClause[Any]]:
+    """Return these columns of a table, which this version may not know any more."""
+    known = metadata.tables.get(name)
+    types = {one: known.c[one].type for one in names if known is not None and one in known.c}
+    return tuple(sa.table(name, *(sa.column(one, types.get(one)) for one in names)).c)
 
 
 def _store(tx: Connection, sealer: Sealer, counter: int, sums: Sums) -> Head:

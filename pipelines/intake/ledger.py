@@ -19,8 +19,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.faults import SCANNER_REASONS
-from pipelines.database.tables import hits, items
+from pipelines.database.tables import hits, items, model_files
 from pipelines.home.sealing import Sealer
+from pipelines.intake.model_reading import READER
+from pipelines.intake.texts import FILE_NAME, file_name
 from pipelines.policy.levels import platform_level
 from pipelines.sources import Item
 
@@ -69,6 +71,7 @@ def unscanned(
     waiting = sa.and_(items.c.status == "pending", items.c.shard_id.is_(None))
     other_model = sa.and_(items.c.model_id != model_id, _may_be_scanned())
     new = sa.or_(waiting, retry)
+    other_model = sa.or_(other_model, has_earlier_header())
     wanted = {"new": new, "outdated": other_model, "all": sa.or_(new, other_model)}[work]
     return sa.and_(*scope.where(), wanted)
 
@@ -76,7 +79,19 @@ def unscanned(
 def outdated(*, model_id: str) -> sa.ColumnElement[bool]:
     """Condition on ``items``: has a result, of other models than ``model_id``, which stands until there is a new
     one."""
-    return sa.and_(items.c.model_id != model_id, items.c.content_sha256.is_not(None), _may_be_scanned())
+    other_model = sa.and_(items.c.model_id != model_id, items.c.content_sha256.is_not(None), _may_be_scanned())
+    return sa.or_(other_model, has_earlier_header())
+
+
+def is_read_by_earlier() -> sa.ColumnElement[bool]:
+    """Condition on ``model_files``: read by a version of the reader that reads less."""
+    return sa.or_(model_files.c.reader.is_(None), model_files.c.reader < READER)
+
+
+def has_earlier_header() -> sa.ColumnElement[bool]:
+    """Condition on ``items``: the content is a model file that an earlier version read. What it found stands
+    meanwhile."""
+    return items.c.content_sha256.in_(sa.select(model_files.c.content_sha256).where(is_read_by_earlier()))
 
 
 def _may_be_scanned() -> sa.ColumnElement[bool]:
@@ -88,7 +103,8 @@ def status_after_scan(model_id: str) -> sa.ColumnElement[str]:
     """Return the status after a scan. The same content embedded by new models stays ``hit`` or ``clean`` meanwhile."""
     new: sa.ColumnElement[str] = sa.bindparam("new_status", type_=sa.String)
     content = sa.bindparam("new_content_sha256", type_=sa.String)
-    again = sa.and_(items.c.model_id != model_id, items.c.content_sha256 == content)
+    earlier = sa.or_(items.c.model_id != model_id, has_earlier_header())
+    again = sa.and_(earlier, items.c.content_sha256 == content)
     return sa.case(
         (sa.and_(again, items.c.status == "hit"), "hit"),
         (sa.and_(again, items.c.status == "clean", new == "pending"), "clean"),
@@ -99,8 +115,9 @@ def status_after_scan(model_id: str) -> sa.ColumnElement[str]:
 def count_outdated(connection: Connection, scope: Scope, *, model_id: str) -> int:
     """Live items in scope whose result is of other models."""
     other = sa.select(sa.true()).where(*scope.where(), items.c.model_id != model_id).limit(1)
-    if connection.execute(other).first() is None:  # answered by an index: the usual case, and asked often
-        return 0
+    earlier = sa.select(sa.true()).select_from(model_files).where(is_read_by_earlier()).limit(1)
+    if all(connection.execute(asked).first() is None for asked in (other, earlier)):
+        return 0  # answered by indexes: the usual case, and asked often
     query = sa.select(sa.func.count()).select_from(items).where(*scope.where(), outdated(model_id=model_id))
     return int(connection.execute(query).scalar_one())
 
@@ -178,9 +195,16 @@ def item_values(sealer: Sealer, item: Item, item_id: str, source_uri: str, diges
 
 
 def text_digest(sealer: Sealer, item: Item) -> str | None:
-    """Return a MAC of the item's texts, which a change of them changes; short texts could be guessed from a digest."""
+    """Return a MAC of the item's texts, which a change of them changes; short texts could be guessed from a digest.
+
+    The name of the file is part of it only where it is the only text: it changes with the content, and an item with a
+    changed content is searched again, while what was decided of its texts stands.
+    """
     texts = [item.title, item.prompt, item.tags, item.trigger_words]
-    return sealer.text_mac(json.dumps(texts)) if any(texts) else None
+    if any(texts):
+        return sealer.text_mac(json.dumps(texts))
+    name = file_name(item)
+    return sealer.text_mac(json.dumps([FILE_NAME, name])) if name else None
 
 
 def unscanned_values() -> dict[str, Any]:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from pipelines.database.parts import parts
-from pipelines.database.tables import hits, items, manifests, superseded
+from pipelines.database.tables import examined, hits, items, manifests, superseded
 from pipelines.home.sealing import Sealer
 from pipelines.intake.ledger import digest_of, item_values, source_id, unscanned_values
 from pipelines.sources import Item, Listed
@@ -274,6 +274,8 @@ class _Entry:
         if changed or item.deleted != (not row.live):
             # A changed item gets all its attempts again: earlier ones were at other content.
             values = values | unscanned_values() | {"attempts": 0, "retry_at": None}
+            # Its file may be called otherwise, although its texts and bytes are the same.
+            tx.execute(sa.delete(examined).where(examined.c.item_id == item_id))
             cancel_unsent(tx, item_id=item_id, now=now)
         tx.execute(sa.update(items).where(items.c.item_id == item_id).values(**values))
         tx.execute(sa.update(hits).where(hits.c.item_id == item_id).values(judged_at=None))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,17 +17,29 @@ from embeddings.headers.evidence import HeaderText
 from pipelines.database.parts import parts
 from pipelines.database.tables import items, model_files
 from pipelines.home.sealing import Sealer
-from pipelines.intake.model_reading import READ, KnownFile, ReadModel
+from pipelines.intake.ledger import is_read_by_earlier
+from pipelines.intake.model_reading import READ, READER, KnownFile, ReadModel
 
 __all__ = ["HeaderText", "enter_model_files", "forget_model_files", "header_texts", "known_file"]
 
 
 def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ReadModel], *, now: datetime) -> None:
-    """Write what was read of these files. The latest reading of a content counts, unless it was of the header alone."""
-    rows = {file.identity.hex(): _row(sealer, file, now) for file in files if not file.again}
+    """Write what was read of these files. The latest reading of a content counts; one of the header alone counts where
+    an earlier version of the reader read less of it."""
+    read = list(files)
+    rows = {file.identity.hex(): _row(sealer, file, now) for file in read if not file.again}
     if rows:
         tx.execute(sa.delete(model_files).where(model_files.c.content_sha256.in_(list(rows))))
         tx.execute(sa.insert(model_files), list(rows.values()))
+    for file in read:
+        if file.again:
+            own = sa.and_(model_files.c.content_sha256 == file.identity.hex(), is_read_by_earlier())
+            row = _row(sealer, file, now)
+            tx.execute(sa.update(model_files).where(own).values({name: row[name] for name in _OF_HEADER}))
+
+
+_OF_HEADER: Final = ("status", "sealed_header", "read_at", "reader", "notes")
+"""Columns that a reading of the header alone gives."""
 
 
 def header_texts(
@@ -81,4 +94,6 @@ def _row(sealer: Sealer, file: ReadModel, now: datetime) -> dict[str, object]:
         "payload_sha256": file.payload_sha256.hex() if file.payload_sha256 else None,
         "sealed_header": sealed,
         "read_at": now,
+        "reader": READER,
+        "notes": ",".join(file.notes) or None,
     }

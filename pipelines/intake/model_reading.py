@@ -2,8 +2,9 @@
 of the file and of the tensors.
 
 A content's identity is the SHA-256 of the whole file where that was streamed, else one of its header and size. The
-image in a header stands for the file wherever a picture is looked for: its bytes, under the file's identity. Nothing is
-unpickled; of any other format than safetensors nothing is read but the bytes that are hashed. Knows no database.
+images in a header stand for the file wherever a picture is looked for: their bytes, under the file's identity. Nothing
+is unpickled; of other formats than safetensors the texts at the beginning are read (:mod:`embeddings.headers.gguf`,
+:mod:`embeddings.headers.pickled`), and the rest is hashed. Knows no database.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Final
 
 from embeddings.errors import FetchError, UnscannableError
 from embeddings.headers.evidence import HeaderText
+from embeddings.headers.gguf import is_gguf
+from embeddings.headers.pickled import is_pickled
 from embeddings.headers.reading import HeaderReader, ReadHeader, read_header
 from embeddings.headers.safetensors import LENGTH_BYTES, header_length, is_safetensors
 from embeddings.images.containers import sniff
@@ -24,6 +27,9 @@ from pipelines.sources.reading import BytesReading, Reading
 
 READ: Final = "read"
 SAFETENSORS: Final = "safetensors"
+GGUF: Final = "gguf"
+READER: Final = 2
+"""Which version of this module read a file. Raise it whenever more is read of one: older files are then read again."""
 _PEEK: Final = 16
 """Bytes that tell every format apart."""
 _PIECE: Final = 1 << 20
@@ -53,6 +59,8 @@ class ReadModel:
     tensors: int | None = None
     payload_sha256: bytes | None = None
     texts: tuple[HeaderText, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was odd about the header, as fixed words."""
     again: bool = False
     """Whether what was stored of this content stands, because its tensors were not read this time."""
 
@@ -89,9 +97,7 @@ def read_model(
     try:
         header, header_sha256 = _read_header(tape, reading, config, header_reader)
     except UnscannableError as error:
-        if _payload_sha256(tape, reading, config) is None:
-            raise
-        return _unreadable(tape, error)
+        return _of_other_format(tape, reading, config, header_reader, error)
     payload = _payload_sha256(tape, reading, config, size=header.payload_bytes)
     if payload is not None and tape.at != header.file_bytes:
         if reading.size is not None:
@@ -187,10 +193,39 @@ def _payload_sha256(
     return digest.digest()
 
 
-def _unreadable(tape: _Tape, problem: UnscannableError) -> FoundContent:
+def _of_other_format(
+    tape: _Tape, reading: Reading, config: ModelFilesConfig, reader: HeaderReader, problem: UnscannableError
+) -> FoundContent:
+    """A file whose header is no safetensors header, with the texts that its beginning has."""
+    first, begun = b"", None
+    if not tape.at and (is_gguf(tape.head) or is_pickled(tape.head)):
+        first = tape.read(config.max_header_bytes)
+        begun = reader(first, file_bytes=reading.size, limits=config.reading_limits())
+    if _payload_sha256(tape, reading, config) is None:
+        raise problem
+    return _unreadable(tape, problem, first, begun)
+
+
+def _unreadable(
+    tape: _Tape, problem: UnscannableError, first: bytes = b"", begun: ReadHeader | None = None
+) -> FoundContent:
+    """What is known of a file without a safetensors header; of a GGUF file all that there is to know."""
     known = (name for magic, name in _MAGIC.items() if tape.head.startswith(magic))
     name = SAFETENSORS if is_safetensors(tape.head) else next(known, None)
-    return FoundContent(None, ReadModel(tape.sha256.digest(), problem.status, problem.status, name))
+    if begun is None:
+        return FoundContent(None, ReadModel(tape.sha256.digest(), problem.status, problem.status, name))
+    model_file = ReadModel(
+        identity=tape.sha256.digest(),
+        status=READ if name == GGUF else problem.status,
+        item_status="no_face" if name == GGUF else problem.status,
+        format=name,
+        header_sha256=hashlib.sha256(b"likeness/first\0" + first).digest(),
+        header_bytes=len(first),
+        tensors=begun.tensors or None,
+        texts=begun.texts,
+        notes=begun.notes,
+    )
+    return FoundContent(None, model_file)
 
 
 def _readable(
@@ -213,6 +248,7 @@ def _readable(
         tensors=header.tensors,
         payload_sha256=payload,
         texts=header.texts,
+        notes=header.notes,
         again=again,
     )
     return FoundContent(None if header.picture is None else Content(identity, header.picture), model_file)

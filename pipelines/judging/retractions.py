@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -129,15 +130,15 @@ def groups_without_evidence(connection: Connection) -> list[Group]:
 
     Groups with evidence left are judged again when a change is listed (:mod:`pipelines.intake.ledger`).
     """
-    about = sa.or_(items.c.item_id == outbox.c.item_id, sa.and_(outbox.c.action == BLOCK, _of_model()))
+    return sorted({group_of_message(row) for row in connection.execute(_without())}, key=lambda group: group.order)
+
+
+@cache  # every judgement asks for it, and building it takes milliseconds
+def _without() -> sa.Select[Any]:
+    of_model = items.c.parent_model == outbox.c.item_id
+    about = sa.or_(items.c.item_id == outbox.c.item_id, sa.and_(outbox.c.action == BLOCK, of_model))
     left = live_hits().where(hits.c.subject_id == outbox.c.subject_id, about).correlate(outbox).exists()
-    return sorted(
-        {group_of_message(row) for row in connection.execute(_unsent().where(~left))}, key=lambda group: group.order
-    )
-
-
-def _of_model() -> sa.ColumnElement[bool]:
-    return items.c.parent_model == outbox.c.item_id
+    return _unsent().where(~left)
 
 
 _ABOUT: Final = items.alias("about")

@@ -35,7 +35,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.intake.file_texts import file_texts
 from pipelines.intake.ledger import Scope, text_digest
 from pipelines.intake.picture_texts import named_models
-from pipelines.intake.texts import by_place, texts_of
+from pipelines.intake.texts import RESIDUAL, by_place, texts_of
 from pipelines.matching.comparison import FoundBy
 from pipelines.matching.coverage import required, rules_id, unexamined, unexamined_count
 from pipelines.matching.finds import FoundHit, hit_rows, name_hit, seed_hit
@@ -240,11 +240,15 @@ def _names_in(
 def _search(item_id: str, digest: str | None, texts: Mapping[str, str], matcher: NameMatcher | None) -> list[FoundHit]:
     if matcher is None or digest is None:
         return []
-    return [
-        name_hit(item_id, digest, place, text, match, matcher_id=matcher.matcher_id)
-        for place, text in texts.items()
-        for match in matcher.find(text)
-    ]
+    found: list[FoundHit] = []
+    for place, text in sorted(texts.items(), key=lambda entry: entry[0] in RESIDUAL):
+        elsewhere = {hit.subject_id for hit in found} if place in RESIDUAL else ()
+        found += [
+            name_hit(item_id, digest, place, text, match, matcher_id=matcher.matcher_id)
+            for match in matcher.find(text)
+            if match.subject_id not in elsewhere
+        ]
+    return found
 
 
 def _commit(workspace: Workspace, batch: Sequence[Examination], sought: Sought, found_by: FoundBy) -> ExamineCounts:
@@ -257,7 +261,7 @@ def _commit(workspace: Workspace, batch: Sequence[Examination], sought: Sought, 
         note_lapsed(tx, now=workspace.now())
         # A subject changed since the names were read is above the version recorded here, and is searched for again.
         same = {subject_id for subject_id, version in active.items() if version <= sought.registry_version}
-        found = [hit for one in current for hit in one.found if hit.subject_id in same]
+        found = _new_beside_earlier(tx, [hit for one in current for hit in one.found if hit.subject_id in same])
         for some in parts([hit.hit_id for hit in found]):
             tx.execute(sa.delete(hits).where(hits.c.hit_id.in_(some), hits.c.dropped_at.is_not(None)))
         new = insert_missing(tx, hits, hit_rows(tx, workspace, found, found_by))
@@ -268,6 +272,26 @@ def _commit(workspace: Workspace, batch: Sequence[Examination], sought: Sought, 
         workspace.failpoints.pass_by("before_examine_commit")
     workspace.failpoints.pass_by("after_examine_commit")
     return ExamineCounts(items=len(current), hits=new)
+
+
+def _new_beside_earlier(tx: Connection, found: Sequence[FoundHit]) -> list[FoundHit]:
+    """Leave out names that an earlier matcher found in the same text, at the same place, in the same way.
+
+    What was decided of such a hit stands, and nobody is asked again because the matcher finds more than it did.
+    """
+    columns = [hits.c[name] for name in ("item_id", "content_key", "subject_id", "place", "match")]
+    before: set[tuple[Any, ...]] = set()
+    for some in parts(sorted({hit.item_id for hit in found if hit.match is not None})):
+        by_name = sa.and_(hits.c.tier.in_(("text", "header")), hits.c.dropped_at.is_(None))
+        query = sa.select(*columns, hits.c.found_by_id).where(hits.c.item_id.in_(some), by_name)
+        before |= {tuple(row) for row in tx.execute(query)}
+    known = {row[:-1] for row in before}
+    return [
+        hit
+        for hit in found
+        if (named := (hit.item_id, hit.digest, hit.subject_id, hit.place, hit.match)) not in known
+        or (*named, hit.found_by_id) in before
+    ]
 
 
 def _enter_problems(tx: Connection, current: Sequence[Examination]) -> None:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib import resources
 from typing import Any, Final
 
@@ -84,7 +85,7 @@ def render_pages(facts: ReportFacts, *, limits: PageLimits, name_of: Callable[[i
     persons = arrange(facts.hits, facts.models, limit=limits.hits * limits.pages)
     pages = into_pages(persons, most=limits.hits)[: limits.pages]
     names = name_of(len(pages))
-    environment, common = _environment(facts), _common(facts, pages, names)
+    environment, common = _environment(), _common(facts, pages, names)
     first = environment.get_template("report.html.j2").render(**common, **_first(facts, persons, pages, limits, names))
     more = [
         environment.get_template("more.html.j2").render(
@@ -111,6 +112,8 @@ def _common(facts: ReportFacts, pages: Sequence[Sequence[PersonPart]], names: Fi
         "style": Markup(style),  # noqa: S704 - our own file
         "style_digest": base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii"),
         "message_states": words.MESSAGE_STATES,
+        "time_left": lambda due_at: words.time_left(due_at, facts.written_at),
+        "strong_of": lambda hit: strong_threshold(hit, facts.thresholds, facts.policy_version),
     }
 
 
@@ -172,7 +175,8 @@ def _notes(facts: ReportFacts, page: Sequence[PersonPart]) -> dict[str, Any]:
     return {"sources": sources, "versions": versions, "earlier": earlier}
 
 
-def _environment(facts: ReportFacts) -> jinja2.Environment:
+@cache  # with its compiled templates, which take longer than a page
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines.report", "templates"),
         autoescape=True,
@@ -193,8 +197,6 @@ def _environment(facts: ReportFacts) -> jinja2.Environment:
         "second_words": words.second_words,
         "request_words": words.request_words,
         "miniature": miniature,
-        "time_left": lambda due_at: words.time_left(due_at, facts.written_at),
-        "strong_of": lambda hit: strong_threshold(hit, facts.thresholds, facts.policy_version),
     }
     return environment
 

@@ -6,7 +6,8 @@ import re
 from itertools import pairwise
 from typing import Final
 
-from indexes.name_text import HARD, SOFT, TextReading, end_as_written, is_without_spaces, read_text, skeleton
+from indexes.name_text import HARD, NONE, SOFT, TextReading, end_as_written, is_without_spaces, read_text, skeleton
+from indexes.name_views import as_meant
 from pipelines.evidence.passages import Passage
 
 _DOT: Final = "\u2022"
@@ -31,7 +32,7 @@ def _masked_again(text: str, term: str) -> str:
     wanted = _wanted(term)
     spans = [found.span() for found in re.finditer(re.escape(term), text, re.IGNORECASE)] if term else []
     for figures in (True, False):
-        spans += _spans(text, read_text(text, figures=figures), wanted)
+        spans += _spans(text, read_text(as_meant(text), figures=figures), wanted)
     shown, done = "", 0
     for start, end in _joined(spans):
         shown, done = shown + text[done:start] + masked(text[start:end]), end
@@ -45,13 +46,13 @@ def _wanted(term: str) -> dict[str, bool]:
     """
     wanted: dict[str, bool] = {}
     for figures in (True, False):
-        reading = read_text(term, figures=figures)
+        reading = read_text(as_meant(term), figures=figures)
         for least in (HARD, SOFT):
             edges = [at for at, boundary in enumerate(reading.boundaries) if boundary >= least]
             words = [reading.letters[start:end] for start, end in pairwise(edges)]
             wanted |= {skeleton(word): False for word in words if len(word) >= _LEAST}
         whole = skeleton(reading.letters)
-        if len(whole) >= _LEAST and {SOFT, HARD} & set(reading.boundaries):
+        if len(whole) >= _LEAST and max(reading.boundaries[1:-1], default=NONE) >= SOFT:
             wanted[whole] = True
     return wanted | {one: True for one in wanted if all(map(is_without_spaces, one))}
 

@@ -62,7 +62,8 @@ def show_face(
 
 
 def show_whole(workspace: Workspace, hit_id: str, *, actor: str, veil: Veil) -> Shown:
-    """The whole picture as the source gives it, with the face framed; raises as :func:`show_face`."""
+    """The whole picture as the source gives it, with the face framed. Raises :class:`StateError` and :class:`ItemError`
+    where the source does not give it."""
     row = record_look(workspace, hit_id, action="picture.view", actor=actor, **_how(veil, ahead=False))
     data = content_now(workspace, row)
     with decoding_slot(workspace):
@@ -86,7 +87,8 @@ def show_reference(
 
 
 def show_other(workspace: Workspace, key: CaseKey, item_id: str, *, actor: str, veil: Veil) -> Shown:
-    """A small picture of another item of the same model, from the source; raises as :func:`show_face`."""
+    """A small picture of another item of the same model. Raises :class:`StateError` and :class:`ItemError` where the
+    source does not give it, or the item is another model's."""
     columns = [items.c[name] for name in ("item_id", "sealed_record", "live", "width")]
     content = (items.c.content_sha256.label(name) for name in ("content_key", "content_now"))
     own = sa.select(*columns, *content, sa.literal("face").label("tier"))

@@ -219,14 +219,12 @@ def summarise(
     scanned, listed = scanned or ScanCounts(), listed or ListedCounts()
     with workspace.database.read() as connection:
         statuses, (faces, hit_count) = count_statuses(connection, scope), _count_found(connection, scope)
-        judged = count_verdicts(connection, scope)
-        coverage = measure_coverage(connection, workspace, scope)
+        judged, coverage = count_verdicts(connection, scope), measure_coverage(connection, workspace, scope)
         not_examined = unexamined_count(connection, workspace, scope=scope)
         not_pooled = count_unpooled(connection, workspace, scope)
         outdated_items = count_outdated(connection, scope, model_id=workspace.model_id)
         content = measure_content(connection, workspace, scope)
-        unsettled = count_unsettled(connection, scope)
-        damaged = count_damaged(connection, scope)
+        unsettled, damaged = count_unsettled(connection, scope), count_damaged(connection, scope)
     return SweepSummary(
         run_id=run_id,
         items=sum(statuses.values()),

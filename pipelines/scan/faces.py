@@ -35,7 +35,15 @@ from pipelines.home.isolation import resume
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import Fetched, ahead, fetch_item, fetch_until, refused
-from pipelines.intake.ledger import SCANNER_FAULTS, Scope, Work, outdated, status_after_scan, unscanned
+from pipelines.intake.ledger import (
+    SCANNER_FAULTS,
+    Scope,
+    Work,
+    has_earlier_header,
+    outdated,
+    status_after_scan,
+    unscanned,
+)
 from pipelines.intake.model_files import enter_model_files
 from pipelines.intake.picture_texts import enter_picture_texts
 from pipelines.intake.retries import after_try, retry_is_due
@@ -236,6 +244,7 @@ def _known(workspace: Workspace, digests: Sequence[bytes]) -> Scanned:
             items.c.live,
             items.c.status.not_like("fetch_failed:%"),
             items.c.status.not_in(SCANNER_FAULTS),  # a status that may be a passing fault is not taken over
+            ~has_earlier_header(),
         )
         found = connection.execute(query).all()
         with_faces = {row.shard_id for row in found if row.shard_id}
@@ -298,7 +307,6 @@ def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, en
     with workspace.database.write() as tx:
         if entry is not None:
             insert_shard(tx, workspace.sealer, entry, now=now)
-        enter_model_files(tx, workspace.sealer, model_files, now=now)
         enter_picture_texts(tx, workspace.sealer, pictures, now=now)
         statement = (
             sa.update(items)
@@ -314,6 +322,7 @@ def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, en
         )
         if updates:
             tx.execute(statement, updates)
+        enter_model_files(tx, workspace.sealer, model_files, now=now)  # after what asks for the version that read it
         workspace.failpoints.pass_by("before_manifest_commit")
     workspace.failpoints.pass_by("after_manifest_commit")
 

@@ -23,6 +23,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -208,6 +209,7 @@ def retire_moot(tx: Connection, message_id: str, *, now: datetime) -> bool:
     return _move(tx, message_id, PENDING, values)
 
 
+@cache
 def not_taken_back() -> sa.ColumnElement[bool]:
     """Condition on ``outbox``: a message that opens a case and was not withdrawn.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from datetime import date
 from typing import Final
 
 from starlette.requests import Request
@@ -28,6 +29,9 @@ SESSION_COOKIE: Final = "likeness_session"
 PAGE_COOKIE: Final = "likeness_page"
 """A random text by which forms are bound to a browser that has no session."""
 FORM_FIELD: Final = "csrf"
+FIRST_YEAR: Final = 1970
+LAST_YEAR: Final = 2999
+"""Of days from outside: years near 1 and 9999 overflow in other time zones."""
 OWN_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -78,6 +82,17 @@ def expected_digest(visit: Visit) -> str:
     if len(expect) != DIGITS:
         raise InputError("the form does not say what the page showed")
     return expect
+
+
+def day_of(text: str) -> date:
+    """A day from outside. Raises :class:`InputError` for a text that is none, or one at the edge of the calendar."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise InputError("a day is written as 2026-11-21") from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise InputError(f"a day lies in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return day
 
 
 def cookie_of(request: Request, name: str, config: ReviewConfig) -> str | None:

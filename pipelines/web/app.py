@@ -29,7 +29,7 @@ from pipelines.reviewing.queue import Queue
 from pipelines.web import access
 from pipelines.web.headers import Guarded
 from pipelines.web.pages import ALL_ROUTES
-from pipelines.web.render import Templates
+from pipelines.web.render import page_templates
 from pipelines.web.routes import Desk, MissingError, Route, Visit
 from pipelines.web.uploads import MULTIPART, kind_of, read_upload
 
@@ -53,7 +53,7 @@ def create_app(opener: Callable[[], Workspace]) -> FastAPI:
     """The pages on whatever workspace ``opener`` gives for a request: its settings, its database, its clock."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     routes = tuple(ALL_ROUTES)
-    desk = Desk(Templates(), Queue(), nav=tuple(route for route in routes if route.nav))
+    desk = Desk(page_templates(), Queue(), nav=tuple(route for route in routes if route.nav))
     for route in routes:
         app.add_route(route.path, _endpoint(route, desk, opener), methods=[route.method], include_in_schema=False)
 

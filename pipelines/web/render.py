@@ -12,7 +12,7 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any, Final
 
@@ -92,6 +92,12 @@ class Templates:
         now: datetime = visit.workspace.now()
         common = {"visit": visit, "user": visit.user, "csrf": visit.csrf, "nav": nav, "now": now}
         return self._environment.get_template(template).render(**common, **facts)
+
+
+@cache
+def page_templates() -> Templates:
+    """Return the templates of this process, compiled once however many applications it makes."""
+    return Templates()
 
 
 def shown(value: Any) -> Any:

@@ -22,6 +22,8 @@ from embeddings.sandbox.image_work import DECODE_IMAGE, IMAGE_WORK, decode_image
 from embeddings.sandbox.work import Facts, Result, Work
 
 DEED = b"GIF89a deed:"
+GIVEN = sorted(one.partition("=")[0] for one in Path("/proc/self/environ").read_text().split("\0") if one)
+"""Names of the variables that this process was started with; libraries set others."""
 NOTHING = np.empty(0, dtype=np.uint8)
 _PROT_EXEC = 4
 
@@ -135,7 +137,7 @@ def decode_or_do(facts: Facts, data: bytes) -> Iterator[Result]:
         return
     name = data.removeprefix(DEED).decode()
     if name == "tell":
-        told = {"pid": os.getpid(), "environment": sorted(os.environ), "arguments": []}
+        told = {"pid": os.getpid(), "environment": GIVEN}
         yield Result(told, NOTHING, last=True)
     elif name in LIES:
         yield Result(LIES[name], np.zeros(48, dtype=np.uint8), last=True)

@@ -21,7 +21,8 @@ from PIL import Image
 from embeddings.content.describe import Describer, describe_contents
 from embeddings.errors import LikenessError, UnscannableError, VectorError
 from embeddings.faults import bisected, guarded
-from embeddings.headers.evidence import TextLimits, evident_texts, thumbnail
+from embeddings.headers.evidence import TextLimits, evident_texts
+from embeddings.headers.pictures import thumbnail
 from embeddings.headers.safetensors import HeaderLimits, parse_header
 from embeddings.images.decode import decode
 from embeddings.images.warping import warped

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embeddings.errors import UnscannableError
-from embeddings.headers.evidence import PLAIN, TextLimits, evident_texts, thumbnail
+from embeddings.headers.evidence import TextLimits, evident_texts
+from embeddings.headers.pictures import thumbnail
+from embeddings.headers.places import PLAIN
 from tests.embeddings.model_files import data_url
 from tests.examples import examples
 from tests.fakes import picture
@@ -28,14 +30,13 @@ def found(metadata: Mapping[str, str], limits: TextLimits = LIMITS) -> dict[str,
 
 def test_plain_keys_are_taken_as_they_stand() -> None:
     metadata = {name: f"about {name}" for name in PLAIN}
-    assert found(metadata | {"ss_seed": "1", "modelspec.title ": "no"}) == {
-        name: [text] for name, text in metadata.items()
-    }
+    expected = {name: [text] for name, text in metadata.items()} | {"other": ["also looked at"]}
+    assert found(metadata | {"ss_seed": "1", "modelspec.title ": "also looked at"}) == expected
 
 
 def test_folders_of_training_images_lose_their_repeats() -> None:
     folders = {"10_jane doe": {"n_repeats": 10, "img_count": 5}, "20_": {}, "jane": {}, "2_3_four": {}}
-    assert found({"ss_dataset_dirs": json.dumps(folders)}) == {"ss_dataset_dirs": ["jane doe", "jane", "3_four"]}
+    assert found({"ss_dataset_dirs": json.dumps(folders)})["ss_dataset_dirs"] == ["jane doe", "jane", "3_four"]
 
 
 def test_data_sets_name_their_class_tokens_and_image_folders() -> None:

@@ -15,7 +15,6 @@ from PIL import Image
 
 from embeddings.faces.find import FoundFace, find_faces
 from embeddings.faces.tiling import OVERLAP, SIDE, is_long, near_squares, places, shown_size, smallest_seen, tile_scale
-from embeddings.images import decode as decoding
 from embeddings.models.load import FaceModels, load_models
 from embeddings.types import ImageLimits, TileSettings, UInt8
 from pipelines.settings.config import EmbeddingConfig
@@ -162,19 +161,3 @@ def test_a_large_picture_without_faces_has_none(
     tiling: FaceModels, photographs: dict[str, UInt8], limits: ImageLimits
 ) -> None:
     assert find_faces(encode(scene(photographs, 3000, 2000), "JPEG"), tiling, limits=limits) == ()
-
-
-def test_a_long_jpeg_is_decoded_once(
-    tiling: FaceModels, photographs: dict[str, UInt8], limits: ImageLimits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scales: list[float] = []
-    pixels = decoding._jpeg_pixels
-
-    def counted(container, colourspace, scale, size):  # type: ignore[no-untyped-def]
-        scales.append(scale)
-        return pixels(container, colourspace, scale, size)
-
-    monkeypatch.setattr(decoding, "_jpeg_pixels", counted)
-    picture = np.concatenate([scene(photographs, 640, 640)] * 6)
-    find_faces(encode(picture, "JPEG"), tiling, limits=limits)
-    assert scales == [1.0]

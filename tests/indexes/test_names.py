@@ -162,8 +162,8 @@ def test_short_names_of_two_characters_are_names_in_chinese_and_korean() -> None
 
 
 def test_settings_are_part_of_what_a_matcher_is_called() -> None:
-    assert matcher_id(SETTINGS) == "names-1-3-6-8"
-    assert NameMatcher(PEOPLE, settings=SETTINGS).matcher_id == "names-1-3-6-8"
+    assert matcher_id(SETTINGS) == "names-2-3-6-8"
+    assert NameMatcher(PEOPLE, settings=SETTINGS).matcher_id == "names-2-3-6-8"
 
 
 def test_names_are_not_shown() -> None:

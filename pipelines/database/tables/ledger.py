@@ -113,9 +113,12 @@ model_files = sa.Table(
     sa.Column("payload_sha256", sa.String(64), index=True),
     sa.Column("sealed_header", sa.LargeBinary),
     sa.Column("read_at", UTCDateTime, nullable=False),
+    sa.Column("reader", sa.Integer, index=True),
+    sa.Column("notes", sa.String),
 )
 """What the headers of model files say, once per content. ``sealed_header``: the texts in it that a name may hide in.
-``payload_sha256``: of the tensors alone; null where it was not streamed."""
+``payload_sha256``: of the tensors alone; null where it was not streamed. ``reader``: which version read it; null: the
+first. ``notes``: what was odd about it, as words with commas between them; null: nothing."""
 
 picture_texts = sa.Table(
     "picture_texts",

@@ -7,9 +7,10 @@ from typing import Final
 
 from starlette.responses import Response
 
-from embeddings.errors import CorruptionError, InputError
+from embeddings.errors import CorruptionError
 from pipelines.home import audit
 from pipelines.home.audit_export import list_audit
+from pipelines.web.access import day_of
 from pipelines.web.routes import AUDITORS, LEADS, Routes, Visit
 
 ROUTES: Final = Routes()
@@ -52,7 +53,4 @@ def _page(visit: Visit, verified: tuple[bool, str] | None) -> Response:
 
 
 def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise InputError("a day is written as 2026-11-21") from None
+    return day_of(text) if text else None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
 from starlette.responses import Response
 
-from embeddings.errors import InputError
 from pipelines.cases.contributions import NamesOpened, names_bring, references_bring
 from pipelines.cases.findings import About
 from pipelines.cases.requests import list_requests, standing_of
@@ -18,7 +17,7 @@ from pipelines.registry.subjects import SubjectRow, list_subjects
 from pipelines.reviewing.pictures import show_reference
 from pipelines.runs.searched import Searched, searched_for
 from pipelines.runs.today import people_waiting
-from pipelines.web.access import sees_answers
+from pipelines.web.access import day_of, sees_answers
 from pipelines.web.pages.cases import cases_of, veil
 from pipelines.web.pages.pictures import picture_of
 from pipelines.web.pages.records import read_record
@@ -70,11 +69,7 @@ def reference(visit: Visit, subject_id: str, reference_id: str) -> Response:
 def renew_page(visit: Visit, subject_id: str) -> Response:
     """Let an opt-out go on until the end of a day."""
     row = subject_of(visit, subject_id)
-    try:
-        until = date.fromisoformat(visit.form.get("until", ""))
-        ends = datetime.combine(until, time(), UTC) + timedelta(days=1)
-    except (ValueError, OverflowError):
-        raise InputError("a day is written as 2026-11-21") from None
+    ends = datetime.combine(day_of(visit.form.get("until", "")), time(), UTC) + timedelta(days=1)
     consent = visit.form.get("consent", "").strip() or None
     renew(visit.workspace, row.subject_id, expires_at=ends, actor=visit.actor, consent=consent)
     return visit.go(f"/people/{row.subject_id}")

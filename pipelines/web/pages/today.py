@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Final
 
 from starlette.responses import Response
 
-from embeddings.errors import InputError
 from pipelines.runs.days import approve_day
 from pipelines.runs.today import MissingCoverage, read_missing, read_today
-from pipelines.web.access import expected_digest
+from pipelines.web.access import day_of, expected_digest
 from pipelines.web.nights_chart import draw_nights
 from pipelines.web.pages.cases import cases_of
 from pipelines.web.record_words import DONE
@@ -44,9 +42,5 @@ def _missing(visit: Visit) -> list[MissingCoverage]:
 def approve(visit: Visit, day: str) -> Response:
     """Let a blocked day go on, with the figures that the page showed and no worse ones."""
     expect = expected_digest(visit)
-    try:
-        chosen = date.fromisoformat(day)
-    except ValueError:
-        raise InputError("a day is written as 2026-11-21") from None
-    approve_day(visit.workspace, chosen, reason=visit.form.get("reason", ""), actor=visit.actor, expect=expect)
+    approve_day(visit.workspace, day_of(day), reason=visit.form.get("reason", ""), actor=visit.actor, expect=expect)
     return visit.go("/?done=approved")

@@ -118,7 +118,7 @@ class Requests(RuleBasedStateMachine):
     def what_is_held_is_seen_to(self, act: Any) -> None:
         for row in messages(self.workspace, outbox.c.state == "held"):
             with suppress(StateError):  # what a person decided is not discarded
-                act_on(self.workspace, [row.message_id], act, actor="ann", reason="false_alarm")
+                act_on(self.workspace, [row.message_id], act, actor="bob", reason="false_alarm")
 
     @rule(answer=st.sampled_from([OK, OK, REFUSED, FAULT]))
     def dispatch(self, answer: Delivery) -> None:
@@ -176,7 +176,7 @@ class Requests(RuleBasedStateMachine):
             if not self.said[name] or self.said[name][-1][0] == "unsure":
                 self.decide(name, "confirm")  # type: ignore[arg-type]
         for row in messages(self.workspace, outbox.c.state == "held"):
-            act_on(self.workspace, [row.message_id], "release", actor="ann")
+            act_on(self.workspace, [row.message_id], "release", actor="bob")
         self.service.answer = OK
         for _ in range(3):
             self.clock.forward(hours=49)

@@ -242,7 +242,12 @@ def test_a_name_that_is_a_common_phrase_is_refused_although_no_picture_can_be_sc
     sweep(workspace, source_of(uploads), day=None)
     limit(workspace, min_items=20, refuse_share=0.2)
     impact = measure(workspace, references(workspace, person(80)), "Quiet Village")
-    assert (impact.items, impact.scannable, impact.share, impact.compared) == (19, 1, 19 / 20, 20)
+    assert (impact.items, impact.scannable, impact.share, impact.compared) == (
+        19,
+        1,
+        19 / 21,
+        21,
+    )  # a file's name is a text
     assert approvals_needed(impact, workspace.policy.settings.enrolment) == "refused"
     with pytest.raises(EnrolmentError, match="refused"):
         enrol_subject(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +81,13 @@ ENDS_IN_1 = {
     "subject update expect": "the digest is of no preview",
 }
 """Lines whose refusal is what they show."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Cut the random lines into homes, which workers share out."""
+    if "first" in metafunc.fixturenames:
+        number = metafunc.config.getoption("--command-lines") or LINES
+        metafunc.parametrize("first", range(0, number, LINES_PER_HOME))
 
 
 @pytest.fixture(scope="module")
@@ -214,27 +220,23 @@ def test_a_value_that_is_no_text_is_wrong_usage_everywhere(prepared: Place, valu
 
 
 def test_no_command_line_ends_in_a_traceback(
-    prepared: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    prepared: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
-    number = request.config.getoption("--command-lines") or LINES
     found: dict[str, list[str]] = {}
-    for start in range(0, number, LINES_PER_HOME):
-        folder = tmp_path / "copy"
-        place = prepared.copy(folder)
-        inside = folder / "a" / "b" / "c" / "d"
-        inside.mkdir(parents=True)
-        (folder / "link").symlink_to("link")
-        (folder / "plain").write_text("a file where a folder is named", encoding="utf-8")
-        monkeypatch.chdir(inside)
-        generator = random.Random(start)
-        for _ in range(min(LINES_PER_HOME, number - start)):
-            line = random_line(generator, place)
-            result = place.run(*line)
-            wrong = complaint(result)
-            if wrong is not None:
-                found.setdefault(wrong + where(result), line)
-        monkeypatch.chdir(tmp_path)
-        shutil.rmtree(folder)
+    folder = tmp_path / "copy"
+    place = prepared.copy(folder)
+    inside = folder / "a" / "b" / "c" / "d"
+    inside.mkdir(parents=True)
+    (folder / "link").symlink_to("link")
+    (folder / "plain").write_text("a file where a folder is named", encoding="utf-8")
+    monkeypatch.chdir(inside)
+    generator = random.Random(first)
+    for _ in range(LINES_PER_HOME):
+        line = random_line(generator, place)
+        result = place.run(*line)
+        wrong = complaint(result)
+        if wrong is not None:
+            found.setdefault(wrong + where(result), line)
     assert not found, "\n".join(f"{wrong[:300]}\n    {[word[:80] for word in line]}" for wrong, line in found.items())
 
 

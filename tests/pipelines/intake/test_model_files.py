@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
 import os
+import struct
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ from pipelines.database.tables import model_files
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.intake.model_files import HeaderText, header_texts
+from pipelines.intake.model_reading import READER, read_model
 from pipelines.runs.backfill import backfill
 from pipelines.runs.compaction import compact
 from pipelines.runs.rescan import rescan
@@ -30,6 +34,7 @@ from pipelines.runs.sweep import list_source, sweep
 from pipelines.scan.content_coverage import measure_content
 from pipelines.scan.faces import scan_pending
 from pipelines.settings.config import Config, FetchConfig, ModelFilesConfig
+from pipelines.sources.reading import BytesReading
 from tests.embeddings.model_files import assemble, data_url, model_file
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
 from tests.pipelines.intake.model_server import ModelServer
@@ -147,11 +152,11 @@ def test_i1_a_thumbnail_that_cannot_be_read_is_said_and_the_header_still_counts(
     assert [one.text for name in ("a", "b") for one in texts(workspace, f"{name}.safetensors")] == [NAME, NAME]
 
 
-def test_i9_other_formats_are_hashed_and_never_opened(workspace: Workspace, uploads: Path) -> None:
+def test_i9_other_formats_are_hashed_and_nothing_in_them_is_unpickled(workspace: Workspace, uploads: Path) -> None:
     contents = {
         "pickle.ckpt": (b"\x80\x02cos\nsystem\n(S'false'\ntR.", "pickle"),
         "zip.pt": (b"PK\x03\x04" + bytes(40), "zip"),
-        "other.gguf": (b"GGUF" + bytes(40), "gguf"),
+        "earlier.gguf": (b"GGUF" + bytes(40), "gguf"),
         "what.bin": (b"nobody knows what this is", None),
     }
     for name, (content, _) in contents.items():
@@ -160,8 +165,72 @@ def test_i9_other_formats_are_hashed_and_never_opened(workspace: Workspace, uplo
     for name, (content, kind) in contents.items():
         assert rows(workspace)[name].content_sha256 == sha256(content)
         file = files(workspace)[sha256(content)]
-        assert (file.status, file.format, file.sealed_header) == ("unscannable:format", kind, None)
-        assert texts(workspace, name) == ()
+        assert (file.status, file.format) == ("unscannable:format", kind)
+    assert texts(workspace, "pickle.ckpt") == (HeaderText("header:pickled", "false"),)
+    assert texts(workspace, "zip.pt") == texts(workspace, "what.bin") == ()
+
+
+def test_the_header_of_a_gguf_file_is_read(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1), name=NAME)
+    name = NAME.encode()
+    entry = struct.pack("<Q", 12) + b"general.name" + struct.pack("<IQ", 8, len(name)) + name
+    upload(uploads, "a.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry)
+    sweep(workspace, source_of(uploads), day=None)
+    (file,) = files(workspace).values()
+    assert (file.status, file.format, file.reader, rows(workspace)["a.gguf"].status) == ("read", "gguf", READER, "hit")
+    with workspace.database.read() as connection:
+        assert connection.execute(sa.select(tables.hits.c.place)).scalars().all() == ["header:general.name"]
+
+
+def test_cover_images_are_pictures_of_the_model_file(workspace: Workspace, uploads: Path) -> None:
+    images = [picture(person(2)), picture(person(1))]
+    covers = {"ssmd_cover_images": json.dumps([base64.b64encode(image).decode() for image in images])}
+    upload(uploads, "a.safetensors", model_file(covers))
+    assert scan(workspace, uploads) == {"a.safetensors": "hit"}
+    with workspace.database.read() as connection:
+        (hit,) = connection.execute(sa.select(tables.hits)).all()
+    assert (hit.tier, hit.frame) == ("face", 1)
+    item = rows(workspace)["a.safetensors"]
+    assert (item.frames, item.frames_total, item.faces) == (2, 2, 2)
+
+
+def test_a_header_that_an_earlier_version_read_is_read_again_by_a_backfill(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1), name=NAME)
+    covers = {"ssmd_cover_images": json.dumps([base64.b64encode(picture(person(1))).decode()]), "anything": NAME}
+    content = model_file(covers, payload=b"tensors!")
+    upload(uploads, "a.safetensors", content)
+    sweep(workspace, source_of(uploads), day=None)
+    before = {**{row.place: row.tier for row in all_hits(workspace)}}
+    with workspace.database.write() as tx:  # as the first version left it
+        empty = {"header_sha256": known_header(content), "texts": []}
+        sealed = workspace.sealer.seal_header(empty, sha256(content))
+        tx.execute(sa.update(model_files).values(reader=None, sealed_header=sealed))
+        tx.execute(sa.delete(tables.hits))
+        own = {"status": "no_face", "shard_id": None, "faces": 0}
+        tx.execute(sa.update(tables.items).values(**own))
+        tx.execute(sa.delete(tables.coverage))
+        tx.execute(sa.update(tables.examined).values(examined_at=workspace.now() - timedelta(days=1)))
+    assert backfill(workspace, actor="test").outcome == "complete"
+    (file,) = files(workspace).values()
+    assert (file.reader, file.payload_sha256) == (READER, sha256(b"tensors!"))
+    assert {**{row.place: row.tier for row in all_hits(workspace)}} == before
+    assert rows(workspace)["a.safetensors"].status == "hit"
+    assert backfill(workspace, actor="test").items == 0
+
+
+def all_hits(workspace: Workspace) -> Sequence[sa.Row]:
+    with workspace.database.read() as connection:
+        return connection.execute(sa.select(tables.hits)).all()
+
+
+def known_header(content: bytes) -> str:
+    """The digest by which a header is known again."""
+    reading = BytesReading(content)
+    config = ModelFilesConfig()
+    found = read_model(reading, config=config, max_image_bytes=1 << 20).model_file
+    assert found is not None
+    assert found.header_sha256 is not None
+    return found.header_sha256.hex()
 
 
 def test_each_broken_header_costs_its_own_file(workspace: Workspace, uploads: Path) -> None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from embeddings.errors import CorruptionError, EnrolmentError, NotReadyError
 from embeddings.headers.evidence import HeaderText
 from embeddings.images.pdq import PDQ_MODEL_ID
+from indexes.names import matcher_id
 from pipelines.cases.ending import erase, withdraw
 from pipelines.cases.requests import accept_request, get_request, open_request
 from pipelines.database import set_state
@@ -110,8 +111,9 @@ def test_names_in_every_text_of_an_item_are_hits_with_place_rule_and_sealed_word
         ("a.png", jane, "prompt", "full_name"),
         ("a.png", jane, "tags", "reordered"),
         ("a.png", jane, "trigger_words", "token"),
+        ("b.png", jane, "title_and_tags", "full_name"),
     }
-    assert statuses(workspace, live=True) == {"a.png": "hit", "b.png": "no_face"}
+    assert statuses(workspace, live=True) == {"a.png": "hit", "b.png": "hit"}
     with workspace.database.read() as connection:
         row = connection.execute(live_hits().where(hits.c.place == "prompt")).one()
         same = {"hit_id": row.hit_id, "subject_id": jane, "sealed_term": row.sealed_term}
@@ -553,10 +555,78 @@ def test_another_matcher_searches_all_texts_again(workspace: Workspace, uploads:
     assert found(workspace) == {("a.png", jane, "title", "joined")}
 
 
+def item_of(**fields: Any) -> texts.Item:
+    moment = datetime.fromisoformat("2026-03-01T00:00:00+00:00")
+    return texts.Item("i", "model", moment, **({"locator": ""} | fields))
+
+
+@pytest.mark.parametrize(
+    ("locator", "name"),
+    [
+        ("models/jane_doe_v1.safetensors", "jane_doe_v1"),
+        ("https://cdn.example/a/Jane%20Doe.tar.gz?x=jane#y", "Jane Doe"),
+        ("C:\\up\\山田太郎.pt", "山田太郎"),
+        ("https://cdn.example/0a1b2c3d-4e5f-6a7b-8c9d-0e1f2a3b4c5d.png", ""),
+        ("x/" + "ab12" * 16 + ".bin", ""),
+        ("x/1234.jpeg", ""),
+        ("", ""),
+    ],
+)
+def test_the_name_of_a_file_is_a_text_unless_it_is_a_digest(locator: str, name: str) -> None:
+    assert texts.texts_of(item_of(locator=locator)).get("file_name", "") == name
+
+
+def test_a_name_may_be_split_over_title_and_tags_of_one_word_and_over_nothing_else() -> None:
+    def side_by_side(**fields: Any) -> str:
+        return texts.texts_of(item_of(**fields)).get("title_and_tags", "")
+
+    assert side_by_side(title="Portrait of Jane", tags=("doe", "lora")) == "Portrait of Jane doe lora"
+    assert side_by_side(tags=("jane", "doe", "red hair", "a", "b")) == "jane doe\x1ea b"
+    assert side_by_side(title="Jane", trigger_words=("doe",)) == "Jane doe"
+    assert side_by_side(title="Jane", tags=("red hair",)) == ""
+    assert side_by_side(title="x" * 201, tags=("doe",)) == ""
+
+
+def test_a_name_at_a_place_of_leftovers_counts_for_whoever_is_named_nowhere_else(
+    workspace: Workspace, uploads: Path
+) -> None:
+    jane = join(workspace, "Jane Doe")
+    upload(uploads, "jane doe.png", picture(WHITE), title="Jane", tags=["doe"])
+    upload(uploads, "b.png", picture(WHITE), title="Jane Doe", tags=["doe", "jane"])
+    night(workspace, uploads)
+    assert found(workspace) == {
+        ("jane doe.png", jane, "file_name", "full_name"),
+        ("b.png", jane, "title", "full_name"),
+    }
+
+
+def test_what_an_earlier_matcher_found_stays_with_what_was_decided_of_it(workspace: Workspace, uploads: Path) -> None:
+    join(workspace, "Jane Doe")
+    upload(uploads, "a.png", picture(WHITE), title="Jane Doe", tags=["doe, jane"])
+    night(workspace, uploads)
+    with workspace.database.write() as tx:
+        before = tx.execute(sa.select(hits.c.hit_id).where(hits.c.place == "title")).scalar_one()
+        tx.execute(sa.update(hits).values(found_by_id="names-0-3-6-8"))
+        tx.execute(sa.delete(hits).where(hits.c.place == "tags"))
+        tx.execute(sa.update(examined).values(rules_id="names-0-3-6-8/31"))
+    night(workspace, uploads)
+    with workspace.database.read() as connection:
+        rows = connection.execute(sa.select(hits.c.place, hits.c.hit_id, hits.c.found_by_id)).all()
+    assert {row.place: row.found_by_id for row in rows}["tags"] == matcher_id(workspace.config.names)
+    assert [row.hit_id for row in rows if row.place == "title"] == [before]
+    assert len(rows) == 2
+
+
 def test_places_are_those_that_the_digest_is_made_of() -> None:
     moment = datetime.fromisoformat("2026-03-01T00:00:00+00:00")
     item = texts.Item("i", "image", moment, "", title="t", prompt="p", tags=("a", "b"), trigger_words=("w",))
-    assert texts.texts_of(item) == {"title": "t", "prompt": "p", "tags": "a\x1eb", "trigger_words": "w"}
+    assert texts.texts_of(item) == {
+        "title": "t",
+        "prompt": "p",
+        "tags": "a\x1eb",
+        "trigger_words": "w",
+        "title_and_tags": "t a b\x1et w",
+    }
 
 
 def test_nobody_to_look_for_leaves_nothing_to_examine(workspace: Workspace, uploads: Path) -> None:

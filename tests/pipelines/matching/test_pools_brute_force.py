@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from pipelines.cases.ending import withdraw
 from pipelines.database.tables import pools, subjects
 from pipelines.hits.listing import list_hits
-from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
 from pipelines.runs.compaction import compact
 from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import require_complete, sweep
-from tests.conftest import Clock, environment_for, use_fakes
+from tests.conftest import Clock, fresh_workspace, use_fakes
 from tests.examples import examples
 from tests.fakes import person, vectors_of_colours
 from tests.pipelines.matching.pooling_scene import drawn, post, see_drawings, vectors_of
@@ -187,6 +187,6 @@ def test_i3_pooled_hits_are_those_of_brute_force_in_any_order(
     home = tmp_path_factory.mktemp("pools")
     folder = home / "uploads"
     folder.mkdir()
-    with create_workspace(environment_for(home / "home"), now=Clock()) as workspace:
+    with fresh_workspace(home / "home", now=Clock()) as workspace:
         see_drawings(use_fakes(workspace))
         run(workspace, folder, steps)

@@ -21,14 +21,14 @@ from pipelines.cases.ending import withdraw
 from pipelines.cases.requests import accept_request, get_request
 from pipelines.database import set_state, tables
 from pipelines.home import audit
-from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.matching import faces
 from pipelines.orchestration.automation import rescan_key
 from pipelines.orchestration.definitions import defs
 from pipelines.runs.rescan import wanted_rescans
 from pipelines.runs.run_log import begin_run
 from pipelines.runs.sweep import sweep
-from tests.conftest import Clock, environment_for, use_fakes
+from tests.conftest import Clock, environment_for, fresh_workspace, use_fakes
 from tests.fakes import person, picture
 from tests.pipelines.orchestration.test_dagster_nightly import OpenedHome
 from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
@@ -52,8 +52,7 @@ def instance(instance_on_disk: DagsterInstance) -> Iterator[DagsterInstance]:
 def place(tmp_path: Path, uploads: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A workspace on SQLite with fake models, one swept upload of person 1 and one of person 2, and one subject."""
     monkeypatch.setattr("pipelines.home.workspace.model_id", lambda *_: "fake-1")
-    environment = environment_for(tmp_path / "home", LIKENESS_SOURCE=source_of(uploads))
-    with create_workspace(environment, now=clock) as opened:
+    with fresh_workspace(tmp_path / "home", now=clock, LIKENESS_SOURCE=source_of(uploads)) as opened:
         enrol(use_fakes(opened), person(99))
         for number in (1, 2):
             upload(uploads, f"{number}.png", picture(person(number)))
@@ -177,7 +176,7 @@ def test_the_dispatch_schedule_starts_one_delivery_when_messages_are_due(
     assert sweep(place, source_of(uploads), day=None).takedowns == 2
     assert "LIKENESS_TAKEDOWN_URL" in (evaluate_schedule("dispatch_schedule", place, instance)[1] or "")
     environment = environment_for(tmp_path / "home", LIKENESS_TAKEDOWN_URL="http://127.0.0.1:9/takedowns")
-    with create_workspace(environment, now=clock) as addressed:
+    with open_workspace(environment, now=clock) as addressed:
         assert len(evaluate_schedule("dispatch_schedule", addressed, instance)[0]) == 1
         job = defs.resolve_job_def("dispatch")
         instance.create_run_for_job(job, status=DagsterRunStatus.STARTED)

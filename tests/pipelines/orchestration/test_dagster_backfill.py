@@ -12,13 +12,13 @@ from dagster import DagsterInstance, DagsterRunStatus, ExecuteInProcessResult, R
 
 from indexes.gallery import Gallery
 from pipelines.database.tables import items
-from pipelines.home.workspace import Workspace, create_workspace
+from pipelines.home.workspace import Workspace
 from pipelines.orchestration.definitions import defs
 from pipelines.runs.backfill import backfill
 from pipelines.runs.backfill_progress import read_backfill
 from pipelines.runs.run_log import begin_run
 from pipelines.runs.sweep import sweep
-from tests.conftest import Clock, environment_for, use_fakes
+from tests.conftest import Clock, fresh_workspace, use_fakes
 from tests.fakes import fake_canary, fake_models, person, picture
 from tests.pipelines.orchestration.test_dagster_automation import (
     Sensors,
@@ -39,8 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Parameter `owners` of initialize
 @pytest.fixture
 def place(tmp_path: Path, uploads: Path, clock: Clock) -> Iterator[Workspace]:
     """One subject and two swept uploads, one of them a hit; all with the pack ``fake-1``."""
-    environment = environment_for(tmp_path / "home", LIKENESS_SOURCE=source_of(uploads))
-    with create_workspace(environment, now=clock) as opened:
+    with fresh_workspace(tmp_path / "home", now=clock, LIKENESS_SOURCE=source_of(uploads)) as opened:
         enrol(use_fakes(opened), person(1))
         for number in (1, 2):
             upload(uploads, f"{number}.png", picture(person(number)))

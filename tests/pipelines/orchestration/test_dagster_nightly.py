@@ -1,4 +1,4 @@
-"""The nightly job, run in process on a persistent instance: stages, blocking checks, watermark, what Dagster keeps."""
+"""The nightly job, run in process: stages, blocking checks, watermark, what Dagster keeps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pipelines.runs.rescan import rescan
 from pipelines.runs.sweep import SweepSummary, advance_watermark, list_source, read_watermark, summarise, sweep
 from pipelines.takedown.outbox import counts_by_state
 from pipelines.takedown.receiver import Receiver
-from tests.conftest import KEY, Clock, environment_for, use_fakes
+from tests.conftest import KEY, Clock, environment_for, fresh_workspace, use_fakes
 from tests.fakes import WHITE, BlindGallery, person, picture
 from tests.pipelines.calibration.stored import in_force
 from tests.platform_actions import NAME, enrol, source_of, upload
@@ -53,15 +53,16 @@ class OpenedHome(LikenessHome):
 
 
 @pytest.fixture(scope="module")
-def instance(instance_on_disk: DagsterInstance) -> DagsterInstance:
-    return instance_on_disk
+def instance() -> Iterator[DagsterInstance]:
+    """An instance in memory, for all tests of a module: on disk each of a night's hundred events opens a file."""
+    with DagsterInstance.ephemeral() as opened:
+        yield opened
 
 
 @pytest.fixture
 def place(tmp_path: Path, uploads: Path, clock: Clock) -> Iterator[Workspace]:
     """A workspace on SQLite with fake models and the upload folder as its source."""
-    environment = environment_for(tmp_path / "home", LIKENESS_SOURCE=source_of(uploads))
-    with create_workspace(environment, now=clock) as opened:
+    with fresh_workspace(tmp_path / "home", now=clock, LIKENESS_SOURCE=source_of(uploads)) as opened:
         yield use_fakes(opened)
 
 
@@ -138,7 +139,7 @@ def facts(summary: SweepSummary) -> tuple[object, ...]:
 
 
 def test_two_nights_on_real_photographs_end_as_two_sweeps_by_hand(
-    tmp_path: Path, real_source: Path, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, real_source: Path, instance_on_disk: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = source_of(real_source)
     with create_workspace(environment_for(tmp_path / "by-hand")) as by_hand:
@@ -150,7 +151,7 @@ def test_two_nights_on_real_photographs_end_as_two_sweeps_by_hand(
         register_portrait(workspace)
     job = defs.resolve_job_def("nightly")
     for day in (MONDAY, TUESDAY):
-        result = job.execute_in_process(partition_key=day.date().isoformat(), instance=instance)
+        result = job.execute_in_process(partition_key=day.date().isoformat(), instance=instance_on_disk)
         assert checks(result)["coverage_is_total"].passed
     opened = home.workspace()
     again = [summarise(opened, scope_of(opened, day), run_id="") for day in (MONDAY, TUESDAY)]
@@ -182,7 +183,7 @@ def test_a_night_is_recorded_once_and_with_what_it_did(
 def test_without_a_source_the_night_fails_and_says_what_is_missing(
     tmp_path: Path, instance: DagsterInstance, clock: Clock
 ) -> None:
-    with create_workspace(environment_for(tmp_path / "home"), now=clock) as place:
+    with fresh_workspace(tmp_path / "home", now=clock) as place:
         result = nightly(use_fakes(place), instance)
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_key == "uploads"
@@ -215,13 +216,9 @@ def test_with_an_address_each_takedown_arrives_once(
     tmp_path: Path, instance: DagsterInstance, uploads: Path, clock: Clock
 ) -> None:
     with Receiver("127.0.0.1", 0, (SECRET,), log_path=None, now=clock) as receiver:
-        environment = environment_for(
-            tmp_path / "home",
-            LIKENESS_SOURCE=source_of(uploads),
-            LIKENESS_TAKEDOWN_URL=receiver.url,
-            LIKENESS_TAKEDOWN_SECRET=SECRET,
-        )
-        with create_workspace(environment, now=clock) as place:
+        variables = {"LIKENESS_TAKEDOWN_URL": receiver.url, "LIKENESS_TAKEDOWN_SECRET": SECRET}
+        variables["LIKENESS_SOURCE"] = source_of(uploads)
+        with fresh_workspace(tmp_path / "home", now=clock, **variables) as place:
             enrol(use_fakes(place), person(1))
             two_pictures_of(person(1), uploads)
             results = [nightly(place, instance), nightly(place, instance)]
@@ -354,21 +351,21 @@ def test_a_first_night_that_failed_is_what_the_watermark_waits_for(
 
 
 def test_i8_dagster_keeps_no_name_item_id_or_vector(
-    place: Workspace, instance: DagsterInstance, uploads: Path, tmp_path: Path
+    place: Workspace, instance_on_disk: DagsterInstance, uploads: Path, tmp_path: Path
 ) -> None:
     enrol(place, person(1))
     two_pictures_of(person(1), uploads)
     upload(uploads, "conspicuous-item.png", picture(person(1)), received=MONDAY, title=NAME, uploader="loud-uploader")
     upload(uploads, "conspicuous-cut.png", picture(person(1))[:60], received=MONDAY, tags=[NAME])
-    assert nightly(place, instance).success
+    assert nightly(place, instance_on_disk).success
     with place.database.write() as tx:
         tx.execute(sa.text("UPDATE items SET sealed_record = x'00', status = 'pending', shard_id = NULL"))
-    assert not nightly(place, instance).success
+    assert not nightly(place, instance_on_disk).success
     with place.database.read() as connection:
         subject = connection.execute(sa.select(tables.subjects.c.subject_id)).scalar_one()
         vectors, *_ = subjects.open_templates(connection, place.sealer, subject_ids=[subject], model_id="fake-1")
     secrets = [NAME.encode(), b"conspicuous", b"loud-uploader", vectors[0].tobytes(), KEY.encode()]
-    kept = [path for path in Path(instance.root_directory).rglob("*") if path.is_file()]
+    kept = [path for path in Path(instance_on_disk.root_directory).rglob("*") if path.is_file()]
     assert any(b"scanned_items" in path.read_bytes() for path in kept)
     assert not [path.name for path in kept for secret in secrets if in_clear(secret, path.read_bytes())]
 

@@ -99,16 +99,16 @@ def test_i8_nothing_of_an_unforeseen_error_is_passed_on_but_its_kind_and_place()
 
 
 def test_i8_dagster_keeps_nothing_of_an_unforeseen_error_s_message(
-    place: Workspace, instance: DagsterInstance, uploads: Path, monkeypatch: pytest.MonkeyPatch
+    place: Workspace, instance_on_disk: DagsterInstance, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enrol(place, person(1))
     monkeypatch.setattr("pipelines.orchestration.assets.match_pending", breaking(RuntimeError("a Conspicuous Person")))
-    result = nightly(place, instance)
+    result = nightly(place, instance_on_disk)
     (failure,) = failures(result)
     assert failure is not None
     assert (failure.description or "").startswith("an unforeseen RuntimeError.")
     assert ended(result) == ["uploads", "scanned_items"]
-    kept = [path for path in Path(instance.root_directory).rglob("*") if path.is_file()]
+    kept = [path for path in Path(instance_on_disk.root_directory).rglob("*") if path.is_file()]
     assert not [path.name for path in kept if b"Conspicuous" in path.read_bytes()]
 
 

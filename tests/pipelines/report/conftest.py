@@ -1,22 +1,19 @@
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipelines.home.workspace import Workspace, create_workspace
-from pipelines.settings.environment import read_environment
+from pipelines.home.workspace import Workspace
+from tests.conftest import fresh_workspace
 from tests.pipelines.report.rows import NOW
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
     """An empty, migrated home; its clock stands still at noon."""
-    key = base64.b64encode(b"k" * 32).decode()
-    environment = read_environment({"LIKENESS_KEY": key}, home=tmp_path / "home")
-    with create_workspace(environment, now=lambda: NOW) as opened:
+    with fresh_workspace(tmp_path / "home", now=lambda: NOW, made=NOW) as opened:
         yield opened
 
 

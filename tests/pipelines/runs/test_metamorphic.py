@@ -165,15 +165,18 @@ def lowered(before: Outcome, after: Outcome) -> list[tuple[str, int]]:
     ]
 
 
-# --- Another subject ---
+# --- Another subject; the order of listing, and the batch size ---
 
 
 @COMMON
-@given(plan=PLATFORMS, people=st.permutations(PEOPLE), known=st.integers(1, 2))
-def test_another_subject_takes_no_hit_away_from_anybody_and_lowers_no_verdict(
-    plan: list[Planned], people: list[int], known: int
+@given(plan=PLATFORMS, people=st.permutations(PEOPLE), known=st.integers(1, 2), data=st.data())
+def test_another_subject_takes_no_hit_away_from_anybody_and_lowers_no_verdict_nor_does_the_order_or_the_batch_size(
+    plan: list[Planned], people: list[int], known: int, data: st.DataObject
 ) -> None:
-    """Whether they come later, by a request and its rescan, or were there from the beginning."""
+    """Whether they come later, by a request and its rescan, or were there from the beginning; and in whatever order
+    items are listed and people enrolled, in batches of any size."""
+    order = data.draw(st.permutations(range(len(plan))))
+    shard_items = data.draw(st.integers(1, 4))
     first, later = people[:known], people[known:]
     with home() as (workspace, uploads):
         put(uploads, plan)
@@ -193,19 +196,10 @@ def test_another_subject_takes_no_hit_away_from_anybody_and_lowers_no_verdict(
     }
     together = swept(plan, people)
     assert (after.hits, after.verdicts, after.models) == (together.hits, together.verdicts, together.models)
+    assert swept(plan, PEOPLE, order=order, shard_items=shard_items) == together
 
 
-# --- The order of listing, and the batch size ---
-
-
-@COMMON
-@given(plan=PLATFORMS, data=st.data())
-def test_neither_the_order_of_listing_nor_the_batch_size_changes_a_hit_or_a_verdict(
-    plan: list[Planned], data: st.DataObject
-) -> None:
-    order = data.draw(st.permutations(range(len(plan))))
-    shard_items = data.draw(st.integers(1, 4))
-    assert swept(plan, PEOPLE, order=order, shard_items=shard_items) == swept(plan, PEOPLE)
+# --- Texts before their pictures ---
 
 
 @COMMON

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.runs.sweep import sweep
 from pipelines.web.access import SESSION_COOKIE
 from pipelines.web.app import create_app
+from tests.conftest import Clock, fresh_workspace, made_home, use_fakes
 from tests.fakes import person, picture
 from tests.pipelines.web.browsing import Coming
 from tests.pipelines.web.visiting import Visitor, session, visitor
@@ -31,8 +35,7 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     factors._nobody.cache_clear()
 
 
-@pytest.fixture
-def platform(workspace: Workspace, uploads: Path) -> Workspace:
+def fill(workspace: Workspace, uploads: Path) -> None:
     """One person, found in two pictures of a model with a name beside one, in a single picture, and in a mature one."""
     enrol(workspace, person(1))
     upload(uploads, "m-a.png", picture(person(1), person(150)), parent_model="m-1", uploader="u-1")
@@ -42,6 +45,35 @@ def platform(workspace: Workspace, uploads: Path) -> Workspace:
     upload(uploads, "single.png", picture(person(1), person(160)), uploader="u-4")
     upload(uploads, "mature.png", picture(person(1), person(170)), uploader="u-5", nsfw_level="X")
     sweep(workspace, source_of(uploads), day=None)
+
+
+@cache
+def filled_home() -> Path:
+    """A home on SQLite with the platform, made once for each process; its uploads stay beside it."""
+    folder = Path(tempfile.mkdtemp(prefix="platform"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "uploads").mkdir()
+    with fresh_workspace(folder / "home", now=Clock()) as workspace:
+        fill(use_fakes(workspace), folder / "uploads")
+    return folder / "home"
+
+
+def is_copied(request: pytest.FixtureRequest) -> bool:
+    """Whether a test begins with a copy of the filled home. One that changes uploads has its own, as has PostgreSQL."""
+    names = request.fixturenames
+    return "platform" in names and "uploads" not in names and request.getfixturevalue("database_kind") == "sqlite"
+
+
+@pytest.fixture
+def home_to_copy(request: pytest.FixtureRequest) -> Path:
+    return filled_home() if is_copied(request) else made_home()
+
+
+@pytest.fixture
+def platform(request: pytest.FixtureRequest, workspace: Workspace) -> Workspace:
+    """The platform of :func:`fill`."""
+    if not is_copied(request):
+        fill(workspace, request.getfixturevalue("uploads"))
     return workspace
 
 

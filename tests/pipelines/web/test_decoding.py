@@ -19,7 +19,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.reviewing.pictures import show_other, show_whole
 from pipelines.reviewing.queue import waiting_cases
 from tests.fakes import person, picture
-from tests.pipelines.web.test_cases import case_about, hits_on
+from tests.pipelines.web.judging import case_about, hits_on
 from tests.pipelines.web.visiting import Visitor
 
 

@@ -26,7 +26,7 @@ from pipelines.home import audit
 from pipelines.home.workspace import Workspace
 from pipelines.web.uploads import MOST_UPLOAD
 from tests.fakes import person, picture
-from tests.pipelines.web.test_cases import case_about, decide
+from tests.pipelines.web.judging import case_about, decide
 from tests.pipelines.web.test_hostile import HOSTILE, Tags
 from tests.pipelines.web.visiting import ORIGIN, Visitor, visitor
 from tests.platform_actions import say, source_of, upload

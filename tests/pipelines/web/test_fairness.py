@@ -12,7 +12,7 @@ from pipelines.database.tables import outbox
 from pipelines.home.workspace import Workspace
 from tests.conftest import Clock
 from tests.pipelines.calibration.stored import in_force
-from tests.pipelines.web.test_cases import begin, case_about, decide, hits_on, looks, pictures_on
+from tests.pipelines.web.judging import begin, case_about, decide, hits_on, looks, pictures_on
 from tests.pipelines.web.visiting import Visitor, visitor
 
 pytestmark = pytest.mark.any_database

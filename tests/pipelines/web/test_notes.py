@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from pipelines.database.tables import audit
 from pipelines.home.workspace import Workspace
-from tests.pipelines.web.test_cases import begin, case_about
+from tests.pipelines.web.judging import begin, case_about
 from tests.pipelines.web.visiting import Visitor, visitor
 
 pytestmark = pytest.mark.any_database

@@ -22,7 +22,7 @@ from pipelines.reviewing.sheet import handle_of_uploader, near_duplicates
 from pipelines.runs.sweep import sweep
 from tests.conftest import Clock
 from tests.fakes import person, picture
-from tests.pipelines.web.test_cases import case_about, hits_on, looks
+from tests.pipelines.web.judging import case_about, hits_on, looks
 from tests.pipelines.web.visiting import Visitor, visitor
 from tests.platform_actions import source_of, upload
 

@@ -16,7 +16,7 @@ from pipelines.registry.subjects import show_identity
 from pipelines.registry.templates import list_references
 from pipelines.runs.sweep import sweep
 from tests.fakes import person, picture
-from tests.pipelines.web.test_cases import case_about
+from tests.pipelines.web.judging import case_about
 from tests.pipelines.web.visiting import Visitor, visitor
 from tests.platform_actions import NAME, references, source_of, upload
 

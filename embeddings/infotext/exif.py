@@ -18,6 +18,8 @@ _MOST_ENTRIES: Final = 512
 _MOST_BLOCKS: Final = 8
 _SIZES: Final = {1: 1, 2: 1, 7: 1}
 """Bytes of the types that texts have: BYTE, ASCII, UNDEFINED."""
+ENCODINGS: Final = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "iso2022_jp")
+"""Encodings of texts, beside Latin-1, which Python has built in."""
 _TAGS: Final = {
     0x010E: "imagedescription",
     0x010F: "make",  # ComfyUI's animated WebP: "workflow:{...}"

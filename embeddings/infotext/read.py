@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from embeddings.infotext.a1111 import is_a1111, read_a1111, read_prompt
 from embeddings.infotext.captions import DAMAGED, read_iptc, read_xmp
@@ -46,6 +46,14 @@ class Infotext:
     """A platform's numbers of model versions."""
     problem: str | None
     """Why not all of it could be read: a fixed word such as ``too_large``; None: all of it was."""
+
+
+class InfotextReader(Protocol):
+    """Reads a picture file, in this process (:func:`read_infotext`) or in a confined one."""
+
+    def __call__(self, data: bytes, *, limits: InfotextLimits) -> Infotext:
+        """Read ``data``. Raises :class:`embeddings.errors.UnscannableError` where whoever reads it does not answer."""
+        ...
 
 
 def read_infotext(data: bytes, *, limits: InfotextLimits) -> Infotext:

@@ -126,7 +126,9 @@ def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) 
         problem,
         outdated,
         had.model_file,
-        read_picture(had.content, config=workspace.config.infotext) if had.content else None,
+        read_picture(had.content, config=workspace.config.infotext, reader=workspace.infotext_reader)
+        if had.content
+        else None,
         remote=opened[0].remote,
         failed=row.attempts,
         before=row.content_sha256,

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from embeddings.errors import UnscannableError
 from embeddings.faults import guarded
 from embeddings.headers.evidence import HeaderText
-from embeddings.infotext.read import READER, Infotext, read_infotext
+from embeddings.infotext.read import READER, Infotext, InfotextReader
 from embeddings.types import Content
 from pipelines.database.parts import parts
 from pipelines.database.tables import examined, items, made_with, picture_texts
@@ -42,11 +42,11 @@ class ReadPicture:
     status: str
 
 
-def read_picture(content: Content, *, config: InfotextConfig) -> ReadPicture:
+def read_picture(content: Content, *, config: InfotextConfig, reader: InfotextReader) -> ReadPicture:
     """Read what a picture says of its making. Never raises because of its bytes: they cost the texts, not the
     picture."""
     try:
-        infotext = guarded(partial(read_infotext, content.data, limits=config.limits()))
+        infotext = guarded(partial(reader, content.data, limits=config.limits()))
     except UnscannableError as error:
         return ReadPicture(content.sha256, _NOTHING, error.status)
     status = UnscannableError(infotext.problem).status if infotext.problem else READ

@@ -65,4 +65,4 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _
     workspace.beat()
     if content is None or content.sha256.hex() != row.content_sha256:
         return _Picture(None)  # the item will be listed anew
-    return _Picture(content, read_picture(content, config=workspace.config.infotext))
+    return _Picture(content, read_picture(content, config=workspace.config.infotext, reader=workspace.infotext_reader))

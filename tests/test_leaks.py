@@ -46,6 +46,7 @@ HARMLESS = {
     ("Heads", "names"),  # of concepts
     ("Message", "key"),  # a digest
     ("PolicyFile", "text"),  # settings of what a name in a text is worth
+    ("RenderedPages", "names"),  # of files
     ("Statement", "contact"),  # the operator's own, published
     ("StatementSettings", "contact"),
     ("WantedBackfill", "key"),  # a run's

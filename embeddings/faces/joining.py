@@ -8,7 +8,7 @@ is what some viewer sees there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import cv2
@@ -32,7 +32,7 @@ class SeenFace:
     """(4,) in pixels of the full-size frame."""
     score: float
     view: str
-    crops: UInt8
+    crops: UInt8 = field(repr=False)
     """(k, 112, 112, 3)"""
 
 

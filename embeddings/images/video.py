@@ -43,7 +43,7 @@ class Packet:
     """When one frame is shown, in units of the stream, and whether it needs no other."""
 
     time: int
-    key: bool
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _wanted(data: bytes, packets: Sequence[Packet], unit: float, pixels: int, li
     """Positions of the frames to look at."""
     if len(packets) <= limits.max_frames:
         return range(len(packets))
-    keys = [at for at, packet in enumerate(packets) if packet.key]
+    keys = [at for at, packet in enumerate(packets) if packet.whole]
     everything = len(packets) * pixels <= limits.max_video_pixels
     affordable = max(limits.max_frames, limits.max_video_pixels // pixels)
     candidates = list(range(len(packets)))
@@ -158,7 +158,7 @@ def _decoded(
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decode the frames at the positions ``wanted``, in order, from the key frame before each."""
     place = {packet.time: at for at, packet in enumerate(packets)}
-    keys = [at for at, packet in enumerate(packets) if packet.key] or [0]
+    keys = [at for at, packet in enumerate(packets) if packet.whole] or [0]
     waiting = set(wanted)
     reached, coming = -1, iter(())  # type: tuple[int, Iterator[av.VideoFrame]]
     for at in wanted:

@@ -23,8 +23,8 @@ class _Node:
     """A node: its kind and title, its own values by name, and what its inputs are linked to."""
 
     kind: str
-    title: str
-    values: list[tuple[str, object]] = field(default_factory=list)
+    title: str = field(repr=False)
+    values: list[tuple[str, object]] = field(default_factory=list, repr=False)
     links: list[tuple[str, str]] = field(default_factory=list)
 
 

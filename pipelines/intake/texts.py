@@ -21,7 +21,7 @@ RESIDUAL: Final = (SIDE_BY_SIDE, "header:other", "header:tensor_names")
 _SHORT: Final = 200
 """Characters of a title up to which its last word may be the first of a name that goes on in a tag."""
 _WORDS: Final = re.compile(r"[^\W\d_]{3}|[^\W\d_\x00-\u024f]{2}")
-_DIGEST: Final = re.compile(r"(?:[0-9a-f]{4,}-?)+", re.IGNORECASE)
+_DIGEST: Final = re.compile(r"(?:[0-9a-f]{4,}+-?)++", re.IGNORECASE)
 _EXTENSION: Final = re.compile(r"(?:\.[A-Za-z0-9]{1,11}){1,2}$")
 INFOTEXT: Final = "infotext:"
 """Where the places of what a picture says of its making begin. They are of tier ``text``, as what is listed beside a

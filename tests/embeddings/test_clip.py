@@ -126,7 +126,7 @@ def test_vectors_equal_open_clips_in_full_precision(
     full = [next(decode(data, limits=limits, long_side=10**6).frames).image for data in files.values()]
     contents = [Content(name.encode().ljust(32), data) for name, data in files.items()]
     described = describe_contents(contents, clip_only(encoder, limits), limits=limits, long_side=0, workers=2)
-    ours = np.concatenate([one.vectors for one in described])
+    ours = np.concatenate([one.vectors[:1] for one in described])  # a pale picture is looked at with more contrast too
     cosines = np.einsum("ij,ij->i", ours, original_vectors(original, full))
     assert cosines.min() >= 0.999
     assert np.abs(np.linalg.norm(ours, axis=1) - 1).max() < 1e-5

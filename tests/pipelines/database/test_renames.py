@@ -27,7 +27,7 @@ RENAMED = {
     "decisions": {"content_key": "content_sha256", "found_by_id": "model_id"},
 }
 
-LATER = {"hits": {"alone_score", "pictures"}}
+LATER = {"hits": {"alone_score", "pictures", "seconds"}}
 """Columns that came after the renaming."""
 SHARED = {
     table: [one.name for one in metadata.tables[table].columns if one.name not in LATER.get(table, set())]

@@ -28,12 +28,12 @@ from indexes.thresholds import Bands
 from pipelines.corpus.manifest import list_shards
 from pipelines.corpus.retention import expiry, is_kept
 from pipelines.database.parts import parts
-from pipelines.database.tables import items, model_files, pool_faces, pools, shards
+from pipelines.database.tables import items, model_files, picture_texts, pool_faces, pools, shards
 from pipelines.hits.counting import is_gone_from_pool, model_of_item
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
-from pipelines.intake.model_files import header_texts
-from pipelines.intake.texts import by_place, texts_of
+from pipelines.intake.file_texts import file_texts
+from pipelines.intake.texts import by_place, is_in_file, texts_of
 from pipelines.matching.comparison import compare_kept
 from pipelines.matching.pool_comparison import POOLS_AT_ONCE, compare_stored
 from pipelines.matching.pool_store import next_pools
@@ -84,7 +84,7 @@ class Impact:
 @dataclass(frozen=True, slots=True)
 class FoundItem:
     """One item that a candidate would hit. ``model``: the one it belongs to or is; ``faces``: how many match; ``text``,
-    ``header``: whether the name stands in its texts, or in its file's header."""
+    ``header``: whether the name stands in its texts, or in its file."""
 
     uploader: str | None
     model: str | None
@@ -250,9 +250,9 @@ def _found_by_name(workspace: Workspace, names: SubjectNames, progress: Progress
     found: dict[str, FoundItem] = {}
     for item in items_with_texts(workspace, progress):
         places = [place for place, text in item.texts.items() if matcher.find(text)]
-        header = any(place.startswith("header:") for place in places)
+        header = any(is_in_file(place) for place in places)
         if places:
-            text = any(not place.startswith("header:") for place in places)
+            text = any(not is_in_file(place) for place in places)
             found[item.item_id] = FoundItem(item.uploader, item.model, 0, text, header)
     return found
 
@@ -276,12 +276,12 @@ def items_with_texts(workspace: Workspace, progress: Progress = silent) -> Itera
     while True:
         with workspace.database.read() as connection:
             rows = connection.execute(following.where(items.c.item_id > after).limit(_AT_ONCE)).all()
-            headers = header_texts(connection, workspace.sealer, {row.content_sha256 for row in rows} - {None})
+            in_files = file_texts(connection, workspace.sealer, {row.content_sha256 for row in rows} - {None})
         if not rows:
             return
         for row in rows:
             item = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"])
-            texts = texts_of(item) | by_place(headers.get(row.content_sha256, ()))
+            texts = texts_of(item) | dict(by_place(in_files.get(row.content_sha256, ())))
             yield NamedItem(row.item_id, row.uploader, row.model, texts)
         done, after = done + len(rows), rows[-1].item_id
         progress("names", done, max(total, done))
@@ -293,9 +293,11 @@ _SCANNED = sa.and_(items.c.live, sa.or_(items.c.shard_id.is_not(None), items.c.s
 
 
 def _with_header() -> sa.ColumnElement[bool]:
-    """Condition on ``items``: its content is a model file whose header was read."""
-    read = sa.select(model_files.c.content_sha256).where(model_files.c.sealed_header.is_not(None))
-    return items.c.content_sha256.in_(read)
+    """Condition on ``items``: its content has texts of its own, a model file's header or what a picture says of its
+    making."""
+    headers = sa.select(model_files.c.content_sha256).where(model_files.c.sealed_header.is_not(None))
+    pictures = sa.select(picture_texts.c.content_sha256).where(picture_texts.c.sealed_texts.is_not(None))
+    return sa.or_(items.c.content_sha256.in_(headers), items.c.content_sha256.in_(pictures))
 
 
 def _with_name_places() -> sa.ColumnElement[bool]:

@@ -254,7 +254,7 @@ def show_hit(environment: Environment, as_json: bool, hit_id: str, revealing: bo
     facts = to_plain(explained) | {"margin": to_plain(margin)}
     if revealed is not None:
         sentence = revealed.passage.marked if revealed.passage else None
-        facts |= {"term": revealed.term, "sentence": sentence}
+        facts |= {"term": revealed.term, "sentence": sentence, "prompts_differ": revealed.prompts_differ}
         if sentence is None:
             say("the text has changed since, and the sentence was not kept", err=True)
     if not as_json:

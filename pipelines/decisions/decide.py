@@ -29,6 +29,7 @@ from pipelines.home.actors import identity_of
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.judging import rejudge
+from pipelines.matching.made_by import find_made_by
 from pipelines.registry import seeds
 from pipelines.registry.seeds import Confirmed
 from pipelines.takedown.outbox import TAKEDOWN, not_taken_back
@@ -236,7 +237,8 @@ def _make(
             Confirmed(decision_id, hit.subject_id, hit.item_id, hit.hit_id, answer.reason)
             for decision_id, hit in new.items()
         ]
-        tally.seeds += seeds.sow(tx, confirmed, now=now)
+        tally.seeds += seeds.sow(tx, confirmed, now=now, version_prefix=workspace.config.infotext.version_prefix)
+        find_made_by(tx, workspace, list(new))
     tally.touched += [(decision_id, _scope(hit)) for decision_id, hit in new.items()]
     tally.decisions += len(new)
 

@@ -26,7 +26,7 @@ from pipelines.database.times import moment
 from pipelines.decisions.log import Decision, decisions_on
 from pipelines.evidence.cutting import LONG_SIDE, cut_hit, frame_of, place_of
 from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_kept
-from pipelines.evidence.passages import Passage, find_passage
+from pipelines.evidence.passages import Passage, do_prompts_differ, find_passage
 from pipelines.evidence.second_opinions import read_second_opinion
 from pipelines.evidence.terms import open_term
 from pipelines.hits.counting import POOLED, hits_in_force, outside, verdict_of_hit
@@ -35,6 +35,7 @@ from pipelines.home import audit
 from pipelines.home.decoding import decoding_slot
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import found, open_item
+from pipelines.intake.texts import is_in_file
 from pipelines.registry.templates import open_crops, require_kept
 
 _CROP_SIDE: Final = 112
@@ -109,6 +110,8 @@ class Revealed:
 
     term: str = field(repr=False)
     passage: Passage | None = field(repr=False)
+    prompts_differ: bool | None = None
+    """Of a name in a prompt: whether the listing and the picture's file carry different ones; None: only one does."""
 
 
 def reveal(workspace: Workspace, hit_id: str, *, actor: str) -> Revealed:
@@ -136,7 +139,8 @@ def _opened(connection: Connection, workspace: Workspace, row: Row[Any]) -> Reve
     named = {"hit_id": row.hit_id, "subject_id": row.subject_id, "sealed_term": row.sealed_term}
     term = open_term(connection, workspace.sealer, **named)
     passage = open_passage(connection, workspace.sealer, row.hit_id)
-    return Revealed(term, passage or find_passage(connection, workspace.sealer, row, term))
+    sentence = passage or find_passage(connection, workspace.sealer, row, term)
+    return Revealed(term, sentence, do_prompts_differ(connection, workspace.sealer, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,11 +279,12 @@ def content_now(workspace: Workspace, row: Row[Any]) -> bytes:
 
 
 def _is_what_was_found(workspace: Workspace, row: Row[Any]) -> bool:
-    """Whether the item's content now is the one that the hit was found in; a text is in none."""
+    """Whether the item's content now is the one that the hit was found in; a listed text is in none."""
     if row.tier == POOLED:
         with workspace.database.read() as connection:
             return bool(content_of_pooled(connection, row.hit_id) == row.content_now)
-    return bool(row.tier == "text" or row.content_now == row.content_key)
+    listed = row.tier == "text" and not is_in_file(row.place)
+    return bool(listed or row.content_now == row.content_key)
 
 
 def reference_crop(connection: Connection, workspace: Workspace, template_id: str) -> UInt8:

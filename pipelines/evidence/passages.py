@@ -12,10 +12,13 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
+from embeddings.infotext.a1111 import prompt_alone
+from embeddings.infotext.fields import PROMPT
 from indexes.name_text import WALL
 from pipelines.home.sealing import Sealer
-from pipelines.intake.model_files import header_texts
-from pipelines.intake.texts import by_place, texts_of
+from pipelines.intake.file_texts import file_texts
+from pipelines.intake.picture_texts import infotexts
+from pipelines.intake.texts import by_place, is_in_file, texts_of
 from pipelines.sources import Item
 
 MOST: Final = 240
@@ -61,15 +64,39 @@ def passage_around(text: str, term: str) -> Passage | None:
 
 
 def find_passage(connection: Connection, sealer: Sealer, row: Any, term: str) -> Passage | None:
-    """Find the sentence of a name in the sealed texts of its item or of its model file's header.
+    """Find the sentence of a name in the sealed texts of its item or in its file.
 
     ``row``: ``tier``, ``place`` and ``content_key`` of the hit, ``item_id`` and ``sealed_record`` of the item. None
     where the text has changed since, or is not kept.
     """
-    if row.tier == "header":
-        texts = by_place(header_texts(connection, sealer, [row.content_key]).get(row.content_key, ()))
+    if is_in_file(row.place):
+        texts = by_place(file_texts(connection, sealer, [row.content_key]).get(row.content_key, ()))
     elif row.sealed_record is not None:
         texts = texts_of(Item.from_record(sealer.unseal_record(row.sealed_record, row.item_id)["item"]))
     else:
         return None
     return passage_around(texts.get(row.place or "", ""), term)
+
+
+def do_prompts_differ(connection: Connection, sealer: Sealer, row: Any) -> bool | None:
+    """Whether the prompt that is listed of a hit's item is none of those in its file; None where only one of them has
+    a prompt, or the name stands in neither.
+
+    ``row``: as of :func:`find_passage`, with ``content_now`` of the item. Spaces, upper case and the calls of LoRAs
+    make no difference.
+    """
+    if row.place not in ("prompt", PROMPT) or row.sealed_record is None or row.content_now is None:
+        return None
+    listed = Item.from_record(sealer.unseal_record(row.sealed_record, row.item_id)["item"]).prompt
+    in_file = [
+        one.text
+        for one in infotexts(connection, sealer, [row.content_now]).get(row.content_now, ())
+        if one.place == PROMPT
+    ]
+    if not listed or not in_file:
+        return None
+    return _bare(listed) not in {_bare(text) for text in in_file}
+
+
+def _bare(prompt: str) -> str:
+    return " ".join(prompt_alone(prompt).casefold().split())

@@ -21,6 +21,7 @@ from pipelines.database.tables import (
     subjects,
     verdicts,
 )
+from pipelines.intake.texts import INFOTEXT
 from pipelines.policy import BOUNTIES
 from pipelines.takedown.outbox import not_taken_back
 
@@ -32,7 +33,7 @@ POOLED: Final = "pooled_face"
 """The tier of what faces of several pictures show together."""
 FACES: Final = ("face", POOLED)
 """Tiers whose scores are similarities of faces."""
-FACES_FIRST: Final = (*FACES, "exact", "header", "text")
+FACES_FIRST: Final = (*FACES, "exact", "made_by", "header", "text")
 """Every tier, in the order in which people look at evidence."""
 _OUTSIDE: Final = {"content_key": "content_sha256", "found_by_id": "model_id"}
 SAME_FINGERPRINT: Final = ("subject_id", "kind", "digest", "model_id")
@@ -63,18 +64,19 @@ def live_hits(*, rejected_too: bool = False, lapsed_too: bool = False, removed_t
     Judging and storing use this selection, because the end of a consent must undo neither. Code that shows hits or acts
     on them uses :func:`hits_in_force`.
 
-    A text hit counts while the item has the text, a pooled face while each picture of its pool is unchanged, every
-    other hit while the item has the content. These do not count: rejected hits; hits on a revoked seed; hits by a
-    reference or name that the subject has lost (``dropped_at``); faces that score below the thresholds in force, unless
-    a person confirmed them; and a face hit of earlier models, once the models of the item's present vectors have found
-    the same person in the same content no less strongly (:mod:`pipelines.runs.backfill`), likewise for pools.
+    A hit in a listed text counts while the item has the text, a pooled face while each picture of its pool is
+    unchanged, every other hit while the item has the content. These do not count: rejected hits; hits on a revoked
+    seed; hits by a reference or name that the subject has lost (``dropped_at``); faces that score below the thresholds
+    in force, unless a person confirmed them; and a face hit of earlier models, once the models of the item's present
+    vectors have found the same person in the same content no less strongly (:mod:`pipelines.runs.backfill`), likewise
+    for pools.
     ``item_key`` is what a verdict names: the content, or the text of an item without content; ``model`` is what the
     item belongs to.
 
     ``rejected_too``: also hits that would count if nobody had rejected them. ``lapsed_too``: also faces below the
     thresholds. ``removed_too``: also hits in items that are gone because of a message that was sent.
     """
-    digest = sa.case((hits.c.tier == "text", items.c.text_digest), else_=items.c.content_sha256)
+    digest = sa.case((is_listed_text(), items.c.text_digest), else_=items.c.content_sha256)
     same_content = sa.and_(hits.c.tier != POOLED, digest == hits.c.content_key)
     present = sa.and_(items.c.live, sa.or_(same_content, sa.and_(hits.c.tier == POOLED, _is_in_whole_pool())))
     key = key_of_item()
@@ -133,6 +135,11 @@ def _is_removed_by_us() -> sa.ColumnElement[bool]:
         not_taken_back(),
     )
     return sa.and_(~items.c.live, sent.correlate(hits, items).exists())
+
+
+def is_listed_text() -> sa.ColumnElement[bool]:
+    """Condition on ``hits``: the name stands in what the platform lists of the item, and not in its content."""
+    return sa.and_(hits.c.tier == "text", hits.c.place.not_like(f"{INFOTEXT}%"))
 
 
 @cache

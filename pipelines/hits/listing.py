@@ -15,13 +15,14 @@ from pipelines.database.tables import hits, items, second_opinions, verdicts
 from pipelines.database.times import moment
 from pipelines.hits.counting import FACES, POOLED, hits_in_force, outside, said, verdict_of_hit
 
-TIERS = ("exact", "face", "pooled_face", "header", "text")
+TIERS = ("exact", "face", "pooled_face", "made_by", "header", "text")
 """Tiers of evidence, the weightiest first."""
 MOST: Final = 2**31 - 1
 _FACES_FROM: Final = 0.5
 _STRENGTHS: Final = {
     ("exact", "strong"): 0.4,
     ("exact", "review"): 0.4,
+    ("made_by", "review"): 0.3,
     ("header", "strong"): 0.3,
     ("header", "review"): 0.2,
     ("text", "strong"): 0.1,
@@ -36,8 +37,9 @@ def strength_of() -> sa.ColumnElement[float]:
     compared between tiers.
 
     A face, and likewise a pool of faces, has 0.5 at its threshold and 1 where it is the reference itself, in
-    proportion. Below that stand copies of what was confirmed (0.4 to 0.5), names in headers (0.3 to 0.4 where they are
-    strong, 0.2 to 0.3 otherwise) and names in texts (0.1 to 0.2, 0 to 0.1). It orders, and decides nothing.
+    proportion. Below that stand copies of what was confirmed (0.4 to 0.5), what names a confirmed model (0.4), names in
+    headers (0.3 to 0.4 where they are strong, 0.2 to 0.3 otherwise) and names in texts (0.1 to 0.2, 0 to 0.1). It
+    orders, and decides nothing.
     """
     room = sa.func.coalesce(sa.func.nullif(1.0 - hits.c.threshold, 0.0), 1.0)
     place = (hits.c.score - hits.c.threshold) / room

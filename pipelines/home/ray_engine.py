@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from embeddings.errors import NotReadyError
 from pipelines.home.engine import Argument, Common, LocalEngine, Result
 from pipelines.home.long_lived import KeptWorkspace
-from pipelines.settings.config import RayConfig
+from pipelines.settings.config_ray import RayConfig
 from pipelines.settings.environment import Environment, keep_ray_quiet, read_environment
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from pipelines.settings.config import Config
 if TYPE_CHECKING:
     from embeddings.headers.reading import HeaderReader
     from embeddings.images.decoder import Decoder
+    from embeddings.infotext.read import InfotextReader
     from embeddings.sandbox.pool import DecodingPool, SandboxSettings
 
 _HEADROOM: Final = 512 * 2**20
@@ -56,6 +57,14 @@ def header_reader_for(config: Config) -> HeaderReader:
     from embeddings.sandbox.headers import SandboxedHeaderReader
 
     return SandboxedHeaderReader(_pool(_settings(config))) if _is_on(config) else read_header
+
+
+def infotext_reader_for(config: Config) -> InfotextReader:
+    """Return what reads pictures for what they say of their making under these settings."""
+    from embeddings.infotext.read import read_infotext
+    from embeddings.sandbox.infotext import SandboxedInfotextReader
+
+    return SandboxedInfotextReader(_pool(_settings(config))) if _is_on(config) else read_infotext
 
 
 def _is_on(config: Config) -> bool:

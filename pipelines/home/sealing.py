@@ -144,6 +144,16 @@ class Sealer:
         header: dict[str, Any] = json.loads(plain)
         return header
 
+    def seal_infotext(self, texts: list[list[str]], content_sha256: str) -> bytes:
+        """Seal what a picture says of its making: places and texts."""
+        return seal(self._keys["items"], json.dumps(texts).encode(), associated_data("infotext", content_sha256))
+
+    def unseal_infotext(self, sealed: bytes, content_sha256: str) -> list[list[str]]:
+        """Open what :meth:`seal_infotext` sealed for this very content."""
+        plain = unseal(self._keys["items"], sealed, associated_data("infotext", content_sha256))
+        texts: list[list[str]] = json.loads(plain)
+        return texts
+
     def seal_factor(self, secret: bytes, account: str) -> bytes:
         """Seal the secret of an account's second factor."""
         return seal(self._keys["accounts"], secret, associated_data("factor", account))

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from embeddings.faces.second import SecondNetwork
     from embeddings.headers.reading import HeaderReader
     from embeddings.images.decoder import Decoder
+    from embeddings.infotext.read import InfotextReader
     from embeddings.models.load import FaceModels
     from indexes.corpus import Corpus
     from indexes.gallery import Gallery
@@ -281,6 +282,13 @@ class Workspace:
         from pipelines.home.sandbox import header_reader_for
 
         return header_reader_for(self.config)
+
+    @cached_property
+    def infotext_reader(self) -> InfotextReader:
+        """What reads pictures for what they say of their making."""
+        from pipelines.home.sandbox import infotext_reader_for
+
+        return infotext_reader_for(self.config)
 
     def close(self) -> None:
         """Close the database connections, and release models and engine if they were used."""

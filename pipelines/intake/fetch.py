@@ -18,6 +18,7 @@ from embeddings.types import Content
 from pipelines.home.workspace import Workspace
 from pipelines.intake.model_files import known_file
 from pipelines.intake.model_reading import FoundContent, ReadModel, read_again, read_bytes, read_model
+from pipelines.intake.picture_texts import ReadPicture, read_picture
 from pipelines.intake.texts import texts_of
 from pipelines.policy import BOUNTIES
 from pipelines.sources import Item, ItemSource, open_source
@@ -34,6 +35,8 @@ class Fetched:
     outdated: bool
     """Whether earlier models gave a result, which stands if the content cannot be had now."""
     model_file: ReadModel | None = None
+    picture: ReadPicture | None = None
+    """What the picture says of its making."""
     remote: bool = False
     """The content is behind a URL."""
     failed: int = 0
@@ -123,6 +126,9 @@ def fetch_item(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) 
         problem,
         outdated,
         had.model_file,
+        read_picture(had.content, config=workspace.config.infotext, reader=workspace.infotext_reader)
+        if had.content
+        else None,
         remote=opened[0].remote,
         failed=row.attempts,
         before=row.content_sha256,

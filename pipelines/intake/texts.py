@@ -1,4 +1,4 @@
-"""The texts of items in which a name may stand, by place: what the platform lists, and what a model file's header says.
+"""The texts of items in which a name may stand, by place: what the platform lists, and what its file says.
 
 Texts are opened from their sealed records only while they are searched; none is stored, logged or shown.
 """
@@ -6,7 +6,7 @@ Texts are opened from their sealed records only while they are searched; none is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +23,18 @@ _SHORT: Final = 200
 _WORDS: Final = re.compile(r"[^\W\d_]{3}|[^\W\d_\x00-\u024f]{2}")
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{4,}-?)+", re.IGNORECASE)
 _EXTENSION: Final = re.compile(r"(?:\.[A-Za-z0-9]{1,11}){1,2}$")
+INFOTEXT: Final = "infotext:"
+"""Where the places of what a picture says of its making begin. They are of tier ``text``, as what is listed beside a
+picture is, and count while the item has the content, as what is in a header does."""
+_NAMES: Final = {
+    "infotext:prompt": "prompt in the picture's file",
+    "infotext:lora": "name of a LoRA in the picture's file",
+    "infotext:model": "name of a model in the picture's file",
+    "infotext:workflow": "settings in the picture's file",
+    "infotext:caption": "caption in the picture's file",
+    "version": "number",
+}
+IN_FILES: Final = ("header:", INFOTEXT)
 
 
 def texts_of(item: Item) -> dict[str, str]:
@@ -50,7 +62,18 @@ def file_name(item: Item) -> str:
     return name if _WORDS.search(name) and not _DIGEST.fullmatch(name) else ""
 
 
-def by_place(texts: Iterable[HeaderText]) -> dict[str, str]:
+def is_in_file(place: str | None) -> bool:
+    """Whether a place is in an item's content: a model file's header, or what a picture says of its making."""
+    return place is not None and place.startswith(IN_FILES)
+
+
+def name_of_place(place: str | None) -> str:
+    """Return how people call a place: ``title``, ``prompt in the picture's file``, or the entry of a header."""
+    place = place or "unknown place"
+    return _NAMES.get(place, place.removeprefix("header:").replace("_", " "))
+
+
+def by_place(texts: Iterable[HeaderText]) -> Mapping[str, str]:
     """Join the texts of each place, so that no name goes across two of them."""
     places: dict[str, list[str]] = {}
     for one in texts:

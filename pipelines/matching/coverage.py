@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from indexes.names import matcher_id
 from pipelines.database.in_force import is_in_force
-from pipelines.database.tables import examined, items, model_files, seeds, subjects
+from pipelines.database.tables import examined, items, model_files, picture_texts, seeds, subjects
 from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
@@ -32,7 +32,8 @@ class Required:
     seed_version: int
 
     def missing(self) -> sa.ColumnElement[bool]:
-        """Condition on ``items`` outer-joined with ``examined`` and ``model_files``: some examination is missing."""
+        """Condition on ``items`` outer-joined with ``examined``, ``model_files`` and ``picture_texts``: some
+        examination is missing."""
         if not self.registry_version:
             return sa.false()  # nobody to look for
         done = examined.c
@@ -43,7 +44,9 @@ class Required:
             done.content_sha256.is_distinct_from(items.c.content_sha256),
             done.registry_version < self.registry_version,
             done.seed_version < self.seed_version,
-            model_files.c.read_at > done.examined_at,  # the header was read later, at a second try
+            # The file's own texts were read later, at a second try or by another reader.
+            model_files.c.read_at > done.examined_at,
+            picture_texts.c.read_at > done.examined_at,
         )
 
     def texts_since(self, row: Any) -> int:
@@ -51,10 +54,11 @@ class Required:
         same = row.examined_rules_id == self.rules_id and row.examined_text_digest == row.text_digest
         return int(row.examined_registry_version) if same else 0
 
-    def header_since(self, row: Any) -> int:
-        """Return the registry version up to which the header of this item's content was searched for everybody."""
+    def file_since(self, row: Any) -> int:
+        """Return the registry version up to which the texts in this item's content were searched for everybody."""
         same = row.examined_rules_id == self.rules_id and row.examined_content_sha256 == row.content_sha256
-        late = row.read_at is not None and row.examined_at is not None and row.read_at > row.examined_at
+        read = [at for at in (row.read_at, row.pictured_at) if at is not None]
+        late = row.examined_at is not None and any(at > row.examined_at for at in read)
         return int(row.examined_registry_version) if same and not late else 0
 
 
@@ -86,11 +90,14 @@ def seeds_in_force(*, now: datetime) -> sa.Select[Any]:
 def unexamined(need: Required, scope: Scope) -> sa.Select[Any]:
     """Select live items in scope that lack an examination, with what is known of their content and examination."""
     same_content = model_files.c.content_sha256 == items.c.content_sha256
+    same_picture = picture_texts.c.content_sha256 == items.c.content_sha256
     joined = items.outerjoin(examined, examined.c.item_id == items.c.item_id).outerjoin(model_files, same_content)
+    joined = joined.outerjoin(picture_texts, same_picture)
     columns = [items.c[name] for name in ("item_id", "status", "text_digest", "content_sha256", "pdq")]
+    read = (model_files.c.payload_sha256, model_files.c.read_at, picture_texts.c.read_at.label("pictured_at"))
     before = [examined.c[name].label(f"examined_{name}") for name in _BEFORE]
     return (
-        sa.select(*columns, model_files.c.payload_sha256, model_files.c.read_at, examined.c.examined_at, *before)
+        sa.select(*columns, *read, examined.c.examined_at, *before)
         .select_from(joined)
         .where(*scope.where(), need.missing())
     )

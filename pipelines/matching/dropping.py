@@ -22,8 +22,8 @@ from pipelines.database.tables import hits, items
 from pipelines.evidence.terms import open_term
 from pipelines.hits.statuses import settle_statuses
 from pipelines.home.workspace import Workspace
-from pipelines.intake.model_files import header_texts
-from pipelines.intake.texts import by_place, texts_of
+from pipelines.intake.file_texts import file_texts
+from pipelines.intake.texts import by_place, is_in_file, texts_of
 from pipelines.judging import judge_without
 from pipelines.matching.finds import hit_rows, name_hit
 from pipelines.sources import Item
@@ -62,9 +62,9 @@ def drop_names(tx: Connection, workspace: Workspace, names: SubjectNames) -> Dro
     changed: list[Row[Any]] = []
     for some in parts(sorted(ids)):
         rows = tx.execute(_with_items().where(hits.c.hit_id.in_(some))).all()
-        headers = header_texts(tx, workspace.sealer, {row.content_now for row in rows} - {None})
+        in_files = file_texts(tx, workspace.sealer, {row.content_now for row in rows} - {None})
         for row in rows:
-            text = _text_at(workspace, row, headers)
+            text = _text_at(workspace, row, in_files)
             matches = matcher.find(text) if text is not None else ()
             if not matches:
                 gone.append(row)
@@ -89,11 +89,11 @@ def _with_items() -> sa.Select[Any]:
     return sa.select(hits, *now, items.c.live, items.c.sealed_record).select_from(joined).order_by(hits.c.hit_id)
 
 
-def _text_at(workspace: Workspace, row: Row[Any], headers: Mapping[str, Sequence[HeaderText]]) -> str | None:
+def _text_at(workspace: Workspace, row: Row[Any], in_files: Mapping[str, Sequence[HeaderText]]) -> str | None:
     """Return the text that a hit was found in; None where the item no longer has it."""
-    if row.tier == "header":
+    if is_in_file(row.place):
         same = row.content_now == row.content_key
-        return by_place(headers.get(row.content_now, ())).get(row.place) if same else None
+        return by_place(in_files.get(row.content_now, ())).get(row.place) if same else None
     if row.sealed_record is None or row.text_now != row.content_key:
         return None
     item = Item.from_record(workspace.sealer.unseal_record(row.sealed_record, row.item_id)["item"])

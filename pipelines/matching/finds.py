@@ -19,6 +19,8 @@ from pipelines.evidence.terms import term_aad
 from pipelines.home.sealing import seal
 from pipelines.home.workspace import Workspace
 from pipelines.matching.sought import SeedMatch
+from pipelines.policy import Band
+from pipelines.registry.seeds import MADE_BY
 from pipelines.registry.templates import open_subject_key
 
 if TYPE_CHECKING:
@@ -27,12 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FoundHit:
-    """One hit on an item. ``digest``: of the text for tier ``text``, else of the content."""
+    """One hit on an item. ``digest``: of the listed text for a name in that, else of the content."""
 
     item_id: str
     digest: str
     subject_id: str
-    tier: Literal["text", "header", "exact"]
+    tier: Literal["text", "header", "exact", "made_by"]
     place: str
     found_by_id: str
     score: float = 1.0
@@ -65,12 +67,13 @@ def name_hit(item_id: str, digest: str, place: str, text: str, match: NameMatch,
 
 def seed_hit(item_id: str, content: str, match: SeedMatch, *, near: float) -> FoundHit:
     """Make the hit of a seed on an item; ``near``: score from which pictures count as the same."""
+    named = match.seed.kind == MADE_BY
     return FoundHit(
         item_id=item_id,
         digest=content,
         subject_id=match.seed.subject_id,
-        tier="exact",
-        place=match.seed.kind,
+        tier="made_by" if named else "exact",
+        place=match.seed.digest.partition(":")[0] if named else match.seed.kind,
         found_by_id=match.seed.model_id,
         score=match.score,
         threshold=near if match.seed.kind == "pdq" else 1.0,
@@ -97,7 +100,7 @@ def hit_rows(
             "content_key": hit.digest,
             "subject_id": hit.subject_id,
             "tier": hit.tier,
-            "band": workspace.policy.text_band(hit.place, hit.match) if hit.match else "strong",
+            "band": _band(workspace, hit),
             "score": hit.score,
             "threshold": hit.threshold,
             "threshold_source": "names" if hit.match else "seed",
@@ -112,6 +115,13 @@ def hit_rows(
         }
         for hit in found
     ]
+
+
+def _band(workspace: Workspace, hit: FoundHit) -> Band:
+    """Return the band: that of a name is the policy's; what a picture says of its making, anybody can write."""
+    if hit.match:
+        return workspace.policy.text_band(hit.place, hit.match)
+    return "review" if hit.tier == MADE_BY else "strong"
 
 
 def _sealed(keys: dict[str, bytes], hit: FoundHit) -> bytes | None:

@@ -32,8 +32,9 @@ from pipelines.home.clock import acts
 from pipelines.home.isolation import resume
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
+from pipelines.intake.file_texts import file_texts
 from pipelines.intake.ledger import Scope, text_digest
-from pipelines.intake.model_files import header_texts
+from pipelines.intake.picture_texts import named_models
 from pipelines.intake.texts import RESIDUAL, by_place, texts_of
 from pipelines.matching.comparison import FoundBy
 from pipelines.matching.coverage import required, rules_id, unexamined, unexamined_count
@@ -144,16 +145,17 @@ def _examine_batch(
 
     ``among``: only these items. ``refused``: the reason for which their texts are not searched.
     """
-    rows, searches = _read_batch(workspace, sought, subject_ids, after, among)
+    rows, searches, named = _read_batch(workspace, sought, subject_ids, after, among)
     distance = workspace.policy.settings.takedown.duplicate_distance
-    seeds = sought.seeds.compare(rows, distance=distance)
+    seeds = sought.seeds.compare(rows, distance=distance, named=named)
     now, near = workspace.now(), pdq_score(distance)
     batch = []
     with attempting(workspace, _STAGE, [row.item_id for row in rows]):
         for row, searched in zip(rows, searches, strict=True):
             names, problem = _names_in(row.item_id, searched, refused)
             found = [seed_hit(row.item_id, row.content_sha256, one, near=near) for one in seeds.get(row.item_id, ())]
-            examined_at = max(now, row.read_at or now)  # hosts' clocks differ; never before its reading
+            # Hosts' clocks differ: never before its reading.
+            examined_at = max(now, row.read_at or now, row.pictured_at or now)
             batch.append(
                 Examination(
                     row.item_id,
@@ -176,36 +178,39 @@ def _read_batch(
     subject_ids: Collection[str] | None,
     after: str,
     among: Collection[str] | None,
-) -> tuple[Sequence[Row[Any]], list[tuple[_Searched, _Searched]]]:
-    """Read the next items, and what of each is to be searched: its listed texts, and its file's header."""
+) -> tuple[Sequence[Row[Any]], list[tuple[_Searched, _Searched]], Mapping[str, Sequence[str]]]:
+    """Read the next items; what of each is to be searched, its listed texts and those in its file; and the model files
+    that their contents name."""
     with workspace.database.read() as connection:
         need = required(connection, workspace, subject_ids=subject_ids)
         following = unexamined(need, EVERYTHING).where(items.c.item_id > after).order_by(items.c.item_id)
         following = following if among is None else following.where(items.c.item_id.in_(among))
         rows = connection.execute(following.limit(workspace.config.sweep.examined_items)).all()
         if not rows:
-            return [], []
+            return [], [], {}
         sought.refresh(connection, workspace)
-        since = {row.item_id: (need.texts_since(row), need.header_since(row)) for row in rows}
+        since = {row.item_id: (need.texts_since(row), need.file_since(row)) for row in rows}
         matchers = {
             item_id: tuple(sought.matcher(connection, workspace, since=version) for version in versions)
             for item_id, versions in since.items()
         }
         listed = _open_items(connection, workspace, [key for key, (texts, _) in matchers.items() if texts])
-        headed = {row.content_sha256 for row in rows if row.content_sha256 and matchers[row.item_id][1]}
-        headers = header_texts(connection, workspace.sealer, headed)
+        read = {row.content_sha256 for row in rows if row.content_sha256 and matchers[row.item_id][1]}
+        in_files = file_texts(connection, workspace.sealer, read)
+        contents = {row.content_sha256 for row in rows if row.content_sha256}
+        named = named_models(connection, contents) if sought.seeds.names_models else {}
     searches: list[tuple[_Searched, _Searched]] = []
     for row in rows:
-        texts, header = matchers[row.item_id]
+        texts, own = matchers[row.item_id]
         item = listed.get(row.item_id)
         digest = text_digest(workspace.sealer, item) if item else row.text_digest
         searches.append(
             (
                 (digest, texts_of(item) if item else {}, texts),
-                (row.content_sha256, by_place(headers.get(row.content_sha256, ())), header),
+                (row.content_sha256, by_place(in_files.get(row.content_sha256, ())), own),
             )
         )
-    return rows, searches
+    return rows, searches, named
 
 
 def _open_items(connection: Connection, workspace: Workspace, item_ids: Sequence[str]) -> dict[str, Item]:

@@ -22,7 +22,7 @@ from pipelines.database.times import moment
 from pipelines.home.workspace import Workspace
 from pipelines.matching.coverage import seeds_in_force
 from pipelines.registry.identities import open_names
-from pipelines.registry.seeds import seed_version
+from pipelines.registry.seeds import MADE_BY, seed_version
 from pipelines.registry.subjects import active_versions
 
 MOST_SEEDS = 8
@@ -56,6 +56,7 @@ class SeedIndex:
     def __init__(self, seeds: Sequence[Seed]) -> None:
         self._exact: dict[tuple[str, str], list[Seed]] = {}
         self._near: list[Seed] = []
+        self.names_models = any(seed.kind == MADE_BY for seed in seeds)
         for seed in seeds:
             if seed.kind == "pdq":
                 self._near += [seed] if seed.model_id == PDQ_MODEL_ID else []
@@ -65,12 +66,16 @@ class SeedIndex:
         ids = [seed.seed_id for seed in self._near]
         self._hashes = Fingerprints(hashes, ids=ids, model_id=PDQ_MODEL_ID) if ids else None
 
-    def compare(self, rows: Sequence[Any], *, distance: int) -> dict[str, list[SeedMatch]]:
+    def compare(
+        self, rows: Sequence[Any], *, distance: int, named: Mapping[str, Sequence[str]] | None = None
+    ) -> dict[str, list[SeedMatch]]:
         """Return the matching seeds by item; ``rows`` have item id, content digest, payload digest and PDQ hash or
-        None."""
+        None. ``named``: the model files that contents name, by content digest."""
         found: dict[str, list[SeedMatch]] = {row.item_id: [] for row in rows}
         for row in rows:
-            for kind, digest in (("sha256", row.content_sha256), ("payload", row.payload_sha256)):
+            digests = [("sha256", row.content_sha256), ("payload", row.payload_sha256)]
+            digests += [(MADE_BY, name) for name in (named or {}).get(row.content_sha256, ())]
+            for kind, digest in digests:
                 equal = self._exact.get((kind, digest), ()) if digest else ()
                 found[row.item_id] += [SeedMatch(seed, 1.0) for seed in equal]
         pictures = [row for row in rows if row.pdq and row.content_sha256]

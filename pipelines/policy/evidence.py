@@ -18,7 +18,7 @@ from typing import Literal
 
 from pipelines.policy.schema import Band, PolicyFile
 
-Tier = Literal["exact", "face", "pooled_face", "header", "text"]
+Tier = Literal["exact", "face", "pooled_face", "made_by", "header", "text"]
 BOUNTIES = ("bounty", "bounty_entry")
 
 

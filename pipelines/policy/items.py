@@ -104,6 +104,10 @@ _RULES: Final[tuple[_Rule, ...]] = (
         lambda case: "review" if case.settings.pooled.alone == "review" and _counted(case.own, "pooled_face") else None,
     ),
     ("resembles_confirmed", lambda case: "review" if of_tier(case.own, "exact", strong=True) else None),
+    (
+        "made_by_confirmed_model",
+        lambda case: "review" if case.settings.made_by.alone == "review" and of_tier(case.own, "made_by") else None,
+    ),
     ("name_in_header", lambda case: "review" if of_tier(case.own, "header", strong=True) else None),
     ("name_in_text", lambda case: "review" if of_tier(case.own, "text", strong=True) else None),
     (
@@ -180,8 +184,9 @@ _LEADING_TIER: Final = {
     "resembles_confirmed": "exact",
     "bounty_names_person": "text",
     "pooled_face_above_review_threshold": "pooled_face",
+    "made_by_confirmed_model": "made_by",
 }
-_ORDER: Final = ("face", "pooled_face", "exact", "header", "text")
+_ORDER: Final = ("face", "pooled_face", "exact", "made_by", "header", "text")
 
 
 def _weight(hit: Evidence, rule: str) -> tuple[bool, bool, int, bool, float, str]:

@@ -147,6 +147,8 @@ def _first_rule(
         return "likeness_model", "pooled_face_corroborated"
     if any(hit.kind in BOUNTIES for hit in of_tier(own, "text", strong=True)):
         return "suspected", "bounty_names_person"
+    if settings.made_by.alone == "review" and any(hit.by_owner for hit in of_tier(evidence, "made_by")):
+        return "suspected", "made_by_confirmed_model"
     if any(hit.band is not None for hit in evidence):
         return "suspected", "some_evidence"
     return "clear", "below_review_threshold"

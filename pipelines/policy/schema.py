@@ -103,6 +103,14 @@ class PooledSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeBySettings:
+    """What becomes of a picture that only says of itself that a confirmed model made it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    alone: Literal["review", "clear"]
+
+
+@dataclass(frozen=True, slots=True)
 class BountySettings:
     """What becomes of a bounty that asks for somebody registered."""
 
@@ -179,6 +187,7 @@ class PolicyFile:
     mature: MatureSettings
     model: ModelSettings
     pooled: PooledSettings
+    made_by: MadeBySettings
     bounty: BountySettings
     breakers: BreakerSettings
     enrolment: EnrolmentSettings

@@ -20,7 +20,11 @@ a text beside a picture            text       review       review              n
 the same, as ``named_person``      none       not sown     not sown            not sown
 a text of a model or a bounty      none       not sown     not sown            not sown
 a model, ``reproduces_person``     tensors    takedown     not sown            takedown
+made with a confirmed model        seen       takedown     review              not sown
 =================================  =========  ===========  ==================  ===================
+
+Whatever confirms a model's own item also sows by which names pictures know the model (``made_by``): its hashes as
+generators cut them, and its number. What names it is reviewed, since anybody can write a hash into a picture.
 
 "Review" becomes a takedown where the copy itself shows a strong face of that person. "By share": takedown if the face
 fills at least ``[copies] face_share`` of the picture; a face in a later frame sows no PDQ hash, which is of the first.
@@ -45,8 +49,13 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import decisions, hits, items, model_files, seeds
 from pipelines.hits.counting import FACES, SAME_FINGERPRINT
 from pipelines.home.workspace import new_id
+from pipelines.intake.picture_texts import HASH, VERSION
 
-Kind = Literal["sha256", "payload", "pdq"]
+Kind = Literal["sha256", "payload", "pdq", "made_by"]
+MADE_BY: Final = "made_by"
+"""The kind of seed, and the tier of the hits on it."""
+_CUTS: Final = (12, 10)
+"""Hex digits of a hash that generators write: of a LoRA's tensors or file, and of a checkpoint's file."""
 Ground = Literal["face", "seen", "bytes", "text", "tensors"]
 
 SOWN: Final[dict[Ground, tuple[Kind, ...]]] = {
@@ -64,7 +73,13 @@ NAMED: Final = "named_person"
 
 SHA256_MODEL_ID: Final = "sha256-1"
 PAYLOAD_MODEL_ID: Final = "safetensors-payload-1"
-MODEL_IDS: Final[dict[Kind, str]] = {"sha256": SHA256_MODEL_ID, "payload": PAYLOAD_MODEL_ID, "pdq": PDQ_MODEL_ID}
+MADE_BY_MODEL_ID: Final = "named-model-1"
+MODEL_IDS: Final[dict[Kind, str]] = {
+    "sha256": SHA256_MODEL_ID,
+    "payload": PAYLOAD_MODEL_ID,
+    "pdq": PDQ_MODEL_ID,
+    MADE_BY: MADE_BY_MODEL_ID,
+}
 """Which hash made the digests of each kind; seeds of another are not compared (I4)."""
 
 _NOTHING: Final = hashlib.sha256().hexdigest()
@@ -98,25 +113,25 @@ def ground_of(*, tier: str, kind: str, reason: str) -> Ground | None:
         return None
     if tier in FACES:
         return "face"
-    if tier == "exact":
+    if tier in ("exact", MADE_BY):
         return "bytes" if kind == "model" else "seen"
     return "text" if kind == "image" else None
 
 
-def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime) -> int:
+def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime, version_prefix: str = "") -> int:
     """Store the fingerprints of these items' contents as seeds of new confirmations; return how many.
 
-    An item without content, a bounty that is text alone, gives none.
+    An item without content, a bounty that is text alone, gives none. ``version_prefix``: what stands before the number
+    in the item ids of model versions.
     """
-    known = _fingerprints(tx, sorted({one.item_id for one in confirmed}))
+    known = _fingerprints(tx, sorted({one.item_id for one in confirmed}), version_prefix=version_prefix)
     grounds = _grounds(tx, confirmed)
     shares = _face_shares(tx, [one for one in confirmed if grounds.get(one.decision_id) == "face"])
     wanted = [
-        (one, kind, digest, ground)
+        (one, kind, digest, grounds.get(one.decision_id))
         for one in confirmed
-        if (ground := grounds.get(one.decision_id)) is not None
         for kind, digest in known.get(one.item_id, ())
-        if kind in SOWN[ground] and not (kind == "pdq" and ground == "face" and one.decision_id not in shares)
+        if kind in _sown_by(grounds.get(one.decision_id), with_share=one.decision_id in shares)
     ]
     rows: list[dict[str, Any]] = [
         {
@@ -136,6 +151,13 @@ def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime) -> int
     if rows:
         tx.execute(sa.insert(seeds), rows)
     return len(rows)
+
+
+def _sown_by(ground: Ground | None, *, with_share: bool) -> set[Kind]:
+    """Return the kinds of fingerprint that a confirmation on this ground sows; without any, how pictures name a
+    model."""
+    kinds: set[Kind] = {MADE_BY, *(SOWN[ground] if ground else ())}
+    return kinds - {"pdq"} if ground == "face" and not with_share else kinds
 
 
 def _grounds(connection: Connection, confirmed: Sequence[Confirmed]) -> dict[str, Ground]:
@@ -181,18 +203,38 @@ def _share(row: Any) -> float:
     return float(max(0.0, across) * max(0.0, down) / (row.width * row.height))
 
 
-def _fingerprints(connection: Connection, item_ids: Sequence[str]) -> dict[str, list[tuple[Kind, str]]]:
-    """Return, by item, the kind and digest of each fingerprint of its content."""
+def _fingerprints(
+    connection: Connection, item_ids: Sequence[str], *, version_prefix: str
+) -> dict[str, list[tuple[Kind, str]]]:
+    """Return, by item, the kind and digest of each fingerprint of its content, and of a model the names that pictures
+    know it by."""
     found: dict[str, list[tuple[Kind, str]]] = {}
-    query = sa.select(items.c.item_id, items.c.content_sha256, model_files.c.payload_sha256, items.c.pdq).select_from(
+    of_item = (items.c.item_id, items.c.content_sha256, model_files.c.payload_sha256, items.c.pdq, items.c.kind)
+    query = sa.select(*of_item).select_from(
         items.outerjoin(model_files, model_files.c.content_sha256 == items.c.content_sha256)
     )
     for some in parts(item_ids):
         part = items.c.item_id.in_(some)
         for row in connection.execute(query.where(part, items.c.content_sha256.is_not(None))):
             digests: dict[Kind, str | None] = {"sha256": row[1], "payload": row[2], "pdq": row[3]}
-            found[row.item_id] = [(kind, digest) for kind, digest in digests.items() if digest not in (None, _NOTHING)]
+            own = [(kind, digest) for kind, digest in digests.items() if digest not in (None, _NOTHING)]
+            found[row.item_id] = own + [(MADE_BY, name) for name in _names_of_model(row, version_prefix)]
     return found
+
+
+def _names_of_model(row: Any, version_prefix: str) -> list[str]:
+    """Return what pictures may name a model by, as :mod:`pipelines.intake.picture_texts` stores it; nothing for
+    anything else. A content whose tensors were not read has a digest that is none of its file."""
+    if row.kind != "model":
+        return []
+    named: list[str] = []
+    if row.payload_sha256 not in (None, _NOTHING):
+        hashes = (row.payload_sha256, row.content_sha256)
+        named = [f"{HASH}{digest[:cut]}" for digest in hashes for cut in _CUTS]
+    number = row.item_id.removeprefix(version_prefix)
+    if row.item_id.startswith(version_prefix) and number.isascii() and number.isdigit() and len(number) <= 18:
+        named.append(f"{VERSION}{number}")
+    return named
 
 
 def revoke(tx: Connection, *, decision_id: str, now: datetime) -> int:

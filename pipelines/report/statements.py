@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection, Row
 from embeddings.errors import StateError
 from pipelines.database.tables import items, outbox, requests, verdicts
 from pipelines.home.workspace import Workspace
+from pipelines.intake.texts import name_of_place
 from pipelines.takedown.effects import EFFECT_WORDS as EFFECT_WORDS
 from pipelines.takedown.effects import Effect, effect_of
 from pipelines.takedown.outbox import BLOCK, DONE, EFFECTS, TAKEDOWN, WITHDRAWN
@@ -176,6 +177,7 @@ def _facts_in_words(reasons: Mapping[str, Any]) -> str:
         "face": _face_words,
         "pooled_face": _pooled_words,
         "exact": _exact_words,
+        "made_by": _made_by_words,
         "header": _name_words,
         "text": _name_words,
     }
@@ -211,9 +213,19 @@ def _exact_words(reasons: Mapping[str, Any]) -> str:
     return f"It {like} content that a person confirmed to show somebody who has opted out."
 
 
+def _made_by_words(reasons: Mapping[str, Any]) -> str:
+    named = name_of_place(str(reasons.get("place")))
+    return (
+        f"The file names the {named} of a model that a person confirmed to reproduce somebody who has opted out, as "
+        "what it was made with."
+    )
+
+
 def _name_words(reasons: Mapping[str, Any]) -> str:
     place = str(reasons.get("place"))
-    where = f"the model file ({place.partition(':')[2]})" if place.startswith("header:") else f"its {place}"
+    where = (
+        f"the model file ({place.partition(':')[2]})" if place.startswith("header:") else f"its {name_of_place(place)}"
+    )
     return f"The name of a person who has opted out stands in {where.replace('_', ' ')}."
 
 

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from pipelines.cases.requests import RemovalRequest
 from pipelines.hits.verdicts import ModelVerdict
+from pipelines.intake.texts import name_of_place
 from pipelines.report.facts import CoverageFacts, HeldCount, PartialFacts, ReportFacts, ReportHit
 from pipelines.runs.day_checks import APPROVABLE
 from pipelines.takedown.outbox import BLOCK, DEAD
@@ -269,6 +270,7 @@ def rule_words(hit: ReportHit) -> str:
         "face_above_review_threshold": "face above the review threshold",
         "pooled_face_above_review_threshold": "faces of several pictures together",
         "copy_of_confirmed": "copy of confirmed content",
+        "made_by_confirmed_model": "names a confirmed model as what made it",
         "message_discarded": "somebody discarded its takedown",
     }
     return known.get(hit.rule, hit.rule.replace("_", " "))
@@ -293,8 +295,10 @@ def evidence_words(hit: ReportHit) -> str:
     """Describe what a hit other than a face is and where it was found, without the term itself."""
     if hit.tier == "exact":
         return _FINGERPRINTS.get(hit.place or "", "same fingerprint")
+    if hit.tier == "made_by":
+        return f"names the {name_of_place(hit.place)} of a confirmed model"
     place = (hit.place or "unknown place").removeprefix("header:")
-    return f"name in the header: {place}" if hit.tier == "header" else f"name in the {place.replace('_', ' ')}"
+    return f"name in the header: {place}" if hit.tier == "header" else f"name in the {name_of_place(place)}"
 
 
 def pool_words(hit: ReportHit) -> str:
@@ -307,8 +311,10 @@ def place_words(hit: ReportHit) -> str:
     """Where a name stands, or which copy it is, in a word or two: ``prompt``, ``header: ss_tag``, ``same file``."""
     if hit.tier == "exact":
         return {"sha256": "same file", "payload": "same tensors", "pdq": "near-duplicate"}.get(hit.place or "", "copy")
+    if hit.tier == "made_by":
+        return "confirmed model"
     place = hit.place or "unknown place"
-    return f"header: {place.removeprefix('header:')}" if hit.tier == "header" else place.replace("_", " ")
+    return f"header: {place.removeprefix('header:')}" if hit.tier == "header" else name_of_place(place)
 
 
 def match_words(hit: ReportHit) -> str:

@@ -37,6 +37,7 @@ _CONFIRMS: Final = {
     "face": "same_person",
     POOLED: "same_person",
     "exact": "copy_of_confirmed",
+    "made_by": "same_person",
     "header": "named_person",
     "text": "named_person",
 }

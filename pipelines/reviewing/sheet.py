@@ -39,7 +39,7 @@ MOST_COMPARED: Final = 1000
 fraction of a second. An uploader decides how many there are, so it has to be bounded."""
 _MOST_TAKEN: Final = 10_000
 """Cases that a query leaves out by their ids; a database takes some tens of thousands of values."""
-PICTURES: Final = (*FACES, "exact")
+PICTURES: Final = (*FACES, "exact", "made_by")
 """Tiers that are something to look at."""
 
 

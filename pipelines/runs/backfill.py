@@ -1,5 +1,7 @@
 """The backfill after a change of pack: gives templates and live items vectors of the new models.
 
+What pictures say of their making is read where an older version did not.
+
 Templates are made from the sealed crops, so no photograph is needed. Then the items are fetched and embedded again, a
 few shards at a time, compared and judged. The database shows what is done, so an interrupted backfill goes on where it
 was; after each turn it gives way to a waiting sweep, so that new uploads never wait for old ones.
@@ -35,6 +37,7 @@ from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope
+from pipelines.intake.unread_pictures import read_unread
 from pipelines.judging import judge_pending
 from pipelines.matching.faces import match_pending
 from pipelines.matching.names import examine_pending
@@ -58,6 +61,7 @@ class BackfillSummary:
     templates: int
     items: int
     hits: int
+    pictures_read: int
     subjects_missing: int
     items_outdated: int
     searched_requests: int
@@ -82,13 +86,15 @@ def backfill(
         made = backfill_templates(workspace, actor=actor, progress=progress)
         require_registry(workspace)
         items, hits = _backfill_items(workspace, run_id, progress)
+        read, named = _read_pictures(workspace, progress)
         finished = finish_searches(workspace)
         left = _left(workspace)
         summary = BackfillSummary(
             run_id=run_id,
             templates=made,
             items=items,
-            hits=hits,
+            hits=hits + named,
+            pictures_read=read,
             subjects_missing=left.subjects_missing,
             items_outdated=left.items_outdated,
             searched_requests=finished.searched,
@@ -112,6 +118,16 @@ def _backfill_items(workspace: Workspace, run_id: str, progress: Progress) -> tu
         items = counts.items
         record_progress(workspace, run_id, items=items)
     return items, hits
+
+
+def _read_pictures(workspace: Workspace, progress: Progress) -> tuple[int, int]:
+    """Read what older versions did not of pictures, and search it. Returns pictures read and new hits."""
+    read = read_unread(workspace, progress=progress)
+    if not read:
+        return 0, 0
+    named = examine_pending(workspace, found_by="rescan", progress=progress).hits
+    judge_pending(workspace, progress=progress)
+    return read, named
 
 
 def _left(workspace: Workspace) -> BackfillState:

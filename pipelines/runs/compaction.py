@@ -49,6 +49,7 @@ from pipelines.home.clock import acts
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.model_files import forget_model_files
+from pipelines.intake.picture_texts import forget_picture_texts
 from pipelines.runs.run_log import begin_run, finish_run
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def compact(
         dead_rows = _remove_empty(workspace, [held.shard for held in before if not held.live])
         with workspace.database.write() as tx:
             forget_model_files(tx)
+            forget_picture_texts(tx)
     bins = choose(workspace, [held for held in before if held.live], purge=purge)
     progress("compact", 0, len(bins))
     written = 0

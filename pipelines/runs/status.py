@@ -25,6 +25,7 @@ from pipelines.hits.statuses import statuses_now
 from pipelines.home.sandbox import SandboxStatus, sandbox_status
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_damaged, count_unsettled, scanner_faults
+from pipelines.intake.picture_texts import unread_count
 from pipelines.judging import earlier_hits_count, unjudged_count
 from pipelines.matching.coverage import unexamined_count
 from pipelines.registry.endings import Ending, ending_within
@@ -67,6 +68,8 @@ class Status:
     coverage: float
     pairs_missing: int
     items_unexamined: int
+    pictures_unread: int
+    """Live pictures that were not read for what they say of their making."""
     models_unpooled: int
     items_unsettled: int
     backfill: BackfillProgress
@@ -120,6 +123,7 @@ def read_status(workspace: Workspace) -> Status:
             coverage=coverage.fraction,
             pairs_missing=coverage.pairs - coverage.settled,
             items_unexamined=unexamined_count(connection, workspace),
+            pictures_unread=unread_count(connection),
             models_unpooled=count_unpooled(connection, workspace, Scope(None, None)),
             items_unsettled=count_unsettled(connection, Scope(None, None)),
             backfill=watch_backfill(connection, workspace),

@@ -22,6 +22,7 @@ from pipelines.sample.encoding import jpeg, png
 from pipelines.sample.expectation import expected, expected_models, group_of, item_id
 from pipelines.sample.first_subject import first_subject_cases
 from pipelines.sample.griefs import grief_cases
+from pipelines.sample.infotext_uploads import infotext_cases
 from pipelines.sample.model_headers import model_file_cases
 from pipelines.sample.named_uploads import ALIAS, EXCLUSION, face_cases, named_cases
 from pipelines.sample.photographs import load_photographs
@@ -74,6 +75,7 @@ def planted_cases(pictures: Mapping[str, UInt8]) -> tuple[Case, ...]:
         broken_cases(pictures),
         model_file_cases(pictures),
         named_cases(pictures),
+        infotext_cases(pictures),
         face_cases(pictures),
         third_subject_cases(pictures),
         grief_cases(pictures),

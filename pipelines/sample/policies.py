@@ -49,6 +49,7 @@ opencv-zoo = { review = 0.5, strong = 0.5 }
 strong_places = [
     "title", "prompt", "tags", "trigger_words", "header:identity_token", "header:modelspec.title",
     "header:modelspec.trigger_phrase", "header:ss_dataset_dirs", "header:ss_datasets", "header:ss_output_name",
+    "infotext:lora", "infotext:prompt",
 ]
 strong_matches = ["full_name", "reordered", "joined"]
 weak_alone = "clear"

@@ -45,6 +45,7 @@ from pipelines.intake.ledger import (
     unscanned,
 )
 from pipelines.intake.model_files import enter_model_files
+from pipelines.intake.picture_texts import enter_picture_texts
 from pipelines.intake.retries import after_try, retry_is_due
 from pipelines.scan.describe import describer_for, enter_descriptions
 from pipelines.scan.rows import Scanned, corpus_rows, merge
@@ -301,10 +302,12 @@ def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, en
     wanted = (fetched for fetched in batch if fetched.problem is None or not fetched.outdated)
     updates = [_item_update(fetched, scanned, entry, now=now, config=workspace.config.sweep) for fetched in wanted]
     model_files = [fetched.model_file for fetched in batch if fetched.model_file]
+    pictures = [fetched.picture for fetched in batch if fetched.picture]
     model_id = workspace.models.model_id
     with workspace.database.write() as tx:
         if entry is not None:
             insert_shard(tx, workspace.sealer, entry, now=now)
+        enter_picture_texts(tx, workspace.sealer, pictures, now=now)
         statement = (
             sa.update(items)
             .where(items.c.item_id == sa.bindparam("this_item"), items.c.source_digest == sa.bindparam("this_digest"))

@@ -27,6 +27,7 @@ from pipelines.settings.config_clock import ClockConfig
 from pipelines.settings.config_dagster import DagsterConfig
 from pipelines.settings.config_evidence import EvidenceConfig
 from pipelines.settings.config_matching import MatchingConfig
+from pipelines.settings.config_ray import RayConfig
 from pipelines.settings.config_review import ReviewConfig
 from pipelines.settings.config_sources import FetchConfig, SourcesConfig
 from pipelines.settings.environment import Environment
@@ -37,6 +38,7 @@ from pipelines.settings.scanning import (
     DecodeConfig,
     EmbeddingConfig,
     ImagesConfig,
+    InfotextConfig,
     ModelFilesConfig,
     ModelsConfig,
     Positive,
@@ -258,20 +260,6 @@ class DatabaseConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class RayConfig:
-    """For ``engine = "ray"``. ``address`` empty: ``workers`` processes on this machine; ``cpus``: cores of each.
-
-    A task whose worker dies is begun again up to ``max_retries`` times.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-    address: str = ""
-    workers: Threads = 2
-    cpus: Threads = 1
-    max_retries: Annotated[int, Field(ge=0, le=1024)] = 3
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """Everything in ``likeness.toml``."""
 
@@ -289,6 +277,7 @@ class Config:
     images: ImagesConfig = field(default_factory=ImagesConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     model_files: ModelFilesConfig = field(default_factory=ModelFilesConfig)
+    infotext: InfotextConfig = field(default_factory=InfotextConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)

@@ -1,4 +1,5 @@
-"""Settings of scanning: ``[embedding]``, ``[content]``, ``[models]``, ``[images]``, ``[decode]`` and ``[model_files]``.
+"""Settings of scanning: ``[embedding]``, ``[content]``, ``[models]``, ``[images]``, ``[decode]``, ``[model_files]`` and
+``[infotext]``.
 
 :mod:`pipelines.settings.config` reads them.
 """
@@ -14,6 +15,7 @@ from pydantic import ConfigDict, Field
 from embeddings.headers.evidence import TextLimits
 from embeddings.headers.reading import ReadingLimits
 from embeddings.headers.safetensors import HeaderLimits
+from embeddings.infotext.fields import InfotextLimits
 from embeddings.models.runtimes import RuntimeSettings
 from embeddings.settings import FaceSettings, ImageLimits, TileSettings, ViewSettings
 
@@ -231,3 +233,28 @@ class ModelFilesConfig:
     def reading_limits(self) -> ReadingLimits:
         """Return what is read of a header in all."""
         return ReadingLimits(self.header_limits(), self.text_limits(), self.thumbnail_max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class InfotextConfig:
+    """What is read of what pictures say of their making (:mod:`embeddings.infotext`): ``max_bytes`` of texts per
+    picture, inflated; ``max_text`` characters from each place; and of a graph of nodes ``max_parts`` commas and
+    brackets. A picture of up to ``max_pixels`` is decoded for a text in its lowest bits, if it seems to have one.
+    ``version_prefix``: what stands before a version's number in the item ids of models.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+    max_bytes: Positive = 4 * 2**20
+    max_text: Positive = 40_000
+    max_parts: Positive = 100_000
+    max_pixels: Positive = 20_000_000
+    version_prefix: str = ""
+
+    def limits(self) -> InfotextLimits:
+        """Return the limits as the reader takes them."""
+        return InfotextLimits(
+            max_bytes=self.max_bytes,
+            max_chars=self.max_text,
+            max_parts=self.max_parts,
+            max_pixels=self.max_pixels,
+        )

@@ -9,6 +9,7 @@ from typing import Final
 from pipelines.accounts.preferences import KEYS
 from pipelines.decisions.decide import REASONS, Word
 from pipelines.home.actors import ON_PAGES, identity_of
+from pipelines.intake.texts import name_of_place
 from pipelines.policy import Policy
 from pipelines.report.words import number as number
 from pipelines.reviewing.case import CaseHit
@@ -29,6 +30,7 @@ _TIERS: Final = {
     "face": "face",
     "pooled_face": "faces together",
     "exact": "copy",
+    "made_by": "made with a confirmed model",
     "header": "name in model file",
     "text": "name in text",
 }
@@ -109,7 +111,9 @@ def evidence(hit: CaseHit) -> str:
         return "in frame " + str(hit.frame) if hit.frame else "in the picture"
     if hit.tier == "exact":
         return _PLACES.get(hit.place or "", "the same fingerprint as confirmed content")
-    return (hit.place or "text").removeprefix("header:").replace("_", " ")
+    if hit.tier == "made_by":
+        return f"its file names the {name_of_place(hit.place)} of a confirmed model"
+    return name_of_place(hit.place or "text")
 
 
 def case_kinds(case: WaitingCase) -> str:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from pipelines.database.tables.base import metadata
 from pipelines.database.tables.corpus import content_shards, coverage, examined, shards
 from pipelines.database.tables.findings import decisions, hits, kept_evidence, model_verdicts, second_opinions, verdicts
-from pipelines.database.tables.ledger import contents, items, manifests, model_files, superseded
+from pipelines.database.tables.ledger import (
+    contents,
+    items,
+    made_with,
+    manifests,
+    model_files,
+    picture_texts,
+    superseded,
+)
 from pipelines.database.tables.messages import outbox
 from pipelines.database.tables.pooling import pool_coverage, pool_faces, pooled_items, pools
 from pipelines.database.tables.record import audit, calibrations, day_approvals, runs, state
@@ -40,11 +48,13 @@ __all__ = [
     "hits",
     "items",
     "kept_evidence",
+    "made_with",
     "manifests",
     "metadata",
     "model_files",
     "model_verdicts",
     "outbox",
+    "picture_texts",
     "pool_coverage",
     "pool_faces",
     "pooled_items",

@@ -15,7 +15,7 @@ hits = sa.Table(
     sa.Column("content_key", sa.String(64), nullable=False),
     sa.Column("subject_id", sa.String, nullable=False),
     sa.Column("template_id", sa.String),
-    sa.Column("tier", sa.String, nullable=False),  # face, pooled_face, exact, header, text
+    sa.Column("tier", sa.String, nullable=False),  # face, pooled_face, exact, made_by, header, text
     sa.Column("band", sa.String, nullable=False),
     sa.Column("score", sa.Float, nullable=False),
     sa.Column("threshold", sa.Float, nullable=False),
@@ -52,9 +52,10 @@ hits = sa.Table(
 """Evidence above threshold linking an item to a subject: enough to explain itself (I10). ``judged_at`` null: not judged
 yet. ``lapsed_at``: when the thresholds in force rose above its score, so that it does not count; null: they are below.
 
-``content_key``: digest of what the evidence is in: the content, but the item's ``text_digest`` for tier ``text``. Only
-a face has template, frame and box. ``place``: where a name stands (``title``, ``header:ss_output_name``) or which
-fingerprint matched (``sha256``, ``payload``, ``pdq``); ``match``: by which rule; ``sealed_term``: the words found,
+``content_key``: digest of what the evidence is in: the content, but the item's ``text_digest`` for a name in what is
+listed. Only a face has template, frame and box. ``place``: where a name stands (``title``, ``header:ss_output_name``,
+``infotext:prompt``), which fingerprint matched (``sha256``, ``payload``, ``pdq``), or by what a picture names a model
+(``hash``, ``version``); ``match``: by which rule; ``sealed_term``: the words found,
 sealed under the subject's key. ``found_by_id``: id of the face pack, the matcher of names, or the hash. ``dropped_at``:
 when the subject lost the reference or the name that made the hit, which does not count until it is found again.
 

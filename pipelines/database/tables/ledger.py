@@ -119,3 +119,25 @@ model_files = sa.Table(
 """What the headers of model files say, once per content. ``sealed_header``: the texts in it that a name may hide in.
 ``payload_sha256``: of the tensors alone; null where it was not streamed. ``reader``: which version read it; null: the
 first. ``notes``: what was odd about it, as words with commas between them; null: nothing."""
+
+picture_texts = sa.Table(
+    "picture_texts",
+    metadata,
+    sa.Column("content_sha256", sa.String(64), primary_key=True),
+    sa.Column("reader", sa.Integer, nullable=False),
+    sa.Column("status", sa.String, nullable=False),  # read, or unscannable:<reason> for what could not be
+    sa.Column("sealed_texts", sa.LargeBinary),
+    sa.Column("read_at", UTCDateTime, nullable=False),
+)
+"""What pictures say of their making, once per content. ``reader``: the version that read it. ``sealed_texts``: the
+texts in which a name may stand; null: there are none. A picture without a row was not read."""
+
+made_with = sa.Table(
+    "made_with",
+    metadata,
+    sa.Column("content_sha256", sa.String(64), primary_key=True),
+    sa.Column("named", sa.String(64), primary_key=True),
+    sa.Index("ix_made_with_named", "named", "content_sha256"),
+)
+"""Model files that a picture names as those it was made with: ``hash:<hex digits>`` or ``version:<number>``
+(:mod:`pipelines.intake.picture_texts`). Hashes of public files, and no text of anybody's."""

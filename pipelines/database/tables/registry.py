@@ -58,7 +58,7 @@ seeds = sa.Table(
     sa.Column("seed_id", sa.String, primary_key=True),
     sa.Column("version", sa.Integer, nullable=False, unique=True),
     sa.Column("subject_id", sa.String, nullable=False, index=True),
-    sa.Column("kind", sa.String, nullable=False),  # sha256, payload, pdq
+    sa.Column("kind", sa.String, nullable=False),  # sha256, payload, pdq, made_by
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("model_id", sa.String, nullable=False),  # the kind of hash: seeds of another are not compared
     sa.Column("decision_id", sa.String, nullable=False, index=True),

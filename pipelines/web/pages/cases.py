@@ -176,7 +176,7 @@ class CaseView:
         hit = by_id.get(visit.query.get("hit", ""), facts.hits[0])
         wanted = visit.query.get("reference", hit.reference_id)
         reference = wanted if wanted in facts.references else hit.reference_id
-        if reference is None and facts.references and hit.has_picture and hit.tier == "exact":
+        if reference is None and facts.references and hit.has_picture and hit.tier in ("exact", "made_by"):
             reference = facts.references[0]
         revealed = visit.query.get("shown") == "clear" or not visit.preferences.blur
         answer = visit.query.get("answer") if sees_scores(visit, claim) else None

@@ -20,7 +20,7 @@ from pipelines.matching.comparison import Side, compare_shard
 from pipelines.registry.subjects import active_versions
 from pipelines.runs.sweep import sweep
 from pipelines.sample.variants import generate_variants
-from pipelines.settings.config import RayConfig
+from pipelines.settings.config_ray import RayConfig
 from pipelines.settings.environment import read_environment
 from tests.platform_actions import register
 from tests.searching import in_clear

@@ -132,7 +132,7 @@ def test_header_texts_are_searched_as_the_content_s(
     upload(uploads, "a.png", picture(WHITE))
     texts = (HeaderText("header:ss_output_name", "janeDoe_v10"), HeaderText("header:modelspec.tags", "jane"))
     both = (*texts, HeaderText("header:modelspec.tags", "doe"))
-    monkeypatch.setattr(names, "header_texts", lambda connection, sealer, contents: dict.fromkeys(contents, both))
+    monkeypatch.setattr(names, "file_texts", lambda connection, sealer, contents: dict.fromkeys(contents, both))
     night(workspace, uploads)
     assert found(workspace, "header") == {("a.png", jane, "header:ss_output_name", "joined")}
     with workspace.database.read() as connection:

@@ -57,6 +57,10 @@ def with_settings(section: str, **changes: Any) -> Policy:
     return replace(POLICY, settings=replace(POLICY.settings, **{section: changed}))
 
 
+MADE_BY = replace(
+    FACE, hit_id="hit-made", tier="made_by", place="hash", band="review", score=1.0, template_id=None, seed_id="seed"
+)
+
 CASES: list[tuple[str, list[Evidence], list[Evidence], Context, str]] = [
     ("pooled_face_above_review_threshold", [POOLED], [], Context(), "review"),
     ("pooled_face_above_review_threshold", [WEAK_POOLED], [POOLED], Context(), "review"),
@@ -71,6 +75,8 @@ CASES: list[tuple[str, list[Evidence], list[Evidence], Context, str]] = [
     ("strong_face_uncorroborated", [FACE, FIRST_NAME], [], Context(), "review"),
     ("strong_face_uncorroborated", [FACE], [], MATURE, "review"),
     ("face_above_review_threshold", [WEAK_FACE, NAME], [OTHER_PICTURE], Context(), "review"),
+    ("made_by_confirmed_model", [MADE_BY], [], Context(), "review"),
+    ("made_by_confirmed_model", [MADE_BY, NAME], [FACE], Context(), "review"),
     ("name_in_header", [HEADER], [], Context(), "review"),
     ("name_in_text", [NAME], [], Context(), "review"),
     ("weak_name_alone", [FIRST_NAME], [], Context(), "review"),

@@ -1,0 +1,1 @@
+"""What a picture file says of its making: prompts, LoRAs, model names and hashes, captions."""

@@ -1,0 +1,206 @@
+"""Graphs of nodes as ComfyUI writes them into its pictures: ``prompt``, what was run, and ``workflow``, what was drawn.
+
+Which text is excluded follows from the links: a text that reaches the picture only through inputs called negative is
+none of what the picture was to show. What is said here holds for any node, because nobody knows all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from embeddings.infotext.a1111 import read_prompt
+from embeddings.infotext.fields import InfotextBuilder
+from embeddings.infotext.roles import Role, enter, file_role, is_negative, role_of, walk
+
+_MOST_GRAPHS: Final = 200
+_NOTES: Final = frozenset(("Note", "MarkdownNote"))
+
+
+@dataclass(slots=True)
+class _Node:
+    """A node: its kind and title, its own values by name, and what its inputs are linked to."""
+
+    kind: str
+    title: str
+    values: list[tuple[str, object]] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+
+
+def is_prompt(value: object) -> bool:
+    """Whether a parsed value is a graph as it was run: nodes by number, each with its kind and inputs."""
+    nodes = value.values() if isinstance(value, dict) else ()
+    return any(isinstance(node, dict) and "class_type" in node for node in nodes)
+
+
+def is_workflow(value: object) -> bool:
+    """Whether a parsed value is a graph as it was drawn: a list of nodes."""
+    return isinstance(value, dict) and isinstance(value.get("nodes"), list)
+
+
+def read_run(builder: InfotextBuilder, prompt: Mapping[str, object]) -> frozenset[str]:
+    """Read a graph as it was run; return the numbers of its nodes."""
+    nodes: dict[str, _Node] = {}
+    for number, node in prompt.items():
+        if isinstance(node, dict) and "class_type" in node:
+            meta, inputs = node.get("_meta"), node.get("inputs")
+            title = meta.get("title") if isinstance(meta, dict) else None
+            made = nodes[number] = _Node(_text(node["class_type"]), _text(title))
+            for name, value in inputs.items() if isinstance(inputs, dict) else ():
+                source = _linked(value, prompt)
+                if source is None:
+                    made.values.append((name, value))
+                else:
+                    made.links.append((name, source))
+        else:
+            walk(builder, node, role_of(number) or "other")
+    _enter(builder, nodes, among=nodes)
+    return frozenset(nodes)
+
+
+def read_drawn(builder: InfotextBuilder, workflow: Mapping[str, object], *, run: frozenset[str]) -> None:
+    """Read a graph as it was drawn, but for the nodes of ``run``, whose texts were read with their names."""
+    waiting: list[Mapping[str, object]] = [workflow]
+    for _ in range(_MOST_GRAPHS):
+        if not waiting:
+            return
+        graph = waiting.pop()
+        waiting += _inner_graphs(graph)
+        nodes = _drawn_nodes(graph)
+        _enter(builder, nodes, among=nodes.keys() - run)
+    builder.problems.add("too_complex")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _linked(value: object, prompt: Mapping[str, object]) -> str | None:
+    """Return the node that an input is linked to; None for an input with a value of its own."""
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], int) and isinstance(value[0], str | int):
+        return str(value[0]) if str(value[0]) in prompt else None
+    return None
+
+
+def _inner_graphs(graph: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    definitions = graph.get("definitions")
+    subgraphs = definitions.get("subgraphs") if isinstance(definitions, dict) else None
+    for one in subgraphs if isinstance(subgraphs, list) else ():
+        if is_workflow(one):
+            yield one
+
+
+def _drawn_nodes(graph: Mapping[str, object]) -> dict[str, _Node]:
+    links, listed = graph.get("links"), graph.get("nodes")
+    sources = dict(_links(links if isinstance(links, list) else ()))
+    nodes: dict[str, _Node] = {}
+    for number, node in enumerate(listed if isinstance(listed, list) else ()):
+        if not isinstance(node, dict):
+            continue
+        made = nodes[str(node.get("id", f"unnumbered {number}"))] = _Node(
+            _text(node.get("type")), _text(node.get("title"))
+        )
+        inputs = node.get("inputs")
+        slots = [one for one in (inputs if isinstance(inputs, list) else ()) if isinstance(one, dict)]
+        made.links += [
+            (_text(slot.get("name")), sources[key]) for slot in slots if (key := str(slot.get("link"))) in sources
+        ]
+        made.values += _widgets(node.get("widgets_values"), slots)
+    return nodes
+
+
+def _links(links: Iterable[object]) -> Iterator[tuple[str, str]]:
+    """Yield the number of each link and of the node that it comes from, of both ways in which links are written."""
+    for link in links:
+        if isinstance(link, list) and len(link) >= 5:
+            yield str(link[0]), str(link[1])
+        elif isinstance(link, dict):
+            yield str(link.get("id")), str(link.get("origin_id"))
+
+
+def _widgets(values: object, slots: list[dict[str, object]]) -> Iterator[tuple[str, object]]:
+    """Yield a drawn node's own values with their names, where these are known.
+
+    Without names it is unknown which of the texts of a node with a negative one that is: then none is taken.
+    """
+    if isinstance(values, dict):
+        yield from ((str(name), value) for name, value in values.items())
+        return
+    names = [_text(slot.get("name")) for slot in slots if "widget" in slot]
+    listed = values if isinstance(values, list) else []
+    named = len(names) == len(listed)
+    if not named and any(is_negative(name) for name in names):
+        return
+    for number, value in enumerate(listed):
+        yield names[number] if named else "", value
+
+
+def _enter(builder: InfotextBuilder, nodes: Mapping[str, _Node], *, among: Iterable[str]) -> None:
+    excluded = _excluded(nodes)
+    for number in sorted(among):
+        node = nodes[number]
+        unwanted = number in excluded or is_negative(node.kind) or is_negative(node.title)
+        for name, value in node.values:
+            if is_negative(name):
+                continue
+            for key, text in _texts(name, value):
+                role = _role(node, key, text)
+                if role == "other" and text[:1] == "{":
+                    walk(builder, text, "negative" if unwanted else role)
+                elif role == "prompt" and not unwanted:
+                    read_prompt(builder, text)
+                elif role in ("lora", "model", "version", "hash") or not unwanted:
+                    enter(builder, role, f"{node.kind} {key}", text)
+
+
+def _texts(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """Yield a value's texts: itself, or those of an object such as ``{"on": true, "lora": "name"}``, with their
+    keys."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, int):
+        if role_of(name) == "version":
+            yield name, str(value)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if isinstance(inner, str) and not is_negative(key):
+                yield key, inner
+    elif isinstance(value, list):
+        yield from ((name, inner) for inner in value if isinstance(inner, str))
+
+
+def _role(node: _Node, key: str, text: str) -> Role:
+    """Return what a node's text is. A text without a name is what the node is for, if it is made of words."""
+    found = file_role(text, f"{node.kind} {key}")
+    if found is not None:
+        return found
+    if key:
+        return role_of(key) or role_of(node.kind) or "other"
+    of_kind = role_of(node.kind)
+    wordy = node.kind not in _NOTES and (of_kind == "prompt" or "text" in node.kind.lower())
+    return "prompt" if wordy else "other"
+
+
+def _excluded(nodes: Mapping[str, _Node]) -> set[str]:
+    """Return the nodes that reach the end of the graph through negative inputs and in no other way."""
+    feeding = {source for node in nodes.values() for _, source in node.links}
+    wanted = _reached(nodes, [(number, False) for number in nodes if number not in feeding])
+    starts = [source for node in nodes.values() for name, source in node.links if is_negative(name)]
+    unwanted = _reached(nodes, [(source, True) for source in starts])
+    return unwanted - wanted
+
+
+def _reached(nodes: Mapping[str, _Node], starts: Iterable[tuple[str, bool]]) -> set[str]:
+    """Return the nodes upstream of ``starts``: by negative inputs where a node has both kinds and is reached as
+    negative, else by all but negative ones."""
+    waiting, seen = list(starts), set[tuple[str, bool]]()
+    while waiting:
+        number, negative = state = waiting.pop()
+        if state in seen or number not in nodes:
+            continue
+        seen.add(state)
+        links = nodes[number].links
+        both = any(is_negative(name) for name, _ in links)
+        waiting += [(source, negative) for name, source in links if (is_negative(name) == negative if both else True)]
+    return {number for number, _ in seen}

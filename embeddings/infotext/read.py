@@ -1,0 +1,157 @@
+"""Bytes of a picture file to what it says of its making: the texts by place, and which model files it names.
+
+A pure function, whatever the bytes are: no network, no files, and time and memory within the limits. All of what it
+returns was written by whoever made the file and can be forged; a negative prompt is left out, because it says what the
+picture was to be kept free of.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from embeddings.infotext.a1111 import is_a1111, read_a1111, read_prompt
+from embeddings.infotext.captions import DAMAGED, read_iptc, read_xmp
+from embeddings.infotext.carriers import IPTC, XMP, raw_fields
+from embeddings.infotext.comfyui import is_prompt, is_workflow, read_drawn, read_run
+from embeddings.infotext.exif import decode_text
+from embeddings.infotext.fields import CAPTION, MODEL, PLACES, PROMPT, Budget, InfotextBuilder, InfotextLimits, RawField
+from embeddings.infotext.roles import UNREADABLE, parsed_text, walk
+from embeddings.infotext.stealth import stealth_text
+
+READER: Final = 1
+"""Version of this reader. A picture that another one read is read again."""
+_IGNORED: Final = frozenset(
+    ("software", "author", "copyright", "creation time", "date:create", "date:modify", "date:timestamp", "source")
+)
+_OF_PHOTOGRAPHS: Final = frozenset(("make", "model", "makernote"))
+"""What a camera writes here is no caption."""
+_GRAPHS_OF_OTHERS: Final = frozenset(("invokeai_graph", "invokeai_workflow"))
+"""They repeat what ``invokeai_metadata`` says, without saying which text was excluded."""
+_DREAM: Final = re.compile(r'^"(.*)" -', re.DOTALL)
+_BRACKETS: Final = re.compile(r"\[[^\[\]]*\]")
+_COMFY: Final = re.compile(r"^(prompt|workflow):(?=\s*\{)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Infotext:
+    """What a picture file says of its making. ``repr`` shows nothing of it."""
+
+    texts: tuple[tuple[str, str], ...]
+    """Place (:data:`embeddings.infotext.fields.PLACES`) and text, each text once per place."""
+    hashes: tuple[str, ...]
+    """First 12 or 10 hex digits of model files' SHA-256, or of what follows a safetensors header."""
+    versions: tuple[str, ...]
+    """A platform's numbers of model versions."""
+    problem: str | None
+    """Why not all of it could be read: a fixed word such as ``too_large``; None: all of it was."""
+
+
+class InfotextReader(Protocol):
+    """Reads a picture file, in this process (:func:`read_infotext`) or in a confined one."""
+
+    def __call__(self, data: bytes, *, limits: InfotextLimits) -> Infotext:
+        """Read ``data``. Raises :class:`embeddings.errors.UnscannableError` where whoever reads it does not answer."""
+        ...
+
+
+def read_infotext(data: bytes, *, limits: InfotextLimits) -> Infotext:
+    """Read a picture file of any kind. Never raises because of the bytes: a file without texts has none."""
+    budget, builder = Budget(limits), InfotextBuilder(limits)
+    fields = list(raw_fields(data, budget))
+    hidden = stealth_text(data, budget)
+    if hidden is not None:
+        fields.append(RawField("parameters", decode_text(hidden)))
+    run: frozenset[str] = frozenset()
+    drawn: list[dict[str, object]] = []
+    by_novelai = any(one.key in ("software", "source") and "novelai" in one.text.lower() for one in fields)
+    for one in fields:
+        run |= _read_field(builder, one, drawn, by_novelai=by_novelai)
+    for graph in drawn:
+        read_drawn(builder, graph, run=run)
+    if budget.exceeded:
+        builder.problems.add("too_large")
+    return Infotext(
+        texts=tuple((place, text) for place in PLACES for text in builder.texts.get(place, ())),
+        hashes=tuple(sorted(builder.hashes)),
+        versions=tuple(sorted(builder.versions)),
+        problem=min(builder.problems, default=None),
+    )
+
+
+def _read_field(
+    builder: InfotextBuilder, one: RawField, drawn: list[dict[str, object]], *, by_novelai: bool
+) -> frozenset[str]:
+    """Read one field; return the numbers of the nodes that were run, if it is such a graph."""
+    key, text = one.key, one.text.strip("\0 \r\n\t")
+    if not text or key in _GRAPHS_OF_OTHERS:
+        return frozenset()
+    if key in (XMP, IPTC):
+        _read_captions(builder, one)
+        return frozenset()
+    named = _COMFY.match(text)
+    text = text[named.end() :].strip() if named else text
+    value = parsed_text(builder, text)
+    if value is UNREADABLE:
+        return frozenset()
+    if value is not None:
+        return _read_value(builder, value, drawn)
+    if key == "description" and by_novelai:
+        read_prompt(builder, text)
+    elif key == "source" and by_novelai:
+        builder.add(MODEL, text)
+    else:
+        _read_text(builder, key, text)
+    return frozenset()
+
+
+def _read_captions(builder: InfotextBuilder, one: RawField) -> None:
+    if one.key == IPTC:
+        for found in read_iptc(one.text.encode("latin-1")):
+            _read_text(builder, "description", found)
+        return
+    for place, found in read_xmp(one.text.strip()):
+        if place == DAMAGED:
+            builder.problems.add("corrupt")
+        elif place == PROMPT:
+            builder.add(PROMPT, found)
+        else:
+            _read_text(builder, place, found)
+
+
+def _read_value(builder: InfotextBuilder, value: object, drawn: list[dict[str, object]]) -> frozenset[str]:
+    """Read a parsed text: a graph, an object that has graphs among other things, or anything else by its keys."""
+    if not isinstance(value, dict):
+        walk(builder, value, "other")
+        return frozenset()
+    if is_prompt(value):
+        return read_run(builder, value)
+    if is_workflow(value):
+        drawn.append(value)
+        return frozenset()
+    run: frozenset[str] = frozenset()
+    rest: dict[str, object] = {}
+    for key, inner in value.items():
+        held = parsed_text(builder, inner) if isinstance(inner, str) else inner
+        if isinstance(held, dict) and is_prompt(held):
+            run |= read_run(builder, held)
+        elif isinstance(held, dict) and is_workflow(held):
+            drawn.append(held)
+        elif held is not UNREADABLE:
+            rest[key] = inner
+    walk(builder, rest, "other")
+    return run
+
+
+def _read_text(builder: InfotextBuilder, key: str, text: str) -> None:
+    """Read a text that is no JSON, by what it looks like and then by the key that it stands under."""
+    if is_a1111(text):
+        read_a1111(builder, text)
+    elif key == "dream":
+        found = _DREAM.match(text)
+        read_prompt(builder, _BRACKETS.sub(" ", found[1] if found else text))
+    elif key in ("parameters", "prompt", "positive", "positive_prompt"):
+        read_prompt(builder, text)
+    elif key not in _IGNORED and key not in _OF_PHOTOGRAPHS:
+        builder.add(CAPTION, text)

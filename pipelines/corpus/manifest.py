@@ -215,7 +215,7 @@ def named_shards(connection: Connection) -> set[str]:
 
 
 @cache  # every reader of the manifest asks for it
-def _named() -> sa.Select[str]:
+def _named() -> sa.Select[Any]:
     first = sa.select(sa.func.min(items.c.shard_id).label("shard_id")).cte("named", recursive=True)
     following = sa.select(sa.func.min(items.c.shard_id)).where(items.c.shard_id > first.c.shard_id).scalar_subquery()
     named = first.union_all(sa.select(following).where(first.c.shard_id.is_not(None)))

@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from importlib import import_module
 from io import BytesIO
 from typing import Final
 
@@ -69,6 +70,9 @@ def _import_all_of(name: str) -> None:
 
 def _control_images() -> Iterator[tuple[Facts, bytes]]:
     """A small picture in each format that Pillow writes here."""
+    for name in ("embeddings.images.video", "av", "av.container", "av.subtitles.stream", "numpy.ma", "pi_heif"):
+        with suppress(ImportError):  # extras: what is installed has to be loaded before no file can be opened
+            import_module(name)
     limits = ImageLimits(**dict.fromkeys((one.name for one in fields(ImageLimits)), 1 << 30))
     facts = decoding_facts(limits, long_side=640)
     for name in _ON_USE:

@@ -44,8 +44,14 @@ def test_missing_extra_and_different_faces_are_not_correct(
 
 def test_faces_of_a_content_whose_digest_ends_in_a_zero_byte_are_counted() -> None:
     status = {"content_sha256": ENDS_IN_ZERO, "status": "faces", "faces": 1, "faces_dropped": 0}
-    face = {"content_sha256": [ENDS_IN_ZERO], "frame": [0], "face": [0], "score": [0.9], "view": ["fast"]}
-    face["seconds"] = [None]
+    face = {
+        "content_sha256": [ENDS_IN_ZERO],
+        "frame": [0],
+        "face": [0],
+        "score": [0.9],
+        "view": ["fast"],
+        "seconds": [None],
+    }
     box = {name: [float(at)] for at, name in enumerate(("x1", "y1", "x2", "y2"))}
     columns = face | box | {"vector": vector_column(np.array([[1.0, 0.0]], dtype=np.float32))}
     result = ShardEmbeddings(

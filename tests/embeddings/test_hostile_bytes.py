@@ -37,7 +37,7 @@ LIMITS = ImageLimits(
     max_video_pixels=2**28,
     max_decode_bytes=1280 * 2**20,
 )
-REASONS = {"empty", "format", "too_large", "too_many_pixels", "too_complex", "truncated", "corrupt"}
+REASONS = {"empty", "format", "too_large", "too_many_pixels", "too_much_memory", "too_complex", "truncated", "corrupt"}
 OTHER_MAGIC = (b"BM\x40\0\0\0\0\0\0\0", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"\0\0\1\0\1\0", b"\0\0\0\x20ftypavif")
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "PROGRESSIVE", "APNG", "ANIMATED WEBP", "ANIMATED GIF")
 

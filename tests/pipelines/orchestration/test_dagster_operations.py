@@ -263,16 +263,16 @@ def test_i1_what_no_partition_has_is_what_is_before_the_first_one(
 
 
 def test_i12_a_night_takes_what_the_schedule_s_own_partitions_lack(
-    place: Workspace, instance: DagsterInstance, uploads: Path
+    place: Workspace, instance_on_disk: DagsterInstance, uploads: Path
 ) -> None:
     enrol(place, person(1))
     between = datetime(2023, 5, 1, tzinfo=UTC)  # after this process's first partition, before the schedule's
     upload(uploads, "late.png", picture(person(1)), received=between)
-    requests, _ = evaluate_schedule("nightly_schedule", place, instance)
+    requests, _ = evaluate_schedule("nightly_schedule", place, instance_on_disk)
     assert {request.tags[FIRST_DAY_TAG] for request in requests} == {assets.FIRST_DAY}
     for first, status in ((assets.FIRST_DAY, "pending"), ("2026-01-01", "hit")):
         done = defs.resolve_job_def("nightly").execute_in_process(
-            instance=instance,
+            instance=instance_on_disk,
             partition_key=str(MONDAY.date()),
             resources={"home": OpenedHome(place)},
             tags={FIRST_DAY_TAG: first},

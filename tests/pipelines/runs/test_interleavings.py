@@ -36,6 +36,7 @@ from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.intake.ledger import Scope
 from pipelines.judging import judge_pending
 from pipelines.matching import faces as matching
+from pipelines.matching import second_engine
 from pipelines.matching.comparison import FoundBy
 from pipelines.matching.faces import match_pending
 from pipelines.registry.subjects import active_versions
@@ -221,20 +222,22 @@ class Platform:
         (``write``), when a comparison is planned and nothing is committed (``read``), or when its shard is read or
         embedded again and nothing is committed (``compared``).
         """
-        waiting, pooling = [event], [False]
-        pool = matching.pool_pending
+        waiting, reading = [event], [False]
 
-        def pool_apart(*args: Any, **options: Any) -> Any:
-            pooling[0] = True  # reads the same files before the comparison does
-            try:
-                return pool(*args, **options)
-            finally:
-                pooling[0] = False
+        def apart(original: Callable[..., Any]) -> Callable[..., Any]:
+            def reads_before(*args: Any, **options: Any) -> Any:
+                reading[0] = True  # the same files, before the comparison does
+                try:
+                    return original(*args, **options)
+                finally:
+                    reading[0] = False
+
+            return reads_before
 
         def once(original: Callable[..., Any], *, late: bool) -> Callable[..., Any]:
             def first(*args: Any, **options: Any) -> Any:
                 result = original(*args, **options) if late else None
-                if waiting and not pooling[0]:
+                if waiting and not reading[0]:
                     waiting.pop()()
                 return result if late else original(*args, **options)
 
@@ -244,7 +247,8 @@ class Platform:
         if moment != "write":
             places = [(self.workspace.corpus, "read"), (self.workspace.corpus, "open_vectors"), (again, "_items")]
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(matching, "pool_pending", pool_apart)
+            for module, name in ((matching, "pool_pending"), (second_engine, "check_by_other_engine")):
+                patched.setattr(module, name, apart(getattr(module, name)))
             for place, name in places:
                 patched.setattr(place, name, once(getattr(place, name), late=moment == "compared"))
             yield

@@ -139,7 +139,8 @@ def _is_removed_by_us() -> sa.ColumnElement[bool]:
 
 def is_listed_text() -> sa.ColumnElement[bool]:
     """Condition on ``hits``: the name stands in what the platform lists of the item, and not in its content."""
-    return sa.and_(hits.c.tier == "text", hits.c.place.not_like(f"{INFOTEXT}%"))
+    elsewhere = sa.or_(hits.c.place.is_(None), hits.c.place.not_like(f"{INFOTEXT}%"))
+    return sa.and_(hits.c.tier == "text", elsewhere)
 
 
 @cache

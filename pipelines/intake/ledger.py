@@ -129,10 +129,18 @@ def count_unsettled(connection: Connection, scope: Scope) -> int:
 
 
 def count_damaged(connection: Connection, scope: Scope) -> dict[str, int]:
-    """Count live items in scope that were scanned although their file is damaged, by the gravest damage."""
+    """Count live items in scope that were scanned although something of their file is odd: ``damaged:``, by the gravest
+    damage of a picture, and ``odd_header:``, by each thing that a model file's header should not have."""
     query = sa.select(items.c.damage, sa.func.count()).where(*scope.where(), items.c.damage.is_not(None))
     rows = connection.execute(query.group_by(items.c.damage).order_by(items.c.damage))
-    return {f"damaged:{damage}": int(count) for damage, count in rows}
+    found = {f"damaged:{damage}": int(count) for damage, count in rows}
+    of_item = items.join(model_files, model_files.c.content_sha256 == items.c.content_sha256)
+    noted = sa.select(model_files.c.notes, sa.func.count()).select_from(of_item)
+    noted = noted.where(*scope.where(), model_files.c.notes.is_not(None)).group_by(model_files.c.notes)
+    odd: Counter[str] = Counter()
+    for notes, count in connection.execute(noted):
+        odd.update(dict.fromkeys((f"odd_header:{note}" for note in notes.split(",")), int(count)))
+    return found | dict(sorted(odd.items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,10 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
         sentences.append(f"{number(partial.faces_dropped, 'picture')} with more faces than are kept per frame.")
     if partial.damaged:
         words = ", ".join(
-            f"{word.removeprefix('damaged:').replace('_', ' ')} {count:,}" for word, count in partial.damaged.items()
+            f"{word.removeprefix('damaged:').replace('odd_header:', 'header: ').replace('_', ' ')} {count:,}"
+            for word, count in partial.damaged.items()
         )
-        sentences.append(f"Damaged files that were scanned as far as viewers show them: {words}.")
+        sentences.append(f"Damaged or odd files that were scanned as far as others read them: {words}.")
     if partial.listing_problems:
         words = ", ".join(f"{word.replace('_', ' ')} {count:,}" for word, count in partial.listing_problems.items())
         sentences.append(f"Problems in the listing: {words}.")

@@ -63,7 +63,7 @@ class Status:
     items: int
     statuses: dict[str, int]
     damaged: dict[str, int]
-    """Items that were scanned although their file is damaged, by the gravest damage."""
+    """Items that were scanned although their file is damaged or odd (:func:`pipelines.intake.ledger.count_damaged`)."""
     scanner_faults: int
     coverage: float
     pairs_missing: int

@@ -82,7 +82,7 @@ class SweepSummary:
     ``unpooled``: models with pictures in scope whose faces were not compared together with everybody, as they are now.
     ``unsettled``: items not fetched or not read that will be tried again. ``scanner_faults``: unscannable items where
     the fault may be the scanner's. ``passed_over``: listed rows that changed nothing, because they are not known to be
-    newer; ``damaged``: items scanned although their file is damaged, by the gravest damage; ``undated``: listed rows
+    newer; ``damaged``: items scanned although their file is damaged or odd, by how; ``undated``: listed rows
     without a readable date; ``bad_fields``: unreadable fields, by name. ``checked_again``: stored faces that the other
     engine compared again and found the same of.
     """

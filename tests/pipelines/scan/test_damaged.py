@@ -14,6 +14,7 @@ from pipelines.intake.ledger import Scope
 from pipelines.report.collect import read_partial
 from pipelines.report.words import looked_at_in_part
 from pipelines.runs.status import read_status
+from tests.embeddings.model_files import model_file
 from tests.fakes import person, picture
 from tests.platform_actions import enrol, night, upload
 
@@ -31,7 +32,7 @@ def test_a_file_without_its_end_is_a_hit_with_a_note(workspace: Workspace, uploa
         partial = read_partial(connection, Scope(None, None))
     assert {row.item_id: row.damage for row in rows} == {"cut.png": "no_end", "whole.png": None, "nothing.png": None}
     assert read_status(workspace).damaged == {"damaged:no_end": 1}
-    assert "Damaged files that were scanned as far as viewers show them: no end 1." in looked_at_in_part(partial)
+    assert "Damaged or odd files that were scanned as far as others read them: no end 1." in looked_at_in_part(partial)
 
 
 def test_the_note_goes_with_the_content_to_its_next_item(workspace: Workspace, uploads: Path) -> None:
@@ -53,3 +54,17 @@ def test_a_hit_in_an_animation_carries_its_time(workspace: Workspace, uploads: P
     with workspace.database.read() as connection:
         found = connection.execute(sa.select(hits.c.item_id, hits.c.frame, hits.c.seconds).order_by(hits.c.item_id))
         assert [tuple(row) for row in found] == [("moving.webp", 2, 1.0), ("still.png", 0, None)]
+
+
+def test_what_is_odd_about_a_header_is_counted_beside_it(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1))
+    twice = b'{"__metadata__":{"a":"one","a":"two"}}'
+    upload(uploads, "twice.safetensors", len(twice).to_bytes(8, "little") + twice)
+    upload(uploads, "null.safetensors", len(b'{"__metadata__":null}').to_bytes(8, "little") + b'{"__metadata__":null}')
+    upload(uploads, "plain.safetensors", model_file({"ss_output_name": "a style"}))
+    night(workspace, uploads)
+    odd = {"odd_header:no_metadata": 1, "odd_header:repeated_key": 1}
+    assert read_status(workspace).damaged == odd
+    with workspace.database.read() as connection:
+        (said,) = looked_at_in_part(read_partial(connection, Scope(None, None)))
+    assert "header: no metadata 1, header: repeated key 1" in said

@@ -55,10 +55,11 @@ def current(workspace: Workspace) -> Calibration | None:
         return calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id)
 
 
-def by_strangers(workspace: Workspace, folder: Path) -> Calibration:
-    """Calibrate by 60 strangers for the registry as it is, and put it in force."""
+def by_strangers(workspace: Workspace, folder: Path, *, gallery: int | None = None) -> Calibration:
+    """Calibrate by 60 strangers for the registry as it is, or for a gallery that somebody chose, and put it in
+    force."""
     labels = read_folder(people(folder, 60, first=60))
-    found = calibrate_background(workspace, labels, AIM, actor="tester").calibration
+    found = calibrate_background(workspace, labels, replace(AIM, templates=gallery), actor="tester").calibration
     return use(workspace, found.calibration_id, actor="tester")
 
 
@@ -135,6 +136,41 @@ def test_what_people_chose_is_not_followed(
             use(scene, before.calibration_id, actor=who, anyway=True)
     assert follow_registry(scene) is None
     assert current(scene) == before
+
+
+@pytest.mark.parametrize("chosen", ["gallery", "accepted"])
+def test_a_gallery_that_people_chose_is_not_followed_down(scene: Workspace, tmp_path: Path, chosen: str) -> None:
+    enrol(scene, person(1))
+    others = [enrol(scene, person(number)) for number in range(2, 7)] if chosen == "accepted" else []
+    before = by_strangers(scene, tmp_path / "strangers", gallery=12 if chosen == "gallery" else None)
+    if chosen == "accepted":
+        others += [enrol(scene, person(number)) for number in range(10, 40)]
+        for who in ("first", "second"):
+            use(scene, before.calibration_id, actor=who, anyway=True)
+    for subject_id in others:
+        withdraw(scene, subject_id, actor="tester")
+    assert follow_registry(scene) is None
+    assert current(scene) == before
+
+
+def test_a_calibration_that_follows_no_registry_is_stored_as_before_any_did(scene: Workspace) -> None:
+    in_force(scene)
+    with scene.database.read() as connection:
+        document = json.loads(connection.execute(sa.select(calibrations.c.document)).scalar_one())
+    assert "registered" not in document, "ids are digests of it, and those of earlier versions have to hold"
+
+
+def test_a_gallery_that_somebody_chose_is_followed_once_the_registry_outgrows_it(
+    scene: Workspace, tmp_path: Path
+) -> None:
+    enrol(scene, person(1))
+    before = by_strangers(scene, tmp_path / "strangers", gallery=3)
+    assert before.registered is None
+    for number in range(2, 15):
+        enrol(scene, person(number))
+    after = follow_registry(scene)
+    assert after is not None
+    assert after.registered == 14
 
 
 def test_too_few_strangers_leave_what_is_in_force_and_say_so(

@@ -9,7 +9,8 @@ false matches there are.
 
 What people chose stands: bands of the policy, a calibration by labelled photographs, the targets of the calibration
 that is followed, a gallery that somebody chose (``--gallery``) for as long as its data bear it, and one that two people
-accepted for more than its data bear, up to what they accepted.
+accepted for more than its data bear, up to what they accepted. Where somebody stopped the last calibration, none comes
+into force by itself.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pipelines.home.calibrations import (
     calibration_in_force,
     insert_calibration,
     put_in_force,
+    was_stopped,
 )
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace
@@ -55,9 +57,10 @@ def follow_registry(workspace: Workspace) -> Calibration | None:
     with workspace.database.read() as connection:
         current = calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id)
         count = count_templates(connection, model_id=workspace.model_id, now=workspace.now())
+        stopped = was_stopped(connection, workspace.sealer, model_id=workspace.model_id)
         fits = current is not None and _fits(current, workspace.cover_at(connection, current))
     if current is None:
-        if not config.from_platform:
+        if stopped or not config.from_platform:
             return None
         kind, aim = PLATFORM, Aim(config.fpir, config.strong_fpir, config.confidence)
     elif current.kind not in STRANGERS or not count or fits:
@@ -107,7 +110,8 @@ def _put_in_force(workspace: Workspace, found: Calibration, *, instead_of: Calib
     actor = service("calibration")
     with workspace.database.write() as tx:
         current = calibration_in_force(tx, workspace.sealer, model_id=workspace.model_id)
-        if current != instead_of:
+        stopped = was_stopped(tx, workspace.sealer, model_id=workspace.model_id)
+        if current != instead_of or stopped:
             return False
         insert_calibration(tx, workspace.sealer, found, actor=actor)
         put_in_force(tx, workspace.sealer, found, actor=actor, now=workspace.now(), published=published)

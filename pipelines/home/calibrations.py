@@ -273,6 +273,13 @@ def stop(tx: Connection, sealer: Sealer, *, model_id: str, actor: str, now: date
     return calibration.calibration_id
 
 
+def was_stopped(connection: Connection, sealer: Sealer, *, model_id: str) -> bool:
+    """Whether somebody stopped the last calibration of a model, and none was put in force since. Raises
+    :class:`CorruptionError` if the stored fact was altered."""
+    calibration_id, _ = _in_force(connection, sealer, model_id)
+    return calibration_id is None and get_state(connection, _fact(model_id)) is not None
+
+
 def verify_calibrations(connection: Connection, sealer: Sealer) -> str:
     """Check every row, and that what is in force is what the audit chain says. Raises :class:`CorruptionError`."""
     known = list_calibrations(connection, sealer)

@@ -12,11 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import CalibrationError
-from pipelines.calibration.background import calibrate_background, calibrate_platform
+from pipelines.calibration import following
+from pipelines.calibration.background import calibrate_background, calibrate_platform, strangers
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.following import follow_registry
 from pipelines.calibration.labels import read_folder
-from pipelines.calibration.measure import Aim, use
+from pipelines.calibration.measure import Aim, stop_using, use
 from pipelines.calibration.platform import draw_strangers
 from pipelines.cases.ending import withdraw
 from pipelines.database.tables import audit, calibrations
@@ -225,6 +226,39 @@ def test_a_platform_is_its_own_background_after_the_first_night(
         assert "by strangers alone" in read_fit(connection, scene).remark
     page = write_report(scene, day=None, folder=tmp_path / "report").html.read_text(encoding="utf-8")
     assert page.count("not measured") == 1, "the strong threshold"
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_platform_whose_calibration_somebody_stopped_starts_none_by_itself(
+    scene: Workspace, uploads: Path, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(scene, person(1))
+    fill(uploads, range(60, 120))
+    sweep(scene, source_of(uploads), day=None)
+    scene.config = replace(scene.config, calibration=replace(scene.config.calibration, from_platform=True))
+
+    def use_and_stop() -> None:
+        found = calibrate_platform(scene, AIM, actor="tester").calibration
+        use(scene, found.calibration_id, actor="tester")
+        stop_using(scene, actor="tester")
+
+    def draw(workspace: Workspace, kind: str, *, least: float) -> Any:
+        monkeypatch.undo()
+        use_and_stop()
+        return strangers(workspace, kind, least=least)
+
+    if when == "meanwhile":
+        monkeypatch.setattr(following, "strangers", draw)
+    else:
+        use_and_stop()
+    for _ in range(2):
+        sweep(scene, source_of(uploads), day=None)
+        assert current(scene) is None
+    again = calibrate_platform(scene, AIM, actor="tester").calibration
+    assert current(scene) is None, "measured, and not put in force"
+    use(scene, again.calibration_id, actor="tester")
+    sweep(scene, source_of(uploads), day=None)
+    assert current(scene) == again
 
 
 def test_faces_of_a_platform_are_of_different_people_who_are_nobody_registered(scene: Workspace, uploads: Path) -> None:

@@ -265,6 +265,7 @@ class Queue:
         self._order: list[tuple[Any, WaitingCase]] = []
         self._cases: Sequence[WaitingCase] = ()
         self._read: _Read | None = None
+        self._forgotten: set[str] = set()
 
     def cases(self, workspace: Workspace, *, fresh: bool = False) -> Sequence[WaitingCase]:
         """The cases in their order, brought up to date where that is ``review.queue_seconds`` ago, or ``fresh``."""
@@ -277,8 +278,12 @@ class Queue:
             return self._cases
 
     def forget(self, key: CaseKey) -> None:
-        """Leave out a case that was answered, until its person is read again."""
+        """Leave out a case that was answered, until its person is read again: the next time, whatever was written.
+
+        Somebody may have read them already since the answer, with what is left of the case.
+        """
         with self._lock:
+            self._forgotten.add(key.subject_id)
             self._order = [(place, case) for place, case in self._order if case.key != key]
             self._cases = [case for _, case in self._order]
 
@@ -295,7 +300,7 @@ class Queue:
         in_force = frozenset(connection.execute(_in_force(connection)).scalars())
         counter = head.counter if head else -1
         read = _Read(now, counter, workspace.policy.version, id(workspace), in_force)
-        anew = _to_read(workspace, self._read, read)
+        anew = _to_read(workspace, self._read, read, self._forgotten)
         if anew is None:
             self._order = [(case.place, case) for case in waiting_cases(connection, workspace)]
         elif anew:
@@ -305,6 +310,7 @@ class Queue:
         if anew is None or anew:
             self._cases = [case for _, case in self._order]
         self._read = read
+        self._forgotten = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,14 +324,16 @@ class _Read:
     in_force: frozenset[str]
 
 
-def _to_read(workspace: Workspace, before: _Read | None, now: _Read) -> frozenset[str] | None:
-    """People whose cases may be others than before. None: everybody's."""
+def _to_read(
+    workspace: Workspace, before: _Read | None, now: _Read, forgotten: Collection[str]
+) -> frozenset[str] | None:
+    """People whose cases may be others than before. None: everybody's. ``forgotten``: of whom one was left out."""
     if before is None or (before.policy_version, before.home) != (now.policy_version, now.home):
         return None
     about = workspace.database.journal.since(before.counter, now.counter)
     if about is None:
         return None
-    found = about | (before.in_force ^ now.in_force)
+    found = about.union(before.in_force ^ now.in_force, forgotten)
     return found if len(found) <= MOST_READ_ANEW else None
 
 

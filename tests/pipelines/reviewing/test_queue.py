@@ -142,6 +142,23 @@ def test_a_decision_has_its_own_person_read_anew_and_nobody_else(
     assert len(whole_reads) == 1
 
 
+def test_a_case_that_is_left_out_comes_back_if_it_waits_though_it_was_read_between_the_answer_and_that(
+    workspace: Workspace, uploads: Path
+) -> None:
+    fill(workspace, uploads)
+    queue = Queue()
+    claim = claim_next(workspace, queue, actor="account:ann")
+    assert claim is not None
+    unsure = Answer("unsure", "low_quality", claim.actor)
+    expect = foresee(workspace, claim.key, unsure).digest
+    answer_case(workspace, claim.case_id, unsure, expect=expect)
+    assert list(queue.cases(workspace, fresh=True)) == slow(workspace)
+    queue.forget(claim.key)
+    assert claim.key not in {case.key for case in queue.cases(workspace)}
+    assert list(queue.cases(workspace, fresh=True)) == slow(workspace)
+    assert claim.key in {case.key for case in slow(workspace)}
+
+
 def test_what_another_process_wrote_is_read_anew(
     workspace: Workspace, uploads: Path, open_again: Callable[[], Workspace], whole_reads: list[int]
 ) -> None:

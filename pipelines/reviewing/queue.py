@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
+from weakref import ref
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -299,7 +300,7 @@ class Queue:
         head = workspace.seal.read(connection)
         in_force = frozenset(connection.execute(_in_force(connection)).scalars())
         counter = head.counter if head else -1
-        read = _Read(now, counter, workspace.policy.version, id(workspace), in_force)
+        read = _Read(now, counter, workspace.policy.version, ref(workspace), in_force)
         anew = _to_read(workspace, self._read, read, self._forgotten)
         if anew is None:
             self._order = [(case.place, case) for case in waiting_cases(connection, workspace)]
@@ -315,12 +316,15 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """When an order was read, at which counter of the seal, by which policy, of which home, and who was in force."""
+    """When an order was read, at which counter of the seal, by which policy, of which workspace, and who was in force.
+
+    ``workspace``: a weak reference, since the address of one that is gone may be another's.
+    """
 
     at: datetime
     counter: int
     policy_version: str
-    home: int
+    workspace: ref[Workspace]
     in_force: frozenset[str]
 
 
@@ -328,7 +332,7 @@ def _to_read(
     workspace: Workspace, before: _Read | None, now: _Read, forgotten: Collection[str]
 ) -> frozenset[str] | None:
     """People whose cases may be others than before. None: everybody's. ``forgotten``: of whom one was left out."""
-    if before is None or (before.policy_version, before.home) != (now.policy_version, now.home):
+    if before is None or before.policy_version != now.policy_version or before.workspace() is not workspace:
         return None
     about = workspace.database.journal.since(before.counter, now.counter)
     if about is None:

@@ -6,6 +6,7 @@ assignment stands until the case is decided, or somebody hands it back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from pipelines.home import audit
 from pipelines.home.actors import on_pages
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.claims import end_claim, open_claim
-from pipelines.reviewing.notes import CaseNote, end_passing, insert_note, passed_on
+from pipelines.reviewing.notes import PASSING, CaseNote, NoteKind, end_passing, insert_note, passed_on
 from pipelines.reviewing.queue import CaseKey, waiting_case
 from pipelines.reviewing.shown import check_listed
 
@@ -32,7 +33,8 @@ def comment(workspace: Workspace, key: CaseKey, text: str, *, actor: str) -> Cas
 
 
 def escalate(workspace: Workspace, key: CaseKey, text: str, *, actor: str) -> CaseNote:
-    """Ask a lead to decide a case, and end one's own work on it: no reviewer gets it while that stands.
+    """Ask a lead to decide a case, and end one's own work on it: no reviewer gets it while that stands, nor does whom
+    it was given to before.
 
     Raises :class:`StateError` if nothing of it waits, somebody else works on it, or a lead was asked already.
     """
@@ -41,18 +43,24 @@ def escalate(workspace: Workspace, key: CaseKey, text: str, *, actor: str) -> Ca
         known = passed_on(tx, key=key).get(key)
         if known is not None and known.escalated_by is not None:
             raise StateError("a lead was asked to look at this case already")
+        end_passing(tx, key, actor=actor, now=workspace.now(), kinds=("assignment",))
         return insert_note(tx, workspace, key, "escalation", text, actor=actor)
 
 
 def assign(workspace: Workspace, key: CaseKey, account: str, text: str | None, *, actor: str) -> CaseNote:
     """Give a case to one person, by the name of their account; whom it was given to before has it no more.
 
+    Given to who asked a lead, it is theirs again: the question is answered.
+
     Raises :class:`StateError` as :func:`escalate` does, and :class:`InputError` for an account that judges nothing.
     """
     with workspace.database.write() as tx:
         _take_off(tx, workspace, key, actor=actor)
         _require_judge(tx, workspace, account)
-        end_passing(tx, key, actor=actor, now=workspace.now(), kinds=("assignment",))
+        known = passed_on(tx, key=key).get(key)
+        answered = known is not None and not known.may_take(on_pages(account), lead=True)
+        kinds: Sequence[NoteKind] = PASSING if answered else ("assignment",)
+        end_passing(tx, key, actor=actor, now=workspace.now(), kinds=kinds)
         return insert_note(tx, workspace, key, "assignment", text, actor=actor, assigned_to=on_pages(account))
 
 

@@ -71,10 +71,11 @@ class PassedOn:
     assigned_to: str | None = None
 
     def may_take(self, actor: str, *, lead: bool) -> bool:
-        """Whether this person may get the case: whose it is, and leads, but for who asked leads to look."""
+        """Whether this person may get the case: whose it is, and leads, but for who asked leads to look, whoever they
+        are."""
         own = self.assigned_to is not None and identity_of(self.assigned_to) == identity_of(actor)
         asked = self.escalated_by is not None and identity_of(self.escalated_by) == identity_of(actor)
-        return own or (lead and not asked)
+        return not asked and (own or lead)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,20 @@ def test_who_asked_a_lead_does_not_get_it_as_a_lead(waiting: Workspace) -> None:
     assert claim_case(waiting, first, actor="account:leo", lead=True).key == first
 
 
+def test_who_was_given_a_case_and_asks_a_lead_has_it_no_more_unless_it_is_given_back_to_them(
+    waiting: Workspace,
+) -> None:
+    first, second, _ = keys(waiting)
+    assign(waiting, first, "bob", None, actor=LEA)
+    claim_case(waiting, first, actor=BOB)
+    escalate(waiting, first, TEXT, actor=BOB)
+    assert (gets(waiting, BOB), gets(waiting, LEA, lead=True)) == (second, first)
+    with pytest.raises(StateError, match="passed on"):
+        claim_case(waiting, first, actor=BOB)
+    assign(waiting, first, "bob", None, actor=LEA)
+    assert gets(waiting, BOB) == first
+
+
 def test_unsure_leads_leave_it_for_another_lead(waiting: Workspace) -> None:
     first, *_ = keys(waiting)
     escalate(waiting, first, TEXT, actor=ANN)

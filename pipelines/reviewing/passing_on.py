@@ -17,7 +17,7 @@ from pipelines.accounts.accounts import DISABLED
 from pipelines.accounts.roles import JUDGING
 from pipelines.database.tables import accounts
 from pipelines.home import audit
-from pipelines.home.actors import on_pages
+from pipelines.home.actors import identity_of, on_pages
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.claims import end_claim, open_claim
 from pipelines.reviewing.notes import PASSING, CaseNote, NoteKind, end_passing, insert_note, passed_on
@@ -52,11 +52,13 @@ def assign(workspace: Workspace, key: CaseKey, account: str, text: str | None, *
 
     Given to who asked a lead, it is theirs again: the question is answered.
 
-    Raises :class:`StateError` as :func:`escalate` does, and :class:`InputError` for an account that judges nothing.
+    Raises :class:`StateError` as :func:`escalate` does, and :class:`InputError` for an account that judges nothing, or
+    was unsure of the case.
     """
     with workspace.database.write() as tx:
         _take_off(tx, workspace, key, actor=actor)
         _require_judge(tx, workspace, account)
+        _require_sure(tx, workspace, key, account)
         known = passed_on(tx, key=key).get(key)
         answered = known is not None and not known.may_take(on_pages(account), lead=True)
         kinds: Sequence[NoteKind] = PASSING if answered else ("assignment",)
@@ -110,3 +112,12 @@ def _require_judge(tx: Connection, workspace: Workspace, account: str) -> None:
     """Raise :class:`InputError` unless the account may judge. Behind a proxy, the proxy alone knows who does."""
     if not workspace.config.review.by_proxy and account not in judges(tx):
         raise InputError("there is no account of this name that judges cases: see `likeness account list`")
+
+
+def _require_sure(tx: Connection, workspace: Workspace, key: CaseKey, account: str) -> None:
+    """Raise :class:`InputError` for who was unsure of the case. Who decided it before is not refused: that would tell
+    a case which is looked at again from one that waits. Leads get what such a person was given."""
+    listed = check_listed(tx, key.case_id)
+    case = waiting_case(tx, workspace, key) or (listed.case if listed else None)
+    if case is not None and identity_of(on_pages(account)) in case.unsure:
+        raise InputError("they were unsure of this case: give it to somebody else")

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError
 from pipelines.accounts.accounts import DISABLED
+from pipelines.accounts.roles import JUDGING
 from pipelines.database.parts import parts
 from pipelines.database.tables import accounts, case_notes, decisions, hits, items, kept_evidence
 from pipelines.decisions.decide import MOST_NOTE, DecisionScope
@@ -87,22 +88,27 @@ def with_notes(connection: Connection, cases: Iterable[WaitingCase]) -> list[Wai
 
 
 def passed_on(connection: Connection, *, key: CaseKey | None = None) -> dict[CaseKey, PassedOn]:
-    """Case -> whom it was passed on to; of one case or of all. An account that is disabled has no case."""
-    gone = sa.select(accounts.c.name).where(
-        sa.literal(ON_PAGES) + accounts.c.name == case_notes.c.assigned_to, accounts.c.state == DISABLED
-    )
-    query = sa.select(case_notes).where(
-        case_notes.c.ended_at.is_(None), case_notes.c.kind.in_(PASSING), ~gone.correlate(case_notes).exists()
-    )
+    """Case -> whom it was passed on to; of one case or of all. An account that is disabled, or may judge no more, has
+    no case."""
+    query = sa.select(case_notes, accounts.c.name, accounts.c.state, accounts.c.roles)
+    query = query.outerjoin(accounts, sa.literal(ON_PAGES) + accounts.c.name == case_notes.c.assigned_to)
+    query = query.where(case_notes.c.ended_at.is_(None), case_notes.c.kind.in_(PASSING))
     if key is not None:
         query = query.where(case_notes.c.case_id == key.case_id)
     found: dict[CaseKey, PassedOn] = {}
     for row in connection.execute(query.order_by(case_notes.c.written_at, case_notes.c.note_id)):
+        if row.name is not None and not may_judge(row.state, row.roles):
+            continue
         own = CaseKey(row.subject_id, row.about)
         known = found.get(own, PassedOn(row.written_at))
         named = {"escalated_by": row.actor} if row.kind == "escalation" else {"assigned_to": row.assigned_to}
         found[own] = replace(known, **named)
     return found
+
+
+def may_judge(state: str, roles: str) -> bool:
+    """Whether an account of the pages may judge cases. ``state`` and ``roles``: as the table has them."""
+    return state != DISABLED and bool(JUDGING & set(roles.split()))
 
 
 def cases_with_notes(connection: Connection, case_ids: Sequence[str]) -> set[str]:

@@ -13,14 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError, StateError
-from pipelines.accounts.accounts import DISABLED
-from pipelines.accounts.roles import JUDGING
 from pipelines.database.tables import accounts
 from pipelines.home import audit
 from pipelines.home.actors import identity_of, on_pages
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.claims import end_claim, open_claim
-from pipelines.reviewing.notes import PASSING, CaseNote, NoteKind, end_passing, insert_note, passed_on
+from pipelines.reviewing.notes import PASSING, CaseNote, NoteKind, end_passing, insert_note, may_judge, passed_on
 from pipelines.reviewing.queue import CaseKey, waiting_case
 from pipelines.reviewing.shown import check_listed
 
@@ -84,8 +82,8 @@ def hand_back(workspace: Workspace, key: CaseKey, *, actor: str) -> int:
 
 def judges(connection: Connection) -> list[str]:
     """Names of the local accounts that a case may be given to."""
-    query = sa.select(accounts.c.name, accounts.c.roles).where(accounts.c.state != DISABLED).order_by(accounts.c.name)
-    return [row.name for row in connection.execute(query) if JUDGING & set(row.roles.split())]
+    query = sa.select(accounts.c.name, accounts.c.state, accounts.c.roles).order_by(accounts.c.name)
+    return [row.name for row in connection.execute(query) if may_judge(row.state, row.roles)]
 
 
 def _take_off(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> None:
@@ -109,8 +107,10 @@ def _require_waiting(tx: Connection, workspace: Workspace, key: CaseKey, *, now:
 
 
 def _require_judge(tx: Connection, workspace: Workspace, account: str) -> None:
-    """Raise :class:`InputError` unless the account may judge. Behind a proxy, the proxy alone knows who does."""
-    if not workspace.config.review.by_proxy and account not in judges(tx):
+    """Raise :class:`InputError` unless the account may judge. Behind a proxy, it alone knows of whoever has no account
+    here."""
+    known = tx.execute(sa.select(accounts.c.name).where(accounts.c.name == account)).first()
+    if (known is not None or not workspace.config.review.by_proxy) and account not in judges(tx):
         raise InputError("there is no account of this name that judges cases: see `likeness account list`")
 
 

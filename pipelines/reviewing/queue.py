@@ -104,6 +104,17 @@ class WaitingCase:
         """Whether a face is among the evidence."""
         return not set(FACES).isdisjoint(self.tiers)
 
+    @property
+    def is_anybodys(self) -> bool:
+        """Whether it was given to no single person."""
+        return self.passed_on is None or self.passed_on.assigned_to is None
+
+    @property
+    def is_nobodys(self) -> bool:
+        """Whether it was given to one person who may not have it, so that they never get it."""
+        to = None if self.passed_on is None else self.passed_on.assigned_to
+        return to is not None and not self.is_for(to)
+
     def is_for(self, actor: str, *, lead: bool = False) -> bool:
         """Whether this person may get it: they are not who could not say, nor who decided it before, and it was not
         passed on to somebody else. ``lead``: whether they are one."""

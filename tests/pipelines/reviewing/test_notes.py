@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import InputError, StateError
-from pipelines.accounts.accounts import add_account, disable_account
+from pipelines.accounts.accounts import add_account, disable_account, reset_account
 from pipelines.cases.ending import erase
 from pipelines.database.tables import audit as chain
 from pipelines.database.tables import case_notes, kept_evidence
-from pipelines.decisions.decide import REASONS, Answer, Word, decide
+from pipelines.decisions.decide import REASONS, Answer, Word, decide, undo
 from pipelines.hits.listing import list_hits
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
@@ -223,6 +223,20 @@ def test_an_account_that_is_disabled_keeps_no_case_from_others(waiting: Workspac
     assert gets(waiting, ANN) != first
     disable_account(waiting, "bob", actor="tester")
     assert gets(waiting, ANN) == first
+
+
+def test_an_account_that_judges_no_more_keeps_no_case_from_others(waiting: Workspace) -> None:
+    first, *_ = keys(waiting)
+    assign(waiting, first, "bob", None, actor=LEA)
+    reset_account(waiting, "bob", roles=["viewer"], actor="tester")
+    assert gets(waiting, ANN) == first
+
+
+def test_a_lead_gets_what_was_given_to_somebody_who_decided_it_before(waiting: Workspace) -> None:
+    first, second, _ = keys(waiting)
+    undo(waiting, answered(waiting, first, "reject", BOB), actor=LEA)
+    assign(waiting, first, "bob", None, actor=LEA)
+    assert (gets(waiting, ANN), gets(waiting, BOB), gets(waiting, LEA, lead=True)) == (second, second, first)
 
 
 @pytest.mark.parametrize("account", ["vic", "nobody", ""])

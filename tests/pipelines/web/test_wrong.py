@@ -16,7 +16,7 @@ from pipelines.registry.subjects import show_identity
 from pipelines.registry.templates import list_references
 from pipelines.runs.sweep import sweep
 from tests.fakes import person, picture
-from tests.pipelines.web.judging import case_about
+from tests.pipelines.web.judging import case_about, decide
 from tests.pipelines.web.visiting import Visitor, visitor
 from tests.platform_actions import NAME, references, source_of, upload
 
@@ -93,9 +93,34 @@ def test_what_changed_since_the_preview_is_not_done(
     assert ALIAS in show_identity(platform, subject, actor="tester").names
 
 
+def test_who_may_have_yet_to_judge_learns_no_answers_from_the_preview(
+    platform: Workspace, subject: str, lea: Visitor, ann: Visitor
+) -> None:
+    decide(ann, case_about(ann, platform, "alias.png"), "confirm")
+    pages = {
+        roles: visitor(platform, name, roles).post(f"/people/{subject}/wrong", {"alias": "1"}).text
+        for name, roles in (("rob", ("registry_officer",)), ("tim", ("registry_officer", "reviewer")))
+    }
+    pages["lead",] = lea.post(f"/people/{subject}/wrong", {"alias": "1"}).text
+    for roles, page in pages.items():
+        told = "people have confirmed" in page, "<dt>takedowns</dt>" in page, "<dt>review</dt>" in page
+        assert told == ((False,) * 3 if "reviewer" in roles else (True,) * 3), roles
+        assert "1 hit in 1 item" in page
+
+
 @pytest.mark.parametrize(
     "fields",
-    [{"alias": "0"}, {"alias": "7"}, {"alias": "-1"}, {}, {"reference": "ref_none"}, {"hit": "hit_0"}, {"hit": "full"}],
+    [
+        {"alias": "0"},
+        {"alias": "7"},
+        {"alias": "1" * 5000},
+        {"alias": "\u0661"},
+        {"alias": "-1"},
+        {},
+        {"reference": "ref_none"},
+        {"hit": "hit_0"},
+        {"hit": "full"},
+    ],
 )
 def test_what_cannot_be_taken_away_is_refused(
     platform: Workspace, subject: str, lea: Visitor, fields: dict[str, str]

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.cases.subject_update import Change, update_subject
-from pipelines.database.tables import audit
+from pipelines.database.tables import audit, hits
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.registry.subjects import show_identity
@@ -130,6 +130,25 @@ def test_what_cannot_be_taken_away_is_refused(
     answer = lea.post(f"/people/{subject}/wrong", fields)
     assert answer.status_code == 400
     assert NAME not in answer.text
+
+
+@pytest.mark.parametrize(("tier", "why"), [("exact", "copy of what was confirmed"), ("made_by", "a confirmed model")])
+def test_what_rests_on_no_reference_and_no_name_offers_neither_as_wrong(
+    platform: Workspace, subject: str, lea: Visitor, tier: str, why: str
+) -> None:
+    address = case_about(lea, platform, "m-1")
+    with platform.database.write() as tx:
+        own = sa.update(hits).where(hits.c.item_id == "m-b.png")
+        tx.execute(own.values(tier=tier, template_id=None))
+    face, other = (hit_in(platform, item_id) for item_id in ("m-a.png", "m-b.png"))
+    for hit_id, rests_on in ((face, "reference"), (other, "")):
+        page = lea.get(f"{address}?hit={hit_id}").text
+        (form,) = re.findall(rf'<form method="post" action="/people/{subject}/wrong"[^>]*>', page)
+        assert ("hidden" in form) is (not rests_on)
+        assert re.search(rf'data-hit="{hit_id}"[^>]*data-rests-on="{rests_on}"', page)
+    answer = lea.post(f"/people/{subject}/wrong", {"hit": other})
+    assert answer.status_code == 400
+    assert why in answer.text
 
 
 def test_a_reviewer_has_no_such_button(platform: Workspace, subject: str, ann: Visitor) -> None:

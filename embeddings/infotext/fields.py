@@ -40,7 +40,7 @@ class InfotextLimits:
     max_chars: int
     """Characters from one place; what is beyond is cut off, and the reading says ``too_large``."""
     max_parts: int
-    """Commas and brackets in one JSON text (:mod:`embeddings.infotext.loose_json`)."""
+    """Commas and brackets in one JSON text (:mod:`embeddings.strict_json`)."""
     max_pixels: int
     """Pixels of a picture whose alpha channel is decoded for a text hidden in it."""
 

@@ -19,6 +19,7 @@ from embeddings.infotext.exif import decode_text
 from embeddings.infotext.fields import CAPTION, MODEL, PLACES, PROMPT, Budget, InfotextBuilder, InfotextLimits, RawField
 from embeddings.infotext.roles import UNREADABLE, parsed_text, walk
 from embeddings.infotext.stealth import stealth_text
+from embeddings.strict_json import Repeating, pairs_of
 
 READER: Final = 1
 """Version of this reader. A picture that another one read is read again."""
@@ -131,16 +132,16 @@ def _read_value(builder: InfotextBuilder, value: object, drawn: list[dict[str, o
         drawn.append(value)
         return frozenset()
     run: frozenset[str] = frozenset()
-    rest: dict[str, object] = {}
-    for key, inner in value.items():
+    rest: list[tuple[str, object]] = []
+    for key, inner in pairs_of(value):
         held = parsed_text(builder, inner) if isinstance(inner, str) else inner
         if isinstance(held, dict) and is_prompt(held):
             run |= read_run(builder, held)
         elif isinstance(held, dict) and is_workflow(held):
             drawn.append(held)
         elif held is not UNREADABLE:
-            rest[key] = inner
-    walk(builder, rest, "other")
+            rest.append((key, inner))
+    walk(builder, Repeating(rest), "other")
     return run
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from embeddings.infotext.fields import MOST_NAMED
 from tests.embeddings.infotext_files import (
     XMP_HEAD,
     jpeg_with,
@@ -44,3 +45,16 @@ def test_a_node_that_is_told_twice_stays_excluded() -> None:
     excluded = '"2": {"class_type": "CLIPTextEncode", "inputs": {"text": "Mary"}}'
     sampler = '"1": {"class_type": "KSampler", "inputs": {"negative": ["2", 0]}}'
     assert read(png_of({"prompt": f"{{{sampler}, {excluded}, {excluded}}}"})).texts == ()
+
+
+def test_no_more_model_files_are_kept_than_the_bound_says_and_the_rest_is_said() -> None:
+    texts = {
+        f"caption {n}": " ".join(f"urn:air:sdxl:lora:civitai:1@{1000 * n + m}" for m in range(100)) for n in (1, 2)
+    }
+    found = read(png_of(texts))
+    assert len(found.versions) == MOST_NAMED
+    assert found.problem == "too_complex"
+    hashes = read(png_of({"parameters": {"hashes": {str(n): f"{n:010x}" for n in range(129)}}}))
+    assert (len(hashes.hashes), hashes.problem) == (MOST_NAMED, "too_complex")
+    twice = read(png_of({"a": "urn:air:sdxl:lora:civitai:1@5", "b": "the urn:air:sdxl:lora:civitai:1@5"}))
+    assert (twice.versions, twice.problem) == (("5",), None)

@@ -42,7 +42,7 @@ class InfotextLimits:
     max_parts: int
     """Commas and brackets in one JSON text (:mod:`embeddings.strict_json`)."""
     max_pixels: int
-    """Pixels of a picture whose alpha channel is decoded for a text hidden in it."""
+    """Pixels that are decoded for a text hidden in them: of all pictures of one content together."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,11 +54,13 @@ class RawField:
 
 
 class Budget:
-    """The bytes of texts that may still be taken from one file."""
+    """The bytes of texts that may still be taken from one file, or from several pictures that are one content."""
 
     def __init__(self, limits: InfotextLimits) -> None:
         self.limits = limits
         self.left = limits.max_bytes
+        self.pixels = limits.max_pixels
+        """Pixels that may still be decoded."""
         self.exceeded = False
 
     def take(self, data: bytes | memoryview) -> bytes:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from embeddings.images.several import MAGIC, together
 from embeddings.infotext.fields import MOST_NAMED
 from tests.embeddings.infotext_files import (
+    LIMITS,
     XMP_HEAD,
     jpeg_with,
     png_of,
     read,
+    stealth_png,
     texts_at,
     xmp,
 )
@@ -58,3 +63,29 @@ def test_no_more_model_files_are_kept_than_the_bound_says_and_the_rest_is_said()
     assert (len(hashes.hashes), hashes.problem) == (MOST_NAMED, "too_complex")
     twice = read(png_of({"a": "urn:air:sdxl:lora:civitai:1@5", "b": "the urn:air:sdxl:lora:civitai:1@5"}))
     assert (twice.versions, twice.problem) == (("5",), None)
+
+
+def test_several_pictures_in_one_content_are_all_read_under_one_bound() -> None:
+    first, second = png_of({"parameters": "photo of Jane Doe\nSteps: 2"}), jpeg_with((0xFE, b"Mary Roe at home"))
+    found = read(together([first, second]))
+    assert texts_at(found, "prompt") == ["photo of Jane Doe"]
+    assert texts_at(found, "caption") == ["Mary Roe at home"]
+    assert read(together([first, second]), replace(LIMITS, max_bytes=40)).problem == "too_large"
+    hidden = stealth_png("photo of Jane Doe\nSteps: 2", signature=b"stealth_pnginfo")
+    other = stealth_png("photo of Mary Roe\nSteps: 2", signature=b"stealth_pnginfo")
+    both = together([hidden, other])
+    assert texts_at(read(both), "prompt") == ["photo of Jane Doe", "photo of Mary Roe"]
+    bounded = read(both, replace(LIMITS, max_pixels=64 * 96))
+    assert (texts_at(bounded, "prompt"), bounded.problem) == (["photo of Jane Doe"], "too_large")
+
+
+def test_what_was_run_in_one_picture_says_nothing_of_another() -> None:
+    run = png_of({"prompt": {"1": {"class_type": "CLIPTextEncode", "inputs": {"text": "Jane"}}}})
+    drawn = {"id": 1, "type": "CLIPTextEncode", "inputs": [], "widgets_values": ["Mary"]}
+    found = read(together([run, png_of({"workflow": {"nodes": [drawn], "links": []}})]))
+    assert texts_at(found, "prompt") == ["Jane", "Mary"]
+
+
+def test_several_pictures_that_are_none_are_a_problem() -> None:
+    assert read(MAGIC).problem == "empty"
+    assert read(MAGIC + b"\xff" * 8).problem == "corrupt"

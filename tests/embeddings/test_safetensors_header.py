@@ -220,9 +220,7 @@ def test_i9_what_would_unfold_in_memory_is_not_parsed(bomb: str) -> None:
 
 
 def test_i9_metadata_nested_as_deep_as_can_be_read_is_a_header_or_too_complex() -> None:
-    found = {
-        outcome(assemble('{"__metadata__":{"a":' + "[" * depth + "]" * depth + "}}")) for depth in range(800, 1000)
-    }
+    found = {outcome(assemble('{"__metadata__":' + "[" * depth + "]" * depth + "}")) for depth in range(800, 1000)}
     assert found <= {"Header", "too_complex"}
     assert "too_complex" in found
 

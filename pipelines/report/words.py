@@ -119,15 +119,18 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
     if partial.faces_dropped:
         sentences.append(f"{number(partial.faces_dropped, 'picture')} with more faces than are kept per frame.")
     if partial.damaged:
-        words = ", ".join(
-            f"{word.removeprefix('damaged:').replace('odd_header:', 'header: ').replace('_', ' ')} {count:,}"
-            for word, count in partial.damaged.items()
-        )
+        words = ", ".join(f"{_words_of(note)} {count:,}" for note, count in partial.damaged.items())
         sentences.append(f"Damaged or odd files that were scanned as far as others read them: {words}.")
     if partial.listing_problems:
         words = ", ".join(f"{word.replace('_', ' ')} {count:,}" for word, count in partial.listing_problems.items())
         sentences.append(f"Problems in the listing: {words}.")
     return sentences
+
+
+def _words_of(note: str) -> str:
+    kind, _, reason = note.partition(":")
+    where = {"odd_header": "header: ", "texts": "texts: "}.get(kind, "")
+    return where + reason.replace("_", " ")
 
 
 def alerts(facts: ReportFacts) -> list[Alert]:

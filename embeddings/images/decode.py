@@ -32,10 +32,11 @@ import numpy as np
 from embeddings.errors import UnscannableError
 from embeddings.images import jpeg
 from embeddings.images.colour import by_profile, of_png, plain
-from embeddings.images.containers import VIDEO, Container, inspect, sniff
+from embeddings.images.containers import Container, inspect
 from embeddings.images.decode_memory import require_memory
 from embeddings.images.look_names import FIRST
 from embeddings.images.looks import Rendering, laid_over, looks_at, reduced
+from embeddings.images.magic import VIDEO, sniff
 from embeddings.images.pages import read_pages
 from embeddings.images.sampling import Sampled, choose, sample, signature
 from embeddings.images.several import apart, are_several
@@ -235,7 +236,7 @@ class _Jpeg:
 
 def _page_frames(container: Container, at_most: int, damage: list[str]) -> Iterator[Frame]:
     recolour = of_png(container.chunks) if container.chunks else None
-    indices, times = _sampled(container, at_most)
+    indices, times = _sampled(container, at_most, damage)
     for page in read_pages(container, indices, damage):
         colours = recolour or by_profile(container.profile, inks=page.inks)
         for look in looks_at(page.stored, colours, inks=page.inks):
@@ -244,17 +245,23 @@ def _page_frames(container: Container, at_most: int, damage: list[str]) -> Itera
             yield _still(page.index, image, look, seconds, damage)
 
 
-def _sampled(container: Container, at_most: int) -> tuple[Sequence[int], dict[int, float]]:
-    """Which frames are looked at, and when each is shown. An animation of more is decoded twice, first to choose."""
+def _sampled(container: Container, at_most: int, damage: list[str]) -> tuple[Sequence[int], dict[int, float]]:
+    """Which frames are looked at, and when each is shown. An animation of more is decoded twice, first to choose.
+
+    Adds to ``damage`` what is wrong with those that are not chosen: a broken page is none that can be.
+    """
     starts = dict(enumerate(np.cumsum([0.0, *container.durations])[:-1].tolist()))
     if container.frames <= at_most:
         return range(container.frames), starts
     seen: list[Sampled] = []
-    for page in read_pages(container, range(container.frames), []):
+    indices: list[int] = []  # of those that could be decoded: broken pages in between are left out
+    for page in read_pages(container, range(container.frames), damage):
         start = page.seconds if page.seconds is not None else starts.get(page.index, float(page.index))
         picture = laid_over(reduced(page.stored), plain, 255)
         seen.append(Sampled(start, signature(picture, many=container.frames)))
-    return choose(seen, at_most=at_most, end=sum(container.durations) or None), starts
+        indices.append(page.index)
+    chosen = choose(seen, at_most=at_most, end=sum(container.durations) or None)
+    return [indices[position] for position in chosen], starts
 
 
 def _still(index: int, image: UInt8, look: Rendering, seconds: float | None, damage: Sequence[str]) -> Frame:

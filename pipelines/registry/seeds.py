@@ -24,7 +24,9 @@ made with a confirmed model        seen       takedown     review              n
 =================================  =========  ===========  ==================  ===================
 
 Whatever confirms a model's own item also sows by which names pictures know the model (``made_by``): its hashes as
-generators cut them, and its number. What names it is reviewed, since anybody can write a hash into a picture.
+generators cut them, and its number. What names it is reviewed, since anybody can write a hash into a picture. The hash
+of its tensors is left out where somebody else uploaded the same ones, unless it is the tensors that were confirmed:
+pictures that name them may be made with the other's model.
 
 "Review" becomes a takedown where the copy itself shows a strong face of that person. "By share": takedown if the face
 fills at least ``[copies] face_share`` of the picture; a face in a later frame sows no PDQ hash, which is of the first.
@@ -124,7 +126,9 @@ def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime, versio
     An item without content, a bounty that is text alone, gives none. ``version_prefix``: what stands before the number
     in the item ids of model versions.
     """
-    known = _fingerprints(tx, sorted({one.item_id for one in confirmed}), version_prefix=version_prefix)
+    item_ids = sorted({one.item_id for one in confirmed})
+    known = _fingerprints(tx, item_ids, version_prefix=version_prefix)
+    not_theirs = _tensors_of_others(tx, item_ids)
     grounds = _grounds(tx, confirmed)
     shares = _face_shares(tx, [one for one in confirmed if grounds.get(one.decision_id) == "face"])
     wanted = [
@@ -132,6 +136,7 @@ def sow(tx: Connection, confirmed: Sequence[Confirmed], *, now: datetime, versio
         for one in confirmed
         for kind, digest in known.get(one.item_id, ())
         if kind in _sown_by(grounds.get(one.decision_id), with_share=one.decision_id in shares)
+        if grounds.get(one.decision_id) == "tensors" or digest not in not_theirs.get(one.item_id, ())
     ]
     rows: list[dict[str, Any]] = [
         {
@@ -219,6 +224,26 @@ def _fingerprints(
             digests: dict[Kind, str | None] = {"sha256": row[1], "payload": row[2], "pdq": row[3]}
             own = [(kind, digest) for kind, digest in digests.items() if digest not in (None, _NOTHING)]
             found[row.item_id] = own + [(MADE_BY, name) for name in _names_of_model(row, version_prefix)]
+    return found
+
+
+def _tensors_of_others(connection: Connection, item_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return, by item, what pictures name its tensors by, for items whose tensors somebody else uploaded too."""
+    own, its_file = items.alias("own"), model_files.alias("its_file")
+    other, other_file = items.alias("other"), model_files.alias("other_file")
+    query = (
+        sa.select(own.c.item_id, its_file.c.payload_sha256)
+        .distinct()
+        .join_from(own, its_file, its_file.c.content_sha256 == own.c.content_sha256)
+        .join(other_file, other_file.c.payload_sha256 == its_file.c.payload_sha256)
+        .join(other, other.c.content_sha256 == other_file.c.content_sha256)
+        .where(other.c.item_id != own.c.item_id)
+        .where(sa.or_(own.c.uploader.is_(None), other.c.uploader.is_(None), other.c.uploader != own.c.uploader))
+    )
+    found: dict[str, list[str]] = {}
+    for some in parts(item_ids):
+        for item_id, payload in connection.execute(query.where(own.c.item_id.in_(some))):
+            found[item_id] = [f"{HASH}{payload[:cut]}" for cut in _CUTS]
     return found
 
 

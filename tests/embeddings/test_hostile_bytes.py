@@ -22,6 +22,7 @@ from embeddings.images.damage import DAMAGE
 from embeddings.images.decode import decode
 from embeddings.images.faults import decoder_errors
 from embeddings.images.jpeg import MAX_SCANS
+from embeddings.images.look_names import FIRST
 from embeddings.images.png import MAGIC, raw_size, read_chunks
 from embeddings.types import ImageLimits
 from tests.embeddings.conftest import chunk, encode
@@ -277,6 +278,27 @@ def test_a_page_smaller_than_others_lies_on_white() -> None:
     frames = list(decode(other_file("PAGES"), limits=LIMITS, long_side=40).frames)
     assert np.array_equal(frames[1].image[:20, :20], photograph(20))
     assert frames[1].image[20:].min() == 255
+
+
+def test_pages_behind_broken_ones_are_looked_at_as_what_they_are() -> None:
+    """Of forty pages, each lighter than the one before, the second to the twenty-first cannot be decoded."""
+    pages, buffer = [Image.fromarray(np.full((24, 24, 3), 6 * at, dtype=np.uint8)) for at in range(40)], io.BytesIO()
+    pages[0].save(buffer, format="TIFF", save_all=True, append_images=pages[1:])
+    data = bytearray(buffer.getvalue())
+    (at,) = struct.unpack_from("<I", data, 4)
+    for page in range(40):
+        (count,) = struct.unpack_from("<H", data, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            if 1 <= page <= 20 and struct.unpack_from("<H", data, entry) == (259,):  # its compression is none there is
+                struct.pack_into("<H", data, entry + 8, 9999)
+        (at,) = struct.unpack_from("<I", data, at + 2 + 12 * count)
+    image = decode(bytes(data), limits=LIMITS, long_side=40)
+    frames = [frame for frame in image.frames if frame.look == FIRST]
+    assert len(frames) == LIMITS.max_frames == image.planned
+    assert frames[0].index == 0
+    assert all(20 < frame.index < 40 for frame in frames[1:])
+    assert [frame.index for frame in frames] == [int(frame.image[0, 0, 0]) // 6 for frame in frames]
+    assert "corrupt" in frames[-1].damage
 
 
 def test_a_chain_of_tiff_pages_without_end_is_walked_once() -> None:

@@ -64,7 +64,8 @@ def test_a_stencil_of_dots_is_looked_at_over_black_too() -> None:
 
 def test_few_levels_are_stretched_and_a_plain_area_is_not() -> None:
     assert names(odd_files.squeezed()) == [FIRST, STRETCHED]
-    assert names(np.full((64, 64, 3), 7, dtype=np.uint8)) == [FIRST]
+    for colour in ((7, 7, 7), (99, 93, 100), (120, 130, 140)):
+        assert names(np.full((64, 64, 3), colour, dtype=np.uint8)) == [FIRST]
     (_, look) = looks_at(odd_files.squeezed(), None)
     shown = look.render(odd_files.squeezed())
     assert (shown.min(), shown.max()) == (0, 255)

@@ -98,7 +98,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     upload(uploads, "1.jpg", jpeg(portrait), parent_model="m")
     upload(uploads, "2.jpg", jpeg(ImageOps.mirror(portrait.crop((60, 0, 400, 300)))), parent_model="m")
     upload(uploads, "3.jpg", jpeg(Image.fromarray(data.coffee())))
-    upload(uploads, "4.jpg", jpeg(portrait)[:3000])
+    upload(uploads, "4.jpg", jpeg(portrait)[:200])
     (uploads / "5.jpg").symlink_to("nowhere.jpg")
     with Receiver("127.0.0.1", 0, [SECRET], log_path=None) as receiver:
         home = Home(folder, receiver)

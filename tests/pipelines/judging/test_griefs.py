@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +107,11 @@ def test_tensors_uploaded_again_under_a_forged_header_condemn_no_rivals_model(
     night(workspace, uploads)
     say(workspace, "forged.safetensors", reason=reason)
     night(workspace, uploads)
-    assert seeded(workspace) == {"sha256"}
+    assert seeded(workspace) == {"sha256", "made_by"}
+    named = hashlib.sha256(tensors).hexdigest()[:10]
+    with workspace.database.read() as connection:
+        digests = connection.execute(sa.select(tables.seeds.c.digest)).scalars().all()
+    assert not [digest for digest in digests if named in digest], "pictures made with the rival's model"
     assert verdict_of(workspace, "forged.safetensors") == ("takedown", "confirmed_by_person")
     assert verdict_of(workspace, "rival.safetensors") is None
     assert {item for _, item, _ in messages(workspace)} == {"forged.safetensors"}

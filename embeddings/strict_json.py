@@ -48,6 +48,17 @@ class Repeating(dict[str, object]):
         self.earlier = [pair for at, pair in enumerate(pairs) if last[pair[0]] != at]
 
 
+def pairs_of(fields: dict[str, object]) -> list[tuple[str, object]]:
+    """Return all keys of an object with their values: of a key that occurs several times the one that counts last."""
+    return [*(fields.earlier if isinstance(fields, Repeating) else ()), *fields.items()]
+
+
+def values_at(fields: dict[str, object], key: str) -> list[object]:
+    """Return all values under a key of an object, the one that counts last; none where it has no such key."""
+    earlier = [value for name, value in fields.earlier if name == key] if isinstance(fields, Repeating) else []
+    return [*earlier, fields[key]] if key in fields else earlier
+
+
 def parse_leniently(text: str, *, max_parts: int) -> object:
     """Return the value of ``text`` as Python's own reader gives it, which trainers write with: with NaN and infinities.
 

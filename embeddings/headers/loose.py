@@ -8,7 +8,7 @@ from typing import Final
 
 from embeddings.errors import UnscannableError
 from embeddings.headers.places import FOLDERS, LAYERS, TELLING
-from embeddings.strict_json import Repeating, parse_leniently
+from embeddings.strict_json import pairs_of, parse_leniently
 
 _MAX_PARTS: Final = 1_000_000
 _DEPTH: Final = 4
@@ -43,8 +43,7 @@ def strings_of(value: object, *, depth: int = _DEPTH) -> Iterator[str]:
             else:
                 waiting.append((inner, left - 1))
         elif isinstance(one, dict):
-            pairs = [*(one.earlier if isinstance(one, Repeating) else ()), *one.items()]
-            waiting += [(part, left) for pair in reversed(pairs) for part in reversed(pair)]
+            waiting += [(part, left) for pair in reversed(pairs_of(one)) for part in reversed(pair)]
         elif isinstance(one, list):
             waiting += [(part, left) for part in reversed(one)]
 
@@ -60,8 +59,7 @@ def telling_texts(value: object) -> Iterator[str]:
     while waiting:
         key, one = waiting.pop()
         if isinstance(one, dict):
-            pairs = [*(one.earlier if isinstance(one, Repeating) else ()), *one.items()]
-            waiting += [(name.rpartition(".")[2], part) for name, part in reversed(pairs)]
+            waiting += [(name.rpartition(".")[2], part) for name, part in reversed(pairs_of(one))]
         elif isinstance(one, list):
             waiting += [(key, part) for part in reversed(one)]
         elif isinstance(one, str) and key in FOLDERS:

@@ -150,7 +150,10 @@ def _metadata(told: list[object]) -> tuple[dict[str, str], tuple[tuple[str, str]
 
 def _as_text(value: object) -> str:
     """A value as a text; values that are none, which no loader takes, as the JSON that they were."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    try:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    except RecursionError:  # writing goes less deep than reading
+        raise UnscannableError("too_complex") from None
 
 
 def _payload_bytes(tensors: Mapping[str, object]) -> int:

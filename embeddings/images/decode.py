@@ -32,10 +32,11 @@ import numpy as np
 from embeddings.errors import UnscannableError
 from embeddings.images import jpeg
 from embeddings.images.colour import by_profile, of_png, plain
-from embeddings.images.containers import VIDEO, Container, inspect, sniff
+from embeddings.images.containers import Container, inspect
 from embeddings.images.decode_memory import require_memory
 from embeddings.images.look_names import FIRST
 from embeddings.images.looks import Rendering, laid_over, looks_at, reduced
+from embeddings.images.magic import VIDEO, sniff
 from embeddings.images.pages import read_pages
 from embeddings.images.sampling import Sampled, choose, sample, signature
 from embeddings.images.several import apart, are_several

@@ -20,9 +20,9 @@ import numpy as np
 
 from embeddings.errors import UnscannableError
 from embeddings.images.account import check_size
-from embeddings.images.containers import sniff
 from embeddings.images.damage import CORRUPT, TRUNCATED
 from embeddings.images.faults import EXPECTED
+from embeddings.images.magic import sniff
 from embeddings.images.sampling import Sampled, choose, sample, signature
 from embeddings.types import ImageLimits, UInt8
 

@@ -63,7 +63,8 @@ def read_xmp(packet: str) -> Iterator[tuple[str, str]]:
         if place[-1] is not None:
             pieces.append(text)
 
-    parser = expat.ParserCreate(namespace_separator=" ")
+    # The packet was decoded before: an encoding that it claims is not looked up, nor a codec loaded for it.
+    parser = expat.ParserCreate("utf-8", " ")
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = characters, _refuse
     try:

@@ -13,6 +13,7 @@ from typing import Final
 from embeddings.infotext.a1111 import read_prompt
 from embeddings.infotext.fields import InfotextBuilder
 from embeddings.infotext.roles import Role, enter, file_role, is_negative, role_of, walk
+from embeddings.strict_json import pairs_of, values_at
 
 _MOST_GRAPHS: Final = 200
 _NOTES: Final = frozenset(("Note", "MarkdownNote"))
@@ -30,24 +31,24 @@ class _Node:
 
 def is_prompt(value: object) -> bool:
     """Whether a parsed value is a graph as it was run: nodes by number, each with its kind and inputs."""
-    nodes = value.values() if isinstance(value, dict) else ()
-    return any(isinstance(node, dict) and "class_type" in node for node in nodes)
+    nodes = pairs_of(value) if isinstance(value, dict) else []
+    return any(isinstance(node, dict) and "class_type" in node for _, node in nodes)
 
 
 def is_workflow(value: object) -> bool:
     """Whether a parsed value is a graph as it was drawn: a list of nodes."""
-    return isinstance(value, dict) and isinstance(value.get("nodes"), list)
+    return isinstance(value, dict) and any(isinstance(nodes, list) for nodes in values_at(value, "nodes"))
 
 
-def read_run(builder: InfotextBuilder, prompt: Mapping[str, object]) -> frozenset[str]:
+def read_run(builder: InfotextBuilder, prompt: dict[str, object]) -> frozenset[str]:
     """Read a graph as it was run; return the numbers of its nodes."""
     nodes: dict[str, _Node] = {}
-    for number, node in prompt.items():
+    for number, node in pairs_of(prompt):
         if isinstance(node, dict) and "class_type" in node:
-            meta, inputs = node.get("_meta"), node.get("inputs")
+            meta = node.get("_meta")
             title = meta.get("title") if isinstance(meta, dict) else None
-            made = nodes[number] = _Node(_text(node["class_type"]), _text(title))
-            for name, value in inputs.items() if isinstance(inputs, dict) else ():
+            made = _node(nodes, number, _text(node["class_type"]), _text(title))
+            for name, value in _inputs(node):
                 source = _linked(value, prompt)
                 if source is None:
                     made.values.append((name, value))
@@ -59,9 +60,21 @@ def read_run(builder: InfotextBuilder, prompt: Mapping[str, object]) -> frozense
     return frozenset(nodes)
 
 
-def read_drawn(builder: InfotextBuilder, workflow: Mapping[str, object], *, run: frozenset[str]) -> None:
+def _node(nodes: dict[str, _Node], number: str, kind: str, title: str) -> _Node:
+    """The node of a number. One that is told several times has the values and links of all, and the last kind."""
+    made = nodes.setdefault(number, _Node(kind, title))
+    made.kind, made.title = kind, title
+    return made
+
+
+def _inputs(node: dict[str, object]) -> Iterator[tuple[str, object]]:
+    for inputs in values_at(node, "inputs"):
+        yield from pairs_of(inputs) if isinstance(inputs, dict) else ()
+
+
+def read_drawn(builder: InfotextBuilder, workflow: dict[str, object], *, run: frozenset[str]) -> None:
     """Read a graph as it was drawn, but for the nodes of ``run``, whose texts were read with their names."""
-    waiting: list[Mapping[str, object]] = [workflow]
+    waiting: list[dict[str, object]] = [workflow]
     for _ in range(_MOST_GRAPHS):
         if not waiting:
             return
@@ -83,30 +96,32 @@ def _linked(value: object, prompt: Mapping[str, object]) -> str | None:
     return None
 
 
-def _inner_graphs(graph: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    definitions = graph.get("definitions")
-    subgraphs = definitions.get("subgraphs") if isinstance(definitions, dict) else None
-    for one in subgraphs if isinstance(subgraphs, list) else ():
-        if is_workflow(one):
-            yield one
+def _listed(fields: dict[str, object], key: str) -> list[object]:
+    """The entries of a list under a key; of all lists where the key occurs several times."""
+    return [one for listed in values_at(fields, key) if isinstance(listed, list) for one in listed]
 
 
-def _drawn_nodes(graph: Mapping[str, object]) -> dict[str, _Node]:
-    links, listed = graph.get("links"), graph.get("nodes")
-    sources = dict(_links(links if isinstance(links, list) else ()))
+def _inner_graphs(graph: dict[str, object]) -> Iterator[dict[str, object]]:
+    for definitions in values_at(graph, "definitions"):
+        for one in _listed(definitions, "subgraphs") if isinstance(definitions, dict) else ():
+            if isinstance(one, dict) and is_workflow(one):
+                yield one
+
+
+def _drawn_nodes(graph: dict[str, object]) -> dict[str, _Node]:
+    sources = dict(_links(_listed(graph, "links")))
     nodes: dict[str, _Node] = {}
-    for number, node in enumerate(listed if isinstance(listed, list) else ()):
+    for number, node in enumerate(_listed(graph, "nodes")):
         if not isinstance(node, dict):
             continue
-        made = nodes[str(node.get("id", f"unnumbered {number}"))] = _Node(
-            _text(node.get("type")), _text(node.get("title"))
-        )
-        inputs = node.get("inputs")
-        slots = [one for one in (inputs if isinstance(inputs, list) else ()) if isinstance(one, dict)]
+        named = str(node.get("id", f"unnumbered {number}"))
+        made = _node(nodes, named, _text(node.get("type")), _text(node.get("title")))
+        slots = [one for one in _listed(node, "inputs") if isinstance(one, dict)]
         made.links += [
             (_text(slot.get("name")), sources[key]) for slot in slots if (key := str(slot.get("link"))) in sources
         ]
-        made.values += _widgets(node.get("widgets_values"), slots)
+        for values in values_at(node, "widgets_values"):
+            made.values += _widgets(values, slots)
     return nodes
 
 
@@ -125,7 +140,7 @@ def _widgets(values: object, slots: list[dict[str, object]]) -> Iterator[tuple[s
     Without names it is unknown which of the texts of a node with a negative one that is: then none is taken.
     """
     if isinstance(values, dict):
-        yield from ((str(name), value) for name, value in values.items())
+        yield from pairs_of(values)
         return
     names = [_text(slot.get("name")) for slot in slots if "widget" in slot]
     listed = values if isinstance(values, list) else []
@@ -163,7 +178,7 @@ def _texts(name: str, value: object) -> Iterator[tuple[str, str]]:
         if role_of(name) == "version":
             yield name, str(value)
     elif isinstance(value, dict):
-        for key, inner in value.items():
+        for key, inner in pairs_of(value):
             if isinstance(inner, str) and not is_negative(key):
                 yield key, inner
     elif isinstance(value, list):

@@ -27,8 +27,8 @@ _AIR: Final = re.compile(r"urn:air:[\w.-]{1,40}:[\w.-]{1,40}:[\w.-]{1,40}:\d{1,1
 _LETTERS: Final = re.compile(r"[^\W\d_]{2}")
 """Two letters on end: most settings are numbers, in which no name can be."""
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-_MOST_NAMED: Final = 128
-"""Hashes and versions that are kept of one picture."""
+MOST_NAMED: Final = 128
+"""Hashes that are kept of one picture, and versions; of one with more the reading says ``too_complex``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class InfotextLimits:
     max_chars: int
     """Characters from one place; what is beyond is cut off, and the reading says ``too_large``."""
     max_parts: int
-    """Commas and brackets in one JSON text (:mod:`embeddings.infotext.loose_json`)."""
+    """Commas and brackets in one JSON text (:mod:`embeddings.strict_json`)."""
     max_pixels: int
-    """Pixels of a picture whose alpha channel is decoded for a text hidden in it."""
+    """Pixels that are decoded for a text hidden in them: of all pictures of one content together."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,11 +54,13 @@ class RawField:
 
 
 class Budget:
-    """The bytes of texts that may still be taken from one file."""
+    """The bytes of texts that may still be taken from one file, or from several pictures that are one content."""
 
     def __init__(self, limits: InfotextLimits) -> None:
         self.limits = limits
         self.left = limits.max_bytes
+        self.pixels = limits.max_pixels
+        """Pixels that may still be decoded."""
         self.exceeded = False
 
     def take(self, data: bytes | memoryview) -> bytes:
@@ -87,7 +89,8 @@ class InfotextBuilder:
         if not text or text in self.texts.get(place, ()) or (place == WORKFLOW and not _LETTERS.search(text)):
             return
         if "urn:air:" in text:
-            self.versions.update(_AIR.findall(text[: self.limits.max_chars])[:_MOST_NAMED])
+            for found in _AIR.finditer(text[: self.limits.max_chars]):
+                self._keep(self.versions, found[1])
         if used + len(text) > self.limits.max_chars:
             self.problems.add("too_large")
             text = text[: self.limits.max_chars - used]
@@ -101,12 +104,18 @@ class InfotextBuilder:
         12 digits are what A1111 and Forge write of a LoRA, 10 what they write of a checkpoint.
         """
         match = _HEX.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 80 else None
-        if match is not None and len(self.hashes) < _MOST_NAMED:
+        if match is not None:
             digits = match[1].lower()
-            self.hashes.add(digits[:12] if len(digits) >= 12 else digits[:10])
+            self._keep(self.hashes, digits[:12] if len(digits) >= 12 else digits[:10])
 
     def add_version(self, value: object) -> None:
         """Keep a platform's number of a model version; ignore anything else."""
         digits = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
-        if 0 < len(digits) <= 18 and digits.isascii() and digits.isdigit() and len(self.versions) < _MOST_NAMED:
-            self.versions.add(digits)
+        if 0 < len(digits) <= 18 and digits.isascii() and digits.isdigit():
+            self._keep(self.versions, digits)
+
+    def _keep(self, kept: set[str], name: str) -> None:
+        if name in kept or len(kept) < MOST_NAMED:
+            kept.add(name)
+        else:
+            self.problems.add("too_complex")

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from embeddings.errors import UnscannableError
+from embeddings.images.several import apart, are_several
 from embeddings.infotext.a1111 import is_a1111, read_a1111, read_prompt
 from embeddings.infotext.captions import DAMAGED, read_iptc, read_xmp
 from embeddings.infotext.carriers import IPTC, XMP, raw_fields
@@ -19,8 +21,9 @@ from embeddings.infotext.exif import decode_text
 from embeddings.infotext.fields import CAPTION, MODEL, PLACES, PROMPT, Budget, InfotextBuilder, InfotextLimits, RawField
 from embeddings.infotext.roles import UNREADABLE, parsed_text, walk
 from embeddings.infotext.stealth import stealth_text
+from embeddings.strict_json import Repeating, pairs_of
 
-READER: Final = 1
+READER: Final = 2
 """Version of this reader. A picture that another one read is read again."""
 _IGNORED: Final = frozenset(
     ("software", "author", "copyright", "creation time", "date:create", "date:modify", "date:timestamp", "source")
@@ -57,8 +60,33 @@ class InfotextReader(Protocol):
 
 
 def read_infotext(data: bytes, *, limits: InfotextLimits) -> Infotext:
-    """Read a picture file of any kind. Never raises because of the bytes: a file without texts has none."""
+    """Read a picture file of any kind, or several as one content (:mod:`embeddings.images.several`). Never raises
+    because of the bytes: a file without texts has none."""
     budget, builder = Budget(limits), InfotextBuilder(limits)
+    for picture in _pictures(builder, data):
+        _read_picture(builder, budget, picture)
+    if budget.exceeded:
+        builder.problems.add("too_large")
+    return Infotext(
+        texts=tuple((place, text) for place in PLACES for text in builder.texts.get(place, ())),
+        hashes=tuple(sorted(builder.hashes)),
+        versions=tuple(sorted(builder.versions)),
+        problem=min(builder.problems, default=None),
+    )
+
+
+def _pictures(builder: InfotextBuilder, data: bytes) -> list[bytes]:
+    if not are_several(data):
+        return [data]
+    try:
+        return apart(data)
+    except UnscannableError as error:
+        builder.problems.add(error.reason)
+        return []
+
+
+def _read_picture(builder: InfotextBuilder, budget: Budget, data: bytes) -> None:
+    """Read one picture. What a field says of another holds within a picture alone."""
     fields = list(raw_fields(data, budget))
     hidden = stealth_text(data, budget)
     if hidden is not None:
@@ -70,14 +98,6 @@ def read_infotext(data: bytes, *, limits: InfotextLimits) -> Infotext:
         run |= _read_field(builder, one, drawn, by_novelai=by_novelai)
     for graph in drawn:
         read_drawn(builder, graph, run=run)
-    if budget.exceeded:
-        builder.problems.add("too_large")
-    return Infotext(
-        texts=tuple((place, text) for place in PLACES for text in builder.texts.get(place, ())),
-        hashes=tuple(sorted(builder.hashes)),
-        versions=tuple(sorted(builder.versions)),
-        problem=min(builder.problems, default=None),
-    )
 
 
 def _read_field(
@@ -131,16 +151,16 @@ def _read_value(builder: InfotextBuilder, value: object, drawn: list[dict[str, o
         drawn.append(value)
         return frozenset()
     run: frozenset[str] = frozenset()
-    rest: dict[str, object] = {}
-    for key, inner in value.items():
+    rest: list[tuple[str, object]] = []
+    for key, inner in pairs_of(value):
         held = parsed_text(builder, inner) if isinstance(inner, str) else inner
         if isinstance(held, dict) and is_prompt(held):
             run |= read_run(builder, held)
         elif isinstance(held, dict) and is_workflow(held):
             drawn.append(held)
         elif held is not UNREADABLE:
-            rest[key] = inner
-    walk(builder, rest, "other")
+            rest.append((key, inner))
+    walk(builder, Repeating(rest), "other")
     return run
 
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from embeddings.errors import UnscannableError
 from embeddings.infotext.fields import LORA, MODEL, PROMPT, WORKFLOW, InfotextBuilder
-from embeddings.infotext.loose_json import parse_loosely
+from embeddings.strict_json import pairs_of, parse_leniently
 
 Role = Literal["negative", "prompt", "lora", "model", "hash", "version", "other"]
 PLACES: Final[dict[Role, str]] = {"prompt": PROMPT, "lora": LORA, "model": MODEL, "other": WORKFLOW}
@@ -90,7 +90,8 @@ def enter(builder: InfotextBuilder, role: Role, key: str, text: str) -> None:
 def walk(builder: InfotextBuilder, value: object, role: Role) -> None:
     """Keep every text of a parsed value, each in the role that its key gives it, else in that of what is around it.
 
-    A text that is JSON itself is read as that, up to :data:`_MOST_NESTED` of them.
+    Of a key that occurs several times all values are kept, because a reader may take any of them. A text that is JSON
+    itself is read as that, up to :data:`_MOST_NESTED` of them.
     """
     nested = _MOST_NESTED
     waiting: list[tuple[object, str, Role]] = [(value, "", role)]
@@ -110,7 +111,7 @@ def walk(builder: InfotextBuilder, value: object, role: Role) -> None:
         elif isinstance(one, dict) and role == "hash":
             _enter_hashes(builder, one)
         elif isinstance(one, dict):
-            waiting += [(inner, name, role_of(name, role) or role) for name, inner in reversed(one.items())]
+            waiting += [(inner, name, role_of(name, role) or role) for name, inner in reversed(pairs_of(one))]
         elif isinstance(one, list):
             waiting += [(inner, key, role) for inner in reversed(one)]
 
@@ -125,7 +126,7 @@ def parsed_text(builder: InfotextBuilder, text: str) -> object:
     if text[:1] not in ("{", "["):
         return None
     try:
-        return parse_loosely(text, max_parts=builder.limits.max_parts)
+        return parse_leniently(text, max_parts=builder.limits.max_parts)
     except UnscannableError as error:
         meant = text[1:64].lstrip()[:1] == '"' or _KEY_OF_NEGATIVE.search(text)
         if error.reason == "corrupt" and not meant:
@@ -136,7 +137,7 @@ def parsed_text(builder: InfotextBuilder, text: str) -> object:
 
 def _enter_hashes(builder: InfotextBuilder, hashes: dict[str, object]) -> None:
     """A1111's ``Hashes``: ``model`` or ``lora:name`` to a hash."""
-    for name, value in hashes.items():
+    for name, value in pairs_of(hashes):
         kind, found, rest = name.partition(":")
         if found and is_negative(kind):
             continue

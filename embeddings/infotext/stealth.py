@@ -41,6 +41,10 @@ def stealth_text(data: bytes, budget: Budget) -> bytes | None:
         starts.append(_letters([value for pixel in column for value in pixel[:3]]))
         if not any(start and any(known.startswith(start[:_HEAD]) for known in _SIGNATURES) for start in starts):
             return None
+    if width * height > budget.pixels:
+        budget.exceeded = True
+        return None
+    budget.pixels -= width * height
     return _decoded(data, budget, alpha=channels == 4)
 
 

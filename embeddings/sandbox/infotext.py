@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any, Final
 
-from embeddings.infotext.fields import PLACES, InfotextLimits
+from embeddings.infotext.fields import MOST_NAMED, PLACES, InfotextLimits
 from embeddings.infotext.read import Infotext
 from embeddings.sandbox.infotext_work import READ_INFOTEXT
 from embeddings.sandbox.pool import DecodingPool, unbelievable, word
@@ -32,6 +32,8 @@ class SandboxedInfotextReader:
         try:
             said: Any = json.loads(answer.payload.tobytes())
             problem = said["problem"]
+            if max(len(said["hashes"]), len(said["versions"])) > MOST_NAMED:
+                raise unbelievable()
             return Infotext(
                 texts=tuple(_text(place, text, limits) for place, text in said["texts"]),
                 hashes=tuple(_digits(one, "0123456789abcdef") for one in said["hashes"]),

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.faults import SCANNER_REASONS
-from pipelines.database.tables import hits, items, model_files
+from pipelines.database.tables import hits, items, model_files, picture_texts
 from pipelines.home.sealing import Sealer
 from pipelines.intake.model_reading import READER
 from pipelines.intake.texts import FILE_NAME, file_name
@@ -130,7 +130,8 @@ def count_unsettled(connection: Connection, scope: Scope) -> int:
 
 def count_damaged(connection: Connection, scope: Scope) -> dict[str, int]:
     """Count live items in scope that were scanned although something of their file is odd: ``damaged:``, by the gravest
-    damage of a picture, and ``odd_header:``, by each thing that a model file's header should not have."""
+    damage of a picture; ``odd_header:``, by each thing that a model file's header should not have; and ``texts:``, by
+    why what a picture says of its making could not be read, or not all of it."""
     query = sa.select(items.c.damage, sa.func.count()).where(*scope.where(), items.c.damage.is_not(None))
     rows = connection.execute(query.group_by(items.c.damage).order_by(items.c.damage))
     found = {f"damaged:{damage}": int(count) for damage, count in rows}
@@ -140,7 +141,11 @@ def count_damaged(connection: Connection, scope: Scope) -> dict[str, int]:
     odd: Counter[str] = Counter()
     for notes, count in connection.execute(noted):
         odd.update(dict.fromkeys((f"odd_header:{note}" for note in notes.split(",")), int(count)))
-    return found | dict(sorted(odd.items()))
+    of_picture = items.join(picture_texts, picture_texts.c.content_sha256 == items.c.content_sha256)
+    cut = sa.select(picture_texts.c.status, sa.func.count()).select_from(of_picture)
+    cut = cut.where(*scope.where(), picture_texts.c.status.like("unscannable:%")).group_by(picture_texts.c.status)
+    texts = {f"texts:{status.partition(':')[2]}": int(count) for status, count in connection.execute(cut)}
+    return found | dict(sorted(odd.items())) | dict(sorted(texts.items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from embeddings.headers.gguf import is_gguf
 from embeddings.headers.pickled import is_pickled
 from embeddings.headers.reading import HeaderReader, ReadHeader, read_header
 from embeddings.headers.safetensors import LENGTH_BYTES, header_length, is_safetensors
-from embeddings.images.containers import sniff
+from embeddings.images.magic import sniff
 from embeddings.types import Content
 from pipelines.settings.config import ModelFilesConfig
 from pipelines.sources.reading import BytesReading, Reading
@@ -200,7 +200,10 @@ def _of_other_format(
     first, begun = b"", None
     if not tape.at and (is_gguf(tape.head) or is_pickled(tape.head)):
         first = tape.read(config.max_header_bytes)
-        begun = reader(first, file_bytes=reading.size, limits=config.reading_limits())
+        try:
+            begun = reader(first, file_bytes=reading.size, limits=config.reading_limits())
+        except UnscannableError as error:  # the reader's process died of it: the status, and the file has its digest
+            problem = error
     if _payload_sha256(tape, reading, config) is None:
         raise problem
     return _unreadable(tape, problem, first, begun)

@@ -2,7 +2,8 @@
 texts.
 
 A row is written in the transaction that enters the scan's result for the item (I6), and deleted when no live item has
-the content any more. A picture without a row by the present reader was not read, and nothing calls it searched (I1).
+the content any more. A picture without a row by the present reader was not read, and nothing calls it searched (I1);
+neither was one on which the reader failed in a way that may pass, which is tried again and replaces nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from embeddings.types import Content
 from pipelines.database.parts import parts
 from pipelines.database.tables import examined, items, made_with, picture_texts
 from pipelines.home.sealing import Sealer
+from pipelines.intake.ledger import SCANNER_FAULTS
 from pipelines.settings.scanning import InfotextConfig
 
 READ: Final = "read"
@@ -54,15 +56,14 @@ def read_picture(content: Content, *, config: InfotextConfig, reader: InfotextRe
 
 
 def enter_picture_texts(tx: Connection, sealer: Sealer, pictures: Iterable[ReadPicture], *, now: datetime) -> None:
-    """Write what was read of these pictures, unless the same reader came to the same before."""
+    """Write what was read of these pictures, unless the same reader came to the same before. A fault that may pass
+    replaces no reading."""
     read = {one.identity.hex(): one for one in pictures}
     for some in parts(sorted(read)):
-        own = picture_texts.c.content_sha256.in_(some)
-        query = sa.select(picture_texts.c.content_sha256, picture_texts.c.status).where(
-            own, picture_texts.c.reader == READER
-        )
-        known = {row.content_sha256: row.status for row in tx.execute(query)}
-        new = [key for key in some if known.get(key) != read[key].status]
+        columns = (picture_texts.c[name] for name in ("content_sha256", "reader", "status"))
+        query = sa.select(*columns).where(picture_texts.c.content_sha256.in_(some))
+        known = {row.content_sha256: (row.reader, row.status) for row in tx.execute(query)}
+        new = [key for key in some if _is_news(read[key].status, known.get(key))]
         if not new:
             continue
         tx.execute(sa.delete(picture_texts).where(picture_texts.c.content_sha256.in_(new)))
@@ -73,6 +74,13 @@ def enter_picture_texts(tx: Connection, sealer: Sealer, pictures: Iterable[ReadP
         named = [{"content_sha256": key, "named": name} for key in new for name in named_by(read[key].infotext)]
         if named:
             tx.execute(sa.insert(made_with), named)
+
+
+def _is_news(status: str, known: tuple[int, str] | None) -> bool:
+    """Whether a reading with this status is to be written. ``known``: reader and status of the one that there is."""
+    if known is None:
+        return True
+    return known != (READER, status) and (status not in SCANNER_FAULTS or known[1] in SCANNER_FAULTS)
 
 
 def _last_examined(connection: Connection, contents: Sequence[str]) -> dict[str, datetime]:
@@ -114,9 +122,12 @@ def named_models(connection: Connection, contents: Collection[str]) -> dict[str,
 
 
 def unread_pictures() -> sa.Select[Any]:
-    """Select the live items whose picture this reader has not read: what older versions scanned."""
+    """Select the live items whose picture this reader has not read: what older versions scanned, and what it failed on
+    in a way that may pass."""
     read = sa.select(picture_texts.c.content_sha256).where(
-        picture_texts.c.content_sha256 == items.c.content_sha256, picture_texts.c.reader == READER
+        picture_texts.c.content_sha256 == items.c.content_sha256,
+        picture_texts.c.reader == READER,
+        picture_texts.c.status.not_in(SCANNER_FAULTS),
     )
     # A content that was decoded has a width; of a model file without a picture there is nothing to read.
     return sa.select(items.c.item_id).where(items.c.live, items.c.width.is_not(None), ~read.correlate(items).exists())

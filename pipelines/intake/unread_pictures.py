@@ -1,7 +1,8 @@
 """Reads what pictures say of their making where an older version scanned them, or another reader read them.
 
-The bytes are fetched again, nothing is decoded. A picture that cannot be fetched now stays unread, is counted
-(:func:`pipelines.intake.picture_texts.unread_count`), and is tried by the next run.
+The bytes are fetched again, nothing is decoded. A picture that cannot be fetched now, or on which the reader fails in a
+way that may pass, stays unread, is counted (:func:`pipelines.intake.picture_texts.unread_count`), and is tried by the
+next run.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pipelines.database.tables import items
 from pipelines.home.progress import Progress, silent
 from pipelines.home.workspace import Workspace
 from pipelines.intake.fetch import fetch_until, found
+from pipelines.intake.ledger import SCANNER_FAULTS
 from pipelines.intake.picture_texts import ReadPicture, enter_picture_texts, read_picture, unread_count, unread_pictures
 from pipelines.sources import Item, ItemSource
 
@@ -36,7 +38,7 @@ def read_unread(workspace: Workspace, *, progress: Progress = silent) -> int:
     """
     with workspace.database.read() as connection:
         total = unread_count(connection)
-    done, after = 0, ""
+    tried, done, after = 0, 0, ""
     sources: dict[str, ItemSource] = {}
     with ThreadPoolExecutor(workspace.config.sweep.fetch_threads, thread_name_prefix="fetch") as pool:
         while rows := _page(workspace, after):
@@ -45,8 +47,9 @@ def read_unread(workspace: Workspace, *, progress: Progress = silent) -> int:
             read = [one.read for one in batch if one.read]
             with workspace.database.write() as tx:
                 enter_picture_texts(tx, workspace.sealer, read, now=workspace.now())
-            done += len(read)
-            progress("texts", done, max(total, done))
+            tried += len(batch)
+            done += sum(one.status not in SCANNER_FAULTS for one in read)
+            progress("texts", tried, max(total, tried))
     return done
 
 

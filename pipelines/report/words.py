@@ -119,15 +119,18 @@ def looked_at_in_part(partial: PartialFacts) -> list[str]:
     if partial.faces_dropped:
         sentences.append(f"{number(partial.faces_dropped, 'picture')} with more faces than are kept per frame.")
     if partial.damaged:
-        words = ", ".join(
-            f"{word.removeprefix('damaged:').replace('odd_header:', 'header: ').replace('_', ' ')} {count:,}"
-            for word, count in partial.damaged.items()
-        )
+        words = ", ".join(f"{_words_of(note)} {count:,}" for note, count in partial.damaged.items())
         sentences.append(f"Damaged or odd files that were scanned as far as others read them: {words}.")
     if partial.listing_problems:
         words = ", ".join(f"{word.replace('_', ' ')} {count:,}" for word, count in partial.listing_problems.items())
         sentences.append(f"Problems in the listing: {words}.")
     return sentences
+
+
+def _words_of(note: str) -> str:
+    kind, _, reason = note.partition(":")
+    where = {"odd_header": "header: ", "texts": "texts: "}.get(kind, "")
+    return where + reason.replace("_", " ")
 
 
 def alerts(facts: ReportFacts) -> list[Alert]:
@@ -215,7 +218,7 @@ def _stuck(facts: ReportFacts) -> Iterator[Alert]:
     dead = sum(count.messages for count in facts.messages if count.state == DEAD)
     if dead:
         text = f"{number(dead, 'message')} could not be delivered; revive or settle."
-        yield Alert("danger", "Not delivered.", text, "likeness dispatch --revive")
+        yield Alert("danger", "Not delivered.", text, "likeness outbox list --state dead")
     if facts.held:
         restricts = "Until a second person has looked, none of them restricts anything."
         yield Alert("warning", "Held.", f"{held_words(facts.held)}. {restricts}", "likeness outbox list")
@@ -255,7 +258,7 @@ def _ending(facts: ReportFacts) -> Iterator[Alert]:
     if found.resting:
         verb = "rests" if found.resting == 1 else "rest"
         text = f"{number(found.resting, 'message')} {verb} until an opt-out that is over is renewed or withdrawn."
-        yield Alert("warning", "Not sent.", text, "likeness subject renew")
+        yield Alert("warning", "Not sent.", text, "likeness subject list --state expired")
 
 
 def rule_words(hit: ReportHit) -> str:

@@ -219,6 +219,12 @@ def test_i9_what_would_unfold_in_memory_is_not_parsed(bomb: str) -> None:
     assert peak < 8 * len(data)
 
 
+def test_i9_metadata_nested_as_deep_as_can_be_read_is_a_header_or_too_complex() -> None:
+    found = {outcome(assemble('{"__metadata__":' + "[" * depth + "]" * depth + "}")) for depth in range(800, 1000)}
+    assert found <= {"Header", "too_complex"}
+    assert "too_complex" in found
+
+
 def test_i9_quotes_that_do_not_close_cost_no_more_than_their_length() -> None:
     data = assemble('{"a":[' + "[]," * 20_000 + '"' + '\\"' * 400_000)
     assert reason_of(data) == "too_complex"  # a search that began anew at each quote would take minutes

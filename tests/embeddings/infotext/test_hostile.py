@@ -56,6 +56,7 @@ def _bombs() -> dict[str, Callable[[], bytes]]:
         "nested lists": lambda: png_of({"prompt": "[" * 5_000_000}),
         "nested objects": lambda: png_of({"prompt": '{"a":' * 900_000}),
         "many parts": lambda: png_of({"prompt": "[" + "[]," * 1_500_000 + "1]"}),
+        "a key again and again": lambda: png_of({"prompt": "{" + '"a":1,' * 90_000 + '"b":"c"}'}),
         "JSON in JSON": lambda: png_of({"parameters": _nested(14)}),
         "many chunks": lambda: png(text_chunk("parameters", "Jane Doe") * 20_000),
         "many empty chunks": lambda: png(chunk(b"tEXt", b"") * 100_000),

@@ -35,6 +35,7 @@ from pipelines.scan.content_coverage import measure_content
 from pipelines.scan.faces import scan_pending
 from pipelines.settings.config import Config, FetchConfig, ModelFilesConfig
 from pipelines.sources.reading import BytesReading
+from tests.embeddings.infotext_files import png_of
 from tests.embeddings.model_files import assemble, data_url, model_file
 from tests.fakes import WHITE, fake_canary, fake_models, person, picture
 from tests.pipelines.intake.model_server import ModelServer
@@ -540,3 +541,12 @@ def test_tensors_that_come_too_slowly_cost_only_their_digest(
 def test_the_defaults_are_those_that_are_written_down() -> None:
     config = ModelFilesConfig()
     assert (config.max_header_bytes, config.max_tensors, config.payload) == (16 * 2**20, 100_000, "stream")
+
+
+def test_i1_what_the_pictures_in_a_header_say_of_their_making_is_read(workspace: Workspace, uploads: Path) -> None:
+    enrol(workspace, person(1), name=NAME)
+    images = [png_of({"parameters": f"photo of {name}\nSteps: 2"}) for name in ("nobody", NAME)]
+    covers = {"ssmd_cover_images": json.dumps([base64.b64encode(image).decode() for image in images])}
+    upload(uploads, "a.safetensors", model_file(covers))
+    sweep(workspace, source_of(uploads), day=None)
+    assert {row.place for row in all_hits(workspace)} == {"infotext:prompt"}

@@ -71,6 +71,21 @@ def test_a_lead_gives_a_case_to_one_person_and_back(
     assert ann.post(f"{address}/claim").status_code == 303
 
 
+def test_a_lead_who_asked_takes_that_back_although_nobody_may_take_the_case(
+    platform: Workspace, bob: Visitor, lea: Visitor
+) -> None:
+    address = case_about(lea, platform, "named.png")
+    assert bob.post(f"{address}/hand-back").status_code == 403
+    lea.post(f"{address}/escalate", {"text": TEXT})
+    assert lea.post(f"{address}/claim").status_code == 409
+    assert f'action="{address}/hand-back"' in lea.get("/cases?show=passed").text
+    assert "back to everybody" not in bob.get("/cases").text
+    assert lea.post(f"{address}/hand-back").status_code == 303
+    assert bob.post(f"{address}/claim").status_code == 303
+    assert lea.post(f"{address}/hand-back").status_code == 409, "somebody else works on it"
+    assert lea.post("/cases/case_0/hand-back").status_code == 404
+
+
 def test_nothing_is_written_on_a_case_of_somebody_else(platform: Workspace, ann: Visitor, bob: Visitor) -> None:
     address = case_about(ann, platform, "m-1")
     for act in ("comment", "escalate"):

@@ -1,0 +1,91 @@
+"""Files that no generator writes: what is odd about them costs nothing that is beside it, and is said where it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from embeddings.images.several import MAGIC, together
+from embeddings.infotext.fields import MOST_NAMED
+from tests.embeddings.infotext_files import (
+    LIMITS,
+    XMP_HEAD,
+    jpeg_with,
+    png_of,
+    read,
+    stealth_png,
+    texts_at,
+    xmp,
+)
+
+
+@pytest.mark.parametrize("encoding", ["foo", "rot13", "zlib_codec", "koi8-r", "windows-1252", "utf-16"])
+def test_an_encoding_that_a_packet_claims_is_not_looked_up(encoding: str) -> None:
+    packet = f'<?xml version="1.0" encoding="{encoding}"?>' + xmp("<dc:title>Zoë Łukasz</dc:title>")
+    found = read(jpeg_with((0xE1, XMP_HEAD + packet.encode())))
+    assert texts_at(found, "caption") == ["Zoë Łukasz"]
+    assert found.problem is None
+
+
+def test_of_a_key_that_occurs_several_times_every_value_is_kept() -> None:
+    found = read(png_of({"parameters": '{"prompt": "Jane", "prompt ": "Mary", "prompt": "Eve", "prompt  ": "Ivy"}'}))
+    assert set(texts_at(found, "prompt")) == {"Jane", "Mary", "Eve", "Ivy"}
+    hashes = read(png_of({"parameters": '{"hashes": {"model": "aaaaaaaaaa", "model": "bbbbbbbbbb"}}'}))
+    assert hashes.hashes == ("aaaaaaaaaa", "bbbbbbbbbb")
+
+
+def test_so_it_is_in_graphs_of_either_kind() -> None:
+    run = (
+        '{"1": {"class_type": "CLIPTextEncode", "inputs": {"text": "Jane"}},'
+        ' "1": {"class_type": "CLIPTextEncode", "inputs": {"text": "Mary", "text": "Eve"}, "inputs": {"text": "Ivy"}}}'
+    )
+    assert set(texts_at(read(png_of({"prompt": run})), "prompt")) == {"Jane", "Mary", "Eve", "Ivy"}
+    node = '{{"id": 1, "type": "CLIPTextEncode", "widgets_values": ["{}"], "widgets_values": ["{}"]}}'
+    drawn = f'{{"nodes": [{node.format("Jane", "Mary")}, {node.format("Eve", "Ivy")}], "nodes": [], "links": []}}'
+    assert set(texts_at(read(png_of({"workflow": drawn})), "prompt")) == {"Jane", "Mary", "Eve", "Ivy"}
+
+
+def test_a_node_that_is_told_twice_stays_excluded() -> None:
+    excluded = '"2": {"class_type": "CLIPTextEncode", "inputs": {"text": "Mary"}}'
+    sampler = '"1": {"class_type": "KSampler", "inputs": {"negative": ["2", 0]}}'
+    assert read(png_of({"prompt": f"{{{sampler}, {excluded}, {excluded}}}"})).texts == ()
+
+
+def test_no_more_model_files_are_kept_than_the_bound_says_and_the_rest_is_said() -> None:
+    texts = {
+        f"caption {n}": " ".join(f"urn:air:sdxl:lora:civitai:1@{1000 * n + m}" for m in range(100)) for n in (1, 2)
+    }
+    found = read(png_of(texts))
+    assert len(found.versions) == MOST_NAMED
+    assert found.problem == "too_complex"
+    hashes = read(png_of({"parameters": {"hashes": {str(n): f"{n:010x}" for n in range(129)}}}))
+    assert (len(hashes.hashes), hashes.problem) == (MOST_NAMED, "too_complex")
+    twice = read(png_of({"a": "urn:air:sdxl:lora:civitai:1@5", "b": "the urn:air:sdxl:lora:civitai:1@5"}))
+    assert (twice.versions, twice.problem) == (("5",), None)
+
+
+def test_several_pictures_in_one_content_are_all_read_under_one_bound() -> None:
+    first, second = png_of({"parameters": "photo of Jane Doe\nSteps: 2"}), jpeg_with((0xFE, b"Mary Roe at home"))
+    found = read(together([first, second]))
+    assert texts_at(found, "prompt") == ["photo of Jane Doe"]
+    assert texts_at(found, "caption") == ["Mary Roe at home"]
+    assert read(together([first, second]), replace(LIMITS, max_bytes=40)).problem == "too_large"
+    hidden = stealth_png("photo of Jane Doe\nSteps: 2", signature=b"stealth_pnginfo")
+    other = stealth_png("photo of Mary Roe\nSteps: 2", signature=b"stealth_pnginfo")
+    both = together([hidden, other])
+    assert texts_at(read(both), "prompt") == ["photo of Jane Doe", "photo of Mary Roe"]
+    bounded = read(both, replace(LIMITS, max_pixels=64 * 96))
+    assert (texts_at(bounded, "prompt"), bounded.problem) == (["photo of Jane Doe"], "too_large")
+
+
+def test_what_was_run_in_one_picture_says_nothing_of_another() -> None:
+    run = png_of({"prompt": {"1": {"class_type": "CLIPTextEncode", "inputs": {"text": "Jane"}}}})
+    drawn = {"id": 1, "type": "CLIPTextEncode", "inputs": [], "widgets_values": ["Mary"]}
+    found = read(together([run, png_of({"workflow": {"nodes": [drawn], "links": []}})]))
+    assert texts_at(found, "prompt") == ["Jane", "Mary"]
+
+
+def test_several_pictures_that_are_none_are_a_problem() -> None:
+    assert read(MAGIC).problem == "empty"
+    assert read(MAGIC + b"\xff" * 8).problem == "corrupt"

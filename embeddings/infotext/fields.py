@@ -74,6 +74,14 @@ class Budget:
         self.left -= len(taken)
         return taken
 
+    def walk_over(self, count: int) -> bool:
+        """Charge ``count`` bytes that are looked at and not taken; return whether there were as many left."""
+        if count > self.left:
+            self.exceeded = True
+            return False
+        self.left -= count
+        return True
+
 
 @dataclass(slots=True, repr=False)
 class InfotextBuilder:

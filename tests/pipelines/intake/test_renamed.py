@@ -40,7 +40,7 @@ def test_a_hit_in_the_name_of_a_file_falls_when_the_file_is_called_otherwise(
     assert statuses(workspace, live=True) == {"a": "no_face"}
     with workspace.database.read() as connection:
         assert list_verdicts(connection) == []
-    list_as(workspace, tmp_path, "jane doe.png")
+    list_as(workspace, tmp_path, "Jane Doe 2.png")
     assert found(workspace) == hit
     assert statuses(workspace, live=True) == {"a": "hit"}
 

@@ -278,6 +278,33 @@ def test_animations_are_decoded_frame_by_frame_side_by_side_and_may_be_left(pool
     assert len(pool._idle) == OWN.processes
 
 
+def test_a_process_whose_answer_nobody_took_is_ended(pool: DecodingPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by Ctrl-C while a frame is waited for: its answer would be taken for the one to the next question."""
+
+    def interrupted(process: DecodingProcess, seconds: float) -> object:
+        raise KeyboardInterrupt
+
+    facts = decoding_facts(LIMITS, long_side=40)
+    results = pool.results(DECODE_IMAGE, facts, animation("GIF", 4), room=1 << 20)
+    assert next(results).facts["frame"]["index"] == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(DecodingProcess, "_answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(results)
+    results.close()
+    again = pool.results(DECODE_IMAGE, facts, animation("GIF", 4), room=1 << 20)
+    assert [answer.facts["frame"]["index"] for answer in again] == [0, 1, 2, 3]
+
+
+def test_results_may_be_collected_while_the_pool_is_locked(pool: DecodingPool) -> None:
+    facts = decoding_facts(LIMITS, long_side=40)
+    left = pool.results(DECODE_IMAGE, facts, animation("GIF", 4), room=10_000)
+    with pool._lock:
+        assert pool._lock.acquire(blocking=False), "a collector that runs here would wait for ever"
+        pool._lock.release()
+        left.close()
+
+
 def test_many_threads_share_the_processes(sandboxed: Decoder) -> None:
     files = [picture(person(number)) for number in range(24)]
     with ThreadPoolExecutor(8) as threads:

@@ -125,3 +125,24 @@ def test_i9_a_block_that_is_read_again_and_again_is_charged_each_time_and_never_
     assert budget.exceeded
     assert budget.left < 12
     assert peak < 1 << 18
+
+
+def encoder(number: int, text: str) -> dict[str, object]:
+    return {"id": number, "type": "CLIPTextEncode", "inputs": [], "widgets_values": [text]}
+
+
+def test_what_was_run_of_an_inner_graph_is_told_by_the_node_that_it_stands_for() -> None:
+    inner = {"id": "a-graph", "nodes": [encoder(1, "Mary"), encoder(2, "Jane")], "links": []}
+    innermost = {"id": "another", "nodes": [encoder(1, "Eve"), encoder(2, "Ivy")], "links": []}
+    inner["nodes"].append({"id": 3, "type": "another"})  # type: ignore[attr-defined]
+    outer = {
+        "nodes": [{"id": 1, "type": "a-graph"}, encoder(2, "Ann")],
+        "links": [],
+        "definitions": {"subgraphs": [inner, innermost]},
+    }
+    run = {
+        number: {"class_type": "KSampler", "inputs": {}}  # what was run was given other texts, or none
+        for number in ("1", "2", "1:1", "1:3:2", "7:2", "2:2", "1:3:2:1", "")
+    }
+    found = read(png_of({"prompt": run, "workflow": outer}))
+    assert set(texts_at(found, "prompt")) == {"Jane", "Eve"}

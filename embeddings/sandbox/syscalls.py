@@ -123,7 +123,7 @@ def _line(code: int, value: int, *, yes: int = 0, no: int = 0) -> bytes:
 
 
 def _on(number: int, then: list[bytes]) -> list[bytes]:
-    """Run ``then``, which returns, for the call of this number; the number is loaded again afterwards."""
+    """Run ``then``, which returns, for the call of this number; for any other it stays loaded."""
     return [_line(_EQUAL, number, no=len(then)), *then]
 
 

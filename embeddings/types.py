@@ -96,7 +96,7 @@ def status_schema() -> pa.Schema:
         [
             pa.field("content_sha256", pa.binary(32), nullable=False),
             pa.field("status", pa.string(), nullable=False),  # "faces", "no_face" or "unscannable:<reason>"
-            pa.field("format", pa.string()),  # see embeddings.images.containers; null when unscannable
+            pa.field("format", pa.string()),  # see embeddings.images.magic; null when unscannable
             pa.field("width", pa.int32()),
             pa.field("height", pa.int32()),
             pa.field("frames", pa.int32()),  # frames looked at

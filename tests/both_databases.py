@@ -2,7 +2,8 @@
 
 A test on PostgreSQL takes more than twice the time of the same on SQLite, and most run the statements of others. So a
 recording says which statements each test runs on SQLite, and of these tests the cheapest few that run all of them are
-chosen, with every test in which two transactions meet. The others are listed in :data:`LEFT_OUT` and run on PostgreSQL
+chosen, with every test in which two transactions meet, or whose subject is what a database keeps of a transaction that
+was cut off, or that somebody altered. The others are listed in :data:`LEFT_OUT` and run on PostgreSQL
 in a thorough run (``make prove``). A new test is not listed, and runs on both each day until somebody records again:
 
     pytest -k sqlite --record-statements /tmp/recorded && python -m tests.both_databases /tmp/recorded
@@ -29,9 +30,20 @@ from sqlalchemy import event
 LEFT_OUT = Path(__file__).with_name("postgresql_when_thorough.txt")
 """One test a line, by its id on SQLite."""
 _MEETING = re.compile(
-    r"thread|process|meanwhile|at_once|race|exclusive|alone|shared|pg_|is_sqlite|isolation", re.IGNORECASE
+    r"thread|process|meanwhile|at_once|race|exclusive|alone|shared|pg_|is_sqlite|isolation"
+    r"|(?<!re)leased|leases\.|while_sending|failpoint|interrupt|died",
+    re.IGNORECASE,
 )
-"""Words in the source of tests in which transactions meet, or databases differ by more than their SQL."""
+"""Words in the source of tests in which transactions meet or are cut off, or databases differ by more than their
+SQL."""
+_SUBJECT = re.compile(
+    r"(?<!re)lease|claim|transaction|during|middle|while_it_|between"  # two that act at one time
+    r"|cut_off|crash|died|killed|backup|restor|_i6_"  # one that does not end
+    r"|kind_of_database|statement|never_fall|writes_nothing"  # what databases do in ways of their own
+    r"|seal(?!ed)|witness|attack|accounted|tampered|altered|untouched|chain|fact_|verify",  # what a database says
+    re.IGNORECASE,
+)
+"""The same in the names of tests. Their sources name a lease, the seal or a transaction for other reasons too."""
 _MEETING_FIXTURES = frozenset({"open_again", "empty_url"})
 _LIST = re.compile(r"\?(?:, \?)+")
 _LEAST_SECONDS = 0.05
@@ -84,10 +96,15 @@ def is_value_beyond(item: pytest.Item) -> bool:
 
 
 def meets_others(item: pytest.Item) -> bool:
-    """Whether two transactions meet in a test, which no list of statements shows."""
+    """Whether two transactions meet in a test, or databases are its subject, which no list of statements shows."""
     if _MEETING_FIXTURES & set(getattr(item, "fixturenames", ())) or item.path.parent.name == "database":
         return True
-    return bool(_MEETING.search(inspect.getsource(getattr(item, "function", item.__class__))))
+    return tells_of_meeting(item.name, inspect.getsource(getattr(item, "function", item.__class__)))
+
+
+def tells_of_meeting(name: str, source: str) -> bool:
+    """Whether the name of a test, with its values, or its source has a word of those in which transactions meet."""
+    return bool(_SUBJECT.search(name) or _MEETING.search(source))
 
 
 def choose(recorded: list[Recorded]) -> list[Recorded]:

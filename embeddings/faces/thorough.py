@@ -79,7 +79,7 @@ def look_again(
     places = search.upright(merged(unsure, nms_iou=settings.nms_iou)[:PLACES])
     faces += [face for face in places if face.settled]
     covered = sum(face.area for face in faces if face.settled)
-    part, corners = near_squares(size)
+    part, corners = near_squares(size, settings)
     if views.always or covered < views.room * size[0] * size[1]:
         some = list(glances(part, side=views.glance_side))
         faces += search.elsewhere([[moved(view, corner) for corner in corners for view in some]], faces)

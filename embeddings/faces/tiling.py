@@ -21,8 +21,8 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from embeddings.faces.detection import resize_to
-from embeddings.faces.views import Face, View, taken_back
+from embeddings.faces.detection import CELL, resize_to
+from embeddings.faces.views import QUARTERS, Face, View, taken_back
 from embeddings.images.decode import Frame
 from embeddings.types import FaceDetector, FaceSettings
 
@@ -37,6 +37,8 @@ SIDE = 1024
 OVERLAP = 128
 """Pixels of detector input that neighbouring tiles share, where there are as many: a face up to that size is whole in
 one of them, and a larger one the fast pass sees."""
+LEAST_SIDE = 16
+"""Shorter side of a frame, in pixels, below which nothing in it is a face: the fast pass alone sees such a frame."""
 TILE = "tile"
 """The view of a face that only a tile shows."""
 
@@ -44,13 +46,14 @@ TILE = "tile"
 def tile_scale(size: tuple[int, int], settings: FaceSettings) -> float | None:
     """Pixels of detector input per pixel of a frame of ``size`` (width, height) in tiles; None: it is not cut."""
     tiles = settings.tiles
-    if tiles is None:
+    if tiles is None or min(size) < LEAST_SIDE:
         return None
     shown = min(1.0, max(settings.scales) / max(size))
     wanted = min(1.0, max(settings.scales) / min(size) if is_long(size) else SEEN / tiles.smallest_face)
     scale = min(wanted, sqrt(1e6 * tiles.megapixels / (size[0] * size[1])))
     while scale >= WORTH * shown:
-        if sum(width * height for *_, width, height in places(size, scale)) <= 1e6 * tiles.megapixels:
+        across, down = (sum(max(part, CELL) for _, part in _parts(side)) for side in shown_size(size, scale))
+        if across * down <= 1e6 * tiles.megapixels:  # a thin tile costs what it is padded to
             return scale
         scale *= 0.98  # tiles overlap
     return None
@@ -120,16 +123,22 @@ def _shown(frame: Frame, size: tuple[int, int], scale: float, detector: FaceDete
                     yield face
 
 
-def near_squares(size: tuple[int, int]) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+def near_squares(size: tuple[int, int], settings: FaceSettings) -> tuple[tuple[int, int], list[tuple[int, int]]]:
     """The size and the corners, in pixels of the frame, of the near-squares that a long frame is searched in.
 
-    Neighbours share a third. A frame that is not long is its own.
+    Neighbours share a third. There are no more than the budget of the search pays glances of, so that the shape of a
+    frame does not decide what it costs. A frame that is not long is its own; a long one of less than ``LEAST_SIDE``
+    pixels has none.
     """
     if not is_long(size):
         return size, [(0, 0)]
     short = min(size)
+    if short < LEAST_SIDE:
+        return size, []
     count = ceil((max(size) - short / 3) / (short * 2 / 3))
-    starts = [round((max(size) - short) * at / (count - 1)) for at in range(count)]
+    shown = max(CELL, min(short, settings.views.glance_side)) if settings.views else CELL
+    paid = ceil(1e6 * search_megapixels(size, settings) / (len(QUARTERS) * shown**2))
+    starts = [round((max(size) - short) * at / (count - 1)) for at in range(min(count, paid))]
     return (short, short), [(start, 0) if size[0] > size[1] else (0, start) for start in starts]
 
 

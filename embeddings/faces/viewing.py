@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embeddings.faces.detection import halve
+from embeddings.faces.detection import CELL, halve
 from embeddings.faces.views import Face, View, taken_back
 from embeddings.images.decode import Frame
 from embeddings.images.warping import warped
@@ -54,7 +54,7 @@ class Viewer:
         new = {_key(view): view for view in views if _key(view) not in self._seen}
         small = [view for view in new.values() if max(view.width, view.height) <= SMALL]
         for view in new.values():
-            if max(view.width, view.height) > SMALL and self._spend(view.width * view.height):
+            if max(view.width, view.height) > SMALL and self._spend(_cost(view)):
                 self._seen[_key(view)] = taken_back(self._detector.detect(self._pixels(view), as_is=True), view)
         small.sort(key=lambda view: (view.height, view.width))
         for start in range(0, len(small), SHEET_VIEWS):
@@ -68,7 +68,7 @@ class Viewer:
         width, height, corners = min(
             (_shelves(views, columns) for columns in range(1, SHEET_COLUMNS + 1)), key=lambda sheet: sheet[0] * sheet[1]
         )
-        if not self._spend(width * height):
+        if not self._spend(max(width * height, sum(_cost(view) for view in views))):
             return
         sheet = np.full((height, width, 3), GROUND, dtype=np.uint8)
         for (x, y), view in zip(corners, views, strict=True):
@@ -127,6 +127,11 @@ def _shelves(views: Sequence[View], columns: int) -> tuple[int, int, list[tuple[
         x, shelf = x + view.width, max(shelf, view.height)
         width = max(width, x)
     return width, y + shelf, corners
+
+
+def _cost(view: View) -> int:
+    """Pixels of detector input that a view is charged: a thin one what it is padded to."""
+    return max(view.width, CELL) * max(view.height, CELL)
 
 
 def _key(view: View) -> Key:

@@ -15,7 +15,7 @@ from typing import Final
 from embeddings.errors import UnscannableError
 from embeddings.headers.loose import value_of
 from embeddings.headers.places import COVERS, THUMBNAIL
-from embeddings.images.containers import sniff
+from embeddings.images.magic import sniff
 
 MOST_COVERS: Final = 32
 _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]{1,32};base64,", re.ASCII | re.IGNORECASE)

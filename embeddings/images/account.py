@@ -18,7 +18,7 @@ class Container:
     """A file's own account of itself, as far as it could be checked without decoding."""
 
     format: str
-    """One of the formats of :func:`embeddings.images.containers.sniff`."""
+    """One of the formats of :func:`embeddings.images.magic.sniff`."""
     width: int
     """Width in pixels as stored, before the orientation is applied; 0 where only the decoder reads the size."""
     height: int

@@ -32,10 +32,11 @@ import numpy as np
 from embeddings.errors import UnscannableError
 from embeddings.images import jpeg
 from embeddings.images.colour import by_profile, of_png, plain
-from embeddings.images.containers import VIDEO, Container, inspect, sniff
+from embeddings.images.containers import Container, inspect
 from embeddings.images.decode_memory import require_memory
 from embeddings.images.look_names import FIRST
 from embeddings.images.looks import Rendering, laid_over, looks_at, reduced
+from embeddings.images.magic import VIDEO, sniff
 from embeddings.images.pages import read_pages
 from embeddings.images.sampling import Sampled, choose, sample, signature
 from embeddings.images.several import apart, are_several
@@ -100,7 +101,8 @@ class DecodedImage:
     """The sampled frames in order, each in all its looks, the first look first. Each is decoded when asked for, and
     none is kept: hold one at a time."""
     planned: int
-    """Frames that are sampled. Fewer come where the file ends early, which only decoding tells."""
+    """Frames that are sampled. Fewer come where the file ends early, which only decoding tells, or where one of
+    several files cannot be opened."""
 
 
 def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
@@ -131,7 +133,10 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
 
 
 def _decode_several(files: Sequence[bytes], limits: ImageLimits, long_side: int) -> DecodedImage:
-    """The frames of all files, numbered on. Raises what is wrong with the last, if none of them can be decoded."""
+    """The frames of all files, numbered on. Raises what is wrong with the last, if none of them can be decoded.
+
+    A file that cannot be opened is a frame that is sampled and does not come, so that the content is said to lack one.
+    """
     each = replace(limits, max_frames=max(1, limits.max_frames // len(files)))
     opened, problem = list[DecodedImage](), UnscannableError("empty")
     for file in files:
@@ -143,7 +148,8 @@ def _decode_several(files: Sequence[bytes], limits: ImageLimits, long_side: int)
             problem = error
     if not opened:
         raise problem
-    total, planned = (sum(getattr(image, name) for image in opened) for name in ("frames_total", "planned"))
+    missing = len(files) - len(opened)
+    total, planned = (missing + sum(getattr(image, name) for image in opened) for name in ("frames_total", "planned"))
     return replace(opened[0], frames_total=total, frames=_frames_of_several(opened), planned=planned)
 
 
@@ -235,7 +241,7 @@ class _Jpeg:
 
 def _page_frames(container: Container, at_most: int, damage: list[str]) -> Iterator[Frame]:
     recolour = of_png(container.chunks) if container.chunks else None
-    indices, times = _sampled(container, at_most)
+    indices, times = _sampled(container, at_most, damage)
     for page in read_pages(container, indices, damage):
         colours = recolour or by_profile(container.profile, inks=page.inks)
         for look in looks_at(page.stored, colours, inks=page.inks):
@@ -244,17 +250,23 @@ def _page_frames(container: Container, at_most: int, damage: list[str]) -> Itera
             yield _still(page.index, image, look, seconds, damage)
 
 
-def _sampled(container: Container, at_most: int) -> tuple[Sequence[int], dict[int, float]]:
-    """Which frames are looked at, and when each is shown. An animation of more is decoded twice, first to choose."""
+def _sampled(container: Container, at_most: int, damage: list[str]) -> tuple[Sequence[int], dict[int, float]]:
+    """Which frames are looked at, and when each is shown. An animation of more is decoded twice, first to choose.
+
+    Adds to ``damage`` what is wrong with those that are not chosen: a broken page is none that can be.
+    """
     starts = dict(enumerate(np.cumsum([0.0, *container.durations])[:-1].tolist()))
     if container.frames <= at_most:
         return range(container.frames), starts
     seen: list[Sampled] = []
-    for page in read_pages(container, range(container.frames), []):
+    indices: list[int] = []  # of those that could be decoded: broken pages in between are left out
+    for page in read_pages(container, range(container.frames), damage):
         start = page.seconds if page.seconds is not None else starts.get(page.index, float(page.index))
         picture = laid_over(reduced(page.stored), plain, 255)
         seen.append(Sampled(start, signature(picture, many=container.frames)))
-    return choose(seen, at_most=at_most, end=sum(container.durations) or None), starts
+        indices.append(page.index)
+    chosen = choose(seen, at_most=at_most, end=sum(container.durations) or None)
+    return [indices[position] for position in chosen], starts
 
 
 def _still(index: int, image: UInt8, look: Rendering, seconds: float | None, damage: Sequence[str]) -> Frame:

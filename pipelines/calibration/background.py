@@ -186,7 +186,7 @@ def with_room(workspace: Workspace, aim: Aim) -> Aim:
         return aim
     with workspace.database.read() as connection:
         count = count_templates(connection, model_id=workspace.model_id, now=workspace.now())
-    return replace(aim, templates=2 * max(1, count))
+    return replace(aim, templates=2 * max(1, count), registered=count)
 
 
 def _write(workspace: Workspace, cohort: Cohort) -> None:

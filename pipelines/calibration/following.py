@@ -8,7 +8,9 @@ one makes every pair due again. A step of two is no tuned value: it bounds how o
 false matches there are.
 
 What people chose stands: bands of the policy, a calibration by labelled photographs, the targets of the calibration
-that is followed, and one that two people accepted for more than its data bear, up to what they accepted.
+that is followed, a gallery that somebody chose (``--gallery``) for as long as its data bear it, and one that two people
+accepted for more than its data bear, up to what they accepted. Where somebody stopped the last calibration, none comes
+into force by itself.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from pipelines.home.calibrations import (
     calibration_in_force,
     insert_calibration,
     put_in_force,
+    was_stopped,
 )
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace
@@ -54,12 +57,13 @@ def follow_registry(workspace: Workspace) -> Calibration | None:
     with workspace.database.read() as connection:
         current = calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id)
         count = count_templates(connection, model_id=workspace.model_id, now=workspace.now())
-        most = 0 if current is None else _most(workspace.cover_at(connection, current))
+        stopped = was_stopped(connection, workspace.sealer, model_id=workspace.model_id)
+        fits = current is not None and _fits(current, workspace.cover_at(connection, current))
     if current is None:
-        if not config.from_platform:
+        if stopped or not config.from_platform:
             return None
         kind, aim = PLATFORM, Aim(config.fpir, config.strong_fpir, config.confidence)
-    elif current.kind not in STRANGERS or not count or (count <= most and _ROOM**2 * count >= current.templates):
+    elif current.kind not in STRANGERS or not count or fits:
         return None
     else:
         kind, aim = current.kind, Aim(current.review.target_fpir, current.strong.target_fpir, current.confidence)
@@ -71,9 +75,17 @@ def follow_registry(workspace: Workspace) -> Calibration | None:
     return found if _put_in_force(workspace, found, instead_of=current) else None
 
 
-def _most(cover: Cover) -> int:
-    """For how many templates a calibration is in force without being outgrown."""
-    return max(cover.borne, cover.accepted or 0)
+def _fits(calibration: Calibration, cover: Cover) -> bool:
+    """Whether a calibration is neither outgrown nor made for far more templates than there are.
+
+    Only a gallery that follows from the registry can be too large. One that somebody chose, or that two people
+    accepted, is as large as they want it.
+    """
+    if cover.templates > max(cover.borne, cover.accepted or 0):
+        return False
+    if calibration.registered is None or cover.accepted is not None:
+        return True
+    return _ROOM * cover.templates >= calibration.registered
 
 
 def _measured(workspace: Workspace, kind: str, aim: Aim, count: int) -> Calibration:
@@ -85,7 +97,7 @@ def _measured(workspace: Workspace, kind: str, aim: Aim, count: int) -> Calibrat
     labels, faces = strangers(workspace, kind, least=least_comparisons(rate, confidence=aim.confidence))
     published = workspace.policy.thresholds_or_none(workspace.pack_name)
     for templates in (_ROOM * max(1, count), max(1, count)):
-        found = weigh_faces(workspace, labels, faces, replace(aim, templates=templates)).calibration
+        found = weigh_faces(workspace, labels, faces, replace(aim, templates=templates, registered=count)).calibration
         if found.has_thresholds(published):
             require_canary(workspace, found.thresholds(published))
             return found
@@ -98,7 +110,8 @@ def _put_in_force(workspace: Workspace, found: Calibration, *, instead_of: Calib
     actor = service("calibration")
     with workspace.database.write() as tx:
         current = calibration_in_force(tx, workspace.sealer, model_id=workspace.model_id)
-        if current != instead_of:
+        stopped = was_stopped(tx, workspace.sealer, model_id=workspace.model_id)
+        if current != instead_of or stopped:
             return False
         insert_calibration(tx, workspace.sealer, found, actor=actor)
         put_in_force(tx, workspace.sealer, found, actor=actor, now=workspace.now(), published=published)

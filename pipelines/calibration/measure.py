@@ -40,12 +40,16 @@ from pipelines.judging.withdrawn import withdraw_unsent
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What the thresholds are to achieve. ``templates``: size of the gallery; None: the registry's present size."""
+    """What the thresholds are to achieve. ``templates``: size of the gallery; None: the registry's present size.
+
+    ``registered``: the templates that this size follows from; None: somebody chose it.
+    """
 
     fpir: float
     strong_fpir: float
     confidence: float
     templates: int | None = None
+    registered: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ def weigh_faces(workspace: Workspace, labels: Labels, faces: Faces, aim: Aim) ->
             groups=_groups(compared, review, aim.confidence),
             points=tuple(det_points(compared.mated, compared.impostors, most=points, confidence=aim.confidence)),
             pooled=pooled,
+            registered=aim.registered,
         )
     )
     return Measured(calibration, compared.worst)

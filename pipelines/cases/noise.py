@@ -33,7 +33,7 @@ def behind_hit(workspace: Workspace, subject_id: str, hit_id: str, *, actor: str
     Raises :class:`StateError` for a hit that is none of this person's, and :class:`InputError` for one that rests on
     neither a reference nor an alias.
     """
-    columns = (hits.c.hit_id, hits.c.subject_id, hits.c.template_id, hits.c.sealed_term)
+    columns = (hits.c.hit_id, hits.c.subject_id, hits.c.tier, hits.c.template_id, hits.c.sealed_term)
     with workspace.database.read() as connection:
         query = sa.select(*columns).where(hits.c.hit_id == hit_id, hits.c.subject_id == subject_id)
         row = connection.execute(query).first()
@@ -42,7 +42,8 @@ def behind_hit(workspace: Workspace, subject_id: str, hit_id: str, *, actor: str
         if row.template_id is not None:
             return Wrong(reference_id=str(row.template_id))
         if row.sealed_term is None:
-            raise InputError("this hit rests on no reference and on no name: it is a copy of what was confirmed")
+            by = "its file names a confirmed model" if row.tier == "made_by" else "it is a copy of what was confirmed"
+            raise InputError(f"this hit rests on no reference and on no name: {by}")
         named = {"hit_id": row.hit_id, "subject_id": row.subject_id, "sealed_term": row.sealed_term}
         term = open_term(connection, workspace.sealer, **named)
     identity = show_identity(workspace, subject_id, actor=actor)

@@ -109,11 +109,7 @@ def calibrate(
             write_worst_pairs(worst_pairs, measured, labels, overwrite=overwrite)
         picture = write_plot(workspace, found, plot, overwrite=overwrite)
         refusal = _use(workspace, found) if use and found.complete else None
-    in_force = use and found.complete and refusal is None
-    if as_json:
-        emit(to_plain(found) | {"complete": found.complete, "in_force": in_force, "plot": str(picture)}, as_json=True)
-    else:
-        print_calibration(found, picture)
+    _show(found, picture, in_force=use and found.complete and refusal is None, as_json=as_json)
     if refusal is not None:
         raise refusal
     if not found.complete:
@@ -121,6 +117,14 @@ def calibrate(
         sys.exit(1)
     if use:
         say("in force; compare what it newly reaches: likeness rescan --pending", err=True)
+
+
+def _show(found: Calibration, picture: Path, *, in_force: bool, as_json: bool) -> None:
+    """Show what was measured, and whether it is in force."""
+    if as_json:
+        emit(to_plain(found) | {"complete": found.complete, "in_force": in_force, "plot": str(picture)}, as_json=True)
+    else:
+        print_calibration(found, picture)
 
 
 def _use(workspace: Workspace, found: Calibration) -> StateError | None:
@@ -210,6 +214,7 @@ def use_command(environment: Environment, as_json: bool, calibration_id: str, an
 @click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), help="Of the bounds [0.95].")
 @click.option("--gallery", type=COUNT, help="Templates it is for [twice those in the registry now].")
 @click.option("--platform", is_flag=True, help="By faces of different uploaders here, of which nothing is kept.")
+@click.option("--no-use", is_flag=True, help="Measure, and put nothing in force.")
 @click.option("--forget", is_flag=True, help="Delete the stored vectors instead.")
 @command_options
 def background_command(
@@ -221,19 +226,22 @@ def background_command(
     confidence: float | None,
     gallery: int | None,
     platform: bool,
+    no_use: bool,
     forget: bool,
 ) -> None:
     """Calibrate by a folder of strangers from your platform, a subfolder or a photograph each, and keep their vectors.
 
-    The thresholds are put in force unless others were calibrated by labelled photographs, and follow the registry from
-    then on. Without a folder the stored vectors are measured again. From then on `subject add` says how many of these
-    strangers a person would be taken for. No such cohort is packaged: see docs/calibration.md.
+    The thresholds are put in force unless others were calibrated by labelled photographs or --no-use is given, and
+    follow the registry from then on. Without a folder the stored vectors are measured again. From then on `subject add`
+    says how many of these strangers a person would be taken for. No such cohort is packaged: see docs/calibration.md.
     """
     from pipelines.calibration import background as cohorts
     from pipelines.calibration import platform as own_platform
 
     if (folder is not None) + platform + forget > 1:
         raise click.UsageError("give a folder, --platform or --forget")
+    if forget and no_use:
+        raise click.UsageError("--no-use goes with what is measured, and --forget measures nothing")
     labels = read_folder(folder) if folder else None
     with opened(environment) as workspace, progress(as_json) as report:
         if forget:
@@ -250,13 +258,10 @@ def background_command(
         found = measured.calibration
         picture = write_plot(workspace, found, None, overwrite=True)
         usable = found.has_thresholds(workspace.policy.thresholds_or_none(workspace.pack_name))
-        wanted = usable and cohorts.may_be_put_in_force(workspace)
+        wanted = usable and not no_use and cohorts.may_be_put_in_force(workspace)
         refusal = _use(workspace, found) if wanted else None
     in_force = wanted and refusal is None
-    if as_json:
-        emit(to_plain(found) | {"complete": found.complete, "in_force": in_force, "plot": str(picture)}, as_json=True)
-    else:
-        print_calibration(found, picture)
+    _show(found, picture, in_force=in_force, as_json=as_json)
     say(f"warning: {own_platform.WARNING if platform else cohorts.WARNING}", err=True)
     if refusal is not None:
         raise refusal
@@ -265,7 +270,13 @@ def background_command(
         sys.exit(1)
     if not found.complete:
         say("warning: no strong threshold follows: the published one, or that of review if higher, is strong", err=True)
-    say("in force" if in_force else "not in force: another calibration is, by labelled photographs", err=True)
+    say(_why_in_force(found, in_force=in_force, no_use=no_use), err=True)
+
+
+def _why_in_force(found: Calibration, *, in_force: bool, no_use: bool) -> str:
+    if no_use:
+        return f"not in force; put it in force: likeness calibration use {found.calibration_id}"
+    return "in force" if in_force else "not in force: another calibration is, by labelled photographs"
 
 
 @calibration.command("stop")

@@ -178,17 +178,22 @@ def undo(workspace: Workspace, which: str, *, actor: str) -> DecisionSummary:
 
     Within the undo window its takedowns are never sent; after it, they get withdrawal events.
     """
-    chosen = sa.or_(decisions.c.batch_id == which, decisions.c.decision_id == which)
     with workspace.database.write() as tx:
-        found = tx.execute(sa.select(decisions).where(chosen).order_by(decisions.c.decision_id)).all()
-        standing = [decision for decision in found if decision.reversed_at is None]
-        if not standing:
-            why = "it was undone or replaced already" if found else "there is no such batch or decision"
-            raise StateError(f"nothing to undo: {why}")
-        summary = undo_in(tx, workspace, standing, actor=actor)
+        summary = undo_named_in(tx, workspace, which, actor=actor)
         workspace.failpoints.pass_by("before_decision_commit")
     workspace.failpoints.pass_by("after_decision_commit")
     return summary
+
+
+def undo_named_in(tx: Connection, workspace: Workspace, which: str, *, actor: str) -> DecisionSummary:
+    """Undo a batch or one decision as :func:`undo` does, in the caller's writing transaction."""
+    chosen = sa.or_(decisions.c.batch_id == which, decisions.c.decision_id == which)
+    found = tx.execute(sa.select(decisions).where(chosen).order_by(decisions.c.decision_id)).all()
+    standing = [decision for decision in found if decision.reversed_at is None]
+    if not standing:
+        why = "it was undone or replaced already" if found else "there is no such batch or decision"
+        raise StateError(f"nothing to undo: {why}")
+    return undo_in(tx, workspace, standing, actor=actor)
 
 
 def undo_in(tx: Connection, workspace: Workspace, standing: Sequence[Row[Any]], *, actor: str) -> DecisionSummary:

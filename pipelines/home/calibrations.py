@@ -75,8 +75,10 @@ class PooledRates:
 class Calibration:
     """What was measured, on what, and the thresholds that follow.
 
-    ``templates``: the gallery it is for, in templates. ``views``: the configured mode; ``second_look``: photographs
-    whose face another view than the first found. ``dropped``: comparisons and photographs left out, by reason.
+    ``templates``: the gallery it is for, in templates. ``registered``: how many there were, where that gallery follows
+    from them; None: somebody chose the gallery, or it is of a kind that does not follow the registry. ``views``: the
+    configured mode; ``second_look``: photographs whose face another view than the first found. ``dropped``: comparisons
+    and photographs left out, by reason.
     """
 
     calibration_id: str
@@ -99,6 +101,7 @@ class Calibration:
     points: tuple[DetPoint, ...]
     pooled: PooledRates | None = None
     """Of faces pooled by person; None: there were too few photographs of each for any to be pooled."""
+    registered: int | None = None
 
     @property
     def complete(self) -> bool:
@@ -270,6 +273,13 @@ def stop(tx: Connection, sealer: Sealer, *, model_id: str, actor: str, now: date
     return calibration.calibration_id
 
 
+def was_stopped(connection: Connection, sealer: Sealer, *, model_id: str) -> bool:
+    """Whether somebody stopped the last calibration of a model, and none was put in force since. Raises
+    :class:`CorruptionError` if the stored fact was altered."""
+    calibration_id, _ = _in_force(connection, sealer, model_id)
+    return calibration_id is None and get_state(connection, _fact(model_id)) is not None
+
+
 def verify_calibrations(connection: Connection, sealer: Sealer) -> str:
     """Check every row, and that what is in force is what the audit chain says. Raises :class:`CorruptionError`."""
     known = list_calibrations(connection, sealer)
@@ -366,8 +376,9 @@ def _seal(sealer: Sealer, row: dict[str, str | int | float | None]) -> str:
 
 def _document(calibration: Calibration) -> str:
     fields = asdict(calibration)
-    if calibration.pooled is None:  # ids of calibrations from before pools were measured stay what they are
-        del fields["pooled"]
+    for later in ("pooled", "registered"):  # ids of calibrations from before there were these stay what they are
+        if fields[later] is None:
+            del fields[later]
     return json.dumps(fields, sort_keys=True, default=_iso)
 
 

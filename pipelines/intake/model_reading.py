@@ -20,7 +20,7 @@ from embeddings.headers.gguf import is_gguf
 from embeddings.headers.pickled import is_pickled
 from embeddings.headers.reading import HeaderReader, ReadHeader, read_header
 from embeddings.headers.safetensors import LENGTH_BYTES, header_length, is_safetensors
-from embeddings.images.containers import sniff
+from embeddings.images.magic import sniff
 from embeddings.types import Content
 from pipelines.settings.config import ModelFilesConfig
 from pipelines.sources.reading import BytesReading, Reading

@@ -218,7 +218,7 @@ def _stuck(facts: ReportFacts) -> Iterator[Alert]:
     dead = sum(count.messages for count in facts.messages if count.state == DEAD)
     if dead:
         text = f"{number(dead, 'message')} could not be delivered; revive or settle."
-        yield Alert("danger", "Not delivered.", text, "likeness dispatch --revive")
+        yield Alert("danger", "Not delivered.", text, "likeness outbox list --state dead")
     if facts.held:
         restricts = "Until a second person has looked, none of them restricts anything."
         yield Alert("warning", "Held.", f"{held_words(facts.held)}. {restricts}", "likeness outbox list")
@@ -258,7 +258,7 @@ def _ending(facts: ReportFacts) -> Iterator[Alert]:
     if found.resting:
         verb = "rests" if found.resting == 1 else "rest"
         text = f"{number(found.resting, 'message')} {verb} until an opt-out that is over is renewed or withdrawn."
-        yield Alert("warning", "Not sent.", text, "likeness subject renew")
+        yield Alert("warning", "Not sent.", text, "likeness subject list --state expired")
 
 
 def rule_words(hit: ReportHit) -> str:

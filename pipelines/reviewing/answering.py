@@ -20,7 +20,7 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import decisions, hits, items, outbox
 from pipelines.database.times import moment
 from pipelines.decisions.bulk import HitQuery, Preview, choose, preview_of
-from pipelines.decisions.decide import Answer, DecisionScope, DecisionSummary, Word, decide_in, undo
+from pipelines.decisions.decide import Answer, DecisionScope, DecisionSummary, Word, decide_in, undo_named_in
 from pipelines.hits.counting import FACES_FIRST, POOLED, hits_in_force
 from pipelines.home.clock import acts
 from pipelines.home.workspace import Workspace, new_id
@@ -28,7 +28,7 @@ from pipelines.registry.seeds import REPRODUCES
 from pipelines.reviewing.case import first_hits
 from pipelines.reviewing.checks import Check, check_of, record_check, rehearse_undone, take_answer_back
 from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim, require_claim, require_for
-from pipelines.reviewing.notes import end_passing
+from pipelines.reviewing.notes import end_assignment_of, end_what_is_answered, reopen_passing
 from pipelines.reviewing.queue import CaseKey, hits_that_wait, waiting_case
 from pipelines.takedown.outbox import BLOCK, not_taken_back
 from pipelines.text.shown import counts_of, digest_of
@@ -107,8 +107,10 @@ def answer_case(
         if check is not None:
             record_check(tx, workspace, claim, check, answer)
         end_claim(tx, claim, now=now, outcome="decided", batch_id=summary.batch_id)
-        if answer.decision != "unsure":
-            end_passing(tx, claim.key, actor=answer.actor, now=now)
+        if check is not None and answer.decision == "unsure":
+            end_assignment_of(tx, claim.key, actor=answer.actor, now=now)
+        else:
+            end_what_is_answered(tx, workspace, claim.key, actor=answer.actor, now=now)
         workspace.failpoints.pass_by("before_decision_commit")
     workspace.failpoints.pass_by("after_decision_commit")
     return replace(claim, ended_at=now, outcome="decided", batch_id=summary.batch_id), summary
@@ -131,14 +133,26 @@ def take_back(workspace: Workspace, batch_id: str, *, actor: str, anybodys: bool
     if ended:
         with workspace.database.write() as tx:
             if check_of(tx, ended[0]) is not None and not _made_decisions(tx, batch_id):
+                _reopen(tx, ended)
                 return take_answer_back(tx, workspace, ended[0])
-    undo(workspace, batch_id, actor=actor)
+    with workspace.database.write() as tx:
+        undo_named_in(tx, workspace, batch_id, actor=actor)
+        _reopen(tx, ended)
+        workspace.failpoints.pass_by("before_decision_commit")
+    workspace.failpoints.pass_by("after_decision_commit")
     if len(ended) != 1:
         return None
     try:
-        return claim_case(workspace, ended[0].key, actor=actor)
+        return claim_case(workspace, ended[0].key, actor=actor, lead=anybodys)
     except StateError:
         return None  # somebody else has it, or a machine's verdict stands now
+
+
+def _reopen(tx: Connection, ended: Sequence[CaseClaim]) -> None:
+    """Let whom their cases were passed on to have them again, as before the answer that is taken back."""
+    for claim in ended:
+        if claim.ended_at is not None:
+            reopen_passing(tx, claim.case_id, ended_by=claim.actor, ended_at=claim.ended_at)
 
 
 def _made_decisions(connection: Connection, batch_id: str) -> bool:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
@@ -74,6 +74,13 @@ class CaseHit:
     def has_sentence(self) -> bool:
         """Whether it is a name in a text."""
         return self.tier in ("header", "text")
+
+    @property
+    def rests_on(self) -> Literal["reference", "alias"] | None:
+        """What of the person it was found by, which may be wrong; None: by content or a model that was confirmed."""
+        if self.has_sentence:
+            return "alias"
+        return "reference" if self.tier in FACES else None
 
 
 @dataclass(frozen=True, slots=True)

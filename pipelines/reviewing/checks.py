@@ -25,6 +25,7 @@ from pipelines.decisions.decide import Answer, DecisionScope, undo_in
 from pipelines.hits.counting import hits_in_force
 from pipelines.home import audit
 from pipelines.home.actors import identity_of
+from pipelines.home.clock import acts
 from pipelines.home.sealing import associated_data, seal
 from pipelines.home.workspace import Workspace
 from pipelines.registry.templates import open_subject_key
@@ -285,6 +286,33 @@ def given_and_open() -> sa.Select[Any]:
         .where(*is_open, claims.c.outcome.is_distinct_from("gone"), ~settled.correlate(checks).exists())
         .order_by(claims.c.claimed_at, claims.c.claim_id)
     )
+
+
+@acts
+def let_go_of_checks(workspace: Workspace) -> int:
+    """End the checks that nobody settled and whose decision stands no more: undone, or its items or references are
+    gone. Returns how many. Safe to repeat, and to run twice at once."""
+    with workspace.database.read() as connection:
+        rows = connection.execute(given_and_open()).all()
+        keys = {(CaseKey(row.subject_id, row.about), row.batch_id) for row in rows}
+        over = [(key, batch_id) for key, batch_id in sorted(keys) if not standing_of(connection, key, batch_id)]
+    ended = 0
+    for key, batch_id in over:
+        with workspace.database.write() as tx:  # unless it stands again
+            if not standing_of(tx, key, batch_id):
+                ended += _end_checks(tx, key.case_id, batch_id, now=workspace.now())
+    return ended
+
+
+def _end_checks(tx: Connection, case_id: str, batch_id: str, *, now: datetime) -> int:
+    """End those on which nobody works; return how many."""
+    own = given_and_open().where(checks.c.case_id == case_id, checks.c.batch_id == batch_id)
+    free = sa.or_(claims.c.ended_at.is_not(None), claims.c.until <= now)
+    found = tx.execute(own.where(free).with_only_columns(checks.c.claim_id)).scalars().all()
+    ends = {"outcome": "gone", "ended_at": sa.func.coalesce(claims.c.ended_at, claims.c.until)}
+    for claim_id in found:
+        tx.execute(sa.update(claims).where(claims.c.claim_id == claim_id).values(**ends))
+    return len(found)
 
 
 def _said_again(tx: Connection, batch_ids: set[str]) -> dict[tuple[str, str], list[str | None]]:

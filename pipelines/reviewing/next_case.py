@@ -69,10 +69,10 @@ def _claim_first(
 
 def _for(cases: Sequence[WaitingCase], actor: str, skipped: Sequence[str], *, lead: bool) -> Iterator[WaitingCase]:
     """The cases for this person in order: what was assigned to them first, what they skipped last, what they were
-    unsure of or decided never, nor what is assigned to somebody else."""
+    unsure of or decided never, nor what is assigned to somebody else; leads get what that person may not have."""
     passed = [case for case in cases if case.passed_on is not None and case.passed_on.assigned_to is not None]
     yield from (case for case in passed if case.is_for(actor) and case.key.case_id not in skipped)
-    others = (case for case in cases if case.passed_on is None or case.passed_on.assigned_to is None)
+    others = (case for case in cases if case.is_anybodys or (lead and case.is_nobodys))
     yield from (case for case in others if case.is_for(actor, lead=lead) and case.key.case_id not in skipped)
     late = [case for case in cases if skipped and case.key.case_id in skipped and case.is_for(actor, lead=lead)]
     yield from sorted(late, key=lambda case: skipped.index(case.key.case_id))

@@ -17,17 +17,18 @@ from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError
 from pipelines.accounts.accounts import DISABLED
+from pipelines.accounts.roles import JUDGING
 from pipelines.database.parts import parts
-from pipelines.database.tables import accounts, case_notes, hits, items, kept_evidence
-from pipelines.decisions.decide import MOST_NOTE
+from pipelines.database.tables import accounts, case_notes, decisions, hits, items, kept_evidence
+from pipelines.decisions.decide import MOST_NOTE, DecisionScope
 from pipelines.hits.counting import live_hits
 from pipelines.home import audit
-from pipelines.home.actors import ON_PAGES
+from pipelines.home.actors import ON_PAGES, identity_of
 from pipelines.home.clock import acts
 from pipelines.home.sealing import associated_data, seal, unseal
 from pipelines.home.workspace import Workspace, new_id
 from pipelines.registry.templates import open_subject_key, require_kept
-from pipelines.reviewing.queue import CaseKey, PassedOn, WaitingCase, belongs_to
+from pipelines.reviewing.queue import CaseKey, PassedOn, WaitingCase, belongs_to, waiting_case
 
 NoteKind = Literal["comment", "escalation", "assignment"]
 PASSING: Final = ("escalation", "assignment")
@@ -87,22 +88,27 @@ def with_notes(connection: Connection, cases: Iterable[WaitingCase]) -> list[Wai
 
 
 def passed_on(connection: Connection, *, key: CaseKey | None = None) -> dict[CaseKey, PassedOn]:
-    """Case -> whom it was passed on to; of one case or of all. An account that is disabled has no case."""
-    gone = sa.select(accounts.c.name).where(
-        sa.literal(ON_PAGES) + accounts.c.name == case_notes.c.assigned_to, accounts.c.state == DISABLED
-    )
-    query = sa.select(case_notes).where(
-        case_notes.c.ended_at.is_(None), case_notes.c.kind.in_(PASSING), ~gone.correlate(case_notes).exists()
-    )
+    """Case -> whom it was passed on to; of one case or of all. An account that is disabled, or may judge no more, has
+    no case."""
+    query = sa.select(case_notes, accounts.c.name, accounts.c.state, accounts.c.roles)
+    query = query.outerjoin(accounts, sa.literal(ON_PAGES) + accounts.c.name == case_notes.c.assigned_to)
+    query = query.where(case_notes.c.ended_at.is_(None), case_notes.c.kind.in_(PASSING))
     if key is not None:
         query = query.where(case_notes.c.case_id == key.case_id)
     found: dict[CaseKey, PassedOn] = {}
     for row in connection.execute(query.order_by(case_notes.c.written_at, case_notes.c.note_id)):
+        if row.name is not None and not may_judge(row.state, row.roles):
+            continue
         own = CaseKey(row.subject_id, row.about)
         known = found.get(own, PassedOn(row.written_at))
         named = {"escalated_by": row.actor} if row.kind == "escalation" else {"assigned_to": row.assigned_to}
         found[own] = replace(known, **named)
     return found
+
+
+def may_judge(state: str, roles: str) -> bool:
+    """Whether an account of the pages may judge cases. ``state`` and ``roles``: as the table has them."""
+    return state != DISABLED and bool(JUDGING & set(roles.split()))
 
 
 def cases_with_notes(connection: Connection, case_ids: Sequence[str]) -> set[str]:
@@ -158,6 +164,34 @@ def end_passing(tx: Connection, key: CaseKey, *, actor: str, now: datetime, kind
     return tx.execute(standing.values(ended_at=now, ended_by=actor)).rowcount
 
 
+def end_what_is_answered(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str, now: datetime) -> None:
+    """End the escalation and the assignment of a case that was answered just now, unless some of it still waits.
+
+    While it waits, an assignment ends with its own person's answer if they are unsure of all of it: it is for others.
+    """
+    case = waiting_case(tx, workspace, key)
+    if case is None:
+        end_passing(tx, key, actor=actor, now=now)
+    elif identity_of(actor) in case.unsure:
+        end_assignment_of(tx, key, actor=actor, now=now)
+
+
+def end_assignment_of(tx: Connection, key: CaseKey, *, actor: str, now: datetime) -> None:
+    """End the assignment of a case to this very person, if there is one."""
+    known = passed_on(tx, key=key).get(key)
+    if known is not None and known.assigned_to is not None and identity_of(known.assigned_to) == identity_of(actor):
+        end_passing(tx, key, actor=actor, now=now, kinds=("assignment",))
+
+
+def reopen_passing(tx: Connection, case_id: str, *, ended_by: str, ended_at: datetime) -> None:
+    """Let stand again what an answer ended that is taken back, but of each kind only where nothing stands since."""
+    own = (case_notes.c.case_id == case_id, case_notes.c.kind.in_(PASSING))
+    standing = sa.select(case_notes.c.kind).where(*own, case_notes.c.ended_at.is_(None))
+    again = [kind for kind in PASSING if kind not in set(tx.execute(standing).scalars())]
+    ended = (case_notes.c.ended_by == ended_by, case_notes.c.ended_at == ended_at, case_notes.c.kind.in_(again))
+    tx.execute(sa.update(case_notes).where(*own, *ended).values(ended_at=None, ended_by=None))
+
+
 def forget_notes(tx: Connection, subject_id: str) -> None:
     """Delete every note about a subject, in the transaction that destroys the subject's key."""
     tx.execute(sa.delete(case_notes).where(case_notes.c.subject_id == subject_id))
@@ -177,6 +211,35 @@ def let_go_of_notes(workspace: Workspace) -> int:
                 own = (case_notes.c.subject_id == key.subject_id, case_notes.c.about == key.about)
                 deleted += tx.execute(sa.delete(case_notes).where(*own)).rowcount
     return deleted
+
+
+@acts
+def end_passing_of_decided(workspace: Workspace) -> int:
+    """End what stands of cases that were confirmed or rejected since, by whatever way, and of which nothing waits.
+    Returns how many escalations and assignments. Safe to repeat, and to run twice at once."""
+    with workspace.database.read() as connection:
+        keys = [key for key, known in passed_on(connection).items() if _decided_since(connection, key, known.since)]
+    ended = 0
+    for key in keys:
+        with workspace.database.write() as tx:
+            known = passed_on(tx, key=key).get(key)
+            decided_by = _decided_since(tx, key, known.since) if known is not None else None
+            if decided_by is not None and waiting_case(tx, workspace, key) is None:
+                ended += end_passing(tx, key, actor=decided_by, now=workspace.now())
+    return ended
+
+
+def _decided_since(connection: Connection, key: CaseKey, since: datetime) -> str | None:
+    """Who last confirmed or rejected anything of a case since then, which stands."""
+    same = [decisions.c[name] == hits.c[name] for name in DecisionScope._fields]
+    stands = (decisions.c.decision.in_(("confirm", "reject")), decisions.c.reversed_at.is_(None))
+    query = (
+        sa.select(decisions.c.actor)
+        .select_from(hits.join(items, items.c.item_id == hits.c.item_id).join(decisions, sa.and_(*same)))
+        .where(hits.c.subject_id == key.subject_id, belongs_to(key.about), *stands, decisions.c.decided_at >= since)
+        .order_by(decisions.c.decided_at.desc(), decisions.c.decision_id)
+    )
+    return connection.execute(query.limit(1)).scalar()
 
 
 def _is_there(connection: Connection, key: CaseKey) -> bool:

@@ -6,20 +6,19 @@ assignment stands until the case is decided, or somebody hands it back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from embeddings.errors import InputError, StateError
-from pipelines.accounts.accounts import DISABLED
-from pipelines.accounts.roles import JUDGING
 from pipelines.database.tables import accounts
 from pipelines.home import audit
-from pipelines.home.actors import on_pages
+from pipelines.home.actors import identity_of, on_pages
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.claims import end_claim, open_claim
-from pipelines.reviewing.notes import CaseNote, end_passing, insert_note, passed_on
+from pipelines.reviewing.notes import PASSING, CaseNote, NoteKind, end_passing, insert_note, may_judge, passed_on
 from pipelines.reviewing.queue import CaseKey, waiting_case
 from pipelines.reviewing.shown import check_listed
 
@@ -32,7 +31,8 @@ def comment(workspace: Workspace, key: CaseKey, text: str, *, actor: str) -> Cas
 
 
 def escalate(workspace: Workspace, key: CaseKey, text: str, *, actor: str) -> CaseNote:
-    """Ask a lead to decide a case, and end one's own work on it: no reviewer gets it while that stands.
+    """Ask a lead to decide a case, and end one's own work on it: no reviewer gets it while that stands, nor does whom
+    it was given to before.
 
     Raises :class:`StateError` if nothing of it waits, somebody else works on it, or a lead was asked already.
     """
@@ -41,18 +41,26 @@ def escalate(workspace: Workspace, key: CaseKey, text: str, *, actor: str) -> Ca
         known = passed_on(tx, key=key).get(key)
         if known is not None and known.escalated_by is not None:
             raise StateError("a lead was asked to look at this case already")
+        end_passing(tx, key, actor=actor, now=workspace.now(), kinds=("assignment",))
         return insert_note(tx, workspace, key, "escalation", text, actor=actor)
 
 
 def assign(workspace: Workspace, key: CaseKey, account: str, text: str | None, *, actor: str) -> CaseNote:
     """Give a case to one person, by the name of their account; whom it was given to before has it no more.
 
-    Raises :class:`StateError` as :func:`escalate` does, and :class:`InputError` for an account that judges nothing.
+    Given to who asked a lead, it is theirs again: the question is answered.
+
+    Raises :class:`StateError` as :func:`escalate` does, and :class:`InputError` for an account that judges nothing, or
+    was unsure of the case.
     """
     with workspace.database.write() as tx:
         _take_off(tx, workspace, key, actor=actor)
         _require_judge(tx, workspace, account)
-        end_passing(tx, key, actor=actor, now=workspace.now(), kinds=("assignment",))
+        _require_sure(tx, workspace, key, account)
+        known = passed_on(tx, key=key).get(key)
+        answered = known is not None and not known.may_take(on_pages(account), lead=True)
+        kinds: Sequence[NoteKind] = PASSING if answered else ("assignment",)
+        end_passing(tx, key, actor=actor, now=workspace.now(), kinds=kinds)
         return insert_note(tx, workspace, key, "assignment", text, actor=actor, assigned_to=on_pages(account))
 
 
@@ -74,8 +82,8 @@ def hand_back(workspace: Workspace, key: CaseKey, *, actor: str) -> int:
 
 def judges(connection: Connection) -> list[str]:
     """Names of the local accounts that a case may be given to."""
-    query = sa.select(accounts.c.name, accounts.c.roles).where(accounts.c.state != DISABLED).order_by(accounts.c.name)
-    return [row.name for row in connection.execute(query) if JUDGING & set(row.roles.split())]
+    query = sa.select(accounts.c.name, accounts.c.state, accounts.c.roles).order_by(accounts.c.name)
+    return [row.name for row in connection.execute(query) if may_judge(row.state, row.roles)]
 
 
 def _take_off(tx: Connection, workspace: Workspace, key: CaseKey, *, actor: str) -> None:
@@ -99,6 +107,17 @@ def _require_waiting(tx: Connection, workspace: Workspace, key: CaseKey, *, now:
 
 
 def _require_judge(tx: Connection, workspace: Workspace, account: str) -> None:
-    """Raise :class:`InputError` unless the account may judge. Behind a proxy, the proxy alone knows who does."""
-    if not workspace.config.review.by_proxy and account not in judges(tx):
+    """Raise :class:`InputError` unless the account may judge. Behind a proxy, it alone knows of whoever has no account
+    here."""
+    known = tx.execute(sa.select(accounts.c.name).where(accounts.c.name == account)).first()
+    if (known is not None or not workspace.config.review.by_proxy) and account not in judges(tx):
         raise InputError("there is no account of this name that judges cases: see `likeness account list`")
+
+
+def _require_sure(tx: Connection, workspace: Workspace, key: CaseKey, account: str) -> None:
+    """Raise :class:`InputError` for who was unsure of the case. Who decided it before is not refused: that would tell
+    a case which is looked at again from one that waits. Leads get what such a person was given."""
+    listed = check_listed(tx, key.case_id)
+    case = waiting_case(tx, workspace, key) or (listed.case if listed else None)
+    if case is not None and identity_of(on_pages(account)) in case.unsure:
+        raise InputError("they were unsure of this case: give it to somebody else")

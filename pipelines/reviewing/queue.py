@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
+from weakref import ref
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -70,10 +71,11 @@ class PassedOn:
     assigned_to: str | None = None
 
     def may_take(self, actor: str, *, lead: bool) -> bool:
-        """Whether this person may get the case: whose it is, and leads, but for who asked leads to look."""
+        """Whether this person may get the case: whose it is, and leads, but for who asked leads to look, whoever they
+        are."""
         own = self.assigned_to is not None and identity_of(self.assigned_to) == identity_of(actor)
         asked = self.escalated_by is not None and identity_of(self.escalated_by) == identity_of(actor)
-        return own or (lead and not asked)
+        return not asked and (own or lead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,17 @@ class WaitingCase:
     def has_face(self) -> bool:
         """Whether a face is among the evidence."""
         return not set(FACES).isdisjoint(self.tiers)
+
+    @property
+    def is_anybodys(self) -> bool:
+        """Whether it was given to no single person."""
+        return self.passed_on is None or self.passed_on.assigned_to is None
+
+    @property
+    def is_nobodys(self) -> bool:
+        """Whether it was given to one person who may not have it, so that they never get it."""
+        to = None if self.passed_on is None else self.passed_on.assigned_to
+        return to is not None and not self.is_for(to)
 
     def is_for(self, actor: str, *, lead: bool = False) -> bool:
         """Whether this person may get it: they are not who could not say, nor who decided it before, and it was not
@@ -265,6 +278,7 @@ class Queue:
         self._order: list[tuple[Any, WaitingCase]] = []
         self._cases: Sequence[WaitingCase] = ()
         self._read: _Read | None = None
+        self._forgotten: set[str] = set()
 
     def cases(self, workspace: Workspace, *, fresh: bool = False) -> Sequence[WaitingCase]:
         """The cases in their order, brought up to date where that is ``review.queue_seconds`` ago, or ``fresh``."""
@@ -277,8 +291,12 @@ class Queue:
             return self._cases
 
     def forget(self, key: CaseKey) -> None:
-        """Leave out a case that was answered, until its person is read again."""
+        """Leave out a case that was answered, until its person is read again: the next time, whatever was written.
+
+        Somebody may have read them already since the answer, with what is left of the case.
+        """
         with self._lock:
+            self._forgotten.add(key.subject_id)
             self._order = [(place, case) for place, case in self._order if case.key != key]
             self._cases = [case for _, case in self._order]
 
@@ -294,8 +312,8 @@ class Queue:
         head = workspace.seal.read(connection)
         in_force = frozenset(connection.execute(_in_force(connection)).scalars())
         counter = head.counter if head else -1
-        read = _Read(now, counter, workspace.policy.version, id(workspace), in_force)
-        anew = _to_read(workspace, self._read, read)
+        read = _Read(now, counter, workspace.policy.version, ref(workspace), in_force)
+        anew = _to_read(workspace, self._read, read, self._forgotten)
         if anew is None:
             self._order = [(case.place, case) for case in waiting_cases(connection, workspace)]
         elif anew:
@@ -305,27 +323,33 @@ class Queue:
         if anew is None or anew:
             self._cases = [case for _, case in self._order]
         self._read = read
+        self._forgotten = set()
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """When an order was read, at which counter of the seal, by which policy, of which home, and who was in force."""
+    """When an order was read, at which counter of the seal, by which policy, of which workspace, and who was in force.
+
+    ``workspace``: a weak reference, since the address of one that is gone may be another's.
+    """
 
     at: datetime
     counter: int
     policy_version: str
-    home: int
+    workspace: ref[Workspace]
     in_force: frozenset[str]
 
 
-def _to_read(workspace: Workspace, before: _Read | None, now: _Read) -> frozenset[str] | None:
-    """People whose cases may be others than before. None: everybody's."""
-    if before is None or (before.policy_version, before.home) != (now.policy_version, now.home):
+def _to_read(
+    workspace: Workspace, before: _Read | None, now: _Read, forgotten: Collection[str]
+) -> frozenset[str] | None:
+    """People whose cases may be others than before. None: everybody's. ``forgotten``: of whom one was left out."""
+    if before is None or before.policy_version != now.policy_version or before.workspace() is not workspace:
         return None
     about = workspace.database.journal.since(before.counter, now.counter)
     if about is None:
         return None
-    found = about | (before.in_force ^ now.in_force)
+    found = about.union(before.in_force ^ now.in_force, forgotten)
     return found if len(found) <= MOST_READ_ANEW else None
 
 

@@ -29,7 +29,7 @@ from pipelines.home.workspace import Workspace
 from pipelines.reviewing.answering import Foreseen, answer_rows
 from pipelines.reviewing.checks import claim_what_waits
 from pipelines.reviewing.claims import end_claim, open_claims
-from pipelines.reviewing.notes import with_notes
+from pipelines.reviewing.notes import end_what_is_answered, with_notes
 from pipelines.reviewing.queue import CaseKey, about_of, belongs_to, cases_of_people, hits_that_wait, waiting_case
 
 MOST_TILES: Final = 200
@@ -208,6 +208,7 @@ def decide_sheet(
             raise StateError("this sheet is not what it was when you answered: nothing is decided, look at it again")
         for claim in claims:
             end_claim(tx, claim, now=now, outcome="decided", batch_id=summary.batch_id)
+            end_what_is_answered(tx, workspace, claim.key, actor=answer.actor, now=now)
         workspace.failpoints.pass_by("before_decision_commit")
     workspace.failpoints.pass_by("after_decision_commit")
     return summary

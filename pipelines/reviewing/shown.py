@@ -1,7 +1,7 @@
 """The list of cases as somebody may see it: what waits, what is looked at again as if it waited, and whose each is.
 
 A decided case that somebody was given stays in the list until somebody answers it, as one that waits does: skipped,
-expired or unsure of, it is still there, and whoever takes it gets it. Only its decider does not see it.
+expired or unsure of, it is still there, and whoever takes it gets it. Who had it before it was decided does not see it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from embeddings.errors import StateError
-from pipelines.database.tables import checks
+from pipelines.database.tables import checks, claims
 from pipelines.home.actors import identity_of
 from pipelines.home.workspace import Workspace
 from pipelines.reviewing.checks import as_check, claim_again, given_and_open, standing_of
@@ -24,15 +25,15 @@ from pipelines.reviewing.queue import CaseKey, WaitingCase, waiting_case, waitin
 
 @dataclass(frozen=True, slots=True)
 class ListedCheck:
-    """A decided case that is in the list. ``row``: the first time that it was given; ``case``: as it waited."""
+    """A decided case that is in the list. ``row``: the first time that it was given; ``case``: as it waited, barred for
+    who decided it and for who had it before it was given."""
 
     row: Row[Any]
     case: WaitingCase
-    decided_by: str
 
     def is_hidden_from(self, actor: str) -> bool:
-        """Whether the person decided it."""
-        return identity_of(self.decided_by) == identity_of(actor)
+        """Whether the person has had it before it was one that is looked at again."""
+        return identity_of(actor) in self.case.barred
 
 
 def cases_shown(connection: Connection, cases: Sequence[WaitingCase], *, actor: str) -> list[WaitingCase]:
@@ -75,14 +76,25 @@ def _listed(connection: Connection, case_id: str | None = None) -> list[ListedCh
     query = given_and_open()
     if case_id is not None:
         query = query.where(checks.c.case_id == case_id)
-    given: dict[str, list[Row[Any]]] = {}
+    given: dict[tuple[str, str], list[Row[Any]]] = {}
     for row in connection.execute(query):
-        given.setdefault(row.case_id, []).append(row)
-    found = []
+        given.setdefault((row.case_id, row.batch_id), []).append(row)
+    found: dict[str, ListedCheck] = {}
     for rows in given.values():
         key = CaseKey(rows[0].subject_id, rows[0].about)
-        if standing_of(connection, key, rows[0].batch_id):
-            unsure = frozenset(identity_of(row.answered_by) for row in rows if row.answer == "unsure")
+        if key.case_id not in found and standing_of(connection, key, rows[0].batch_id):
             check = as_check(rows[0], key)
-            found.append(ListedCheck(rows[0], replace(check.case, unsure=unsure), check.decided_by))
-    return found
+            unsure = frozenset(identity_of(row.answered_by) for row in rows if row.answer == "unsure")
+            barred = frozenset(map(identity_of, [check.decided_by, *_had_before(connection, rows[0])]))
+            found[key.case_id] = ListedCheck(rows[0], replace(check.case, unsure=unsure, barred=barred))
+    return list(found.values())
+
+
+def _had_before(connection: Connection, given: Row[Any]) -> Sequence[str]:
+    """Who had a case before it was first given to be looked at again, whatever came of it."""
+    same = (checks.c.case_id == given.case_id, checks.c.batch_id == given.batch_id)
+    again = sa.select(checks.c.claim_id).where(*same)
+    query = sa.select(claims.c.actor).where(
+        claims.c.case_id == given.case_id, claims.c.claimed_at <= given.claimed_at, claims.c.claim_id.not_in(again)
+    )
+    return connection.execute(query.distinct()).scalars().all()

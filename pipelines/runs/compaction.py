@@ -103,12 +103,15 @@ def compact(
     """
     from pipelines.corpus.retention import let_go
     from pipelines.matching.pool_ends import forget_broken, let_go_of_vectors
-    from pipelines.reviewing.notes import let_go_of_notes
+    from pipelines.reviewing.checks import let_go_of_checks
+    from pipelines.reviewing.notes import end_passing_of_decided, let_go_of_notes
 
     started = time.monotonic()
     run_id = begin_run(workspace, kind="compaction", day=None, run_id=run_id)
     let_go(workspace)
     let_go_of_vectors(workspace)
+    let_go_of_checks(workspace)
+    end_passing_of_decided(workspace)
     let_go_of_notes(workspace)
     forget_broken(workspace)
     with turn(workspace):

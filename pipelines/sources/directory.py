@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from embeddings.errors import ConfigError, FetchError, ItemError, UnscannableError
-from embeddings.images.containers import sniff
+from embeddings.images.magic import sniff
 from pipelines.sources.contained import (
     open_file,
     open_folder,

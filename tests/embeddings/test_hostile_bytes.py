@@ -22,7 +22,8 @@ from embeddings.images.damage import DAMAGE
 from embeddings.images.decode import decode
 from embeddings.images.faults import decoder_errors
 from embeddings.images.jpeg import MAX_SCANS
-from embeddings.images.png import MAGIC, raw_size, read_chunks
+from embeddings.images.look_names import FIRST
+from embeddings.images.png import MAGIC, _filling, _passes, raw_size, read_chunks
 from embeddings.types import ImageLimits
 from tests.embeddings.conftest import chunk, encode
 from tests.embeddings.test_images import animation
@@ -211,6 +212,46 @@ def test_a_png_whose_compressed_data_ends_early_is_shown_as_far_as_it_goes() -> 
     assert frame.image[4:].min() == 255
 
 
+def filling_row_by_row(header: bytes, at: int, count: int) -> bytes:
+    """What ``count`` bytes of unfiltered rows from byte ``at`` on are, made from all of them."""
+    value = b"\xff" if header[9] in (0, 2) else b"\0"
+    return b"".join((b"\0" + value * size) * rows for rows, size in _passes(header))[at : at + count]
+
+
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.sampled_from([(1, 0), (8, 0), (8, 2), (4, 3), (16, 4), (8, 6)]),
+    st.integers(0, 1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+@settings(max_examples=examples(200))
+def test_what_is_missing_of_a_png_is_filled_as_whole_rows_would_be(
+    width: int, height: int, kind: tuple[int, int], interlaced: int, begin: float, share: float
+) -> None:
+    header = struct.pack(">IIBBBBB", width, height, *kind, 0, 0, interlaced)
+    at = round(begin * raw_size(header))
+    count = round(share * (raw_size(header) - at))
+    assert b"".join(_filling(header, at, count)) == filling_row_by_row(header, at, count)
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+def test_the_height_of_a_png_does_not_decide_in_how_many_pieces_it_is_filled(interlaced: int) -> None:
+    header = struct.pack(">IIBBBBB", 1, 40_000_000, 8, 0, 0, 0, interlaced)
+    assert 0 < sum(1 for _ in _filling(header, 10, raw_size(header) - 10)) < 200
+    assert len(list(_filling(header, 11, 5))) == 2  # the end of a row, and the beginning of the next
+
+
+@pytest.mark.parametrize("claimed", [4_000_000, 10_000_000, 0xFFFFFFF0])
+def test_a_webp_is_filled_as_far_as_its_size_may_take_whatever_length_it_claims(claimed: int) -> None:
+    data = bytearray(sample_file("WEBP") + bytes(100_000))
+    struct.pack_into("<I", data, 16, claimed)
+    container = inspect(bytes(data), max_pixels=LIMITS.max_pixels)
+    assert len(container.pixels) < 2**21
+    assert outcome(bytes(data)).startswith("damaged:")
+
+
 def test_a_zip_bomb_in_a_png_is_not_inflated() -> None:
     bomb = zlib.compress(bytes(400_000_000))
     assert outcome(png(ihdr(1, 1), chunk(b"IDAT", bomb), IEND)) == "ok"  # one pixel is taken, the rest left alone
@@ -277,6 +318,27 @@ def test_a_page_smaller_than_others_lies_on_white() -> None:
     frames = list(decode(other_file("PAGES"), limits=LIMITS, long_side=40).frames)
     assert np.array_equal(frames[1].image[:20, :20], photograph(20))
     assert frames[1].image[20:].min() == 255
+
+
+def test_pages_behind_broken_ones_are_looked_at_as_what_they_are() -> None:
+    """Of forty pages, each lighter than the one before, the second to the twenty-first cannot be decoded."""
+    pages, buffer = [Image.fromarray(np.full((24, 24, 3), 6 * at, dtype=np.uint8)) for at in range(40)], io.BytesIO()
+    pages[0].save(buffer, format="TIFF", save_all=True, append_images=pages[1:])
+    data = bytearray(buffer.getvalue())
+    (at,) = struct.unpack_from("<I", data, 4)
+    for page in range(40):
+        (count,) = struct.unpack_from("<H", data, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            if 1 <= page <= 20 and struct.unpack_from("<H", data, entry) == (259,):  # its compression is none there is
+                struct.pack_into("<H", data, entry + 8, 9999)
+        (at,) = struct.unpack_from("<I", data, at + 2 + 12 * count)
+    image = decode(bytes(data), limits=LIMITS, long_side=40)
+    frames = [frame for frame in image.frames if frame.look == FIRST]
+    assert len(frames) == LIMITS.max_frames == image.planned
+    assert frames[0].index == 0
+    assert all(20 < frame.index < 40 for frame in frames[1:])
+    assert [frame.index for frame in frames] == [int(frame.image[0, 0, 0]) // 6 for frame in frames]
+    assert "corrupt" in frames[-1].damage
 
 
 def test_a_chain_of_tiff_pages_without_end_is_walked_once() -> None:

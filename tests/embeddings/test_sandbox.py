@@ -23,9 +23,9 @@ from embeddings.headers.reading import ReadHeader, ReadingLimits, read_header
 from embeddings.headers.safetensors import LENGTH_BYTES, HeaderLimits
 from embeddings.images.decode import decode
 from embeddings.images.decoder import Decoder
-from embeddings.sandbox.decoding import SandboxedDecoder
+from embeddings.sandbox.decoding import _IMAGE_TYPES, SandboxedDecoder, _checked_fields
 from embeddings.sandbox.headers import SandboxedHeaderReader
-from embeddings.sandbox.image_work import _ON_USE, DECODE_IMAGE, decoding_facts
+from embeddings.sandbox.image_work import _ON_USE, DECODE_IMAGE, IMAGE_FACTS, decoding_facts
 from embeddings.sandbox.pool import DecodingPool, SandboxSettings
 from embeddings.sandbox.process import DecodingProcess, Died, ProcessLimits
 from embeddings.shard import embed_shard
@@ -80,6 +80,14 @@ def outcome(decoder: Decoder, data: bytes, *, long_side: int = 40) -> object:
     except UnscannableError as error:
         return error.reason
     return image.format, image.width, image.height, image.frames_total, frames
+
+
+@pytest.mark.parametrize("name", ["width", "frames_total", "planned"])
+def test_no_number_that_no_column_holds_is_believed(name: str) -> None:
+    said: dict[str, object] = {one: "png" if one == "format" else 8 for one in IMAGE_FACTS}
+    assert _checked_fields(IMAGE_FACTS, _IMAGE_TYPES, {**said, name: 2**31 - 1})[name] == 2**31 - 1
+    with pytest.raises(UnscannableError):
+        _checked_fields(IMAGE_FACTS, _IMAGE_TYPES, {**said, name: 2**31})
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *OTHER_KINDS, "MP4", "WEBM", "WEBM VP8"])

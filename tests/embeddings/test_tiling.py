@@ -13,10 +13,21 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from PIL import Image
 
+from embeddings.faces.detection import CELL, resize_to
 from embeddings.faces.find import FoundFace, find_faces
-from embeddings.faces.tiling import OVERLAP, SIDE, is_long, near_squares, places, shown_size, smallest_seen, tile_scale
+from embeddings.faces.tiling import (
+    LEAST_SIDE,
+    OVERLAP,
+    SIDE,
+    is_long,
+    near_squares,
+    places,
+    shown_size,
+    smallest_seen,
+    tile_scale,
+)
 from embeddings.models.load import FaceModels, load_models
-from embeddings.types import ImageLimits, TileSettings, UInt8
+from embeddings.types import Detections, ImageLimits, TileSettings, UInt8
 from pipelines.settings.config import EmbeddingConfig
 from tests.embeddings.conftest import encode
 from tests.examples import examples
@@ -97,17 +108,55 @@ def test_the_smallest_face_that_settings_name_is_seen_in_large_and_long_frames(s
     assert smallest_seen(size, replace(SETTINGS, tiles=None)) >= 90
 
 
-@given(st.integers(1, 3000), st.integers(1, 3000))
+@given(st.integers(LEAST_SIDE, 3000), st.integers(1, 3000))
 @bounded(max_examples=examples(200))
 def test_near_squares_of_a_long_frame_cover_it_and_share_a_third(short: int, more: int) -> None:
     size = (short, int(2.5 * short) + more)
-    part, corners = near_squares(size)
+    part, corners = near_squares(size, SETTINGS)
     assert is_long(size)
     assert part == (short, short)
     starts = [y for _, y in corners]
     assert (starts[0], starts[-1] + short) == (0, size[1])
     assert all(after - before <= short * 2 / 3 + 1 for before, after in pairwise(starts))
-    assert near_squares((short, short)) == ((short, short), [(0, 0)])
+    assert near_squares((short, short), SETTINGS) == ((short, short), [(0, 0)])
+
+
+class CountingDetector:
+    """Finds nothing, and counts what it is shown: calls, and pixels of which each side is at least a cell's."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.pixels = 0
+
+    def detect(self, image: UInt8, *, as_is: bool = False) -> Detections:
+        """Nothing."""
+        self.calls += 1
+        long_side = max(image.shape[:2] if as_is else SETTINGS.scales)
+        height, width = resize_to(image, long_side=long_side)[0].shape[:2]
+        self.pixels += max(height, CELL) * max(width, CELL)
+        return Detections(np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32), np.empty(0, np.float32))
+
+
+@pytest.mark.parametrize("short", [1, LEAST_SIDE - 1, LEAST_SIDE, 40])
+@pytest.mark.parametrize("down", [False, True])
+def test_a_long_frame_costs_no_more_than_the_budgets_however_thin_it_is(
+    short: int, down: bool, tiling: FaceModels, limits: ImageLimits
+) -> None:
+    """Those of its tiles and of its search, beside the fast pass over it as it is and smoothed."""
+    detector = CountingDetector()
+    picture = np.zeros((short, 40_000, 3), dtype=np.uint8)
+    file = encode(picture.swapaxes(0, 1) if down else picture, "PNG")
+    assert find_faces(file, replace(tiling, detector=detector), limits=limits) == ()
+    assert SETTINGS.tiles is not None
+    assert detector.pixels <= 2 * 1e6 * SETTINGS.tiles.megapixels + 2 * max(SETTINGS.scales) ** 2
+    if short < LEAST_SIDE:
+        assert detector.calls == 2
+
+
+def test_the_length_of_a_frame_does_not_decide_how_many_near_squares_are_searched() -> None:
+    part, corners = near_squares((2_000_000, LEAST_SIDE), SETTINGS)
+    assert part == (LEAST_SIDE, LEAST_SIDE)
+    assert 100 < len(corners) < 1000
 
 
 @pytest.mark.parametrize("size", [(3000, 2000), (6000, 4000)])

@@ -15,8 +15,8 @@ state = sa.Table(
 )
 """Single facts: ``registry_version``, ``seed_version``, ``key_check``, ``watermark``, ``endpoint_stopped``,
 ``audit_head``, ``last_seen_time``, ``refused_logins``, ``weighed_by``, ``calibration:<model>``,
-``licence_accepted:<pack>``, ``registry_rescan``, ``evidence_rescan``, ``request_counts``, ``pool_number``, ``seal``,
-``sealed_columns``."""
+``licence_accepted:<pack>``, ``registry_rescan``, ``evidence_rescan``, ``request_counts``, ``pool_number``,
+``checked_again``, ``seal``, ``sealed_columns``."""
 
 runs = sa.Table(
     "runs",

@@ -90,7 +90,7 @@ def claim_page(visit: Visit, case_id: str) -> Response:
     with visit.workspace.database.read() as connection:
         claim = open_claim(connection, case_id, now=visit.workspace.now())
     if claim is None:
-        claim_shown(visit.workspace, _key_of(visit, case_id), actor=visit.actor, lead=visit.is_lead)
+        claim_shown(visit.workspace, key_of(visit, case_id), actor=visit.actor, lead=visit.is_lead)
     elif claim.actor != visit.actor:
         raise StateError("somebody else works on this case")
     return visit.go(f"/cases/{case_id}")
@@ -333,7 +333,7 @@ def cases_of(visit: Visit, *, fresh: bool = False) -> list[WaitingCase]:
         return cases_shown(connection, waiting, actor=visit.actor)
 
 
-def _key_of(visit: Visit, case_id: str) -> CaseKey:
+def key_of(visit: Visit, case_id: str) -> CaseKey:
     """Whom and what a case of the list is about. Raises :class:`MissingError` for one that is not there."""
     for fresh in (False, True):
         for case in cases_of(visit, fresh=fresh):

@@ -7,8 +7,8 @@ from typing import Final
 from starlette.responses import JSONResponse, Response
 
 from pipelines.reviewing.passing_on import assign, comment, escalate, hand_back
-from pipelines.web.pages.cases import own_claim
-from pipelines.web.routes import JUDGES, LEADS, Routes, Visit
+from pipelines.web.pages.cases import key_of, own_claim
+from pipelines.web.routes import JUDGES, LEADS, MissingError, Routes, Visit
 
 ROUTES: Final = Routes()
 
@@ -37,8 +37,12 @@ def assign_page(visit: Visit, case_id: str) -> Response:
 
 @ROUTES.route("POST", "/cases/{case_id}/hand-back", roles=LEADS)
 def hand_back_page(visit: Visit, case_id: str) -> Response:
-    """Let everybody have the case again."""
-    hand_back(visit.workspace, own_claim(visit, case_id).key, actor=visit.actor)
+    """Let everybody have the case again. Nobody needs to have claimed it: who asked a lead may take that back."""
+    try:
+        key = own_claim(visit, case_id).key
+    except MissingError:
+        key = key_of(visit, case_id)
+    hand_back(visit.workspace, key, actor=visit.actor)
     return _done(visit, "back to everybody")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from starlette.responses import Response
@@ -10,17 +11,20 @@ from embeddings.errors import InputError, StateError
 from pipelines.cases.noise import Wrong, behind_hit, change_of
 from pipelines.cases.subject_update import preview_update, update_subject
 from pipelines.registry.subjects import show_identity
-from pipelines.web.access import expected_digest
+from pipelines.web.access import expected_digest, sees_answers
 from pipelines.web.pages.people import subject_of
 from pipelines.web.routes import OFFICERS, Routes, Visit
 
 ROUTES: Final = Routes()
+_PLACE: Final = re.compile(r"[0-9]{1,9}")
+"""Of an alias: no text is so long that reading it as a number is refused, or takes long."""
 
 
 @ROUTES.route("POST", "/people/{subject_id}/wrong", roles=OFFICERS)
 def preview_page(visit: Visit, subject_id: str) -> Response:
     """What taking a reference or an alias away would do now. ``hit``: the one behind it, instead of naming either.
 
+    Who may have yet to judge is not told what was confirmed, nor which verdicts change (``sees_answers``).
     An alias is shown, so the names are opened: a look that is recorded.
     """
     row, wrong = subject_of(visit, subject_id), _named(visit)
@@ -33,7 +37,12 @@ def preview_page(visit: Visit, subject_id: str) -> Response:
     change = change_of(names, wrong)
     shown = preview_update(visit.workspace, row.subject_id, change, actor=visit.actor)
     return visit.page(
-        "wrong.html.j2", person=row, wrong=wrong, alias=names[wrong.alias] if wrong.alias else None, shown=shown
+        "wrong.html.j2",
+        person=row,
+        wrong=wrong,
+        alias=names[wrong.alias] if wrong.alias else None,
+        shown=shown,
+        judged=sees_answers(visit),
     )
 
 
@@ -55,4 +64,4 @@ def _names(visit: Visit, subject_id: str, wrong: Wrong) -> tuple[str, ...]:
 
 def _named(visit: Visit) -> Wrong:
     alias = visit.form.get("alias", "")
-    return Wrong(visit.form.get("reference") or None, int(alias) if alias.isascii() and alias.isdecimal() else None)
+    return Wrong(visit.form.get("reference") or None, int(alias) if _PLACE.fullmatch(alias) else None)

@@ -184,8 +184,9 @@
     const wrong = find("#wrong-hit");
     if (wrong) {
       wrong.value = hit.dataset.hit;
+      wrong.form.hidden = !hit.dataset.restsOn;
       wrong.form.querySelector("button").textContent =
-        `${hit.dataset.sentence === "1" ? "This alias is noise" : "This reference is wrong"}: what then?`;
+        `${hit.dataset.restsOn === "alias" ? "This alias is noise" : "This reference is wrong"}: what then?`;
     }
     showPicture();
   }

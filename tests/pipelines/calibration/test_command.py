@@ -153,3 +153,22 @@ def test_a_calibration_that_is_not_there_is_an_error_of_one_line(place: Home) ->
     result = place.run("calibration", "use", "cal_0")
     assert result.exit_code == 1
     assert result.stderr.strip() == "error: there is no such calibration"
+
+
+def test_strangers_are_measured_without_putting_anything_in_force(place: Home, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.done("init")
+    made = home.done("calibration", "background", str(place.folder / "strangers"), *TARGETS, "--no-use")
+    assert made["complete"]
+    assert not made["in_force"]
+    assert [row["in_force"] for row in home.done("calibration", "list")] == [False]
+    used = home.done("calibration", "background", *TARGETS)
+    assert used["in_force"]
+    again = home.run("calibration", "background", *TARGETS, "--fpir", "0.3", "--no-use")
+    assert again.exit_code == 0
+    (line,) = [line for line in again.stderr.splitlines() if line.startswith("not in force")]
+    (row,) = [row for row in home.done("calibration", "list") if row["in_force"]]
+    assert row["calibration_id"] == used["calibration_id"], "what was in force before"
+    assert home.done(*line.partition("likeness ")[2].split())["calibration_id"] != used["calibration_id"]
+    refused = home.run("calibration", "background", "--forget", "--no-use")
+    assert refused.exit_code == 2

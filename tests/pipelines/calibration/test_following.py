@@ -12,11 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import CalibrationError
-from pipelines.calibration.background import calibrate_background, calibrate_platform
+from pipelines.calibration import following
+from pipelines.calibration.background import calibrate_background, calibrate_platform, strangers
 from pipelines.calibration.fit import read_fit
 from pipelines.calibration.following import follow_registry
 from pipelines.calibration.labels import read_folder
-from pipelines.calibration.measure import Aim, use
+from pipelines.calibration.measure import Aim, stop_using, use
 from pipelines.calibration.platform import draw_strangers
 from pipelines.cases.ending import withdraw
 from pipelines.database.tables import audit, calibrations
@@ -55,10 +56,11 @@ def current(workspace: Workspace) -> Calibration | None:
         return calibration_in_force(connection, workspace.sealer, model_id=workspace.model_id)
 
 
-def by_strangers(workspace: Workspace, folder: Path) -> Calibration:
-    """Calibrate by 60 strangers for the registry as it is, and put it in force."""
+def by_strangers(workspace: Workspace, folder: Path, *, gallery: int | None = None) -> Calibration:
+    """Calibrate by 60 strangers for the registry as it is, or for a gallery that somebody chose, and put it in
+    force."""
     labels = read_folder(people(folder, 60, first=60))
-    found = calibrate_background(workspace, labels, AIM, actor="tester").calibration
+    found = calibrate_background(workspace, labels, replace(AIM, templates=gallery), actor="tester").calibration
     return use(workspace, found.calibration_id, actor="tester")
 
 
@@ -137,6 +139,41 @@ def test_what_people_chose_is_not_followed(
     assert current(scene) == before
 
 
+@pytest.mark.parametrize("chosen", ["gallery", "accepted"])
+def test_a_gallery_that_people_chose_is_not_followed_down(scene: Workspace, tmp_path: Path, chosen: str) -> None:
+    enrol(scene, person(1))
+    others = [enrol(scene, person(number)) for number in range(2, 7)] if chosen == "accepted" else []
+    before = by_strangers(scene, tmp_path / "strangers", gallery=12 if chosen == "gallery" else None)
+    if chosen == "accepted":
+        others += [enrol(scene, person(number)) for number in range(10, 40)]
+        for who in ("first", "second"):
+            use(scene, before.calibration_id, actor=who, anyway=True)
+    for subject_id in others:
+        withdraw(scene, subject_id, actor="tester")
+    assert follow_registry(scene) is None
+    assert current(scene) == before
+
+
+def test_a_calibration_that_follows_no_registry_is_stored_as_before_any_did(scene: Workspace) -> None:
+    in_force(scene)
+    with scene.database.read() as connection:
+        document = json.loads(connection.execute(sa.select(calibrations.c.document)).scalar_one())
+    assert "registered" not in document, "ids are digests of it, and those of earlier versions have to hold"
+
+
+def test_a_gallery_that_somebody_chose_is_followed_once_the_registry_outgrows_it(
+    scene: Workspace, tmp_path: Path
+) -> None:
+    enrol(scene, person(1))
+    before = by_strangers(scene, tmp_path / "strangers", gallery=3)
+    assert before.registered is None
+    for number in range(2, 15):
+        enrol(scene, person(number))
+    after = follow_registry(scene)
+    assert after is not None
+    assert after.registered == 14
+
+
 def test_too_few_strangers_leave_what_is_in_force_and_say_so(
     scene: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,6 +226,39 @@ def test_a_platform_is_its_own_background_after_the_first_night(
         assert "by strangers alone" in read_fit(connection, scene).remark
     page = write_report(scene, day=None, folder=tmp_path / "report").html.read_text(encoding="utf-8")
     assert page.count("not measured") == 1, "the strong threshold"
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_platform_whose_calibration_somebody_stopped_starts_none_by_itself(
+    scene: Workspace, uploads: Path, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(scene, person(1))
+    fill(uploads, range(60, 120))
+    sweep(scene, source_of(uploads), day=None)
+    scene.config = replace(scene.config, calibration=replace(scene.config.calibration, from_platform=True))
+
+    def use_and_stop() -> None:
+        found = calibrate_platform(scene, AIM, actor="tester").calibration
+        use(scene, found.calibration_id, actor="tester")
+        stop_using(scene, actor="tester")
+
+    def draw(workspace: Workspace, kind: str, *, least: float) -> Any:
+        monkeypatch.undo()
+        use_and_stop()
+        return strangers(workspace, kind, least=least)
+
+    if when == "meanwhile":
+        monkeypatch.setattr(following, "strangers", draw)
+    else:
+        use_and_stop()
+    for _ in range(2):
+        sweep(scene, source_of(uploads), day=None)
+        assert current(scene) is None
+    again = calibrate_platform(scene, AIM, actor="tester").calibration
+    assert current(scene) is None, "measured, and not put in force"
+    use(scene, again.calibration_id, actor="tester")
+    sweep(scene, source_of(uploads), day=None)
+    assert current(scene) == again
 
 
 def test_faces_of_a_platform_are_of_different_people_who_are_nobody_registered(scene: Workspace, uploads: Path) -> None:

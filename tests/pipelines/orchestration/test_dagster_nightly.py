@@ -109,7 +109,7 @@ def real_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = Path(skimage.__file__).parent / "data"
     upload(folder, "portrait.png", (data / "astronaut.png").read_bytes(), received=MONDAY)
     upload(folder, "coffee.png", (data / "coffee.png").read_bytes(), received=MONDAY)
-    upload(folder, "cut.png", (data / "astronaut.png").read_bytes()[:5000], received=TUESDAY)
+    upload(folder, "cut.png", (data / "astronaut.png").read_bytes()[:40], received=TUESDAY)
     return folder
 
 

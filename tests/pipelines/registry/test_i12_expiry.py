@@ -349,6 +349,7 @@ def test_every_reader_of_hits_says_whether_the_time_matters() -> None:
         "judging/request_progress.py",  # leaves out whom the time is over for by itself
         "cases/leaving.py",  # what an end takes away, whatever the time
         "evidence/kept.py",  # what is deleted for good
+        "reviewing/notes.py",  # what is deleted for good
     }
 
 

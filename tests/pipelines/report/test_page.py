@@ -11,6 +11,7 @@ from pipelines.intake.ledger import Scope
 from pipelines.report import PageLimits, write_report
 from pipelines.runs.sweep import summarise
 from pipelines.takedown.outbox import withdraw
+from tests.command_lines import leaves
 from tests.pipelines.report.reading import Element, hit_rows, read_page, section
 from tests.pipelines.report.rows import (
     DAY,
@@ -262,7 +263,25 @@ def test_what_needs_somebody_stands_in_one_box_with_what_to_do(workspace: Worksp
     leads = [alert.all("strong")[0].text for alert in box.all("p", class_="alert")]
     assert leads == ["Not delivered.", "Held.", "To decide.", "To accept."]
     acts = [act.text for tag in ("code", "a") for act in box.all(tag, class_="act")]
-    assert acts == ["likeness dispatch --revive", "likeness outbox list", "likeness review", "requests"]
+    assert acts == ["likeness outbox list --state dead", "likeness outbox list", "likeness review", "requests"]
+
+
+def test_every_command_that_needs_show_is_one_that_can_be_typed(workspace: Workspace, folder: Path) -> None:
+    fill(workspace)
+    with workspace.database.write() as tx:
+        add_subject(tx, "sub_over", version=3, days=-1)
+        add_takedown(tx, "weak", "sub_over")
+        add_takedown(tx, "weak", "sub_a", state="dead")
+        add_takedown(tx, "unsure", "sub_b", hours=-1)
+    box = section(read_page(write_report(workspace, day=DAY, folder=folder).html), "needs")
+    typed = [act.text for act in box.all("code", class_="act")]
+    assert len(typed) == 5, "overdue, not delivered, held, not sent, to decide"
+    commands = {" ".join(path): command for path, command in leaves()}
+    for line in typed:
+        words = line.removeprefix("likeness ").split()
+        length = max(length for length in range(1, len(words) + 1) if " ".join(words[:length]) in commands)
+        command = commands[" ".join(words[:length])]
+        command.make_context(line, words[length:])  # which refuses what is missing, unknown or no choice
 
 
 def version_of(page: Element, item_id: str) -> str:

@@ -23,13 +23,11 @@ from pipelines.reviewing.agreement import read_disagreements, read_figures
 from pipelines.reviewing.answering import answer_case, foresee, take_back
 from pipelines.reviewing.case import read_case
 from pipelines.reviewing.checks import check_of
-from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim, release
+from pipelines.reviewing.claims import CaseClaim, claim_case, claims_of_batch, end_claim
 from pipelines.reviewing.next_case import claim_next
 from pipelines.reviewing.notes import insert_note
-from pipelines.reviewing.passing_on import escalate
-from pipelines.reviewing.queue import Queue, WaitingCase, waiting_cases
+from pipelines.reviewing.queue import Queue, waiting_cases
 from pipelines.reviewing.sheet import SheetQuery, decide_sheet, foresee_sheet
-from pipelines.reviewing.shown import cases_shown, claim_shown
 from pipelines.runs.sweep import sweep
 from tests.conftest import Clock, fresh_workspace, use_fakes
 from tests.examples import examples
@@ -311,63 +309,6 @@ def test_the_same_lot_falls_whenever_it_is_drawn(workspace: Workspace, clock: Cl
     assert 0.4 < sum(lot < 0.5 for lot in lots) / len(lots) < 0.6
 
 
-@pytest.mark.parametrize("how", ["skipped", "expired", "unsure", "escalated"])
-def test_a_decided_case_stays_in_the_list_as_one_that_waits_does(
-    settled: tuple[Workspace, CaseClaim], clock: Clock, how: str
-) -> None:
-    workspace, decided = settled
-    always(workspace)
-    waits = claim_next(workspace, Queue(), actor="account:cyd")
-    assert waits is not None
-    always(workspace, golden=1.0)
-    again = claim_next(workspace, Queue(), actor="account:bob")
-    assert again is not None
-    assert again.key == decided.key
-    always(workspace)  # from here on nothing else is drawn
-    for claim in (again, waits):
-        if how == "skipped":
-            release(workspace, claim.case_id, actor=claim.actor, outcome="skipped")
-        elif how == "unsure":
-            answer(workspace, claim, "unsure")
-        elif how == "escalated":
-            escalate(workspace, claim.key, "look at this", actor=claim.actor)
-    if how == "expired":
-        clock.forward(minutes=21)
-    for actor in ("account:bob", "account:cyd", "account:dan"):
-        listed = {case.key: case for case in shown_to(workspace, actor)}
-        assert {again.key, waits.key} <= listed.keys()
-        told = [
-            (case.hits, case.unsure == {claim.actor}, case.passed_on is not None)
-            for claim, case in ((again, listed[again.key]), (waits, listed[waits.key]))
-        ]
-        assert told[0] == told[1], "nothing tells them apart"
-    assert decided.key not in {case.key for case in shown_to(workspace, "account:ann")}, "who decided it"
-    lead = how == "escalated"
-    taken = claim_shown(workspace, again.key, actor="account:dan", lead=lead)
-    answer(workspace, taken, "reject")
-    assert again.key not in {case.key for case in shown_to(workspace, "account:bob")}
-    with workspace.database.read() as connection:
-        (decision,) = list_decisions(connection, standing=True, decision="reject")
-    assert decision.actor == "account:ann", "and it changes nothing"
-
-
-def test_a_skipped_case_comes_last_whether_it_was_decided_or_not(settled: tuple[Workspace, CaseClaim]) -> None:
-    workspace, decided = settled
-    again = claim_next(workspace, Queue(), actor="account:bob")
-    assert again is not None
-    assert again.key == decided.key
-    release(workspace, again.case_id, actor="account:bob", outcome="skipped")
-    always(workspace)
-    order = []
-    for _ in range(4):
-        claim = claim_next(workspace, Queue(), actor="account:bob")
-        assert claim is not None
-        order.append(claim.key)
-        answer(workspace, claim, "reject")
-    assert order[-1] == decided.key
-    assert claim_next(workspace, Queue(), actor="account:bob") is None
-
-
 def test_a_case_that_somebody_wrote_on_is_never_one_that_comes_again(settled: tuple[Workspace, CaseClaim]) -> None:
     workspace, decided = settled
     with workspace.database.write() as tx:
@@ -375,8 +316,3 @@ def test_a_case_that_somebody_wrote_on_is_never_one_that_comes_again(settled: tu
     claim = claim_next(workspace, Queue(), actor="account:bob")
     assert claim is not None
     assert claim.key != decided.key
-
-
-def shown_to(workspace: Workspace, actor: str) -> list[WaitingCase]:
-    with workspace.database.read() as connection:
-        return cases_shown(connection, waiting_cases(connection, workspace), actor=actor)

@@ -8,24 +8,32 @@ import pytest
 import sqlalchemy as sa
 
 from embeddings.errors import InputError, StateError
-from pipelines.accounts.accounts import add_account, disable_account
+from pipelines.accounts.accounts import add_account, disable_account, reset_account
 from pipelines.cases.ending import erase
 from pipelines.database.tables import audit as chain
 from pipelines.database.tables import case_notes, kept_evidence
-from pipelines.decisions.decide import Answer
+from pipelines.decisions.decide import REASONS, Answer, Word, decide, undo
+from pipelines.hits.listing import list_hits
 from pipelines.home import audit
 from pipelines.home.workspace import Workspace
-from pipelines.reviewing.answering import answer_case, foresee
+from pipelines.reviewing.answering import answer_case, foresee, take_back
 from pipelines.reviewing.claims import claim_case, end_claim, open_claim
 from pipelines.reviewing.next_case import claim_next
-from pipelines.reviewing.notes import MOST_NOTE, let_go_of_notes, notes_on, open_notes
+from pipelines.reviewing.notes import (
+    MOST_NOTE,
+    end_passing_of_decided,
+    let_go_of_notes,
+    notes_on,
+    open_notes,
+    passed_on,
+)
 from pipelines.reviewing.passing_on import assign, comment, escalate, hand_back
 from pipelines.reviewing.queue import CaseKey, Queue, waiting_cases
-from pipelines.reviewing.sheet import SheetQuery, read_sheet
+from pipelines.reviewing.sheet import SheetQuery, decide_sheet, foresee_sheet, read_sheet
 from pipelines.reviewing.shown import cases_shown
 from pipelines.runs.sweep import sweep
 from tests.fakes import person, picture
-from tests.platform_actions import enrol, source_of, upload
+from tests.platform_actions import NAME, enrol, source_of, upload
 from tests.searching import everything_under, in_clear
 
 pytestmark = pytest.mark.any_database
@@ -90,6 +98,20 @@ def test_who_asked_a_lead_does_not_get_it_as_a_lead(waiting: Workspace) -> None:
     assert claim_case(waiting, first, actor="account:leo", lead=True).key == first
 
 
+def test_who_was_given_a_case_and_asks_a_lead_has_it_no_more_unless_it_is_given_back_to_them(
+    waiting: Workspace,
+) -> None:
+    first, second, _ = keys(waiting)
+    assign(waiting, first, "bob", None, actor=LEA)
+    claim_case(waiting, first, actor=BOB)
+    escalate(waiting, first, TEXT, actor=BOB)
+    assert (gets(waiting, BOB), gets(waiting, LEA, lead=True)) == (second, first)
+    with pytest.raises(StateError, match="passed on"):
+        claim_case(waiting, first, actor=BOB)
+    assign(waiting, first, "bob", None, actor=LEA)
+    assert gets(waiting, BOB) == first
+
+
 def test_unsure_leads_leave_it_for_another_lead(waiting: Workspace) -> None:
     first, *_ = keys(waiting)
     escalate(waiting, first, TEXT, actor=ANN)
@@ -117,12 +139,104 @@ def test_what_was_assigned_comes_first_to_that_person_and_to_nobody_else(waiting
         hand_back(waiting, third, actor=LEA)
 
 
+def answered(workspace: Workspace, key: CaseKey, word: Word, actor: str, *only: str, lead: bool = False) -> str:
+    """Take a case and answer it, or what is marked of it; the batch."""
+    claim_case(workspace, key, actor=actor, lead=lead)
+    given = Answer(word, REASONS[word][0], actor)
+    _, made = answer_case(
+        workspace, key.case_id, given, expect=foresee(workspace, key, given, only=only).digest, only=only
+    )
+    return str(made.batch_id)
+
+
+def whose(workspace: Workspace, key: CaseKey) -> str | None:
+    """Whom a case is given to, or who asked a lead; None: it is everybody's."""
+    with workspace.database.read() as connection:
+        known = passed_on(connection, key=key).get(key)
+    return None if known is None else known.assigned_to or known.escalated_by
+
+
+@pytest.mark.parametrize("how", ["sheet", "command"])
+def test_what_was_given_to_one_person_is_nobodys_once_it_was_decided_in_another_way(
+    waiting: Workspace, how: str
+) -> None:
+    first, second, _ = keys(waiting)
+    for key in (first, second):
+        assign(waiting, key, "bob", None, actor=LEA)
+    given = Answer("reject", "other_person", BOB)
+    if how == "sheet":
+        query = SheetQuery(case=first)
+        decide_sheet(waiting, query, given, expect=foresee_sheet(waiting, query, given).digest)
+    else:
+        with waiting.database.read() as connection:
+            (hit,) = list_hits(connection, item_id=first.about)
+        decide(waiting, [hit.hit_id], decision="reject", reason="other_person", actor="tester")
+        assert end_passing_of_decided(waiting) == 1
+        assert end_passing_of_decided(waiting) == 0
+    assert (whose(waiting, first), whose(waiting, second)) == (None, BOB)
+
+
+def test_what_ended_with_a_decision_stands_again_once_that_is_undone(waiting: Workspace) -> None:
+    first, second, _ = keys(waiting)
+    escalate(waiting, first, TEXT, actor=ANN)
+    assign(waiting, second, "bob", None, actor=LEA)
+    by_lead = answered(waiting, first, "reject", LEA, lead=True)
+    query, given = SheetQuery(case=second), Answer("reject", "other_person", BOB)
+    by_bob = decide_sheet(waiting, query, given, expect=foresee_sheet(waiting, query, given).digest).batch_id
+    assert (whose(waiting, first), whose(waiting, second)) == (None, None)
+    again = take_back(waiting, by_lead, actor=LEA, anybodys=True)
+    assert again is not None
+    assert again.key == first, "a lead has it again"
+    take_back(waiting, str(by_bob), actor=BOB, anybodys=False)
+    assert (whose(waiting, first), whose(waiting, second)) == (ANN, BOB)
+
+
+def test_what_was_answered_in_part_stays_with_whom_it_was_passed_on_to(waiting: Workspace, uploads: Path) -> None:
+    for number in (4, 5):
+        named = f"{NAME} at {number} o'clock"
+        upload(uploads, f"m-{number}.png", picture(person(50 + number)), parent_model="m-1", prompt=named)
+    sweep(waiting, source_of(uploads), day=None)
+    (model,) = (key for key in keys(waiting) if key.about == "m-1")
+    escalate(waiting, model, TEXT, actor=ANN)
+    with waiting.database.read() as connection:
+        (hit,) = list_hits(connection, item_id="m-4.png")
+    answered(waiting, model, "reject", LEA, hit.hit_id, lead=True)
+    assert whose(waiting, model) == ANN
+    answered(waiting, model, "reject", LEA, lead=True)
+    assert whose(waiting, model) is None
+
+
+def test_whoever_is_unsure_of_what_was_given_to_them_has_it_no_more(waiting: Workspace) -> None:
+    first, second, _ = keys(waiting)
+    assign(waiting, first, "bob", None, actor=LEA)
+    batch = answered(waiting, first, "unsure", BOB)
+    assert (gets(waiting, ANN), gets(waiting, BOB)) == (first, second)
+    with pytest.raises(InputError, match="unsure of this case"):
+        assign(waiting, first, "bob", None, actor=LEA)
+    take_back(waiting, batch, actor=BOB, anybodys=False)
+    assert whose(waiting, first) == BOB
+
+
 def test_an_account_that_is_disabled_keeps_no_case_from_others(waiting: Workspace) -> None:
     first, *_ = keys(waiting)
     assign(waiting, first, "bob", None, actor=LEA)
     assert gets(waiting, ANN) != first
     disable_account(waiting, "bob", actor="tester")
     assert gets(waiting, ANN) == first
+
+
+def test_an_account_that_judges_no_more_keeps_no_case_from_others(waiting: Workspace) -> None:
+    first, *_ = keys(waiting)
+    assign(waiting, first, "bob", None, actor=LEA)
+    reset_account(waiting, "bob", roles=["viewer"], actor="tester")
+    assert gets(waiting, ANN) == first
+
+
+def test_a_lead_gets_what_was_given_to_somebody_who_decided_it_before(waiting: Workspace) -> None:
+    first, second, _ = keys(waiting)
+    undo(waiting, answered(waiting, first, "reject", BOB), actor=LEA)
+    assign(waiting, first, "bob", None, actor=LEA)
+    assert (gets(waiting, ANN), gets(waiting, BOB), gets(waiting, LEA, lead=True)) == (second, second, first)
 
 
 @pytest.mark.parametrize("account", ["vic", "nobody", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -17,14 +18,15 @@ from pipelines.cases.ending import withdraw
 from pipelines.database.journal import MOST_KEPT, Journal
 from pipelines.decisions.decide import REASONS, Answer, Word, undo
 from pipelines.decisions.log import list_decisions
-from pipelines.home.workspace import Workspace
+from pipelines.home.workspace import Workspace, open_workspace
 from pipelines.registry.renewal import renew
 from pipelines.reviewing import queue as module
 from pipelines.reviewing.answering import answer_case, foresee
+from pipelines.reviewing.claims import claim_case
 from pipelines.reviewing.next_case import claim_next
 from pipelines.reviewing.queue import Queue, WaitingCase, waiting_cases
 from pipelines.runs.sweep import sweep
-from tests.conftest import Clock, fresh_workspace, use_fakes
+from tests.conftest import Clock, environment_for, fresh_workspace, use_fakes
 from tests.examples import examples
 from tests.fakes import person, picture
 from tests.platform_actions import agree, ask_for_removal, enrol, source_of, upload
@@ -140,6 +142,45 @@ def test_a_decision_has_its_own_person_read_anew_and_nobody_else(
     clock.forward(days=22)  # by now one opt-out is over, and nobody has written anything
     assert list(queue.cases(workspace, fresh=True)) == slow(workspace)
     assert len(whole_reads) == 1
+
+
+def test_a_case_that_is_left_out_comes_back_if_it_waits_though_it_was_read_between_the_answer_and_that(
+    workspace: Workspace, uploads: Path
+) -> None:
+    fill(workspace, uploads)
+    queue = Queue()
+    claim = claim_next(workspace, queue, actor="account:ann")
+    assert claim is not None
+    unsure = Answer("unsure", "low_quality", claim.actor)
+    expect = foresee(workspace, claim.key, unsure).digest
+    answer_case(workspace, claim.case_id, unsure, expect=expect)
+    assert list(queue.cases(workspace, fresh=True)) == slow(workspace)
+    queue.forget(claim.key)
+    assert claim.key not in {case.key for case in queue.cases(workspace)}
+    assert list(queue.cases(workspace, fresh=True)) == slow(workspace)
+    assert claim.key in {case.key for case in slow(workspace)}
+
+
+def test_another_home_is_read_whole_although_it_lies_where_one_lay_that_is_gone(
+    tmp_path: Path, uploads: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "id", lambda _: 1, raising=False)  # the copy has the other one's place in memory
+    with fresh_workspace(tmp_path / "one", now=clock) as opened:
+        fill(use_fakes(opened), uploads)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    queue, counters = Queue(), []
+    for name, number in (("one", 0), ("two", 3)):
+        with open_workspace(environment_for(tmp_path / name), now=clock) as opened:
+            workspace = use_fakes(opened)
+            key = slow(workspace)[number].key
+            claim = claim_case(workspace, key, actor="account:ann")
+            given = Answer("reject", "other_person", claim.actor)
+            answer_case(workspace, claim.case_id, given, expect=foresee(workspace, key, given).digest)
+            assert list(queue.cases(workspace, fresh=True)) == slow(workspace)
+            with workspace.database.read() as connection:
+                head = workspace.seal.read(connection)
+            counters.append(head.counter if head else None)
+    assert counters[0] == counters[1], "both were written to as often"
 
 
 def test_what_another_process_wrote_is_read_anew(

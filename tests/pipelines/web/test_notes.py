@@ -55,6 +55,25 @@ def test_what_a_lead_is_asked_is_in_their_list_and_in_nobody_elses_way(
     assert TEXT in lea.get(address).text, "a question has to be read"
 
 
+def test_what_somebody_has_taken_is_not_offered_on_the_first_page(
+    platform: Workspace, ann: Visitor, lea: Visitor
+) -> None:
+    address = case_about(ann, platform, "m-1")
+    ann.post(f"{address}/escalate", {"text": TEXT})
+    lou = visitor(platform, "lou", ["lead"])
+    offered = f'action="{address}/claim"'
+    assert offered in _second_opinions(lou)
+    lea.post(f"{address}/claim")
+    assert offered not in _second_opinions(lou)
+    assert "taken until" in _second_opinions(lou)
+    assert f'href="{address}"' in _second_opinions(lea)
+
+
+def _second_opinions(somebody: Visitor) -> str:
+    page = str(somebody.get("/").text)
+    return page[page.index('aria-labelledby="need-passed"') :].partition("</section>")[0]
+
+
 def test_a_lead_gives_a_case_to_one_person_and_back(
     platform: Workspace, ann: Visitor, bob: Visitor, lea: Visitor
 ) -> None:
@@ -69,6 +88,21 @@ def test_a_lead_gives_a_case_to_one_person_and_back(
     lea.post(f"{address}/claim")
     assert lea.post(f"{address}/hand-back").status_code == 303
     assert ann.post(f"{address}/claim").status_code == 303
+
+
+def test_a_lead_who_asked_takes_that_back_although_nobody_may_take_the_case(
+    platform: Workspace, bob: Visitor, lea: Visitor
+) -> None:
+    address = case_about(lea, platform, "named.png")
+    assert bob.post(f"{address}/hand-back").status_code == 403
+    lea.post(f"{address}/escalate", {"text": TEXT})
+    assert lea.post(f"{address}/claim").status_code == 409
+    assert f'action="{address}/hand-back"' in lea.get("/cases?show=passed").text
+    assert "back to everybody" not in bob.get("/cases").text
+    assert lea.post(f"{address}/hand-back").status_code == 303
+    assert bob.post(f"{address}/claim").status_code == 303
+    assert lea.post(f"{address}/hand-back").status_code == 409, "somebody else works on it"
+    assert lea.post("/cases/case_0/hand-back").status_code == 404
 
 
 def test_nothing_is_written_on_a_case_of_somebody_else(platform: Workspace, ann: Visitor, bob: Visitor) -> None:

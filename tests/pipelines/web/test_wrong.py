@@ -9,14 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.cases.subject_update import Change, update_subject
-from pipelines.database.tables import audit
+from pipelines.database.tables import audit, hits
 from pipelines.hits.listing import list_hits
 from pipelines.home.workspace import Workspace
 from pipelines.registry.subjects import show_identity
 from pipelines.registry.templates import list_references
 from pipelines.runs.sweep import sweep
 from tests.fakes import person, picture
-from tests.pipelines.web.judging import case_about
+from tests.pipelines.web.judging import case_about, decide
 from tests.pipelines.web.visiting import Visitor, visitor
 from tests.platform_actions import NAME, references, source_of, upload
 
@@ -93,9 +93,34 @@ def test_what_changed_since_the_preview_is_not_done(
     assert ALIAS in show_identity(platform, subject, actor="tester").names
 
 
+def test_who_may_have_yet_to_judge_learns_no_answers_from_the_preview(
+    platform: Workspace, subject: str, lea: Visitor, ann: Visitor
+) -> None:
+    decide(ann, case_about(ann, platform, "alias.png"), "confirm")
+    pages = {
+        roles: visitor(platform, name, roles).post(f"/people/{subject}/wrong", {"alias": "1"}).text
+        for name, roles in (("rob", ("registry_officer",)), ("tim", ("registry_officer", "reviewer")))
+    }
+    pages["lead",] = lea.post(f"/people/{subject}/wrong", {"alias": "1"}).text
+    for roles, page in pages.items():
+        told = "people have confirmed" in page, "<dt>takedowns</dt>" in page, "<dt>review</dt>" in page
+        assert told == ((False,) * 3 if "reviewer" in roles else (True,) * 3), roles
+        assert "1 hit in 1 item" in page
+
+
 @pytest.mark.parametrize(
     "fields",
-    [{"alias": "0"}, {"alias": "7"}, {"alias": "-1"}, {}, {"reference": "ref_none"}, {"hit": "hit_0"}, {"hit": "full"}],
+    [
+        {"alias": "0"},
+        {"alias": "7"},
+        {"alias": "1" * 5000},
+        {"alias": "\u0661"},
+        {"alias": "-1"},
+        {},
+        {"reference": "ref_none"},
+        {"hit": "hit_0"},
+        {"hit": "full"},
+    ],
 )
 def test_what_cannot_be_taken_away_is_refused(
     platform: Workspace, subject: str, lea: Visitor, fields: dict[str, str]
@@ -105,6 +130,25 @@ def test_what_cannot_be_taken_away_is_refused(
     answer = lea.post(f"/people/{subject}/wrong", fields)
     assert answer.status_code == 400
     assert NAME not in answer.text
+
+
+@pytest.mark.parametrize(("tier", "why"), [("exact", "copy of what was confirmed"), ("made_by", "a confirmed model")])
+def test_what_rests_on_no_reference_and_no_name_offers_neither_as_wrong(
+    platform: Workspace, subject: str, lea: Visitor, tier: str, why: str
+) -> None:
+    address = case_about(lea, platform, "m-1")
+    with platform.database.write() as tx:
+        own = sa.update(hits).where(hits.c.item_id == "m-b.png")
+        tx.execute(own.values(tier=tier, template_id=None))
+    face, other = (hit_in(platform, item_id) for item_id in ("m-a.png", "m-b.png"))
+    for hit_id, rests_on in ((face, "reference"), (other, "")):
+        page = lea.get(f"{address}?hit={hit_id}").text
+        (form,) = re.findall(rf'<form method="post" action="/people/{subject}/wrong"[^>]*>', page)
+        assert ("hidden" in form) is (not rests_on)
+        assert re.search(rf'data-hit="{hit_id}"[^>]*data-rests-on="{rests_on}"', page)
+    answer = lea.post(f"/people/{subject}/wrong", {"hit": other})
+    assert answer.status_code == 400
+    assert why in answer.text
 
 
 def test_a_reviewer_has_no_such_button(platform: Workspace, subject: str, ann: Visitor) -> None:

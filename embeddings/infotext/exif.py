@@ -38,7 +38,7 @@ def exif_fields(block: bytes | memoryview, budget: Budget) -> Iterator[RawField]
     """Yield the texts of an Exif block (TIFF header first). What is damaged is left out. The block is not copied, and
     each entry is charged: a file may have the same block read again and again."""
     tiff = memoryview(block)
-    tiff = tiff[6:] if tiff[:6] == b"Exif\0\0" else tiff
+    tiff = tiff[6:] if bytes(tiff[:6]) == b"Exif\0\0" else tiff
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(tiff[:4]))
     if order is None:
         return

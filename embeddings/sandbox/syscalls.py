@@ -144,5 +144,5 @@ def _if_equal(index: int, mask: int, value: int, *, otherwise: int) -> list[byte
 
 
 def _unless_equal(index: int, value: int, *, otherwise: int) -> list[bytes]:
-    """Return ``otherwise`` for a call of which the argument is not ``value``; for others the lines after these decide."""
+    """Return ``otherwise`` for a call of which the argument is not ``value``; for others what follows decides."""
     return [_argument(index), _line(_EQUAL, value, yes=1), _line(_RETURN, otherwise)]

@@ -36,7 +36,7 @@ def read_a1111(builder: InfotextBuilder, text: str) -> None:
     wanted, settings = (text[: starts[-1]], text[starts[-1] :]) if starts else (text, "")
     negative = _NEGATIVE.search(wanted)
     read_prompt(builder, wanted[: negative.start()] if negative else wanted)
-    for key, value in _pairs(settings):
+    for key, value in _pairs(builder, settings):
         _enter(builder, key, value)
 
 
@@ -52,8 +52,9 @@ def prompt_alone(text: str) -> str:
     return _NETWORK.sub(" ", text)
 
 
-def _pairs(settings: str) -> Iterator[tuple[str, str]]:
-    """Yield the settings and their values. A value is quoted, or JSON, or ends at a comma; work is linear."""
+def _pairs(builder: InfotextBuilder, settings: str) -> Iterator[tuple[str, str]]:
+    """Yield the settings and their values. A value is quoted, or JSON, or ends at a comma; work is linear. Settings
+    beyond :data:`_MOST_SETTINGS` are a problem."""
     at = 0
     for _ in range(_MOST_SETTINGS):
         key = _KEY.match(settings, at)
@@ -69,6 +70,8 @@ def _pairs(settings: str) -> Iterator[tuple[str, str]]:
         yield key[1], _unquoted(value) if value.startswith('"') else value
         comma = settings.find(",", end)
         at = len(settings) if comma < 0 else comma + 1
+    if settings[at : at + 1]:
+        builder.problems.add("too_complex")
 
 
 _TO_QUOTE: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)

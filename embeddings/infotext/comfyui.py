@@ -73,16 +73,39 @@ def _inputs(node: dict[str, object]) -> Iterator[tuple[str, object]]:
 
 
 def read_drawn(builder: InfotextBuilder, workflow: dict[str, object], *, run: frozenset[str]) -> None:
-    """Read a graph as it was drawn, but for the nodes of ``run``, whose texts were read with their names."""
-    waiting: list[dict[str, object]] = [workflow]
-    for _ in range(_MOST_GRAPHS):
-        if not waiting:
-            return
+    """Read a graph as it was drawn, but for the nodes of ``run``, whose texts were read with their names.
+
+    A node of an inner graph was run as ``outer:inner``, where the outer node is of that graph's kind.
+    """
+    drawn: list[dict[str, _Node]] = []
+    by_kind: dict[str, int] = {}
+    waiting = [workflow]
+    while waiting and len(drawn) < _MOST_GRAPHS:
         graph = waiting.pop()
         waiting += _inner_graphs(graph)
-        nodes = _drawn_nodes(graph)
-        _enter(builder, nodes, among=nodes.keys() - run)
-    builder.problems.add("too_complex")
+        if drawn:
+            by_kind.setdefault(_text(graph.get("id")), len(drawn))
+        drawn.append(_drawn_nodes(graph))
+    if waiting:
+        builder.problems.add("too_complex")
+    done = [set[str]() for _ in drawn]
+    for number in run:
+        within, last = _graph_of(number, drawn, by_kind)
+        if within is not None:
+            done[within].add(last)
+    for nodes, known in zip(drawn, done, strict=True):
+        _enter(builder, nodes, among=nodes.keys() - known)
+
+
+def _graph_of(number: str, drawn: list[dict[str, _Node]], by_kind: Mapping[str, int]) -> tuple[int | None, str]:
+    """Follow the number of a node that was run from the outermost graph to the one it was drawn in, and return which
+    that is, and its number there. None: no graph that was drawn has it."""
+    *outer, last = number.split(":")
+    within: int | None = 0
+    for one in outer:
+        node = drawn[within].get(one) if within is not None else None
+        within = by_kind.get(node.kind) if node is not None else None
+    return within, last
 
 
 def _text(value: object) -> str:

@@ -23,7 +23,7 @@ from embeddings.infotext.roles import UNREADABLE, parsed_text, walk
 from embeddings.infotext.stealth import stealth_text
 from embeddings.strict_json import Repeating, pairs_of
 
-READER: Final = 2
+READER: Final = 3
 """Version of this reader. A picture that another one read is read again."""
 _IGNORED: Final = frozenset(
     ("software", "author", "copyright", "creation time", "date:create", "date:modify", "date:timestamp", "source")

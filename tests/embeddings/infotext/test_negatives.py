@@ -1,0 +1,89 @@
+"""Whom a picture is to be kept free of is nobody it names, however the two are written into one text."""
+
+from __future__ import annotations
+
+import pytest
+
+from embeddings.infotext.a1111 import prompt_of
+from embeddings.infotext.negatives import asked_for, without_brackets
+from tests.embeddings.infotext_files import exif_block, jpeg_with, png_of, read, said, texts_at, with_exif
+
+WHOLE = (
+    "photo of Jane Doe\nNegative prompt: Mary Roe, blurry\n"
+    "Steps: 28, Sampler: Euler a, Model hash: aabbccddee, Model: some_mix"
+)
+WRITTEN = {
+    "as it is": WHOLE,
+    "one line": WHOLE.replace("\n", " "),
+    "one line with commas": WHOLE.replace("\n", ", "),
+    "one line with full stops": WHOLE.replace("\n", ". "),
+    "CR": WHOLE.replace("\n", "\r"),
+    "CRLF": WHOLE.replace("\n", "\r\n"),
+    "a line separator": WHOLE.replace("\n", "\N{LINE SEPARATOR}"),
+    "lower case": WHOLE.replace("Negative", "negative"),
+    "capitals": WHOLE.replace("Negative prompt", "NEGATIVE PROMPT"),
+    "title case": WHOLE.replace("prompt:", "Prompt:"),
+    "indented": WHOLE.replace("Negative", " \t Negative"),
+    "a space before the colon": WHOLE.replace("prompt:", "prompt :"),
+    "a wide colon": WHOLE.replace("prompt:", "prompt："),
+    "markup": WHOLE.replace("Negative prompt:", "<b>Negative prompt</b>:"),
+    "an underscore": WHOLE.replace("Negative prompt", "negative_prompt"),
+}
+
+
+@pytest.mark.parametrize("written", list(WRITTEN))
+def test_a_negative_prompt_is_left_out_however_a_copy_writes_it(written: str) -> None:
+    text = WRITTEN[written]
+    comment = b"UNICODE\0" + text.encode("utf-16-be")
+    for data in (png_of({"parameters": text}), png_of({"Comment": text}), with_exif("JPEG", exif_block(comment))):
+        found = read(data)
+        assert "Mary" not in said(found)
+        assert any("photo of Jane Doe" in one for one in texts_at(found, "prompt"))
+        assert found.hashes == ("aabbccddee",)
+        assert texts_at(found, "model") == ["some_mix"]
+    assert "Mary" not in prompt_of(text)
+    assert "Jane Doe" in prompt_of(text)
+    assert "Euler" not in prompt_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a street. Negative prompt: Mary Roe",
+        "a street | negative: Mary Roe",
+        "a street --no Mary Roe --v 6",
+        "a street —no Mary Roe",
+        "a street, (Mary Roe:-1.2)",
+        "a street, ((old) Mary Roe : -.5), a tree",
+        "a street\nSteps: 20, Sampler: Euler\nNegative prompt: Mary Roe, blurry",
+    ],
+)
+def test_what_a_text_excludes_is_left_out_without_settings_too(text: str) -> None:
+    for key in ("Description", "parameters", "prompt"):
+        found = read(png_of({key: text}))
+        assert "Mary" not in said(found)
+        assert "a street" in said(found)
+    assert "Mary" not in said(read(jpeg_with((0xFE, text.encode()))))
+
+
+def test_what_is_asked_for_stays() -> None:
+    for text in (
+        "photo of Jane Doe (smiling:1.2), negative space, no hat",
+        "Jane Doe at Negative Falls: a view",
+        "[Jane Doe:Mary Roe:0.5] (tall) :-)",
+        "a--note on Jane Doe",
+    ):
+        assert asked_for(text) == text
+    assert asked_for("a (b:-1) Jane Doe").split() == ["a", "Jane", "Doe"]
+    assert asked_for("Jane --no hat, gloves --ar 1:1") == "Jane   --ar 1:1"
+
+
+def test_the_calls_of_loras_stay_in_a_prompt() -> None:
+    assert prompt_of("a cat <lora:jane_doe:0.8>\nNegative prompt: x\nSteps: 2") == "a cat <lora:jane_doe:0.8>"
+
+
+def test_brackets_of_old_prompts_are_left_out_with_what_they_hold() -> None:
+    assert without_brackets("a [b] c").split() == ["a", "c"]
+    assert without_brackets("a [b [c] d] e ] f").split() == ["a", "e", "]", "f"]
+    assert without_brackets("a [b [c] d").split() == ["a"]
+    assert without_brackets("a") == "a"

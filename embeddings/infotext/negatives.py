@@ -13,7 +13,7 @@ from typing import Final
 NEGATIVE_PROMPT: Final = re.compile(
     r"(?<![a-z])negative[\s_-]{0,3}prompts?(?:[\s*_\"']|</?\w{1,10}>){0,4}[:：=]", re.IGNORECASE
 )
-"""``Negative prompt:`` in any letters, at any place of a line, with the marks that stand around it in markup or JSON."""
+"""``Negative prompt:`` in any letters, at any place, with the marks that stand around it in markup or JSON."""
 _NEGATIVE: Final = re.compile(r"(?<![a-z])neg(?:ative)?s?(?:[\s*_\"']|</?\w{1,10}>){0,4}[:：=]", re.IGNORECASE)
 _EXCLUDING: Final = re.compile(r"(?:(?<=\s)|^)(?:--|[–—])no\s.*?(?=\s(?:--|[–—])\w|$)", re.IGNORECASE | re.DOTALL)
 """Midjourney's ``--no this, that``, up to the next parameter."""

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import html
+import json
+
 import pytest
 
 from embeddings.infotext.a1111 import prompt_of
 from embeddings.infotext.negatives import asked_for, without_brackets
-from tests.embeddings.infotext_files import exif_block, jpeg_with, png_of, read, said, texts_at, with_exif
+from tests.embeddings.infotext_files import (
+    XMP_HEAD,
+    comfy_prompt,
+    exif_block,
+    international_chunk,
+    jpeg_with,
+    png,
+    png_of,
+    read,
+    said,
+    texts_at,
+    with_exif,
+    xmp,
+)
 
 WHOLE = (
     "photo of Jane Doe\nNegative prompt: Mary Roe, blurry\n"
@@ -87,3 +103,51 @@ def test_brackets_of_old_prompts_are_left_out_with_what_they_hold() -> None:
     assert without_brackets("a [b [c] d] e ] f").split() == ["a", "e", "]", "f"]
     assert without_brackets("a [b [c] d").split() == ["a"]
     assert without_brackets("a") == "a"
+
+
+@pytest.mark.parametrize(
+    "key", ["negative_prompt", "Negative Prompt", "NegativePrompt", "negative", "uc", "uncond", "反向提示词"]
+)
+def test_a_field_whose_key_says_negative_is_left_out(key: str) -> None:
+    for value in ("Mary Roe", {"prompt": "Mary Roe"}):
+        data = png(international_chunk(key, value if isinstance(value, str) else json.dumps(value)))
+        assert read(data).texts == ()
+    assert texts_at(read(png_of({"use_lora_model": "jane_doe"})), "lora") == ["jane_doe"]
+
+
+def packet(place: str, text: str) -> bytes:
+    written = html.escape(text)
+    space = ' xmlns:exif="http://ns.adobe.com/exif/1.0/"'
+    body = f"<{place}><rdf:Alt><rdf:li>{written}</rdf:li></rdf:Alt></{place}>"
+    return jpeg_with((0xE1, XMP_HEAD + xmp(body, space).encode()))
+
+
+def test_what_stands_in_xmp_is_read_as_what_stands_in_a_field() -> None:
+    drawn_things = json.dumps({"c": "photo of Jane Doe", "uc": "Mary Roe"})
+    dashed = "photo of Jane Doe\n-Mary Roe,\nblurry\nSteps: 8, Sampler: x"
+    for place, text in (
+        ("exif:UserComment", drawn_things),
+        ("dc:description", dashed),
+        ("Iptc4xmpExt:AIPromptInformation", WHOLE),
+        ("Iptc4xmpExt:AIPromptInformation", "photo of Jane Doe --no Mary Roe"),
+        ("exif:UserComment", WHOLE.replace("\n", " ")),
+    ):
+        found = read(packet(place, text))
+        assert texts_at(found, "prompt") == ["photo of Jane Doe"]
+        assert "Mary" not in said(found)
+    graph = read(packet("exif:UserComment", json.dumps(comfy_prompt())))
+    assert texts_at(graph, "prompt") == ["photo of Jane Doe"]
+    assert "Mary" not in said(graph)
+    assert texts_at(read(packet("dc:description", "-Jane Doe at home")), "caption") == ["-Jane Doe at home"]
+
+
+def test_brackets_and_weights_below_zero_exclude_in_invokeai_2() -> None:
+    for prompt in (
+        "photo of Jane Doe [Mary [Ann Poe] Roe]",
+        [{"prompt": "photo of Jane Doe [Mary Roe]", "weight": 1}, {"prompt": "Mary Roe", "weight": -0.5}],
+    ):
+        found = read(png_of({"sd-metadata": {"model": "sd", "image": {"prompt": prompt}}}))
+        assert texts_at(found, "prompt") == ["photo of Jane Doe"]
+        assert "Mary" not in said(found)
+    slider = read(png_of({"parameters": {"loras": [{"name": "jane_doe", "weight": -1}]}}))
+    assert texts_at(slider, "lora") == ["jane_doe"]

@@ -151,3 +151,43 @@ def test_brackets_and_weights_below_zero_exclude_in_invokeai_2() -> None:
         assert "Mary" not in said(found)
     slider = read(png_of({"parameters": {"loras": [{"name": "jane_doe", "weight": -1}]}}))
     assert texts_at(slider, "lora") == ["jane_doe"]
+
+
+@pytest.mark.parametrize("shower", ["ShowText|pysssss", "PreviewAny", "Display Text"])
+def test_a_node_that_shows_an_excluded_text_makes_it_none_that_is_asked_for(shower: str) -> None:
+    graph = comfy_prompt()
+    graph["20"] = {"class_type": shower, "inputs": {"text": ["5", 0], "text_0": "Mary Roe, Ann Poe"}}
+    graph["21"] = {"class_type": shower, "inputs": {"text": ["20", 0], "source": "Mary Roe"}}
+    found = read(png_of({"prompt": graph}))
+    assert texts_at(found, "prompt") == ["photo of Jane Doe"]
+    assert "Mary" not in said(found)
+    assert "Ann" not in said(found)
+
+
+def test_an_input_that_is_called_unconditional_is_negative() -> None:
+    graph = {
+        "1": {"class_type": "CLIPTextEncode", "inputs": {"text": "photo of Jane Doe"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "Mary Roe"}},
+        "3": {"class_type": "Made up", "inputs": {"cond": ["1", 0], "uncond": ["2", 0]}},
+        "4": {"class_type": "Text box", "inputs": {"text": "Mary Roe"}, "_meta": {"title": "ネガティブ"}},
+    }
+    assert said(read(png_of({"prompt": graph}))) == "photo of Jane Doe"
+
+
+def test_unnamed_texts_of_a_drawn_node_with_several_are_left_out_but_for_names_of_files() -> None:
+    for kind in ("easy fullLoader", "Efficient Loader", "SDXLPromptStyler", "Text Pair"):
+        node = {"id": 1, "type": kind, "widgets_values": ["jane_doe_lora.safetensors", "Ann Poe", "none", "Mary Roe"]}
+        assert said(read(png_of({"workflow": {"nodes": [node], "links": []}}))) == "jane_doe_lora.safetensors"
+    two = {"id": 1, "type": "CLIPTextEncodeFlux", "widgets_values": ["Jane Doe", "photo of Jane Doe", 3.5]}
+    one = {"id": 2, "type": "Text Multiline", "widgets_values": ["Jane Doe at home", "fixed"]}
+    found = read(png_of({"workflow": {"nodes": [two, one], "links": []}}))
+    assert {"Jane Doe", "photo of Jane Doe", "Jane Doe at home"} <= set(texts_at(found, "prompt"))
+
+
+def test_the_label_of_an_input_may_say_that_it_is_negative() -> None:
+    slots = [
+        {"name": "text", "widget": {"name": "text"}},
+        {"name": "text_1", "label": "negative", "widget": {"name": "text_1"}},
+    ]
+    node = {"id": 1, "type": "aa-bb", "inputs": slots, "widgets_values": ["photo of Jane Doe", "Mary Roe"]}
+    assert said(read(png_of({"workflow": {"nodes": [node], "links": []}}))) == "photo of Jane Doe"

@@ -88,6 +88,15 @@ def read_infotext(data: bytes, *, limits: InfotextLimits) -> Infotext:
     )
 
 
+def texts_of_field(key: str, text: str, *, limits: InfotextLimits) -> tuple[str, ...]:
+    """Return what a text says that a picture has under ``key``, as where a model file has it. Never raises."""
+    builder, drawn = InfotextBuilder(limits), list[dict[str, object]]()
+    run = _read_field(builder, RawField(key, text), drawn, by_novelai=False)
+    for graph in drawn:
+        read_drawn(builder, graph, run=run)
+    return tuple(one for place in PLACES for one in builder.texts.get(place, ()))
+
+
 def _pictures(builder: InfotextBuilder, data: bytes) -> list[bytes]:
     if not are_several(data):
         return [data]

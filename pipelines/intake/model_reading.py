@@ -28,8 +28,8 @@ from pipelines.sources.reading import BytesReading, Reading
 READ: Final = "read"
 SAFETENSORS: Final = "safetensors"
 GGUF: Final = "gguf"
-READER: Final = 2
-"""Which version of this module read a file. Raise it whenever more is read of one: older files are then read again."""
+READER: Final = 3
+"""Which version of this module read a file. Raise it whenever it reads something else: older files are then read again."""
 _PEEK: Final = 16
 """Bytes that tell every format apart."""
 _PIECE: Final = 1 << 20

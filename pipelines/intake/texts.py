@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from embeddings.headers.evidence import HeaderText
+from embeddings.infotext.a1111 import prompt_of
 from indexes.name_text import join_texts
 from pipelines.sources import Item
 
@@ -41,11 +42,12 @@ def texts_of(item: Item) -> dict[str, str]:
     """Return the listed texts of an item by place. No name goes across two tags; places without text are left out.
 
     ``title_and_tags`` is the exception: short texts that stand beside one another, in which a name may be split over
-    title and tag or over two tags of one word.
+    title and tag or over two tags of one word. Of a prompt that is a whole text of parameters, what it excludes and the
+    settings are left out.
     """
     texts = {
         "title": item.title or "",
-        "prompt": item.prompt or "",
+        "prompt": prompt_of(item.prompt or ""),
         "tags": join_texts(item.tags),
         "trigger_words": join_texts(item.trigger_words),
         FILE_NAME: file_name(item),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from indexes.name_rules import RULES, Form, NameSettings, Rule
-from indexes.name_text import EDGE, HARD, LEET, SOFT, TextReading, continues_letter, skeleton
+from indexes.name_text import EDGE, HARD, LEET, SOFT, TextReading, continues_letter, has_tail, skeleton
 
 _HARD: Final = bytes(int(boundary >= HARD) for boundary in range(256))
 _SOFT: Final = bytes(int(boundary >= SOFT) for boundary in range(256))
@@ -63,9 +63,10 @@ def _rule(form: Form, reading: TextReading, start: int, end: int, settings: Name
     if form.anywhere:
         return None if end < len(reading.letters) and continues_letter(reading.letters[end]) else form.rule
     within = 1 not in hard and len(form.letters) >= settings.inside_letters
-    if min(first, last) < SOFT and not within:
+    tailed = last < SOFT <= first and has_tail(reading, end)
+    if min(first, last) < SOFT and not within and not tailed:
         return None
-    if as_parted and _within(form.apart, hard):
+    if as_parted and _within(form.apart, hard) and not tailed:
         return form.rule
     if not _within(form.apart, soft) and len(form.letters) < settings.joined_letters:
         return None

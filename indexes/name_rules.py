@@ -3,7 +3,8 @@
 The rules are the whole definition; :func:`brute_force_names` applies them to every name at every letter, and the index
 in :mod:`indexes.names` must find exactly the same. A name of several words is found as a whole only: with a separator
 between its words, in another order, joined (``janedoe``), or spelled out letter by letter; never by one word of it.
-Within a word it may be parted where the name has an apostrophe or a capital (``o-brien``, ``mc gregor``). Middle names
+The last may be joined to what models are called by (``jane_doexl``, ``jane_doev2``). Within a word
+it may be parted where the name has an apostrophe or a capital (``o-brien``, ``mc gregor``). Middle names
 may be missing or initials, in the name or in the text. A name of one word is found as a whole word. Names in scripts
 without spaces are found anywhere, and with one gap in them if they were registered without.
 """
@@ -26,6 +27,7 @@ from indexes.name_text import (
     TextReading,
     continues_letter,
     end_as_written,
+    has_tail,
     is_without_spaces,
     read_text,
     skeleton,
@@ -234,9 +236,10 @@ def fits(form: Form, reading: TextReading, start: int, *, settings: NameSettings
     if form.anywhere:
         return None if end < len(reading.letters) and continues_letter(reading.letters[end]) else form.rule
     within = not hard and len(form.letters) >= settings.inside_letters
-    if min(first, last) < SOFT and not within:
+    tailed = last < SOFT <= first and has_tail(reading, end)
+    if min(first, last) < SOFT and not within and not tailed:
         return None
-    if form.cuts <= hard <= parted:
+    if form.cuts <= hard <= parted and not tailed:
         return form.rule
     visible = all(inside[cut - 1] >= SOFT for cut in form.cuts)
     if not visible and len(form.letters) < settings.joined_letters:

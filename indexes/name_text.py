@@ -8,6 +8,7 @@ text, whatever it holds. What is looked up of letters that look alike is in :mod
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ SEPARATORS: Final = {"\x1f": PICTURE, " ": HARD, ",": STOP, WALL: EDGE}
 LEET: Final = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"}
 """What a figure or sign may stand for in a word that has a letter."""
 FIGURES: Final = frozenset("0123456789@$!")
+_TAIL: Final = re.compile(
+    "(?:sdxl|pdxl|xl|lora|locon|loha|lokr|lycoris|embedding|flux|pony|illustrious|noobai|hunyuan|qwen)++"
+)
+_NUMBERED: Final = re.compile("(?:(?:sdxl|pdxl|xl|lora|locon|loha|lokr|lycoris|flux|pony)*+)(?:v|ver|version|sd|wan)")
+_LONGEST_TAIL: Final = 24
 _APOSTROPHES: Final = frozenset(
     "'`\u2019\u2018\u201b\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u00b4\uff07\u2032\u2035\ua78b\ua78c"
 )
@@ -150,6 +156,19 @@ def _skeleton_table(
         return "".join(kept) or None  # an empty text would do, and take three times as long
 
     return Table(rule)
+
+
+def has_tail(reading: TextReading, end: int) -> bool:
+    """Whether what goes on behind a name up to the word's end is what files of models end in: a kind of model, or the
+    number of a version (``collinsxl``, ``collinsv2``)."""
+    stop = end
+    while reading.boundaries[stop] < SOFT or stop == end:
+        stop += 1
+        if stop - end > _LONGEST_TAIL or stop >= len(reading.boundaries):
+            return False
+    tail = reading.letters[end:stop]
+    numbered = reading.boundaries[stop] == SOFT and reading.letters[stop].isdigit()
+    return _TAIL.fullmatch(tail) is not None or (numbered and _NUMBERED.fullmatch(tail) is not None)
 
 
 def _letters_table(*, figures: bool, spelled: bool) -> Table[str | None]:

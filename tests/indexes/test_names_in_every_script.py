@@ -159,6 +159,33 @@ def test_what_belongs_to_a_name_is_no_middle_name(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["eileen_collinsv2", "eileen_collinsxl", "eileen-collinslora", "eileen collinsflux", "eileen_collinspony",
+     "collins_eileensdxl", "eileen_collinsfluxv3", "eileen_collinsxllora", "eileen_collinssd15", "eileen_m_collinsxl",
+     "a eileencollinsv2 b"],
+)  # fmt: skip
+def test_the_last_word_of_a_name_may_be_joined_to_what_a_model_is_called_by(text: str) -> None:
+    match = found("Eileen Collins", text)
+    assert match is not None
+    assert match[0] in ("joined", "middle")
+
+
+def test_a_short_name_that_is_joined_may_have_such_a_tail_as_well() -> None:
+    assert found("Jane Doe", "janedoexl") == ("joined", "janedoe")
+    assert found("Ann Lee", "ann_leev2") == ("joined", "ann_lee")
+    assert found("Ann Li", "annlixl") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ivan petrov", "ivan petrov, 2 cats", "ivan petroville", "ivan petrovik2", "ivan petroxlarge", "xivan petroxl",
+     "ivan petrov 2", "ivan petrolora\u0436", "ivan petrosd"],
+)  # fmt: skip
+def test_a_name_that_goes_on_otherwise_is_another(text: str) -> None:
+    assert found("Ivan Petro", text) is None
+
+
+@pytest.mark.parametrize(
     ("text", "term"),
     [
         ("see \u202eeod enaj", "eod enaj"),
@@ -198,7 +225,7 @@ def test_a_text_as_it_is_meant_is_as_long_as_it_is_written() -> None:
 WORDS = st.sampled_from(
     ["jane", "Doe", "O'Brien", "obrien", "o", "brien", "Müller", "mueller", "MU\u0308LLER", "Åse", "aase", "ase", "Þ",
      "山田", "太郎", "山", "田太郎", "김", "철수", "각", "فيروز", "و", "ال", "وال", "علی", "علي", "דוד", "ה", "A.",
-     "b", "a", "McGregor", "gregor", "ꓙane", "ꓲ", "Ꭰ", "rose", "4nn", "ญา", "ญ่า", "1", "ß", "ــ"]
+     "b", "a", "McGregor", "gregor", "ꓙane", "ꓲ", "Ꭰ", "rose", "4nn", "ญา", "ญ่า", "1", "ß", "ــ", "xl", "v", "lora"]
 )  # fmt: skip
 GLUE = st.sampled_from(
     ["", "", " ", " ", "_", "-", ".", ", ", "'", "’", "&#39;", "&nbsp;", "😀", "\u200d", "・", "·", "\u202e", "\u202c",

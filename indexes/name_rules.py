@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Final, Literal
 
 from embeddings.errors import EnrolmentError
@@ -38,6 +38,7 @@ Rule = Literal["full_name", "alias", "reordered", "joined", "middle", "token"]
 RULES: Final[tuple[Rule, ...]] = ("full_name", "alias", "reordered", "joined", "middle", "token")
 """The strongest first: where a text holds a person's names several times, that is the one reported."""
 MOST_TURNED = 5  # words up to which a name is looked for in other orders
+MOST_SPELLED = 3  # words with a letter that is also written as two, up to which each may be written either way
 PARTICLES: Final = (
     *("abu", "and", "bin", "das", "del", "dem", "den", "der", "des", "die", "dos", "ibn", "las", "les", "los", "mac"),
     *("san", "sur", "the", "ten", "ter", "van", "von", "vom", "zum", "zur"),
@@ -147,20 +148,35 @@ def is_usable(name: TextReading, *, settings: NameSettings) -> bool:
 
 def forms_of_name(name: str, *, primary: bool, settings: NameSettings) -> list[Form]:
     """Return the forms of a name as it is given, in all its spellings; none if it has too few letters."""
-    readings = [read_name(name)] + ([read_name(name, spelled=True)] if has_spellings(as_meant(name)) else [])
-    if not is_usable(readings[0], settings=settings):
+    plain = read_name(name)
+    if not is_usable(plain, settings=settings):
         return []
-    forms = [form for reading in readings for form in forms_of(reading, primary=primary)]
+    spellings = _spellings(plain, read_name(name, spelled=True)) if has_spellings(as_meant(name)) else [_words(plain)]
+    forms = [form for words in spellings for form in _forms_of_words(words, primary=primary)]
     return list({(form.letters, form.cuts): form for form in reversed(forms)}.values())[::-1]
 
 
 def forms_of(name: TextReading, *, primary: bool) -> list[Form]:
     """Return the forms of one name: as given, with its words turned round or reversed, and without middle names."""
-    words = _words(name)
+    return _forms_of_words(_words(name), primary=primary) if name.letters else []
+
+
+def _spellings(plain: TextReading, spelled: TextReading) -> list[list[_Word]]:
+    """The words of a name with ``ü`` as ``u`` and as ``ue``, word by word up to ``MOST_SPELLED`` such words, and in
+    longer names all alike."""
+    words, others = _words(plain), _words(spelled)
+    apart = sum(word != other for word, other in zip(words, others, strict=True))
+    if apart > MOST_SPELLED:
+        return [words, others]
+    either = [(word,) if word == other else (word, other) for word, other in zip(words, others, strict=True)]
+    return [list(chosen) for chosen in product(*either)]
+
+
+def _forms_of_words(words: list[_Word], *, primary: bool) -> list[Form]:
     orders = [words]
     if 1 < len(words) <= MOST_TURNED:
         orders += [words[turn:] + words[:turn] for turn in range(1, len(words))] + [words[::-1]]
-    anywhere = all(map(is_without_spaces, name.letters))
+    anywhere = all(is_without_spaces(letter) for letters, _, _ in words for letter in letters)
     forms: dict[tuple[str, frozenset[int]], Form] = {}
     for number, order in enumerate(orders):
         given: Rule = "full_name" if primary else "alias"
@@ -170,7 +186,7 @@ def forms_of(name: TextReading, *, primary: bool) -> list[Form]:
     for order in [] if anywhere else _without_middle(words):
         form = _form(order, "middle", anywhere)
         forms.setdefault((form.letters, form.cuts), form)
-    return list(forms.values()) if name.letters else []
+    return list(forms.values())
 
 
 def _without_middle(words: Sequence[_Word]) -> list[list[_Word]]:

@@ -2,11 +2,12 @@
 
 The rules are the whole definition; :func:`brute_force_names` applies them to every name at every letter, and the index
 in :mod:`indexes.names` must find exactly the same. A name of several words is found as a whole only: with a separator
-between its words, in another order, joined (``janedoe``), or spelled out letter by letter; never by one word of it.
-The last may be joined to what models are called by (``jane_doexl``, ``jane_doev2``). Within a word
-it may be parted where the name has an apostrophe or a capital (``o-brien``, ``mc gregor``). Middle names
-may be missing or initials, in the name or in the text. A name of one word is found as a whole word. Names in scripts
-without spaces are found anywhere, and with one gap in them if they were registered without.
+between its words, in another order, joined (``janedoe``), or spelled out letter by letter; never by one word of it. The
+last may be joined to what models are called by (``jane_doexl``, ``jane_doev2``). Within a word it may be parted where
+the name has an apostrophe or a capital (``o-brien``, ``mc gregor``). Middle names may be missing or initials, in the
+name or in the text. A name of one word is found as a whole word. Names in scripts without spaces are found anywhere,
+and with one gap in them if they were registered without; Chinese, Japanese and Korean ones so registered also with the
+given name first, if such a gap is there.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from indexes.name_text import (
     FIGURES,
     HARD,
     LEET,
+    LINE,
     NONE,
     SOFT,
     TextReading,
     continues_letter,
     end_as_written,
     has_tail,
+    is_east_asian,
     is_without_spaces,
     read_text,
     skeleton,
@@ -38,6 +41,7 @@ Rule = Literal["full_name", "alias", "reordered", "joined", "middle", "token"]
 RULES: Final[tuple[Rule, ...]] = ("full_name", "alias", "reordered", "joined", "middle", "token")
 """The strongest first: where a text holds a person's names several times, that is the one reported."""
 MOST_TURNED = 5  # words up to which a name is looked for in other orders
+MOST_SURNAME = 3  # signs of a Chinese, Japanese or Korean surname
 MOST_SPELLED = 3  # words with a letter that is also written as two, up to which each may be written either way
 PARTICLES: Final = (
     *("abu", "and", "bin", "das", "del", "dem", "den", "der", "des", "die", "dos", "ibn", "las", "les", "los", "mac"),
@@ -104,6 +108,8 @@ class Form:
     """``cuts`` and ``seams``, likewise."""
     signs: int
     """Letters, a syllable of Hangul counted as one."""
+    alone: bool = False
+    """Whether it is found only with one gap, where ``cuts`` says, and with nothing joined to it."""
 
     @property
     def is_mononym(self) -> bool:
@@ -186,7 +192,25 @@ def _forms_of_words(words: list[_Word], *, primary: bool) -> list[Form]:
     for order in [] if anywhere else _without_middle(words):
         form = _form(order, "middle", anywhere)
         forms.setdefault((form.letters, form.cuts), form)
+    for order in _turned(words) if anywhere else []:
+        form = replace(_form(order, "reordered", anywhere), alone=True)
+        forms.setdefault((form.letters, form.cuts), form)
     return list(forms.values())
+
+
+def _turned(words: list[_Word]) -> list[list[_Word]]:
+    """A Chinese, Japanese or Korean name registered without a space with the given name first: a surname may be as long
+    as ``MOST_SURNAME`` signs."""
+    if len(words) != 1 or not all(map(is_east_asian, words[0][0])):
+        return []
+    letters, flags, _ = words[0]
+    signs = [at for at, letter in enumerate(letters) if not continues_letter(letter)]
+    if not MOST_SURNAME <= len(signs) <= 2 * MOST_SURNAME:
+        return []
+    return [
+        [(letters[at:], flags[at:], bytes(len(letters) - at - 1)), (letters[:at], flags[:at], bytes(at - 1))]
+        for at in signs[1 : MOST_SURNAME + 1]
+    ]
 
 
 def _without_middle(words: Sequence[_Word]) -> list[list[_Word]]:
@@ -245,6 +269,9 @@ def fits(form: Form, reading: TextReading, start: int, *, settings: NameSettings
         whole = hard <= form.seams and EDGE not in inside and min(first, last) >= HARD
         piece = max(inside, default=NONE) == NONE and min(first, last) >= SOFT
         return form.rule if whole or piece else None
+    if form.alone:
+        gaps = hard == form.cuts and all(inside[at - 1] == HARD for at in hard)
+        return form.rule if gaps and min(first, last) >= SOFT else None
     parted = form.cuts | form.seams
     spelled = len(hard) == len(inside) and not (form.anywhere and len(hard) == 1)
     if EDGE in inside or not (hard <= parted or spelled or _has_one_gap(form, hard, inside, ends)):
@@ -266,13 +293,15 @@ def fits(form: Form, reading: TextReading, start: int, *, settings: NameSettings
 def _has_one_gap(form: Form, hard: set[int], inside: bytes, ends: tuple[int, int]) -> bool:
     """Whether a name without spaces is written with one, as ``山田 太郎``.
 
-    A name of two or three signs only where nothing stands before it, and one of two where nothing follows either.
+    A name of two or three signs only where nothing stands before it, and one of two where nothing follows either;
+    over two lines only one of more signs with nothing on either side.
     """
     if not form.anywhere or form.cuts or len(hard) != 1:
         return False
     (gap,) = hard
     alone = (form.signs > 3 or ends[0] >= SOFT) and (form.signs > 2 or ends[1] >= SOFT)
-    return inside[gap - 1] == HARD and not continues_letter(form.letters[gap]) and alone
+    over_lines = inside[gap - 1] == LINE and form.signs > 3 and min(ends) >= SOFT
+    return (inside[gap - 1] == HARD or over_lines) and not continues_letter(form.letters[gap]) and alone
 
 
 def is_excluded(phrases: Sequence[Form], reading: TextReading, start: int, end: int) -> bool:

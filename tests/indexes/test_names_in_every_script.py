@@ -32,6 +32,10 @@ def found(name: str, text: str, *exclusions: str) -> tuple[str, str] | None:
         ("山田 太郎", "大山田太郎の", "山田太郎"),
         ("王小明", "王 小明", "王 小明"),
         ("王小明", "王·小明", "王·小明"),
+        ("山田太郎", "山田/太郎", "山田/太郎"),
+        ("山田太郎", "山田＝太郎", "山田＝太郎"),
+        ("山田太郎", "山田゠太郎", "山田゠太郎"),
+        ("山田太郎", "山田\n太郎", "山田\n太郎"),
         ("김철수", "김 철수는", "김 철수"),
         ("김 철수", "김철수", "김철수"),
         ("ญาญ่าอุรัสยา", "ภาพ ญาญ่า อุรัสยา", "ญาญ่า อุรัสยา"),
@@ -40,6 +44,44 @@ def found(name: str, text: str, *exclusions: str) -> tuple[str, str] | None:
 )
 def test_a_name_in_a_script_without_spaces_is_found_with_a_gap_and_without(name: str, text: str, term: str) -> None:
     assert found(name, text) == ("full_name", term)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("김민수", "민수 김"),
+        ("김민수", "배우 민수·김, lora"),
+        ("남궁민수", "민수_남궁"),
+        ("山田太郎", "太郎 山田"),
+        ("山田太郎", "lora_太郎_山田_v1"),
+        ("王小明", "小明 王"),
+        ("高橋みなみ", "みなみ・高橋"),
+    ],
+)
+def test_a_name_registered_without_a_space_is_found_with_the_given_name_first(name: str, text: str) -> None:
+    match = found(name, text)
+    assert match is not None
+    assert match[0] == "reordered"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("김민수", "민수 김밥"),
+        ("김민수", "철민수 김"),
+        ("김민수", "민수김"),
+        ("김민수", "민수, 김"),
+        ("김민수", "민수\n김"),
+        ("김민수", "민 수 김"),
+        ("王明", "明 王"),
+        ("山田太郎", "太郎山田"),
+        ("山田太郎", "大山田\n太郎"),
+        ("山田太郎", "山田\n太郎さん"),
+        ("ญาญ่าอุรัสยา", "อุรัสยา ญาญ่า"),
+    ],
+)
+def test_words_in_the_other_order_are_no_name_where_they_go_on_or_stop(name: str, text: str) -> None:
+    assert found(name, text) is None
 
 
 @pytest.mark.parametrize(
@@ -278,7 +320,7 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 GLUE = st.sampled_from(
     ["", "", " ", " ", "_", "-", ".", ", ", "'", "’", "&#39;", "&nbsp;", "😀", "\u200d", "・", "·", "\u202e", "\u202c",
-     "\n", "\x1e", "2", "❤️", "<b>", "</b>", "<br>", "\u064e", "ـ"]
+     "\n", "/", "＝", "\x1e", "2", "❤️", "<b>", "</b>", "<br>", "\u064e", "ـ"]
 )  # fmt: skip
 PARTS = st.lists(st.tuples(WORDS, GLUE), max_size=10)
 TEXTS = PARTS.map(lambda parts: "".join(word + glue for word, glue in parts))

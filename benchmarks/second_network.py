@@ -26,7 +26,7 @@ from embeddings.images.decode import decode
 from embeddings.models.load import FaceModels, load_models
 from embeddings.types import Float32, UInt8
 from indexes.thresholds import published_agreement, published_thresholds
-from pipelines.evidence.cutting import LONG_SIDE, as_jpeg, cut_hit, overlap, place_in_cut
+from pipelines.evidence.cutting import LONG_SIDE, as_jpeg, cut_hit, overlap, place_in_cut, place_of
 from pipelines.settings.config import Config
 
 PACK = "opencv-zoo"
@@ -64,11 +64,10 @@ def photographs(folders: Sequence[Path], models: FaceModels, config: Config) -> 
                 hit = SimpleNamespace(
                     frame=face.frame, view=face.view, x1=x1, y1=y1, x2=x2, y2=y2, width=image.width, height=image.height
                 )
-                cut = cut_hit(
-                    {(one.index, one.look): one for one in image.frames}, hit, long_side=config.evidence.long_side
-                )
-                kept, width, height = as_jpeg(cut, config.evidence)
-                wanted = place_in_cut(hit, (width, height))
+                seen = next(one for one in image.frames if (one.index, one.look) == place_of(hit))
+                cut = cut_hit(seen, hit, long_side=config.evidence.long_side)
+                kept, width, height = as_jpeg(cut.pixels, config.evidence)
+                wanted = place_in_cut(hit, (width, height), cut.frame_size)
                 again = find_faces(kept, models, limits=limits)
                 best = max(again, key=lambda one: overlap(one.box, wanted), default=None)
                 if best is None:

@@ -6,7 +6,7 @@ One function, so that it can be done here or in a process that can do nothing el
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from embeddings.headers.evidence import HeaderText, TextLimits, evident_texts
 from embeddings.headers.gguf import is_gguf, read_gguf
@@ -14,6 +14,10 @@ from embeddings.headers.pickled import is_pickled, pickled_texts
 from embeddings.headers.pictures import pictures_in
 from embeddings.headers.safetensors import LENGTH_BYTES, HeaderLimits, parse_header
 from embeddings.images.several import together
+
+NOTES: Final = frozenset(("header_cut", "no_metadata", "not_text", "repeated_key", "unreadable_picture"))
+"""All that may be noted of a header. The words are stored and counted in clear."""
+NO_PICTURE: Final = "thumbnail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,9 @@ class ReadHeader:
     picture: bytes | None
     """An image file, or several as :func:`embeddings.images.several.together` has them; not decoded."""
     picture_problem: str | None
-    """The reason why there is none although the header has something in its place."""
+    """:data:`NO_PICTURE` where there is none although the header has something in its place."""
     notes: tuple[str, ...] = ()
-    """What was odd about the header, as fixed words."""
+    """What was odd about the header: some of :data:`NOTES`."""
 
     @property
     def file_bytes(self) -> int:
@@ -79,6 +83,6 @@ def read_header(data: bytes, *, file_bytes: int | None, limits: ReadingLimits) -
         tensors=header.tensors,
         texts=texts,
         picture=together(pictures.files) if pictures.files else None,
-        picture_problem="thumbnail" if pictures.unreadable and not pictures.files else None,
+        picture_problem=NO_PICTURE if pictures.unreadable and not pictures.files else None,
         notes=(*header.notes, "unreadable_picture") if pictures.unreadable else header.notes,
     )

@@ -101,7 +101,8 @@ class DecodedImage:
     """The sampled frames in order, each in all its looks, the first look first. Each is decoded when asked for, and
     none is kept: hold one at a time."""
     planned: int
-    """Frames that are sampled. Fewer come where the file ends early, which only decoding tells."""
+    """Frames that are sampled. Fewer come where the file ends early, which only decoding tells, or where one of
+    several files cannot be opened."""
 
 
 def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
@@ -132,7 +133,10 @@ def decode(data: bytes, *, limits: ImageLimits, long_side: int) -> DecodedImage:
 
 
 def _decode_several(files: Sequence[bytes], limits: ImageLimits, long_side: int) -> DecodedImage:
-    """The frames of all files, numbered on. Raises what is wrong with the last, if none of them can be decoded."""
+    """The frames of all files, numbered on. Raises what is wrong with the last, if none of them can be decoded.
+
+    A file that cannot be opened is a frame that is sampled and does not come, so that the content is said to lack one.
+    """
     each = replace(limits, max_frames=max(1, limits.max_frames // len(files)))
     opened, problem = list[DecodedImage](), UnscannableError("empty")
     for file in files:
@@ -144,7 +148,8 @@ def _decode_several(files: Sequence[bytes], limits: ImageLimits, long_side: int)
             problem = error
     if not opened:
         raise problem
-    total, planned = (sum(getattr(image, name) for image in opened) for name in ("frames_total", "planned"))
+    missing = len(files) - len(opened)
+    total, planned = (missing + sum(getattr(image, name) for image in opened) for name in ("frames_total", "planned"))
     return replace(opened[0], frames_total=total, frames=_frames_of_several(opened), planned=planned)
 
 

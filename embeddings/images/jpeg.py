@@ -44,7 +44,7 @@ def walk(data: bytes) -> Container:
     Bytes between segments are left out of what the decoder is given, and an end mark is added where there is none.
     """
     orientation, at, damage = 1, 2, list[str]()
-    kept, profile = [data[:2]], dict[int, bytes]()
+    kept, profile, said = [data[:2]], dict[bytes, bytes](), list[bytes]()
     for _ in range(MAX_BLOCKS):
         if data[at] != 0xFF or data[at + 1] == 0:
             damage.append(STRAY_BYTES)
@@ -64,18 +64,22 @@ def walk(data: bytes) -> Container:
         body = data[at + 4 : at + 2 + length]
         if marker == 0xE1 and body[:6] == b"Exif\0\0" and orientation == 1:
             orientation = exif_orientation(body[6:])
-        elif marker == 0xE2 and body[:12] == b"ICC_PROFILE\0" and len(body) > 14:
-            profile.setdefault(body[12], body[14:])
-        kept.append(data[at : at + 2 + length])
+        if marker == 0xE2 and body[:12] == b"ICC_PROFILE\0":
+            said.append(body[12:14] if len(body) > 14 else b"")
+            profile.setdefault(said[-1][:1], body[14:])
+        else:
+            kept.append(data[at : at + 2 + length])
         at += 2 + length
     else:
         raise UnscannableError("too_complex")
     end, wrong = _end(data, at)
     damage += wrong
     pixels = data
-    if STRAY_BYTES in damage or NO_END in damage:
+    # The decoder refuses a profile with gaps, which viewers do without.
+    whole = sorted(said) == [bytes([number, len(said)]) for number in range(1, len(said) + 1)]
+    if not whole or STRAY_BYTES in damage or NO_END in damage:
         pixels = b"".join([*kept, data[at:end], b"\xff\xd9" if NO_END in damage else b""])
-    joined = b"".join(profile[number] for number in sorted(profile))
+    joined = b"".join(profile[number] for number in sorted(profile)) if whole else b""
     return Container(
         "jpeg",
         0,

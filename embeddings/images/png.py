@@ -252,17 +252,28 @@ def _require_rows(header: bytes, had: int, damage: Sequence[str]) -> tuple[int, 
 
 
 def _filling(header: bytes, at: int, count: int) -> Iterator[bytes]:
-    """``count`` bytes of rows from byte ``at`` on, unfiltered: white, or clear, or the first colour of a palette."""
+    """``count`` bytes of rows from byte ``at`` on, unfiltered: white, or clear, or the first colour of a palette.
+
+    Many rows in one piece: how many there are, the header decides.
+    """
     value = b"\xff" if header[9] in (0, 2) else b"\0"
     for rows, bytes_ in _passes(header):
         size = 1 + bytes_
-        row = b"\0" + value * bytes_
-        for _ in range(rows):
-            piece = row[min(at, size) :]
-            at = max(at - size, 0)
-            if piece and count > 0:
-                yield piece[:count]
-                count -= len(piece)
+        if at >= rows * size:
+            at -= rows * size
+            continue
+        row, left = b"\0" + value * bytes_, min(count, rows * size - at)
+        count -= left
+        begun = row[at % size :][:left] if at % size else b""
+        left, at = left - len(begun), 0
+        if begun:
+            yield begun
+        block = row * min(rows, max(1, PIECE // size))
+        while left > 0:
+            yield block[:left]
+            left -= len(block)
+        if count <= 0:
+            return
 
 
 def _whole_frames(chunks: Sequence[Chunk], header: bytes, damage: list[str]) -> Iterator[Chunk]:

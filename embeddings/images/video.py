@@ -9,6 +9,7 @@ browsers play.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,7 +89,8 @@ def open_video(data: bytes, *, limits: ImageLimits) -> Video:
             raise UnscannableError("too_much_memory")
         if stream.codec_context.name not in _CODECS:
             raise UnscannableError("format", "a codec that browsers do not play")
-        announced = int(stream.frames or 0)  # before packets are read, from which FFmpeg guesses it
+        # Before packets are read, from which FFmpeg guesses it; what the file says, however much that is.
+        announced = min(max(int(stream.frames or 0), 0), _MAX_PACKETS)
         unit = float(stream.time_base or 1)
         packets, ended = _walk(container, stream, limits.max_video_seconds / unit)
         total = max(announced, len(packets))
@@ -164,7 +166,7 @@ def _decoded(
     for at in wanted:
         if at not in waiting:
             continue
-        start = max((key for key in keys if key <= at), default=0)
+        start = last_key(keys, at)
         if start > reached:
             try:
                 container.seek(packets[start].time, stream=stream, backward=True)
@@ -187,6 +189,12 @@ def _decoded(
             coming, reached = iter(()), at
     if waiting:
         damage.append(CORRUPT if CORRUPT in damage else TRUNCATED)
+
+
+def last_key(keys: Sequence[int], at: int) -> int:
+    """The last of the rising ``keys`` up to ``at``, 0 where there is none. Looks at few of them."""
+    position = bisect_right(keys, at)
+    return keys[position - 1] if position else 0
 
 
 @contextmanager

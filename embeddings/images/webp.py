@@ -2,7 +2,7 @@
 
 Browsers show what there is of a file that ends early, and mind a wrong length in its head as little. libwebp's whole
 decoder refuses both, so the lengths are set right and the missing end of a still image is filled with zero bytes, which
-decode to some colour. Of an animation the whole frames are kept. RFC 9649.
+decode to some colour, up to what a picture of its size may take. Of an animation the whole frames are kept. RFC 9649.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from embeddings.images.damage import LENGTH, TRAILING_BYTES, TRUNCATED
 
 _BITSTREAMS: Final = (b"VP8 ", b"VP8L")
 _KNOWN: Final = (*_BITSTREAMS, b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"ICCP", b"EXIF", b"XMP ")
+_MOST_PER_PIXEL: Final = 4
+_MOST_BESIDE: Final = 1 << 20
+"""Bytes that a still image's data may take: as many a pixel, which is what pixels take that cannot be compressed, and
+beside them. A length that says more is wrong."""
 _LEAST_SHARE: Final = 0.02
 """Share of a still image's data below which nothing of it would be shown."""
 
@@ -49,7 +53,7 @@ def walk(data: bytes, max_pixels: int) -> Container:
             frames += 1
             durations.append(int.from_bytes(body[12:15], "little") / 1000 or 0.1)
         if whole or kind in _BITSTREAMS:
-            kept.append(_chunk(data, at, length))
+            kept.append(_chunk(data, at, length, width * height))
         at += 8 + length + (length & 1)
         if not whole:
             damage.append(TRUNCATED)
@@ -88,13 +92,15 @@ def _lengths(data: bytes, riff: int, at: int, frames: int) -> list[str]:
     return [TRAILING_BYTES] if data[8 + riff :].strip(b"\0") else []
 
 
-def _chunk(data: bytes, at: int, length: int) -> bytes:
-    """The chunk at ``at``, filled up where the file ends within it. Raises ``truncated`` where hardly any is there."""
+def _chunk(data: bytes, at: int, length: int, pixels: int) -> bytes:
+    """The chunk at ``at``, filled up where the file ends within it, as far as so many ``pixels`` may take. Raises
+    ``truncated`` where hardly any is there."""
     body = data[at + 8 : at + 8 + length]
-    missing = length - len(body)
-    if len(body) < _LEAST_SHARE * length:
+    wanted = max(len(body), min(length, _MOST_PER_PIXEL * pixels + _MOST_BESIDE))
+    if len(body) < _LEAST_SHARE * wanted:
         raise UnscannableError("truncated")
-    return data[at : at + 8] + body + bytes(missing + (length & 1))
+    head = data[at : at + 4] + struct.pack("<I", wanted)
+    return head + body + bytes(wanted - len(body) + (wanted & 1))
 
 
 def _has_bitstream(chunks: list[bytes]) -> bool:

@@ -55,7 +55,7 @@ def _png(data: bytes, budget: Budget) -> Iterator[RawField]:
         if kind in (b"tEXt", b"zTXt", b"iTXt"):
             yield from _png_text(kind, view[at + 8 : at + 8 + length], budget)
         elif kind == b"eXIf":
-            yield from exif_fields(bytes(view[at + 8 : at + 8 + min(length, budget.left)]), budget)
+            yield from exif_fields(view[at + 8 : at + 8 + length], budget)
         elif kind == b"IEND":
             return
         at += 12 + length
@@ -130,13 +130,13 @@ def _jpeg_segment(marker: int, body: bytes, budget: Budget) -> Iterator[RawField
 
 
 def _webp(data: bytes, budget: Budget) -> Iterator[RawField]:
-    at = 12
+    view, at = memoryview(data), 12
     for _ in range(_MOST_BLOCKS):
         kind, length = struct.unpack_from("<4sI", data, at)
         if kind == b"EXIF":
-            yield from exif_fields(data[at + 8 : at + 8 + min(length, budget.left)], budget)
+            yield from exif_fields(view[at + 8 : at + 8 + length], budget)
         elif kind == b"XMP ":
-            yield RawField(XMP, decode_text(budget.take(data[at + 8 : at + 8 + min(length, budget.left)])))
+            yield RawField(XMP, decode_text(budget.take(view[at + 8 : at + 8 + length])))
         at += 8 + length + (length & 1)
 
 
@@ -176,4 +176,4 @@ def _isobmff(data: bytes, budget: Budget) -> Iterator[RawField]:
             yield RawField(XMP, decode_text(budget.take(body)))
         else:
             (skipped,) = struct.unpack_from(">I", body)
-            yield from exif_fields(bytes(body[4 + skipped : 4 + skipped + budget.left]), budget)
+            yield from exif_fields(body[4 + skipped :], budget)

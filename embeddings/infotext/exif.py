@@ -34,10 +34,12 @@ _TAGS: Final = {
 }
 
 
-def exif_fields(tiff: bytes, budget: Budget) -> Iterator[RawField]:
-    """Yield the texts of an Exif block (TIFF header first). What is damaged is left out."""
+def exif_fields(block: bytes | memoryview, budget: Budget) -> Iterator[RawField]:
+    """Yield the texts of an Exif block (TIFF header first). What is damaged is left out. The block is not copied, and
+    each entry is charged: a file may have the same block read again and again."""
+    tiff = memoryview(block)
     tiff = tiff[6:] if tiff[:6] == b"Exif\0\0" else tiff
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(tiff[:4]))
     if order is None:
         return
     waiting, seen = [struct.unpack_from(order + "I", tiff, 4)[0]] if len(tiff) >= 8 else [], set[int]()
@@ -48,14 +50,14 @@ def exif_fields(tiff: bytes, budget: Budget) -> Iterator[RawField]:
         seen.add(start)
         (count,) = struct.unpack_from(order + "H", tiff, start)
         for at in range(start + 2, start + 2 + 12 * min(count, _MOST_ENTRIES), 12):
-            if at + 12 > len(tiff):
+            if at + 12 > len(tiff) or not budget.walk_over(12):
                 break
             tag, kind, length, value = struct.unpack_from(order + "HHII", tiff, at)
             if tag == _POINTER:
                 waiting.append(value)
             elif tag in _TAGS and kind in _SIZES:
                 place = at + 8 if length <= 4 else value
-                data = budget.take(memoryview(tiff)[place : place + length])
+                data = budget.take(tiff[place : place + length])
                 yield RawField(_TAGS[tag], _decoded(tag, data, little=order == "<"))
 
 

@@ -31,6 +31,10 @@ MOST_NAMED: Final = 128
 """Hashes that are kept of one picture, and versions; of one with more the reading says ``too_complex``."""
 
 
+PROBLEMS: Final = frozenset(("corrupt", "empty", "too_complex", "too_large"))
+"""All that may be said of what could not be read. The words are stored and counted in clear."""
+
+
 @dataclass(frozen=True, slots=True)
 class InfotextLimits:
     """Limits on what is read of one picture's texts."""
@@ -70,10 +74,18 @@ class Budget:
         self.left -= len(taken)
         return taken
 
+    def walk_over(self, count: int) -> bool:
+        """Charge ``count`` bytes that are looked at and not taken; return whether there were as many left."""
+        if count > self.left:
+            self.exceeded = True
+            return False
+        self.left -= count
+        return True
+
 
 @dataclass(slots=True, repr=False)
 class InfotextBuilder:
-    """What has been read so far. Problems: fixed words for what could not be read."""
+    """What has been read so far. Problems: some of :data:`PROBLEMS`."""
 
     limits: InfotextLimits
     texts: dict[str, dict[str, None]] = field(default_factory=dict)

@@ -17,7 +17,9 @@ from embeddings.sandbox.process import Reply
 from embeddings.sandbox.work import Facts
 from embeddings.types import ImageLimits, UInt8
 
-_MOST_NUMBER: Final = 2.0**53
+_MOST_REAL: Final = 2.0**53
+_MOST_NUMBER: Final = 2**31 - 1
+"""What the columns hold that such numbers end up in (:func:`embeddings.types.status_schema`)."""
 _MOST_PARTS: Final = 64
 _CHANNELS: Final = 3
 _IMAGE_TYPES: Final = get_type_hints(DecodedImage)
@@ -115,7 +117,7 @@ def _checked(kind: Any, value: object) -> Any:
         return value
     elif kind is str:
         return word(value)
-    elif kind is float and type(value) in (int, float) and abs(value) <= _MOST_NUMBER:  # type: ignore[arg-type]
+    elif kind is float and type(value) in (int, float) and abs(value) <= _MOST_REAL:  # type: ignore[arg-type]
         return float(value)  # type: ignore[arg-type]
     elif kind is int and type(value) is int and 0 <= value <= _MOST_NUMBER:
         return value

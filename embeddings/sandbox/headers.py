@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from embeddings.errors import UnscannableError
 from embeddings.headers.evidence import HeaderText, TextLimits
-from embeddings.headers.reading import ReadHeader, ReadingLimits
+from embeddings.headers.reading import NO_PICTURE, NOTES, ReadHeader, ReadingLimits
+from embeddings.headers.safetensors import MAX_NUMBER
 from embeddings.sandbox.header_work import HEADER_SIZES, READ_HEADER
-from embeddings.sandbox.pool import DecodingPool, unbelievable, word
+from embeddings.sandbox.pool import DecodingPool, unbelievable
 
 _ROOM: Final = 64
 """Bytes that a byte of the header, or a character of a text, may take in the answer: six where it is escaped, each text
@@ -20,8 +21,9 @@ _PICTURES: Final = 4
 """Pictures of the largest size that there is room for."""
 _FRAMING: Final = 4096
 """Bytes between the pictures."""
-_MOST_NOTES: Final = 16
-_MOST_NUMBER: Final = 2**63
+_MOST: Final = {"payload_bytes": MAX_NUMBER}
+_MOST_STORED: Final = 2**31 - 1
+"""What a column of a size holds; the size of all tensors is not stored."""
 
 
 class SandboxedHeaderReader:
@@ -40,14 +42,16 @@ class SandboxedHeaderReader:
         answer = next(self.pool.results(READ_HEADER, facts, data, room=room), None)
         if answer is None:
             raise unbelievable()
-        sizes = {name: _size(answer.facts.get(name)) for name in (*HEADER_SIZES, "text_bytes")}
+        sizes = {name: _size(name, answer.facts.get(name)) for name in (*HEADER_SIZES, "text_bytes")}
         cut = sizes.pop("text_bytes")
         picture, problem = answer.payload[cut:].tobytes(), answer.facts.get("picture_problem")
+        if problem not in (None, NO_PICTURE):
+            raise unbelievable()
         return ReadHeader(
             **sizes,
             texts=_texts(answer.payload[:cut].tobytes(), limits.texts),
             picture=picture if answer.facts.get("has_picture") is True else None,
-            picture_problem=None if problem is None else word(problem),
+            picture_problem=problem,
             notes=_notes(answer.facts.get("notes")),
         )
 
@@ -65,12 +69,14 @@ def _texts(data: bytes, limits: TextLimits) -> tuple[HeaderText, ...]:
 
 
 def _notes(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > _MOST_NOTES:
+    if not isinstance(value, list) or len(value) > len(NOTES):
         raise unbelievable()
-    return tuple(word(one) for one in value)
+    if any(not isinstance(one, str) or one not in NOTES for one in value):
+        raise unbelievable()
+    return tuple(value)
 
 
-def _size(value: object) -> int:
-    if not isinstance(value, int) or not 0 <= value < _MOST_NUMBER:
+def _size(name: str, value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value <= _MOST.get(name, _MOST_STORED):
         raise unbelievable()
     return value

@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict
 from typing import Any, Final
 
-from embeddings.infotext.fields import MOST_NAMED, PLACES, InfotextLimits
+from embeddings.infotext.fields import MOST_NAMED, PLACES, PROBLEMS, InfotextLimits
 from embeddings.infotext.read import Infotext
 from embeddings.sandbox.infotext_work import READ_INFOTEXT
-from embeddings.sandbox.pool import DecodingPool, unbelievable, word
+from embeddings.sandbox.pool import DecodingPool, unbelievable
 
 _ESCAPED: Final = 12
 """Characters of JSON that one of a text may take: two escapes of six."""
@@ -32,13 +32,15 @@ class SandboxedInfotextReader:
         try:
             said: Any = json.loads(answer.payload.tobytes())
             problem = said["problem"]
+            if problem is not None and problem not in PROBLEMS:
+                raise unbelievable()
             if max(len(said["hashes"]), len(said["versions"])) > MOST_NAMED:
                 raise unbelievable()
             return Infotext(
                 texts=tuple(_text(place, text, limits) for place, text in said["texts"]),
                 hashes=tuple(_digits(one, "0123456789abcdef") for one in said["hashes"]),
                 versions=tuple(_digits(one, "0123456789") for one in said["versions"]),
-                problem=None if problem is None else word(problem),
+                problem=problem,
             )
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise unbelievable() from error

@@ -60,7 +60,7 @@ class DecodingPool:
         """Begin anew in a process that was forked: the processes there are belong to the other one."""
         self._others.append(self._idle)
         self._owner = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # results are collected, and handed back, anywhere: within it as well
         self._turns = threading.BoundedSemaphore(self.settings.processes)
         self._idle = []
 
@@ -175,6 +175,9 @@ class Results(Iterator[Reply]):
             except Died as death:
                 self._end()
                 raise self._pool.at_fault(death.reason) from death
+            except BaseException:  # it may still answer, and the next one to ask would take that for its own
+                self._end()
+                raise
             taken = self._taken(asked)
         if taken is None:
             raise StopIteration

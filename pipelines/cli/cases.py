@@ -43,11 +43,12 @@ def list_command(environment: Environment, as_json: bool, only_passed_on: bool, 
 @click.argument("case_id", metavar="CASE")
 @command_options
 def notes_command(environment: Environment, as_json: bool, case_id: str) -> None:
-    """Show what colleagues wrote on a case. The look is recorded."""
+    """Show what colleagues wrote on a case of the list. The look is recorded."""
     from pipelines.reviewing.notes import open_notes
+    from pipelines.reviewing.shown import find_case
 
     with opened(environment) as workspace:
-        found = open_notes(workspace, case_id, actor=actor())
+        found = open_notes(workspace, find_case(workspace, case_id, actor=actor()).case_id, actor=actor())
     emit([_shown(one) for one in found], as_json=as_json)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import alembic.config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0027"
+HEAD = "0028"
 """The newest revision under ``migrations/versions``, so that opening a database need not load Alembic to learn it."""
 _READ_STATE = sa.select(tables.state.c.value).where(tables.state.c.name == sa.bindparam("of"))
 _WRITE_STATE = sa.update(tables.state).where(tables.state.c.name == sa.bindparam("of")).values(value=sa.bindparam("to"))

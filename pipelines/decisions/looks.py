@@ -24,7 +24,7 @@ from embeddings.types import UInt8
 from pipelines.database.tables import hits, items, templates, verdicts
 from pipelines.database.times import moment
 from pipelines.decisions.log import Decision, decisions_on
-from pipelines.evidence.cutting import LONG_SIDE, cut_hit, frame_of, place_of
+from pipelines.evidence.cutting import LONG_SIDE, Cut, cut_hit, frame_of, place_of
 from pipelines.evidence.kept import KeptFacts, open_passage, open_picture, read_kept
 from pipelines.evidence.passages import Passage, do_prompts_differ, find_passage
 from pipelines.evidence.second_opinions import read_second_opinion
@@ -168,12 +168,12 @@ def look_at(workspace: Workspace, hit_id: str, *, actor: str, reference: bool = 
         raise StateError("this hit is no face: there is no reference to show beside it")
     kept_at, problem = None, None
     try:
-        shown = picture_now(workspace, row)
+        shown = picture_now(workspace, row).pixels
     except (ItemError, StateError, ConfigError) as error:
-        kept = kept_picture(workspace, row.hit_id)
+        kept = kept_picture(workspace, row)
         if kept is None:
             raise
-        shown, kept_at = kept
+        shown, kept_at = kept.cut.pixels, kept.kept_at
         problem = str(error)
     with workspace.database.read() as connection:
         second = read_second_opinion(connection, hit_id)
@@ -217,16 +217,27 @@ def look_at_pool(workspace: Workspace, hit_id: str, *, actor: str, reference: bo
             yield PoolLook(picture, None, str(error))
 
 
-def kept_picture(workspace: Workspace, hit_id: str) -> tuple[UInt8, datetime] | None:
-    """Return what is kept of a hit, and since when; None if nothing was kept, or it was deleted."""
+@dataclass(frozen=True, slots=True)
+class KeptPicture:
+    """What is kept of a hit, and since when."""
+
+    cut: Cut = field(repr=False)
+    kept_at: datetime
+
+
+def kept_picture(workspace: Workspace, row: Row[Any]) -> KeptPicture | None:
+    """Return what is kept of a hit; None if nothing was kept, or it was deleted. ``row``: as of
+    :func:`record_look`."""
     from PIL import Image
 
     with workspace.database.read() as connection:
-        facts = read_kept(connection, hit_id)
-        data = open_picture(connection, workspace.sealer, hit_id) if facts and facts.picture else None
+        facts = read_kept(connection, row.hit_id)
+        data = open_picture(connection, workspace.sealer, row.hit_id) if facts and facts.picture else None
     if facts is None or data is None:
         return None
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), facts.kept_at
+    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    cut = Cut(pixels, (facts.frame_width or row.width, facts.frame_height or row.height))
+    return KeptPicture(cut, facts.kept_at)
 
 
 def record_look(workspace: Workspace, hit_id: str, *, action: str, actor: str, **facts: str) -> Row[Any]:
@@ -254,7 +265,7 @@ def _recorded(tx: Connection, workspace: Workspace, hit_id: str, *, action: str,
     return row
 
 
-def picture_now(workspace: Workspace, row: Row[Any]) -> UInt8:
+def picture_now(workspace: Workspace, row: Row[Any]) -> Cut:
     """Fetch and cut the part of the item's picture that the hit is about, at most :data:`LONG_SIDE` pixels long.
 
     Raises :class:`StateError` and :class:`ItemError` as :func:`look_at` does.
@@ -262,7 +273,7 @@ def picture_now(workspace: Workspace, row: Row[Any]) -> UInt8:
     data = content_now(workspace, row)
     place = place_of(row)
     with decoding_slot(workspace):
-        return guarded(lambda: cut_hit({place: frame_of(workspace, data, place)}, row, long_side=LONG_SIDE))
+        return guarded(lambda: cut_hit(frame_of(workspace, data, place), row, long_side=LONG_SIDE))
 
 
 def content_now(workspace: Workspace, row: Row[Any]) -> bytes:

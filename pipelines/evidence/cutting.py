@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,10 +29,19 @@ _SMALLER: Final = 0.75
 """A JPEG that is too large is made again at this share of its sides and its quality."""
 
 
-def decoded(workspace: Workspace, data: bytes) -> dict[tuple[int, str], Frame]:
-    """Decode the frames of a picture that are scanned, by their number and look. Raises :class:`ItemError`."""
-    image = workspace.decoder(data, limits=workspace.limits, long_side=LONG_SIDE)
-    return {(frame.index, frame.look): frame for frame in image.frames}
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What was cut out of a frame. ``pixels``: uint8 (h, w, 3); ``frame_size``: width and height of the upright frame,
+    at full size, which is not the item's where the item is several pictures."""
+
+    pixels: UInt8
+    frame_size: tuple[int, int]
+
+
+def frames_of(workspace: Workspace, data: bytes) -> Iterator[Frame]:
+    """Decode the frames of a picture that are scanned, each in all its looks, one by one. Raises
+    :class:`ItemError`."""
+    return workspace.decoder(data, limits=workspace.limits, long_side=LONG_SIDE).frames
 
 
 def place_of(row: Any) -> tuple[int, str]:
@@ -42,29 +53,33 @@ def place_of(row: Any) -> tuple[int, str]:
 def frame_of(workspace: Workspace, data: bytes, place: tuple[int, str]) -> Frame:
     """Decode one frame of a picture in one look (:func:`place_of`), and hold no other. Raises :class:`ItemError`, and
     :class:`StateError` if it is not among those that are scanned."""
-    image = workspace.decoder(data, limits=workspace.limits, long_side=LONG_SIDE)
-    for frame in image.frames:
+    for frame in frames_of(workspace, data):
         if (frame.index, frame.look) == place:
             return frame
     raise StateError("the picture has this frame no more among those that are looked at")
 
 
-def cut_hit(frames: dict[tuple[int, str], Frame], row: Any, *, long_side: int) -> UInt8:
-    """Cut out what a hit is about, uint8 (h, w, 3) with neither side above ``long_side``.
+def cut_hit(frame: Frame, row: Any, *, long_side: int) -> Cut:
+    """Cut out what a hit is about, with neither side above ``long_side``, from the frame in the look that it is in.
 
-    ``row`` has ``frame``, ``view`` and the box ``x1`` to ``y2`` of the hit, None where it is no face, and the item's
-    ``width`` and ``height``. Raises :class:`StateError` if there is no such frame.
+    ``row`` has the box ``x1`` to ``y2`` of the hit, None where it is no face, and the item's ``width`` and ``height``.
     """
-    frame = frames.get(place_of(row))
-    if frame is None:
-        raise StateError("the picture has this frame no more among those that are looked at")
-    box = (0.0, 0.0, float(row.width), float(row.height)) if row.x1 is None else (row.x1, row.y1, row.x2, row.y2)
-    return _cut(frame, _widened(box, row), long_side=long_side)
+    size = frame_size(frame, row)
+    box = (0.0, 0.0, float(size[0]), float(size[1])) if row.x1 is None else (row.x1, row.y1, row.x2, row.y2)
+    return Cut(_cut(frame, _widened(box, size), long_side=long_side), size)
 
 
-def place_in_cut(row: Any, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Where a hit's own box lies in what :func:`cut_hit` made of it: x1, y1, x2, y2 in pixels of a cut of ``size``."""
-    left, top, right, bottom = _widened((row.x1, row.y1, row.x2, row.y2), row)
+def frame_size(frame: Frame, row: Any) -> tuple[int, int]:
+    """Return the width and height of an upright frame at full size: its own, or the item's (``row``)."""
+    return frame.own_size or (row.width, row.height)
+
+
+def place_in_cut(row: Any, size: tuple[int, int], frame_size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Where a hit's own box lies in what :func:`cut_hit` made of it: x1, y1, x2, y2 in pixels of a cut of ``size``.
+
+    ``frame_size``: as the cut states it.
+    """
+    left, top, right, bottom = _widened((row.x1, row.y1, row.x2, row.y2), frame_size)
     across, down = size[0] / max(right - left, 1.0), size[1] / max(bottom - top, 1.0)
     return (row.x1 - left) * across, (row.y1 - top) * down, (row.x2 - left) * across, (row.y2 - top) * down
 
@@ -94,11 +109,11 @@ def as_jpeg(pixels: UInt8, config: EvidenceConfig) -> tuple[bytes, int, int]:
         picture, quality = picture.resize(sides), max(10, int(quality * _SMALLER))
 
 
-def _widened(box: tuple[float, float, float, float], row: Any) -> tuple[float, float, float, float]:
-    """The box with its margin, within the picture."""
+def _widened(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The box with its margin, within a frame of ``size``."""
     margin = MARGIN * max(box[2] - box[0], box[3] - box[1])
     x1, y1, x2, y2 = box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
-    return max(x1, 0.0), max(y1, 0.0), min(x2, float(row.width)), min(y2, float(row.height))
+    return max(x1, 0.0), max(y1, 0.0), min(x2, float(size[0])), min(y2, float(size[1]))
 
 
 def _cut(frame: Frame, box: tuple[float, float, float, float], *, long_side: int) -> UInt8:

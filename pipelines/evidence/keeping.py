@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from embeddings.errors import FetchError, ItemError, StateError, UnscannableError
+from embeddings.errors import FetchError, ItemError, UnscannableError
 from embeddings.faults import guarded
 from embeddings.types import Content
 from pipelines.database.parts import parts
@@ -184,11 +184,22 @@ def _fetch(workspace: Workspace, row: Any, opened: tuple[Item, ItemSource]) -> _
 
 
 @dataclass(frozen=True, slots=True)
+class _Picture:
+    """What was cut out for one hit, as a JPEG, and the size of the frame it was cut from: columns of the table."""
+
+    data: bytes = field(repr=False)
+    width: int
+    height: int
+    frame_width: int
+    frame_height: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Cut:
-    """The picture and sentence of one hit in clear, before they are sealed."""
+    """The picture of one hit in clear, before it is sealed."""
 
     hit: Any = field(repr=False)
-    picture: tuple[bytes, int, int] | None = field(repr=False)
+    picture: _Picture | None = field(repr=False)
     problem: ItemError | None
     remote: bool
 
@@ -211,28 +222,45 @@ def _with_hits(workspace: Workspace, batch: Sequence[_Fetched]) -> list[tuple[_F
 
 def _cuts(workspace: Workspace, one: _Fetched, waiting: Sequence[Any]) -> Iterator[_Cut]:
     """Decode an item once, and cut out what each of its hits is about."""
-    from pipelines.evidence.cutting import as_jpeg, cut_hit, decoded
-
-    config = workspace.config.evidence
     content, problem = one.content, one.problem
-    frames: dict[tuple[int, str], Frame] = {}
-    if content is not None:
+    made: dict[str, _Picture | ItemError] = {}
+    if content is not None and problem is None:
+        problem = FetchError("changed", "the frame is not among those that are looked at")
         try:
-            frames = guarded(lambda: decoded(workspace, content.data))
+            made.update(_pictures(workspace, content.data, waiting))
         except ItemError as error:
             problem = error
     for hit in waiting:
-        picture, own = None, problem
-        if content is not None and own is None:
-            try:
-                pixels = guarded(partial(cut_hit, frames, hit, long_side=config.long_side))
-                picture = guarded(partial(as_jpeg, pixels, config))
-            except ItemError as error:
-                own = error
-            except StateError:
-                own = FetchError("changed", "the frame is not among those that are looked at")
-        yield _Cut(hit, picture, own, one.remote)
+        picture = made.get(hit.hit_id, problem)
+        if isinstance(picture, _Picture):
+            yield _Cut(hit, picture, None, one.remote)
+        else:
+            yield _Cut(hit, None, picture, one.remote)
     workspace.beat()
+
+
+def _pictures(workspace: Workspace, data: bytes, waiting: Sequence[Any]) -> Iterator[tuple[str, _Picture | ItemError]]:
+    """Give what each hit is about as its frame passes by, or what is wrong with it. One look at one frame is held at a
+    time, and none is decoded after the last that is needed."""
+    from pipelines.evidence.cutting import frames_of, place_of
+
+    wanted: dict[tuple[int, str], list[Any]] = {}
+    for hit in waiting:
+        wanted.setdefault(place_of(hit), []).append(hit)
+    frames = guarded(partial(frames_of, workspace, data))
+    while wanted and (frame := guarded(partial(next, frames, None))) is not None:
+        for hit in wanted.pop((frame.index, frame.look), ()):
+            try:
+                yield hit.hit_id, guarded(partial(_picture, workspace, frame, hit))
+            except ItemError as error:
+                yield hit.hit_id, error
+
+
+def _picture(workspace: Workspace, frame: Frame, hit: Any) -> _Picture:
+    from pipelines.evidence.cutting import as_jpeg, cut_hit
+
+    cut = cut_hit(frame, hit, long_side=workspace.config.evidence.long_side)
+    return _Picture(*as_jpeg(cut.pixels, workspace.config.evidence), *cut.frame_size)
 
 
 def _commit(workspace: Workspace, cuts: Sequence[_Cut]) -> KeepCounts:
@@ -256,8 +284,7 @@ def _commit(workspace: Workspace, cuts: Sequence[_Cut]) -> KeepCounts:
 def _row(tx: Connection, workspace: Workspace, cut: _Cut, key: bytes) -> dict[str, Any]:
     hit, now = cut.hit, workspace.now()
     named = (hit.hit_id, hit.subject_id)
-    data, width, height = cut.picture or (None, None, None)
-    picture = sealed(key, *named, "picture", data)
+    picture = sealed(key, *named, "picture", cut.picture.data if cut.picture else None)
     passage = sealed(key, *named, "passage", _passage(tx, workspace, hit))
     failed, again_at = _tries(workspace, cut)
     return {
@@ -265,8 +292,7 @@ def _row(tx: Connection, workspace: Workspace, cut: _Cut, key: bytes) -> dict[st
         "subject_id": hit.subject_id,
         "sealed_picture": picture,
         "sealed_passage": passage,
-        "width": width,
-        "height": height,
+        **{name: getattr(cut.picture, name, None) for name in ("width", "height", "frame_width", "frame_height")},
         "bytes": len(picture or b"") + len(passage or b""),
         "problem": cut.problem.status if cut.problem else None,
         "attempts": failed,

@@ -26,13 +26,14 @@ from pipelines.registry.templates import open_subject_key
 if TYPE_CHECKING:
     from pipelines.evidence.passages import Passage
 
-_FACTS: Final = ("kept_at", "bytes", "width", "height", "problem", "lapsed_at")
+_FACTS: Final = ("kept_at", "bytes", "width", "height", "frame_width", "frame_height", "problem", "lapsed_at")
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFacts:
-    """What is kept of a hit, without showing it. ``picture`` and ``passage``: whether there is one; ``problem``: why
-    there is no picture; ``lapsed_at``: since when the hit is seen not to be in force."""
+    """What is kept of a hit, without showing it. ``picture`` and ``passage``: whether there is one;
+    ``frame_width`` and ``frame_height``: of the frame it was cut from, None: the item's; ``problem``: why there is no
+    picture; ``lapsed_at``: since when the hit is seen not to be in force."""
 
     picture: bool
     passage: bool
@@ -40,6 +41,8 @@ class KeptFacts:
     bytes: int
     width: int | None
     height: int | None
+    frame_width: int | None
+    frame_height: int | None
     problem: str | None
     lapsed_at: datetime | None
 

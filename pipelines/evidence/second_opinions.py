@@ -140,7 +140,7 @@ def _batches(workspace: Workspace, asking: _Asking) -> Iterator[list[_Due]]:
     columns = (
         *(hits.c[name] for name in ("hit_id", "subject_id", "x1", "y1", "x2", "y2", "frame")),
         *(items.c.width, items.c.height, subjects.c.version, second_opinions.c.opinion),
-        kept_evidence.c.sealed_picture,
+        *(kept_evidence.c[name] for name in ("sealed_picture", "frame_width", "frame_height")),
     )
     query = _due(workspace, asking).with_only_columns(*columns).order_by(hits.c.subject_id, hits.c.hit_id)
     while True:
@@ -265,7 +265,7 @@ def _face_in(workspace: Workspace, picture: bytes, hit: Any) -> UInt8 | None:
 
     with Image.open(io.BytesIO(picture)) as opened:
         size = opened.size
-    wanted = place_in_cut(hit, size)
+    wanted = place_in_cut(hit, size, (hit.frame_width or hit.width, hit.frame_height or hit.height))
     faces = find_faces(picture, workspace.models, limits=workspace.limits, decoder=workspace.decoder)
     best = max(faces, key=lambda face: overlap(face.box, wanted), default=None)
     return best.crop if best is not None and overlap(best.box, wanted) >= _LEAST_OVERLAP else None

@@ -21,6 +21,7 @@ from pipelines.database.parts import parts
 from pipelines.database.tables import examined, hits, items, manifests, superseded
 from pipelines.home.sealing import Sealer
 from pipelines.intake.ledger import digest_of, item_values, source_id, unscanned_values
+from pipelines.intake.renamed import drop_renamed
 from pipelines.sources import Item, Listed
 from pipelines.sources.metadata import REVISION_FIELDS
 from pipelines.sources.rows import BROKEN
@@ -276,6 +277,7 @@ class _Entry:
             values = values | unscanned_values() | {"attempts": 0, "retry_at": None}
             # Its file may be called otherwise, although its texts and bytes are the same.
             tx.execute(sa.delete(examined).where(examined.c.item_id == item_id))
+            drop_renamed(tx, item, item_id, known=lambda: Item.from_record(self._known(item_id)["item"]), now=self._now)
             cancel_unsent(tx, item_id=item_id, now=now)
         tx.execute(sa.update(items).where(items.c.item_id == item_id).values(**values))
         tx.execute(sa.update(hits).where(hits.c.item_id == item_id).values(judged_at=None))

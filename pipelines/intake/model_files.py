@@ -17,16 +17,18 @@ from embeddings.headers.evidence import HeaderText
 from pipelines.database.parts import parts
 from pipelines.database.tables import items, model_files
 from pipelines.home.sealing import Sealer
-from pipelines.intake.ledger import is_read_by_earlier
+from pipelines.intake.ledger import SCANNER_FAULTS, is_read_by_earlier
 from pipelines.intake.model_reading import READ, READER, KnownFile, ReadModel
 
-__all__ = ["HeaderText", "enter_model_files", "forget_model_files", "header_texts", "known_file"]
+__all__ = ["HeaderText", "enter_model_files", "forget_model_files", "header_texts", "known_file", "settle_unread"]
 
 
 def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ReadModel], *, now: datetime) -> None:
     """Write what was read of these files. The latest reading of a content counts; one of the header alone counts where
-    an earlier version of the reader read less of it."""
-    read = list(files)
+    an earlier version of the reader read less of it. A fault that may pass replaces no reading."""
+    tried = list(files)
+    passing = _passing(tx, tried)
+    read = [file for file in tried if file.identity not in passing]
     rows = {file.identity.hex(): _row(sealer, file, now) for file in read if not file.again}
     if rows:
         tx.execute(sa.delete(model_files).where(model_files.c.content_sha256.in_(list(rows))))
@@ -36,6 +38,26 @@ def enter_model_files(tx: Connection, sealer: Sealer, files: Iterable[ReadModel]
             own = sa.and_(model_files.c.content_sha256 == file.identity.hex(), is_read_by_earlier())
             row = _row(sealer, file, now)
             tx.execute(sa.update(model_files).where(own).values({name: row[name] for name in _OF_HEADER}))
+
+
+def _passing(tx: Connection, files: Iterable[ReadModel]) -> set[bytes]:
+    """Return the contents that only failed this time, and of which there is a reading."""
+    failed = {file.identity.hex() for file in files if file.status in SCANNER_FAULTS}
+    found: set[bytes] = set()
+    for some in parts(sorted(failed)):
+        own = sa.and_(model_files.c.content_sha256.in_(some), model_files.c.status.not_in(SCANNER_FAULTS))
+        found |= {
+            bytes.fromhex(key) for key in tx.execute(sa.select(model_files.c.content_sha256).where(own)).scalars()
+        }
+    return found
+
+
+def settle_unread(tx: Connection, contents: Collection[str]) -> None:
+    """Note that the present version of the reader has tried these contents and gets no more of them: what an earlier
+    one read stands, and is not asked for again."""
+    for some in parts(sorted(contents)):
+        own = sa.and_(model_files.c.content_sha256.in_(some), is_read_by_earlier())
+        tx.execute(sa.update(model_files).where(own).values(reader=READER))
 
 
 _OF_HEADER: Final = ("status", "sealed_header", "read_at", "reader", "notes")

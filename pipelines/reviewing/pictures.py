@@ -20,7 +20,7 @@ from embeddings.faults import guarded
 from embeddings.types import UInt8
 from pipelines.database.tables import items, templates
 from pipelines.decisions.looks import content_now, kept_picture, picture_now, record_look, reference_crop
-from pipelines.evidence.cutting import FIRST_PLACE, frame_of, place_in_cut, place_of
+from pipelines.evidence.cutting import FIRST_PLACE, Cut, frame_of, frame_size, place_in_cut, place_of
 from pipelines.home import audit
 from pipelines.home.decoding import decoding_slot
 from pipelines.home.workspace import Workspace
@@ -56,9 +56,9 @@ def show_face(
     neither gives it.
     """
     row = record_look(workspace, hit_id, action="crop.view", actor=actor, **_how(veil, ahead))
-    kept = kept_picture(workspace, hit_id)
-    pixels = kept[0] if kept is not None else picture_now(workspace, row)
-    return _shown(pixels if small else _closer(pixels, row), veil, side=SMALL_SIDE if small else FACE_SIDE)
+    kept = kept_picture(workspace, row)
+    cut = kept.cut if kept is not None else picture_now(workspace, row)
+    return _shown(cut.pixels if small else _closer(cut, row), veil, side=SMALL_SIDE if small else FACE_SIDE)
 
 
 def show_whole(workspace: Workspace, hit_id: str, *, actor: str, veil: Veil) -> Shown:
@@ -68,7 +68,7 @@ def show_whole(workspace: Workspace, hit_id: str, *, actor: str, veil: Veil) -> 
     data = content_now(workspace, row)
     with decoding_slot(workspace):
         frame = guarded(lambda: frame_of(workspace, data, place_of(row)))
-        return _shown(_framed(np.asarray(frame.image), row), veil, side=WHOLE_SIDE)
+        return _shown(_framed(np.asarray(frame.image), row, frame_size(frame, row)), veil, side=WHOLE_SIDE)
 
 
 def show_reference(
@@ -127,25 +127,26 @@ def _shown(pixels: UInt8, veil: Veil, *, side: int) -> Shown:
     return Shown(buffer.getvalue())
 
 
-def _closer(pixels: UInt8, row: Any) -> UInt8:
+def _closer(cut: Cut, row: Any) -> UInt8:
     """The face as large as references show it: a square around its box, out of the picture with the wider margin."""
+    pixels = cut.pixels
     if row.x1 is None:
         return pixels
     height, width = pixels.shape[:2]
-    left, top, right, bottom = place_in_cut(row, (width, height))
+    left, top, right, bottom = place_in_cut(row, (width, height), cut.frame_size)
     reach, across, down = _CLOSE * max(right - left, bottom - top), (left + right) / 2, (top + bottom) / 2
     x1, y1 = max(0, round(across - reach)), max(0, round(down - reach))
     x2, y2 = min(width, round(across + reach)), min(height, round(down + reach))
     return pixels[y1:y2, x1:x2] if x2 > x1 and y2 > y1 else pixels
 
 
-def _framed(pixels: UInt8, row: Any) -> UInt8:
-    """The picture with the hit's box drawn, if it has one."""
+def _framed(pixels: UInt8, row: Any, size: tuple[int, int]) -> UInt8:
+    """The picture, ``size`` at full size, with the hit's box drawn, if it has one."""
     from PIL import Image, ImageDraw
 
     picture = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
-    if row.x1 is not None and row.width and row.height:
-        across, down = picture.width / row.width, picture.height / row.height
+    if row.x1 is not None:
+        across, down = picture.width / size[0], picture.height / size[1]
         box = (row.x1 * across, row.y1 * down, row.x2 * across, row.y2 * down)
         width = max(2, round(max(picture.size) / 200))
         ImageDraw.Draw(picture).rectangle(

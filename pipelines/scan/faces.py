@@ -44,7 +44,7 @@ from pipelines.intake.ledger import (
     status_after_scan,
     unscanned,
 )
-from pipelines.intake.model_files import enter_model_files
+from pipelines.intake.model_files import enter_model_files, settle_unread
 from pipelines.intake.picture_texts import enter_picture_texts
 from pipelines.intake.retries import after_try, retry_is_due
 from pipelines.scan.describe import describer_for, enter_descriptions
@@ -323,8 +323,15 @@ def _commit(workspace: Workspace, batch: Sequence[Fetched], scanned: Scanned, en
         if updates:
             tx.execute(statement, updates)
         enter_model_files(tx, workspace.sealer, model_files, now=now)  # after what asks for the version that read it
+        settle_unread(tx, {fetched.before for fetched in batch if fetched.before and _is_settled(fetched)})
         workspace.failpoints.pass_by("before_manifest_commit")
     workspace.failpoints.pass_by("after_manifest_commit")
+
+
+def _is_settled(fetched: Fetched) -> bool:
+    """Whether an item with a result gave nothing this time for a reason that another try does not change."""
+    status = fetched.problem.status if fetched.problem is not None and fetched.outdated else ""
+    return status.startswith("unscannable:") and status not in SCANNER_FAULTS
 
 
 _UPDATED = ("status", "content_sha256", "shard_id", "pdq", *_STATUS_COLUMNS)

@@ -20,17 +20,20 @@ class Remembered:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, tuple[datetime, Any]] = OrderedDict()
+        self._forgotten = 0
 
     def read(self, workspace: Workspace, name: str, make: Callable[[], Value]) -> Value:
         """The value of this name: as it was made some seconds ago, or made now."""
         now, longest = workspace.now(), timedelta(seconds=workspace.config.review.queue_seconds)
         with self._lock:
-            known = self._known.get(name)
+            known, forgotten = self._known.get(name), self._forgotten
         if known is not None and abs(now - known[0]) < longest:
             value: Value = known[1]
             return value
         made = make()
         with self._lock:
+            if self._forgotten != forgotten:
+                return made  # somebody did something while this was read
             self._known[name] = (now, made)
             self._known.move_to_end(name)
             while len(self._known) > MOST_KEPT:
@@ -41,3 +44,4 @@ class Remembered:
         """Have everything read anew, because somebody did something."""
         with self._lock:
             self._known.clear()
+            self._forgotten += 1

@@ -23,7 +23,7 @@ from embeddings.images.decode import decode
 from embeddings.images.faults import decoder_errors
 from embeddings.images.jpeg import MAX_SCANS
 from embeddings.images.look_names import FIRST
-from embeddings.images.png import MAGIC, raw_size, read_chunks
+from embeddings.images.png import MAGIC, _filling, _passes, raw_size, read_chunks
 from embeddings.types import ImageLimits
 from tests.embeddings.conftest import chunk, encode
 from tests.embeddings.test_images import animation
@@ -210,6 +210,46 @@ def test_a_png_whose_compressed_data_ends_early_is_shown_as_far_as_it_goes() -> 
     assert frame.damage == ("truncated",)
     assert frame.image[:4].max() == 0
     assert frame.image[4:].min() == 255
+
+
+def filling_row_by_row(header: bytes, at: int, count: int) -> bytes:
+    """What ``count`` bytes of unfiltered rows from byte ``at`` on are, made from all of them."""
+    value = b"\xff" if header[9] in (0, 2) else b"\0"
+    return b"".join((b"\0" + value * size) * rows for rows, size in _passes(header))[at : at + count]
+
+
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.sampled_from([(1, 0), (8, 0), (8, 2), (4, 3), (16, 4), (8, 6)]),
+    st.integers(0, 1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+@settings(max_examples=examples(200))
+def test_what_is_missing_of_a_png_is_filled_as_whole_rows_would_be(
+    width: int, height: int, kind: tuple[int, int], interlaced: int, begin: float, share: float
+) -> None:
+    header = struct.pack(">IIBBBBB", width, height, *kind, 0, 0, interlaced)
+    at = round(begin * raw_size(header))
+    count = round(share * (raw_size(header) - at))
+    assert b"".join(_filling(header, at, count)) == filling_row_by_row(header, at, count)
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+def test_the_height_of_a_png_does_not_decide_in_how_many_pieces_it_is_filled(interlaced: int) -> None:
+    header = struct.pack(">IIBBBBB", 1, 40_000_000, 8, 0, 0, 0, interlaced)
+    assert 0 < sum(1 for _ in _filling(header, 10, raw_size(header) - 10)) < 200
+    assert len(list(_filling(header, 11, 5))) == 2  # the end of a row, and the beginning of the next
+
+
+@pytest.mark.parametrize("claimed", [4_000_000, 10_000_000, 0xFFFFFFF0])
+def test_a_webp_is_filled_as_far_as_its_size_may_take_whatever_length_it_claims(claimed: int) -> None:
+    data = bytearray(sample_file("WEBP") + bytes(100_000))
+    struct.pack_into("<I", data, 16, claimed)
+    container = inspect(bytes(data), max_pixels=LIMITS.max_pixels)
+    assert len(container.pixels) < 2**21
+    assert outcome(bytes(data)).startswith("damaged:")
 
 
 def test_a_zip_bomb_in_a_png_is_not_inflated() -> None:

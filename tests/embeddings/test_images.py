@@ -249,3 +249,12 @@ def test_upright_undoes_every_orientation(photographs: dict[str, UInt8]) -> None
     image = photographs["chelsea.png"]
     for orientation in range(1, 9):
         assert np.array_equal(upright(oriented(image, orientation), orientation), image)
+
+
+@pytest.mark.parametrize("parts", [[b""], [b"\1\2first"], [b"\1\1one", b"\1\1again"], [b"\2\2second"], [b"\1\1"]])
+def test_a_profile_with_gaps_is_done_without_as_viewers_do(parts: list[bytes], limits: ImageLimits) -> None:
+    plain = encode(np.random.default_rng(3).integers(0, 255, (40, 56, 3), dtype=np.uint8), "JPEG")
+    segments = b"".join(b"\xff\xe2" + (len(part) + 14).to_bytes(2, "big") + b"ICC_PROFILE\0" + part for part in parts)
+    odd = plain[:2] + segments + plain[2:]
+    expected, found = (next(decode(data, limits=limits, long_side=0).frames) for data in (plain, odd))
+    assert np.array_equal(expected.image, found.image)

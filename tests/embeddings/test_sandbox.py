@@ -23,9 +23,9 @@ from embeddings.headers.reading import ReadHeader, ReadingLimits, read_header
 from embeddings.headers.safetensors import LENGTH_BYTES, HeaderLimits
 from embeddings.images.decode import decode
 from embeddings.images.decoder import Decoder
-from embeddings.sandbox.decoding import SandboxedDecoder
+from embeddings.sandbox.decoding import _IMAGE_TYPES, SandboxedDecoder, _checked_fields
 from embeddings.sandbox.headers import SandboxedHeaderReader
-from embeddings.sandbox.image_work import _ON_USE, DECODE_IMAGE, decoding_facts
+from embeddings.sandbox.image_work import _ON_USE, DECODE_IMAGE, IMAGE_FACTS, decoding_facts
 from embeddings.sandbox.pool import DecodingPool, SandboxSettings
 from embeddings.sandbox.process import DecodingProcess, Died, ProcessLimits
 from embeddings.shard import embed_shard
@@ -80,6 +80,14 @@ def outcome(decoder: Decoder, data: bytes, *, long_side: int = 40) -> object:
     except UnscannableError as error:
         return error.reason
     return image.format, image.width, image.height, image.frames_total, frames
+
+
+@pytest.mark.parametrize("name", ["width", "frames_total", "planned"])
+def test_no_number_that_no_column_holds_is_believed(name: str) -> None:
+    said: dict[str, object] = {one: "png" if one == "format" else 8 for one in IMAGE_FACTS}
+    assert _checked_fields(IMAGE_FACTS, _IMAGE_TYPES, {**said, name: 2**31 - 1})[name] == 2**31 - 1
+    with pytest.raises(UnscannableError):
+        _checked_fields(IMAGE_FACTS, _IMAGE_TYPES, {**said, name: 2**31})
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *OTHER_KINDS, "MP4", "WEBM", "WEBM VP8"])
@@ -268,6 +276,33 @@ def test_animations_are_decoded_frame_by_frame_side_by_side_and_may_be_left(pool
     gc.collect()
     assert outcome(sandboxed, data) == outcome(decode, data)
     assert len(pool._idle) == OWN.processes
+
+
+def test_a_process_whose_answer_nobody_took_is_ended(pool: DecodingPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by Ctrl-C while a frame is waited for: its answer would be taken for the one to the next question."""
+
+    def interrupted(process: DecodingProcess, seconds: float) -> object:
+        raise KeyboardInterrupt
+
+    facts = decoding_facts(LIMITS, long_side=40)
+    results = pool.results(DECODE_IMAGE, facts, animation("GIF", 4), room=1 << 20)
+    assert next(results).facts["frame"]["index"] == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(DecodingProcess, "_answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(results)
+    results.close()
+    again = pool.results(DECODE_IMAGE, facts, animation("GIF", 4), room=1 << 20)
+    assert [answer.facts["frame"]["index"] for answer in again] == [0, 1, 2, 3]
+
+
+def test_results_may_be_collected_while_the_pool_is_locked(pool: DecodingPool) -> None:
+    facts = decoding_facts(LIMITS, long_side=40)
+    left = pool.results(DECODE_IMAGE, facts, animation("GIF", 4), room=10_000)
+    with pool._lock:
+        assert pool._lock.acquire(blocking=False), "a collector that runs here would wait for ever"
+        pool._lock.release()
+        left.close()
 
 
 def test_many_threads_share_the_processes(sandboxed: Decoder) -> None:

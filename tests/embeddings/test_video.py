@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection
+import struct
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from embeddings.errors import UnscannableError
 from embeddings.faces.find import scan
 from embeddings.images.decode import decode
 from embeddings.images.sampling import Sampled, choose
+from embeddings.images.video import last_key
 from embeddings.models.load import FaceModels
 from embeddings.types import ImageLimits
 from tests.embeddings import odd_files
@@ -63,6 +66,38 @@ def test_of_a_long_video_the_beginning_is_looked_at(limits: ImageLimits) -> None
     image = decode(video("mp4", 120, (), codec="libx264"), limits=replace(limits, max_video_seconds=1.0), long_side=640)
     assert image.frames_total == 120
     assert max(frame.index for frame in image.frames) <= FPS
+
+
+@pytest.mark.parametrize("claimed", [2**31, 0xF0000000])
+def test_frames_that_an_mp4_claims_and_has_not_are_counted_within_what_a_column_holds(
+    claimed: int, limits: ImageLimits
+) -> None:
+    data = bytearray(video("mp4", 20, (), codec="libx264"))
+    struct.pack_into(">I", data, data.index(b"stts") + 12, claimed)  # of the first entry: how many frames
+    image = decode(bytes(data), limits=limits, long_side=640)
+    assert len(list(image.frames)) > 0
+    assert 20 <= image.frames_total <= 300_000
+
+
+class Counted(list[int]):
+    """Rising numbers that count how often one is looked at."""
+
+    looked_at = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        self.looked_at += 1
+        return super().__getitem__(at)
+
+    def __iter__(self) -> Iterator[int]:
+        for value in super().__iter__():
+            self.looked_at += 1
+            yield value
+
+
+def test_the_key_frame_before_another_is_found_without_looking_at_all_of_them() -> None:
+    keys = Counted(range(3, 300_000, 3))
+    assert [last_key(keys, at) for at in (0, 2, 3, 4, 150_001, 299_999)] == [0, 0, 3, 3, 150_000, 299_997]
+    assert keys.looked_at < 200
 
 
 def test_a_video_that_ends_early_is_looked_at_as_far_as_it_goes(limits: ImageLimits) -> None:

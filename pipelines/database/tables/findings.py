@@ -72,6 +72,8 @@ kept_evidence = sa.Table(
     sa.Column("sealed_passage", sa.LargeBinary),
     sa.Column("width", sa.Integer),
     sa.Column("height", sa.Integer),
+    sa.Column("frame_width", sa.Integer),
+    sa.Column("frame_height", sa.Integer),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column(
         "problem", sa.String
@@ -84,9 +86,10 @@ kept_evidence = sa.Table(
 """What each hit was found in, sealed under the subject's key, to be looked at when the source has it no more.
 
 ``sealed_picture``: a JPEG of the face with its margin, or of the whole picture; ``sealed_passage``: the text around a
-name. ``bytes``: size of both as sealed. ``problem``: why there is no picture so far; null: there is one, or the item is
-no picture. ``attempts`` and ``retry_at``: as in ``contents``. ``lapsed_at``: when a run first saw that the hit is no
-longer in force; null: it is in force."""
+name. ``frame_width`` and ``frame_height``: of the upright frame that the picture was cut from, at full size; null: not
+recorded, and the item's. ``bytes``: size of both as sealed. ``problem``: why there is no picture so far; null: there is
+one, or the item is no picture. ``attempts`` and ``retry_at``: as in ``contents``. ``lapsed_at``: when a run first saw
+that the hit is no longer in force; null: it is in force."""
 
 second_opinions = sa.Table(
     "second_opinions",

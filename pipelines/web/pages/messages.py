@@ -56,6 +56,7 @@ def messages_page(visit: Visit) -> Response:
 def release(visit: Visit) -> Response:
     """Let held messages be sent, if they are those that the page showed; not by who decided what they follow from."""
     act_on_chosen(visit.workspace, _chosen(visit), "release", expect=expected_digest(visit), actor=visit.actor)
+    visit.something_was_done()
     return visit.go("/?done=released")
 
 
@@ -77,6 +78,7 @@ def revive(visit: Visit) -> Response:
     if not wanted:
         raise InputError("no message is named")
     intervene(visit.workspace, release_ids=(), revive_ids=wanted, resume=False, actor=visit.actor)
+    visit.something_was_done()
     return visit.go("/?done=revived")
 
 

@@ -72,6 +72,7 @@ def renew_page(visit: Visit, subject_id: str) -> Response:
     ends = datetime.combine(day_of(visit.form.get("until", "")), time(), UTC) + timedelta(days=1)
     consent = visit.form.get("consent", "").strip() or None
     renew(visit.workspace, row.subject_id, expires_at=ends, actor=visit.actor, consent=consent)
+    visit.something_was_done()
     return visit.go(f"/people/{row.subject_id}")
 
 

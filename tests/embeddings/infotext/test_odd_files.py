@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 
 from embeddings.images.several import MAGIC, together
-from embeddings.infotext.fields import MOST_NAMED
+from embeddings.infotext.carriers import raw_fields
+from embeddings.infotext.fields import MOST_NAMED, Budget
 from tests.embeddings.infotext_files import (
     LIMITS,
     XMP_HEAD,
+    exif_block,
     jpeg_with,
     png_of,
     read,
@@ -89,3 +93,35 @@ def test_what_was_run_in_one_picture_says_nothing_of_another() -> None:
 def test_several_pictures_that_are_none_are_a_problem() -> None:
     assert read(MAGIC).problem == "empty"
     assert read(MAGIC + b"\xff" * 8).problem == "corrupt"
+
+
+def avif_of(block: bytes, times: int) -> bytes:
+    """An AVIF of so many Exif items that are all one block of the file."""
+
+    def box(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I4s", len(body) + 8, kind) + body
+
+    entries = b"".join(box(b"infe", struct.pack(">IHH4s", 2 << 24, n, 0, b"Exif")) for n in range(times))
+    body = struct.pack(">I", 0) + block
+    type_box = box(b"ftyp", b"avif" + bytes(4) + b"avif")
+    places = b"".join(struct.pack(">HHHII", n, 0, 1, len(type_box) + 8, len(body)) for n in range(times))
+    iloc = box(b"iloc", struct.pack(">IBBH", 0, 0x44, 0, times) + places)
+    iinf = box(b"iinf", struct.pack(">IH", 0, times) + entries)
+    return type_box + box(b"mdat", body) + box(b"meta", bytes(4) + iinf + iloc)
+
+
+def test_i9_a_block_that_is_read_again_and_again_is_charged_each_time_and_never_copied() -> None:
+    large = exif_block(b"ASCII\0\0\0Jane Doe") + bytes(1 << 22)
+    assert texts_at(read(avif_of(large, 1)), "caption") == ["Jane Doe"]
+    entries = b"MM\0*" + struct.pack(">IH", 8, 500) + struct.pack(">HHII", 0x100, 4, 1, 0) * 500 + bytes(4 + (1 << 22))
+    data = avif_of(entries, 300)
+    budget = Budget(replace(LIMITS, max_bytes=1 << 20))
+    tracemalloc.start()
+    try:
+        assert list(raw_fields(data, budget)) == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert budget.exceeded
+    assert budget.left < 12
+    assert peak < 1 << 18

@@ -55,6 +55,25 @@ def test_what_a_lead_is_asked_is_in_their_list_and_in_nobody_elses_way(
     assert TEXT in lea.get(address).text, "a question has to be read"
 
 
+def test_what_somebody_has_taken_is_not_offered_on_the_first_page(
+    platform: Workspace, ann: Visitor, lea: Visitor
+) -> None:
+    address = case_about(ann, platform, "m-1")
+    ann.post(f"{address}/escalate", {"text": TEXT})
+    lou = visitor(platform, "lou", ["lead"])
+    offered = f'action="{address}/claim"'
+    assert offered in _second_opinions(lou)
+    lea.post(f"{address}/claim")
+    assert offered not in _second_opinions(lou)
+    assert "taken until" in _second_opinions(lou)
+    assert f'href="{address}"' in _second_opinions(lea)
+
+
+def _second_opinions(somebody: Visitor) -> str:
+    page = str(somebody.get("/").text)
+    return page[page.index('aria-labelledby="need-passed"') :].partition("</section>")[0]
+
+
 def test_a_lead_gives_a_case_to_one_person_and_back(
     platform: Workspace, ann: Visitor, bob: Visitor, lea: Visitor
 ) -> None:

@@ -6,8 +6,7 @@ between its words, in another order, joined (``janedoe``), or spelled out letter
 last may be joined to what models are called by (``jane_doexl``, ``jane_doev2``). Within a word it may be parted where
 the name has an apostrophe or a capital (``o-brien``, ``mc gregor``). Middle names may be missing or initials, in the
 name or in the text. A name of one word is found as a whole word. Names in scripts without spaces are found anywhere,
-and with one gap in them if they were registered without; Chinese, Japanese and Korean ones so registered also with the
-given name first, if such a gap is there.
+and with one gap if they were registered without, East Asian ones then also with the given name before it.
 """
 
 from __future__ import annotations

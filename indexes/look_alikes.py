@@ -26,6 +26,8 @@ _PAIRS: Final = (
 )
 LOOK_ALIKES: Final = {pair[0]: pair[1] for pair in _PAIRS.split()} | {"æ": "ae", "œ": "oe", "þ": "th"}
 """A folded letter, and the letters that stand for it and all that look like it."""
+CAPITALS: Final = {"Ν": "N", "Μ": "M", "Η": "H", "Υ": "Y"}
+"""Greek capitals that look like another Latin letter than their small ones do."""
 DIGRAPHS: Final = {"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"}
 """Letters that are also written as two, where the keyboard has no such letter. ``æ``, ``œ``, ``ß`` and ``þ`` are
 always."""

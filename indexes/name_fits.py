@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from indexes.name_rules import RULES, Form, NameSettings, Rule
-from indexes.name_text import EDGE, HARD, LEET, SOFT, TextReading, continues_letter, skeleton
+from indexes.name_text import EDGE, HARD, LEET, LINE, SOFT, TextReading, continues_letter, has_tail, skeleton
 
 _HARD: Final = bytes(int(boundary >= HARD) for boundary in range(256))
 _SOFT: Final = bytes(int(boundary >= SOFT) for boundary in range(256))
@@ -56,6 +56,9 @@ def _rule(form: Form, reading: TextReading, start: int, end: int, settings: Name
         whole = _within(hard, form.may_part) and EDGE not in inside and min(first, last) >= HARD
         piece = 1 not in soft and min(first, last) >= SOFT
         return form.rule if whole or piece else None
+    if form.alone:
+        gaps = hard == form.apart and all(boundary == HARD for boundary, flag in zip(inside, hard, strict=True) if flag)
+        return form.rule if gaps and min(first, last) >= SOFT else None
     as_parted = _within(hard, form.may_part)
     spelled = 0 not in hard and not (form.anywhere and len(hard) == 1)
     if EDGE in inside or not (as_parted or spelled or _has_one_gap(form, hard, inside, (first, last))):
@@ -63,9 +66,10 @@ def _rule(form: Form, reading: TextReading, start: int, end: int, settings: Name
     if form.anywhere:
         return None if end < len(reading.letters) and continues_letter(reading.letters[end]) else form.rule
     within = 1 not in hard and len(form.letters) >= settings.inside_letters
-    if min(first, last) < SOFT and not within:
+    tailed = last < SOFT <= first and has_tail(reading, end)
+    if min(first, last) < SOFT and not within and not tailed:
         return None
-    if as_parted and _within(form.apart, hard):
+    if as_parted and _within(form.apart, hard) and not tailed:
         return form.rule
     if not _within(form.apart, soft) and len(form.letters) < settings.joined_letters:
         return None
@@ -77,7 +81,8 @@ def _has_one_gap(form: Form, hard: bytes, inside: bytes, ends: tuple[int, int]) 
         return False
     at = hard.index(1)
     alone = (form.signs > 3 or ends[0] >= SOFT) and (form.signs > 2 or ends[1] >= SOFT)
-    return inside[at] == HARD and not continues_letter(form.letters[at + 1]) and alone
+    over_lines = inside[at] == LINE and form.signs > 3 and min(ends) >= SOFT
+    return (inside[at] == HARD or over_lines) and not continues_letter(form.letters[at + 1]) and alone
 
 
 def _within(flags: bytes, others: bytes) -> bool:

@@ -2,17 +2,18 @@
 
 The rules are the whole definition; :func:`brute_force_names` applies them to every name at every letter, and the index
 in :mod:`indexes.names` must find exactly the same. A name of several words is found as a whole only: with a separator
-between its words, in another order, joined (``janedoe``), or spelled out letter by letter; never by one word of it.
-Within a word it may be parted where the name has an apostrophe or a capital (``o-brien``, ``mc gregor``). Middle names
-may be missing or initials, in the name or in the text. A name of one word is found as a whole word. Names in scripts
-without spaces are found anywhere, and with one gap in them if they were registered without.
+between its words, in another order, joined (``janedoe``), or spelled out letter by letter; never by one word of it. The
+last may be joined to what models are called by (``jane_doexl``, ``jane_doev2``). Within a word it may be parted where
+the name has an apostrophe or a capital (``o-brien``, ``mc gregor``). Middle names may be missing or initials, in the
+name or in the text. A name of one word is found as a whole word. Names in scripts without spaces are found anywhere,
+and with one gap if they were registered without, East Asian ones then also with the given name before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Final, Literal
 
 from embeddings.errors import EnrolmentError
@@ -21,11 +22,14 @@ from indexes.name_text import (
     FIGURES,
     HARD,
     LEET,
+    LINE,
     NONE,
     SOFT,
     TextReading,
     continues_letter,
     end_as_written,
+    has_tail,
+    is_east_asian,
     is_without_spaces,
     read_text,
     skeleton,
@@ -36,6 +40,8 @@ Rule = Literal["full_name", "alias", "reordered", "joined", "middle", "token"]
 RULES: Final[tuple[Rule, ...]] = ("full_name", "alias", "reordered", "joined", "middle", "token")
 """The strongest first: where a text holds a person's names several times, that is the one reported."""
 MOST_TURNED = 5  # words up to which a name is looked for in other orders
+MOST_SURNAME = 3  # signs of a Chinese, Japanese or Korean surname
+MOST_SPELLED = 3  # words with a letter that is also written as two, up to which each may be written either way
 PARTICLES: Final = (
     *("abu", "and", "bin", "das", "del", "dem", "den", "der", "des", "die", "dos", "ibn", "las", "les", "los", "mac"),
     *("san", "sur", "the", "ten", "ter", "van", "von", "vom", "zum", "zur"),
@@ -101,6 +107,8 @@ class Form:
     """``cuts`` and ``seams``, likewise."""
     signs: int
     """Letters, a syllable of Hangul counted as one."""
+    alone: bool = False
+    """Whether it is found only with one gap, where ``cuts`` says, and with nothing joined to it."""
 
     @property
     def is_mononym(self) -> bool:
@@ -145,20 +153,35 @@ def is_usable(name: TextReading, *, settings: NameSettings) -> bool:
 
 def forms_of_name(name: str, *, primary: bool, settings: NameSettings) -> list[Form]:
     """Return the forms of a name as it is given, in all its spellings; none if it has too few letters."""
-    readings = [read_name(name)] + ([read_name(name, spelled=True)] if has_spellings(as_meant(name)) else [])
-    if not is_usable(readings[0], settings=settings):
+    plain = read_name(name)
+    if not is_usable(plain, settings=settings):
         return []
-    forms = [form for reading in readings for form in forms_of(reading, primary=primary)]
+    spellings = _spellings(plain, read_name(name, spelled=True)) if has_spellings(as_meant(name)) else [_words(plain)]
+    forms = [form for words in spellings for form in _forms_of_words(words, primary=primary)]
     return list({(form.letters, form.cuts): form for form in reversed(forms)}.values())[::-1]
 
 
 def forms_of(name: TextReading, *, primary: bool) -> list[Form]:
     """Return the forms of one name: as given, with its words turned round or reversed, and without middle names."""
-    words = _words(name)
+    return _forms_of_words(_words(name), primary=primary) if name.letters else []
+
+
+def _spellings(plain: TextReading, spelled: TextReading) -> list[list[_Word]]:
+    """The words of a name with ``ü`` as ``u`` and as ``ue``, word by word up to ``MOST_SPELLED`` such words, and in
+    longer names all alike."""
+    words, others = _words(plain), _words(spelled)
+    apart = sum(word != other for word, other in zip(words, others, strict=True))
+    if apart > MOST_SPELLED:
+        return [words, others]
+    either = [(word,) if word == other else (word, other) for word, other in zip(words, others, strict=True)]
+    return [list(chosen) for chosen in product(*either)]
+
+
+def _forms_of_words(words: list[_Word], *, primary: bool) -> list[Form]:
     orders = [words]
     if 1 < len(words) <= MOST_TURNED:
         orders += [words[turn:] + words[:turn] for turn in range(1, len(words))] + [words[::-1]]
-    anywhere = all(map(is_without_spaces, name.letters))
+    anywhere = all(is_without_spaces(letter) for letters, _, _ in words for letter in letters)
     forms: dict[tuple[str, frozenset[int]], Form] = {}
     for number, order in enumerate(orders):
         given: Rule = "full_name" if primary else "alias"
@@ -168,7 +191,25 @@ def forms_of(name: TextReading, *, primary: bool) -> list[Form]:
     for order in [] if anywhere else _without_middle(words):
         form = _form(order, "middle", anywhere)
         forms.setdefault((form.letters, form.cuts), form)
-    return list(forms.values()) if name.letters else []
+    for order in _turned(words) if anywhere else []:
+        form = replace(_form(order, "reordered", anywhere), alone=True)
+        forms.setdefault((form.letters, form.cuts), form)
+    return list(forms.values())
+
+
+def _turned(words: list[_Word]) -> list[list[_Word]]:
+    """A Chinese, Japanese or Korean name registered without a space with the given name first: a surname may be as long
+    as ``MOST_SURNAME`` signs."""
+    if len(words) != 1 or not all(map(is_east_asian, words[0][0])):
+        return []
+    letters, flags, _ = words[0]
+    signs = [at for at, letter in enumerate(letters) if not continues_letter(letter)]
+    if not MOST_SURNAME <= len(signs) <= 2 * MOST_SURNAME:
+        return []
+    return [
+        [(letters[at:], flags[at:], bytes(len(letters) - at - 1)), (letters[:at], flags[:at], bytes(at - 1))]
+        for at in signs[1 : MOST_SURNAME + 1]
+    ]
 
 
 def _without_middle(words: Sequence[_Word]) -> list[list[_Word]]:
@@ -227,6 +268,9 @@ def fits(form: Form, reading: TextReading, start: int, *, settings: NameSettings
         whole = hard <= form.seams and EDGE not in inside and min(first, last) >= HARD
         piece = max(inside, default=NONE) == NONE and min(first, last) >= SOFT
         return form.rule if whole or piece else None
+    if form.alone:
+        gaps = hard == form.cuts and all(inside[at - 1] == HARD for at in hard)
+        return form.rule if gaps and min(first, last) >= SOFT else None
     parted = form.cuts | form.seams
     spelled = len(hard) == len(inside) and not (form.anywhere and len(hard) == 1)
     if EDGE in inside or not (hard <= parted or spelled or _has_one_gap(form, hard, inside, ends)):
@@ -234,9 +278,10 @@ def fits(form: Form, reading: TextReading, start: int, *, settings: NameSettings
     if form.anywhere:
         return None if end < len(reading.letters) and continues_letter(reading.letters[end]) else form.rule
     within = not hard and len(form.letters) >= settings.inside_letters
-    if min(first, last) < SOFT and not within:
+    tailed = last < SOFT <= first and has_tail(reading, end)
+    if min(first, last) < SOFT and not within and not tailed:
         return None
-    if form.cuts <= hard <= parted:
+    if form.cuts <= hard <= parted and not tailed:
         return form.rule
     visible = all(inside[cut - 1] >= SOFT for cut in form.cuts)
     if not visible and len(form.letters) < settings.joined_letters:
@@ -247,13 +292,15 @@ def fits(form: Form, reading: TextReading, start: int, *, settings: NameSettings
 def _has_one_gap(form: Form, hard: set[int], inside: bytes, ends: tuple[int, int]) -> bool:
     """Whether a name without spaces is written with one, as ``山田 太郎``.
 
-    A name of two or three signs only where nothing stands before it, and one of two where nothing follows either.
+    A name of two or three signs only where nothing stands before it, and one of two where nothing follows either;
+    over two lines only one of more signs with nothing on either side.
     """
     if not form.anywhere or form.cuts or len(hard) != 1:
         return False
     (gap,) = hard
     alone = (form.signs > 3 or ends[0] >= SOFT) and (form.signs > 2 or ends[1] >= SOFT)
-    return inside[gap - 1] == HARD and not continues_letter(form.letters[gap]) and alone
+    over_lines = inside[gap - 1] == LINE and form.signs > 3 and min(ends) >= SOFT
+    return (inside[gap - 1] == HARD or over_lines) and not continues_letter(form.letters[gap]) and alone
 
 
 def is_excluded(phrases: Sequence[Form], reading: TextReading, start: int, end: int) -> bool:

@@ -8,6 +8,7 @@ text, whatever it holds. What is looked up of letters that look alike is in :mod
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,20 +18,26 @@ from indexes.look_alikes import DIGRAPHS, LOOK_ALIKES, PREFIXES, SEMITIC, latin_
 
 WALL: Final = "\x1e"
 """The character between texts that are searched as one: no name goes across it."""
-NONE, SOFT, PICTURE, HARD, STOP, EDGE = range(6)
+NONE, SOFT, PICTURE, HARD, LINE, STOP, EDGE = range(7)
 """What lies between two letters: nothing; a change of case, kind or script, an apostrophe, or the end of an Arabic or
-Hebrew prefix; a picture character, which may stand for nothing; white space, a middle dot, a hyphen or an underscore;
-any other separator, behind which no name in a script without spaces goes on; a wall or the text's end."""
-SEPARATORS: Final = {"\x1f": PICTURE, " ": HARD, ",": STOP, WALL: EDGE}
+Hebrew prefix; a picture character, which may stand for nothing; white space, a middle dot, a hyphen, an underscore, a
+slash or an equals sign; a line's end, behind which a name in a script without spaces goes on only where it is long; any
+other separator, behind which it never does; a wall or the text's end."""
+SEPARATORS: Final = {"\x1f": PICTURE, " ": HARD, "\n": LINE, ",": STOP, WALL: EDGE}
 """What characters that are no letters are folded to, beside ``'`` for an apostrophe."""
 LEET: Final = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"}
 """What a figure or sign may stand for in a word that has a letter."""
 FIGURES: Final = frozenset("0123456789@$!")
+_TAIL: Final = re.compile(
+    "(?:sdxl|pdxl|xl|lora|locon|loha|lokr|lycoris|embedding|flux|pony|illustrious|noobai|hunyuan|qwen)++"
+)
+_NUMBERED: Final = re.compile("(?:(?:sdxl|pdxl|xl|lora|locon|loha|lokr|lycoris|flux|pony)*+)(?:v|ver|version|sd|wan)")
+_LONGEST_TAIL: Final = 24
 _APOSTROPHES: Final = frozenset(
     "'`\u2019\u2018\u201b\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u00b4\uff07\u2032\u2035\ua78b\ua78c"
 )
 _IGNORED: Final = frozenset("\u115f\u1160\u3164\uffa0\u034f\u0640") | {chr(point) for point in range(0x180B, 0x1810)}
-_GAPS: Final = frozenset("_-\u00b7\u2010\u2011\u2012\u2013\u2027\u2022\u2219\u22c5\u30fb")
+_GAPS: Final = frozenset("_-/=\u30a0\u00b7\u2010\u2011\u2012\u2013\u2027\u2022\u2219\u22c5\u30fb")
 _LINES: Final = frozenset("\n\r\x0b\x0c\x85\u2028\u2029")
 _MEMORY: Final = 1 << 16  # code points a table remembers: all that texts use, and no more than an attacker may fill
 
@@ -98,7 +105,7 @@ def _fold_decomposed(character: str) -> str:
     if category == "Nd":
         return str(unicodedata.digit(character))
     if character in _LINES:
-        return ","
+        return "\n"
     if character in _GAPS or character.isspace():
         return " "
     if category == "So" or "\U0001f3fb" <= character <= "\U0001f3ff":
@@ -116,6 +123,11 @@ def is_without_spaces(letter: str) -> bool:
     """Whether a folded letter is of a script that is written without spaces, or with endings at the word."""
     point = ord(letter)
     return point >= _WITHOUT_SPACES[0][0] and any(first <= point <= last for first, last in _WITHOUT_SPACES)
+
+
+def is_east_asian(letter: str) -> bool:
+    """Whether a folded letter is Chinese, Japanese or Korean."""
+    return "\u1100" <= letter <= "\u11ff" or (letter >= "\u3005" and is_without_spaces(letter))
 
 
 def continues_letter(letter: str) -> bool:
@@ -150,6 +162,19 @@ def _skeleton_table(
         return "".join(kept) or None  # an empty text would do, and take three times as long
 
     return Table(rule)
+
+
+def has_tail(reading: TextReading, end: int) -> bool:
+    """Whether what goes on behind a name up to the word's end is what files of models end in: a kind of model, or the
+    number of a version (``collinsxl``, ``collinsv2``)."""
+    stop = end
+    while reading.boundaries[stop] < SOFT or stop == end:
+        stop += 1
+        if stop - end > _LONGEST_TAIL or stop >= len(reading.boundaries):
+            return False
+    tail = reading.letters[end:stop]
+    numbered = reading.boundaries[stop] == SOFT and reading.letters[stop].isdigit()
+    return _TAIL.fullmatch(tail) is not None or (numbered and _NUMBERED.fullmatch(tail) is not None)
 
 
 def _letters_table(*, figures: bool, spelled: bool) -> Table[str | None]:

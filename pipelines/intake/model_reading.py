@@ -29,7 +29,7 @@ READ: Final = "read"
 SAFETENSORS: Final = "safetensors"
 GGUF: Final = "gguf"
 READER: Final = 3
-"""Version of this module that read a file. Raise it when it reads something else: older files are then read again."""
+"""Which version of this module read a file. Raise it when it reads something else: older files are then read again."""
 _PEEK: Final = 16
 """Bytes that tell every format apart."""
 _PIECE: Final = 1 << 20

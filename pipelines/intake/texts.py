@@ -21,6 +21,8 @@ RESIDUAL: Final = (SIDE_BY_SIDE, "header:other", "header:tensor_names")
 """Places that hold what other places hold too: a name there counts for whoever is named nowhere else."""
 _SHORT: Final = 200
 """Characters of a title up to which its last word may be the first of a name that goes on in a tag."""
+_PHRASES: Final = 5
+_PHRASE_WORDS: Final = 3
 _WORDS: Final = re.compile(r"[^\W\d_]{3}|[^\W\d_\x00-\u024f]{2}")
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{4,}+-?)++", re.IGNORECASE)
 _EXTENSION: Final = re.compile(r"(?:\.[A-Za-z0-9]{1,11}){1,2}$")
@@ -42,8 +44,8 @@ def texts_of(item: Item) -> dict[str, str]:
     """Return the listed texts of an item by place. No name goes across two tags; places without text are left out.
 
     ``title_and_tags`` is the exception: short texts that stand beside one another, in which a name may be split over
-    title and tag or over two tags of one word. Of a prompt that is a whole text of parameters, what it excludes and the
-    settings are left out.
+    title and tag, over two tags of one word, or over title and a trigger of a few words. Of a prompt that is a whole
+    text of parameters, what it excludes and the settings are left out.
     """
     texts = {
         "title": item.title or "",
@@ -84,9 +86,16 @@ def by_place(texts: Iterable[HeaderText]) -> Mapping[str, str]:
 
 
 def _side_by_side(item: Item) -> str:
-    """The title followed by the tags, and by the trigger words, with a wall for whatever has more than one word."""
+    """The title followed by the tags, and by the trigger words, with a wall for whatever has more than one word; and by
+    each of the first trigger words of a few words."""
     title = item.title if item.title and len(item.title) <= _SHORT else None
-    return join_texts([run for words in (item.tags, item.trigger_words) for run in _runs(title, words)])
+    runs = [run for words in (item.tags, item.trigger_words) for run in _runs(title, words)]
+    return join_texts(runs + [f"{title} {phrase}" for phrase in _phrases(item.trigger_words) if title])
+
+
+def _phrases(words: Sequence[str]) -> list[str]:
+    """The first trigger words that are a few words each, as ``doe woman``."""
+    return [word for word in words if 1 < len(word.split()) <= _PHRASE_WORDS][:_PHRASES]
 
 
 def _runs(title: str | None, words: Sequence[str]) -> list[str]:

@@ -594,6 +594,17 @@ def test_a_name_may_be_split_over_title_and_tags_of_one_word_and_over_nothing_el
     assert side_by_side(title="x" * 201, tags=("doe",)) == ""
 
 
+def test_a_name_may_be_split_over_a_title_and_a_trigger_of_a_few_words() -> None:
+    def side_by_side(**fields: Any) -> str:
+        return texts.texts_of(item_of(**fields)).get("title_and_tags", "")
+
+    assert side_by_side(title="Jane", trigger_words=("doe woman",)) == "Jane doe woman"
+    assert side_by_side(title="Jane", trigger_words=("lora", "doe woman")) == "Jane lora\x1eJane doe woman"
+    assert side_by_side(trigger_words=("doe woman",)) == ""
+    assert side_by_side(title="Jane", trigger_words=("doe in a red hat",)) == ""
+    assert side_by_side(title="J", trigger_words=tuple("abcdefg"[at] + " x" for at in range(7))).count("J") == 5
+
+
 def test_a_name_at_a_place_of_leftovers_counts_for_whoever_is_named_nowhere_else(
     workspace: Workspace, uploads: Path
 ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeGuard
 
-from embeddings.headers.loose import is_text, own_name, strings_of, telling_names, telling_texts, value_of
+from embeddings.headers.loose import is_text, own_name, strings_of, telling_names, telling_texts, value_of, wanted_of
 from embeddings.headers.places import (
     CONFIGURED,
     COVERS,
@@ -23,9 +23,14 @@ from embeddings.headers.places import (
     THUMBNAIL,
     TRADE,
 )
+from embeddings.infotext.fields import InfotextLimits
+from embeddings.infotext.read import texts_of_field
+from embeddings.infotext.roles import is_negative
 
 _MOST_COUNTED: Final = 1 << 53
 """A count of images beyond this is no count. Up to here a float holds every integer, and none overflows it."""
+_MOST_PARTS: Final = 1_000_000
+"""Commas and brackets of a graph."""
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _FEW_TENSORS: Final = 8
 """Tensors up to which their names may be words of a prompt, as in a textual inversion."""
@@ -111,14 +116,22 @@ def _told(metadata: Mapping[str, str], limits: TextLimits) -> dict[str, list[str
     found["ss_dataset_dirs"] = [own_name(name) for name in folders] if isinstance(folders, dict) else []
     for key in CONFIGURED:
         found[key] = list(telling_texts(_json(metadata, key)))
-    for key in (*MERGES, *SHOWN):
+    for key in MERGES:
         found[key] = list(strings_of(metadata[key])) if key in metadata else []
+    for key in SHOWN:
+        found[key] = list(_shown(key, metadata[key], limits)) if key in metadata else []
     found["ss_tag_frequency"] = _frequent_tags(frequencies, limits)
     return found
 
 
 def _plain(text: str) -> Iterable[str]:
-    return [text] if isinstance(value_of(text), str) else strings_of(text)
+    return [wanted_of(text)] if isinstance(value_of(text), str) else strings_of(text)
+
+
+def _shown(key: str, text: str, limits: TextLimits) -> tuple[str, ...]:
+    """What the prompt or workflow of a picture says, by the rules by which it is read in a picture."""
+    read = InfotextLimits(max_bytes=0, max_chars=limits.max_chars, max_parts=_MOST_PARTS, max_pixels=0)
+    return texts_of_field(key, text, limits=read)
 
 
 def _in_order(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -128,7 +141,7 @@ def _in_order(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _loose(key: str, value: str) -> Iterator[str]:
     """Every text of an entry, its key as well; of the words of the trade those that a name may be are passed over."""
-    if key in (THUMBNAIL, COVERS):
+    if key in (THUMBNAIL, COVERS, *SHOWN) or is_negative(key):
         return
     technical = key in TECHNICAL
     if key not in PLAIN and not key.startswith(("ss_", "ssmd_", "sshs_", "modelspec.", "general.")) and is_text(key):

@@ -56,6 +56,7 @@ def read_gguf(data: bytes, *, limits: HeaderLimits) -> GgufHeader:
                 metadata[key] = f"{metadata[key]}\n{value}" if key in metadata else value
         if entries > _MOST_ENTRIES:
             raise EndError
+        notes |= {"header_cut"} if tensors > limits.max_tensors else set()
         for _ in range(min(tensors, limits.max_tensors)):
             names.append(reader.text(MAX_NAME))
             (rank,) = reader.numbers("<I")

@@ -8,6 +8,8 @@ from typing import Final
 
 from embeddings.errors import UnscannableError
 from embeddings.headers.places import FOLDERS, LAYERS, TELLING
+from embeddings.infotext.negatives import asked_for
+from embeddings.infotext.roles import is_negative
 from embeddings.strict_json import pairs_of, parse_leniently
 
 _MAX_PARTS: Final = 1_000_000
@@ -16,6 +18,7 @@ _DEPTH: Final = 4
 _LETTERS: Final = re.compile(r"[^\W\d_]{2}|[^\W\d_\x00-\u024f]")
 """What a name has at least: two letters, or one of a script of signs."""
 _NO_TEXT: Final = re.compile(r"(?:0x)?[0-9a-fA-F]{16,}|data:[a-z]+/[^,]{0,80},.*|[A-Za-z0-9+/=_-]{400,}", re.DOTALL)
+_KEY: Final = re.compile(r"""["']([^"'\\]{1,60})\\{0,9}["']\s{0,3}:""")
 _DIGITS: Final = re.compile(r"\d+")
 _WORD: Final = re.compile(r"[a-z]+", re.ASCII)
 _REPEATS: Final = re.compile(r"\d+_")
@@ -32,20 +35,33 @@ def value_of(text: str) -> object:
 
 
 def strings_of(value: object, *, depth: int = _DEPTH) -> Iterator[str]:
-    """Yield every text in a JSON value, keys too, and in JSON within its strings; in the order in which it stands."""
+    """Yield every text in a JSON value, keys too, and in JSON within its strings; in the order in which it stands.
+
+    What is excluded is left out: what stands under a key that says negative, and within a text what follows such words.
+    """
     waiting: list[tuple[object, int]] = [(value, depth)]
     while waiting:
         one, left = waiting.pop()
         if isinstance(one, str):
             inner = value_of(one) if left else one
             if isinstance(inner, str):
-                yield from [one] if is_text(one) else []
+                wanted = wanted_of(one)
+                yield from [wanted] if is_text(wanted) else []
             else:
                 waiting.append((inner, left - 1))
         elif isinstance(one, dict):
-            waiting += [(part, left) for pair in reversed(pairs_of(one)) for part in reversed(pair)]
+            for key, inner in reversed(pairs_of(one)):
+                waiting += [(key, left)] if is_negative(key) else [(inner, left), (key, left)]
         elif isinstance(one, list):
             waiting += [(part, left) for part in reversed(one)]
+
+
+def wanted_of(text: str) -> str:
+    """Return a text without what it excludes; one that is meant as JSON and cannot be read, up to the first key that
+    says negative."""
+    meant = text[:200].lstrip()[:1] in ("{", "[", '"', "'")
+    cut = next((key.start() for key in _KEY.finditer(text) if is_negative(key[1])), None) if meant else None
+    return asked_for(text[:cut])
 
 
 def is_text(text: str) -> bool:
@@ -59,13 +75,14 @@ def telling_texts(value: object) -> Iterator[str]:
     while waiting:
         key, one = waiting.pop()
         if isinstance(one, dict):
-            waiting += [(name.rpartition(".")[2], part) for name, part in reversed(pairs_of(one))]
+            pairs = [(name, part) for name, part in reversed(pairs_of(one)) if not is_negative(name)]
+            waiting += [(name.rpartition(".")[2], part) for name, part in pairs]
         elif isinstance(one, list):
             waiting += [(key, part) for part in reversed(one)]
         elif isinstance(one, str) and key in FOLDERS:
             yield own_name(one)
         elif isinstance(one, str) and key in TELLING:
-            yield one
+            yield asked_for(one)
 
 
 def own_name(path: str) -> str:

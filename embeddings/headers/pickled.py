@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import pickletools
 import struct
-from collections.abc import Iterator
 from typing import Final
 
 from embeddings.headers.evidence import HeaderText, TextLimits, bounded
@@ -32,12 +31,16 @@ def is_pickled(first: bytes) -> bool:
     return first.startswith((ZIP, *PICKLES))
 
 
-def pickled_texts(data: bytes, *, limits: TextLimits) -> tuple[HeaderText, ...]:
-    """Return what the beginning of such a file holds of texts; names of layers are left out. Never raises."""
+def pickled_texts(data: bytes, *, limits: TextLimits) -> tuple[tuple[HeaderText, ...], tuple[str, ...]]:
+    """Return what the beginning of such a file holds of texts, and what is to be noted of it. Never raises.
+
+    Names of layers are left out. ``header_cut``: there are more instructions than are read.
+    """
     archive, pickle = _first_entry(data) if data.startswith(ZIP) else ("", data)
-    names = telling_names([text for text in _strings(pickle) if text not in _OF_THE_FORMAT])
+    strings, cut = _strings(pickle)
+    names = telling_names([text for text in strings if text not in _OF_THE_FORMAT])
     found = {"archive": [archive] if archive not in ("", *_OF_THE_FORMAT) else [], "pickled": names}
-    return bounded(found, limits=limits)
+    return bounded(found, limits=limits), ("header_cut",) if cut else ()
 
 
 def _first_entry(data: bytes) -> tuple[str, bytes]:
@@ -51,12 +54,15 @@ def _first_entry(data: bytes) -> tuple[str, bytes]:
     return name.partition("/")[0] if "/" in name else "", data[start:end] if method == 0 else b""
 
 
-def _strings(pickle: bytes) -> Iterator[str]:
+def _strings(pickle: bytes) -> tuple[list[str], bool]:
+    """The texts of the first :data:`_MOST_STEPS` instructions, and whether there are more instructions than these."""
+    found: list[str] = []
     try:
         for step, (instruction, argument, _) in enumerate(pickletools.genops(pickle)):
-            if isinstance(argument, str) and instruction.name not in _IMPORTING and not argument.startswith("torch."):
-                yield argument
             if step >= _MOST_STEPS:
-                return
+                return found, True
+            if isinstance(argument, str) and instruction.name not in _IMPORTING and not argument.startswith("torch."):
+                found.append(argument)
     except (ValueError, struct.error, IndexError, KeyError, TypeError, AttributeError, OverflowError, EOFError):
-        return  # the bytes end, or are none of these instructions; what came before them counts
+        return found, False  # the bytes end, or are none of these instructions; what came before them counts
+    return found, False

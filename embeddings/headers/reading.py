@@ -73,7 +73,8 @@ def read_header(data: bytes, *, file_bytes: int | None, limits: ReadingLimits) -
         texts = evident_texts(begun.metadata, limits=limits.texts, names=begun.names)
         return ReadHeader(len(data), 0, len(begun.names), texts, None, None, begun.notes)
     if is_pickled(data):
-        return ReadHeader(len(data), 0, 0, pickled_texts(data, limits=limits.texts), None, None)
+        texts, notes = pickled_texts(data, limits=limits.texts)
+        return ReadHeader(len(data), 0, 0, texts, None, None, notes)
     header = parse_header(data, file_bytes=file_bytes, limits=limits.header)
     pictures = pictures_in(header.metadata, max_bytes=limits.thumbnail_bytes)
     texts = evident_texts(header.metadata, limits=limits.texts, names=header.names, hidden=header.hidden)

@@ -130,6 +130,8 @@ def _stretch(white: UInt8, small: Stored, unmanaged: Callable[[Stored], UInt8]) 
     if np.ptp(np.percentile(levels, [_TAIL, 100 - _TAIL], axis=(0, 1)), axis=0).max() <= _FLAT:
         return None  # one colour: whatever its three levels are, there is nothing in it
     bottom, top = (float(end) for end in np.percentile(levels, [_TAIL, 100 - _TAIL]))
+    if top - bottom <= _FLAT:
+        return None  # a few dots in one of the three
 
     size = 65_536 if deep else 256
     table = np.clip((np.arange(size) - bottom) * (255 / (top - bottom)), 0, 255).round().astype(np.uint8)

@@ -5,7 +5,8 @@
     Steps: 20, Sampler: Euler a, ..., Lora hashes: "name: hash, ...", Hashes: {...}, Civitai resources: [...]
 
 AUTOMATIC1111/stable-diffusion-webui, ``modules/infotext_utils.py``. The text after ``Negative prompt:`` is what the
-picture was to be kept free of, and so is every setting that is called negative: never evidence.
+picture was to be kept free of, and so is every setting that is called negative: never evidence. Copies have it all on
+one line, or with other ends of lines: there the settings begin where a count of steps is followed by a further setting.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from embeddings.infotext.fields import LORA, MODEL, PROMPT, WORKFLOW, InfotextBuilder
+from embeddings.infotext.negatives import NEGATIVE_PROMPT, asked_for
 from embeddings.infotext.roles import PLACES, file_role, role_of, walk
 
-_SETTINGS: Final = re.compile(r"^Steps: *\d", re.MULTILINE)
-_NEGATIVE: Final = re.compile(r"^Negative prompt:", re.MULTILINE)
+_SETTINGS: Final = re.compile(r"(?:^|(?<=[\n\r\v\f\x85\u2028\u2029]))[ \t]{0,20}Steps {0,3}: *\d")
+_SETTINGS_WITHIN: Final = re.compile(r"(?<!\w)Steps: ?\d{1,5}, ?[A-Z][\w \-/.()]{0,60}: ")
 _NETWORK: Final = re.compile(r"<(\w{2,12}):([^:<>]{1,200}+)(?::[^<>]{0,200}+)?>")
 _KEY: Final = re.compile(r"\s*([\w][\w \-/.()]{0,60}):\s*")
 _MOST_SETTINGS: Final = 500
@@ -26,22 +28,35 @@ _OPENING: Final = {"{": "}", "[": "]"}
 
 
 def is_a1111(text: str) -> bool:
-    """Whether a text has the part that no caption has: a line of settings or one of a negative prompt."""
-    return bool(_SETTINGS.search(text) or _NEGATIVE.search(text))
+    """Whether a text has the part that no caption has: settings or a negative prompt."""
+    return bool(_SETTINGS.search(text) or NEGATIVE_PROMPT.search(text) or _SETTINGS_WITHIN.search(text))
 
 
 def read_a1111(builder: InfotextBuilder, text: str) -> None:
     """Read one text of parameters."""
-    starts = [found.start() for found in _SETTINGS.finditer(text)]
-    wanted, settings = (text[: starts[-1]], text[starts[-1] :]) if starts else (text, "")
-    negative = _NEGATIVE.search(wanted)
-    read_prompt(builder, wanted[: negative.start()] if negative else wanted)
-    for key, value in _pairs(settings):
+    wanted, settings = _apart(text)
+    read_prompt(builder, wanted)
+    for key, value in _pairs(builder, settings):
         _enter(builder, key, value)
 
 
+def _apart(text: str) -> tuple[str, str]:
+    """Return the prompts, and the settings if there are any: from the last line that begins with them."""
+    for pattern in (_SETTINGS, _SETTINGS_WITHIN):
+        starts = [found.start() for found in pattern.finditer(text)]
+        if starts:
+            return text[: starts[-1]], text[starts[-1] :]
+    return text, ""
+
+
+def prompt_of(text: str) -> str:
+    """Return the prompt of a text that may have all three parts, with the calls of LoRAs in it."""
+    return asked_for(_apart(text)[0]).strip()
+
+
 def read_prompt(builder: InfotextBuilder, text: str) -> None:
-    """Read a prompt: the LoRAs that it calls by name apart from what it says."""
+    """Read a prompt: the LoRAs that it calls by name apart from what it says. What it excludes is left out."""
+    text = asked_for(text)
     for kind, name in _NETWORK.findall(text):
         builder.add(LORA if kind.lower() != "model" else MODEL, name)
     builder.add(PROMPT, prompt_alone(text))
@@ -52,8 +67,9 @@ def prompt_alone(text: str) -> str:
     return _NETWORK.sub(" ", text)
 
 
-def _pairs(settings: str) -> Iterator[tuple[str, str]]:
-    """Yield the settings and their values. A value is quoted, or JSON, or ends at a comma; work is linear."""
+def _pairs(builder: InfotextBuilder, settings: str) -> Iterator[tuple[str, str]]:
+    """Yield the settings and their values. A value is quoted, or JSON, or ends at a comma; work is linear. Settings
+    beyond :data:`_MOST_SETTINGS` are a problem."""
     at = 0
     for _ in range(_MOST_SETTINGS):
         key = _KEY.match(settings, at)
@@ -69,6 +85,8 @@ def _pairs(settings: str) -> Iterator[tuple[str, str]]:
         yield key[1], _unquoted(value) if value.startswith('"') else value
         comma = settings.find(",", end)
         at = len(settings) if comma < 0 else comma + 1
+    if settings[at : at + 1]:
+        builder.problems.add("too_complex")
 
 
 _TO_QUOTE: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)

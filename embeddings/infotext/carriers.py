@@ -1,7 +1,8 @@
 """Where a picture file keeps texts: chunks, segments and blocks of PNG, JPEG, WebP, GIF and AVIF.
 
 Finds raw texts and decodes no pixel. The walks stop where a file is damaged and keep what came before: the structure is
-judged elsewhere (:mod:`embeddings.images`). Every length is checked against what is there; loops are bounded.
+judged elsewhere (:mod:`embeddings.images`). Every length is checked against what is there; loops are bounded,
+and a bound that is reached is said.
 
 PNG: W3C PNG 3rd edition. JPEG: ITU T.81, Exif 3.0, XMP part 3. WebP: RFC 9649. GIF: GIF89a. AVIF: ISO/IEC 14496-12.
 """
@@ -59,6 +60,7 @@ def _png(data: bytes, budget: Budget) -> Iterator[RawField]:
         elif kind == b"IEND":
             return
         at += 12 + length
+    budget.exceeded = True
 
 
 def _png_text(kind: bytes, body: memoryview, budget: Budget) -> Iterator[RawField]:
@@ -116,6 +118,7 @@ def _jpeg(data: bytes, budget: Budget) -> Iterator[RawField]:
         if marker in (0xE1, 0xED, 0xFE):
             yield from _jpeg_segment(marker, data[at + 4 : at + 2 + length], budget)
         at += 2 + length
+    budget.exceeded = True
 
 
 def _jpeg_segment(marker: int, body: bytes, budget: Budget) -> Iterator[RawField]:
@@ -138,6 +141,7 @@ def _webp(data: bytes, budget: Budget) -> Iterator[RawField]:
         elif kind == b"XMP ":
             yield RawField(XMP, decode_text(budget.take(view[at + 8 : at + 8 + length])))
         at += 8 + length + (length & 1)
+    budget.exceeded = True
 
 
 def _gif(data: bytes, budget: Budget) -> Iterator[RawField]:
@@ -159,11 +163,14 @@ def _gif(data: bytes, budget: Budget) -> Iterator[RawField]:
             at += 1 + length
             if not length:
                 break
+        else:
+            budget.exceeded = True
         if pieces:
             yield RawField("comment", decode_text(b"".join(pieces)))
         elif data[start : start + 12] == b"\x0bXMP DataXMP":
             # XMP in a GIF is not cut into blocks: the blocks that a reader sees are its own bytes.
             yield RawField(XMP, decode_text(budget.take(data[start + 12 : max(start + 12, at - 258)])))
+    budget.exceeded = True
 
 
 def _colour_table(flags: int) -> int:
@@ -171,7 +178,7 @@ def _colour_table(flags: int) -> int:
 
 
 def _isobmff(data: bytes, budget: Budget) -> Iterator[RawField]:
-    for kind, body in isobmff_metadata(data):
+    for kind, body in isobmff_metadata(data, budget):
         if kind == XMP:
             yield RawField(XMP, decode_text(budget.take(body)))
         else:

@@ -6,6 +6,7 @@ none of what the picture was to show. What is said here holds for any node, beca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,6 +18,11 @@ from embeddings.strict_json import pairs_of, values_at
 
 _MOST_GRAPHS: Final = 200
 _NOTES: Final = frozenset(("Note", "MarkdownNote"))
+_SAMPLING: Final = re.compile(r"sampl|guider|decode", re.IGNORECASE)
+_ENCODING: Final = "CLIPTextEncode"
+"""How the kinds of nodes begin that have several texts of one prompt, and none that is excluded."""
+_CHOICES: Final = frozenset(("none", "fixed", "randomize", "increment", "decrement", "enable", "disable"))
+"""Values of a drawn node that are no text of anybody's."""
 
 
 @dataclass(slots=True)
@@ -73,16 +79,39 @@ def _inputs(node: dict[str, object]) -> Iterator[tuple[str, object]]:
 
 
 def read_drawn(builder: InfotextBuilder, workflow: dict[str, object], *, run: frozenset[str]) -> None:
-    """Read a graph as it was drawn, but for the nodes of ``run``, whose texts were read with their names."""
-    waiting: list[dict[str, object]] = [workflow]
-    for _ in range(_MOST_GRAPHS):
-        if not waiting:
-            return
+    """Read a graph as it was drawn, but for the nodes of ``run``, whose texts were read with their names.
+
+    A node of an inner graph was run as ``outer:inner``, where the outer node is of that graph's kind.
+    """
+    drawn: list[dict[str, _Node]] = []
+    by_kind: dict[str, int] = {}
+    waiting = [workflow]
+    while waiting and len(drawn) < _MOST_GRAPHS:
         graph = waiting.pop()
         waiting += _inner_graphs(graph)
-        nodes = _drawn_nodes(graph)
-        _enter(builder, nodes, among=nodes.keys() - run)
-    builder.problems.add("too_complex")
+        if drawn:
+            by_kind.setdefault(_text(graph.get("id")), len(drawn))
+        drawn.append(_drawn_nodes(graph))
+    if waiting:
+        builder.problems.add("too_complex")
+    done = [set[str]() for _ in drawn]
+    for number in run:
+        within, last = _graph_of(number, drawn, by_kind)
+        if within is not None:
+            done[within].add(last)
+    for nodes, known in zip(drawn, done, strict=True):
+        _enter(builder, nodes, among=nodes.keys() - known)
+
+
+def _graph_of(number: str, drawn: list[dict[str, _Node]], by_kind: Mapping[str, int]) -> tuple[int | None, str]:
+    """Follow the number of a node that was run from the outermost graph to the one it was drawn in, and return which
+    that is, and its number there. None: no graph that was drawn has it."""
+    *outer, last = number.split(":")
+    within: int | None = 0
+    for one in outer:
+        node = drawn[within].get(one) if within is not None else None
+        within = by_kind.get(node.kind) if node is not None else None
+    return within, last
 
 
 def _text(value: object) -> str:
@@ -117,11 +146,9 @@ def _drawn_nodes(graph: dict[str, object]) -> dict[str, _Node]:
         named = str(node.get("id", f"unnumbered {number}"))
         made = _node(nodes, named, _text(node.get("type")), _text(node.get("title")))
         slots = [one for one in _listed(node, "inputs") if isinstance(one, dict)]
-        made.links += [
-            (_text(slot.get("name")), sources[key]) for slot in slots if (key := str(slot.get("link"))) in sources
-        ]
+        made.links += [(_slot_name(slot), sources[key]) for slot in slots if (key := str(slot.get("link"))) in sources]
         for values in values_at(node, "widgets_values"):
-            made.values += _widgets(values, slots)
+            made.values += _widgets(values, slots, made.kind)
     return nodes
 
 
@@ -134,21 +161,35 @@ def _links(links: Iterable[object]) -> Iterator[tuple[str, str]]:
             yield str(link.get("id")), str(link.get("origin_id"))
 
 
-def _widgets(values: object, slots: list[dict[str, object]]) -> Iterator[tuple[str, object]]:
+def _widgets(values: object, slots: list[dict[str, object]], kind: str) -> Iterator[tuple[str, object]]:
     """Yield a drawn node's own values with their names, where these are known.
 
-    Without names it is unknown which of the texts of a node with a negative one that is: then none is taken.
+    Without names it is unknown which of several texts is the negative one: then none is taken but names of files.
     """
     if isinstance(values, dict):
         yield from pairs_of(values)
         return
-    names = [_text(slot.get("name")) for slot in slots if "widget" in slot]
+    names = [_slot_name(slot) for slot in slots if "widget" in slot]
     listed = values if isinstance(values, list) else []
     named = len(names) == len(listed)
     if not named and any(is_negative(name) for name in names):
         return
+    clear = named or kind.startswith(_ENCODING) or kind in _NOTES or _texts_among(listed) < 2
     for number, value in enumerate(listed):
-        yield names[number] if named else "", value
+        if clear or (isinstance(value, str) and file_role(value, kind) is not None):
+            yield names[number] if named else "", value
+
+
+def _slot_name(slot: dict[str, object]) -> str:
+    """Return what an input is called; by what people see, if that says it is negative."""
+    label = _text(slot.get("label"))
+    return label if is_negative(label) else _text(slot.get("name"))
+
+
+def _texts_among(values: list[object]) -> int:
+    """Count the values that may be texts of a prompt."""
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    return sum(value.lower() not in _CHOICES and file_role(value, "") is None for value in texts)
 
 
 def _enter(builder: InfotextBuilder, nodes: Mapping[str, _Node], *, among: Iterable[str]) -> None:
@@ -198,12 +239,37 @@ def _role(node: _Node, key: str, text: str) -> Role:
 
 
 def _excluded(nodes: Mapping[str, _Node]) -> set[str]:
-    """Return the nodes that reach the end of the graph through negative inputs and in no other way."""
+    """Return the nodes that reach the end of a picture through negative inputs and in no other way, and those that
+    only show what these say."""
     feeding = {source for node in nodes.values() for _, source in node.links}
-    wanted = _reached(nodes, [(number, False) for number in nodes if number not in feeding])
     starts = [source for node in nodes.values() for name, source in node.links if is_negative(name)]
-    unwanted = _reached(nodes, [(source, True) for source in starts])
-    return unwanted - wanted
+    if not starts:
+        return set()
+    making = _downstream(nodes, {number for number, node in nodes.items() if _samples(node)})
+    wanted = _reached(nodes, [(number, False) for number in making - feeding])
+    unwanted = _reached(nodes, [(source, True) for source in starts]) - wanted
+    return _downstream(nodes, unwanted) - wanted
+
+
+def _samples(node: _Node) -> bool:
+    """Whether a node makes a picture: what shows a text that is excluded is no end that the text is wanted at."""
+    return bool(_SAMPLING.search(node.kind)) or any(is_negative(name) for name, _ in node.links)
+
+
+def _downstream(nodes: Mapping[str, _Node], starts: set[str]) -> set[str]:
+    """Return the nodes of ``starts`` and all that they feed by inputs that are not negative."""
+    fed: dict[str, list[str]] = {}
+    for number, node in nodes.items():
+        for name, source in node.links:
+            if not is_negative(name):
+                fed.setdefault(source, []).append(number)
+    waiting, seen = list(starts), set[str]()
+    while waiting:
+        number = waiting.pop()
+        if number not in seen:
+            seen.add(number)
+            waiting += fed.get(number, [])
+    return seen
 
 
 def _reached(nodes: Mapping[str, _Node], starts: Iterable[tuple[str, bool]]) -> set[str]:

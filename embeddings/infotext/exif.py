@@ -38,7 +38,7 @@ def exif_fields(block: bytes | memoryview, budget: Budget) -> Iterator[RawField]
     """Yield the texts of an Exif block (TIFF header first). What is damaged is left out. The block is not copied, and
     each entry is charged: a file may have the same block read again and again."""
     tiff = memoryview(block)
-    tiff = tiff[6:] if tiff[:6] == b"Exif\0\0" else tiff
+    tiff = tiff[6:] if bytes(tiff[:6]) == b"Exif\0\0" else tiff
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(tiff[:4]))
     if order is None:
         return
@@ -49,6 +49,7 @@ def exif_fields(block: bytes | memoryview, budget: Budget) -> Iterator[RawField]
             continue
         seen.add(start)
         (count,) = struct.unpack_from(order + "H", tiff, start)
+        budget.exceeded |= count > _MOST_ENTRIES
         for at in range(start + 2, start + 2 + 12 * min(count, _MOST_ENTRIES), 12):
             if at + 12 > len(tiff) or not budget.walk_over(12):
                 break
@@ -59,6 +60,7 @@ def exif_fields(block: bytes | memoryview, budget: Budget) -> Iterator[RawField]
                 place = at + 8 if length <= 4 else value
                 data = budget.take(tiff[place : place + length])
                 yield RawField(_TAGS[tag], _decoded(tag, data, little=order == "<"))
+    budget.exceeded |= bool(waiting)
 
 
 def _decoded(tag: int, data: bytes, *, little: bool) -> str:

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from embeddings.infotext.negatives import asked_for
+
 PROMPT: Final = "infotext:prompt"
 """What the picture was asked to show."""
 LORA: Final = "infotext:lora"
@@ -95,8 +97,8 @@ class InfotextBuilder:
     _used: dict[str, int] = field(default_factory=dict)
 
     def add(self, place: str, text: str) -> None:
-        """Keep a text at a place, once; and any AIR in it as the version that it names."""
-        text = text.strip()
+        """Keep a text at a place, once, without what it excludes; and any AIR in it as the version that it names."""
+        text = (text if place in (LORA, MODEL) else asked_for(text)).strip()
         used = self._used.get(place, 0)
         if not text or text in self.texts.get(place, ()) or (place == WORKFLOW and not _LETTERS.search(text)):
             return

@@ -9,30 +9,33 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from embeddings.infotext.fields import Budget
+
 _MOST_BOXES: Final = 4096
 _MOST_ITEMS: Final = 4096
 
 
-def isobmff_metadata(data: bytes) -> Iterator[tuple[str, memoryview]]:
+def isobmff_metadata(data: bytes, budget: Budget) -> Iterator[tuple[str, memoryview]]:
     """Yield ``exif`` or ``xmp`` and the bytes of each such item, where they lie in one piece in the file.
 
-    Raises ``struct.error`` or ``IndexError`` where a box ends too early.
+    Where there are more boxes or places than are looked at, the budget counts as exceeded. Raises ``struct.error`` or
+    ``IndexError`` where a box ends too early.
     """
     view = memoryview(data)
-    for kind, meta in _boxes(view):
+    for kind, meta in _boxes(view, budget):
         if kind != b"meta":
             continue
-        inner = dict(_boxes(meta[4:]))
+        inner = dict(_boxes(meta[4:], budget))
         if b"iinf" not in inner or b"iloc" not in inner:
             return
-        wanted = dict(_metadata_items(inner[b"iinf"]))
-        for item, start, length in _locations(inner[b"iloc"]):
+        wanted = dict(_metadata_items(inner[b"iinf"], budget))
+        for item, start, length in _locations(inner[b"iloc"], budget):
             if item in wanted:
                 yield wanted[item], view[start : start + length]
         return
 
 
-def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+def _boxes(view: memoryview, budget: Budget) -> Iterator[tuple[bytes, memoryview]]:
     at = 0
     for _ in range(_MOST_BOXES):
         if at + 8 > len(view):
@@ -47,12 +50,13 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
             return
         yield kind, view[at + head : end]
         at = end
+    budget.exceeded |= at + 8 <= len(view)
 
 
-def _metadata_items(iinf: memoryview) -> Iterator[tuple[int, str]]:
+def _metadata_items(iinf: memoryview, budget: Budget) -> Iterator[tuple[int, str]]:
     """Yield the number of each Exif and XMP item, and which it is."""
     start = 6 if iinf[0] == 0 else 8
-    for kind, entry in _boxes(iinf[start:]):
+    for kind, entry in _boxes(iinf[start:], budget):
         if kind != b"infe" or entry[0] not in (2, 3):
             continue
         number, at = (struct.unpack_from(">H", entry, 4)[0], 8) if entry[0] == 2 else (_word(entry, 4), 10)
@@ -63,7 +67,7 @@ def _metadata_items(iinf: memoryview) -> Iterator[tuple[int, str]]:
             yield number, "xmp"
 
 
-def _locations(iloc: memoryview) -> Iterator[tuple[int, int, int]]:
+def _locations(iloc: memoryview, budget: Budget) -> Iterator[tuple[int, int, int]]:
     """Yield number, offset in the file and length of each item of one extent that lies in the file itself."""
     version = iloc[0]
     sizes, more = iloc[4], iloc[5]
@@ -71,6 +75,7 @@ def _locations(iloc: memoryview) -> Iterator[tuple[int, int, int]]:
     index_size = more & 15 if version in (1, 2) else 0
     wide = 4 if version == 2 else 2
     at, count = 6 + wide, _number(iloc, 6, wide)
+    budget.exceeded |= count > _MOST_ITEMS
     for _ in range(min(count, _MOST_ITEMS)):
         number = _number(iloc, at, wide)
         at += wide

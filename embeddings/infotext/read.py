@@ -18,12 +18,23 @@ from embeddings.infotext.captions import DAMAGED, read_iptc, read_xmp
 from embeddings.infotext.carriers import IPTC, XMP, raw_fields
 from embeddings.infotext.comfyui import is_prompt, is_workflow, read_drawn, read_run
 from embeddings.infotext.exif import decode_text
-from embeddings.infotext.fields import CAPTION, MODEL, PLACES, PROMPT, Budget, InfotextBuilder, InfotextLimits, RawField
-from embeddings.infotext.roles import UNREADABLE, parsed_text, walk
+from embeddings.infotext.fields import (
+    CAPTION,
+    LORA,
+    MODEL,
+    PLACES,
+    PROMPT,
+    Budget,
+    InfotextBuilder,
+    InfotextLimits,
+    RawField,
+)
+from embeddings.infotext.negatives import without_brackets
+from embeddings.infotext.roles import UNREADABLE, is_negative, parsed_text, role_of, walk
 from embeddings.infotext.stealth import stealth_text
 from embeddings.strict_json import Repeating, pairs_of
 
-READER: Final = 2
+READER: Final = 3
 """Version of this reader. A picture that another one read is read again."""
 _IGNORED: Final = frozenset(
     ("software", "author", "copyright", "creation time", "date:create", "date:modify", "date:timestamp", "source")
@@ -32,8 +43,10 @@ _OF_PHOTOGRAPHS: Final = frozenset(("make", "model", "makernote"))
 """What a camera writes here is no caption."""
 _GRAPHS_OF_OTHERS: Final = frozenset(("invokeai_graph", "invokeai_workflow"))
 """They repeat what ``invokeai_metadata`` says, without saying which text was excluded."""
+_OF_INVOKEAI_2: Final = "sd-metadata"
 _DREAM: Final = re.compile(r'^"(.*)" -', re.DOTALL)
-_BRACKETS: Final = re.compile(r"\[[^\[\]]*\]")
+_DASHED: Final = re.compile(r"(?:^|(?<=[\n\r]))-(?!-).*?(?=[\n\r]\s{0,20}Steps:|\Z)", re.DOTALL)
+"""Draw Things' negative prompt in a description: the lines from one that begins with a dash to the settings."""
 _COMFY: Final = re.compile(r"^(prompt|workflow):(?=\s*\{)", re.IGNORECASE)
 
 
@@ -75,6 +88,15 @@ def read_infotext(data: bytes, *, limits: InfotextLimits) -> Infotext:
     )
 
 
+def texts_of_field(key: str, text: str, *, limits: InfotextLimits) -> tuple[str, ...]:
+    """Return what a text says that a picture has under ``key``, as where a model file has it. Never raises."""
+    builder, drawn = InfotextBuilder(limits), list[dict[str, object]]()
+    run = _read_field(builder, RawField(key, text), drawn, by_novelai=False)
+    for graph in drawn:
+        read_drawn(builder, graph, run=run)
+    return tuple(one for place in PLACES for one in builder.texts.get(place, ()))
+
+
 def _pictures(builder: InfotextBuilder, data: bytes) -> list[bytes]:
     if not are_several(data):
         return [data]
@@ -105,15 +127,17 @@ def _read_field(
 ) -> frozenset[str]:
     """Read one field; return the numbers of the nodes that were run, if it is such a graph."""
     key, text = one.key, one.text.strip("\0 \r\n\t")
-    if not text or key in _GRAPHS_OF_OTHERS:
+    if not text or key in _GRAPHS_OF_OTHERS or is_negative(key):
         return frozenset()
     if key in (XMP, IPTC):
-        _read_captions(builder, one)
-        return frozenset()
+        return _read_captions(builder, one, drawn)
     named = _COMFY.match(text)
     text = text[named.end() :].strip() if named else text
     value = parsed_text(builder, text)
     if value is UNREADABLE:
+        return frozenset()
+    if value is not None and key == _OF_INVOKEAI_2:
+        walk(builder, value, "other", bracketed=True)
         return frozenset()
     if value is not None:
         return _read_value(builder, value, drawn)
@@ -126,18 +150,21 @@ def _read_field(
     return frozenset()
 
 
-def _read_captions(builder: InfotextBuilder, one: RawField) -> None:
+def _read_captions(builder: InfotextBuilder, one: RawField, drawn: list[dict[str, object]]) -> frozenset[str]:
+    """Read each text of a packet or block as a field of its own: generators write all they know into these too."""
     if one.key == IPTC:
-        for found in read_iptc(one.text.encode("latin-1")):
-            _read_text(builder, "description", found)
-        return
-    for place, found in read_xmp(one.text.strip()):
+        texts = [("description", found) for found in read_iptc(one.text.encode("latin-1"))]
+    else:
+        texts = list(read_xmp(one.text.strip()))
+    run: frozenset[str] = frozenset()
+    for place, found in texts:
         if place == DAMAGED:
             builder.problems.add("corrupt")
-        elif place == PROMPT:
-            builder.add(PROMPT, found)
-        else:
-            _read_text(builder, place, found)
+            continue
+        key = "prompt" if place == PROMPT else place
+        text = _DASHED.sub("", found) if is_a1111(found) else found
+        run |= _read_field(builder, RawField(key, text), drawn, by_novelai=False)
+    return run
 
 
 def _read_value(builder: InfotextBuilder, value: object, drawn: list[dict[str, object]]) -> frozenset[str]:
@@ -170,8 +197,10 @@ def _read_text(builder: InfotextBuilder, key: str, text: str) -> None:
         read_a1111(builder, text)
     elif key == "dream":
         found = _DREAM.match(text)
-        read_prompt(builder, _BRACKETS.sub(" ", found[1] if found else text))
+        read_prompt(builder, without_brackets(found[1] if found else text))
     elif key in ("parameters", "prompt", "positive", "positive_prompt"):
         read_prompt(builder, text)
+    elif role_of(key) == "lora":
+        builder.add(LORA, text)
     elif key not in _IGNORED and key not in _OF_PHOTOGRAPHS:
         builder.add(CAPTION, text)

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from embeddings.errors import UnscannableError
 from embeddings.infotext.fields import LORA, MODEL, PROMPT, WORKFLOW, InfotextBuilder
+from embeddings.infotext.negatives import without_brackets
 from embeddings.strict_json import pairs_of, parse_leniently
 
 Role = Literal["negative", "prompt", "lora", "model", "hash", "version", "other"]
@@ -18,11 +19,13 @@ PLACES: Final[dict[Role, str]] = {"prompt": PROMPT, "lora": LORA, "model": MODEL
 _REMEMBERED: Final = 4096
 """Keys whose role is remembered: those of all generators, and no more than an attacker may fill."""
 _NOT_LETTERS: Final = re.compile(r"[^a-z]")
-_NEGATIVE: Final = re.compile(r"negative|^neg(?!o)|neg$|^uc$|undesired")
+_NEGATIVE: Final = re.compile(r"negativ|ngatif|^neg(?!o)|neg$|^uc$|^uncond|undesired")
+_NEGATIVE_ELSEWHERE: Final = re.compile("ネガティブ|负面|負面|负向|負向|反向|негатив|부정|네거티브")
+"""What titles of nodes say for it in other scripts."""
 _LORA: Final = re.compile(r"lora|lyco|locon|embedding|hypernet|textualinversion|^ti$")
 _MODEL: Final = re.compile(r"model|checkpoint|ckpt|unet|refiner|^vae|^clipname")
 _PROMPT: Final = re.compile(
-    r"prompt|^positive|positive$|caption|wildcard|^text|text$|^clip[lg]$|^t5xxl$|^string|^template$"
+    r"prompt|^positive|positive$|caption|wildcard|^c$|^text|text$|^clip[lg]$|^t5xxl$|^string|^template$"
 )
 _VERSION: Final = re.compile(r"^(model)?versionid$")
 _INHERITING: Final = frozenset(("", "name", "value", "title", "filename", "file", "path", "content"))
@@ -39,9 +42,9 @@ def role_of(key: str, within: Role | None = None) -> Role | None:
 
 @functools.lru_cache(maxsize=_REMEMBERED)
 def _role_of(key: str, within: Role | None) -> Role | None:
-    letters = _NOT_LETTERS.sub("", key.lower())
-    if _NEGATIVE.search(letters):
+    if _is_negative(key):
         return "negative"
+    letters = _NOT_LETTERS.sub("", key.lower())
     if letters in _INHERITING:
         return None
     if _VERSION.search(letters):
@@ -64,7 +67,8 @@ def is_negative(key: str) -> bool:
 
 @functools.lru_cache(maxsize=_REMEMBERED)
 def _is_negative(key: str) -> bool:
-    return bool(_NEGATIVE.search(_NOT_LETTERS.sub("", key.lower())))
+    lower = key.lower()
+    return bool(_NEGATIVE.search(_NOT_LETTERS.sub("", lower)) or _NEGATIVE_ELSEWHERE.search(lower))
 
 
 def file_role(text: str, key: str) -> Role | None:
@@ -87,11 +91,12 @@ def enter(builder: InfotextBuilder, role: Role, key: str, text: str) -> None:
         builder.add(PLACES[found if found and role != "model" else role], text)
 
 
-def walk(builder: InfotextBuilder, value: object, role: Role) -> None:
+def walk(builder: InfotextBuilder, value: object, role: Role, *, bracketed: bool = False) -> None:
     """Keep every text of a parsed value, each in the role that its key gives it, else in that of what is around it.
 
     Of a key that occurs several times all values are kept, because a reader may take any of them. A text that is JSON
-    itself is read as that, up to :data:`_MOST_NESTED` of them.
+    itself is read as that, up to :data:`_MOST_NESTED` of them. A prompt with a weight below zero beside it is excluded;
+    ``bracketed``: so is what stands in square brackets.
     """
     nested = _MOST_NESTED
     waiting: list[tuple[object, str, Role]] = [(value, "", role)]
@@ -102,7 +107,7 @@ def walk(builder: InfotextBuilder, value: object, role: Role) -> None:
         if isinstance(one, str):
             inner = parsed_text(builder, one) if nested else None
             if inner is None:
-                enter(builder, role, key, one)
+                enter(builder, role, key, without_brackets(one) if bracketed else one)
             elif inner is not UNREADABLE:
                 nested -= 1
                 waiting.append((inner, key, role))
@@ -111,7 +116,9 @@ def walk(builder: InfotextBuilder, value: object, role: Role) -> None:
         elif isinstance(one, dict) and role == "hash":
             _enter_hashes(builder, one)
         elif isinstance(one, dict):
-            waiting += [(inner, name, role_of(name, role) or role) for name, inner in reversed(pairs_of(one))]
+            pairs = [(inner, name, role_of(name, role) or role) for name, inner in reversed(pairs_of(one))]
+            below_zero = any(name == "weight" and str(inner).startswith("-") for inner, name, _ in pairs)
+            waiting += [one for one in pairs if not (below_zero and one[2] == "prompt")]
         elif isinstance(one, list):
             waiting += [(inner, key, role) for inner in reversed(one)]
 

@@ -22,6 +22,8 @@ _SIGNATURES: Final = {
 }
 """Signature to whether it is in alpha, and whether gzip follows."""
 _HEAD: Final = 15
+_PIECE: Final = 1 << 16
+"""Bytes that are inflated at a time: of a chunk that holds the whole picture no more than its first rows need."""
 _ROWS: Final = ((8, 120), (3, 40))
 """Rows of the first column that are looked at one after the other, in alpha and in colours alone: enough for the first
 letter, which tells 255 of 256 pictures of noise apart, and for the whole signature."""
@@ -77,14 +79,16 @@ def _rows_of(data: bytes, wanted: int) -> bytes:
     while wanted > 0 and at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"IDAT":
-            try:
-                piece = stream.decompress(view[at + 8 : min(at + 8 + length, at + 8 + (1 << 16))], wanted)
-            except zlib.error:
-                break
-            pieces.append(piece)
-            wanted -= len(piece)
-            if length > 1 << 16:
-                break
+            end = min(at + 8 + length, len(view))
+            for start in range(at + 8, end, _PIECE):
+                try:
+                    piece = stream.decompress(view[start : min(start + _PIECE, end)], wanted)
+                except zlib.error:
+                    return b"".join(pieces)
+                pieces.append(piece)
+                wanted -= len(piece)
+                if wanted <= 0:
+                    break
         elif kind == b"IEND":
             break
         at += 12 + length

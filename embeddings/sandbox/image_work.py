@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -62,19 +61,17 @@ def _result(head: Facts, frame: Frame, *, last: bool) -> Result:
 def _import_all_of(name: str) -> None:
     """Import a module, and all below it, if it is installed: PyAV imports its parts when a file asks for them."""
     with suppress(ImportError):
-        module = importlib.import_module(name)
+        module = import_module(name)
         for found in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):
             if not found.name.endswith(".__main__"):
-                importlib.import_module(found.name)
+                import_module(found.name)
 
 
 def _control_images() -> Iterator[tuple[Facts, bytes]]:
     """A small picture in each format that Pillow writes here."""
-    for name in ("embeddings.images.video", "av", "av.container", "av.subtitles.stream", "numpy.ma", "pi_heif"):
-        with suppress(ImportError):  # extras: what is installed has to be loaded before no file can be opened
-            import_module(name)
     limits = ImageLimits(**dict.fromkeys((one.name for one in fields(ImageLimits)), 1 << 30))
     facts = decoding_facts(limits, long_side=640)
+    import_module("numpy.ma")  # not all of it: its tests are a part
     for name in _ON_USE:
         _import_all_of(name)
     Image.init()

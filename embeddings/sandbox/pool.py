@@ -121,7 +121,8 @@ class DecodingPool:
             raise NotReadyError(BROKEN)
         self._give_back(process)
         error = UnscannableError(reason, kind)
-        _LOG.warning("an item is %s: what its bytes do to the process that decodes them%s", error.status, kind)
+        what = f" ({kind})" if kind else ""
+        _LOG.warning("an item is %s: what its bytes do to the process that decodes them%s", error.status, what)
         return error
 
     def _take(self, arena: int, *, fresh: bool = False) -> DecodingProcess:

@@ -114,7 +114,7 @@ def filter_program(machine: Processor, *, pid: int) -> bytes:
     lines += _on(guarded["clone3"], [_line(_RETURN, _UNKNOWN)])  # its flags lie in memory: the C library falls back
     lines += _on(guarded["tgkill"], _if_equal(0, 0xFFFFFFFF, pid, otherwise=KILL))
     own = _if_equal(1, 0xFFFFFFFF, _RLIMIT_CPU, otherwise=REFUSE)
-    lines += _on(guarded["prlimit64"], _unless_equal(0, 0, skip=len(own), otherwise=REFUSE) + own)
+    lines += _on(guarded["prlimit64"], _unless_equal(0, 0, otherwise=REFUSE) + own)
     return b"".join([*lines, _line(_RETURN, REFUSE)])
 
 
@@ -123,7 +123,7 @@ def _line(code: int, value: int, *, yes: int = 0, no: int = 0) -> bytes:
 
 
 def _on(number: int, then: list[bytes]) -> list[bytes]:
-    """Run ``then``, which returns, for the call of this number; the number is loaded again afterwards."""
+    """Run ``then``, which returns, for the call of this number; for any other it stays loaded."""
     return [_line(_EQUAL, number, no=len(then)), *then]
 
 
@@ -143,6 +143,6 @@ def _if_equal(index: int, mask: int, value: int, *, otherwise: int) -> list[byte
     ]
 
 
-def _unless_equal(index: int, value: int, *, skip: int, otherwise: int) -> list[bytes]:
-    """Return ``otherwise`` for a call of which the argument is not ``value``; the ``skip`` lines after it go on."""
+def _unless_equal(index: int, value: int, *, otherwise: int) -> list[bytes]:
+    """Return ``otherwise`` for a call of which the argument is not ``value``; for others what follows decides."""
     return [_argument(index), _line(_EQUAL, value, yes=1), _line(_RETURN, otherwise)]

@@ -60,7 +60,7 @@ class _Served:
         self._free = 0
 
     def one(self) -> None:
-        """Reply one question."""
+        """Take one question, and answer it if it has an answer."""
         what, fact_bytes, data_bytes, seconds = exchange.ASK.unpack(
             exchange.read_exactly(self._talking, exchange.ASK.size)
         )

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
-from embeddings.infotext.a1111 import prompt_alone
+from embeddings.infotext.a1111 import prompt_alone, prompt_of
 from embeddings.infotext.fields import PROMPT
 from indexes.name_text import WALL
 from pipelines.home.sealing import Sealer
@@ -99,4 +99,4 @@ def do_prompts_differ(connection: Connection, sealer: Sealer, row: Any) -> bool 
 
 
 def _bare(prompt: str) -> str:
-    return " ".join(prompt_alone(prompt).casefold().split())
+    return " ".join(prompt_alone(prompt_of(prompt)).casefold().split())

@@ -28,8 +28,8 @@ from pipelines.sources.reading import BytesReading, Reading
 READ: Final = "read"
 SAFETENSORS: Final = "safetensors"
 GGUF: Final = "gguf"
-READER: Final = 2
-"""Which version of this module read a file. Raise it whenever more is read of one: older files are then read again."""
+READER: Final = 3
+"""Which version of this module read a file. Raise it whenever it reads something else: older files are then read again."""
 _PEEK: Final = 16
 """Bytes that tell every format apart."""
 _PIECE: Final = 1 << 20
@@ -110,9 +110,17 @@ def read_model(
 def read_again(
     reading: Reading, known: KnownFile, *, config: ModelFilesConfig, header_reader: HeaderReader = read_header
 ) -> FoundContent | None:
-    """Recognise a file that was read before by its header and size; None when it is another file."""
+    """Recognise a file that was read before by its header and size, a GGUF file by its beginning; None when it is
+    another file."""
     try:
-        header, header_sha256 = _read_header(_Tape(reading), reading, config, header_reader)
+        tape = _Tape(reading)
+        if is_gguf(tape.head):
+            first = tape.read(config.max_header_bytes)
+            if _beginning_sha256(first) != known.header_sha256:
+                return None
+            begun = header_reader(first, file_bytes=reading.size, limits=config.reading_limits())
+            return FoundContent(None, _begun(GGUF, known.identity, first, begun, again=True))
+        header, header_sha256 = _read_header(tape, reading, config, header_reader)
     except UnscannableError:
         return None
     if header_sha256 != known.header_sha256:
@@ -212,23 +220,35 @@ def _of_other_format(
 def _unreadable(
     tape: _Tape, problem: UnscannableError, first: bytes = b"", begun: ReadHeader | None = None
 ) -> FoundContent:
-    """What is known of a file without a safetensors header; of a GGUF file all that there is to know."""
+    """What is known of a file without a safetensors header, by what its beginning gave."""
     known = (name for magic, name in _MAGIC.items() if tape.head.startswith(magic))
     name = SAFETENSORS if is_safetensors(tape.head) else next(known, None)
     if begun is None:
         return FoundContent(None, ReadModel(tape.sha256.digest(), problem.status, problem.status, name))
-    model_file = ReadModel(
-        identity=tape.sha256.digest(),
-        status=READ if name == GGUF else problem.status,
-        item_status="no_face" if name == GGUF else problem.status,
+    file = _begun(name, tape.sha256.digest(), first, begun)
+    if name != GGUF:
+        file = replace(file, status=problem.status, item_status=problem.status)
+    return FoundContent(None, file)
+
+
+def _beginning_sha256(first: bytes) -> bytes:
+    return hashlib.sha256(b"likeness/first\0" + first).digest()
+
+
+def _begun(name: str | None, identity: bytes, first: bytes, begun: ReadHeader, *, again: bool = False) -> ReadModel:
+    """What the beginning of a GGUF file says, which is all that there is to know of one."""
+    return ReadModel(
+        identity=identity,
+        status=READ,
+        item_status="no_face",
         format=name,
-        header_sha256=hashlib.sha256(b"likeness/first\0" + first).digest(),
+        header_sha256=_beginning_sha256(first),
         header_bytes=len(first),
         tensors=begun.tensors or None,
         texts=begun.texts,
         notes=begun.notes,
+        again=again,
     )
-    return FoundContent(None, model_file)
 
 
 def _readable(

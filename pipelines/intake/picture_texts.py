@@ -138,9 +138,8 @@ def unread_count(connection: Connection) -> int:
     return int(connection.execute(sa.select(sa.func.count()).select_from(unread_pictures().subquery())).scalar_one())
 
 
-def forget_picture_texts(tx: Connection) -> int:
-    """Delete the rows of contents that no live item has. Returns how many pictures."""
-    gone = 0
+def forget_picture_texts(tx: Connection) -> None:
+    """Delete the rows of contents that no live item has."""
     for table in (made_with, picture_texts):
         alive = (
             sa.select(items.c.item_id)
@@ -148,8 +147,7 @@ def forget_picture_texts(tx: Connection) -> int:
             .correlate(table)
             .exists()
         )
-        gone = tx.execute(sa.delete(table).where(~alive)).rowcount
-    return gone
+        tx.execute(sa.delete(table).where(~alive))
 
 
 def _row(sealer: Sealer, content_sha256: str, picture: ReadPicture, now: datetime) -> dict[str, object]:

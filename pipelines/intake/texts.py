@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from embeddings.headers.evidence import HeaderText
+from embeddings.infotext.a1111 import prompt_of
 from indexes.name_text import join_texts
 from pipelines.sources import Item
 
@@ -22,6 +23,7 @@ _SHORT: Final = 200
 """Characters of a title up to which its last word may be the first of a name that goes on in a tag."""
 _PHRASES: Final = 5
 _PHRASE_WORDS: Final = 3
+"""Trigger words of several words that are looked at behind the title, and words of each: a name, and what it is of."""
 _WORDS: Final = re.compile(r"[^\W\d_]{3}|[^\W\d_\x00-\u024f]{2}")
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{4,}+-?)++", re.IGNORECASE)
 _EXTENSION: Final = re.compile(r"(?:\.[A-Za-z0-9]{1,11}){1,2}$")
@@ -43,11 +45,12 @@ def texts_of(item: Item) -> dict[str, str]:
     """Return the listed texts of an item by place. No name goes across two tags; places without text are left out.
 
     ``title_and_tags`` is the exception: short texts that stand beside one another, in which a name may be split over
-    title and tag, over two tags of one word, or over title and a trigger of a few words.
+    title and tag, over two tags of one word, or over title and a trigger of a few words. Of a prompt that is a whole
+    text of parameters, what it excludes and the settings are left out.
     """
     texts = {
         "title": item.title or "",
-        "prompt": item.prompt or "",
+        "prompt": prompt_of(item.prompt or ""),
         "tags": join_texts(item.tags),
         "trigger_words": join_texts(item.trigger_words),
         FILE_NAME: file_name(item),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from embeddings.types import UInt8
-from pipelines.sample.case import MIXED, SCENERY, SHOWS_GAMMA, Case
+from pipelines.sample.case import MIXED, SCENERY, SHOWS_ALPHA, SHOWS_GAMMA, Case
 from pipelines.sample.encoding import gif, jpeg, loud_pickle, oversized_png, png, webp
 from pipelines.sample.photographs import photograph_path
 from pipelines.sample.variants import crop, flip, resize, scale
@@ -48,18 +48,21 @@ def faceless_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
 
 
 def broken_cases(pictures: Mapping[str, UInt8]) -> Iterator[Case]:
-    """Files that cannot be scanned; some of them would show the first subject if they could."""
-    whole = pictures["astronaut"]
-    jpeg_file, png_file, webp_file = jpeg(whole, quality=90), png(whole), webp(whole, quality=80)
+    """Files that are cut off or damaged, which are scanned as far as viewers show them, and files of which no viewer
+    shows anything."""
+    jpeg_file = jpeg(pictures["astronaut"], quality=90)
+    png_file, webp_file = png(pictures["coffee"]), webp(flip(pictures["rocket"]), quality=80)
     page = b"<!doctype html><title>404</title><p>Not found</p>\n"
-    damaged = bytearray(png_file)
+    damaged = bytearray(png(flip(pictures["rocket"])))
     damaged[len(damaged) // 2] ^= 0xFF
-    truncated, corrupt, form = "unscannable:truncated", "unscannable:corrupt", "unscannable:format"
+    truncated, form = "unscannable:truncated", "unscannable:format"
     pixels = "unscannable:too_many_pixels"
-    yield Case("truncated-jpeg", ".jpg", jpeg_file[: len(jpeg_file) // 2], 0, status=truncated)
-    yield Case("truncated-png", ".png", png_file[: len(png_file) // 3], 1, status=truncated)
-    yield Case("truncated-webp", ".webp", webp_file[: len(webp_file) // 2], 0, status=truncated)
-    yield Case("damaged-png", ".png", bytes(damaged), 1, status=corrupt)
+    yield Case("truncated-jpeg", ".jpg", jpeg_file[: len(jpeg_file) // 2], 0, SHOWS_ALPHA, faces=1)
+    yield Case("truncated-png", ".png", png_file[: len(png_file) // 2], 1, status="no_face", faces=0)
+    yield Case("truncated-webp", ".webp", webp_file[: len(webp_file) // 2], 0, status="no_face", faces=0)
+    yield Case("damaged-png", ".png", bytes(damaged), 1, status="no_face", faces=0)
+    yield Case("header-of-jpeg", ".jpg", jpeg_file[:100], 0, status=truncated)
+    yield Case("header-of-png", ".png", png_file[:40], 1, status=truncated)
     yield Case("text-named-jpg", ".jpg", b"This is no picture, whatever its name says.\n", 0, status=form)
     yield Case("web-page-named-png", ".png", page, 1, status=form)
     yield Case("empty", ".jpg", b"", 0, status="unscannable:empty")

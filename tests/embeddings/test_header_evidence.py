@@ -13,6 +13,7 @@ from embeddings.errors import UnscannableError
 from embeddings.headers.evidence import TextLimits, evident_texts
 from embeddings.headers.pictures import thumbnail
 from embeddings.headers.places import PLAIN
+from tests.embeddings.infotext_files import comfy_prompt
 from tests.embeddings.model_files import data_url
 from tests.examples import examples
 from tests.fakes import picture
@@ -152,3 +153,28 @@ def test_i1_what_is_no_thumbnail_is_said_and_not_passed_over(value: str) -> None
 
 def test_i8_a_text_does_not_show_itself() -> None:
     assert "jane" not in repr(evident_texts({"modelspec.title": "jane"}, limits=LIMITS))
+
+
+def test_what_an_embedded_prompt_or_a_setting_excludes_is_left_out_at_any_depth() -> None:
+    parameters = "photo of Jane Doe\nNegative prompt: Mary Roe\nSteps: 20, Sampler: Euler a"
+    metadata = {
+        "prompt": json.dumps(comfy_prompt()),
+        "parameters": parameters,
+        "workflow": json.dumps(
+            {"nodes": [{"id": 1, "type": "A", "title": "Negative", "widgets_values": ["Mary Roe"]}]}
+        ),
+        "invokeai_metadata": json.dumps({"positive_prompt": "Jane Doe", "negative_prompt": "Mary Roe"}),
+        "config": json.dumps({"process": [{"sample": {"prompts": ["Jane Doe"], "neg": "Mary Roe"}}]}),
+        "ot_config": json.dumps({"samples": [{"negative_prompt": "Mary Roe", "negative": {"name": "Mary Roe"}}]}),
+        "modelspec.description": parameters.replace("\n", " "),
+        "negative_prompt": "Mary Roe",
+        "notes": "{'prompt': 'Jane Doe', 'negative_prompt': 'Mary Roe'}",
+        "other": json.dumps(json.dumps({"a": [{"uc": "Mary Roe"}]})),
+    }
+    texts = found(metadata, TextLimits(max_chars=5000, top_tags=3, identity_share=0.9))
+    assert "Mary" not in repr(texts)
+    assert "Ann" not in repr(texts)
+    assert texts["prompt"][0] == texts["parameters"][0] == "photo of Jane Doe"
+    assert texts["invokeai_metadata"] == ["Jane Doe"]
+    assert texts["modelspec.description"] == ["photo of Jane Doe"]
+    assert "{'prompt': 'Jane Doe'," in texts["other"]

@@ -210,15 +210,21 @@ def test_i9_the_texts_of_a_pickle_are_read_and_nothing_is_unpickled() -> None:
     content = pickle.dumps({"string_to_token": {"*": 265}, "name": "jane doe", "trap": Deadly()}, protocol=2)
     for data in (content, archive("archive", content)):
         assert is_pickled(data)
-        texts = {one.place: one.text for one in pickled_texts(data, limits=LIMITS) if "jane" in one.text}
+        texts = {one.place: one.text for one in pickled_texts(data, limits=LIMITS)[0] if "jane" in one.text}
         assert texts == {"header:pickled": "jane doe"}
-    (first, *_) = pickled_texts(archive("jane_v1", content), limits=LIMITS)
+    ((first, *_), _) = pickled_texts(archive("jane_v1", content), limits=LIMITS)
     assert (first.place, first.text) == ("header:archive", "jane_v1")
+
+
+def test_i1_a_pickle_of_more_instructions_than_are_read_is_noted() -> None:
+    rest = pickle.dumps("jane doe", protocol=2)[2:]
+    for steps, notes in ((200_000 - 10, ()), (200_000, ("header_cut",))):
+        assert pickled_texts(b"\x80\x02" + b"N0" * (steps // 2) + rest, limits=LIMITS)[1] == notes
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"\x80\x02", b"PK\x03\x04", b"\x80\x04X"]))
 def test_i9_any_bytes_of_a_pickle_give_texts_or_none(rest: bytes, first: bytes) -> None:
-    for one in pickled_texts(first + rest, limits=LIMITS):
+    for one in pickled_texts(first + rest, limits=LIMITS)[0]:
         one.text.encode()
 
 

@@ -71,6 +71,13 @@ def test_few_levels_are_stretched_and_a_plain_area_is_not() -> None:
     assert (shown.min(), shown.max()) == (0, 255)
 
 
+def test_a_few_dots_in_one_colour_of_a_plain_area_are_not_stretched() -> None:
+    """They are enough to vary that colour, and too few to vary the three together."""
+    dotted = np.full((100, 100, 3), 100, dtype=np.uint8)
+    dotted[0, :60, 0] = 120
+    assert names(dotted) == [FIRST]
+
+
 def test_levels_below_the_upper_byte_of_sixteen_bits_are_stretched() -> None:
     (_, look) = looks_at(odd_files.portrait().astype(np.uint16), None)
     assert look.name == STRETCHED

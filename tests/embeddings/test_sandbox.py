@@ -217,6 +217,8 @@ def test_i9_whatever_decoding_does_costs_its_item_and_the_batch_goes_on(
     assert statuses.pop(bad.sha256) == f"unscannable:{REASONS[what]}"
     assert statuses == {one.sha256: "faces" for one in good}
     assert "Jane Doe" not in caplog.text
+    if what == "raise":
+        assert any(line.endswith("the process that decodes them (LookupError)") for line in caplog.messages)
 
 
 def test_decoding_that_waits_for_ever_is_ended_by_the_clock() -> None:

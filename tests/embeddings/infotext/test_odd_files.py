@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+import zlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from embeddings.images.several import MAGIC, together
@@ -14,12 +16,15 @@ from embeddings.infotext.fields import MOST_NAMED, Budget
 from tests.embeddings.infotext_files import (
     LIMITS,
     XMP_HEAD,
+    chunk,
     exif_block,
     jpeg_with,
+    png,
     png_of,
     read,
     stealth_png,
     texts_at,
+    with_exif,
     xmp,
 )
 
@@ -125,3 +130,61 @@ def test_i9_a_block_that_is_read_again_and_again_is_charged_each_time_and_never_
     assert budget.exceeded
     assert budget.left < 12
     assert peak < 1 << 18
+
+
+def encoder(number: int, text: str) -> dict[str, object]:
+    return {"id": number, "type": "CLIPTextEncode", "inputs": [], "widgets_values": [text]}
+
+
+def test_what_was_run_of_an_inner_graph_is_told_by_the_node_that_it_stands_for() -> None:
+    inner = {"id": "a-graph", "nodes": [encoder(1, "Mary"), encoder(2, "Jane")], "links": []}
+    innermost = {"id": "another", "nodes": [encoder(1, "Eve"), encoder(2, "Ivy")], "links": []}
+    inner["nodes"].append({"id": 3, "type": "another"})  # type: ignore[attr-defined]
+    outer = {
+        "nodes": [{"id": 1, "type": "a-graph"}, encoder(2, "Ann")],
+        "links": [],
+        "definitions": {"subgraphs": [inner, innermost]},
+    }
+    run = {
+        number: {"class_type": "KSampler", "inputs": {}}  # what was run was given other texts, or none
+        for number in ("1", "2", "1:1", "1:3:2", "7:2", "2:2", "1:3:2:1", "")
+    }
+    found = read(png_of({"prompt": run, "workflow": outer}))
+    assert set(texts_at(found, "prompt")) == {"Jane", "Eve"}
+
+
+@pytest.mark.parametrize("count", [499, 501])
+def test_i1_settings_beyond_the_bound_are_said(count: int) -> None:
+    text = "a street\nSteps: 2, " + ", ".join(f"Key {n}: Jane" for n in range(count))
+    assert read(png_of({"parameters": text})).problem == (None if count < 500 else "too_complex")
+
+
+def test_i1_items_and_entries_beyond_the_bound_are_said() -> None:
+    block = exif_block(b"ASCII\0\0\0Jane Doe")
+    assert read(avif_of(block, 4)).problem is None
+    assert read(avif_of(block, 4097)).problem == "too_large"
+    crowded = b"MM\0*" + struct.pack(">IH", 8, 513) + struct.pack(">HHII", 0x100, 4, 1, 0) * 513 + bytes(4)
+    assert read(with_exif("PNG", crowded)).problem == "too_large"
+    chained = b"MM\0*" + struct.pack(">IH", 8, 12)
+    chained += b"".join(struct.pack(">HHII", 0x8769, 4, 1, 200 + 8 * n) for n in range(12)) + bytes(200)
+    assert read(with_exif("PNG", chained)).problem == "too_large"
+    assert read(png(*[chunk(b"none", b"")] * 300_001)).problem == "too_large"
+
+
+def test_a_hidden_text_is_found_whatever_the_size_of_the_chunks() -> None:
+    """Noise does not pack, so that the rows in which the signature stands are more than a piece."""
+    text, width, height = "photo of Jane Doe\nSteps: 2", 1500, 128
+    signature = np.frombuffer(b"stealth_pnginfo" + struct.pack(">I", len(text) * 8) + text.encode(), dtype=np.uint8)
+    bits = np.unpackbits(signature)
+    pixels = np.random.default_rng(1).integers(0, 256, (width, height, 4), dtype=np.uint8)
+    alpha = pixels[:, :, 3].reshape(-1) & 254
+    alpha[: len(bits)] |= bits
+    pixels[:, :, 3] = alpha.reshape(width, height)
+    rows = pixels.transpose(1, 0, 2).reshape(height, -1)
+    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    size = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size)
+    for length in (len(body), 1 << 13):
+        parts = [body[at : at + length] for at in range(0, len(body), length)]
+        data = head + b"".join(chunk(b"IDAT", part) for part in parts) + chunk(b"IEND", b"")
+        assert texts_at(read(data), "prompt") == ["photo of Jane Doe"]

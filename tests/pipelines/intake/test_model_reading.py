@@ -17,11 +17,12 @@ from embeddings.headers.reading import ReadHeader, ReadingLimits
 from pipelines.database.tables import model_files
 from pipelines.home.workspace import Workspace
 from pipelines.intake.ledger import Scope, count_outdated
-from pipelines.intake.model_reading import READER, FoundContent, read_model
+from pipelines.intake.model_reading import READER, FoundContent, KnownFile, read_again, read_model
 from pipelines.runs.backfill import backfill
 from pipelines.runs.sweep import sweep
 from pipelines.settings.config import ModelFilesConfig
 from pipelines.sources.reading import BytesReading
+from tests.embeddings.model_files import model_file
 from tests.fakes import person
 from tests.platform_actions import enrol, source_of, upload
 
@@ -91,3 +92,31 @@ def test_a_file_that_is_out_of_reach_is_asked_for_again(
     backfill(workspace, actor="tester")
     assert stored(workspace) == read_before
     assert outdated(workspace) == 1
+
+
+def test_a_gguf_file_is_known_again_by_its_beginning() -> None:
+    before = read_model(BytesReading(GGUF), config=CONFIG, max_image_bytes=1 << 20).model_file
+    assert before is not None
+    assert before.header_sha256 is not None
+    known = KnownFile(before.identity, before.header_sha256)
+    found = read_again(BytesReading(GGUF), known, config=CONFIG)
+    assert found is not None
+    assert found.model_file == replace(before, again=True)
+    assert read_again(BytesReading(GGUF + b"x"), known, config=CONFIG) is None
+    assert read_again(BytesReading(model_file()), known, config=CONFIG) is None
+
+
+def test_a_gguf_file_is_opened_once_to_be_read_again(
+    workspace: Workspace, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(workspace, person(1))
+    upload(uploads, "a.gguf", GGUF, kind="model")
+    sweep(workspace, source_of(uploads), day=None)
+    before = stored(workspace)
+    with workspace.database.write() as tx:
+        tx.execute(sa.update(model_files).values(reader=1))
+    monkeypatch.setattr("pipelines.intake.fetch.read_model", None)  # nothing is read to its end a second time
+    backfill(workspace, actor="tester")
+    after = stored(workspace)
+    assert (after.reader, after.status, after.content_sha256) == (READER, "read", before.content_sha256)
+    assert outdated(workspace) == 0

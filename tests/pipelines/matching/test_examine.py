@@ -576,6 +576,13 @@ def test_the_name_of_a_file_is_a_text_unless_it_is_a_digest(locator: str, name: 
     assert texts.texts_of(item_of(locator=locator)).get("file_name", "") == name
 
 
+def test_a_listed_prompt_that_is_a_whole_text_of_parameters_is_searched_without_what_it_excludes() -> None:
+    for between in ("\n", " ", "\r"):
+        parts = ("a cat <lora:ann_lee:1>", "negative prompt: Jane Doe", "Steps: 2, Sampler: Mary Roe, Seed: 1")
+        assert texts.texts_of(item_of(prompt=between.join(parts)))["prompt"] == "a cat <lora:ann_lee:1>"
+    assert "prompt" not in texts.texts_of(item_of(prompt="Negative prompt: Jane Doe"))
+
+
 def test_a_name_may_be_split_over_title_and_tags_of_one_word_and_over_nothing_else() -> None:
     def side_by_side(**fields: Any) -> str:
         return texts.texts_of(item_of(**fields)).get("title_and_tags", "")

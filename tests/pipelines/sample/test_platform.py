@@ -242,9 +242,11 @@ def test_every_rule_and_every_tier_is_planted(platform: SamplePlatform) -> None:
     assert {one.rule for one in findings} == set(VERDICTS)
     # An operator's act, and the answer of a network that the sample does not have: no upload plants either.
     # Nor is any picture there that is weak alone and not together with others of its model.
+    # Pictures that name a confirmed model are the affair of tests/pipelines/matching/test_infotext.py.
     unplanted = {"message_discarded", "strong_face_not_agreed", "pooled_face_above_review_threshold"}
+    unplanted |= {"made_by_confirmed_model"}
     assert set(VERDICTS) | {rule for _, rule in SIMULATED.values()} | unplanted == set(RULES)
-    assert {tier for one in findings for tier in one.tiers} == set(TIERS) - {"pooled_face"}
+    assert {tier for one in findings for tier in one.tiers} == set(TIERS) - {"pooled_face", "made_by"}
     said = {one for of_phase in platform.models.values() for one in of_phase.values()}
     assert {one.rule for one in said} >= {"confirmed_by_person", "copy_of_confirmed", "strong_face_with_name"}
 
@@ -254,6 +256,8 @@ def test_only_copies_look_like_the_picture_that_is_confirmed(platform: SamplePla
     for upload in platform.planted:
         if upload.kind == "model" or upload.expected["nights"].status.startswith("unscannable"):
             continue
+        if upload.case.startswith(("truncated-", "damaged-")):
+            continue  # Pillow refuses these
         distance = int((fingerprint(platform.uploads / upload.path) != confirmed).sum())
         copied = upload.case.startswith("confirmed-")
         assert distance < 16 if copied else distance > 50, upload.case

@@ -23,6 +23,7 @@ _SHORT: Final = 200
 """Characters of a title up to which its last word may be the first of a name that goes on in a tag."""
 _PHRASES: Final = 5
 _PHRASE_WORDS: Final = 3
+"""Trigger words of several words that are looked at behind the title, and words of each: a name, and what it is of."""
 _WORDS: Final = re.compile(r"[^\W\d_]{3}|[^\W\d_\x00-\u024f]{2}")
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{4,}+-?)++", re.IGNORECASE)
 _EXTENSION: Final = re.compile(r"(?:\.[A-Za-z0-9]{1,11}){1,2}$")

@@ -16,7 +16,7 @@ from embeddings.types import Float32, check_unit
 from indexes.clusters import Clusters, Float64, subject_centroids, tight_clusters
 from indexes.flat import FlatGallery
 from indexes.gallery import Gallery
-from indexes.join import Pairs, recheck
+from indexes.join import Pairs, joined, recheck
 from indexes.stored import Int64
 
 Engine = Literal["join", "faiss"]
@@ -69,9 +69,9 @@ class ClusteredGallery(Gallery):
         if self._loose is not None:
             found = self._loose.pairs(probes, model_id=model_id, threshold=threshold)
             parts.append(Pairs(left=found.left, right=self.clusters.loose[found.right], scores=found.scores))
-        left, right, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in Pairs.__slots__)
-        order = np.lexsort((right, left))
-        return Pairs(left=left[order], right=right[order], scores=scores[order])
+        both = joined(parts)
+        order = np.lexsort((both.right, both.left))
+        return Pairs(left=both.left[order], right=both.right[order], scores=both.scores[order])
 
     def _near_members(self, probes: Float32, start: int, threshold: float) -> tuple[Int64, Int64]:
         """Pairs (probe, reference) for every centroid that a face of this block comes near, as row numbers."""
@@ -118,17 +118,10 @@ def make_gallery(
     if len(vectors) == 0 or not len(vectors) == len(template_ids) == len(subject_ids) == len(weights):
         raise NotReadyError("the gallery is empty, or its vectors, ids and weights differ in number")
     check_unit(vectors)
-    clusters = None
-    if engine == "faiss":
-        pass
-    elif margin is None:
-        clusters = tight_clusters(vectors, subject_ids, weights=weights, threshold=threshold)
-    else:
-        clusters = subject_centroids(vectors, subject_ids, weights=weights, threshold=threshold, margin=margin)
-    if clusters is not None and len(clusters.centroids) + len(clusters.loose) > WORTHWHILE * len(vectors):
-        clusters = None
-    plain = FlatGallery if engine == "faiss" else Gallery
-    kind: Callable[..., Gallery] = plain if clusters is None else partial(ClusteredGallery, clusters=clusters)
+    kind: Callable[..., Gallery] = FlatGallery
+    if engine == "join":
+        clusters = _worthwhile(vectors, subject_ids, weights=weights, threshold=threshold, margin=margin)
+        kind = Gallery if clusters is None else partial(ClusteredGallery, clusters=clusters)
     return kind(
         vectors,
         template_ids=template_ids,
@@ -136,6 +129,19 @@ def make_gallery(
         model_id=model_id,
         registry_version=registry_version,
     )
+
+
+def _worthwhile(
+    vectors: Float32, subject_ids: Sequence[str], *, weights: Float64, threshold: float, margin: float | None
+) -> Clusters | None:
+    """The clusters of these references, None where they would save too little."""
+    if margin is None:
+        clusters = tight_clusters(vectors, subject_ids, weights=weights, threshold=threshold)
+    else:
+        clusters = subject_centroids(vectors, subject_ids, weights=weights, threshold=threshold, margin=margin)
+    if clusters is not None and len(clusters.centroids) + len(clusters.loose) > WORTHWHILE * len(vectors):
+        return None
+    return clusters
 
 
 def _spread(first: Int64, counts: Int64) -> Int64:

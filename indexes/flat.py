@@ -17,7 +17,7 @@ import numpy as np
 from embeddings.errors import CorruptionError
 from embeddings.types import Float32
 from indexes.gallery import Gallery
-from indexes.join import PAIRS_AT_ONCE, Pairs, candidate_slack, recheck
+from indexes.join import PAIRS_AT_ONCE, Pairs, candidate_slack, joined, recheck
 from indexes.stored import Block, Int64, Stored
 
 PROBES_AT_ONCE: Final = 4096
@@ -60,13 +60,12 @@ class FlatGallery(Gallery):
     def _pairs(self, rows: int, read: Callable[[int, int], Float32], *, threshold: float) -> Pairs:
         least = threshold - candidate_slack(self.dimension)
         step = max(1, min(PROBES_AT_ONCE, PAIRS_AT_ONCE // len(self)))
-        parts = [recheck(self.vectors[:0], self.vectors, [], threshold=threshold)]
+        parts = []
         for start in range(0, rows, step):
             block = np.ascontiguousarray(read(start, min(start + step, rows)))
             found = recheck(block, self.vectors, [self._propose(block, least)], threshold=threshold)
             parts.append(Pairs(left=found.left + start, right=found.right, scores=found.scores))
-        left, right, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in Pairs.__slots__)
-        return Pairs(left=left, right=right, scores=scores)
+        return joined(parts)
 
 
 def _within(index: Any, probes: Float32, least: float) -> tuple[Int64, Int64]:

@@ -15,7 +15,7 @@ import numpy as np
 from embeddings.errors import ModelMismatchError, NotReadyError
 from embeddings.types import Float32, check_unit
 from indexes.first_pass import Probes, pack_probes
-from indexes.join import Pairs, join_pairs
+from indexes.join import Pairs, join_pairs, joined
 from indexes.quantise import quantise_unit
 from indexes.stored import FreshVectors, Int64, ResidentCodes, Stored
 
@@ -105,9 +105,8 @@ class Gallery:
             packed = pack_probes(probes[start : start + PROBES_AT_ONCE])
             found = join_pairs([self._codes], packed, threshold=threshold)
             order = np.lexsort((found.left, found.right))
-            parts.append((found.right[order] + start, found.left[order], found.scores[order]))
-        left, right, scores = (np.concatenate(side) for side in zip(*parts, strict=True))
-        return Pairs(left=left, right=right, scores=scores)
+            parts.append(Pairs(found.right[order] + start, found.left[order], found.scores[order]))
+        return joined(parts)
 
     def match(self, probes: Float32, *, model_id: str, threshold: float) -> GalleryMatches:
         """Per probe and subject the best template at or above ``threshold``; ties go to the earlier template."""

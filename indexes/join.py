@@ -13,7 +13,7 @@ number of pairs, and answers in one order whatever the number of threads.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -150,11 +150,17 @@ def stream_pairs(
 
 def join_pairs(stored: Sequence[Stored], probes: Probes, *, threshold: float, workers: int | None = None) -> Pairs:
     """:func:`stream_pairs` in one piece: as many pairs in memory as there are."""
-    parts = [part for part in stream_pairs(stored, probes, threshold=threshold, workers=workers) if len(part)]
-    if not parts:
-        return recheck(probes.vectors, probes.vectors, [], threshold=threshold)
-    left, right, scores = ([getattr(part, name) for part in parts] for name in ("left", "right", "scores"))
-    return Pairs(left=np.concatenate(left), right=np.concatenate(right), scores=np.concatenate(scores))
+    return joined(stream_pairs(stored, probes, threshold=threshold, workers=workers))
+
+
+def joined(parts: Iterable[Pairs]) -> Pairs:
+    """Return the pairs of all parts in their order; of no parts, no pairs."""
+    held = [part for part in parts if len(part)]
+    return Pairs(
+        left=np.concatenate([np.empty(0, dtype=np.int64), *(part.left for part in held)]),
+        right=np.concatenate([np.empty(0, dtype=np.int64), *(part.right for part in held)]),
+        scores=np.concatenate([np.empty(0, dtype=np.float32), *(part.scores for part in held)]),
+    )
 
 
 def _tasks(stored: Sequence[Stored], probes: int) -> Iterator[_Task]:
@@ -175,7 +181,7 @@ def _scan(task: _Task, probes: Probes, threshold: float, free: list[Scratch]) ->
     finally:
         free.append(scratch)
     if not candidates:
-        return Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+        return joined([])
     rows, columns = (np.concatenate([pair[side] for pair in candidates]) for side in (0, 1))
     order = np.lexsort((columns, rows))
     rows, columns = rows[order], columns[order]

@@ -17,7 +17,7 @@ from indexes.gallery import Gallery
 from indexes.join import Pairs
 from indexes.stored import FreshVectors, Stored
 from tests.examples import examples
-from tests.indexes.vectors import everything, unit
+from tests.indexes.vectors import any_sides, everything, sides, unit
 
 
 def gallery_of(vectors: Float32, kind: Callable[..., Gallery] = FlatGallery) -> Gallery:
@@ -30,19 +30,11 @@ def listed(pairs: Pairs) -> list[tuple[int, int, float]]:
 
 
 @settings(max_examples=examples(60))
-@given(
-    probes=st.integers(0, 40),
-    templates=st.integers(1, 30),
-    dimension=st.sampled_from([4, 128, 512]),
-    threshold=st.sampled_from([-1.0, -0.2, 0.0, 0.1, 0.363, 0.9, 1.0]),
-    seed=st.integers(0, 2**16),
-)
+@any_sides
 def test_i3_faiss_proposes_and_the_defined_score_decides(
     probes: int, templates: int, dimension: int, threshold: float, seed: int
 ) -> None:
-    left, right = unit(probes, dimension, seed), unit(templates, dimension, seed + 1)
-    left[: probes // 3] = right[seed % templates]
-    left[probes // 3 : probes // 2] = -right[seed % templates]
+    left, right = sides(probes, templates, dimension, seed)
     expected, gallery = everything(left, right, threshold), gallery_of(right)
     assert listed(gallery.pairs(left, model_id="m", threshold=threshold)) == expected
     stored = FreshVectors(left, block_rows=7)

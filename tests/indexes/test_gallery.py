@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
 from embeddings.errors import ModelMismatchError, NotReadyError, VectorError
 from embeddings.types import Float32
 from indexes.gallery import Gallery
 from indexes.join import brute_force, pair_scores
 from tests.examples import examples
-from tests.indexes.vectors import everything, unit
+from tests.indexes.vectors import any_sides, everything, sides, unit
 
 
 def gallery_of(vectors: Float32, owners: list[str] | None = None) -> Gallery:
@@ -26,19 +25,11 @@ def gallery_of(vectors: Float32, owners: list[str] | None = None) -> Gallery:
 
 
 @settings(max_examples=examples(60))
-@given(
-    probes=st.integers(0, 40),
-    templates=st.integers(1, 30),
-    dimension=st.sampled_from([4, 128, 512]),
-    threshold=st.sampled_from([-1.0, -0.2, 0.0, 0.1, 0.363, 0.9, 1.0]),
-    seed=st.integers(0, 2**16),
-)
+@any_sides
 def test_i3_gallery_and_brute_force_give_exactly_the_defined_pairs(
     probes: int, templates: int, dimension: int, threshold: float, seed: int
 ) -> None:
-    left, right = unit(probes, dimension, seed), unit(templates, dimension, seed + 1)
-    left[: probes // 3] = right[seed % templates]  # duplicates of a template
-    left[probes // 3 : probes // 2] = -right[seed % templates]  # opposites
+    left, right = sides(probes, templates, dimension, seed)
     expected = everything(left, right, threshold)
     for found in (
         brute_force(left, right, threshold=threshold, block=7),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embeddings.types import Float32
 from indexes.join import Pairs, pair_scores
@@ -11,6 +13,24 @@ from indexes.join import Pairs, pair_scores
 def unit(count: int, dimension: int, seed: int) -> Float32:
     vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+any_sides = given(
+    probes=st.integers(0, 40),
+    templates=st.integers(1, 30),
+    dimension=st.sampled_from([4, 128, 512]),
+    threshold=st.sampled_from([-1.0, -0.2, 0.0, 0.1, 0.363, 0.9, 1.0]),
+    seed=st.integers(0, 2**16),
+)
+"""Draws what :func:`sides` takes, and a threshold."""
+
+
+def sides(probes: int, templates: int, dimension: int, seed: int) -> tuple[Float32, Float32]:
+    """Probes and templates, some probes being one of the templates, or its opposite."""
+    left, right = unit(probes, dimension, seed), unit(templates, dimension, seed + 1)
+    left[: probes // 3] = right[seed % templates]
+    left[probes // 3 : probes // 2] = -right[seed % templates]
+    return left, right
 
 
 def hard(count: int, dimension: int, seed: int) -> Float32:
